@@ -1,0 +1,130 @@
+//! The traits a plugin implements.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ActionDecl, ActionResult, ConnectorError, Context, Manifest, Origin, Provenance, TriggerDecl};
+
+/// Called by a connector for each event of a trigger, with the event's payload.
+pub type EventHandler = Box<dyn Fn(Value) + Send + Sync>;
+
+/// A handler that [`Connector::on_event`] registered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subscription {
+    /// The trigger it listens to.
+    pub trigger: String,
+    /// Unique within the connector.
+    pub id: u64,
+}
+
+/// What an action would touch beyond what its input says: the part of the
+/// configuration that decides where it runs and with which powers.
+///
+/// The gate shows it to the approver and binds it into the digest, so that a
+/// change of configuration after the approval is noticed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where it runs, as [`Origin`] writes itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Named settings in effect: `directory`, `model`, `agent`, `permissions`.
+    /// Never a secret.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Value>,
+}
+
+impl Target {
+    /// A target at `origin` without settings.
+    pub fn at(origin: &Origin) -> Self {
+        Self { origin: Some(origin.to_string()), settings: BTreeMap::new() }
+    }
+}
+
+/// A plugin: it declares triggers and actions, and executes actions.
+///
+/// The shape is Springtale's; `execute` takes a [`Context`] besides, and two
+/// methods with defaults, [`target`](Self::target) and
+/// [`checkpoints`](Self::checkpoints), let a host show and resume what runs.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Events this connector can emit.
+    fn triggers(&self) -> &[TriggerDecl];
+
+    /// Actions this connector can perform.
+    fn actions(&self) -> &[ActionDecl];
+
+    /// What this instance is and which capabilities it needs, with the values
+    /// of its configuration filled in.
+    fn manifest(&self) -> &Manifest;
+
+    /// Performs `action`.
+    ///
+    /// The host has validated `input` against the action's schema and has the
+    /// approval it takes; the connector validates again, since not every host
+    /// does. With [`Context::resume`] set, it goes on with that effect and
+    /// starts nothing new.
+    ///
+    /// Cancellation: cancelling `ctx.cancel` asks for an orderly stop and still
+    /// returns; dropping the future must not leave an effect running unowned.
+    async fn execute(
+        &self,
+        action: &str,
+        input: Value,
+        ctx: &Context,
+    ) -> Result<ActionResult, ConnectorError>;
+
+    /// What `action` with `input` would touch. Pure: it does no I/O.
+    fn target(&self, _action: &str, _input: &Value, _provenance: &Provenance) -> Target {
+        Target::default()
+    }
+
+    /// Whether every effect is announced through [`Context::checkpoints`]
+    /// before it begins. Then a call without a checkpoint has had no effect and
+    /// may be made again; otherwise its outcome is unknown.
+    fn checkpoints(&self) -> bool {
+        false
+    }
+
+    /// Registers `handler` for `trigger`.
+    async fn on_event(&self, trigger: &str, handler: EventHandler) -> Result<Subscription, ConnectorError>;
+
+    /// Removes a handler; removing it twice is not an error.
+    async fn remove_event(&self, subscription: &Subscription) -> Result<(), ConnectorError>;
+}
+
+/// Makes connectors from configuration, and describes them without one.
+#[async_trait]
+pub trait ConnectorFactory: Send + Sync + 'static {
+    /// The connector's name, as in its manifest: `connector-opencode`.
+    fn name(&self) -> &'static str;
+
+    /// The key of its section in a configuration file: `opencode`.
+    fn config_key(&self) -> &'static str;
+
+    /// Whether it can be made from an empty configuration.
+    fn requires_config(&self) -> bool {
+        true
+    }
+
+    /// JSON Schema of the configuration; secret fields carry `"x-secret": true`.
+    fn config_schema(&self) -> Option<Value> {
+        None
+    }
+
+    /// The triggers its instances declare.
+    fn trigger_declarations(&self) -> Vec<TriggerDecl> {
+        Vec::new()
+    }
+
+    /// The actions its instances declare.
+    fn action_declarations(&self) -> Vec<ActionDecl> {
+        Vec::new()
+    }
+
+    /// Makes an instance. Does no I/O beyond what the connector documents, and
+    /// its errors never quote a secret.
+    async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError>;
+}

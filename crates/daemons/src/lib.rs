@@ -1,0 +1,27 @@
+//! The `opencode serve` processes of this host.
+//!
+//! [`install`] finds an opencode binary or installs the pinned one; [`Daemon`] starts it in one
+//! directory, proves that it is the one that answers, and ends it with everything it started.
+//! [`Daemon::adopt_or_start`] finds a daemon again that an earlier host left behind.
+//!
+//! Trust is placed in processes, never in ports: the password is random, travels in the
+//! environment only, and is sent to a port after the operating system has said that our own
+//! process listens there.
+//!
+//! Never does: talk to models, start turns, decide what runs.
+
+pub mod daemon;
+pub mod environment;
+pub mod install;
+pub mod version;
+
+mod health;
+mod process;
+mod random;
+mod record;
+mod redact;
+mod spool;
+
+pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
+pub use environment::Environment;
+pub use install::{InstallError, Locate, Opencode, Progress, Source};
