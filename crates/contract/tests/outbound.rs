@@ -1,5 +1,7 @@
 //! What leaves the process through `OutboundHttp`, seen from the other side.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use bytes::Bytes;
 use connector_contract::{Grant, Origin, OutboundError, OutboundHttp, Reach, chain};
 use http::Request;
