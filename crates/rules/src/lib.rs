@@ -1,0 +1,47 @@
+//! Rules: which events become tasks, and what exactly those tasks are.
+//!
+//! A rule is a TOML file: a trigger, conditions, steps. [`RuleSet::parse`] reads files into a set
+//! or says everything that is wrong with them; [`RuleSet::matching`] says which rules an event
+//! fires; [`Rule::next`] says what a run does next; [`Step::resolve`] fills in a step's input. The
+//! whole grammar is in `docs/rules.md`.
+//!
+//! Everything here is a function of its arguments. The crate opens no file, reads no clock and
+//! makes no random number: texts, times and ids are handed in, so the same question always has the
+//! same answer and every answer can be tested.
+
+mod condition;
+mod diagnostic;
+mod duration;
+mod event;
+mod path;
+mod place;
+mod plan;
+mod print;
+mod provenance;
+mod read;
+mod rule;
+mod ruleset;
+mod schedule;
+mod scope;
+mod secret;
+mod source;
+mod template;
+
+pub use condition::{Condition, Day, Failure, Pattern, Zone};
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Related, Severity};
+pub use event::{Event, Reply};
+pub use path::Path;
+pub use plan::{Next, RunEnd};
+pub use print::PrintError;
+pub use rule::{
+    Action, ExpectedStep, Header, OnError, Param, Params, Provenance, ResolveError, Rule, RuleFile,
+    RuleVersion, Step, TestCase, TestEvent, Trigger,
+};
+pub use ruleset::{Explanation, RuleSet, Verdict};
+pub use schedule::{SCHEDULE, Schedule};
+pub use scope::{Missing, Scope, StepOutcome, StepState};
+pub use source::{Position, SourceFile};
+pub use template::{Filter, Reference, ReferenceError, Template};
+
+// Times are arguments of this crate; whoever passes them needs the same type.
+pub use jiff::Timestamp;

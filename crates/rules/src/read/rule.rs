@@ -1,0 +1,213 @@
+//! The whole file: its tables, and Springtale's way of writing the first of them.
+
+use toml::de::{DeTable, DeValue};
+
+use super::table::{Item, Keys, Located, in_words, suggest, text};
+use super::template::{self, Visible};
+use super::{Sink, condition, step, test_case};
+use crate::diagnostic::Code;
+use crate::rule::{Header, Provenance, RuleFile, Trigger};
+use crate::schedule::{Expression, SCHEDULE, Schedule};
+use crate::source::Span;
+
+pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<RuleFile> {
+    // The file as a whole has no place worth showing; its first line stands for it.
+    let end = sink.source.text.find('\n').unwrap_or(span.end);
+    let mut keys = Keys::new(table, 0..end, "a rule file", sink);
+    let trigger = match keys.take("trigger") {
+        Some(item) => read_trigger(item, sink),
+        None => {
+            keys.missing("trigger");
+            None
+        }
+    };
+    let schedule = matches!(trigger, Some(Trigger::Cron(_)));
+    let visible = Visible { run: false, schedule, steps: &[], earlier: 0, handlers: &[] };
+    let rule = match keys.take("rule") {
+        Some(item) => read_header(item, &visible, sink),
+        None => read_springtale_header(&mut keys),
+    };
+    let conditions = match keys.take("conditions") {
+        Some(item) => condition::read_all(item, "conditions", false, &visible, sink),
+        None => Some(Vec::new()),
+    };
+    let actions = match keys.take("actions") {
+        Some(item) => step::read_all(item, schedule, sink),
+        None => {
+            keys.missing("actions");
+            None
+        }
+    };
+    let labels = actions.as_deref().map(test_case::labels);
+    let tests = match keys.take("tests") {
+        Some(item) => test_case::read_all(item, labels.as_deref(), sink),
+        None => Some(Vec::new()),
+    };
+    keys.finish();
+    Some(RuleFile {
+        rule: rule?,
+        trigger: trigger?,
+        conditions: conditions?,
+        actions: actions?,
+        tests: tests?,
+    })
+}
+
+fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option<Header> {
+    let mut keys = Keys::of(item, "`[rule]`", sink)?;
+    let name = keys.required_text("name").and_then(|name| named(name, sink));
+    let description = keys.text("description").map(|text| text.value);
+    let enabled = keys.boolean("enabled").unwrap_or(true);
+    let cooldown = keys.length("cooldown");
+    let max_concurrent = keys.count("max_concurrent");
+    let approvers = keys.texts("approvers").map(|list| list.into_iter().map(|text| text.value).collect());
+    let approvals_needed = keys.count("approvals_needed");
+    let require_other_approver = keys.boolean("require_other_approver").unwrap_or(false);
+    let provenance = match keys.take("provenance") {
+        Some(item) => read_provenance(item, visible, sink),
+        None => Some(Provenance::Usual),
+    };
+    keys.finish();
+    Some(Header {
+        name: name?,
+        description: description.unwrap_or_default(),
+        enabled,
+        cooldown,
+        max_concurrent,
+        approvers,
+        approvals_needed: approvals_needed.unwrap_or(std::num::NonZeroU32::MIN),
+        require_other_approver,
+        provenance: provenance?,
+    })
+}
+
+/// A name fits on one line of a card or a log.
+fn named(name: Located<String>, sink: &Sink<'_>) -> Option<String> {
+    if name.value.chars().any(char::is_control) || name.value.chars().count() > 100 {
+        let message = "a rule's name is one line of at most 100 characters";
+        sink.error(Code::InvalidValue, name.span, message);
+        return None;
+    }
+    Some(name.value)
+}
+
+fn read_provenance(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option<Provenance> {
+    match item.get_ref() {
+        DeValue::Boolean(true) => Some(Provenance::Usual),
+        DeValue::Boolean(false) => Some(Provenance::Off),
+        DeValue::String(_) => {
+            let note = text(item, "provenance", sink)?;
+            template::read(note, visible, sink).map(Provenance::Note)
+        }
+        _ => {
+            let message = "`provenance` is `true`, `false` or the note's text";
+            sink.error(Code::WrongType, item.span(), message);
+            None
+        }
+    }
+}
+
+/// Springtale writes the header's keys at the top of the file.
+fn read_springtale_header(keys: &mut Keys<'_, '_>) -> Option<Header> {
+    let sink = keys.sink;
+    let Some((span, item)) = keys.take_hidden("name") else {
+        keys.missing("rule");
+        return None;
+    };
+    let name = text(item, "name", sink).and_then(|name| named(name, sink));
+    sink.alias(span, "name", "`name` under `[rule]`");
+    let description = keys.take_hidden("description");
+    let description = description.and_then(|(_, item)| text(item, "description", sink));
+    let enabled = match keys.take_hidden("status") {
+        Some((span, item)) => read_status(span, item, sink)?,
+        None => true,
+    };
+    for key in ["id", "version"] {
+        if let Some((span, _)) = keys.take_hidden(key) {
+            sink.alias(span, key, "nothing: a rule is known by its name and its digest");
+        }
+    }
+    Some(Header {
+        name: name?,
+        description: description.map(|text| text.value).unwrap_or_default(),
+        enabled,
+        cooldown: None,
+        max_concurrent: None,
+        approvers: None,
+        approvals_needed: std::num::NonZeroU32::MIN,
+        require_other_approver: false,
+        provenance: Provenance::Usual,
+    })
+}
+
+fn read_status(span: Span, item: Item<'_>, sink: &Sink<'_>) -> Option<bool> {
+    let status = text(item, "status", sink)?;
+    let enabled = match status.value.as_str() {
+        "enabled" => true,
+        "disabled" | "draft" => false,
+        other => {
+            let message = format!("there is no status {other:?}");
+            let help = "write `enabled`, `disabled` or `draft`";
+            sink.error_with(Code::InvalidValue, status.span, message, help);
+            return None;
+        }
+    };
+    sink.alias(span, "status", &format!("`enabled = {enabled}` under `[rule]`"));
+    Some(enabled)
+}
+
+fn read_trigger(item: Item<'_>, sink: &Sink<'_>) -> Option<Trigger> {
+    let mut keys = Keys::of(item, "`[trigger]`", sink)?;
+    let kind = keys.required_text("type")?;
+    let trigger = match kind.value.as_str() {
+        "ConnectorEvent" => {
+            keys.rename("a `ConnectorEvent` trigger");
+            let connector = keys.required_text("connector");
+            let event = step::fixed(&mut keys, "event");
+            let connector = connector.and_then(|name| not_ours(name, sink));
+            keys.finish();
+            Trigger::ConnectorEvent { connector: connector?, event: event? }
+        }
+        "Cron" => {
+            keys.rename("a `Cron` trigger");
+            let expression = keys.required_text("expression").and_then(|text| read_expression(&text, sink));
+            let timezone = keys.zone("timezone");
+            let overlap = keys.boolean("overlap").unwrap_or(false);
+            keys.finish();
+            Trigger::Cron(Schedule { expression: expression?, timezone: timezone?, overlap })
+        }
+        other => {
+            let types = ["ConnectorEvent", "Cron"];
+            let help = suggest(other, types.into_iter())
+                .unwrap_or_else(|| format!("the types are {}", in_words(&types)));
+            let message = format!("there is no trigger of type `{other}`");
+            sink.error_with(Code::UnknownType, kind.span, message, help);
+            return None;
+        }
+    };
+    Some(trigger)
+}
+
+/// No connector may pass its events off as a schedule's.
+fn not_ours(name: Located<String>, sink: &Sink<'_>) -> Option<String> {
+    if name.value != SCHEDULE && !name.value.contains("${") {
+        return Some(name.value);
+    }
+    let message = format!("`{}` is no connector", name.value);
+    let help = "a rule that fires by time has a trigger of type `Cron`";
+    sink.error_with(Code::InvalidValue, name.span, message, help);
+    None
+}
+
+fn read_expression(text: &Located<String>, sink: &Sink<'_>) -> Option<Expression> {
+    Expression::new(&text.value)
+        .inspect_err(|why| {
+            sink.error_with(
+                Code::InvalidValue,
+                text.span.clone(),
+                format!("the expression cannot be read: {why}"),
+                "write minute, hour, day of month, month and day of week, as in `0 3 * * 1-5`",
+            );
+        })
+        .ok()
+}
