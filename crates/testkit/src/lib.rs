@@ -1,1 +1,14 @@
-//! Under construction.
+//! What the tests and the demo run against: a real daemon, and a model that follows a script.
+//!
+//! Tests here start real processes. Everything is on 127.0.0.1, in temporary directories, and is
+//! gone afterwards, however the test ends.
+
+pub mod demo;
+pub mod model;
+pub mod real;
+pub mod scratch;
+
+mod watchdog;
+
+pub use model::{Answer, Call, Script, ScriptedModel, Turn};
+pub use real::{RealDaemon, RealError};

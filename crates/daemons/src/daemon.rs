@@ -1,0 +1,161 @@
+//! One `opencode serve` process: started, proven, watched, ended.
+//!
+//! A [`Spec`] says everything; [`Daemon::start`] carries it out and returns when the daemon
+//! answers with an acceptable version. The daemon leads a process group of its own and carries a
+//! random mark in its environment, so that everything it starts can be found and ended with it.
+//! Its output goes to a file, of which the last lines are kept readable without its secrets.
+//!
+//! Nothing here belongs to a runtime: a daemon started in one may be used and dropped in another.
+
+mod adopt;
+mod error;
+mod spec;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use secrecy::SecretString;
+
+pub use crate::health::HealthError;
+pub use crate::process::Exit;
+use crate::process::{Family, Leader};
+use crate::record::{Record, RecordFile};
+use crate::spool::Spool;
+pub use adopt::{Adopted, Unfit};
+pub use error::{StartError, Tail};
+pub use spec::{Home, Port, Spec};
+
+/// A daemon that answers.
+///
+/// Dropping it kills it and everything it started, at once and without asking (the agent's turn
+/// is lost, its session is not), and waits for the kernel to let go of it. [`stop`](Self::stop)
+/// asks first; [`leave`](Self::leave) lets it go on without us.
+pub struct Daemon {
+    leader: Leader,
+    family: Family,
+    port: u16,
+    password: SecretString,
+    directory: PathBuf,
+    version: String,
+    spool: Spool,
+    grace: Duration,
+    record: Option<(RecordFile, Record)>,
+    ends_on_drop: bool,
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it answers. When the future is dropped, or fails, nothing
+    /// of it is left running.
+    pub async fn start(spec: Spec) -> Result<Self, StartError> {
+        start::start(&spec, None).await
+    }
+
+    /// Takes over the daemon recorded in the state file `record`, if it proves to be ours and to
+    /// be what `spec` asks for; otherwise ends it and starts anew.
+    ///
+    /// The recorded process is signalled only if pid, start time and boot, or its mark, prove that
+    /// it is ours, and the password is sent only to a port on which that process listens. The file
+    /// stays locked while the `Daemon` lives.
+    pub async fn adopt_or_start(spec: Spec, record: &Path) -> Result<(Self, Adopted), StartError> {
+        adopt::adopt_or_start(&spec, record).await
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its password, for the user `opencode`.
+    pub fn password(&self) -> &SecretString {
+        &self.password
+    }
+
+    /// The directory it serves, canonical.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its version, as it said itself.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its process, which is also its process group.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.leader {
+            Leader::Child(child) => Some(child.id()),
+            Leader::Found(id) => Some(id.pid),
+        }
+    }
+
+    /// The last lines it printed, redacted.
+    pub fn output_tail(&self) -> Vec<String> {
+        self.spool.tail()
+    }
+
+    /// How it ended, or nothing while it runs.
+    pub fn try_exit(&mut self) -> Option<Exit> {
+        self.leader.try_exit().unwrap_or(Some(Exit::Unknown))
+    }
+
+    /// Waits for the process to end by itself. Dropping the future loses nothing.
+    pub async fn exited(&mut self) -> Exit {
+        self.leader.exited().await
+    }
+
+    /// Whether it answers to its password.
+    pub async fn health(&self) -> Result<String, HealthError> {
+        if !self.family.listens_on(self.port) {
+            return Err(HealthError::Silent);
+        }
+        crate::health::version(self.port, &self.password).await
+    }
+
+    /// Ends the daemon: SIGTERM to its group, after the grace SIGKILL to everything it started.
+    pub async fn stop(mut self) {
+        let family = self.family.clone();
+        family.end(&mut self.leader, self.grace).await;
+    }
+
+    /// Kills the daemon's own process and nothing else, as a crash would. For tests of what comes after.
+    pub async fn kill9(&mut self) {
+        self.family.signal_leader(Signal::KILL);
+        self.leader.exited().await;
+    }
+
+    /// Lets the daemon go on without this host. With a record, a later host finds it again.
+    pub fn leave(mut self) {
+        self.ends_on_drop = false;
+    }
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("pid", &self.pid())
+            .field("port", &self.port)
+            .field("directory", &self.directory)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !self.ends_on_drop {
+            return;
+        }
+        self.family.end_now();
+        self.leader.reap();
+        if let Some((file, _)) = &self.record {
+            file.remove();
+        }
+    }
+}

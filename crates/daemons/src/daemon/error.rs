@@ -1,0 +1,101 @@
+//! Why there is no daemon. In every case nothing of ours is left running.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::health::HealthError;
+use crate::version::VersionError;
+
+/// The last lines that a process printed, redacted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail(pub Vec<String>);
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("; it printed nothing");
+        }
+        f.write_str("; its last lines:")?;
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+/// Why a daemon could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory to serve is missing, is no directory, or cannot be entered.
+    #[error("workspace directory {} cannot be used", path.display())]
+    Directory {
+        /// As configured.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The binary cannot be started.
+    #[error("opencode binary {} cannot be started", path.display())]
+    Program {
+        /// As configured.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Somebody else listens on the port. They were not spoken to.
+    #[error("port {port} is taken by another process")]
+    PortTaken {
+        /// The port asked for.
+        port: u16,
+    },
+    /// The process ended before it answered.
+    #[error("opencode ended while starting ({status}){tail}")]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        tail: Tail,
+    },
+    /// The process runs but did not answer in time; it was killed.
+    #[error("opencode did not answer within {limit:?} and was ended{tail}")]
+    TimedOut {
+        /// The start-up limit.
+        limit: Duration,
+        /// What it said.
+        tail: Tail,
+    },
+    /// It answered as something else than opencode 1.x; it was killed.
+    #[error("the started process does not answer as opencode 1.x and was ended")]
+    Foreign(#[source] HealthError),
+    /// It answered with a version that is not spoken to; it was killed.
+    #[error("the started daemon is refused")]
+    Version(#[from] VersionError),
+    /// The daemon's record is held by another host.
+    #[error("daemon record {} is in use by another host", path.display())]
+    InUse {
+        /// The state file.
+        path: PathBuf,
+    },
+    /// The daemon's record cannot be read or written.
+    #[error("daemon record {} cannot be read or written", path.display())]
+    Record {
+        /// The state file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,201 @@
+//! What to start: a value, complete before anything happens.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::environment::Environment;
+
+/// Where the daemon keeps its sessions and finds its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// The user's own `HOME` and XDG directories, with their models, keys and sessions.
+    User,
+    /// A directory of its own; nothing of the user's is seen.
+    Isolated(PathBuf),
+}
+
+/// The port to listen on, always on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Any free one. Chosen anew when somebody takes it before the daemon does.
+    Free,
+    /// This one, or [`StartError::PortTaken`](super::StartError::PortTaken).
+    Fixed(u16),
+}
+
+/// One daemon to be started.
+#[derive(Clone)]
+pub struct Spec {
+    /// The opencode binary.
+    pub program: PathBuf,
+    /// The directory it serves and runs in.
+    pub directory: PathBuf,
+    /// Whose configuration and sessions.
+    pub home: Home,
+    /// Where it listens.
+    pub port: Port,
+    /// opencode's configuration, laid over [`Spec::defaults`]; wins where both say something.
+    pub config: Value,
+    /// The environment to choose from; the allow-list decides what the daemon sees of it.
+    pub environment: Environment,
+    /// Names of further variables that the daemon gets, such as provider keys.
+    pub pass: Vec<String>,
+    /// The password; random when absent.
+    pub password: Option<SecretString>,
+    /// A file to which the daemon's output is appended; an unnamed temporary one when absent.
+    pub output: Option<PathBuf>,
+    /// How long it may take until the daemon answers.
+    pub startup_limit: Duration,
+    /// How long it may take to end after SIGTERM, before it is killed.
+    pub stop_grace: Duration,
+}
+
+impl Spec {
+    /// A daemon for `directory` with the user's own home, on any free port.
+    pub fn new(program: impl Into<PathBuf>, directory: impl Into<PathBuf>, environment: Environment) -> Self {
+        Self {
+            program: program.into(),
+            directory: directory.into(),
+            home: Home::User,
+            port: Port::Free,
+            config: json!({}),
+            environment,
+            pass: Vec::new(),
+            password: None,
+            output: None,
+            startup_limit: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+
+    /// What every headless daemon is told: no updates, no sharing, no language servers, no formatters.
+    pub fn defaults() -> Value {
+        json!({ "autoupdate": false, "share": "disabled", "lsp": false, "formatter": false })
+    }
+
+    /// The configuration that the daemon gets.
+    pub(crate) fn merged_config(&self) -> Value {
+        let mut config = Self::defaults();
+        lay_over(&mut config, &self.config);
+        config
+    }
+
+    /// The environment that the daemon gets, its secrets aside.
+    pub(crate) fn child_environment(&self) -> Environment {
+        let mut environment = self.environment.allowed(&self.pass);
+        if let Home::Isolated(home) = &self.home {
+            environment = isolated(environment, home);
+        }
+        environment
+            .with("OPENCODE_CONFIG_CONTENT", self.merged_config().to_string())
+            .with("OPENCODE_DISABLE_AUTOUPDATE", "true")
+            .with("OPENCODE_DISABLE_LSP_DOWNLOAD", "true")
+    }
+
+    /// A digest of everything that decides how the daemon behaves, the values of passed variables
+    /// included: a daemon with another digest is another daemon.
+    pub(crate) fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update((bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        part(self.program.as_os_str().as_encoded_bytes());
+        for (name, value) in self.child_environment().iter() {
+            part(name.as_encoded_bytes());
+            part(value.as_encoded_bytes());
+        }
+        HEXLOWER.encode(&hasher.finalize())
+    }
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("program", &self.program)
+            .field("directory", &self.directory)
+            .field("home", &self.home)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+fn isolated(environment: Environment, home: &Path) -> Environment {
+    let xdg =
+        [("CONFIG", ".config"), ("DATA", ".local/share"), ("STATE", ".local/state"), ("CACHE", ".cache")];
+    let cleared = environment.without(|name| name.starts_with("XDG_")).with("HOME", home);
+    xdg.into_iter().fold(cleared, |environment, (kind, path)| {
+        environment.with(OsString::from(format!("XDG_{kind}_HOME")), home.join(path))
+    })
+}
+
+/// Lays one JSON object over another, member by member; anything but two objects is replaced.
+fn lay_over(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> Spec {
+        let host = Environment::from_iter([
+            ("PATH", "/bin"),
+            ("HOME", "/home/me"),
+            ("XDG_DATA_HOME", "/home/me/data"),
+            ("XDG_RUNTIME_DIR", "/run/me"),
+            ("KEY", "k1"),
+            ("SECRET", "s"),
+        ]);
+        Spec::new("/bin/opencode", "/code", host)
+    }
+
+    #[test]
+    fn the_configuration_is_laid_over_the_headless_defaults() {
+        let mut spec = spec();
+        spec.config = json!({ "formatter": { "x": 1 }, "model": "a/b" });
+        assert_eq!(
+            spec.merged_config(),
+            json!({ "autoupdate": false, "share": "disabled", "lsp": false, "formatter": { "x": 1 }, "model": "a/b" })
+        );
+    }
+
+    #[test]
+    fn an_isolated_home_replaces_every_directory_of_the_user() {
+        let mut spec = spec();
+        spec.home = Home::Isolated("/iso".into());
+        let environment = spec.child_environment();
+        assert_eq!(environment.get("HOME").unwrap(), "/iso");
+        assert_eq!(environment.get("XDG_DATA_HOME").unwrap(), "/iso/.local/share");
+        assert_eq!(environment.get("XDG_RUNTIME_DIR"), None);
+        assert_eq!(environment.get("SECRET"), None);
+    }
+
+    #[test]
+    fn the_digest_changes_with_configuration_and_passed_values_and_with_nothing_else() {
+        let base = spec();
+        let mut other = spec();
+        other.startup_limit = Duration::from_secs(1);
+        other.environment = other.environment.with("SECRET", "t");
+        assert_eq!(base.digest(), other.digest());
+        other.pass = vec!["KEY".into()];
+        assert_ne!(base.digest(), other.digest());
+        let mut rotated = other.clone();
+        rotated.environment = rotated.environment.with("KEY", "k2");
+        assert_ne!(other.digest(), rotated.digest());
+    }
+}

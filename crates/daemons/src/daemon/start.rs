@@ -1,0 +1,194 @@
+//! From a [`Spec`] to a daemon that answers, or to an error and nothing left running.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use super::{Daemon, Port, Spec, StartError, Tail};
+use crate::health::{self, HealthError};
+use crate::process::{Exit, Family, Leader, MARK, ProcessId};
+use crate::random;
+use crate::record::{Record, RecordFile};
+use crate::redact::Redactor;
+use crate::spool::Spool;
+use crate::version;
+
+const POLL: Duration = Duration::from_millis(25);
+/// How often another free port is tried when one is taken in between.
+const ATTEMPTS: usize = 5;
+
+/// Starts a daemon; with a record, writes it before and after the process exists.
+pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result<Daemon, StartError> {
+    let directory = usable_directory(&spec.directory)?;
+    let password = match &spec.password {
+        Some(password) => password.clone(),
+        None => SecretString::from(random::hex::<24>().map_err(StartError::system("make a password"))?),
+    };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let port = choose(spec.port)?;
+        let mut daemon = spawn(spec, &directory, port, &password, record.take())?;
+        match until_ready(&mut daemon, spec.startup_limit).await {
+            Ok(version) => {
+                if let Some((_, record)) = &mut daemon.record {
+                    record.version = Some(version.clone());
+                }
+                write(daemon.record.as_ref())?;
+                daemon.version = version;
+                return Ok(daemon);
+            }
+            Err(StartError::PortTaken { .. }) if spec.port == Port::Free && attempts < ATTEMPTS => {
+                record = daemon.record.take().map(|(file, _)| file);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where a daemon's output goes, and what must not be shown of it.
+pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, StartError> {
+    let mut redactor = Redactor::default();
+    redactor.add(password.expose_secret());
+    let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
+    passed.for_each(|value| redactor.add(value));
+    match &spec.output {
+        Some(path) => Spool::at(path, redactor),
+        None => Spool::unnamed(redactor),
+    }
+    .map_err(StartError::system("open the daemon's output file"))
+}
+
+pub(super) fn usable_directory(path: &Path) -> Result<PathBuf, StartError> {
+    let refuse = |source| StartError::Directory { path: path.to_owned(), source };
+    let directory = path.canonicalize().map_err(refuse)?;
+    std::fs::read_dir(&directory).map_err(refuse)?;
+    Ok(directory)
+}
+
+fn choose(port: Port) -> Result<u16, StartError> {
+    let wanted = match port {
+        Port::Free => 0,
+        Port::Fixed(port) => port,
+    };
+    // Bound and let go again: the daemon cannot be handed a socket, so another process may take
+    // the port in between. That shows as `PortTaken` and is tried again.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|_| StartError::PortTaken { port: wanted })
+}
+
+/// Starts the process. From here on a `Daemon` holds it, whose drop ends it.
+fn spawn(
+    spec: &Spec,
+    directory: &Path,
+    port: u16,
+    password: &SecretString,
+    file: Option<RecordFile>,
+) -> Result<Daemon, StartError> {
+    let mark = random::hex::<16>().map_err(StartError::system("make a mark"))?;
+    let spool = spool(spec, password)?;
+    let mut record = file.map(|file| {
+        let password = password.expose_secret().to_owned();
+        (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
+    });
+    write(record.as_ref())?;
+    let child = command(spec, directory, port, password, &mark, &spool)?
+        .spawn()
+        .map_err(|source| StartError::Program { path: spec.program.clone(), source })?;
+    let process = ProcessId::of(child.id());
+    if let Some((_, record)) = &mut record {
+        record.process.clone_from(&process);
+    }
+    let daemon = Daemon {
+        leader: Leader::Child(child),
+        family: Family { leader: process, mark },
+        port,
+        password: password.clone(),
+        directory: directory.to_owned(),
+        version: String::new(),
+        spool,
+        grace: spec.stop_grace,
+        record,
+        ends_on_drop: true,
+    };
+    write(daemon.record.as_ref())?;
+    Ok(daemon)
+}
+
+fn command(
+    spec: &Spec,
+    directory: &Path,
+    port: u16,
+    password: &SecretString,
+    mark: &str,
+    spool: &Spool,
+) -> Result<Command, StartError> {
+    let stdio = || spool.stdio().map_err(StartError::system("share the daemon's output file"));
+    #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
+    let mut command = Command::new(&spec.program);
+    command
+        .args(["serve", "--hostname", "127.0.0.1", "--port", &port.to_string()])
+        .current_dir(directory)
+        .env_clear()
+        .envs(spec.child_environment().iter())
+        .env("PWD", directory)
+        .env("OPENCODE_SERVER_PASSWORD", password.expose_secret())
+        .env(MARK, mark)
+        .stdin(Stdio::null())
+        .stdout(stdio()?)
+        .stderr(stdio()?)
+        .process_group(0);
+    Ok(command)
+}
+
+fn write(record: Option<&(RecordFile, Record)>) -> Result<(), StartError> {
+    let Some((file, record)) = record else { return Ok(()) };
+    file.write(record).map_err(|source| StartError::Record { path: file.path().to_owned(), source })
+}
+
+/// Waits until the daemon answers, ends, or runs out of time.
+async fn until_ready(daemon: &mut Daemon, limit: Duration) -> Result<String, StartError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(Exit::Status(status)) = daemon.try_exit() {
+            return Err(ended(daemon, status));
+        }
+        daemon.spool.trim();
+        if listens(daemon) {
+            match health::version(daemon.port, &daemon.password).await {
+                Ok(version) => return Ok(version::check(&version)?.to_string()),
+                Err(HealthError::Silent) => {}
+                Err(error) => return Err(StartError::Foreign(error)),
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(StartError::TimedOut { limit, tail: Tail(daemon.output_tail()) });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether the port is our process's: the kernel says so, or where it cannot be asked, the
+/// process itself.
+fn listens(daemon: &Daemon) -> bool {
+    daemon.family.listens_on(daemon.port)
+        && (cfg!(target_os = "linux")
+            || daemon.output_tail().iter().any(|line| line.contains("listening on")))
+}
+
+fn ended(daemon: &Daemon, status: ExitStatus) -> StartError {
+    let tail = daemon.output_tail();
+    // opencode 1.x says `ServeError` and no more; whether it was the port, the port tells.
+    let serve_error = tail.iter().any(|line| line.contains("ServeError") || line.contains("EADDRINUSE"));
+    if serve_error && choose(Port::Fixed(daemon.port)).is_err() {
+        return StartError::PortTaken { port: daemon.port };
+    }
+    StartError::Ended { status, tail: Tail(tail) }
+}

@@ -1,0 +1,94 @@
+//! What a started process gets to see of the host's environment: an allow-list, never the whole.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+const ALWAYS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"];
+const PREFIXES: [&str; 2] = ["XDG_", "LC_"];
+
+/// A set of environment variables. `Debug` shows names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// Everything this process was given. Started processes get [`allowed`](Self::allowed) parts of it.
+    pub fn of_this_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// The value of one variable.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
+    /// What the allow-list lets through: `PATH`, `HOME`, the user's name and shell, language,
+    /// terminal, temporary and XDG directories, and the variables named.
+    #[must_use]
+    pub fn allowed(&self, named: &[String]) -> Self {
+        let pass = |name: &OsStr| {
+            let Some(name) = name.to_str() else { return false };
+            ALWAYS.contains(&name)
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || named.iter().any(|allowed| allowed == name)
+        };
+        Self(self.0.iter().filter(|(name, _)| pass(name)).map(|(n, v)| (n.clone(), v.clone())).collect())
+    }
+
+    /// The same without the variables that `drop` chooses.
+    #[must_use]
+    pub(crate) fn without(mut self, drop: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|name, _| !name.to_str().is_some_and(&drop));
+        self
+    }
+
+    /// All variables, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_and_named_variables_pass() {
+        let host = Environment::from_iter([
+            ("PATH", "/bin"),
+            ("XDG_CACHE_HOME", "/c"),
+            ("LC_ALL", "C"),
+            ("AWS_SECRET_ACCESS_KEY", "no"),
+            ("OPENCODE_CONFIG", "no"),
+            ("ANTHROPIC_API_KEY", "yes"),
+        ]);
+        let passed = host.allowed(&["ANTHROPIC_API_KEY".into()]);
+        let names: Vec<_> = passed.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["ANTHROPIC_API_KEY", "LC_ALL", "PATH", "XDG_CACHE_HOME"]);
+    }
+
+    #[test]
+    fn debug_shows_names_and_no_values() {
+        let shown = format!("{:?}", Environment::default().with("KEY", "hunter2"));
+        assert_eq!(shown, r#"{"KEY"}"#);
+    }
+}

@@ -1,0 +1,105 @@
+//! One question to a daemon: are you opencode, and which version?
+//!
+//! A fresh connection per question, to 127.0.0.1 only. Never follows a redirect, never uses a
+//! proxy, and is only asked after the port's owner is proven, because it carries the password.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+const LIMIT: Duration = Duration::from_secs(5);
+const BODY: usize = 64 * 1024;
+
+/// What went wrong with the question.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HealthError {
+    /// No answer: refused, cut off, or silent for five seconds.
+    #[error("no answer to the health question")]
+    Silent,
+    /// The password was not accepted.
+    #[error("the daemon does not accept its own password")]
+    Unauthorized,
+    /// Something answered, but not as opencode 1.x does.
+    #[error("the answer to the health question is not opencode's (HTTP {0})")]
+    Foreign(u16),
+}
+
+#[derive(Deserialize)]
+struct Health {
+    healthy: bool,
+    version: String,
+}
+
+/// The version that the daemon on `port` reports.
+pub(crate) async fn version(port: u16, password: &SecretString) -> Result<String, HealthError> {
+    let (status, body) = tokio::time::timeout(LIMIT, get(port, "/global/health", password))
+        .await
+        .map_err(|_| HealthError::Silent)??;
+    match status {
+        StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
+        StatusCode::OK => match serde_json::from_slice::<Health>(&body) {
+            Ok(Health { healthy: true, version }) => Ok(version),
+            Ok(_) => Err(HealthError::Silent),
+            Err(_) => Err(HealthError::Foreign(200)),
+        },
+        other => Err(HealthError::Foreign(other.as_u16())),
+    }
+}
+
+fn request(port: u16, path: &str, password: &SecretString) -> http::Result<Request<Empty<bytes::Bytes>>> {
+    let token = BASE64.encode(format!("opencode:{}", password.expose_secret()).as_bytes());
+    let mut authorization = header::HeaderValue::try_from(format!("Basic {token}"))?;
+    authorization.set_sensitive(true);
+    Request::get(path)
+        .header(header::HOST, format!("127.0.0.1:{port}"))
+        .header(header::AUTHORIZATION, authorization)
+        .body(Empty::new())
+}
+
+async fn get(
+    port: u16,
+    path: &str,
+    password: &SecretString,
+) -> Result<(StatusCode, bytes::Bytes), HealthError> {
+    let silent = |_| HealthError::Silent;
+    #[expect(clippy::disallowed_methods, reason = "the health question goes to our own child on loopback")]
+    let stream = tokio::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|_| HealthError::Silent)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
+    let request = request(port, path, password).map_err(|_| HealthError::Silent)?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(silent)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), BODY)
+            .collect()
+            .await
+            .map_err(|_| HealthError::Foreign(status.as_u16()))?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::pin!(connection, exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        _ = &mut connection => exchange.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_carries_the_password_as_a_sensitive_header() {
+        let request = request(4096, "/global/health", &SecretString::from("pw")).unwrap();
+        assert_eq!(request.uri(), "/global/health");
+        assert_eq!(request.headers()["host"], "127.0.0.1:4096");
+        assert_eq!(request.headers()["authorization"], "Basic b3BlbmNvZGU6cHc=");
+        assert!(request.headers()["authorization"].is_sensitive());
+    }
+}

@@ -1,0 +1,142 @@
+//! Finding opencode, or installing it.
+//!
+//! In this order: the path given, `opencode` on `PATH`, an earlier install in the user's cache
+//! directory, and then `npm install` of the pinned version into that directory. An install is
+//! made beside its final place and renamed when it works, under a file lock: a killed one leaves
+//! nothing half done, and of many processes that want it one installs and the others wait.
+//!
+//! Never does: run a version that [`version`](crate::version) refuses, install outside the cache
+//! directory, choose a registry (npm's own configuration does).
+
+mod error;
+mod npm;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::BaseStrategy;
+
+pub use error::InstallError;
+
+use crate::environment::Environment;
+use crate::version::{self, PINNED};
+
+/// Where to look for opencode.
+#[derive(Debug, Clone)]
+pub struct Locate {
+    /// A path, a name to look up on `PATH`, or `env:VAR` for a variable that holds one.
+    pub path: Option<String>,
+    /// Whether `opencode` on `PATH` is taken when no path is given.
+    pub search_path: bool,
+    /// Where installs are kept; the user's cache directory when absent.
+    pub cache: Option<PathBuf>,
+    /// The host's environment.
+    pub environment: Environment,
+}
+
+impl Locate {
+    /// The usual places.
+    pub fn new(environment: Environment) -> Self {
+        Self { path: None, search_path: true, cache: None, environment }
+    }
+}
+
+/// A binary that may be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opencode {
+    /// The binary.
+    pub path: PathBuf,
+    /// Its version, already checked.
+    pub version: String,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Where a binary came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The path given.
+    Given,
+    /// `PATH`.
+    Path,
+    /// An earlier install in the cache directory.
+    Cache,
+    /// Installed just now.
+    Installed,
+}
+
+/// What a person who waits should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process installs; waiting for it.
+    Waiting,
+    /// `npm install` runs.
+    Installing {
+        /// The package's version.
+        version: &'static str,
+        /// The final place.
+        into: PathBuf,
+    },
+    /// It is done.
+    Installed {
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Finds opencode, or installs it. Dropping the future ends a running install and leaves nothing.
+pub async fn locate(from: &Locate, progress: impl Fn(Progress)) -> Result<Opencode, InstallError> {
+    if let Some(given) = &from.path {
+        let path = given_path(given, &from.environment)?;
+        return checked(path, Source::Given, &from.environment).await;
+    }
+    if from.search_path
+        && let Some(path) = on_path("opencode", &from.environment)
+    {
+        return checked(path, Source::Path, &from.environment).await;
+    }
+    npm::cached_or_install(&cache(from)?, &from.environment, progress).await
+}
+
+fn given_path(given: &str, environment: &Environment) -> Result<PathBuf, InstallError> {
+    let named = match given.strip_prefix("env:") {
+        Some(name) => match environment.get(name) {
+            Some(value) if !value.is_empty() => PathBuf::from(value),
+            _ => return Err(InstallError::Unset { name: name.to_owned() }),
+        },
+        None => PathBuf::from(given),
+    };
+    let found = if named.components().count() == 1 && !given.starts_with('.') {
+        on_path(&named, environment)
+    } else {
+        std::path::absolute(&named).ok().filter(|path| path.is_file())
+    };
+    found.ok_or(InstallError::Missing { path: named })
+}
+
+fn on_path(name: impl AsRef<OsStr>, environment: &Environment) -> Option<PathBuf> {
+    which::which_in(name, environment.get("PATH"), "/").ok()
+}
+
+fn cache(from: &Locate) -> Result<PathBuf, InstallError> {
+    if let Some(cache) = &from.cache {
+        return Ok(cache.clone());
+    }
+    let strategy = etcetera::choose_base_strategy().map_err(|_| InstallError::NoHome)?;
+    Ok(strategy.cache_dir().join("connector-opencode"))
+}
+
+/// Asks a binary for its version, within a limit, and checks it.
+async fn checked(path: PathBuf, source: Source, environment: &Environment) -> Result<Opencode, InstallError> {
+    let printed = npm::printed_version(&path, environment).await?;
+    match version::check(&printed) {
+        Ok(version) => Ok(Opencode { path, version: version.to_string(), source }),
+        Err(reason) => Err(InstallError::Version { path, reason }),
+    }
+}
+
+/// The place of the pinned version below a cache directory.
+fn place(cache: &Path) -> PathBuf {
+    cache.join(format!("opencode-{PINNED}"))
+}

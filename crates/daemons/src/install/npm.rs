@@ -1,0 +1,174 @@
+//! `npm install` into the cache directory, once for all processes.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{InstallError, Opencode, Progress, Source, checked, on_path, place};
+use crate::daemon::Tail;
+use crate::environment::Environment;
+use crate::process::{Exit, Family, Leader, MARK, ProcessId};
+use crate::random;
+use crate::redact::Redactor;
+use crate::spool::Spool;
+use crate::version::PINNED;
+
+const PACKAGE: &str = "opencode-ai";
+const BINARY: &str = "node_modules/.bin/opencode";
+const LOCK_POLL: Duration = Duration::from_millis(100);
+const VERSION_LIMIT: Duration = Duration::from_secs(30);
+const INSTALL_LIMIT: Duration = Duration::from_mins(15);
+
+/// What npm may need to reach a registry, beyond the usual allow-list.
+const PASS: [&str; 9] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+pub(super) async fn cached_or_install(
+    cache: &Path,
+    environment: &Environment,
+    progress: impl Fn(Progress),
+) -> Result<Opencode, InstallError> {
+    if let Some(found) = installed(cache, Source::Cache) {
+        return Ok(found);
+    }
+    let npm = on_path("npm", environment).ok_or(InstallError::NoNpm)?;
+    let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
+    std::fs::create_dir_all(cache).map_err(failed)?;
+    let _lock = lock(cache, &progress).await.map_err(failed)?;
+    if let Some(found) = installed(cache, Source::Cache) {
+        return Ok(found);
+    }
+    clear_leftovers(cache);
+    let begun = Instant::now();
+    progress(Progress::Installing { version: PINNED, into: place(cache) });
+    install(&npm, cache, environment).await?;
+    progress(Progress::Installed { took: begun.elapsed() });
+    installed(cache, Source::Installed).ok_or(InstallError::Npm { tail: Tail::default() })
+}
+
+/// Asks a binary for its version.
+pub(super) async fn printed_version(path: &Path, environment: &Environment) -> Result<String, InstallError> {
+    let unusable = |tail| InstallError::Unusable { path: path.to_owned(), tail: Tail(tail) };
+    #[expect(clippy::disallowed_methods, reason = "opencode is asked for its version before it is started")]
+    let mut command = Command::new(path);
+    command.arg("--version").env_clear().envs(environment.allowed(&[]).iter());
+    let (exit, lines) =
+        run(command, VERSION_LIMIT).await.map_err(|error| unusable(vec![error.to_string()]))?;
+    match (exit, lines.last()) {
+        (Some(Exit::Status(status)), Some(last)) if status.success() => Ok(last.clone()),
+        (None, _) => Err(unusable(vec![format!("no answer within {VERSION_LIMIT:?}")])),
+        _ => Err(unusable(lines)),
+    }
+}
+
+/// A finished install was checked before it was renamed into place.
+fn installed(cache: &Path, source: Source) -> Option<Opencode> {
+    let path = place(cache).join(BINARY);
+    path.is_file().then(|| Opencode { path, version: PINNED.to_owned(), source })
+}
+
+/// One process installs at a time. The lock is let go of when the file is dropped or its holder dies.
+async fn lock(cache: &Path, progress: &impl Fn(Progress)) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(cache.join("install.lock"))?;
+    let mut said = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if !said => {
+                progress(Progress::Waiting);
+                said = true;
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
+        }
+    }
+}
+
+/// Removes what killed installs left; only called under the lock.
+fn clear_leftovers(cache: &Path) {
+    let Ok(entries) = std::fs::read_dir(cache) else { return };
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".installing-"))
+    {
+        if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::debug!(path = %entry.path().display(), %error, "a leftover of an install stays");
+        }
+    }
+}
+
+async fn install(npm: &Path, cache: &Path, environment: &Environment) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
+    let beside = tempfile::Builder::new().prefix(".installing-").tempdir_in(cache).map_err(failed)?;
+    std::fs::write(beside.path().join("package.json"), "{\"private\":true}\n").map_err(failed)?;
+    #[expect(clippy::disallowed_methods, reason = "npm installs opencode, once, into the cache directory")]
+    let mut command = Command::new(npm);
+    command
+        .args(["install", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error"])
+        .arg(format!("{PACKAGE}@{PINNED}"))
+        .current_dir(beside.path())
+        .env_clear()
+        .envs(npm_environment(environment).iter());
+    let (exit, lines) = run(command, INSTALL_LIMIT).await.map_err(failed)?;
+    match exit {
+        Some(Exit::Status(status)) if status.success() => {}
+        Some(_) => return Err(InstallError::Npm { tail: Tail(lines) }),
+        None => {
+            return Err(InstallError::Npm { tail: Tail(vec![format!("no end within {INSTALL_LIMIT:?}")]) });
+        }
+    }
+    checked(beside.path().join(BINARY), Source::Installed, environment).await?;
+    std::fs::rename(beside.path(), place(cache)).map_err(failed)
+}
+
+fn npm_environment(environment: &Environment) -> Environment {
+    let configured = environment
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| name.to_ascii_lowercase().starts_with("npm_config_"));
+    let pass: Vec<String> = configured.chain(PASS).map(str::to_owned).collect();
+    environment.allowed(&pass)
+}
+
+/// Runs a command to its end, with its last lines. No exit means that the limit came first.
+/// Whatever happens, nothing that it started is left.
+async fn run(mut command: Command, limit: Duration) -> io::Result<(Option<Exit>, Vec<String>)> {
+    let spool = Spool::unnamed(Redactor::default())?;
+    let mark = random::hex::<16>()?;
+    command
+        .env(MARK, &mark)
+        .stdin(Stdio::null())
+        .stdout(spool.stdio()?)
+        .stderr(spool.stdio()?)
+        .process_group(0);
+    let child = command.spawn()?;
+    let family = Family { leader: ProcessId::of(child.id()), mark };
+    let mut running = Running { leader: Leader::Child(child), family };
+    let exit = tokio::time::timeout(limit, running.leader.exited()).await.ok();
+    Ok((exit, spool.tail()))
+}
+
+struct Running {
+    leader: Leader,
+    family: Family,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.family.end_now();
+        self.leader.reap();
+    }
+}

@@ -1,0 +1,178 @@
+//! The answers of Linux, read from `/proc`, and signals by process descriptor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::{Family, MARK, ProcessId, ignore_gone, pid};
+
+/// `st` of a listening socket in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
+pub(super) fn identify(number: u32) -> Option<ProcessId> {
+    Row::read(number, &boot()?).map(|row| row.id)
+}
+
+pub(super) fn signal(process: &ProcessId, signal: Signal) {
+    let Some(number) = pid(process.pid) else { return };
+    // The descriptor is opened first and the identity compared after, so the signal cannot reach
+    // a process that took the number over in between.
+    let Ok(descriptor) = pidfd_open(number, PidfdFlags::empty()) else { return };
+    if process.is_alive() {
+        ignore_gone(pidfd_send_signal(descriptor, signal));
+    }
+}
+
+/// A directory that was renamed or deleted under the process no longer matches.
+pub(super) fn runs_in(process: &ProcessId, directory: &Path) -> bool {
+    fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == directory)
+}
+
+pub(super) fn members(family: &Family) -> BTreeSet<ProcessId> {
+    let rows = all_rows();
+    let leader = family
+        .leader
+        .as_ref()
+        .filter(|leader| rows.get(&leader.pid).is_some_and(|row| row.id == **leader))
+        .map(|leader| leader.pid);
+    let mark = format!("{MARK}={}", family.mark);
+    let mut found: BTreeSet<u32> = rows
+        .values()
+        .filter(|row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark))
+        .map(|row| row.id.pid)
+        .collect();
+    while let before = found.len()
+        && {
+            found.extend(
+                rows.values()
+                    .filter(|row| found.contains(&row.parent))
+                    .map(|row| row.id.pid)
+                    .collect::<Vec<_>>(),
+            );
+            found.len() > before
+        }
+    {}
+    found.iter().filter_map(|number| rows.get(number)).map(|row| row.id.clone()).collect()
+}
+
+pub(super) fn listens_on(members: &BTreeSet<ProcessId>, port: u16) -> bool {
+    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| listening(&table, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    !sockets.is_empty() && members.iter().any(|member| holds(member.pid, &sockets))
+}
+
+/// Inodes of the sockets that listen on `port` in a table of `/proc/net`.
+fn listening(table: &str, port: u16) -> Vec<String> {
+    let suffix = format!(":{port:04X}");
+    let inode = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let matches = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == LISTEN;
+        matches.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+    };
+    table.lines().skip(1).filter_map(inode).collect()
+}
+
+fn holds(number: u32, sockets: &[String]) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{number}/fd")) else { return false };
+    descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|target| target.to_str().is_some_and(|target| sockets.iter().any(|socket| socket == target)))
+}
+
+fn carries(number: u32, mark: &str) -> bool {
+    fs::read(format!("/proc/{number}/environ"))
+        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()))
+}
+
+/// One line of the process table, without zombies.
+struct Row {
+    id: ProcessId,
+    parent: u32,
+    group: u32,
+}
+
+impl Row {
+    fn read(number: u32, boot: &str) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        Self::parse(number, &stat, boot)
+    }
+
+    /// The program's name is in parentheses and may hold anything, so fields are counted after the
+    /// last closing one: state, parent, group, … and the start time as the twentieth.
+    fn parse(number: u32, stat: &str, boot: &str) -> Option<Self> {
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        if matches!(*fields.first()?, "Z" | "X") {
+            return None;
+        }
+        Some(Self {
+            id: ProcessId { pid: number, started: fields.get(19)?.parse().ok()?, boot: boot.to_owned() },
+            parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
+        })
+    }
+}
+
+fn all_rows() -> BTreeMap<u32, Row> {
+    let (Some(boot), Ok(entries)) = (boot(), fs::read_dir("/proc")) else { return BTreeMap::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|number| Some((number, Row::read(number, &boot)?)))
+        .collect()
+}
+
+fn boot() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
+        let stat = "42 (a) R (b) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 1";
+        let row = Row::parse(42, stat, "boot").unwrap();
+        assert_eq!((row.parent, row.group, row.id.started), (7, 42, 98765));
+    }
+
+    #[test]
+    fn a_zombie_is_no_process() {
+        assert!(Row::parse(42, "42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 1", "boot").is_none());
+    }
+
+    #[test]
+    fn only_listening_sockets_of_the_port_count() {
+        let table = "  sl  local_address\n\
+            0: 0100007F:B3A8 00000000:0000 0A 0:0 0:0 0 0 0 16148 1 x\n\
+            1: 0100007F:B3A8 0100007F:1234 01 0:0 0:0 0 0 0 16149 1 x\n\
+            2: 0100007F:B3A9 00000000:0000 0A 0:0 0:0 0 0 0 16150 1 x\n";
+        assert_eq!(listening(table, 0xB3A8), ["16148"]);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_its_number_with_another_start_is_not() {
+        let me = ProcessId::of(std::process::id()).unwrap();
+        assert!(me.is_alive());
+        assert!(!ProcessId { started: me.started + 1, ..me.clone() }.is_alive());
+        assert!(!ProcessId { boot: "earlier".into(), ..me }.is_alive());
+    }
+
+    #[test]
+    fn a_listener_of_this_process_is_found_and_a_closed_port_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let me = BTreeSet::from([ProcessId::of(std::process::id()).unwrap()]);
+        assert!(listens_on(&me, port));
+        assert!(!listens_on(&BTreeSet::new(), port));
+        drop(listener);
+        assert!(!listens_on(&me, port));
+    }
+}

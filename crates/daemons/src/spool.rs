@@ -1,0 +1,114 @@
+//! Where a process's output goes: a file it appends to, which we read back and keep short.
+//!
+//! A file and not a pipe, because a daemon may outlive its host: nobody has to drain a file, and
+//! a host that dies cannot break it. The file is opened for appending, so that cutting it to
+//! nothing is safe while the process writes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::redact::Redactor;
+
+const TAIL_BYTES: u64 = 16 * 1024;
+const TAIL_LINES: usize = 20;
+/// The size at which [`Spool::trim`] cuts.
+const CAP: u64 = 1024 * 1024;
+
+/// The output of one process. Reading never disturbs the writer.
+pub(crate) struct Spool {
+    file: File,
+    redactor: Redactor,
+}
+
+impl Spool {
+    /// An unnamed file that is gone with its last user.
+    pub(crate) fn unnamed(redactor: Redactor) -> io::Result<Self> {
+        let named = tempfile::NamedTempFile::new()?;
+        let file = append(named.path())?;
+        Ok(Self { file, redactor })
+    }
+
+    /// A file readable by its owner alone; what an earlier process left in it is kept.
+    pub(crate) fn at(path: &Path, redactor: Redactor) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        Ok(Self { file: append(path)?, redactor })
+    }
+
+    /// A handle for a child's standard output or error.
+    pub(crate) fn stdio(&self) -> io::Result<Stdio> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// The last lines, redacted. What cannot be read is not shown.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let Ok(bytes) = self.last_bytes() else { return Vec::new() };
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines: Vec<_> = text
+            .lines()
+            .map(|line| self.redactor.line(line))
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        lines.split_off(lines.len().saturating_sub(TAIL_LINES))
+    }
+
+    /// Empties the file when it has grown past its cap.
+    pub(crate) fn trim(&self) {
+        let grown = self.file.metadata().is_ok_and(|meta| meta.len() > CAP);
+        if grown && let Err(error) = self.file.set_len(0) {
+            tracing::debug!(%error, "could not shorten a daemon's output");
+        }
+    }
+
+    fn last_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut start = self.file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        let mut bytes = vec![0; usize::try_from(TAIL_BYTES).unwrap_or_default()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let read = self.file.read_at(&mut bytes[filled..], start)?;
+            if read == 0 {
+                break;
+            }
+            filled += read;
+            start += read as u64;
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_tail_is_the_last_lines_redacted() {
+        let mut redactor = Redactor::default();
+        redactor.add("hunter22");
+        let mut spool = Spool::unnamed(redactor).unwrap();
+        for n in 0..2000 {
+            writeln!(spool.file, "line {n} hunter22").unwrap();
+        }
+        let tail = spool.tail();
+        assert_eq!(tail.len(), TAIL_LINES);
+        assert_eq!(tail.last().unwrap(), "line 1999 [redacted]");
+    }
+
+    #[test]
+    fn a_grown_file_is_emptied_and_written_on() {
+        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
+        spool.file.write_all(&vec![b'x'; 2 * 1024 * 1024]).unwrap();
+        spool.trim();
+        writeln!(spool.file, "after").unwrap();
+        assert_eq!(spool.tail(), ["after"]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Which versions of opencode are spoken to.
+
+use semver::Version;
+
+/// The version that [`install`](crate::install) fetches, and that the tests run against.
+pub const PINNED: &str = "1.18.33";
+
+/// The oldest version that is started: everything before it has CVE-2026-22812, which lets any
+/// web page run commands through the daemon.
+pub const OLDEST: Version = Version::new(1, 0, 216);
+
+/// Why a version is refused. Nothing was started, or it was ended again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// Open to CVE-2026-22812.
+    #[error("opencode {0} has the remote code execution hole CVE-2026-22812; update to {OLDEST} or later")]
+    Vulnerable(Version),
+    /// A major version with another API.
+    #[error(
+        "opencode {0} speaks another API than 1.x, which is not supported yet; use a 1.x release such as {PINNED}"
+    )]
+    TooNew(Version),
+    /// Not a version at all.
+    #[error("`{0}` is not a version of opencode")]
+    Unreadable(String),
+}
+
+/// Accepts a version as printed by `opencode --version` or `/global/health`.
+pub fn check(text: &str) -> Result<Version, VersionError> {
+    let text = text.trim();
+    let version = Version::parse(text.strip_prefix('v').unwrap_or(text))
+        .map_err(|_| VersionError::Unreadable(text.chars().take(80).collect()))?;
+    if version.major >= 2 {
+        Err(VersionError::TooNew(version))
+    } else if version < OLDEST {
+        Err(VersionError::Vulnerable(version))
+    } else {
+        Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_from_the_fix_up_to_the_next_major_are_accepted() {
+        for text in ["1.0.216", "1.18.33\n", "v1.2.3", PINNED] {
+            assert!(check(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn releases_with_the_known_hole_are_refused_by_its_name() {
+        for text in ["1.0.215", "0.15.31", "1.0.216-beta.1"] {
+            let error = check(text).unwrap_err();
+            assert!(matches!(error, VersionError::Vulnerable(_)), "{text}");
+            assert!(error.to_string().contains("CVE-2026-22812"));
+        }
+    }
+
+    #[test]
+    fn the_next_major_and_nonsense_are_refused() {
+        for text in ["2.0.0", "2.0.0-rc.1", "10.1.0"] {
+            assert!(matches!(check(text), Err(VersionError::TooNew(_))), "{text}");
+        }
+        for text in ["", "1.2", "opencode", "<html>"] {
+            assert!(matches!(check(text), Err(VersionError::Unreadable(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A real `opencode serve` with a scripted model, in a directory of its own.
+//!
+//! [`RealDaemon::start`] gives a test a daemon of its own; [`RealDaemon::shared`] gives all tests
+//! of one binary the same one, since each costs seconds and half a gigabyte: they keep apart by
+//! prompt and by [`workspace`](RealDaemon::workspace). Nothing is left running when the value is
+//! dropped, when a test panics, or when the process is killed.
+//!
+//! Finds opencode as the host does, and installs it when there is none: no test is skipped.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opencode_daemons::{Daemon, Environment, Home, InstallError, Locate, Opencode, Port, Spec, StartError};
+use secrecy::SecretString;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::model::{Script, ScriptedModel};
+use crate::scratch;
+use crate::watchdog::Watchdog;
+
+/// How long a start may take on a loaded machine.
+const STARTUP_LIMIT: Duration = Duration::from_mins(2);
+
+/// Why there is no daemon to test with.
+#[derive(Debug, thiserror::Error)]
+pub enum RealError {
+    /// There is no opencode.
+    #[error("no opencode to test with")]
+    Install(#[from] InstallError),
+    /// It does not start.
+    #[error("the real daemon does not start")]
+    Start(#[from] StartError),
+    /// Files, git or the scripted model.
+    #[error("the surroundings of the real daemon cannot be made")]
+    Io(#[from] std::io::Error),
+}
+
+/// A real daemon. Dropping it ends it, its model, and everything it started.
+#[derive(Debug)]
+pub struct RealDaemon {
+    // Dropped in this order: the process, then its model, then what is left on disk.
+    daemon: Option<Daemon>,
+    model: ScriptedModel,
+    spec: Spec,
+    opencode: Opencode,
+    workspaces: AtomicUsize,
+    _watchdog: Watchdog,
+    root: TempDir,
+}
+
+impl RealDaemon {
+    /// Starts a daemon with a model that follows `script`.
+    pub async fn start(script: Script) -> Result<Self, RealError> {
+        Self::with(script, |_| {}).await
+    }
+
+    /// The same, with a last word on the daemon's [`Spec`], such as permissions in its `config`.
+    pub async fn with(script: Script, adjust: impl FnOnce(&mut Spec)) -> Result<Self, RealError> {
+        let opencode = opencode().await?;
+        let root = tempfile::Builder::new().prefix("opencode-real-").tempdir()?;
+        let watchdog = Watchdog::over(root.path())?;
+        let home = root.path().join("home");
+        std::fs::create_dir(&home)?;
+        let workspace = root.path().join("workspace");
+        scratch::repository(&workspace, &[("README.md", "# Scratch\n")])?;
+        let model = ScriptedModel::start(script)?;
+        let mut spec = Spec::new(&opencode.path, workspace, Environment::of_this_process());
+        spec.home = Home::Isolated(home);
+        spec.config = model.config();
+        spec.startup_limit = STARTUP_LIMIT;
+        adjust(&mut spec);
+        let daemon = Daemon::start(spec.clone()).await?;
+        let workspaces = AtomicUsize::new(0);
+        Ok(Self { daemon: Some(daemon), model, spec, opencode, workspaces, _watchdog: watchdog, root })
+    }
+
+    /// The daemon that all tests of this process share; started by the first, ended with the
+    /// process. Its script is empty: each test [adds](ScriptedModel::add) turns for prompts that no
+    /// other test uses.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<RealDaemon> = OnceCell::const_new();
+        let started = SHARED.get_or_try_init(|| Self::start(Script::default())).await;
+        match started {
+            Ok(daemon) => daemon,
+            #[expect(clippy::panic, reason = "a test that needs the daemon cannot go on without it")]
+            Err(error) => panic!("no shared daemon: {}", chain(&error)),
+        }
+    }
+
+    /// Where it listens.
+    pub fn base_url(&self) -> String {
+        match self.spec.port {
+            Port::Fixed(port) => format!("http://127.0.0.1:{port}"),
+            Port::Free => self.daemon.as_ref().map(Daemon::base_url).unwrap_or_default(),
+        }
+    }
+
+    /// Its password.
+    pub fn password(&self) -> SecretString {
+        match &self.spec.password {
+            Some(password) => password.clone(),
+            None => self.daemon.as_ref().map(|daemon| daemon.password().clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The git repository it serves.
+    pub fn directory(&self) -> PathBuf {
+        self.spec.directory.canonicalize().unwrap_or_else(|_| self.spec.directory.clone())
+    }
+
+    /// Its model.
+    pub fn model(&self) -> &ScriptedModel {
+        &self.model
+    }
+
+    /// The binary it runs.
+    pub fn opencode(&self) -> &Opencode {
+        &self.opencode
+    }
+
+    /// Its isolated home directory.
+    pub fn home(&self) -> PathBuf {
+        self.root.path().join("home")
+    }
+
+    /// The daemon's process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().and_then(Daemon::pid)
+    }
+
+    /// Another git repository with these files, to be named with `?directory=`.
+    pub fn workspace(&self, files: &[(&str, &str)]) -> Result<PathBuf, RealError> {
+        let number = self.workspaces.fetch_add(1, Ordering::Relaxed);
+        let directory = self.root.path().join(format!("workspace-{number}"));
+        scratch::repository(&directory, files)?;
+        Ok(directory.canonicalize()?)
+    }
+
+    /// Kills the daemon's process as a crash would, and waits until it is gone.
+    pub async fn kill9(&mut self) {
+        self.keep_address();
+        if let Some(daemon) = &mut self.daemon {
+            daemon.kill9().await;
+        }
+    }
+
+    /// Starts it again, killing it first if it runs: same home, port and password.
+    pub async fn restart(&mut self) -> Result<(), RealError> {
+        self.keep_address();
+        drop(self.daemon.take());
+        self.daemon = Some(Daemon::start(self.spec.clone()).await?);
+        Ok(())
+    }
+
+    /// Changes the configuration of the next [`restart`](Self::restart).
+    pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.spec.config);
+    }
+
+    fn keep_address(&mut self) {
+        if let Some(daemon) = &self.daemon {
+            self.spec.port = Port::Fixed(daemon.port());
+            self.spec.password = Some(daemon.password().clone());
+        }
+    }
+}
+
+/// The opencode that tests run: found or installed once per process.
+pub async fn opencode() -> Result<Opencode, InstallError> {
+    static FOUND: OnceCell<Opencode> = OnceCell::const_new();
+    let locate = Locate::new(Environment::of_this_process());
+    let found = FOUND.get_or_try_init(|| {
+        opencode_daemons::install::locate(&locate, |progress| tracing::info!(?progress, "opencode"))
+    });
+    found.await.cloned()
+}
+
+/// An error with its causes, for a panic's message.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

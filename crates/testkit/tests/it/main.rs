@@ -1,0 +1,8 @@
+//! The scripted model and the real daemon, together and alone.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod client;
+mod demo;
+mod model;
+mod real;

@@ -1,0 +1,48 @@
+//! The real daemon, as tests use it.
+
+use serde_json::json;
+use testkit::{RealDaemon, Script};
+
+use crate::client::{prompt, reply, say, session};
+
+#[tokio::test]
+async fn a_shared_daemon_runs_a_real_tool_in_the_directory_named() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[]).unwrap();
+    let file = directory.join("made.txt");
+    let write = json!({ "filePath": file, "content": "by the agent\n" });
+    daemon
+        .model()
+        .add(Script::default().call("MAKE-A-FILE", 0, "write", write).reply("MAKE-A-FILE", "made it"));
+
+    let (status, message) = prompt(daemon, &directory, "MAKE-A-FILE please").await;
+
+    assert_eq!(status, 200, "{message}");
+    assert_eq!(reply(&message), "made it");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "by the agent\n");
+}
+
+#[tokio::test]
+async fn two_tests_share_the_daemon_and_see_their_own_turns() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[]).unwrap();
+    daemon.model().add(Script::default().reply("SHARED-TWO", "second"));
+    let (_, message) = prompt(daemon, &directory, "SHARED-TWO").await;
+    assert_eq!(reply(&message), "second");
+    assert_eq!(RealDaemon::shared().await.pid(), daemon.pid());
+}
+
+#[tokio::test]
+async fn a_killed_daemon_comes_back_with_its_address_and_its_sessions() {
+    let mut daemon = RealDaemon::start(Script::saying("still here")).await.unwrap();
+    let (address, first) = (daemon.base_url(), daemon.pid());
+    let directory = daemon.directory();
+    let id = session(&daemon, &directory).await;
+    daemon.kill9().await;
+    daemon.restart().await.unwrap();
+
+    assert_eq!(daemon.base_url(), address);
+    assert_ne!(daemon.pid(), first);
+    let (status, message) = say(&daemon, &directory, &id, "go on").await;
+    assert_eq!((status, reply(&message).as_str()), (200, "still here"));
+}
