@@ -1,1 +1,16 @@
-//! Under construction.
+//! The host: it loads connectors, and lets a rule run one only when a person
+//! agreed to exactly that.
+//!
+//! A [`surface`] reports an event, [rules](connector_rules) turn it into a run,
+//! the [`gate`] asks about each step that mutates, the [`engine`] dispatches
+//! what was approved, and every step of that walk is a row in the [`ledger`]
+//! before it has an effect. The host never speaks to a daemon itself; a
+//! connector [`instance`] does, through the one way out it was granted.
+
+pub mod clock;
+pub mod engine;
+pub mod gate;
+pub mod ids;
+pub mod instance;
+pub mod ledger;
+pub mod surface;

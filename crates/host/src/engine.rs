@@ -1,0 +1,291 @@
+//! The engine: rows in, rows out.
+//!
+//! It is level-triggered. Each pass looks at the ledger and does what the rows
+//! call for: expire cards, turn events into runs, resolve the next step, call
+//! connectors for approved steps, deliver what chats are to be told. Nothing
+//! that matters is kept in memory, so a pass after a crash is like any other;
+//! a pass is started by whoever changed a row, by another process's change, or
+//! by the next expiry.
+//!
+//! In memory are only the calls in flight and the asks of their agents.
+
+mod advance;
+mod asks;
+mod deliver;
+mod dispatch;
+mod intake;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use connector_rules::RuleSet;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, Millis};
+use crate::gate::policy::{Actor, GateConfig};
+use crate::ids::{RunId, StepId};
+use crate::instance::Instance;
+use crate::ledger::events::{self, NewEvent};
+use crate::ledger::lock::HostLock;
+use crate::ledger::steps::decide::{self, Tap, Tapped};
+use crate::ledger::{Ledger, LedgerError, outbox, steps};
+use crate::surface::Surface;
+
+pub use asks::{Answer, Answered};
+
+/// How often another process's changes are looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How many rows of a kind one pass takes on.
+const BATCH: u32 = 64;
+
+/// How the engine is set up.
+pub struct Setup {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Proof that no other host uses it.
+    pub lock: HostLock,
+    /// The time.
+    pub clock: Clock,
+    /// The rules in force.
+    pub rules: RuleSet,
+    /// Connector instances by the names rules use.
+    pub instances: Vec<Instance>,
+    /// Surfaces.
+    pub surfaces: Vec<Arc<dyn Surface>>,
+    /// The gate.
+    pub gate: GateConfig,
+    /// How long a dispatched step may take in all.
+    pub deadline: Duration,
+    /// How many steps may run at once.
+    pub max_running: usize,
+}
+
+/// The engine. Cheap to clone; clones are handles to the same one.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    ledger: Ledger,
+    _lock: HostLock,
+    clock: Clock,
+    rules: RwLock<RuleSet>,
+    instances: HashMap<String, Instance>,
+    surfaces: HashMap<String, Arc<dyn Surface>>,
+    gate: GateConfig,
+    deadline: Duration,
+    max_running: usize,
+    wake: Notify,
+    running: Mutex<HashMap<StepId, Running>>,
+    desk: asks::Desk,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// A call in flight.
+struct Running {
+    cancel: CancellationToken,
+    lane: String,
+}
+
+/// What cancelling a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It had not run yet, and will not.
+    Withdrawn,
+    /// It runs, and was told to stop; its result will say how it ended.
+    Stopping,
+    /// There was nothing to cancel.
+    NothingToDo,
+}
+
+impl Engine {
+    /// An engine over `setup`. Nothing happens until [`run`](Self::run).
+    pub fn new(setup: Setup) -> Self {
+        Self(Arc::new(Inner {
+            ledger: setup.ledger,
+            _lock: setup.lock,
+            clock: setup.clock,
+            rules: RwLock::new(setup.rules),
+            instances: setup
+                .instances
+                .into_iter()
+                .map(|instance| (instance.name.clone(), instance))
+                .collect(),
+            surfaces: setup
+                .surfaces
+                .into_iter()
+                .map(|surface| (surface.name().to_owned(), surface))
+                .collect(),
+            gate: setup.gate,
+            deadline: setup.deadline,
+            max_running: setup.max_running,
+            wake: Notify::new(),
+            running: Mutex::new(HashMap::new()),
+            desk: asks::Desk::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }))
+    }
+
+    /// Its ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// Makes passes until [`stop`](Self::stop). An error of the ledger ends it
+    /// only if it cannot pass: a full disk or a busy file is waited out.
+    pub async fn run(&self) -> Result<(), LedgerError> {
+        self.start().await?;
+        let mut seen = self.0.ledger.data_version().await?;
+        loop {
+            let wait = match self.pass().await {
+                Ok(()) => self.until_next().await?,
+                Err(error) if passing(&error) => {
+                    tracing::error!(error = %connector_contract::chain(&error), "waiting for the ledger");
+                    Duration::from_secs(1)
+                }
+                Err(error) => return Err(error),
+            };
+            let due = tokio::time::Instant::now() + wait;
+            loop {
+                tokio::select! {
+                    () = self.0.stopping.cancelled() => return Ok(()),
+                    () = self.0.wake.notified() => break,
+                    () = tokio::time::sleep_until(due) => break,
+                    () = tokio::time::sleep(LOOK) => {
+                        let version = self.0.ledger.data_version().await?;
+                        if version != std::mem::replace(&mut seen, version) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops: running steps are told to stop and are waited for, at most
+    /// `grace`; whatever is left is found again by the next start.
+    pub async fn stop(&self, grace: Duration) {
+        for running in self.running().values() {
+            running.cancel.cancel();
+        }
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("some steps did not stop in time; the next start finds out what became of them");
+        }
+        // The last results are shown before the surfaces go.
+        let _ = self.deliver_due().await;
+        self.0.stopping.cancel();
+    }
+
+    /// Stores an event. Returns its id, or `None` if it was there before.
+    pub async fn submit(&self, event: NewEvent) -> Result<Option<i64>, LedgerError> {
+        let id = self.0.ledger.write(move |tx| events::store(tx, &event)).await?;
+        self.0.wake.notify_one();
+        Ok(id)
+    }
+
+    /// Carries a tap out and says how it is answered.
+    pub async fn tap(&self, tap: Tap) -> Result<Tapped, LedgerError> {
+        let answer = self.0.ledger.write(move |tx| decide::decide(tx, &tap)).await?;
+        self.0.wake.notify_one();
+        Ok(answer)
+    }
+
+    /// Cancels a step in whatever state it is.
+    pub async fn cancel(&self, step: StepId, by: &Actor) -> Result<CancelOutcome, LedgerError> {
+        if let Some(running) = self.running().get(&step) {
+            running.cancel.cancel();
+            return Ok(CancelOutcome::Stopping);
+        }
+        let actor = by.clone();
+        let made = self.0.ledger.write(move |tx| steps::cancel_waiting(tx, step, &actor)).await?;
+        self.0.wake.notify_one();
+        Ok(if made { CancelOutcome::Withdrawn } else { CancelOutcome::NothingToDo })
+    }
+
+    /// The steps that run now.
+    pub fn running_steps(&self) -> Vec<StepId> {
+        let mut steps: Vec<StepId> = self.running().keys().copied().collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    /// Replaces the rules; what already runs or waits keeps its own.
+    pub fn set_rules(&self, rules: RuleSet) {
+        *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    fn rules(&self) -> RuleSet {
+        self.0.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn start(&self) -> Result<(), LedgerError> {
+        let gate = self.0.gate.clone();
+        let surfaces: Vec<String> = self.0.surfaces.keys().cloned().collect();
+        self.0
+            .ledger
+            .write(move |tx| {
+                advance::refresh_approvers(tx, &gate)?;
+                for surface in &surfaces {
+                    outbox::show_again(tx, surface)?;
+                }
+                Ok(())
+            })
+            .await?;
+        self.recover().await
+    }
+
+    async fn pass(&self) -> Result<(), LedgerError> {
+        self.expire_cards().await?;
+        self.take_in_events().await?;
+        self.advance_runs().await?;
+        self.dispatch_approved().await?;
+        self.deliver_due().await
+    }
+
+    async fn expire_cards(&self) -> Result<(), LedgerError> {
+        self.0.ledger.write(|tx| steps::expire_overdue(tx, BATCH)).await.map(|_| ())
+    }
+
+    /// How long there is nothing to do by the clock.
+    async fn until_next(&self) -> Result<Duration, LedgerError> {
+        let next = self
+            .0
+            .ledger
+            .read(|tx| Ok([steps::next_expiry(tx)?, outbox::next_retry(tx)?].into_iter().flatten().min()))
+            .await?;
+        let now: Millis = self.0.clock.now();
+        // Looked at again at least every minute, so that a clock that jumps is noticed.
+        let wait = next.map_or(60_000, |at| (at - now).clamp(0, 60_000));
+        Ok(Duration::from_millis(u64::try_from(wait).unwrap_or(0).max(1)))
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<StepId, Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn surface(&self, name: &str) -> Option<Arc<dyn Surface>> {
+        self.0.surfaces.get(name).cloned()
+    }
+
+    /// Whether a run still has something running or waiting.
+    pub async fn run_is_live(&self, run: RunId) -> Result<bool, LedgerError> {
+        self.0
+            .ledger
+            .read(move |tx| {
+                Ok(crate::ledger::runs::get(tx, run)?
+                    .is_some_and(|row| row.state == crate::ledger::runs::RunState::Active))
+            })
+            .await
+    }
+}
+
+/// Whether waiting may help.
+fn passing(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Busy(_) | LedgerError::Full(_))
+}

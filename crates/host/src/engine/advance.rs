@@ -1,0 +1,351 @@
+//! Runs go on: the next step is resolved and put before the gate, or the run ends.
+
+use std::sync::Arc;
+
+use connector_contract::{Provenance, Target, chain};
+use connector_rules::{Action, Next, Rule, RuleSet, RunEnd, Scope, SourceFile, Step, StepOutcome};
+use data_encoding::BASE32_NOPAD;
+use serde_json::{Value, json};
+
+use super::intake::{as_event, timestamp};
+use super::{BATCH, Engine};
+use crate::clock::Millis;
+use crate::gate::digest::Bound;
+use crate::gate::policy::{Actor, GateConfig, Policy};
+use crate::gate::state::{Move, StepState};
+use crate::ids::StepId;
+use crate::ledger::events::EventRow;
+use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::runs::{self, RunRow, RunState};
+use crate::ledger::steps::{self, Change, NewStep, StepRow};
+use crate::ledger::{LedgerError, Tx, events};
+
+/// The connector and action under which replies to the chat are recorded.
+const HOST: &str = "host";
+const REPLY: &str = "reply";
+
+/// A run with everything that is needed to go on with it.
+struct Standing {
+    run: RunRow,
+    event: EventRow,
+    definition: String,
+    steps: Vec<StepRow>,
+}
+
+/// A resolved step: what the gate is asked about.
+struct Resolved {
+    connector: String,
+    action: String,
+    input: Value,
+    verdict: Verdict,
+}
+
+/// What becomes of a resolved step before any person is asked.
+enum Verdict {
+    Gate { read_only: bool },
+    Reply(String),
+    Skip(String),
+    Fail(String),
+}
+
+impl Engine {
+    pub(super) async fn advance_runs(&self) -> Result<(), LedgerError> {
+        loop {
+            let standing = self.0.ledger.read(load_idle).await?;
+            if standing.is_empty() {
+                return Ok(());
+            }
+            for standing in standing {
+                self.advance(standing).await?;
+            }
+        }
+    }
+
+    async fn advance(&self, standing: Standing) -> Result<(), LedgerError> {
+        let rule = match parse_stored(&standing.definition, &standing.run.rule_version) {
+            Ok(rule) => rule,
+            Err(reason) => return self.end_run(standing.run, RunState::Failed, Some(reason)).await,
+        };
+        if let Some((state, reason)) = stopped(&standing.steps) {
+            return self.end_run(standing.run, state, reason).await;
+        }
+        let event = as_event(&standing.event);
+        let run_id = standing.run.id.to_string();
+        let outcomes = outcomes(&rule, &standing.steps);
+        let now = timestamp(self.0.clock.now());
+        let scope = Scope { event: &event, rule: rule.name(), run_id: &run_id, now, steps: &outcomes };
+        let (step, resolved) = match rule.next(&scope) {
+            Next::Finished(end) => {
+                let (state, reason) = ended(&end, &standing.steps);
+                return self.end_run(standing.run, state, reason).await;
+            }
+            Next::Skip { step, because } => {
+                (step, Resolved::without_input(step, Verdict::Skip(because.to_string())))
+            }
+            Next::Run(step) => (step, self.resolve(step, &scope)),
+        };
+        let new = self.new_step(&rule, step, &standing, &resolved)?;
+        if let (Some(instance), Verdict::Gate { .. }) =
+            (self.0.instances.get(&new.connector), &resolved.verdict)
+        {
+            instance.provider.prewarm();
+        }
+        let gate = self.0.gate.clone();
+        self.0.ledger.write(move |tx| submit(tx, &standing.run, &new, &resolved.verdict, &gate)).await
+    }
+
+    fn resolve(&self, step: &Step, scope: &Scope<'_>) -> Resolved {
+        let input = match step.resolve(scope) {
+            Ok(input) => input,
+            Err(error) => return Resolved::without_input(step, Verdict::Fail(chain(&error))),
+        };
+        match &step.action {
+            Action::Reply { .. } => {
+                let text = input.as_str().unwrap_or_default().to_owned();
+                Resolved {
+                    input: json!({ "text": text }),
+                    ..Resolved::without_input(step, Verdict::Reply(text))
+                }
+            }
+            Action::RunConnector { connector, action, .. } => {
+                let verdict = self.check(connector, action, &input);
+                Resolved { input, ..Resolved::without_input(step, verdict) }
+            }
+        }
+    }
+
+    fn check(&self, connector: &str, action: &str, input: &Value) -> Verdict {
+        let Some(instance) = self.0.instances.get(connector) else {
+            let mut known: Vec<&str> = self.0.instances.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            return Verdict::Fail(format!(
+                "no connector `{connector}` is configured; there is: {}",
+                known.join(", ")
+            ));
+        };
+        let Some(decl) = instance.action(action) else {
+            return Verdict::Fail(format!("`{connector}` has no action `{action}`"));
+        };
+        match decl.validate(input) {
+            Ok(()) => Verdict::Gate { read_only: decl.read_only },
+            Err(error) => Verdict::Fail(chain(&error)),
+        }
+    }
+
+    fn new_step(
+        &self,
+        rule: &Rule,
+        step: &Step,
+        standing: &Standing,
+        resolved: &Resolved,
+    ) -> Result<NewStep, LedgerError> {
+        let run = &standing.run;
+        let target = match self.0.instances.get(&resolved.connector) {
+            Some(instance) => instance.target(&resolved.action, &resolved.input, &provenance(run)),
+            None => Target::default(),
+        };
+        let bound = Bound {
+            connector: &resolved.connector,
+            action: &resolved.action,
+            input: &resolved.input,
+            target: &target,
+            rule: &run.rule,
+            rule_version: &run.rule_version,
+            requester: run.requester.as_str(),
+            surface: &run.surface,
+            chat: &run.chat,
+        };
+        let digest = bound.digest()?;
+        let index = u32::try_from(standing.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let terms = Terms::of(rule, &self.0.gate);
+        Ok(NewStep {
+            id: StepId { run: run.id, index },
+            name: Some(step.label().to_owned()),
+            connector: resolved.connector.clone(),
+            action: resolved.action.clone(),
+            input: resolved.input.clone(),
+            target,
+            digest,
+            approvals_needed: terms.needed,
+            approvers: terms.approvers,
+            other_approver: terms.other,
+            expiry_ms: Millis::try_from(self.0.gate.expiry().as_millis()).unwrap_or(Millis::MAX),
+            token: token()?,
+        })
+    }
+
+    async fn end_run(&self, run: RunRow, state: RunState, reason: Option<String>) -> Result<(), LedgerError> {
+        self.0.ledger.write(move |tx| runs::end(tx, run.id, state, reason.as_deref()).map(|_| ())).await
+    }
+}
+
+/// Who approves the steps of a rule.
+pub(super) struct Terms {
+    pub(super) approvers: Vec<Actor>,
+    pub(super) needed: u32,
+    pub(super) other: bool,
+}
+
+impl Terms {
+    /// The rule's own list where it has one; of the rest, the stricter.
+    pub(super) fn of(rule: &Rule, gate: &GateConfig) -> Self {
+        let approvers = match rule.approvers() {
+            Some(own) => own.iter().map(Actor::from_text).collect(),
+            None => gate.approvers.clone(),
+        };
+        Self {
+            approvers,
+            needed: rule.approvals_needed().get().max(gate.approvals_needed),
+            other: rule.require_other_approver() || gate.require_other_approver,
+        }
+    }
+}
+
+/// Where the work came from. Whoever types at this machine's own console could
+/// as well call the daemon; everybody else is remote.
+pub(super) fn provenance(run: &RunRow) -> Provenance {
+    match run.surface.as_str() {
+        "console" | "cli" => Provenance::Local,
+        surface => Provenance::Chat { surface: surface.to_owned(), rule: run.rule.clone() },
+    }
+}
+
+fn load_idle(tx: &Tx<'_>) -> Result<Vec<Standing>, LedgerError> {
+    runs::idle(tx, BATCH)?
+        .into_iter()
+        .map(|run| {
+            Ok(Standing {
+                event: events::get(tx, run.event_id)?
+                    .ok_or_else(|| LedgerError::Content(format!("event {} is gone", run.event_id)))?,
+                definition: runs::definition(tx, &run.rule_version)?,
+                steps: steps::of_run(tx, run.id)?,
+                run,
+            })
+        })
+        .collect()
+}
+
+fn parse_stored(definition: &str, version: &str) -> Result<Arc<Rule>, String> {
+    let set = RuleSet::parse([SourceFile::new(version, definition)])
+        .map_err(|_| format!("the stored rule {version} can no longer be read"))?;
+    set.rules().first().cloned().ok_or_else(|| format!("the stored rule {version} is empty"))
+}
+
+/// The approvers in force now decide about what waits, whoever they were when
+/// the card was made.
+pub(super) fn refresh_approvers(tx: &Tx<'_>, gate: &GateConfig) -> Result<(), LedgerError> {
+    for (version, definition) in steps::waiting_versions(tx)? {
+        if let Ok(rule) = parse_stored(&definition, &version) {
+            let terms = Terms::of(&rule, gate);
+            steps::refresh_approvers(tx, &version, &terms.approvers, terms.needed, terms.other)?;
+        }
+    }
+    Ok(())
+}
+
+impl Resolved {
+    fn without_input(step: &Step, verdict: Verdict) -> Self {
+        let (connector, action) = match &step.action {
+            Action::RunConnector { connector, action, .. } => (connector.as_str(), action.as_str()),
+            Action::Reply { .. } => (HOST, REPLY),
+        };
+        Self { connector: connector.to_owned(), action: action.to_owned(), input: json!({}), verdict }
+    }
+}
+
+/// A step that was cancelled, or whose end nobody knows, ends its run: nothing
+/// may be built on it.
+fn stopped(rows: &[StepRow]) -> Option<(RunState, Option<String>)> {
+    rows.iter().find_map(|row| match row.state {
+        StepState::Cancelled => Some((RunState::Cancelled, row.reason.clone())),
+        StepState::Unknown => Some((RunState::Unknown, row.reason.clone())),
+        _ => None,
+    })
+}
+
+/// How a run ends whose rule has nothing more to do.
+fn ended(end: &RunEnd, rows: &[StepRow]) -> (RunState, Option<String>) {
+    let RunEnd::Failed { step } = end else { return (RunState::Succeeded, None) };
+    let row = rows.iter().find(|row| row.name.as_deref() == Some(step));
+    let state = match row.map(|row| row.state) {
+        Some(StepState::Denied) => RunState::Denied,
+        Some(StepState::Expired) => RunState::Expired,
+        _ => RunState::Failed,
+    };
+    (state, row.and_then(|row| row.reason.clone()))
+}
+
+fn outcomes(rule: &Rule, rows: &[StepRow]) -> Vec<StepOutcome> {
+    let outcome = |row: &StepRow| {
+        let step = rule.step(row.name.as_deref()?)?;
+        Some(match row.state {
+            StepState::Succeeded => StepOutcome::succeeded(step, row.output.clone().unwrap_or(Value::Null)),
+            StepState::Skipped => StepOutcome::skipped(step),
+            _ => StepOutcome::failed(step, row.reason.clone().unwrap_or_else(|| row.state.to_string())),
+        })
+    };
+    rows.iter().filter_map(outcome).collect()
+}
+
+/// Stores a step and makes its first move, in one transaction.
+fn submit(
+    tx: &Tx<'_>,
+    run: &RunRow,
+    new: &NewStep,
+    verdict: &Verdict,
+    gate: &GateConfig,
+) -> Result<(), LedgerError> {
+    if !steps::insert(tx, new)? {
+        return Ok(());
+    }
+    let failed = |reason: &str| Change::none().set("reason", reason.to_owned()).set("ended_at", tx.now);
+    match verdict {
+        Verdict::Skip(reason) => steps::make(tx, new.id, Move::Skip, failed(reason))?,
+        Verdict::Fail(reason) => return end_badly(tx, run, new.id, Move::Fail, failed(reason)),
+        Verdict::Reply(text) => {
+            outbox::put(
+                tx,
+                &run.surface,
+                &run.chat,
+                &Parcel::Text { run: Some(run.id), body: text.clone() },
+            )?;
+            steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": "reply" })))?;
+            steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
+            steps::make(tx, new.id, Move::Succeed, Change::none().set("ended_at", tx.now))?
+        }
+        Verdict::Gate { read_only } => {
+            match gate.policy(&new.connector, &new.action, &run.rule, *read_only) {
+                Policy::Allow => {
+                    steps::make(tx, new.id, Move::Pass, Change::none().set("decided_at", tx.now))?
+                }
+                Policy::Deny => {
+                    return end_badly(tx, run, new.id, Move::Deny, failed("denied by policy"));
+                }
+                Policy::Ask => {
+                    let (here, all) = steps::waiting(tx, &run.surface, &run.chat)?;
+                    if here >= gate.max_waiting_per_chat || all >= gate.max_waiting {
+                        let reason =
+                            format!("too many cards are waiting already ({here} here, {all} in all)");
+                        return end_badly(tx, run, new.id, Move::Deny, failed(&reason));
+                    }
+                    outbox::put(tx, &run.surface, &run.chat, &Parcel::Card(new.id))?;
+                    steps::make(tx, new.id, Move::Ask, Change::none())?
+                }
+            }
+        }
+    };
+    Ok(())
+}
+
+/// A step that ends before anybody was asked: the chat is told why.
+fn end_badly(tx: &Tx<'_>, run: &RunRow, step: StepId, made: Move, change: Change) -> Result<(), LedgerError> {
+    steps::make(tx, step, made, change)?;
+    outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))
+}
+
+/// 128 random bits, in letters and digits.
+pub(super) fn token() -> Result<String, LedgerError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| LedgerError::Content(format!("no randomness: {error}")))?;
+    Ok(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+}

@@ -1,0 +1,184 @@
+//! Asks in flight: from an agent to a person and back.
+//!
+//! An ask lives as long as the call that made it. It is not a row: after a
+//! restart the connector reads the daemon's pending asks and asks again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use connector_contract::AskRelay;
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::Engine;
+use crate::gate::policy::Actor;
+use crate::ids::StepId;
+use crate::ledger::{LedgerError, audit};
+use crate::surface::{Asked, OpenAsk, Surface};
+
+/// An answer to an ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To a permission request.
+    Permission(PermissionReply),
+    /// To questions.
+    Question(QuestionReply),
+}
+
+/// How an answer is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// It was passed on.
+    PassedOn,
+    /// Somebody was faster, or the agent no longer asks.
+    NotOpen,
+    /// This person may not answer.
+    NotAllowed,
+    /// It does not fit the ask.
+    DoesNotFit(String),
+}
+
+/// Open asks by number.
+#[derive(Default)]
+pub(super) struct Desk {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Waiting>>,
+}
+
+struct Waiting {
+    ask: OpenAsk,
+    reply: oneshot::Sender<(Answer, Actor)>,
+}
+
+/// Relays the asks of one dispatched step.
+pub(super) struct Relay {
+    pub(super) engine: Engine,
+    pub(super) step: StepId,
+    pub(super) surface: Option<Arc<dyn Surface>>,
+    pub(super) chat: String,
+    pub(super) approvers: Vec<Actor>,
+}
+
+impl Engine {
+    /// The asks that wait, oldest first.
+    pub fn open_asks(&self) -> Vec<OpenAsk> {
+        let open = self.0.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asks: Vec<OpenAsk> = open.values().map(|waiting| waiting.ask.clone()).collect();
+        asks.sort_unstable_by_key(|ask| ask.number);
+        asks
+    }
+
+    /// Answers an ask, once.
+    pub async fn answer(&self, number: u64, by: &Actor, answer: Answer) -> Result<Answered, LedgerError> {
+        let waiting = {
+            let mut open = self.0.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(waiting) = open.get(&number) else { return Ok(Answered::NotOpen) };
+            if !waiting.ask.approvers.contains(by) {
+                return Ok(Answered::NotAllowed);
+            }
+            if let Err(problem) = fits(&waiting.ask.asked, &answer) {
+                return Ok(Answered::DoesNotFit(problem));
+            }
+            open.remove(&number)
+        };
+        let Some(waiting) = waiting else { return Ok(Answered::NotOpen) };
+        let (step, actor) = (waiting.ask.step, by.clone());
+        let detail = json!({ "ask": waiting.ask.asked, "answer": describe(&answer) });
+        self.0
+            .ledger
+            .write(move |tx| audit::append(tx, audit::of_step(step, "ask_answered", actor, None, detail)))
+            .await?;
+        let sent = waiting.reply.send((answer, by.clone())).is_ok();
+        Ok(if sent { Answered::PassedOn } else { Answered::NotOpen })
+    }
+}
+
+/// A permission takes a permission's reply, and questions one list each.
+fn fits(asked: &Asked, answer: &Answer) -> Result<(), String> {
+    match (asked, answer) {
+        (Asked::Permission(_), Answer::Permission(_))
+        | (Asked::Question(_), Answer::Question(QuestionReply::Reject)) => Ok(()),
+        (Asked::Question(ask), Answer::Question(QuestionReply::Answers { answers })) => {
+            let wanted = ask.questions.len();
+            if answers.len() != wanted {
+                return Err(format!(
+                    "{wanted} answers are needed, one for each question; got {}",
+                    answers.len()
+                ));
+            }
+            for (question, chosen) in ask.questions.iter().zip(answers) {
+                if chosen.is_empty() || (chosen.len() > 1 && !question.multiple) {
+                    return Err(format!("`{}` takes one answer", question.question));
+                }
+            }
+            Ok(())
+        }
+        _ => Err("that is not the kind of answer it takes".to_owned()),
+    }
+}
+
+fn describe(answer: &Answer) -> serde_json::Value {
+    match answer {
+        Answer::Permission(reply) => json!(reply),
+        Answer::Question(reply) => json!(reply),
+    }
+}
+
+impl Relay {
+    async fn wait(&self, asked: Asked) -> Option<Answer> {
+        let surface = self.surface.as_ref()?;
+        let number = self.engine.0.desk.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let ask = OpenAsk { number, step: self.step, asked, approvers: self.approvers.clone() };
+        let (reply, answer) = oneshot::channel();
+        let guard = Guard { relay: self, ask: ask.clone(), by: None };
+        let mut guard = guard;
+        self.engine
+            .0
+            .desk
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, Waiting { ask: ask.clone(), reply });
+        surface.ask(&self.chat, &ask);
+        let (answer, by) = answer.await.ok()?;
+        guard.by = Some(by);
+        Some(answer)
+    }
+}
+
+/// Closes the ask however its future ends.
+struct Guard<'a> {
+    relay: &'a Relay,
+    ask: OpenAsk,
+    by: Option<Actor>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let desk = &self.relay.engine.0.desk;
+        desk.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ask.number);
+        if let Some(surface) = &self.relay.surface {
+            surface.ask_closed(&self.relay.chat, &self.ask, self.by.as_ref());
+        }
+    }
+}
+
+#[async_trait]
+impl AskRelay for Relay {
+    async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
+        match self.wait(Asked::Permission(ask)).await {
+            Some(Answer::Permission(reply)) => reply,
+            _ => PermissionReply::Reject { message: "nobody answered; do without it".to_owned() },
+        }
+    }
+
+    async fn question(&self, ask: QuestionAsk) -> QuestionReply {
+        match self.wait(Asked::Question(ask)).await {
+            Some(Answer::Question(reply)) => reply,
+            _ => QuestionReply::Reject,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Events become runs.
+
+use std::sync::Arc;
+
+use connector_rules::{Event, Reply, Rule, RuleSet};
+use serde_json::json;
+
+use super::{BATCH, Engine};
+use crate::clock::Millis;
+use crate::ledger::audit::{self, Entry};
+use crate::ledger::events::{self, EventRow};
+use crate::ledger::{LedgerError, runs};
+
+impl Engine {
+    pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
+        let rules = self.rules();
+        self.0
+            .ledger
+            .write(move |tx| {
+                for event in events::unhandled(tx, BATCH)? {
+                    let fired = fired(&rules, &event, tx.now);
+                    for rule in &fired {
+                        runs::create(tx, &event, rule.name(), rule.version().as_str(), &definition(rule))?;
+                    }
+                    if fired.is_empty() {
+                        let detail = json!({ "event_id": event.id, "rules": rules.rules().len() });
+                        let actor = audit::host();
+                        let kind = "no_rule_fired".to_owned();
+                        audit::append(
+                            tx,
+                            Entry { at: 0, kind, run: None, index: None, actor, digest: None, detail },
+                        )?;
+                    }
+                    events::handled(tx, event.id)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
+    rules.matching(&as_event(event), timestamp(now)).cloned().collect()
+}
+
+/// The event as rules see it.
+pub(super) fn as_event(row: &EventRow) -> Event {
+    let reply = row.reply.as_ref().map(|reply| Reply {
+        session_id: reply.session_id.clone(),
+        run_id: reply.run_id.clone(),
+        workspace: reply.workspace.clone(),
+    });
+    Event {
+        id: row.id.to_string(),
+        connector: row.connector.clone(),
+        event: row.event.clone(),
+        payload: row.payload.clone(),
+        reply,
+    }
+}
+
+pub(super) fn timestamp(at: Millis) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn definition(rule: &Rule) -> String {
+    rule.source().text.clone()
+}

@@ -1,0 +1,150 @@
+//! What asks, and whom.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
+/// the colon is the surface, which vouches for the part after it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Actor(String);
+
+impl Actor {
+    /// The user `user` of `surface`.
+    pub fn new(surface: &str, user: &str) -> Self {
+        Self(if user.is_empty() { surface.to_owned() } else { format!("{surface}:{user}") })
+    }
+
+    /// An actor as configuration or the ledger writes it.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// As configuration writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happens at the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// A person decides.
+    Ask,
+    /// It passes: an exemption that somebody wrote down.
+    Allow,
+    /// Nobody can approve it.
+    Deny,
+}
+
+/// An exemption from the default: it names connector, action and rule, so that
+/// none reaches further than it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// The connector instance.
+    pub connector: String,
+    /// Its action.
+    pub action: String,
+    /// The rule whose steps it is about.
+    pub rule: String,
+    /// What happens instead of asking.
+    pub policy: Policy,
+}
+
+/// How the gate is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateConfig {
+    /// Who may approve. Empty means nobody.
+    pub approvers: Vec<Actor>,
+    /// How many of them it takes.
+    pub approvals_needed: u32,
+    /// Whether the requester's own approval does not count.
+    pub require_other_approver: bool,
+    /// How long a delivered card waits, in seconds.
+    pub expiry_secs: u64,
+    /// Exemptions.
+    pub policy: Vec<PolicyRule>,
+    /// How many cards one chat may have waiting.
+    pub max_waiting_per_chat: u32,
+    /// How many cards may wait in all.
+    pub max_waiting: u32,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self {
+            approvers: Vec::new(),
+            approvals_needed: 1,
+            require_other_approver: false,
+            expiry_secs: 15 * 60,
+            policy: Vec::new(),
+            max_waiting_per_chat: 20,
+            max_waiting: 10_000,
+        }
+    }
+}
+
+impl GateConfig {
+    /// What happens to `action` of `connector` when `rule` asks for it.
+    pub fn policy(&self, connector: &str, action: &str, rule: &str, read_only: bool) -> Policy {
+        let written = self
+            .policy
+            .iter()
+            .find(|entry| entry.connector == connector && entry.action == action && entry.rule == rule);
+        match written {
+            Some(entry) => entry.policy,
+            None if read_only => Policy::Allow,
+            None => Policy::Ask,
+        }
+    }
+
+    /// How long a delivered card waits.
+    pub fn expiry(&self) -> Duration {
+        Duration::from_secs(self.expiry_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_mutate_asks_unless_all_three_names_are_exempted() {
+        let exempt = PolicyRule {
+            connector: "oc".into(),
+            action: "run_task".into(),
+            rule: "fix".into(),
+            policy: Policy::Allow,
+        };
+        let gate = GateConfig { policy: vec![exempt], ..GateConfig::default() };
+        for (connector, action, rule, read_only, expected) in [
+            ("oc", "run_task", "fix", false, Policy::Allow),
+            ("oc", "run_task", "other", false, Policy::Ask),
+            ("oc", "continue_session", "fix", false, Policy::Ask),
+            ("oc2", "run_task", "fix", false, Policy::Ask),
+            ("oc2", "look", "fix", true, Policy::Allow),
+        ] {
+            assert_eq!(
+                gate.policy(connector, action, rule, read_only),
+                expected,
+                "{connector} {action} {rule}"
+            );
+        }
+    }
+
+    #[test]
+    fn by_default_nobody_may_approve() {
+        assert!(GateConfig::default().approvers.is_empty());
+    }
+}

@@ -1,0 +1,292 @@
+//! The ledger: every event, run, step, approval and outcome is a row before the
+//! effect it announces.
+//!
+//! One SQLite file in WAL mode with full synchronisation: what a call returned
+//! survives a crash of the host and of the machine. Writers are serialised by
+//! immediate transactions, so that a command line beside a running host is just
+//! another writer. Time is taken once for each transaction and never runs
+//! backwards, whatever the clock does.
+//!
+//! It decides nothing: [`crate::gate`] says which moves exist, and the
+//! functions in the modules below carry one out as one statement.
+
+pub mod audit;
+pub mod events;
+pub mod lock;
+pub mod outbox;
+pub mod runs;
+pub mod steps;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::clock::{Clock, Millis};
+
+/// Marks a file as ours: "conn".
+const APPLICATION_ID: i32 = 0x636f_6e6e;
+
+/// One file for each released schema, in order.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001.sql")];
+
+/// The newest schema known here.
+const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the ledger cannot be read or written. Nothing is ever overwritten.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Fatal: the directory or the file cannot be used.
+    #[error("the ledger {} cannot be opened for writing", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Fatal: it is damaged, or no ledger at all.
+    #[error("{} is not a readable ledger; it was left as it is. move it away to start a new one, or restore a backup", .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Fatal: a newer version wrote it.
+    #[error("{} has schema {found}, this version knows up to {known}; use the newer version", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The file's schema.
+        found: u32,
+        /// The newest schema known here.
+        known: u32,
+    },
+    /// Fatal: another host uses the directory.
+    #[error("another host (pid {holder}) is running on {}; stop it or choose another directory with --state", .path.display())]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// What the lock file says.
+        holder: String,
+    },
+    /// Retry: another writer holds it for too long.
+    #[error("the ledger is locked by another process")]
+    Busy(#[source] rusqlite::Error),
+    /// Report: the disk is full; nothing was written.
+    #[error("the disk is full; nothing was recorded and nothing will run until there is room")]
+    Full(#[source] rusqlite::Error),
+    /// Report: anything else of SQLite.
+    #[error("the ledger failed")]
+    Sql(#[source] rusqlite::Error),
+    /// Report: a row does not hold what it should.
+    #[error("the ledger holds what it should not: {0}")]
+    Content(String),
+    /// Report: a value cannot be stored.
+    #[error("a value cannot be stored")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+/// The ledger of one state directory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    connection: Arc<Mutex<Connection>>,
+    clock: Clock,
+    path: PathBuf,
+}
+
+/// A transaction, and the time it takes place at.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    /// The statements go here.
+    pub sql: Transaction<'a>,
+    /// Not earlier than any transaction before it.
+    pub now: Millis,
+}
+
+impl Ledger {
+    /// Opens the ledger in `directory`, making both if they are missing.
+    pub fn open(directory: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        let path = directory.join("ledger.sqlite");
+        let cannot = |source| LedgerError::Open { path: path.clone(), source };
+        make_private(directory).map_err(|error| cannot(Box::new(error)))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection =
+            Connection::open_with_flags(&path, flags).map_err(|error| cannot(Box::new(error)))?;
+        Self::prepare(connection, &path, clock)
+    }
+
+    /// Opens the ledger of a directory that must have one: for commands that look.
+    pub fn open_existing(directory: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        let path = directory.join("ledger.sqlite");
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(|source| LedgerError::Open { path: path.clone(), source: Box::new(source) })?;
+        Self::prepare(connection, &path, clock)
+    }
+
+    fn prepare(mut connection: Connection, path: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        configure(&connection).map_err(|error| opening(error, path))?;
+        migrate(&mut connection, path)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, path: path.to_owned() })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` in one transaction, which is kept only if it returns `Ok`.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let ledger = self.clone();
+        joined(tokio::task::spawn_blocking(move || ledger.write_now(work)).await)
+    }
+
+    /// As [`write`](Self::write), on this thread.
+    pub fn write_now<T>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now: Millis = sql.query_row(
+            "UPDATE clock SET latest = max(latest, ?1) WHERE one = 1 RETURNING latest",
+            [self.clock.now()],
+            |row| row.get(0),
+        )?;
+        let tx = Tx { sql, now };
+        let value = work(&tx)?;
+        tx.sql.commit()?;
+        Ok(value)
+    }
+
+    /// Runs `work` on one consistent view without writing.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let ledger = self.clone();
+        joined(tokio::task::spawn_blocking(move || ledger.read_now(work)).await)
+    }
+
+    /// As [`read`](Self::read), on this thread.
+    pub fn read_now<T>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let sql = connection.transaction()?;
+        let latest: Millis = sql.query_row("SELECT latest FROM clock", [], |row| row.get(0))?;
+        work(&Tx { now: latest.max(self.clock.now()), sql })
+    }
+
+    /// Changes whenever another process has written.
+    pub async fn data_version(&self) -> Result<i64, LedgerError> {
+        let ledger = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let connection = ledger.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+        });
+        joined(asked.await)
+    }
+}
+
+fn joined<T>(outcome: Result<Result<T, LedgerError>, tokio::task::JoinError>) -> Result<T, LedgerError> {
+    outcome.unwrap_or_else(|error| Err(LedgerError::Content(format!("a ledger call was cut off: {error}"))))
+}
+
+/// The state directory holds prompts, replies and daemon passwords.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn opening(error: rusqlite::Error, path: &Path) -> LedgerError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            LedgerError::Corrupt { path, source: error }
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            LedgerError::Open { path, source: Box::new(error) }
+        }
+        _ => error.into(),
+    }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let tx = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| opening(error, path))?;
+    let application: i32 = tx.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application != APPLICATION_ID && tables > 0 {
+        let source = rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+            Some("a database of another program".to_owned()),
+        );
+        return Err(LedgerError::Corrupt { path: path.to_owned(), source });
+    }
+    if version > SCHEMA {
+        return Err(LedgerError::Newer { path: path.to_owned(), found: version, known: SCHEMA });
+    }
+    for migration in MIGRATIONS.iter().skip(version as usize) {
+        tx.execute_batch(migration)?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(tx.commit()?)
+}
+
+/// Reads a column of JSON.
+fn json<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| bad_column(column, error))
+}
+
+/// Reads a column of JSON that may be absent.
+fn json_opt<T: serde::de::DeserializeOwned>(
+    row: &rusqlite::Row<'_>,
+    column: &str,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|error| bad_column(column, error))).transpose()
+}
+
+fn bad_column(
+    column: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>,
+) -> rusqlite::Error {
+    let _ = column;
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+}

@@ -1,0 +1,180 @@
+//! Who did what, when, to which digest: append-only and hash-chained.
+//!
+//! Each row's hash covers the hash before it, so that a row changed, removed or
+//! slipped in is found by [`verify`], which names the first broken link.
+
+use data_encoding::HEXLOWER;
+use rusqlite::OptionalExtension as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{LedgerError, Tx, json};
+use crate::clock::Millis;
+use crate::gate::policy::Actor;
+use crate::ids::{RunId, StepId};
+
+/// What stands before the first row.
+const GENESIS: &str = "connector-host audit v1";
+
+/// One row, without its place in the chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Millis,
+    /// What: `event`, `run`, or a move of a step such as `approved`.
+    pub kind: String,
+    /// The run it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// The step's index in the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// Who: an actor, or `host`.
+    pub actor: Actor,
+    /// The digest it was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The rest, depending on the kind. Never a secret.
+    pub detail: Value,
+}
+
+/// A row of the audit.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Its place, from 1.
+    pub seq: i64,
+    /// What it says.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// The chain up to and including it.
+    pub hash: String,
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every link holds.
+    Intact {
+        /// How many rows there are.
+        rows: i64,
+        /// The last row's hash; keep it elsewhere to notice a cut tail.
+        head: String,
+    },
+    /// A row does not follow from the one before it.
+    Broken {
+        /// The first such row.
+        seq: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The host itself, as an actor.
+pub fn host() -> Actor {
+    Actor::from_text("host")
+}
+
+/// Starts an entry about a step.
+pub fn of_step(step: StepId, kind: &str, actor: Actor, digest: Option<String>, detail: Value) -> Entry {
+    Entry {
+        at: 0,
+        kind: kind.to_owned(),
+        run: Some(step.run),
+        index: Some(step.index),
+        actor,
+        digest,
+        detail,
+    }
+}
+
+/// Appends `entry`, at the transaction's time.
+pub fn append(tx: &Tx<'_>, mut entry: Entry) -> Result<(), LedgerError> {
+    entry.at = tx.now;
+    let last: Option<(i64, String)> = tx
+        .sql
+        .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (seq, before) = last.map_or((1, GENESIS.to_owned()), |(seq, hash)| (seq + 1, hash));
+    let hash = link(&before, seq, &entry)?;
+    tx.sql
+        .prepare_cached(
+            "INSERT INTO audit (seq, at, kind, run_id, idx, actor, digest, detail, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(rusqlite::params![
+            seq,
+            entry.at,
+            entry.kind,
+            entry.run.map(|run| run.0),
+            entry.index,
+            entry.actor.as_str(),
+            entry.digest,
+            entry.detail.to_string(),
+            hash,
+        ])?;
+    Ok(())
+}
+
+/// Every row in order, given to `each`.
+pub fn for_each(
+    tx: &Tx<'_>,
+    mut each: impl FnMut(Row) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut statement = tx.sql.prepare("SELECT * FROM audit ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read(row)?)?;
+    }
+    Ok(())
+}
+
+/// Checks the whole chain.
+pub fn verify(tx: &Tx<'_>) -> Result<Verdict, LedgerError> {
+    let (mut rows, mut head, mut broken) = (0, GENESIS.to_owned(), None);
+    for_each(tx, |row| {
+        if broken.is_none() {
+            broken = check(&row, rows + 1, &head)?;
+        }
+        rows += 1;
+        head = row.hash;
+        Ok(())
+    })?;
+    Ok(broken.unwrap_or(Verdict::Intact { rows, head }))
+}
+
+fn check(row: &Row, expected: i64, before: &str) -> Result<Option<Verdict>, LedgerError> {
+    let reason = if row.seq != expected {
+        format!("row {expected} is missing")
+    } else if link(before, row.seq, &row.entry)? != row.hash {
+        "its content or the row before it was changed".to_owned()
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Verdict::Broken { seq: expected, reason }))
+}
+
+fn link(before: &str, seq: i64, entry: &Entry) -> Result<String, LedgerError> {
+    let mut hasher = Sha256::new();
+    hasher.update(before);
+    hasher.update(serde_json_canonicalizer::to_vec(&(seq, entry))?);
+    Ok(HEXLOWER.encode(&hasher.finalize()))
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        seq: row.get("seq")?,
+        hash: row.get("hash")?,
+        entry: Entry {
+            at: row.get("at")?,
+            kind: row.get("kind")?,
+            run: row.get::<_, Option<i64>>("run_id")?.map(RunId),
+            index: row.get("idx")?,
+            actor: Actor::from_text(row.get::<_, String>("actor")?),
+            digest: row.get("digest")?,
+            detail: json(row, "detail")?,
+        },
+    })
+}

@@ -1,0 +1,134 @@
+//! Events: stored under their platform's own id before anything comes of them.
+
+use rusqlite::OptionalExtension as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::audit::{self, Entry};
+use super::{LedgerError, Tx, json_opt};
+use crate::clock::Millis;
+use crate::gate::policy::Actor;
+
+/// What a surface saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// The surface, such as `console`.
+    pub surface: String,
+    /// The platform's own id: a redelivery has the same.
+    pub platform_id: String,
+    /// The connector rules know it by.
+    pub connector: String,
+    /// The trigger.
+    pub event: String,
+    /// Where the answer goes.
+    pub chat: String,
+    /// Who caused it, vouched for by the surface.
+    pub requester: Actor,
+    /// What rules read as `trigger.…`.
+    pub payload: Value,
+    /// The message of ours that it answers.
+    pub reply: Option<ReplyTo>,
+}
+
+/// The result an event answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    /// The session to go on in.
+    pub session_id: String,
+    /// The run whose result it was.
+    pub run_id: String,
+    /// The workspace it ran in.
+    pub workspace: String,
+}
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventRow {
+    /// Counted from 1.
+    pub id: i64,
+    /// The surface.
+    pub surface: String,
+    /// The connector rules know it by.
+    pub connector: String,
+    /// The trigger.
+    pub event: String,
+    /// Where the answer goes.
+    pub chat: String,
+    /// Who caused it.
+    pub requester: Actor,
+    /// What rules read.
+    pub payload: Value,
+    /// The message of ours that it answers.
+    pub reply: Option<ReplyTo>,
+    /// When it was stored.
+    pub received_at: Millis,
+}
+
+/// Stores an event; `None` when it is already there.
+pub fn store(tx: &Tx<'_>, event: &NewEvent) -> Result<Option<i64>, LedgerError> {
+    let id = tx
+        .sql
+        .prepare_cached(
+            "INSERT INTO events (surface, platform_id, connector, event, chat, requester, payload, reply, received_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (surface, platform_id) DO NOTHING RETURNING id",
+        )?
+        .query_row(
+            rusqlite::params![
+                event.surface,
+                event.platform_id,
+                event.connector,
+                event.event,
+                event.chat,
+                event.requester.as_str(),
+                event.payload.to_string(),
+                event.reply.as_ref().map(serde_json::to_string).transpose()?,
+                tx.now,
+            ],
+            |row| row.get::<_, i64>(0),
+        )
+        .optional()?;
+    if let Some(id) = id {
+        let detail = json!({ "event_id": id, "connector": event.connector, "event": event.event, "chat": event.chat,
+            "surface": event.surface, "platform_id": event.platform_id });
+        let actor = event.requester.clone();
+        audit::append(
+            tx,
+            Entry { at: 0, kind: "event".into(), run: None, index: None, actor, digest: None, detail },
+        )?;
+    }
+    Ok(id)
+}
+
+/// Events nothing has come of yet, oldest first.
+pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
+    let mut statement =
+        tx.sql.prepare_cached("SELECT * FROM events WHERE handled_at IS NULL ORDER BY id LIMIT ?1")?;
+    let rows = statement.query_map([limit], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One event.
+pub fn get(tx: &Tx<'_>, id: i64) -> Result<Option<EventRow>, LedgerError> {
+    Ok(tx.sql.prepare_cached("SELECT * FROM events WHERE id = ?1")?.query_row([id], read).optional()?)
+}
+
+/// Marks an event as handled, in the transaction that made its runs.
+pub fn handled(tx: &Tx<'_>, id: i64) -> Result<(), LedgerError> {
+    tx.sql.prepare_cached("UPDATE events SET handled_at = ?2 WHERE id = ?1")?.execute([id, tx.now])?;
+    Ok(())
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: row.get("id")?,
+        surface: row.get("surface")?,
+        connector: row.get("connector")?,
+        event: row.get("event")?,
+        chat: row.get("chat")?,
+        requester: Actor::from_text(row.get::<_, String>("requester")?),
+        payload: super::json(row, "payload")?,
+        reply: json_opt(row, "reply")?,
+        received_at: row.get("received_at")?,
+    })
+}

@@ -1,0 +1,148 @@
+//! What a chat is still to be told.
+//!
+//! A row is written in the transaction that makes it true, and delivered
+//! afterwards, in order within its chat, until the surface has taken it.
+
+use rusqlite::OptionalExtension as _;
+
+use super::{LedgerError, Tx};
+use crate::clock::Millis;
+use crate::ids::{RunId, StepId};
+
+/// What is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parcel {
+    /// The card of a waiting step, made from its row when it is delivered.
+    Card(StepId),
+    /// The end of a step, made from its row when it is delivered.
+    Result(StepId),
+    /// A plain text.
+    Text {
+        /// The run it is about.
+        run: Option<RunId>,
+        /// The text.
+        body: String,
+    },
+}
+
+/// A parcel and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Counted from 1.
+    pub id: i64,
+    /// The surface.
+    pub surface: String,
+    /// The chat.
+    pub chat: String,
+    /// What.
+    pub parcel: Parcel,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was written.
+    pub created_at: Millis,
+}
+
+/// Adds a parcel.
+pub fn put(tx: &Tx<'_>, surface: &str, chat: &str, parcel: &Parcel) -> Result<(), LedgerError> {
+    let (kind, run, index, body) = match parcel {
+        Parcel::Card(step) => ("card", Some(step.run), Some(step.index), None),
+        Parcel::Result(step) => ("result", Some(step.run), Some(step.index), None),
+        Parcel::Text { run, body } => ("text", *run, None, Some(body)),
+    };
+    tx.sql
+        .prepare_cached(
+            "INSERT INTO outbox (surface, chat, kind, run_id, idx, body, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(rusqlite::params![surface, chat, kind, run.map(|run| run.0), index, body, tx.now])?;
+    Ok(())
+}
+
+/// For each chat of these surfaces, its first undelivered parcel, if it is due.
+pub fn due(tx: &Tx<'_>, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT * FROM outbox WHERE next_at <= ?1 AND id IN
+           (SELECT min(id) FROM outbox WHERE delivered_at IS NULL GROUP BY surface, chat)
+         ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(rusqlite::params![tx.now, limit], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When the next parcel that failed is due again.
+pub fn next_retry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
+    Ok(tx
+        .sql
+        .query_row("SELECT min(next_at) FROM outbox WHERE delivered_at IS NULL", [], |row| row.get(0))?)
+}
+
+/// The surface has taken it. A card starts to expire now.
+pub fn delivered(tx: &Tx<'_>, row: &OutboxRow, surface_ref: &str) -> Result<(), LedgerError> {
+    tx.sql
+        .prepare_cached(
+            "UPDATE outbox SET delivered_at = ?2, surface_ref = ?3 WHERE id = ?1 AND delivered_at IS NULL",
+        )?
+        .execute(rusqlite::params![row.id, tx.now, surface_ref])?;
+    if let Parcel::Card(step) = row.parcel {
+        tx.sql
+            .prepare_cached(
+                "UPDATE steps SET delivered_at = ?3, expires_at = ?3 + expiry_ms
+                 WHERE run_id = ?1 AND idx = ?2 AND state = 'waiting' AND delivered_at IS NULL",
+            )?
+            .execute(rusqlite::params![step.run.0, step.index, tx.now])?;
+    }
+    Ok(())
+}
+
+/// The surface did not take it; try again at `next_at`.
+pub fn postponed(tx: &Tx<'_>, row: &OutboxRow, next_at: Millis) -> Result<(), LedgerError> {
+    tx.sql
+        .prepare_cached("UPDATE outbox SET attempts = attempts + 1, next_at = ?2 WHERE id = ?1")?
+        .execute([row.id, next_at])?;
+    Ok(())
+}
+
+/// Puts the cards that still wait on `surface` out again: its screen is new.
+pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
+    Ok(tx.sql.execute(
+        "UPDATE outbox SET delivered_at = NULL, next_at = 0 WHERE surface = ?1 AND kind = 'card' AND delivered_at IS NOT NULL
+           AND EXISTS (SELECT 1 FROM steps WHERE steps.run_id = outbox.run_id AND steps.idx = outbox.idx AND state = 'waiting')",
+        [surface],
+    )?)
+}
+
+/// The step whose result the message `surface_ref` showed.
+pub fn step_of_message(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    surface_ref: &str,
+) -> Result<Option<StepId>, LedgerError> {
+    let found = tx
+        .sql
+        .prepare_cached(
+            "SELECT run_id, idx FROM outbox WHERE surface = ?1 AND chat = ?2 AND surface_ref = ?3 AND idx IS NOT NULL
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([surface, chat, surface_ref], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))
+        .optional()?;
+    Ok(found)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxRow> {
+    let run = row.get::<_, Option<i64>>("run_id")?.map(RunId);
+    let index: Option<u32> = row.get("idx")?;
+    let step = run.zip(index).map(|(run, index)| StepId { run, index });
+    let parcel = match (row.get::<_, String>("kind")?.as_str(), step) {
+        ("card", Some(step)) => Parcel::Card(step),
+        ("result", Some(step)) => Parcel::Result(step),
+        _ => Parcel::Text { run, body: row.get::<_, Option<String>>("body")?.unwrap_or_default() },
+    };
+    Ok(OutboxRow {
+        id: row.get("id")?,
+        surface: row.get("surface")?,
+        chat: row.get("chat")?,
+        parcel,
+        attempts: row.get("attempts")?,
+        created_at: row.get("created_at")?,
+    })
+}

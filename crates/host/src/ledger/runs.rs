@@ -1,0 +1,213 @@
+//! Runs: one rule that fired for one event.
+
+use rusqlite::OptionalExtension as _;
+use serde::Serialize;
+use serde_json::json;
+
+use super::audit::{self, Entry};
+use super::events::EventRow;
+use super::{LedgerError, Tx};
+use crate::clock::Millis;
+use crate::gate::policy::Actor;
+use crate::ids::RunId;
+
+/// Where a run is. A run that is not active has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// A step is waiting or running, or the next one is due.
+    Active,
+    /// Every step did what it was asked.
+    Succeeded,
+    /// A step failed, or could not be resolved.
+    Failed,
+    /// A step was denied.
+    Denied,
+    /// Nobody approved a step in time.
+    Expired,
+    /// It was cancelled.
+    Cancelled,
+    /// Nobody knows what became of a step.
+    Unknown,
+}
+
+/// A stored run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// The event that fired it.
+    pub event_id: i64,
+    /// The rule's name.
+    pub rule: String,
+    /// The rule's version.
+    pub rule_version: String,
+    /// Where it was asked for.
+    pub surface: String,
+    /// In which chat.
+    pub chat: String,
+    /// By whom.
+    pub requester: Actor,
+    /// Where it is.
+    pub state: RunState,
+    /// Why it ended as it did, where that needs words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was made.
+    pub created_at: Millis,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Millis>,
+}
+
+impl RunState {
+    const ALL: [Self; 7] = [
+        Self::Active,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Denied,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
+    /// The word the ledger stores and people read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Makes a run of `rule` for `event`, once: again is the same run.
+pub fn create(
+    tx: &Tx<'_>,
+    event: &EventRow,
+    rule: &str,
+    version: &str,
+    definition: &str,
+) -> Result<Option<RunId>, LedgerError> {
+    tx.sql
+        .prepare_cached("INSERT INTO rule_versions VALUES (?1, ?2, ?3) ON CONFLICT (version) DO NOTHING")?
+        .execute([version, rule, definition])?;
+    let id = tx
+        .sql
+        .prepare_cached(
+            "INSERT INTO runs (event_id, rule, rule_version, surface, chat, requester, state, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'active', ?7) ON CONFLICT (event_id, rule) DO NOTHING RETURNING id",
+        )?
+        .query_row(
+            rusqlite::params![
+                event.id,
+                rule,
+                version,
+                event.surface,
+                event.chat,
+                event.requester.as_str(),
+                tx.now
+            ],
+            |row| row.get(0).map(RunId),
+        )
+        .optional()?;
+    if let Some(run) = id {
+        let detail = json!({ "event_id": event.id, "rule": rule, "rule_version": version });
+        let entry = Entry {
+            at: 0,
+            kind: "run".into(),
+            run: Some(run),
+            index: None,
+            actor: event.requester.clone(),
+            digest: None,
+            detail,
+        };
+        audit::append(tx, entry)?;
+    }
+    Ok(id)
+}
+
+/// The definition of a rule's version.
+pub fn definition(tx: &Tx<'_>, version: &str) -> Result<String, LedgerError> {
+    Ok(tx
+        .sql
+        .prepare_cached("SELECT definition FROM rule_versions WHERE version = ?1")?
+        .query_row([version], |row| row.get(0))?)
+}
+
+/// Ends an active run; ending it twice changes nothing.
+pub fn end(tx: &Tx<'_>, run: RunId, state: RunState, reason: Option<&str>) -> Result<bool, LedgerError> {
+    let changed = tx
+        .sql
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1 AND state = 'active'",
+        )?
+        .execute(rusqlite::params![run.0, state.as_str(), reason, tx.now])?;
+    if changed == 1 {
+        let detail = json!({ "state": state.as_str(), "reason": reason });
+        let entry = Entry {
+            at: 0,
+            kind: "run_ended".into(),
+            run: Some(run),
+            index: None,
+            actor: audit::host(),
+            digest: None,
+            detail,
+        };
+        audit::append(tx, entry)?;
+    }
+    Ok(changed == 1)
+}
+
+/// Active runs without a live step: something is to be done about them.
+pub fn idle(tx: &Tx<'_>, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
+    select(
+        tx,
+        "SELECT * FROM runs WHERE state = 'active' AND NOT EXISTS (
+           SELECT 1 FROM steps WHERE steps.run_id = runs.id
+             AND steps.state IN ('waiting', 'approved', 'dispatched', 'resolved'))
+         ORDER BY id LIMIT ?1",
+        [limit],
+    )
+}
+
+/// The latest runs, newest first.
+pub fn latest(tx: &Tx<'_>, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
+    select(tx, "SELECT * FROM runs ORDER BY id DESC LIMIT ?1", [limit])
+}
+
+/// One run.
+pub fn get(tx: &Tx<'_>, run: RunId) -> Result<Option<RunRow>, LedgerError> {
+    Ok(select(tx, "SELECT * FROM runs WHERE id = ?1", [run.0])?.pop())
+}
+
+fn select(tx: &Tx<'_>, sql: &str, params: impl rusqlite::Params) -> Result<Vec<RunRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map(params, read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
+    let state: String = row.get("state")?;
+    let state = RunState::ALL
+        .into_iter()
+        .find(|known| known.as_str() == state)
+        .ok_or_else(|| super::bad_column("state", format!("no run is `{state}`")))?;
+    Ok(RunRow {
+        id: RunId(row.get("id")?),
+        event_id: row.get("event_id")?,
+        rule: row.get("rule")?,
+        rule_version: row.get("rule_version")?,
+        surface: row.get("surface")?,
+        chat: row.get("chat")?,
+        requester: Actor::from_text(row.get::<_, String>("requester")?),
+        state,
+        reason: row.get("reason")?,
+        created_at: row.get("created_at")?,
+        ended_at: row.get("ended_at")?,
+    })
+}

@@ -1,0 +1,188 @@
+//! A tap: one person's decision about one card.
+//!
+//! The tap names the digest that person saw. A vote is inserted and the step
+//! moved by statements that each carry every precondition (still waiting, not
+//! expired, same digest, enough votes), so that of many taps one decides, and
+//! every other is answered with what already happened.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Change, StepRow, get, make};
+use crate::clock::Millis;
+use crate::gate::digest::Digest;
+use crate::gate::policy::Actor;
+use crate::gate::state::{Move, StepState};
+use crate::ids::StepId;
+use crate::ledger::audit;
+use crate::ledger::{LedgerError, Tx};
+
+/// What a tap says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It may run.
+    Approve,
+    /// It may not.
+    Deny,
+}
+
+/// How a tap is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Tapped {
+    /// This tap approved it.
+    Approved,
+    /// This tap counts, and more are needed.
+    Counted {
+        /// How many so far.
+        have: u32,
+        /// How many it takes.
+        need: u32,
+    },
+    /// This tap denied it.
+    Denied,
+    /// It was decided before.
+    Already {
+        /// What became of it.
+        state: StepState,
+        /// Who decided.
+        by: Option<Actor>,
+        /// When.
+        at: Option<Millis>,
+    },
+    /// Its time is up.
+    TooLate,
+    /// What would run is no longer what the card showed.
+    Changed {
+        /// The digest in force now.
+        now: Digest,
+    },
+    /// This person may not decide it.
+    NotAllowed {
+        /// Why.
+        reason: String,
+    },
+    /// There is no such card.
+    NoSuchCard,
+}
+
+/// A tap as a surface reports it.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    /// The step whose card was tapped.
+    pub step: StepId,
+    /// The digest the card showed; a prefix will do.
+    pub digest: String,
+    /// Who tapped, vouched for by the surface.
+    pub approver: Actor,
+    /// What.
+    pub decision: Decision,
+}
+
+/// Carries a tap out.
+pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
+    let Some(row) = get(tx, tap.step)? else { return Ok(Tapped::NoSuchCard) };
+    if row.state != StepState::Waiting {
+        return Ok(already(&row));
+    }
+    if let Err(reason) = may_decide(&row, tap) {
+        return refuse(tx, &row, tap, Tapped::NotAllowed { reason });
+    }
+    if tap.digest.is_empty() || !row.digest.as_str().starts_with(&tap.digest) {
+        return refuse(tx, &row, tap, Tapped::Changed { now: row.digest.clone() });
+    }
+    vote(tx, &row, tap)?;
+    let (made, answer) = match tap.decision {
+        Decision::Approve => (Move::Approve, Tapped::Approved),
+        Decision::Deny => (Move::Deny, Tapped::Denied),
+    };
+    let change = decided(tx, tap)
+        .only_if("digest = ?", row.digest.as_str().to_owned())
+        .only_if("expires_at IS NULL OR expires_at > ?", tx.now);
+    let change = match tap.decision {
+        Decision::Approve => change.only_if(ENOUGH_VOTES, String::from("approve")),
+        Decision::Deny => change.set("ended_at", tx.now).set("reason", format!("denied by {}", tap.approver)),
+    };
+    if make(tx, tap.step, made, change)? {
+        return Ok(answer);
+    }
+    after_no_move(tx, &row, tap)
+}
+
+const ENOUGH_VOTES: &str = "(SELECT count(*) FROM approvals WHERE approvals.run_id = steps.run_id
+    AND approvals.idx = steps.idx AND approvals.digest = steps.digest AND decision = ?) >= approvals_needed";
+
+fn decided(tx: &Tx<'_>, tap: &Tap) -> Change {
+    Change::by(&tap.approver)
+        .set("decided_at", tx.now)
+        .set("decided_by", tap.approver.as_str().to_owned())
+        .detail(json!({ "shown": tap.digest }))
+}
+
+fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
+    if row.approvers.is_empty() {
+        return Err("nobody may approve: the list of approvers is empty".to_owned());
+    }
+    if !row.approvers.contains(&tap.approver) {
+        return Err(format!("{} is not an approver", tap.approver));
+    }
+    if row.other_approver && row.requester == tap.approver && tap.decision == Decision::Approve {
+        return Err("whoever asked may not approve; somebody else must".to_owned());
+    }
+    Ok(())
+}
+
+fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
+    let decision = match tap.decision {
+        Decision::Approve => "approve",
+        Decision::Deny => "deny",
+    };
+    let changed = tx
+        .sql
+        .prepare_cached(
+            "INSERT INTO approvals (run_id, idx, digest, approver, decision, at)
+             SELECT run_id, idx, digest, ?4, ?5, ?6 FROM steps
+             WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 AND state = 'waiting'
+               AND (expires_at IS NULL OR expires_at > ?6)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(rusqlite::params![
+            row.id.run.0,
+            row.id.index,
+            row.digest.as_str(),
+            tap.approver.as_str(),
+            decision,
+            tx.now,
+        ])?;
+    if changed == 1 {
+        let digest = Some(row.digest.as_str().to_owned());
+        let detail = json!({ "decision": decision });
+        audit::append(tx, audit::of_step(row.id, "vote", tap.approver.clone(), digest, detail))?;
+    }
+    Ok(())
+}
+
+/// The move was not made although the card waits: too late, or too few votes.
+fn after_no_move(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<Tapped, LedgerError> {
+    if row.expires_at.is_some_and(|at| at <= tx.now) {
+        return refuse(tx, row, tap, Tapped::TooLate);
+    }
+    let have = tx.sql.query_row(
+        "SELECT count(*) FROM approvals WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 AND decision = 'approve'",
+        rusqlite::params![row.id.run.0, row.id.index, row.digest.as_str()],
+        |found| found.get(0),
+    )?;
+    Ok(Tapped::Counted { have, need: row.approvals_needed })
+}
+
+fn refuse(tx: &Tx<'_>, row: &StepRow, tap: &Tap, answer: Tapped) -> Result<Tapped, LedgerError> {
+    let digest = Some(row.digest.as_str().to_owned());
+    let detail = json!({ "decision": tap.decision, "refused": &answer });
+    audit::append(tx, audit::of_step(row.id, "tap_refused", tap.approver.clone(), digest, detail))?;
+    Ok(answer)
+}
+
+fn already(row: &StepRow) -> Tapped {
+    Tapped::Already { state: row.state, by: row.decided_by.clone(), at: row.decided_at.or(row.ended_at) }
+}

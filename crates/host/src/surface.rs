@@ -1,0 +1,72 @@
+//! Where people meet the host: what a surface is shown, and what it reports.
+//!
+//! A surface turns platform updates into events, taps and answers, and notices
+//! into messages. It decides nothing; it vouches for who acted.
+
+use async_trait::async_trait;
+use connector_contract::Progress;
+use connector_contract::ask::{PermissionAsk, QuestionAsk};
+use serde::Serialize;
+
+use crate::gate::policy::Actor;
+use crate::ids::StepId;
+use crate::ledger::steps::StepRow;
+
+/// A message for a chat.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A step waits for a decision. The row is everything the approver sees.
+    Card(Box<StepRow>),
+    /// A step ended.
+    Result(Box<StepRow>),
+    /// A plain text.
+    Text(String),
+}
+
+/// The message could not be delivered now; it will be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("not delivered: {0}")]
+pub struct DeliveryError(pub String);
+
+/// What an agent wants to know while it works.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Asked {
+    /// May it?
+    Permission(PermissionAsk),
+    /// Which one?
+    Question(QuestionAsk),
+}
+
+/// An ask that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpenAsk {
+    /// What people type to answer it; unique while the host runs.
+    pub number: u64,
+    /// The step whose agent asks.
+    pub step: StepId,
+    /// What it asks.
+    pub asked: Asked,
+    /// Who may answer.
+    pub approvers: Vec<Actor>,
+}
+
+/// One way to reach people.
+#[async_trait]
+pub trait Surface: Send + Sync + 'static {
+    /// Its name, the first part of its users' names.
+    fn name(&self) -> &str;
+
+    /// Delivers a notice and returns the platform's own id of the message.
+    /// Delivering the same notice again after an error must be harmless.
+    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError>;
+
+    /// Shows progress of a running step. Must not block; may drop.
+    fn progress(&self, chat: &str, step: StepId, progress: &Progress);
+
+    /// Shows an ask. Must not block.
+    fn ask(&self, chat: &str, ask: &OpenAsk);
+
+    /// An ask no longer waits: it was answered (`by` somebody) or withdrawn.
+    fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>);
+}
