@@ -9,8 +9,10 @@
 //! makes no random number: texts, times and ids are handed in, so the same question always has the
 //! same answer and every answer can be tested.
 
+mod check;
 mod condition;
 mod diagnostic;
+mod dry_run;
 mod duration;
 mod event;
 mod path;
@@ -22,13 +24,16 @@ mod read;
 mod rule;
 mod ruleset;
 mod schedule;
+mod schema;
 mod scope;
 mod secret;
 mod source;
 mod template;
 
+pub use check::TestReport;
 pub use condition::{Condition, Day, Failure, Pattern, Zone};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Related, Severity};
+pub use dry_run::{PlannedInput, PlannedRun, PlannedStep};
 pub use event::{Event, Reply};
 pub use path::Path;
 pub use plan::{Next, RunEnd};
@@ -39,6 +44,7 @@ pub use rule::{
 };
 pub use ruleset::{Explanation, RuleSet, Verdict};
 pub use schedule::{SCHEDULE, Schedule};
+pub use schema::schema;
 pub use scope::{Missing, Scope, StepOutcome, StepState};
 pub use source::{Position, SourceFile};
 pub use template::{Filter, Reference, ReferenceError, Template};

@@ -130,6 +130,11 @@ impl Rule {
         if !self.enabled() {
             return Verdict::Disabled;
         }
+        self.verdict_if_enabled(event, now)
+    }
+
+    /// What the rule would make of an event if it were switched on.
+    pub(crate) fn verdict_if_enabled(&self, event: &Event, now: Timestamp) -> Verdict {
         let (connector, name) = self.listens_to();
         if event.connector != connector || event.event != name {
             return Verdict::OtherTrigger {

@@ -14,6 +14,7 @@ use crate::template::{ReferenceError, Template};
 
 /// One entry of `[[actions]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(extend("unevaluatedProperties" = false))]
 pub struct Step {
     /// What it does.
     #[serde(flatten)]
