@@ -96,9 +96,10 @@ impl RealDaemon {
 
     /// Where it listens.
     pub fn base_url(&self) -> String {
-        match self.spec.port {
-            Port::Fixed(port) => format!("http://127.0.0.1:{port}"),
-            Port::Free => self.daemon.as_ref().map(Daemon::base_url).unwrap_or_default(),
+        match (&self.daemon, &self.spec.port) {
+            (Some(daemon), _) => daemon.base_url(),
+            (None, Port::Fixed(port)) => format!("http://127.0.0.1:{port}"),
+            (None, _) => String::new(),
         }
     }
 

@@ -22,12 +22,14 @@ pub enum Home {
 }
 
 /// The port to listen on, always on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Port {
     /// Any free one. Chosen anew when somebody takes it before the daemon does.
     Free,
     /// This one, or [`StartError::PortTaken`](super::StartError::PortTaken).
     Fixed(u16),
+    /// The first of these that nobody has.
+    FirstFree(Vec<u16>),
 }
 
 /// One daemon to be started.

@@ -1,5 +1,6 @@
 //! From a [`Spec`] to a daemon that answers, or to an error and nothing left running.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,10 +30,9 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
         Some(password) => password.clone(),
         None => SecretString::from(random::hex::<24>().map_err(StartError::system("make a password"))?),
     };
-    let mut attempts = 0;
+    let mut candidates = candidates(&spec.port);
     loop {
-        attempts += 1;
-        let port = choose(spec.port)?;
+        let port = free_port(&mut candidates)?;
         let mut daemon = spawn(spec, &directory, port, &password, record.take())?;
         match until_ready(&mut daemon, spec.startup_limit).await {
             Ok(version) => {
@@ -43,7 +43,7 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
                 daemon.version = version;
                 return Ok(daemon);
             }
-            Err(StartError::PortTaken { .. }) if spec.port == Port::Free && attempts < ATTEMPTS => {
+            Err(StartError::PortTaken { .. }) if !candidates.is_empty() => {
                 record = daemon.record.take().map(|(file, _)| file);
             }
             Err(error) => return Err(error),
@@ -71,17 +71,32 @@ pub(super) fn usable_directory(path: &Path) -> Result<PathBuf, StartError> {
     Ok(directory)
 }
 
-fn choose(port: Port) -> Result<u16, StartError> {
-    let wanted = match port {
-        Port::Free => 0,
-        Port::Fixed(port) => port,
-    };
-    // Bound and let go again: the daemon cannot be handed a socket, so another process may take
-    // the port in between. That shows as `PortTaken` and is tried again.
-    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|_| StartError::PortTaken { port: wanted })
+/// The ports to try, in order; 0 is any free one.
+fn candidates(port: &Port) -> VecDeque<u16> {
+    match port {
+        Port::Free => VecDeque::from([0; ATTEMPTS]),
+        Port::Fixed(port) => VecDeque::from([*port]),
+        Port::FirstFree(ports) => ports.iter().copied().collect(),
+    }
+}
+
+/// Takes candidates until one is free.
+fn free_port(candidates: &mut VecDeque<u16>) -> Result<u16, StartError> {
+    loop {
+        let Some(candidate) = candidates.pop_front() else { return Err(StartError::PortTaken { port: 0 }) };
+        match bind(candidate) {
+            Ok(port) => return Ok(port),
+            Err(_) if !candidates.is_empty() => {}
+            Err(_) => return Err(StartError::PortTaken { port: candidate }),
+        }
+    }
+}
+
+/// Bound and let go again: the daemon cannot be handed a socket, so another process may take the
+/// port in between. That shows as `PortTaken`, and the next candidate is tried.
+fn bind(port: u16) -> std::io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Starts the process. From here on a `Daemon` holds it, whose drop ends it.
@@ -185,9 +200,10 @@ fn listens(daemon: &Daemon) -> bool {
 
 fn ended(daemon: &Daemon, status: ExitStatus) -> StartError {
     let tail = daemon.output_tail();
+    daemon.spool.trim();
     // opencode 1.x says `ServeError` and no more; whether it was the port, the port tells.
     let serve_error = tail.iter().any(|line| line.contains("ServeError") || line.contains("EADDRINUSE"));
-    if serve_error && choose(Port::Fixed(daemon.port)).is_err() {
+    if serve_error && bind(daemon.port).is_err() {
         return StartError::PortTaken { port: daemon.port };
     }
     StartError::Ended { status, tail: Tail(tail) }

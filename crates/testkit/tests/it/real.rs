@@ -46,3 +46,15 @@ async fn a_killed_daemon_comes_back_with_its_address_and_its_sessions() {
     let (status, message) = say(&daemon, &directory, &id, "go on").await;
     assert_eq!((status, reply(&message).as_str()), (200, "still here"));
 }
+
+#[tokio::test]
+async fn the_agents_commands_see_the_daemons_allow_list_and_not_this_process() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[]).unwrap();
+    let bash = json!({ "command": "env > seen.txt", "description": "Shows the environment" });
+    daemon.model().add(Script::default().call("SHOW-ENV", 0, "bash", bash).reply("SHOW-ENV", "shown"));
+    let (_, message) = prompt(daemon, &directory, "SHOW-ENV").await;
+    assert_eq!(reply(&message), "shown");
+    let seen = std::fs::read_to_string(directory.join("seen.txt")).unwrap();
+    assert!(seen.contains("PATH=") && !seen.contains("CARGO"), "{seen}");
+}

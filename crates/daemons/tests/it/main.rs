@@ -1,0 +1,10 @@
+//! Finding, installing, starting, adopting and ending opencode, with stand-ins for what the real
+//! one cannot be made to do, and with the real one.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod adopt;
+mod install;
+mod real;
+mod start;
+mod support;
