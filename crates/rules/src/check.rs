@@ -62,9 +62,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(set: &'a RuleSet, rule: &'a Rule, case: &'a TestCase, index: usize) -> Self {
-        let now = case
-            .now
-            .unwrap_or_else(|| Timestamp::from_second(WHEN).unwrap_or(Timestamp::UNIX_EPOCH));
+        let now = case.now.unwrap_or_else(|| Timestamp::from_second(WHEN).unwrap_or(Timestamp::UNIX_EPOCH));
         Self {
             set,
             rule,
@@ -108,11 +106,8 @@ impl<'a> Run<'a> {
         let Some(wanted) = &self.case.rules else {
             return;
         };
-        let fired: Vec<_> = self
-            .set
-            .matching(&self.event, self.now)
-            .map(|rule| rule.name().to_owned())
-            .collect();
+        let fired: Vec<_> =
+            self.set.matching(&self.event, self.now).map(|rule| rule.name().to_owned()).collect();
         let mut sorted = (wanted.clone(), fired.clone());
         sorted.0.sort();
         sorted.1.sort();

@@ -95,8 +95,6 @@ pub struct Diagnostic {
     pub code: Code,
     /// What is wrong, as a fragment that names the thing.
     pub message: String,
-    /// The words at the marked place; empty when the message says it all.
-    pub label: String,
     /// What to do about it.
     pub help: Option<String>,
     /// A second place that explains the first.
@@ -125,8 +123,7 @@ impl Diagnostic {
         Self {
             severity,
             code,
-            message: message.into(),
-            label: String::new(),
+            message: redact(&message.into()).into_owned(),
             help: None,
             related: None,
             file: Arc::clone(file),
@@ -134,19 +131,16 @@ impl Diagnostic {
         }
     }
 
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
-        self
-    }
-
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(redact(&help.into()).into_owned());
         self
     }
 
-    pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help.or(self.help);
-        self
+    pub(crate) fn maybe_help(self, help: Option<String>) -> Self {
+        match help {
+            Some(help) => self.help(help),
+            None => self,
+        }
     }
 
     pub(crate) fn related(mut self, label: impl Into<String>, file: &Arc<SourceFile>, span: Span) -> Self {
@@ -176,7 +170,6 @@ impl Diagnostic {
             "severity": self.severity,
             "code": self.code,
             "message": self.message,
-            "label": self.label,
             "help": self.help,
             "file": self.file(),
             "line": start.line,

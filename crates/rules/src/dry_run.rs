@@ -68,21 +68,11 @@ impl RuleSet {
     pub fn dry_run(&self, event: &Event, now: Timestamp, run_id: &str) -> Vec<PlannedRun> {
         self.matching(event, now)
             .map(|rule| {
-                let scope = Scope {
-                    event,
-                    rule: rule.name(),
-                    run_id,
-                    now,
-                    steps: &[],
-                };
+                let scope = Scope { event, rule: rule.name(), run_id, now, steps: &[] };
                 PlannedRun {
                     rule: rule.name().to_owned(),
                     version: rule.version().to_string(),
-                    steps: rule
-                        .steps()
-                        .iter()
-                        .map(|step| plan(rule, step, &scope))
-                        .collect(),
+                    steps: rule.steps().iter().map(|step| plan(rule, step, &scope)).collect(),
                 }
             })
             .collect()
@@ -94,17 +84,12 @@ fn plan(rule: &Rule, step: &Step, scope: &Scope<'_>) -> PlannedStep {
     let input = if needs.is_empty() {
         known_now(step, scope)
     } else {
-        PlannedInput::After {
-            steps: needs,
-            template: step.written(),
-        }
+        PlannedInput::After { steps: needs, template: step.written() }
     };
     PlannedStep {
         step: step.label().to_owned(),
         calls: match &step.action {
-            Action::RunConnector {
-                connector, action, ..
-            } => Some((connector.clone(), action.clone())),
+            Action::RunConnector { connector, action, .. } => Some((connector.clone(), action.clone())),
             Action::Reply { .. } => None,
         },
         input,
@@ -117,10 +102,7 @@ fn known_now(step: &Step, scope: &Scope<'_>) -> PlannedInput {
     }
     match step.resolve(scope) {
         Ok(value) => PlannedInput::Resolved { value },
-        Err(error) => PlannedInput::Unresolvable {
-            param: error.param,
-            reason: error.source.to_string(),
-        },
+        Err(error) => PlannedInput::Unresolvable { param: error.param, reason: error.source.to_string() },
     }
 }
 

@@ -34,9 +34,13 @@ fn find(table: &DeTable<'_>, path: &[&str]) -> Option<Span> {
             DeValue::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
             _ => None,
         };
-        let Some(below) = below else { break };
-        here = below;
         rest = deeper;
+        match below {
+            Some(below) => here = below,
+            // One condition may stand where a list of them can.
+            None if *key == "0" => {}
+            None => break,
+        }
     }
     Some(here.span())
 }

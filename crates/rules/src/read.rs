@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub(crate) use table::{in_words, suggest};
+
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::rule::Rule;
 use crate::source::{SourceFile, Span};

@@ -99,12 +99,12 @@ impl RuleSet {
     ///
     /// Cooldowns and limits are the host's to keep; they are not looked at here.
     pub fn matching<'a>(&'a self, event: &'a Event, now: Timestamp) -> impl Iterator<Item = &'a Arc<Rule>> {
-        let candidates = self.0.index.candidates(event);
-        candidates.into_iter().filter_map(|at| self.0.rules.get(at)).filter(move |rule| {
-            let lookup = Lookup::before_run(event, rule.name(), now);
-            let order = self.0.index.order(rule);
-            order.into_iter().all(|condition| condition.holds(&lookup))
-        })
+        let Inner { rules, index, .. } = &*self.0;
+        let candidates = index.candidates(event, now).into_iter();
+        candidates
+            .filter_map(|at| rules.get(at).map(|rule| (at, rule)))
+            .filter(move |(at, rule)| index.fires(*at, rule, event, now))
+            .map(|(_, rule)| rule)
     }
 
     /// What every rule makes of the event, in the order of their files.
@@ -125,6 +125,16 @@ impl RuleSet {
 }
 
 impl Rule {
+    /// Whether the event fires the rule.
+    pub fn fires(&self, event: &Event, now: Timestamp) -> bool {
+        let (connector, name) = self.listens_to();
+        let lookup = Lookup::before_run(event, self.name(), now);
+        self.enabled()
+            && event.connector == connector
+            && event.event == name
+            && self.conditions().iter().all(|one| one.holds(&lookup))
+    }
+
     /// What the rule makes of an event.
     pub fn verdict(&self, event: &Event, now: Timestamp) -> Verdict {
         if !self.enabled() {

@@ -34,8 +34,7 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
             Severity::Advice => Level::NOTE.with_name("advice"),
         };
-        let primary =
-            AnnotationKind::Primary.span(visible(&self.file, &self.span)).label(self.label.as_str());
+        let primary = AnnotationKind::Primary.span(visible(&self.file, &self.span));
         let mut snippet = source_of(&self.file).annotation(primary);
         let mut second = None;
         if let Some(related) = &self.related {
