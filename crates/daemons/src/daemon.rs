@@ -25,6 +25,7 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 pub use adopt::{Adopted, Unfit};
 pub use error::{StartError, Tail};
+pub(crate) use spec::lay_over;
 pub use spec::{Home, Port, Spec};
 
 /// A daemon that answers.
@@ -98,6 +99,11 @@ impl Daemon {
     /// The last lines it printed, redacted.
     pub fn output_tail(&self) -> Vec<String> {
         self.spool.tail()
+    }
+
+    /// The lines it printed since the last call, redacted.
+    pub(crate) fn drain_output(&mut self) -> Vec<String> {
+        self.spool.drain().unwrap_or_default()
     }
 
     /// How it ended, or nothing while it runs.

@@ -13,6 +13,7 @@
 pub mod daemon;
 pub mod environment;
 pub mod install;
+pub mod pool;
 pub mod version;
 
 mod health;
@@ -25,3 +26,4 @@ mod spool;
 pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
 pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
+pub use pool::{Lease, Pool, PoolConfig, PoolError};

@@ -13,6 +13,7 @@ use std::process::Stdio;
 use crate::redact::Redactor;
 
 const TAIL_BYTES: u64 = 16 * 1024;
+const DRAIN_BYTES: usize = 64 * 1024;
 const TAIL_LINES: usize = 20;
 /// The size at which [`Spool::trim`] cuts.
 const CAP: u64 = 1024 * 1024;
@@ -21,6 +22,8 @@ const CAP: u64 = 1024 * 1024;
 pub(crate) struct Spool {
     file: File,
     redactor: Redactor,
+    /// Up to where [`drain`](Self::drain) has read.
+    drained: u64,
 }
 
 impl Spool {
@@ -28,7 +31,7 @@ impl Spool {
     pub(crate) fn unnamed(redactor: Redactor) -> io::Result<Self> {
         let named = tempfile::NamedTempFile::new()?;
         let file = append(named.path())?;
-        Ok(Self { file, redactor })
+        Ok(Self { file, redactor, drained: 0 })
     }
 
     /// A file readable by its owner alone; what an earlier process left in it is kept.
@@ -36,7 +39,9 @@ impl Spool {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        Ok(Self { file: append(path)?, redactor })
+        let file = append(path)?;
+        let drained = file.metadata()?.len();
+        Ok(Self { file, redactor, drained })
     }
 
     /// A handle for a child's standard output or error.
@@ -54,6 +59,27 @@ impl Spool {
             .filter(|line| !line.trim().is_empty())
             .collect();
         lines.split_off(lines.len().saturating_sub(TAIL_LINES))
+    }
+
+    /// The whole lines that were printed since the last time, redacted; empties the file when it
+    /// has grown past its cap and all of it was read.
+    pub(crate) fn drain(&mut self) -> io::Result<Vec<String>> {
+        let mut bytes = vec![0; DRAIN_BYTES];
+        let read = self.file.read_at(&mut bytes, self.drained)?;
+        bytes.truncate(read);
+        let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => newline + 1,
+            None if read == DRAIN_BYTES => read,
+            None => 0,
+        };
+        self.drained += whole as u64;
+        let length = self.file.metadata()?.len();
+        if length > CAP && self.drained >= length || length < self.drained {
+            self.file.set_len(0)?;
+            self.drained = 0;
+        }
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        Ok(text.lines().map(|line| self.redactor.line(line)).collect())
     }
 
     /// Empties the file when it has grown past its cap.
@@ -101,6 +127,16 @@ mod tests {
         let tail = spool.tail();
         assert_eq!(tail.len(), TAIL_LINES);
         assert_eq!(tail.last().unwrap(), "line 1999 [redacted]");
+    }
+
+    #[test]
+    fn draining_gives_each_whole_line_once() {
+        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
+        write!(spool.file, "one\ntwo\nthr").unwrap();
+        assert_eq!(spool.drain().unwrap(), ["one", "two"]);
+        assert!(spool.drain().unwrap().is_empty());
+        writeln!(spool.file, "ee").unwrap();
+        assert_eq!(spool.drain().unwrap(), ["three"]);
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn isolated(environment: Environment, home: &Path) -> Environment {
 }
 
 /// Lays one JSON object over another, member by member; anything but two objects is replaced.
-fn lay_over(base: &mut Value, over: &Value) {
+pub(crate) fn lay_over(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

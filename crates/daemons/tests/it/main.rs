@@ -5,6 +5,7 @@
 
 mod adopt;
 mod install;
+mod pool;
 mod real;
 mod start;
 mod support;

@@ -52,9 +52,9 @@ async fn stop_and_drop_end_what_the_daemon_started_in_other_sessions() {
         let daemon = Daemon::start(with(spec("answers", dir.path()), "FAKE_CHILD", &mark)).await.unwrap();
         eventually("the child of the daemon", || processes_with("FAKE_CHILD", &mark).len() == 2).await;
         if by_stop {
-            daemon.stop().await
+            daemon.stop().await;
         } else {
-            drop(daemon)
+            drop(daemon);
         }
         assert!(processes_with("FAKE_CHILD", &mark).is_empty());
     }

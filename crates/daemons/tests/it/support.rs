@@ -13,7 +13,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 /// A daemon-to-be that runs one of these programs in `directory`.
 pub(crate) fn spec(name: &str, directory: &std::path::Path) -> Spec {
     let mut spec = Spec::new(program(name), directory, Environment::of_this_process());
-    spec.startup_limit = Duration::from_secs(60);
+    spec.startup_limit = Duration::from_mins(1);
     spec.stop_grace = Duration::from_secs(10);
     spec
 }

@@ -1,0 +1,161 @@
+//! One daemon per workspace, started when wanted, ended when idle, restarted when it dies.
+//!
+//! [`Pool`] is the handle, a control message says what is wanted, and a [`Lease`] is the ticket
+//! that keeps a daemon from being evicted. One task owns every decision, in a synchronous core
+//! (`desk`): it is told what happened and answers with what to do. One more task per running
+//! daemon (`keeper`) does the waiting, so that a slow start delays nobody else.
+//!
+//! Never does: end a daemon that is leased, except when told to; hold a lock while it waits; speak
+//! to a daemon beyond its health.
+
+mod budget;
+mod config;
+mod desk;
+mod keeper;
+mod lease;
+mod log;
+mod port;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use config::{Action, ConfigError, OnExit, PoolConfig, WorkspaceConfig};
+pub use desk::{Refusal, Wait};
+pub use lease::{Address, Lease};
+
+use crate::environment::Environment;
+use table::Control;
+
+/// Where the pool finds what it needs.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The opencode binary.
+    pub program: PathBuf,
+    /// The host's environment, of which daemons get the allowed part.
+    pub environment: Environment,
+    /// The directory for records and logs, the host's alone.
+    pub state: PathBuf,
+}
+
+/// How one workspace stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The workspace's name.
+    pub workspace: String,
+    /// The directory, as configured.
+    pub directory: PathBuf,
+    /// What its daemon does.
+    pub phase: Phase,
+    /// How many leases are out.
+    pub leases: usize,
+    /// Where it listens, while it runs.
+    pub address: Option<Address>,
+}
+
+/// What the daemon of a workspace does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing; there is no process.
+    Cold,
+    /// It starts.
+    Starting,
+    /// It answers.
+    Ready,
+    /// It ends.
+    Stopping,
+    /// It died, and waits before it starts again.
+    Resting,
+}
+
+/// Why there is no lease.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PoolError {
+    /// No such workspace.
+    #[error("there is no workspace `{0}`")]
+    Unknown(String),
+    /// The pool refused.
+    #[error("workspace `{workspace}` has no daemon")]
+    Refused {
+        /// The workspace.
+        workspace: String,
+        /// Why.
+        source: Refusal,
+    },
+    /// The daemon works, so it is not stopped without force.
+    #[error("the daemon of workspace `{0}` works; stop it anyway with force")]
+    Working(String),
+    /// The pool has ended.
+    #[error("the daemons are being shut down")]
+    Ended,
+}
+
+/// The pool's handle; clones share it.
+///
+/// When the last handle and the last lease are gone, the pool ends as
+/// [`shutdown`](Self::shutdown) does, but nobody waits for it.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    control: mpsc::UnboundedSender<Control>,
+    logs: Arc<PathBuf>,
+}
+
+impl Pool {
+    /// Makes the pool; nothing is started yet. Needs a Tokio runtime. If the runtime goes away
+    /// first, running daemons are killed.
+    pub fn new(config: &PoolConfig, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        let (control, controls) = mpsc::unbounded_channel();
+        let table = table::Table::new(config, surroundings)?;
+        tokio::spawn(table.run(controls));
+        Ok(Self { control, logs: Arc::new(surroundings.state.clone()) })
+    }
+
+    /// Waits for a daemon that answers, and keeps it while the lease lives. `told` hears, at most
+    /// once per reason, why it takes time. Dropping the future gives the place in the queue up.
+    pub async fn lease(
+        &self,
+        workspace: &str,
+        told: impl Fn(Wait) + Send + 'static,
+    ) -> Result<Lease, PoolError> {
+        let (answer, granted) = oneshot::channel();
+        let ask = Control::Lease { workspace: workspace.to_owned(), told: Box::new(told), answer };
+        self.control.send(ask).map_err(|_| PoolError::Ended)?;
+        let address = granted.await.map_err(|_| PoolError::Ended)??;
+        Ok(Lease::new(workspace, address, self.control.clone()))
+    }
+
+    /// Starts the daemon of a workspace ahead of its use, if there is room or an idle one to end.
+    pub fn warm(&self, workspace: &str) {
+        let _ = self.control.send(Control::Warm { workspace: workspace.to_owned() });
+    }
+
+    /// How every workspace stands, by name.
+    pub async fn list(&self) -> Result<Vec<Status>, PoolError> {
+        let (answer, listed) = oneshot::channel();
+        self.control.send(Control::List { answer }).map_err(|_| PoolError::Ended)?;
+        listed.await.map_err(|_| PoolError::Ended)
+    }
+
+    /// Ends the daemon of a workspace and waits until it is gone. One that works is only ended with `force`.
+    pub async fn stop(&self, workspace: &str, force: bool) -> Result<(), PoolError> {
+        let (answer, stopped) = oneshot::channel();
+        let control = Control::Stop { workspace: workspace.to_owned(), force, answer };
+        self.control.send(control).map_err(|_| PoolError::Ended)?;
+        stopped.await.map_err(|_| PoolError::Ended)?
+    }
+
+    /// The last lines that the daemon of a workspace printed, over its restarts, redacted.
+    pub fn logs(&self, workspace: &str, lines: usize) -> std::io::Result<Vec<String>> {
+        log::tail(&log::path(&self.logs, workspace), lines)
+    }
+
+    /// Ends the pool: every daemon is stopped, or left running for the next host, as configured.
+    pub async fn shutdown(&self) {
+        let (answer, ended) = oneshot::channel();
+        if self.control.send(Control::Shutdown { answer }).is_ok() {
+            let _ = ended.await;
+        }
+    }
+}

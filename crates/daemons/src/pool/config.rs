@@ -1,0 +1,269 @@
+//! The pool's part of the host's configuration. Unknown keys are errors.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Surroundings;
+use crate::daemon::{Port, Spec};
+
+/// Why the configuration is refused; nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A number that must be at least one.
+    #[error("`{0}` must be at least 1")]
+    Zero(&'static str),
+    /// A name that cannot be the name of a file.
+    #[error("workspace name `{0}` may only have letters, digits, `-` and `_`")]
+    Name(String),
+    /// A model without its provider.
+    #[error("model `{0}` is not of the form provider/model")]
+    Model(String),
+    /// Something that opencode's configuration cannot take.
+    #[error("`extra_config` must be a table")]
+    Extra,
+    /// Two workspaces for one directory.
+    #[error("workspaces `{0}` and `{1}` have the same directory")]
+    Twice(String, String),
+}
+
+/// What opencode may do with one of its tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Without asking.
+    Allow,
+    /// After asking.
+    Ask,
+    /// Never.
+    Deny,
+}
+
+/// What becomes of the daemons when the host ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExit {
+    /// They are stopped.
+    #[default]
+    Stop,
+    /// They go on, and the next host finds them.
+    Keep,
+}
+
+/// The daemons of this host.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// The binary: a path, a name, or `env:VAR`. For [`Locate`](crate::Locate).
+    pub path: Option<String>,
+    /// How many daemons run at once.
+    pub max_servers: usize,
+    /// How long a daemon may take to answer.
+    pub server_startup_timeout_secs: u64,
+    /// How often in a row a daemon that died is started again; one try heals every five minutes.
+    pub max_restart_retries: u32,
+    /// After how long without a lease a daemon is ended; 0 is never.
+    pub idle_timeout_secs: u64,
+    /// How long a lease waits for a place or a start.
+    pub wait_timeout_secs: u64,
+    /// What becomes of the daemons when the host ends.
+    pub on_exit: OnExit,
+    /// Per tool, for every workspace.
+    pub permissions: BTreeMap<String, Action>,
+    /// The model of every workspace, `provider/model`; opencode's own choice when absent.
+    pub model: Option<String>,
+    /// Names of variables that every daemon gets, such as provider keys.
+    pub pass: Vec<String>,
+    /// Laid over opencode's configuration, for every workspace.
+    pub extra_config: Option<Value>,
+    /// The workspaces by name.
+    pub workspaces: BTreeMap<String, WorkspaceConfig>,
+}
+
+/// One workspace. What it says wins over what is said for all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceConfig {
+    /// The directory its daemon serves.
+    pub directory: PathBuf,
+    /// Per tool.
+    #[serde(default)]
+    pub permissions: BTreeMap<String, Action>,
+    /// `provider/model`.
+    pub model: Option<String>,
+    /// Further variables.
+    #[serde(default)]
+    pub pass: Vec<String>,
+    /// Laid over everything else.
+    pub extra_config: Option<Value>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            max_servers: 5,
+            server_startup_timeout_secs: 30,
+            max_restart_retries: 5,
+            idle_timeout_secs: 30 * 60,
+            wait_timeout_secs: 10 * 60,
+            on_exit: OnExit::Stop,
+            permissions: BTreeMap::new(),
+            model: None,
+            pass: Vec::new(),
+            extra_config: None,
+            workspaces: BTreeMap::new(),
+        }
+    }
+}
+
+impl PoolConfig {
+    /// Says what is wrong before anything is started.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let least = [
+            ("max_servers", self.max_servers as u64),
+            ("server_startup_timeout_secs", self.server_startup_timeout_secs),
+            ("wait_timeout_secs", self.wait_timeout_secs),
+        ];
+        if let Some((name, _)) = least.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        let mut directories = BTreeMap::new();
+        for (name, workspace) in &self.workspaces {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+                return Err(ConfigError::Name(name.clone()));
+            }
+            let directory =
+                workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
+            if let Some(other) = directories.insert(directory, name) {
+                return Err(ConfigError::Twice(other.clone(), name.clone()));
+            }
+        }
+        let mut models = self.model.iter().chain(self.workspaces.values().filter_map(|w| w.model.as_ref()));
+        models.try_for_each(|model| check_model(model))?;
+        let mut extras =
+            self.extra_config.iter().chain(self.workspaces.values().filter_map(|w| w.extra_config.as_ref()));
+        extras.try_for_each(|extra| extra.as_object().map(|_| ()).ok_or(ConfigError::Extra))
+    }
+
+    /// The daemon of one workspace.
+    pub(super) fn spec(&self, name: &str, workspace: &WorkspaceConfig, around: &Surroundings) -> Spec {
+        let mut spec = Spec::new(&around.program, &workspace.directory, around.environment.clone());
+        let canonical = workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
+        spec.port = Port::FirstFree(super::port::candidates(&canonical));
+        spec.config = self.opencode_config(workspace);
+        spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
+        spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
+        spec.output = Some(around.state.join(format!("{name}.out")));
+        spec
+    }
+
+    fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
+        let mut config = json!({});
+        let permissions: Map<String, Value> = self
+            .permissions
+            .iter()
+            .chain(&workspace.permissions)
+            .map(|(tool, action)| (tool.clone(), json!(action.word())))
+            .collect();
+        if !permissions.is_empty() {
+            config["permission"] = Value::Object(permissions);
+        }
+        if let Some(model) = workspace.model.as_ref().or(self.model.as_ref()) {
+            config["model"] = json!(model);
+        }
+        for extra in [&self.extra_config, &workspace.extra_config].into_iter().flatten() {
+            crate::daemon::lay_over(&mut config, extra);
+        }
+        config
+    }
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+fn check_model(model: &str) -> Result<(), ConfigError> {
+    match model.split_once('/') {
+        Some((provider, name)) if !provider.is_empty() && !name.is_empty() => Ok(()),
+        _ => Err(ConfigError::Model(model.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(value: Value) -> Result<PoolConfig, serde_json::Error> {
+        serde_json::from_value(value)
+    }
+
+    #[test]
+    fn nothing_configured_is_the_documented_defaults() {
+        let config = parse(json!({})).unwrap();
+        assert_eq!(
+            (config.max_servers, config.server_startup_timeout_secs, config.max_restart_retries),
+            (5, 30, 5)
+        );
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn unknown_keys_and_words_are_errors() {
+        for wrong in [
+            json!({ "max_server": 3 }),
+            json!({ "workspaces": { "a": { "directory": "/a", "dir": "/b" } } }),
+            json!({ "workspaces": { "a": {} } }),
+            json!({ "permissions": { "bash": "yes" } }),
+            json!({ "on_exit": "kill" }),
+        ] {
+            assert!(parse(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_anything_starts() {
+        for (wrong, word) in [
+            (json!({ "max_servers": 0 }), "max_servers"),
+            (json!({ "model": "gpt" }), "provider/model"),
+            (json!({ "extra_config": 7 }), "extra_config"),
+            (json!({ "workspaces": { "../x": { "directory": "/a" } } }), "../x"),
+            (json!({ "workspaces": { "a": { "directory": "/a" }, "b": { "directory": "/a" } } }), "same"),
+        ] {
+            let error = parse(wrong.clone()).unwrap().check().unwrap_err();
+            assert!(error.to_string().contains(word), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_workspace_wins_over_what_is_said_for_all() {
+        let config = parse(json!({
+            "permissions": { "bash": "ask", "edit": "allow" },
+            "model": "a/b",
+            "extra_config": { "username": "all" },
+            "workspaces": { "w": {
+                "directory": "/w", "permissions": { "bash": "deny" }, "model": "c/d",
+                "extra_config": { "permission": { "webfetch": "deny" } },
+            } },
+        }))
+        .unwrap();
+        assert_eq!(
+            config.opencode_config(&config.workspaces["w"]),
+            json!({
+                "permission": { "bash": "deny", "edit": "allow", "webfetch": "deny" },
+                "model": "c/d",
+                "username": "all",
+            })
+        );
+    }
+}

@@ -1,0 +1,234 @@
+use super::*;
+
+const IDLE: Duration = Duration::from_mins(10);
+const WAIT: Duration = Duration::from_mins(1);
+
+/// A desk with a clock, and effects as short words.
+struct Bench {
+    desk: Desk,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(servers: usize) -> Self {
+        let now = Instant::now();
+        let limits = Limits { servers, retries: 2, wait: WAIT, idle: Some(IDLE) };
+        let names = ["a", "b", "c"].map(str::to_owned);
+        Self { desk: Desk::new(limits, names, now), now }
+    }
+
+    fn step(&mut self, input: Input) -> Vec<String> {
+        self.desk.step(self.now, input).into_iter().map(word).collect()
+    }
+
+    fn later(&mut self, by: Duration) -> Vec<String> {
+        self.now += by;
+        self.step(Input::TimePassed)
+    }
+
+    fn ask(&mut self, ticket: Ticket, workspace: &str) -> Vec<String> {
+        self.step(Input::Asked { ticket, workspace: workspace.into() })
+    }
+
+    fn started(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Started { workspace: workspace.into() })
+    }
+
+    fn returned(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Returned { workspace: workspace.into() })
+    }
+
+    fn died(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Died { workspace: workspace.into() })
+    }
+
+    /// Leases a workspace that is cold, with room for it.
+    fn lease(&mut self, ticket: Ticket, workspace: &str) {
+        self.ask(ticket, workspace);
+        assert_eq!(self.started(workspace), [format!("grant {ticket} {workspace}")]);
+    }
+}
+
+fn word(effect: Effect) -> String {
+    match effect {
+        Effect::Start { workspace } => format!("start {workspace}"),
+        Effect::Stop { workspace } => format!("stop {workspace}"),
+        Effect::Grant { ticket, workspace } => format!("grant {ticket} {workspace}"),
+        Effect::Refuse { ticket, refusal: Refusal::Full(_) } => format!("refuse {ticket} full"),
+        Effect::Refuse { ticket, refusal: Refusal::Slow } => format!("refuse {ticket} slow"),
+        Effect::Refuse { ticket, refusal: Refusal::Start(_) } => format!("refuse {ticket} start"),
+        Effect::Refuse { ticket, refusal: Refusal::DiedTooOften } => format!("refuse {ticket} died"),
+        Effect::Tell { ticket, wait } => format!("tell {ticket} {wait:?}"),
+    }
+}
+
+fn failure() -> Arc<StartError> {
+    Arc::new(StartError::PortTaken { port: 1 })
+}
+
+#[test]
+fn many_that_want_one_directory_get_one_start() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.ask(1, "a"), ["start a", "tell 1 Starting"]);
+    assert_eq!(bench.ask(2, "a"), ["tell 2 Starting"]);
+    assert_eq!(bench.started("a"), ["grant 1 a", "grant 2 a"]);
+    assert_eq!(bench.ask(3, "a"), ["grant 3 a"]);
+}
+
+#[test]
+fn a_full_pool_of_working_daemons_makes_the_next_wait_and_says_so_once() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    assert_eq!(bench.ask(2, "b"), ["tell 2 Full"]);
+    assert!(bench.later(Duration::from_secs(1)).is_empty());
+    assert_eq!(bench.returned("a"), ["stop a"]);
+    assert_eq!(bench.step(Input::Stopped { workspace: "a".into() }), ["start b", "tell 2 Starting"]);
+    assert_eq!(bench.started("b"), ["grant 2 b"]);
+}
+
+#[test]
+fn the_least_recently_used_idle_daemon_is_ended_and_never_a_working_one() {
+    let mut bench = Bench::new(2);
+    bench.lease(1, "a");
+    bench.lease(2, "b");
+    bench.returned("b");
+    bench.now += Duration::from_secs(5);
+    bench.returned("a");
+    assert_eq!(bench.ask(3, "a"), ["grant 3 a"]);
+    assert_eq!(bench.ask(4, "c"), ["stop b", "tell 4 Full"]);
+}
+
+#[test]
+fn one_wish_ends_one_daemon() {
+    let mut bench = Bench::new(2);
+    bench.lease(1, "a");
+    bench.lease(2, "b");
+    bench.returned("a");
+    bench.returned("b");
+    assert_eq!(bench.ask(3, "c"), ["stop a", "tell 3 Full"]);
+    assert_eq!(bench.ask(4, "c"), ["tell 4 Full"]);
+    assert!(bench.later(Duration::from_secs(1)).is_empty());
+}
+
+#[test]
+fn waiting_has_an_end_that_says_why() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.ask(2, "b");
+    assert_eq!(bench.desk.next_deadline(), Some(bench.now + WAIT));
+    assert_eq!(bench.later(WAIT), ["refuse 2 full"]);
+    bench.returned("a");
+    bench.step(Input::Stopped { workspace: "a".into() });
+    bench.ask(3, "b");
+    assert_eq!(bench.later(WAIT), ["refuse 3 slow"]);
+}
+
+#[test]
+fn an_idle_daemon_is_ended_after_its_time() {
+    let mut bench = Bench::new(2);
+    bench.lease(1, "a");
+    assert_eq!(bench.desk.next_deadline(), None);
+    bench.returned("a");
+    assert_eq!(bench.desk.next_deadline(), Some(bench.now + IDLE));
+    assert!(bench.later(IDLE / 2).is_empty());
+    assert_eq!(bench.later(IDLE / 2), ["stop a"]);
+}
+
+#[test]
+fn a_daemon_that_dies_at_work_rests_and_is_started_again() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    assert!(bench.died("a").is_empty());
+    assert_eq!(bench.desk.phase("a"), (Phase::Resting, 1));
+    assert_eq!(bench.ask(2, "a"), ["tell 2 Resting"]);
+    assert_eq!(bench.later(Duration::from_millis(250)), ["start a", "tell 2 Starting"]);
+    assert_eq!(bench.started("a"), ["grant 2 a"]);
+}
+
+#[test]
+fn a_resting_daemon_at_work_keeps_its_place() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.died("a");
+    assert_eq!(bench.ask(2, "b"), ["tell 2 Full"]);
+}
+
+#[test]
+fn an_idle_daemon_that_dies_stays_down_until_it_is_wanted() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.returned("a");
+    assert!(bench.died("a").is_empty());
+    assert_eq!(bench.desk.phase("a"), (Phase::Cold, 0));
+    assert_eq!(bench.ask(2, "a"), ["start a", "tell 2 Starting"]);
+}
+
+#[test]
+fn a_daemon_that_keeps_dying_is_given_up_and_heals() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    for _ in 0..2 {
+        bench.died("a");
+        assert_eq!(bench.later(Duration::from_secs(1)), ["start a"]);
+        bench.started("a");
+    }
+    assert!(bench.died("a").is_empty());
+    assert!(bench.later(Duration::from_mins(4)).is_empty());
+    assert_eq!(bench.later(Duration::from_mins(1)), ["start a"]);
+}
+
+#[test]
+fn a_failed_start_is_told_to_all_who_wait_for_it_at_once() {
+    let mut bench = Bench::new(1);
+    bench.ask(1, "a");
+    bench.ask(2, "a");
+    bench.ask(3, "b");
+    let effects = bench.step(Input::Failed { workspace: "a".into(), error: failure() });
+    assert_eq!(effects, ["refuse 1 start", "refuse 2 start", "start b", "tell 3 Starting"]);
+    assert_eq!(bench.desk.phase("a"), (Phase::Cold, 0));
+}
+
+#[test]
+fn warming_starts_and_holds_nothing() {
+    let mut bench = Bench::new(1);
+    let warm = |workspace: &str| Input::Warmed { workspace: workspace.into() };
+    assert_eq!(bench.step(warm("a")), ["start a"]);
+    assert!(bench.started("a").is_empty());
+    assert_eq!(bench.step(warm("b")), ["stop a"], "an idle one makes room");
+    assert_eq!(bench.step(Input::Stopped { workspace: "a".into() }), ["start b"]);
+}
+
+#[test]
+fn warming_against_working_daemons_is_forgotten() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    assert!(bench.step(Input::Warmed { workspace: "b".into() }).is_empty());
+    assert!(bench.returned("a").is_empty());
+}
+
+#[test]
+fn a_stopped_daemon_stays_down_until_asked_for_although_leased() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    assert_eq!(bench.step(Input::StopAsked { workspace: "a".into() }), ["stop a"]);
+    assert!(bench.step(Input::Stopped { workspace: "a".into() }).is_empty());
+    assert_eq!(bench.ask(2, "a"), ["start a", "tell 2 Starting"]);
+}
+
+#[test]
+fn a_stop_during_the_start_wins_over_a_start_that_was_just_done() {
+    let mut bench = Bench::new(1);
+    bench.ask(1, "a");
+    assert_eq!(bench.step(Input::StopAsked { workspace: "a".into() }), ["stop a"]);
+    assert!(bench.started("a").is_empty());
+    assert_eq!(bench.step(Input::Stopped { workspace: "a".into() }), ["start a"]);
+}
+
+#[test]
+fn who_gives_up_is_forgotten() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.ask(2, "b");
+    assert!(bench.step(Input::Cancelled { ticket: 2 }).is_empty());
+    assert!(bench.returned("a").is_empty());
+}

@@ -1,0 +1,81 @@
+//! The ticket that keeps a daemon.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use tokio::sync::{mpsc, watch};
+
+use super::table::Control;
+
+/// Where a daemon listens.
+#[derive(Clone)]
+pub struct Address {
+    /// `http://127.0.0.1:PORT`.
+    pub base_url: String,
+    /// For the user `opencode`.
+    pub password: SecretString,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address")
+            .field("base_url", &self.base_url)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.base_url == other.base_url && self.pid == other.pid
+    }
+}
+
+impl Eq for Address {}
+
+/// A daemon that is not ended for being idle while this lives. Dropping it returns the daemon.
+///
+/// If the daemon dies it is started again with the same password, and on the same port while that
+/// is free.
+#[derive(Debug)]
+pub struct Lease {
+    workspace: String,
+    address: watch::Receiver<Option<Address>>,
+    last: Address,
+    control: mpsc::UnboundedSender<Control>,
+}
+
+impl Lease {
+    pub(super) fn new(
+        workspace: &str,
+        (last, address): (Address, watch::Receiver<Option<Address>>),
+        control: mpsc::UnboundedSender<Control>,
+    ) -> Self {
+        Self { workspace: workspace.to_owned(), address, last, control }
+    }
+
+    /// The workspace.
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+
+    /// Where the daemon listens now; while it is being restarted, where it last did.
+    pub fn address(&self) -> Address {
+        self.address.borrow().clone().unwrap_or_else(|| self.last.clone())
+    }
+
+    /// Waits until the daemon runs, which it does unless it has just died. Nothing when the pool has ended.
+    pub async fn running(&mut self) -> Option<Address> {
+        let address = self.address.wait_for(Option::is_some).await.ok()?.clone()?;
+        self.last = address.clone();
+        Some(address)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.control.send(Control::Return { workspace: std::mem::take(&mut self.workspace) });
+    }
+}

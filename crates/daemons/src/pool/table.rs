@@ -1,0 +1,300 @@
+//! The pool's one task: hears controls and reports, asks the desk, carries out its answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
+use super::keeper::{self, Job, Order, Report};
+use super::lease::Address;
+use super::{ConfigError, OnExit, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log};
+use crate::daemon::Spec;
+
+type Granted = (Address, watch::Receiver<Option<Address>>);
+
+/// What a handle or a lease tells the table.
+pub(super) enum Control {
+    Lease {
+        workspace: String,
+        told: Box<dyn Fn(Wait) + Send>,
+        answer: oneshot::Sender<Result<Granted, PoolError>>,
+    },
+    Return {
+        workspace: String,
+    },
+    Warm {
+        workspace: String,
+    },
+    List {
+        answer: oneshot::Sender<Vec<Status>>,
+    },
+    Stop {
+        workspace: String,
+        force: bool,
+        answer: oneshot::Sender<Result<(), PoolError>>,
+    },
+    Shutdown {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+struct Asking {
+    workspace: String,
+    told: Box<dyn Fn(Wait) + Send>,
+    answer: oneshot::Sender<Result<Granted, PoolError>>,
+}
+
+struct Place {
+    spec: Spec,
+    address: watch::Sender<Option<Address>>,
+    /// Kept over restarts, so that leases stay valid.
+    password: Option<SecretString>,
+    orders: Option<oneshot::Sender<Order>>,
+    stopping: Vec<oneshot::Sender<Result<(), PoolError>>>,
+}
+
+pub(super) struct Table {
+    desk: Desk,
+    places: BTreeMap<String, Place>,
+    asking: BTreeMap<Ticket, Asking>,
+    last_ticket: Ticket,
+    around: Surroundings,
+    on_exit: OnExit,
+    reports: mpsc::UnboundedReceiver<(String, Report)>,
+    reporter: mpsc::UnboundedSender<(String, Report)>,
+}
+
+impl Table {
+    pub(super) fn new(config: &PoolConfig, around: &Surroundings) -> Result<Self, ConfigError> {
+        config.check()?;
+        let limits = Limits {
+            servers: config.max_servers,
+            retries: config.max_restart_retries,
+            wait: std::time::Duration::from_secs(config.wait_timeout_secs),
+            idle: (config.idle_timeout_secs > 0)
+                .then(|| std::time::Duration::from_secs(config.idle_timeout_secs)),
+        };
+        let place = |(name, workspace): (&String, &WorkspaceConfig)| {
+            let spec = config.spec(name, workspace, around);
+            let place = Place {
+                spec,
+                address: watch::Sender::new(None),
+                password: None,
+                orders: None,
+                stopping: Vec::new(),
+            };
+            (name.clone(), place)
+        };
+        let (reporter, reports) = mpsc::unbounded_channel();
+        Ok(Self {
+            desk: Desk::new(limits, config.workspaces.keys().cloned(), Instant::now()),
+            places: config.workspaces.iter().map(place).collect(),
+            asking: BTreeMap::new(),
+            last_ticket: 0,
+            around: around.clone(),
+            on_exit: config.on_exit,
+            reports,
+            reporter,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut controls: mpsc::UnboundedReceiver<Control>) {
+        loop {
+            let deadline = self.desk.next_deadline();
+            let time = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let input = tokio::select! {
+                control = controls.recv() => match control {
+                    None => return self.end().await,
+                    Some(Control::Shutdown { answer }) => {
+                        self.end().await;
+                        let _ = answer.send(());
+                        return;
+                    }
+                    Some(control) => self.heard(control),
+                },
+                Some((workspace, report)) = self.reports.recv() => Some(self.reported(workspace, report)),
+                () = time => Some(Input::TimePassed),
+            };
+            if let Some(input) = input {
+                self.step(input);
+            }
+        }
+    }
+
+    /// Tells the desk what happened, those who gave up waiting first, and obeys.
+    fn step(&mut self, input: Input) {
+        let mut inputs = self.given_up();
+        inputs.push_back(input);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.desk.step(Instant::now(), input) {
+                if let Some(workspace) = self.carry_out(effect) {
+                    inputs.push_back(Input::Returned { workspace });
+                }
+            }
+        }
+    }
+
+    fn given_up(&mut self) -> VecDeque<Input> {
+        let closed = |(_, asking): &(&Ticket, &Asking)| asking.answer.is_closed();
+        let gone: Vec<Ticket> = self.asking.iter().filter(closed).map(|(ticket, _)| *ticket).collect();
+        self.asking.retain(|ticket, _| !gone.contains(ticket));
+        gone.into_iter().map(|ticket| Input::Cancelled { ticket }).collect()
+    }
+
+    fn heard(&mut self, control: Control) -> Option<Input> {
+        match control {
+            Control::Lease { workspace, told, answer } => {
+                if !self.places.contains_key(&workspace) {
+                    let _ = answer.send(Err(PoolError::Unknown(workspace)));
+                    return None;
+                }
+                self.last_ticket += 1;
+                let ticket = self.last_ticket;
+                self.asking.insert(ticket, Asking { workspace: workspace.clone(), told, answer });
+                Some(Input::Asked { ticket, workspace })
+            }
+            Control::Return { workspace } => Some(Input::Returned { workspace }),
+            Control::Warm { workspace } => Some(Input::Warmed { workspace }),
+            Control::List { answer } => {
+                let _ = answer.send(self.list());
+                None
+            }
+            Control::Stop { workspace, force, answer } => self.stop_asked(workspace, force, answer),
+            Control::Shutdown { .. } => None,
+        }
+    }
+
+    fn stop_asked(
+        &mut self,
+        workspace: String,
+        force: bool,
+        answer: oneshot::Sender<Result<(), PoolError>>,
+    ) -> Option<Input> {
+        let (phase, leases) = self.desk.phase(&workspace);
+        let Some(place) = self.places.get_mut(&workspace) else {
+            let _ = answer.send(Err(PoolError::Unknown(workspace)));
+            return None;
+        };
+        if leases > 0 && !force {
+            let _ = answer.send(Err(PoolError::Working(workspace)));
+            return None;
+        }
+        if matches!(phase, Phase::Cold | Phase::Resting) {
+            let _ = answer.send(Ok(()));
+            return None;
+        }
+        place.stopping.push(answer);
+        Some(Input::StopAsked { workspace })
+    }
+
+    fn reported(&mut self, workspace: String, report: Report) -> Input {
+        let Some(place) = self.places.get_mut(&workspace) else { return Input::TimePassed };
+        if let Report::Started(address) = report {
+            place.password = Some(address.password.clone());
+            place.address.send_replace(Some(address));
+            return Input::Started { workspace };
+        }
+        place.orders = None;
+        place.address.send_replace(None);
+        for answer in place.stopping.drain(..) {
+            let _ = answer.send(Ok(()));
+        }
+        match report {
+            Report::Failed(error) => Input::Failed { workspace, error: Arc::new(error) },
+            Report::Died => Input::Died { workspace },
+            Report::Stopped | Report::Started(_) => Input::Stopped { workspace },
+        }
+    }
+
+    /// Does what the desk says; a workspace comes back when its lease found nobody.
+    fn carry_out(&mut self, effect: Effect) -> Option<String> {
+        match effect {
+            Effect::Start { workspace } => self.start(workspace),
+            Effect::Stop { workspace } => self.order(&workspace, Order::Stop),
+            Effect::Tell { ticket, wait } => {
+                if let Some(asking) = self.asking.get(&ticket) {
+                    (asking.told)(wait);
+                }
+            }
+            Effect::Refuse { ticket, refusal } => {
+                if let Some(Asking { workspace, answer, .. }) = self.asking.remove(&ticket) {
+                    let _ = answer.send(Err(PoolError::Refused { workspace, source: refusal }));
+                }
+            }
+            Effect::Grant { ticket, workspace } => return self.grant(ticket, workspace),
+        }
+        None
+    }
+
+    fn grant(&mut self, ticket: Ticket, workspace: String) -> Option<String> {
+        let receiver = self.places.get(&workspace)?.address.subscribe();
+        let address = receiver.borrow().clone();
+        match (self.asking.remove(&ticket), address) {
+            (Some(asking), Some(address)) => {
+                asking.answer.send(Ok((address, receiver))).is_err().then_some(workspace)
+            }
+            _ => Some(workspace),
+        }
+    }
+
+    fn start(&mut self, workspace: String) {
+        let Some(place) = self.places.get_mut(&workspace) else { return };
+        let mut spec = place.spec.clone();
+        spec.password.clone_from(&place.password);
+        let (orders, receiver) = oneshot::channel();
+        place.orders = Some(orders);
+        let job = Job {
+            spec,
+            record: self.around.state.join(format!("{workspace}.json")),
+            log: log::path(&self.around.state, &workspace),
+        };
+        let reporter = self.reporter.clone();
+        tokio::spawn(keeper::keep(job, receiver, move |report| {
+            let _ = reporter.send((workspace.clone(), report));
+        }));
+    }
+
+    fn order(&mut self, workspace: &str, order: Order) {
+        if let Some(orders) = self.places.get_mut(workspace).and_then(|place| place.orders.take()) {
+            let _ = orders.send(order);
+        }
+    }
+
+    fn list(&self) -> Vec<Status> {
+        let status = |(name, place): (&String, &Place)| {
+            let (phase, leases) = self.desk.phase(name);
+            Status {
+                workspace: name.clone(),
+                directory: place.spec.directory.clone(),
+                phase,
+                leases,
+                address: place.address.borrow().clone(),
+            }
+        };
+        self.places.iter().map(status).collect()
+    }
+
+    /// Orders every keeper to end and waits for all of them.
+    async fn end(mut self) {
+        let order = match self.on_exit {
+            OnExit::Stop => Order::Stop,
+            OnExit::Keep => Order::Leave,
+        };
+        let names: Vec<String> = self.places.keys().cloned().collect();
+        for name in &names {
+            self.order(name, order);
+        }
+        self.asking.clear();
+        drop(self.reporter);
+        // Every keeper holds a reporter, so the channel closes with the last of them.
+        while self.reports.recv().await.is_some() {}
+    }
+}

@@ -1,0 +1,236 @@
+//! The pool with stand-ins for opencode: places, waiting, deaths, hosts.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use opencode_daemons::pool::{Phase, Refusal, Surroundings, Wait};
+use opencode_daemons::{Environment, Lease, Pool, PoolConfig, PoolError};
+use rustix::process::{Pid, Signal, kill_process};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::support::{Stranger, eventually, processes_with, program};
+
+/// A pool over workspaces `a`, `b` and `c` below `root`, whose processes carry `mark`.
+struct Bench {
+    pool: Pool,
+    mark: String,
+}
+
+impl Bench {
+    fn new(root: &Path, name: &str, settings: Value) -> Self {
+        Self::running(root, name, "answers", settings)
+    }
+
+    fn running(root: &Path, name: &str, binary: &str, settings: Value) -> Self {
+        let mark = format!("{name}-{}", std::process::id());
+        let mut config: PoolConfig = serde_json::from_value(settings).unwrap();
+        config.pass.push("POOL_TEST".into());
+        for workspace in ["a", "b", "c"] {
+            let directory = root.join(workspace);
+            std::fs::create_dir_all(&directory).unwrap();
+            config.workspaces.entry(workspace.into()).or_default().directory = directory;
+        }
+        let environment = Environment::of_this_process().with("POOL_TEST", &mark);
+        let around = Surroundings { program: program(binary), environment, state: root.join("state") };
+        Self { pool: Pool::new(&config, &around).unwrap(), mark }
+    }
+
+    async fn lease(&self, workspace: &str) -> Lease {
+        self.pool.lease(workspace, |_| {}).await.unwrap()
+    }
+
+    async fn phase(&self, workspace: &str) -> Phase {
+        self.pool
+            .list()
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|status| status.workspace == workspace)
+            .unwrap()
+            .phase
+    }
+
+    fn processes(&self) -> usize {
+        processes_with("POOL_TEST", &self.mark).len()
+    }
+
+    async fn ends_clean(&self) {
+        self.pool.shutdown().await;
+        assert_eq!(self.processes(), 0);
+    }
+}
+
+fn kill(lease: &Lease) {
+    let pid = i32::try_from(lease.address().pid.unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn leases_of_one_workspace_share_a_daemon_on_the_directorys_own_port() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "share", json!({}));
+    let (one, two) = tokio::join!(bench.lease("a"), bench.lease("a"));
+    assert_eq!(one.address(), two.address());
+    let port = one.address().base_url;
+    assert_eq!(bench.processes(), 1);
+    bench.pool.stop("a", true).await.unwrap();
+    assert_eq!(bench.lease("a").await.address().base_url, port, "the port is the directory's");
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn three_workspaces_take_turns_in_two_places() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "turns", json!({ "max_servers": 2 }));
+    let (a, b) = tokio::join!(bench.lease("a"), bench.lease("b"));
+    let (told, heard) = mpsc::channel();
+    let third = bench.pool.lease("c", move |wait| told.send(wait).unwrap());
+    tokio::pin!(third);
+    tokio::select! {
+        lease = &mut third => panic!("a third place: {lease:?}"),
+        () = eventually("the wait", || heard.try_recv() == Ok(Wait::Full)) => {}
+    }
+    drop(a);
+    let c = third.await.unwrap();
+    assert_eq!(bench.phase("a").await, Phase::Cold);
+    assert_eq!(bench.phase("b").await, Phase::Ready, "the one at work was left alone");
+    assert_eq!(bench.processes(), 2);
+    drop((b, c));
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_full_pool_is_a_clear_error_when_waiting_has_been_long_enough() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "full", json!({ "max_servers": 1, "wait_timeout_secs": 1 }));
+    let _a = bench.lease("a").await;
+    let error = bench.pool.lease("b", |_| {}).await.unwrap_err();
+    let PoolError::Refused { source, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(source, Refusal::Full(1)), "{source:?}");
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_daemon_killed_at_work_comes_back_where_it_was() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "killed", json!({}));
+    let mut lease = bench.lease("a").await;
+    let before = lease.address();
+    kill(&lease);
+    eventually("the death", || bench.processes() == 0 || lease.address().pid != before.pid).await;
+    let mut after = lease.running().await.unwrap();
+    while after.pid == before.pid {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        after = lease.running().await.unwrap();
+    }
+    assert_eq!(after.base_url, before.base_url);
+    assert_eq!(after.password.expose_secret(), before.password.expose_secret());
+    drop(lease);
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_with_its_reason_and_kept_in_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::running(root.path(), "fails", "ends", json!({}));
+    let error = bench.pool.lease("a", |_| {}).await.unwrap_err();
+    let PoolError::Refused { source: Refusal::Start(reason), .. } = &error else { panic!("{error:?}") };
+    assert!(reason.to_string().contains("no such provider"), "{reason}");
+    let log = bench.pool.logs("a", 50).unwrap().join("\n");
+    assert!(log.contains("no daemon"), "{log}");
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn one_that_hangs_delays_nobody_else() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = json!({ "workspaces": { "a": { "directory": "", "pass": ["FAKE_HANGS"] } } });
+    let mut config: PoolConfig = serde_json::from_value(settings).unwrap();
+    let mark = format!("slow-{}", std::process::id());
+    config.pass.push("POOL_TEST".into());
+    for workspace in ["a", "b"] {
+        let directory = root.path().join(workspace);
+        std::fs::create_dir_all(&directory).unwrap();
+        config.workspaces.entry(workspace.into()).or_default().directory = directory;
+    }
+    let environment =
+        Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_HANGS", "before listening");
+    let state = root.path().join("state");
+    let around = Surroundings { program: program("answers"), environment, state };
+    let pool = Pool::new(&config, &around).unwrap();
+
+    pool.warm("a");
+    let lease = pool.lease("b", |_| {}).await.unwrap();
+    let phases: Vec<_> = pool.list().await.unwrap().iter().map(|status| status.phase).collect();
+    assert_eq!(phases, [Phase::Starting, Phase::Ready]);
+    drop(lease);
+    pool.shutdown().await;
+    assert!(processes_with("POOL_TEST", &mark).is_empty());
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_directorys_port_is_passed_by() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "stranger", json!({}));
+    let lease = bench.lease("a").await;
+    let port: u16 = lease.address().base_url.rsplit(':').next().unwrap().parse().unwrap();
+    drop(lease);
+    bench.pool.stop("a", false).await.unwrap();
+    let stranger = Stranger::on(port).await;
+    let lease = bench.lease("a").await;
+    assert!(!lease.address().base_url.ends_with(&port.to_string()));
+    assert_eq!(stranger.heard(), "");
+    let record = std::fs::read_to_string(root.path().join("state/a.json")).unwrap();
+    assert!(!record.contains(&format!("\"port\": {port}")), "{record}");
+    drop(lease);
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn daemons_kept_on_exit_are_found_by_the_next_host() {
+    let root = tempfile::tempdir().unwrap();
+    let keep = json!({ "on_exit": "keep" });
+    let first = Bench::new(root.path(), "keep", keep);
+    let before = first.lease("a").await.address();
+    first.pool.shutdown().await;
+    assert_eq!(first.processes(), 1);
+
+    let second = Bench::new(root.path(), "keep", json!({ "on_exit": "stop" }));
+    assert_eq!(second.lease("a").await.address(), before);
+    second.ends_clean().await;
+}
+
+#[tokio::test]
+async fn an_idle_daemon_is_ended_and_a_working_one_is_only_stopped_by_force() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "idle", json!({ "idle_timeout_secs": 1 }));
+    let lease = bench.lease("a").await;
+    let error = bench.pool.stop("a", false).await.unwrap_err();
+    assert!(matches!(error, PoolError::Working(_)));
+    drop(lease);
+    eventually("the end of the idle daemon", || bench.processes() == 0).await;
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn an_unknown_workspace_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "unknown", json!({}));
+    let error = bench.pool.lease("nowhere", |_| {}).await.unwrap_err();
+    assert!(matches!(&error, PoolError::Unknown(name) if name == "nowhere"));
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_pool_whose_last_handle_goes_ends_its_daemons() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "dropped", json!({}));
+    let Bench { pool, mark } = bench;
+    let lease = pool.lease("a", |_| {}).await.unwrap();
+    drop(pool);
+    assert_eq!(processes_with("POOL_TEST", &mark).len(), 1, "a lease keeps the pool");
+    drop(lease);
+    eventually("the end", || processes_with("POOL_TEST", &mark).is_empty()).await;
+}
