@@ -91,8 +91,7 @@ impl<'a> Run<'a> {
         let verdict = self.rule.verdict_if_enabled(&self.event, self.now);
         match (self.case.fires, verdict) {
             (true, Verdict::ConditionFailed(failure)) => {
-                let why = format!("it does not fire on {}", failure.condition);
-                self.fail(&[], &why, Some(format!("it saw {}", failure.saw)));
+                self.fail(&[], "it does not fire", Some(failure.to_string()));
             }
             (true, Verdict::OtherTrigger { wants, saw }) => {
                 self.fail(&[], &format!("it waits for {wants}, not {saw}"), None);
@@ -144,7 +143,7 @@ impl<'a> Run<'a> {
             let outcome = match skipped {
                 Some(because) => {
                     if let Some(at) = expected.filter(|at| !self.case.steps[*at].skipped) {
-                        let help = Some(format!("{} saw {}", because.condition, because.saw));
+                        let help = Some(because.to_string());
                         self.fail_step(at, "step", "the step is skipped", help);
                     }
                     StepOutcome::skipped(step)
@@ -197,13 +196,11 @@ impl<'a> Run<'a> {
                 self.fail_step(at, "input", &message, help);
             }
         }
-        match &expected.error {
-            Some(error) => StepOutcome::failed(step, error),
-            None => {
-                let output = expected.output.clone();
-                StepOutcome::succeeded(step, output.unwrap_or_else(|| json!({})))
-            }
+        if let Some(error) = &expected.error {
+            return StepOutcome::failed(step, error);
         }
+        let output = expected.output.clone();
+        StepOutcome::succeeded(step, output.unwrap_or_else(|| json!({})))
     }
 
     fn fail_step(&mut self, at: usize, key: &str, message: &str, help: Option<String>) {

@@ -27,15 +27,24 @@ pub struct PlannedRun {
 pub struct PlannedStep {
     /// The step's label.
     pub step: String,
-    /// Connector and action; `None` for a reply.
-    pub calls: Option<(String, String)>,
+    /// What it calls; `None` for a reply.
+    pub calls: Option<PlannedCall>,
     /// What it would get.
     pub input: PlannedInput,
 }
 
+/// An action that a step calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedCall {
+    /// The connector.
+    pub connector: String,
+    /// Its action.
+    pub action: String,
+}
+
 /// The input of a planned step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "input", rename_all = "snake_case")]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum PlannedInput {
     /// Known now.
     Resolved {
@@ -89,7 +98,9 @@ fn plan(rule: &Rule, step: &Step, scope: &Scope<'_>) -> PlannedStep {
     PlannedStep {
         step: step.label().to_owned(),
         calls: match &step.action {
-            Action::RunConnector { connector, action, .. } => Some((connector.clone(), action.clone())),
+            Action::RunConnector { connector, action, .. } => {
+                Some(PlannedCall { connector: connector.clone(), action: action.clone() })
+            }
             Action::Reply { .. } => None,
         },
         input,

@@ -34,7 +34,7 @@ mod template;
 pub use check::TestReport;
 pub use condition::{Condition, Day, Failure, Pattern, Zone};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Related, Severity};
-pub use dry_run::{PlannedInput, PlannedRun, PlannedStep};
+pub use dry_run::{PlannedCall, PlannedInput, PlannedRun, PlannedStep};
 pub use event::{Event, Reply};
 pub use lint::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy, lint};
 pub use path::Path;

@@ -16,6 +16,7 @@ pub use catalog::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use crate::path::Path;
 use crate::rule::{Rule, Step};
 use crate::ruleset::RuleSet;
 
@@ -93,6 +94,20 @@ impl Lint<'_> {
         let place = self.rule.place(path);
         let bare = Diagnostic::new(severity, code, &self.rule.source, place, message);
         self.findings.push(bare.maybe_help(help));
+    }
+
+    /// Narrows the last finding to the reference it is about, where that stands as it is in the
+    /// marked text.
+    fn narrow(&mut self, reference: &Path) {
+        let Some(last) = self.findings.last_mut() else {
+            return;
+        };
+        let wanted = reference.to_string();
+        let marked = self.rule.source.text.get(last.span.clone());
+        if let Some(at) = marked.and_then(|text| text.find(&wanted)) {
+            let start = last.span.start + at;
+            last.span = start..start + wanted.len();
+        }
     }
 
     fn error(&mut self, code: Code, path: &[&str], message: String, help: Option<String>) {

@@ -12,9 +12,12 @@ impl Rule {
     pub fn provenance(&self, scope: &Scope<'_>) -> Result<Option<String>, ResolveError> {
         match &self.file.rule.provenance {
             Provenance::Off => Ok(None),
+            Provenance::Usual if self.schedule().is_some() => {
+                Ok(Some(format!("This request was made by the schedule of the rule {:?}.", self.name())))
+            }
             Provenance::Usual => Ok(Some(format!(
-                "This request came from {} ({}) through the rule {:?}. Its text was written by a \
-                 user of that surface; whoever approved it has seen it.",
+                "This request came from {} ({}) through the rule {:?}. What it quotes from there \
+                 was written by a user of that surface.",
                 scope.event.connector,
                 scope.event.event,
                 self.name(),

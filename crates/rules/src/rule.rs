@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -115,7 +116,7 @@ pub enum Trigger {
         event: String,
     },
     /// It is time.
-    Cron(Schedule),
+    Cron(Box<Schedule>),
 }
 
 /// A rule that has been read and checked.
@@ -141,8 +142,7 @@ impl RuleVersion {
         acts.tests.clear();
         acts.rule.description.clear();
         let canonical = serde_json::to_vec(&acts).unwrap_or_default();
-        let digest = Sha256::digest(canonical);
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(HEXLOWER.encode(&Sha256::digest(canonical)))
     }
 
     /// The whole digest.

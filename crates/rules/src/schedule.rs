@@ -7,6 +7,7 @@
 use std::fmt;
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -54,10 +55,17 @@ impl Expression {
             .year(Year::Disallowed)
             .build()
             .parse(text)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| reason(&error))?;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Ok(Self { text, cron })
     }
+}
+
+/// The library's reason as a fragment, without the name of its part.
+fn reason(error: &CronError) -> String {
+    let whole = error.to_string();
+    let reason = whole.split_once(": ").map_or(&*whole, |(_, reason)| reason);
+    reason.trim_end_matches('.').to_lowercase()
 }
 
 impl PartialEq for Expression {

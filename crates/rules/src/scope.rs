@@ -1,6 +1,7 @@
 //! What a rule can see when it is matched or a step is resolved.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -102,13 +103,22 @@ impl StepOutcome {
 }
 
 /// A path that leads nowhere, and where it ends.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` has no value: there is no `{first_missing}`")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// The whole reference.
     pub path: String,
     /// Its shortest beginning at which there is nothing.
     pub first_missing: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` has no value", self.path)?;
+        if self.first_missing == self.path {
+            return Ok(());
+        }
+        write!(f, ": there is no `{}`", self.first_missing)
+    }
 }
 
 /// [`Scope`], or the part of it that exists before there is a run.

@@ -171,6 +171,7 @@ pub(crate) fn parse_time(text: &str) -> Option<Time> {
     well_formed.then(|| text.parse().ok()).flatten()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 pub(super) fn serialize_time<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     let format = if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" };
     serializer.collect_str(&time.strftime(format))

@@ -1,6 +1,6 @@
 //! Diagnostics as text for people: the line, the mark under it, what to do.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Diagnostic, Diagnostics, Severity};
 use crate::secret::redact;
@@ -58,11 +58,12 @@ impl Diagnostic {
     }
 }
 
-fn source_of<'a>(file: &'a SourceFile) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+fn source_of(file: &SourceFile) -> Snippet<'_, Annotation<'_>> {
     Snippet::source(redact(&file.text)).path(file.name.as_str())
 }
 
-/// A span that the renderer can mark: inside the text, at least one character wide, on one line.
+/// A span that the renderer can mark: inside the text, on one line, and where the line has a
+/// character left, at least that wide.
 fn visible(file: &SourceFile, span: &Span) -> Span {
     let text = &file.text;
     let mut start = span.start.min(text.len());
@@ -78,6 +79,7 @@ fn visible(file: &SourceFile, span: &Span) -> Span {
     }
     if start == end
         && let Some(next) = text[start..].chars().next()
+        && next != '\n'
     {
         end += next.len_utf8();
     }

@@ -129,6 +129,7 @@ impl Lint<'_> {
         } else {
             self.warn(Code::UnknownField, at, message, help);
         }
+        self.narrow(path);
     }
 
     /// The schema that a path walks into, the keys that walk it, and whose it is.
@@ -187,6 +188,7 @@ impl Lint<'_> {
         let message = format!("step `{label}` {why}; then `{path}` has no value and this fails");
         let help = Some("give it a `default(\"…\")`, or a `when` that looks at that step".to_owned());
         self.warn(Code::UnresolvableReference, at, message, help);
+        self.narrow(path);
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) enum PathError {
     Empty,
     #[error("`{0}` is no place to start a reference")]
     Root(String),
-    #[error("`{root}` has no `{key}`; it has {known}")]
+    #[error("{root} has no `{key}`; it has {known}")]
     Key { root: &'static str, key: String, known: &'static str },
     #[error("`{0}` needs what to take from it: {1}")]
     Bare(String, &'static str),
@@ -89,10 +89,10 @@ pub(crate) fn step_number(key: &str) -> Option<usize> {
 fn check_keys(root: &Root, keys: &[String]) -> Result<(), PathError> {
     let (name, known, list): (_, &[&str], _) = match root {
         Root::Trigger => return Ok(()),
-        Root::Event => ("event", &["id", "connector", "event"], "`id`, `connector` and `event`"),
-        Root::Run => ("run", &["id"], "`id`"),
-        Root::Rule => ("rule", &["name"], "`name`"),
-        Root::Now => ("now", &[], "nothing below it"),
+        Root::Event => ("`event`", &["id", "connector", "event"], "`id`, `connector` and `event`"),
+        Root::Run => ("`run`", &["id"], "`id`"),
+        Root::Rule => ("`rule`", &["name"], "`name`"),
+        Root::Now => ("`now`", &[], "nothing below it"),
         Root::Step(_) => ("a step", STEP_KEYS, "`output`, `error` and `state`"),
     };
     let deep = matches!(root, Root::Step(_)) && keys.first().is_some_and(|key| key == "output");

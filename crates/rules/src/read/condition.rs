@@ -77,15 +77,10 @@ fn read(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>, depth: usize) ->
         "TimeInRange" => time_in_range(&mut keys),
         "DayOfWeek" => day_of_week(&mut keys),
         "All" | "Any" => several(&mut keys, kind, visible, depth),
-        "Not" => match keys.take("condition") {
-            Some(inner) => {
-                read(inner, visible, sink, depth + 1).map(|one| Condition::Not { condition: Box::new(one) })
-            }
-            None => {
-                keys.missing("condition");
-                None
-            }
-        },
+        "Not" => keys
+            .required("condition")
+            .and_then(|inner| read(inner, visible, sink, depth + 1))
+            .map(|one| Condition::Not { condition: Box::new(one) }),
         _ => about_a_field(&mut keys, kind, visible),
     };
     keys.finish();
@@ -137,10 +132,7 @@ fn about_a_field(keys: &mut Keys<'_, '_>, kind: &'static str, visible: &Visible<
             Some(Condition::FieldIn { field: field?, values })
         }
         _ => {
-            let Some(item) = keys.take("value") else {
-                keys.missing("value");
-                return None;
-            };
+            let item = keys.required("value")?;
             let value = value::read(item, sink)?;
             Some(Condition::FieldEquals { field: field?, value })
         }

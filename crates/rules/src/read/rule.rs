@@ -14,13 +14,8 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
     // The file as a whole has no place worth showing; its first line stands for it.
     let end = sink.source.text.find('\n').unwrap_or(span.end);
     let mut keys = Keys::new(table, 0..end, "a rule file", sink);
-    let trigger = match keys.take("trigger") {
-        Some(item) => read_trigger(item, sink),
-        None => {
-            keys.missing("trigger");
-            None
-        }
-    };
+    let trigger = keys.required("trigger");
+    let trigger = trigger.and_then(|item| read_trigger(item, sink));
     let schedule = matches!(trigger, Some(Trigger::Cron(_)));
     let visible = Visible { run: false, schedule, steps: &[], earlier: 0, handlers: &[] };
     let rule = match keys.take("rule") {
@@ -31,13 +26,8 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
         Some(item) => condition::read_all(item, "conditions", false, &visible, sink),
         None => Some(Vec::new()),
     };
-    let actions = match keys.take("actions") {
-        Some(item) => step::read_all(item, schedule, sink),
-        None => {
-            keys.missing("actions");
-            None
-        }
-    };
+    let actions = keys.required("actions");
+    let actions = actions.and_then(|item| step::read_all(item, schedule, sink));
     let labels = actions.as_deref().map(test_case::labels);
     let tests = match keys.take("tests") {
         Some(item) => test_case::read_all(item, labels.as_deref(), sink),
@@ -174,7 +164,7 @@ fn read_trigger(item: Item<'_>, sink: &Sink<'_>) -> Option<Trigger> {
             let timezone = keys.zone("timezone");
             let overlap = keys.boolean("overlap").unwrap_or(false);
             keys.finish();
-            Trigger::Cron(Schedule { expression: expression?, timezone: timezone?, overlap })
+            Trigger::Cron(Box::new(Schedule { expression: expression?, timezone: timezone?, overlap }))
         }
         other => {
             let types = ["ConnectorEvent", "Cron"];

@@ -78,6 +78,15 @@ impl<'t, 's> Keys<'t, 's> {
         Some((span, item))
     }
 
+    /// The value of a key that must be there.
+    pub(super) fn required(&mut self, key: &'static str) -> Option<Item<'t>> {
+        let item = self.take(key);
+        if item.is_none() {
+            self.missing(key);
+        }
+        item
+    }
+
     pub(super) fn text(&mut self, key: &'static str) -> Option<Located<String>> {
         let item = self.take(key)?;
         text(item, key, self.sink)
@@ -85,10 +94,7 @@ impl<'t, 's> Keys<'t, 's> {
 
     /// A text that has something in it.
     pub(super) fn required_text(&mut self, key: &'static str) -> Option<Located<String>> {
-        let Some(item) = self.take(key) else {
-            self.missing(key);
-            return None;
-        };
+        let item = self.required(key)?;
         let found = text(item, key, self.sink)?;
         if found.value.trim().is_empty() {
             let message = format!("`{key}` is empty");

@@ -83,14 +83,15 @@ fn read_event(item: Item<'_>, sink: &Sink<'_>) -> Option<TestEvent> {
     let mut text = |key| keys.text(key).map(|text| text.value);
     let (id, connector, event) = (text("id"), text("connector"), text("event"));
     let payload = match keys.take("payload") {
-        Some(item) => match value::read(item, sink)? {
-            Value::Object(fields) => Some(fields),
-            _ => {
+        Some(item) => {
+            if let Value::Object(fields) = value::read(item, sink)? {
+                Some(fields)
+            } else {
                 let message = "`payload` is a table";
                 sink.error(Code::WrongType, item.span(), message);
                 None
             }
-        },
+        }
         None => Some(Map::new()),
     };
     let reply = match keys.take("reply") {

@@ -29,7 +29,7 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// What must hold, all of it, for the step to run; else it is skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "one_or_many_conditions")]
+    #[schemars(schema_with = "one_or_many_conditions", default)]
     pub when: Vec<Condition>,
     /// What to do when it fails.
     #[serde(skip_serializing_if = "OnError::is_stop")]
@@ -144,7 +144,9 @@ impl Step {
         let mut all = Vec::new();
         match &self.action {
             Action::RunConnector { params, .. } => {
-                params.values().for_each(|param| param.collect(&mut all));
+                for param in params.values() {
+                    param.collect(&mut all);
+                }
             }
             Action::Reply { text } => all.push(text),
         }

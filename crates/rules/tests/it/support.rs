@@ -4,7 +4,7 @@ use connector_rules::{Event, Rule, RuleSet, Scope, SourceFile, StepOutcome, Time
 use serde_json::Value;
 
 /// A set of one rule.
-pub fn one(text: &str) -> RuleSet {
+pub(crate) fn one(text: &str) -> RuleSet {
     match RuleSet::parse([SourceFile::new("rule.toml", text)]) {
         Ok(set) => set,
         Err(wrong) => panic!("the rule does not load:\n{}", wrong.render(false)),
@@ -12,14 +12,14 @@ pub fn one(text: &str) -> RuleSet {
 }
 
 /// The diagnostics of a rule that does not load.
-pub fn refused(text: &str) -> connector_rules::Diagnostics {
+pub(crate) fn refused(text: &str) -> connector_rules::Diagnostics {
     match RuleSet::parse([SourceFile::new("rule.toml", text)]) {
         Ok(_) => panic!("the rule loads:\n{text}"),
         Err(wrong) => wrong,
     }
 }
 
-pub fn message(payload: Value) -> Event {
+pub(crate) fn message(payload: Value) -> Event {
     Event {
         id: "evt_1".to_owned(),
         connector: "connector-telegram".to_owned(),
@@ -29,15 +29,15 @@ pub fn message(payload: Value) -> Event {
     }
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-01-05T10:00:00Z".parse().unwrap()
 }
 
-pub fn scope<'a>(rule: &'a Rule, event: &'a Event, steps: &'a [StepOutcome]) -> Scope<'a> {
+pub(crate) fn scope<'a>(rule: &'a Rule, event: &'a Event, steps: &'a [StepOutcome]) -> Scope<'a> {
     Scope { event, rule: rule.name(), run_id: "run_1", now: now(), steps }
 }
 
 /// The names of the rules that an event fires.
-pub fn fired(set: &RuleSet, event: &Event) -> Vec<String> {
+pub(crate) fn fired(set: &RuleSet, event: &Event) -> Vec<String> {
     set.matching(event, now()).map(|rule| rule.name().to_owned()).collect()
 }
