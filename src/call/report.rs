@@ -1,0 +1,140 @@
+//! A turn's verdict in the contract's words, and its output.
+
+use connector_contract::{ActionResult, ConnectorError, Reference, StopCause};
+
+use super::Call;
+use crate::drive::history;
+use crate::ids::{MessageId, SessionId};
+use crate::output::{FileChange, Tokens, TurnOutput, cap_patch, cap_response};
+use crate::turn::{NotStarted, Verdict};
+use crate::wire::{Changes, Failure, FailureKind, Head, Message, Prompt};
+
+pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
+    Reference { session_id: Some(session.to_string()), message_id: Some(message.to_string()) }
+}
+
+impl Call<'_> {
+    pub(super) async fn report(
+        &self,
+        verdict: Verdict,
+        steps: &[Head],
+        prompt: &Prompt,
+    ) -> Result<ActionResult, ConnectorError> {
+        let reference = reference(&prompt.session, &prompt.message);
+        match verdict {
+            Verdict::Completed(message) => Ok(self.result(true, &message, steps, prompt).await),
+            Verdict::EndedEarly(message) => Ok(self.result(false, &message, steps, prompt).await),
+            Verdict::Failed(failure) => {
+                Err(ConnectorError::Failed { reason: words(&failure, prompt), reference })
+            }
+            Verdict::Stopped { cause, confirmed, began, note } => Err(ConnectorError::Stopped {
+                cause,
+                reason: stop_words(confirmed, began, note, cause),
+                reference,
+            }),
+            Verdict::Unknown { reason } => Err(ConnectorError::OutcomeUnknown { reason, reference }),
+            Verdict::NotStarted(NotStarted::Unauthorized) => Err(self.unauthorized()),
+            Verdict::NotStarted(NotStarted::Refused(failure)) => {
+                Err(ConnectorError::Refused { reason: words(&failure, prompt) })
+            }
+            Verdict::NotStarted(NotStarted::Unavailable(reason)) => {
+                Err(ConnectorError::Unavailable { reason, source: None })
+            }
+        }
+    }
+
+    async fn result(&self, success: bool, last: &Message, steps: &[Head], prompt: &Prompt) -> ActionResult {
+        let output = self.output(last, steps, prompt).await;
+        let message = if success {
+            match output.files.len() {
+                0 => "done; no files changed".to_owned(),
+                1 => "done; 1 file changed".to_owned(),
+                count => format!("done; {count} files changed"),
+            }
+        } else {
+            "the agent stopped without a reply: a request of its was rejected".to_owned()
+        };
+        ActionResult { success, output: serde_json::to_value(output).unwrap_or_default(), message }
+    }
+
+    /// Gathers the output. What cannot be read any more is left out; the outcome
+    /// is decided already and does not change.
+    async fn output(&self, last: &Message, seen: &[Head], prompt: &Prompt) -> TurnOutput {
+        let record = history(&self.link, &prompt.session, &prompt.message).await;
+        let steps = record.map(|it| it.steps).unwrap_or_else(|error| {
+            tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
+            Vec::new()
+        });
+        let changes = self.changes(prompt).await;
+        let (cost, tokens) = spent(last, &steps, seen);
+        let limits = &self.shared.settings.limits;
+        let spoke = |message: &&Message| !message.text.is_empty();
+        let reply = Some(last).filter(spoke).or_else(|| steps.iter().rfind(spoke));
+        TurnOutput {
+            session_id: prompt.session.to_string(),
+            reply: reply.map_or_else(String::new, |message| message.text.clone()),
+            response: cap_response(last.raw.clone(), limits.response_bytes),
+            message_id: prompt.message.to_string(),
+            files: if changes.files.is_empty() { touched(&steps) } else { changes.files },
+            patch: cap_patch(changes.patch, limits.patch_bytes),
+            cost,
+            tokens,
+            duration_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    async fn changes(&self, prompt: &Prompt) -> Changes {
+        let dialect = &self.link.dialect;
+        let body = self.link.fetch(dialect.changes(&prompt.session, &prompt.message)).await;
+        body.and_then(|body| Ok(dialect.read_changes(&body)?)).unwrap_or_else(|error| {
+            tracing::warn!(session = %prompt.session, %error, "the turn's changes cannot be read");
+            Changes::default()
+        })
+    }
+}
+
+/// The sum over the turn's messages, each counted once, as known last.
+fn spent(last: &Message, steps: &[Message], seen: &[Head]) -> (f64, Tokens) {
+    let mut heads: Vec<&Head> = steps.iter().map(|step| &step.head).collect();
+    for head in std::iter::once(&last.head).chain(seen) {
+        if !heads.iter().any(|it| it.id == head.id) {
+            heads.push(head);
+        }
+    }
+    heads.into_iter().fold((0.0, Tokens::default()), |(cost, mut tokens), head| {
+        tokens += head.tokens;
+        (cost + head.cost, tokens)
+    })
+}
+
+fn touched(steps: &[Message]) -> Vec<FileChange> {
+    let mut files: Vec<FileChange> = Vec::new();
+    for file in steps.iter().flat_map(|step| &step.touched) {
+        if !files.iter().any(|it| it.path == file.path) {
+            files.push(file.clone());
+        }
+    }
+    files
+}
+
+fn words(failure: &Failure, prompt: &Prompt) -> String {
+    if failure.kind == FailureKind::UnknownModel {
+        return format!(
+            "{} (session {} remembers it; the next turn names a model that works)",
+            failure.reason, prompt.session
+        );
+    }
+    failure.reason.clone()
+}
+
+fn stop_words(confirmed: bool, began: bool, note: Option<String>, cause: StopCause) -> String {
+    let mut text = match (began, confirmed) {
+        (false, _) => "nothing was sent to the agent".to_owned(),
+        (true, true) => "the agent has stopped; what it did until then remains".to_owned(),
+        (true, false) => "the daemon did not confirm the stop; the agent may still be running".to_owned(),
+    };
+    if let (Some(note), StopCause::NoProgress | StopCause::Deadline) = (note, cause) {
+        text = format!("{text}; the model's provider kept failing: {note}");
+    }
+    text
+}

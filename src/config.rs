@@ -1,0 +1,205 @@
+//! The connector's section of a host's configuration.
+
+use std::time::Duration;
+
+use connector_contract::{ConnectorError, Origin, Provenance};
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ModelRef;
+use crate::permissions::Permissions;
+
+/// Configuration as it is written; [`Config::check`] makes [`Settings`] of it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Origin of the running `opencode serve`: scheme, host and port.
+    pub base_url: String,
+    /// The daemon's `OPENCODE_SERVER_PASSWORD`. The user is always `opencode`.
+    #[schemars(with = "Option<String>", extend("x-secret" = true))]
+    pub password: Option<SecretString>,
+    /// `provider/model` for every prompt; absent means the daemon's default.
+    pub model: Option<ModelRef>,
+    /// The daemon's agent for every prompt; absent means its default.
+    pub agent: Option<String>,
+    /// The directory the agent works in; absent means the daemon's own.
+    pub directory: Option<String>,
+    /// Allows a `base_url` that is not on this machine.
+    pub allow_remote: bool,
+    /// What happens to the agent's permission requests and questions.
+    pub asks: AskPolicy,
+    /// How long one ask waits for its answer before it is rejected.
+    #[schemars(range(min = 1))]
+    pub ask_timeout_secs: u64,
+    /// How long a turn may take in all; an input may say less or more.
+    #[schemars(range(min = 1))]
+    pub deadline_secs: u64,
+    /// How long a turn may go without any sign of work of its own.
+    #[schemars(range(min = 1))]
+    pub no_progress_secs: u64,
+    /// Rules for new sessions; absent means the daemon's own for local work and
+    /// a strict set for work from a chat.
+    pub permissions: Option<Permissions>,
+    /// Tells the agent, outside the prompt, when the work came from a chat.
+    pub name_source: bool,
+    /// Lets several turns run in one directory at the same time.
+    pub parallel_turns: bool,
+    /// Caps.
+    pub limits: Limits,
+}
+
+/// Caps, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest prompt.
+    pub prompt_bytes: usize,
+    /// The longest `response` in an output; longer ones are cut, with a marker.
+    pub response_bytes: usize,
+    /// The longest `patch` in an output; longer ones are cut, with a marker.
+    pub patch_bytes: usize,
+    /// The longest event; longer ones are skipped.
+    pub event_bytes: usize,
+    /// The longest answer that is read.
+    pub body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            prompt_bytes: 256 << 10,
+            response_bytes: 1 << 20,
+            patch_bytes: 256 << 10,
+            event_bytes: 4 << 20,
+            body_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What happens to the agent's permission requests and questions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskPolicy {
+    /// They go to a person.
+    #[default]
+    Relay,
+    /// They are rejected.
+    Reject,
+    /// Permissions are granted once each; questions, which take a person, are rejected.
+    Allow,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base_url: "http://127.0.0.1:4096".to_owned(),
+            password: None,
+            model: None,
+            agent: None,
+            directory: None,
+            allow_remote: false,
+            asks: AskPolicy::default(),
+            ask_timeout_secs: 15 * 60,
+            deadline_secs: 60 * 60,
+            no_progress_secs: 15 * 60,
+            permissions: None,
+            name_source: true,
+            parallel_turns: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) origin: Origin,
+    pub(crate) password: Option<SecretString>,
+    pub(crate) model: Option<ModelRef>,
+    pub(crate) agent: Option<String>,
+    pub(crate) directory: Option<String>,
+    pub(crate) asks: AskPolicy,
+    pub(crate) ask_timeout: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) no_progress: Duration,
+    pub(crate) permissions: Option<Permissions>,
+    pub(crate) name_source: bool,
+    pub(crate) parallel_turns: bool,
+    pub(crate) limits: Limits,
+}
+
+impl Config {
+    pub(crate) fn check(self) -> Result<Settings, ConnectorError> {
+        let origin: Origin = self.base_url.parse().map_err(|error| invalid("base_url", &error))?;
+        if !origin.is_loopback() && !self.allow_remote {
+            return Err(invalid(
+                "base_url",
+                &format!(
+                    "{origin} is not on this machine; set `allow_remote = true` if prompts and file contents may go there"
+                ),
+            ));
+        }
+        if self.password.is_some() && !origin.is_confidential() {
+            return Err(invalid("password", &format!("it would travel unencrypted to {origin}; use https")));
+        }
+        if let Some(agent) = &self.agent {
+            check_name(agent).map_err(|reason| invalid("agent", &reason))?;
+        }
+        if let Some(directory) = &self.directory
+            && (!directory.starts_with('/') && !directory.contains(":\\")
+                || directory.chars().any(char::is_control))
+        {
+            return Err(invalid("directory", &"it must be an absolute path without control characters"));
+        }
+        for (key, secs) in [
+            ("ask_timeout_secs", self.ask_timeout_secs),
+            ("deadline_secs", self.deadline_secs),
+            ("no_progress_secs", self.no_progress_secs),
+        ] {
+            check_secs(secs).map_err(|reason| invalid(key, &reason))?;
+        }
+        Ok(Settings {
+            origin,
+            password: self.password,
+            model: self.model,
+            agent: self.agent,
+            directory: self.directory,
+            asks: self.asks,
+            ask_timeout: Duration::from_secs(self.ask_timeout_secs),
+            deadline: Duration::from_secs(self.deadline_secs),
+            no_progress: Duration::from_secs(self.no_progress_secs),
+            permissions: self.permissions,
+            name_source: self.name_source,
+            parallel_turns: self.parallel_turns,
+            limits: self.limits,
+        })
+    }
+}
+
+impl Settings {
+    /// The rules that a session for work from `provenance` gets, if any.
+    pub(crate) fn permissions_for(&self, provenance: &Provenance) -> Option<Permissions> {
+        self.permissions.clone().or_else(|| match provenance {
+            Provenance::Local => None,
+            Provenance::Chat { .. } => Some(Permissions::for_chat()),
+        })
+    }
+}
+
+/// A week is longer than any turn, and short enough to add to any clock.
+pub(crate) fn check_secs(secs: u64) -> Result<(), String> {
+    const WEEK: u64 = 7 * 24 * 60 * 60;
+    if (1..=WEEK).contains(&secs) { Ok(()) } else { Err(format!("expected 1 to {WEEK} seconds")) }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
+        return Err("expected a name of at most 256 bytes without control characters".to_owned());
+    }
+    Ok(())
+}
+
+fn invalid(key: &str, reason: &dyn std::fmt::Display) -> ConnectorError {
+    ConnectorError::InvalidConfig { reason: format!("`{key}`: {reason}") }
+}

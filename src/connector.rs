@@ -1,0 +1,161 @@
+//! The plugin as a host sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector_contract::{
+    ActionDecl, ActionResult, Capability, Connector, ConnectorError, ConnectorFactory, Context, EventHandler,
+    Manifest, Provenance, Subscription, Target, TriggerDecl,
+};
+use serde_json::{Value, json};
+
+use crate::call::{self, Shared};
+use crate::config::{Config, Settings};
+use crate::hub::EventHub;
+use crate::queue::Queue;
+use crate::timing::Timing;
+use crate::wire::v1::{Requests, V1};
+
+/// `connector.toml`, as it is in the repository.
+pub const MANIFEST: &str = include_str!("../connector.toml");
+
+/// Makes [`OpencodeConnector`]s.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpencodeFactory {
+    /// How patient they are.
+    pub timing: Timing,
+}
+
+/// A connector to one daemon.
+pub struct OpencodeConnector {
+    manifest: Manifest,
+    shared: Shared,
+}
+
+impl OpencodeConnector {
+    /// Checks `config` and makes a connector of it. Does no I/O.
+    pub fn new(config: Config, timing: Timing) -> Result<Self, ConnectorError> {
+        let settings = config.check()?;
+        let manifest = manifest_for(&settings)?;
+        let requests =
+            Requests::new(&settings.origin, settings.password.as_ref(), settings.directory.as_deref());
+        let dialect = Arc::new(V1 { requests });
+        let hub = EventHub::new(dialect.clone(), timing, settings.limits.event_bytes);
+        let shared = Shared { settings, timing, dialect, hub, queue: Queue::default() };
+        Ok(Self { manifest, shared })
+    }
+}
+
+impl std::fmt::Debug for OpencodeConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpencodeConnector").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+fn embedded() -> Result<Manifest, ConnectorError> {
+    Manifest::parse(MANIFEST).map_err(|error| ConnectorError::InvalidConfig {
+        reason: format!("connector.toml: {}", connector_contract::chain(&error)),
+    })
+}
+
+/// The manifest with the one capability that this configuration needs.
+fn manifest_for(settings: &Settings) -> Result<Manifest, ConnectorError> {
+    let mut manifest = embedded()?;
+    manifest.capabilities = vec![Capability::outbound_to(&settings.origin)];
+    Ok(manifest)
+}
+
+#[async_trait]
+impl Connector for OpencodeConnector {
+    fn triggers(&self) -> &[TriggerDecl] {
+        &self.manifest.triggers
+    }
+
+    fn actions(&self) -> &[ActionDecl] {
+        &self.manifest.actions
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    async fn execute(
+        &self,
+        action: &str,
+        input: Value,
+        ctx: &Context,
+    ) -> Result<ActionResult, ConnectorError> {
+        Box::pin(call::execute(&self.shared, action, input, ctx)).await
+    }
+
+    fn target(&self, _action: &str, input: &Value, provenance: &Provenance) -> Target {
+        let settings = &self.shared.settings;
+        let given = |key: &str| input.get(key).filter(|value| !value.is_null()).cloned();
+        let mut target = BTreeMap::new();
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                target.insert(key.to_owned(), value);
+            }
+        };
+        put("directory", settings.directory.as_ref().map(|it| json!(it)));
+        put("model", given("model").or_else(|| settings.model.as_ref().map(|it| json!(it))));
+        put("agent", given("agent").or_else(|| settings.agent.as_ref().map(|it| json!(it))));
+        put("permissions", settings.permissions_for(provenance).map(|it| json!(it)));
+        put("asks", Some(json!(settings.asks)));
+        Target { origin: Some(settings.origin.to_string()), settings: target }
+    }
+
+    fn checkpoints(&self) -> bool {
+        true
+    }
+
+    async fn on_event(&self, trigger: &str, _handler: EventHandler) -> Result<Subscription, ConnectorError> {
+        Err(ConnectorError::InvalidInput {
+            reason: format!("{} has no triggers, so no `{trigger}`", crate::NAME),
+        })
+    }
+
+    async fn remove_event(&self, _subscription: &Subscription) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ConnectorFactory for OpencodeFactory {
+    fn name(&self) -> &'static str {
+        crate::NAME
+    }
+
+    fn config_key(&self) -> &'static str {
+        "opencode"
+    }
+
+    fn requires_config(&self) -> bool {
+        false
+    }
+
+    fn config_schema(&self) -> Option<Value> {
+        Some(crate::schema::config())
+    }
+
+    fn action_declarations(&self) -> Vec<ActionDecl> {
+        embedded().map(|manifest| manifest.actions).unwrap_or_default()
+    }
+
+    async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError> {
+        let config = if config.is_null() { json!({}) } else { config };
+        let config: Config = serde_json::from_value(config)
+            .map_err(|error| ConnectorError::InvalidConfig { reason: redact(&error.to_string()) })?;
+        Ok(Box::new(OpencodeConnector::new(config, self.timing)?))
+    }
+}
+
+/// serde quotes a value of the wrong type, and one of them may be a secret.
+fn redact(reason: &str) -> String {
+    let mut text = String::new();
+    for (index, piece) in reason.split('"').enumerate() {
+        text.push_str(if index % 2 == 1 { "\"…\"" } else { piece });
+    }
+    text
+}

@@ -1,0 +1,177 @@
+//! The daemon's ids, validated once and safe in a path ever after.
+//!
+//! An id that came in as input goes into request paths. Only the daemon's own
+//! alphabet is accepted, so no id can reach another endpoint (`x/share#`,
+//! `../instance/dispose`, `ses_x?y`).
+
+use std::fmt;
+
+/// The daemon's ids have 30 characters; a generous cap keeps strangers out.
+const MAX_LEN: usize = 128;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this kind: expected `{prefix}` and then letters and digits, at most {MAX_LEN} in all")]
+pub struct IdError {
+    prefix: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $vis:vis $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        $vis struct $name(Box<str>);
+
+        impl $name {
+            /// Validates `text`.
+            $vis fn parse(text: &str) -> Result<Self, IdError> {
+                if valid(text, $prefix) { Ok(Self(text.into())) } else { Err(IdError { prefix: $prefix }) }
+            }
+
+        }
+
+        impl AsRef<str> for $name {
+            /// The id as the daemon writes it.
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A session, `ses_…`.
+    pub SessionId,
+    "ses_"
+);
+id!(
+    /// A message, `msg_…`.
+    pub MessageId,
+    "msg_"
+);
+id!(
+    /// A permission request, `per_…`.
+    pub(crate) PermissionId,
+    "per_"
+);
+id!(
+    /// A set of questions, `que_…`.
+    pub(crate) QuestionId,
+    "que_"
+);
+
+fn valid(text: &str, prefix: &str) -> bool {
+    text.len() <= MAX_LEN
+        && text.strip_prefix(prefix).is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        })
+}
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+impl SessionId {
+    /// The id as the daemon writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MessageId {
+    /// The id as the daemon writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A new id in the daemon's own form, which sorts by time: 48 bits of
+    /// `milliseconds * 0x1000 + count` in hexadecimal, then 14 random characters.
+    ///
+    /// `random` is uniform; how a caller obtains it is the caller's business.
+    pub fn new(unix_millis: u64, count: u16, random: [u8; 14]) -> Self {
+        let stamp = (unix_millis.wrapping_mul(0x1000).wrapping_add(u64::from(count))) & 0xffff_ffff_ffff;
+        let tail: String = random.iter().map(|b| char::from(BASE62[usize::from(*b) % 62])).collect();
+        Self(format!("msg_{stamp:012x}{tail}").into())
+    }
+}
+
+impl MessageId {
+    /// The same, but sorting after `newest`: the daemon takes the message with
+    /// the greatest id for the latest, whatever the clocks say.
+    pub fn after(self, newest: &str) -> Self {
+        if self.as_str() > newest {
+            return self;
+        }
+        let stamp = newest.get(4..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        match stamp {
+            Some(stamp) if stamp < 0xffff_ffff_ffff => {
+                Self(format!("msg_{:012x}{}", stamp + 1, &self.0[16..]).into())
+            }
+            _ => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_the_daemon_pass() {
+        assert!(SessionId::parse("ses_e049af655ffe3ypj4ubai287QQ").is_ok());
+        assert!(MessageId::parse("msg_1fb6509c00019uS7yovDaLtQ0X").is_ok());
+    }
+
+    #[test]
+    fn nothing_else_passes() {
+        let long = format!("ses_{}", "a".repeat(1 << 20));
+        for bad in [
+            "",
+            " ",
+            "ses_",
+            "msg_a",
+            "SES_a",
+            "x/share#",
+            "../instance/dispose",
+            "ses_x?y",
+            "ses_x/y",
+            "ses_x#",
+            "ses_x%2f",
+            "ses_\0",
+            "ses_x\n",
+            "ses_é",
+            "ses_..",
+            "ses_x-",
+            " ses_x",
+            &long,
+        ] {
+            assert!(SessionId::parse(bad).is_err(), "{}", &bad[..bad.len().min(40)]);
+        }
+    }
+
+    #[test]
+    fn a_new_id_has_the_form_the_daemon_gives_its_own() {
+        // The daemon made this one at 1795219065281 ms.
+        let ours = MessageId::new(1_795_219_065_280, 1, [7; 14]);
+        assert_eq!(&ours.as_str()[..16], "msg_1fb6509c0001");
+        assert_eq!(ours.as_str().len(), "msg_1fb6509c00019uS7yovDaLtQ0X".len());
+        assert_eq!(MessageId::parse(ours.as_str()), Ok(ours));
+    }
+
+    #[test]
+    fn a_new_id_sorts_after_what_is_there_even_when_the_clocks_differ() {
+        let (early, late) = (MessageId::new(1000, 0, [1; 14]), MessageId::new(2000, 5, [2; 14]));
+        assert!(early.clone().after(late.as_str()) > late);
+        assert_eq!(late.clone().after(early.as_str()), late);
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        let at = |ms, count| MessageId::new(ms, count, [0; 14]);
+        assert!(at(1000, 1) < at(1000, 2) && at(1000, 0xfff) < at(1001, 0));
+    }
+}

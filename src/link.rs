@@ -1,0 +1,59 @@
+//! Short requests: sent, answered, read. One place decides what a bad answer is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use connector_contract::{OutboundError, OutboundHttp};
+use http::{Request, StatusCode};
+use tokio::time::timeout;
+
+use crate::timing::Timing;
+use crate::wire::{Dialect, Failure, Undecodable};
+
+/// The daemon, for one call.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) http: OutboundHttp,
+    pub(crate) dialect: Arc<dyn Dialect>,
+    pub(crate) timing: Timing,
+    pub(crate) body_bytes: usize,
+}
+
+/// Why a short request has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the daemon cannot be reached")]
+    Outbound(#[source] OutboundError),
+    #[error("the daemon did not answer in time")]
+    Timeout,
+    #[error("the daemon refuses the password")]
+    Unauthorized,
+    #[error("the daemon answered {status}{}", .failure.as_ref().map_or_else(String::new, |it| format!(": {}", it.reason)))]
+    Status { status: u16, failure: Option<Failure> },
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+}
+
+impl Link {
+    /// Sends `request` and returns the body of a 200.
+    pub(crate) async fn fetch(&self, request: Request<Bytes>) -> Result<Bytes, LinkError> {
+        let (status, body) = self.exchange(request).await?;
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => Err(LinkError::Unauthorized),
+            other => {
+                Err(LinkError::Status { status: other.as_u16(), failure: self.dialect.read_failure(&body) })
+            }
+        }
+    }
+
+    /// Sends `request` and returns whatever was answered.
+    pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), LinkError> {
+        let exchange = async {
+            let response = self.http.send(request).await.map_err(LinkError::Outbound)?;
+            let status = response.status();
+            Ok((status, response.bytes(self.body_bytes).await.map_err(LinkError::Outbound)?))
+        };
+        timeout(self.timing.request, exchange).await.map_err(|_| LinkError::Timeout)?
+    }
+}

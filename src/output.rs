@@ -1,0 +1,115 @@
+//! What a turn hands back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Output of both actions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnOutput {
+    /// The session, to continue it.
+    pub session_id: String,
+    /// The agent's text of this turn.
+    pub reply: String,
+    /// The daemon's `{info, parts}` of the last message, unchanged; when it is
+    /// too long, `{truncated: true, bytes, info}`.
+    pub response: Value,
+    /// The message that started the turn.
+    pub message_id: String,
+    /// The files the turn changed.
+    pub files: Vec<FileChange>,
+    /// The turn as a unified diff; cut at a line, with a marker, when too long.
+    #[serde(default)]
+    pub patch: String,
+    /// In US dollars, over all steps of the turn.
+    pub cost: f64,
+    /// Over all steps of the turn.
+    pub tokens: Tokens,
+    /// Wall time.
+    pub duration_ms: u64,
+}
+
+/// One changed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileChange {
+    /// Relative to the directory.
+    pub path: String,
+    /// Lines added; null when the daemon keeps no history of the directory.
+    pub additions: Option<u64>,
+    /// Lines deleted; null when the daemon keeps no history of the directory.
+    pub deletions: Option<u64>,
+    /// `added`, `modified` or `deleted`.
+    pub status: String,
+}
+
+/// Tokens used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tokens {
+    /// Read by the model.
+    pub input: u64,
+    /// Written by the model.
+    pub output: u64,
+    /// Spent on thinking.
+    pub reasoning: u64,
+    /// Through the provider's cache.
+    pub cache: CacheTokens,
+}
+
+/// Tokens that went through the provider's cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CacheTokens {
+    /// Read from it.
+    pub read: u64,
+    /// Written to it.
+    pub write: u64,
+}
+
+impl std::ops::AddAssign for Tokens {
+    fn add_assign(&mut self, other: Self) {
+        self.input += other.input;
+        self.output += other.output;
+        self.reasoning += other.reasoning;
+        self.cache.read += other.cache.read;
+        self.cache.write += other.cache.write;
+    }
+}
+
+/// `response` under its cap: whole, or with the parts left out.
+pub(crate) fn cap_response(response: Value, limit: usize) -> Value {
+    let bytes = response.to_string().len();
+    if bytes <= limit {
+        return response;
+    }
+    let info = response.get("info").filter(|info| info.to_string().len() <= limit).cloned();
+    json!({ "truncated": true, "bytes": bytes, "info": info })
+}
+
+/// `patch` under its cap, cut at a line.
+pub(crate) fn cap_patch(mut patch: String, limit: usize) -> String {
+    if patch.len() <= limit {
+        return patch;
+    }
+    let bytes = patch.len();
+    let cut = patch.as_bytes()[..limit].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    patch.truncate(cut);
+    patch.push_str(&format!("[cut: {} of {bytes} bytes left out]\n", bytes - cut));
+    patch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_says_so() {
+        let long = json!({ "info": { "id": "msg_a" }, "parts": ["x".repeat(500)] });
+        assert_eq!(cap_response(long.clone(), 1000), long);
+        let cut = cap_response(long, 100);
+        assert_eq!((&cut["truncated"], &cut["info"]["id"]), (&json!(true), &json!("msg_a")));
+
+        assert_eq!(cap_patch("+a\n+b\n".into(), 6), "+a\n+b\n");
+        assert_eq!(cap_patch("+a\n+é\n+c\n".into(), 5), "+a\n[cut: 7 of 10 bytes left out]\n");
+    }
+}

@@ -1,0 +1,121 @@
+//! What the agent may do by itself, and what it must ask for.
+//!
+//! Rules go to the daemon when a session is made. Without rules of the operator's
+//! own, work that came from a chat gets [`Permissions::for_chat`].
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happens when the agent wants to use a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It does.
+    Allow,
+    /// It asks, and waits for the answer.
+    Ask,
+    /// It does not.
+    Deny,
+}
+
+/// Rules by kind: `bash`, `edit`, `webfetch`, `external_directory`, `doom_loop`,
+/// `question`, `*`, … Each is one action, or an action for each pattern.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Permissions(pub BTreeMap<String, Rule>);
+
+/// The rule of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Rule {
+    /// For everything of this kind.
+    All(Action),
+    /// By pattern, such as `git *`. Longer patterns win over shorter ones.
+    Patterns(BTreeMap<String, Action>),
+}
+
+/// One rule as the daemon takes it; of several that match, its last wins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireRule {
+    /// The kind.
+    pub permission: String,
+    /// What of it.
+    pub pattern: String,
+    /// What happens.
+    pub action: Action,
+}
+
+impl Permissions {
+    /// What work from a chat may do unless the operator says otherwise: edit
+    /// inside the directory; ask before each command and each fetch; never leave
+    /// the directory, never loop.
+    pub fn for_chat() -> Self {
+        let rules = [
+            ("bash", Action::Ask),
+            ("doom_loop", Action::Deny),
+            ("edit", Action::Allow),
+            ("external_directory", Action::Deny),
+            ("webfetch", Action::Ask),
+            ("websearch", Action::Ask),
+        ];
+        Self(rules.into_iter().map(|(kind, action)| (kind.to_owned(), Rule::All(action))).collect())
+    }
+
+    /// The rules in the order the daemon wants: general before particular.
+    pub fn wire(&self) -> Vec<WireRule> {
+        let mut rules = Vec::new();
+        let mut kinds: Vec<_> = self.0.iter().collect();
+        kinds.sort_by_key(|(kind, _)| (kind.as_str() != "*", kind.len()));
+        for (kind, rule) in kinds {
+            let mut add = |pattern: &str, action| {
+                rules.push(WireRule { permission: kind.clone(), pattern: pattern.to_owned(), action });
+            };
+            match rule {
+                Rule::All(action) => add("*", *action),
+                Rule::Patterns(patterns) => {
+                    let mut patterns: Vec<_> = patterns.iter().collect();
+                    patterns.sort_by_key(|(pattern, _)| pattern.len());
+                    patterns.into_iter().for_each(|(pattern, action)| add(pattern, *action));
+                }
+            }
+        }
+        rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn general_rules_come_before_particular_ones() {
+        let permissions: Permissions = serde_json::from_value(serde_json::json!({
+            "bash": { "git push *": "ask", "*": "deny", "git *": "allow" },
+            "*": "ask",
+        }))
+        .unwrap();
+        let wire: Vec<_> = permissions
+            .wire()
+            .into_iter()
+            .map(|rule| format!("{} {}", rule.permission, rule.pattern))
+            .collect();
+        assert_eq!(wire, ["* *", "bash *", "bash git *", "bash git push *"]);
+    }
+
+    #[test]
+    fn work_from_a_chat_never_leaves_the_directory() {
+        let rules = Permissions::for_chat().wire();
+        let action = |kind: &str| rules.iter().find(|rule| rule.permission == kind).map(|rule| rule.action);
+        assert_eq!(action("external_directory"), Some(Action::Deny));
+        assert_eq!(action("bash"), Some(Action::Ask));
+    }
+
+    #[test]
+    fn an_unknown_action_is_refused() {
+        for bad in [r#"{"bash":"maybe"}"#, r#"{"bash":{"*":"ALLOW"}}"#, r#"{"bash":true}"#] {
+            assert!(serde_json::from_str::<Permissions>(bad).is_err(), "{bad}");
+        }
+    }
+}

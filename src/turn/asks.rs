@@ -1,0 +1,249 @@
+//! The agent's asks: each is put to a person once and answered once.
+//!
+//! An ask may be seen many times: as an event, again as a repeated event, and in
+//! every list of what is pending. Its state is kept by id for the whole turn, so
+//! that none is put twice. A reply that may not have arrived is sent again, the
+//! same reply, when a look still finds the ask pending.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use tokio::time::Instant;
+
+use super::{Effect, ReplyOutcome};
+use crate::config::AskPolicy;
+
+/// More asks than this at once is no conversation any more.
+const MAX_WAITING: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Asks {
+    policy: AskPolicy,
+    timeout: Duration,
+    known: HashMap<String, Ask>,
+    look: u64,
+}
+
+#[derive(Debug)]
+struct Ask {
+    state: State,
+    questions: Option<usize>,
+    /// The look that was under way, or done, when it was first seen.
+    since_look: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    /// With a person.
+    Waiting {
+        until: Instant,
+    },
+    /// Decided; the reply is on its way, or to be sent again.
+    Decided {
+        reply: Reply,
+        in_flight: bool,
+    },
+    Closed,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Reply {
+    Permission(PermissionReply),
+    Question(QuestionReply),
+}
+
+impl Asks {
+    pub(super) fn new(policy: AskPolicy, timeout: Duration) -> Self {
+        Self { policy, timeout, known: HashMap::new(), look: 0 }
+    }
+
+    pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
+        if self.known.contains_key(&ask.id) {
+            return;
+        }
+        let reply = match self.policy {
+            AskPolicy::Relay if self.room() => None,
+            AskPolicy::Relay => Some(reject("too many requests wait for a person at once")),
+            AskPolicy::Reject => {
+                Some(reject("this agent may not ask; do without it, or say what you would need"))
+            }
+            AskPolicy::Allow => Some(PermissionReply::Once),
+        };
+        let id = ask.id.clone();
+        self.learn(&id, None, now);
+        match reply {
+            None => out.push(Effect::AskPermission(ask)),
+            Some(reply) => self.decide(&id, Reply::Permission(reply), out),
+        }
+    }
+
+    pub(super) fn question(&mut self, ask: QuestionAsk, now: Instant, out: &mut Vec<Effect>) {
+        if self.known.contains_key(&ask.id) {
+            return;
+        }
+        let id = ask.id.clone();
+        self.learn(&id, Some(ask.questions.len()), now);
+        if self.policy == AskPolicy::Relay && self.room() {
+            out.push(Effect::AskQuestion(ask));
+        } else {
+            self.decide(&id, Reply::Question(QuestionReply::Reject), out);
+        }
+    }
+
+    pub(super) fn permission_decided(&mut self, id: &str, reply: PermissionReply, out: &mut Vec<Effect>) {
+        if self.is_waiting(id) {
+            self.decide(id, Reply::Permission(reply), out);
+        }
+    }
+
+    /// Answers that do not fit the questions would leave the agent waiting for
+    /// ever: the daemon refuses them.
+    pub(super) fn question_decided(&mut self, id: &str, reply: QuestionReply, out: &mut Vec<Effect>) {
+        if !self.is_waiting(id) {
+            return;
+        }
+        let asked = self.known.get(id).and_then(|ask| ask.questions);
+        let fits = match &reply {
+            QuestionReply::Answers { answers } => Some(answers.len()) == asked,
+            QuestionReply::Reject => true,
+        };
+        self.decide(id, Reply::Question(if fits { reply } else { QuestionReply::Reject }), out);
+    }
+
+    pub(super) fn reply_sent(&mut self, id: &str, outcome: ReplyOutcome, out: &mut Vec<Effect>) {
+        let Some(ask) = self.known.get_mut(id) else { return };
+        let State::Decided { reply, in_flight } = &mut ask.state else { return };
+        match outcome {
+            ReplyOutcome::Taken | ReplyOutcome::Gone => ask.state = State::Closed,
+            ReplyOutcome::Failed => *in_flight = false,
+            ReplyOutcome::Refused => match reply {
+                Reply::Question(QuestionReply::Answers { .. }) => {
+                    self.decide(id, Reply::Question(QuestionReply::Reject), out);
+                }
+                // Tried again at the next look; the turn's own limits end it.
+                _ => *in_flight = false,
+            },
+        }
+    }
+
+    /// It was answered, here or elsewhere.
+    pub(super) fn closed(&mut self, id: &str, out: &mut Vec<Effect>) {
+        if let Some(ask) = self.known.get_mut(id) {
+            if matches!(ask.state, State::Waiting { .. }) {
+                out.push(Effect::Withdraw(id.to_owned()));
+            }
+            ask.state = State::Closed;
+        }
+    }
+
+    pub(super) fn look_began(&mut self) {
+        self.look += 1;
+    }
+
+    /// Everything that is pending, as the last look found it. Returns whether
+    /// anything was new.
+    pub(super) fn pending(
+        &mut self,
+        permissions: Vec<PermissionAsk>,
+        questions: Vec<QuestionAsk>,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let before = self.known.len();
+        let ids: Vec<String> = permissions
+            .iter()
+            .map(|ask| ask.id.clone())
+            .chain(questions.iter().map(|ask| ask.id.clone()))
+            .collect();
+        self.repeat_lost_replies(&ids, out);
+        // What was asked after the look began may be missing from it.
+        let gone: Vec<String> = self
+            .known
+            .iter()
+            .filter(|(id, ask)| {
+                matches!(ask.state, State::Waiting { .. }) && ask.since_look < self.look && !ids.contains(id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        gone.iter().for_each(|id| self.closed(id, out));
+        permissions.into_iter().for_each(|ask| self.permission(ask, now, out));
+        questions.into_iter().for_each(|ask| self.question(ask, now, out));
+        self.known.len() > before
+    }
+
+    fn repeat_lost_replies(&mut self, pending: &[String], out: &mut Vec<Effect>) {
+        for id in pending {
+            if let Some(Ask { state: State::Decided { reply, in_flight: false }, .. }) = self.known.get(id) {
+                let reply = reply.clone();
+                self.decide(id, reply, out);
+            }
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let late: Vec<(String, bool)> = self
+            .known
+            .iter()
+            .filter(|(_, ask)| matches!(ask.state, State::Waiting { until } if until <= now))
+            .map(|(id, ask)| (id.clone(), ask.questions.is_some()))
+            .collect();
+        for (id, question) in late {
+            out.push(Effect::Withdraw(id.clone()));
+            let reply = if question {
+                Reply::Question(QuestionReply::Reject)
+            } else {
+                Reply::Permission(reject("nobody answered in time; do without it"))
+            };
+            self.decide(&id, reply, out);
+        }
+    }
+
+    pub(super) fn withdraw_all(&mut self, out: &mut Vec<Effect>) {
+        for (id, ask) in &mut self.known {
+            if matches!(ask.state, State::Waiting { .. }) {
+                out.push(Effect::Withdraw(id.clone()));
+                ask.state = State::Closed;
+            }
+        }
+    }
+
+    /// Whether the agent waits for a person.
+    pub(super) fn waiting(&self) -> bool {
+        self.next_deadline().is_some()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = self.known.values().filter_map(|ask| match ask.state {
+            State::Waiting { until } => Some(until),
+            _ => None,
+        });
+        deadlines.min()
+    }
+
+    fn room(&self) -> bool {
+        self.known.values().filter(|ask| matches!(ask.state, State::Waiting { .. })).count() < MAX_WAITING
+    }
+
+    fn is_waiting(&self, id: &str) -> bool {
+        matches!(self.known.get(id), Some(Ask { state: State::Waiting { .. }, .. }))
+    }
+
+    fn learn(&mut self, id: &str, questions: Option<usize>, now: Instant) {
+        let state = State::Waiting { until: now + self.timeout };
+        self.known.insert(id.to_owned(), Ask { state, questions, since_look: self.look });
+    }
+
+    fn decide(&mut self, id: &str, reply: Reply, out: &mut Vec<Effect>) {
+        let Some(ask) = self.known.get_mut(id) else { return };
+        out.push(match &reply {
+            Reply::Permission(reply) => Effect::ReplyPermission { id: id.to_owned(), reply: reply.clone() },
+            Reply::Question(reply) => Effect::ReplyQuestion { id: id.to_owned(), reply: reply.clone() },
+        });
+        ask.state = State::Decided { reply, in_flight: true };
+    }
+}
+
+fn reject(message: &str) -> PermissionReply {
+    PermissionReply::Reject { message: message.to_owned() }
+}

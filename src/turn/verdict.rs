@@ -1,0 +1,38 @@
+//! How a turn ended, before it is put into the contract's words.
+
+use connector_contract::StopCause;
+
+use crate::wire::{Failure, Message};
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// The agent said its last word.
+    Completed(Box<Message>),
+    /// The turn ended after a tool and without a last word: an ask was rejected.
+    EndedEarly(Box<Message>),
+    /// It ran and failed.
+    Failed(Failure),
+    /// It was stopped.
+    Stopped {
+        cause: StopCause,
+        /// Whether the daemon was seen to have stopped.
+        confirmed: bool,
+        /// Whether the prompt was sent at all.
+        began: bool,
+        /// What the provider last complained of.
+        note: Option<String>,
+    },
+    /// Nobody knows.
+    Unknown { reason: String },
+    /// Nothing ran.
+    NotStarted(NotStarted),
+}
+
+/// Why nothing ran.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum NotStarted {
+    Unauthorized,
+    Refused(Failure),
+    Unavailable(String),
+}
