@@ -66,6 +66,7 @@ CREATE TABLE steps (
   consequence      TEXT,
   session_id       TEXT,
   ended_at         INTEGER,
+  cancel_by        TEXT,
   PRIMARY KEY (run_id, idx)
 ) STRICT;
 CREATE INDEX steps_live ON steps (state) WHERE state IN ('resolved', 'waiting', 'approved', 'dispatched');

@@ -31,7 +31,7 @@ use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::steps::decide::{self, Tap, Tapped};
-use crate::ledger::{Ledger, LedgerError, outbox, steps};
+use crate::ledger::{Ledger, LedgerError, Tx, outbox, steps};
 use crate::surface::Surface;
 
 pub use asks::{Answer, Answered};
@@ -198,14 +198,10 @@ impl Engine {
 
     /// Cancels a step in whatever state it is.
     pub async fn cancel(&self, step: StepId, by: &Actor) -> Result<CancelOutcome, LedgerError> {
-        if let Some(running) = self.running().get(&step) {
-            running.cancel.cancel();
-            return Ok(CancelOutcome::Stopping);
-        }
         let actor = by.clone();
-        let made = self.0.ledger.write(move |tx| steps::cancel_waiting(tx, step, &actor)).await?;
+        let outcome = self.0.ledger.write(move |tx| cancel(tx, step, &actor)).await?;
         self.0.wake.notify_one();
-        Ok(if made { CancelOutcome::Withdrawn } else { CancelOutcome::NothingToDo })
+        Ok(outcome)
     }
 
     /// The steps that run now.
@@ -241,11 +237,21 @@ impl Engine {
     }
 
     async fn pass(&self) -> Result<(), LedgerError> {
+        self.honour_cancels().await?;
         self.expire_cards().await?;
         self.take_in_events().await?;
         self.advance_runs().await?;
         self.dispatch_approved().await?;
         self.deliver_due().await
+    }
+
+    async fn honour_cancels(&self) -> Result<(), LedgerError> {
+        for step in self.0.ledger.read(steps::to_cancel).await? {
+            if let Some(running) = self.running().get(&step) {
+                running.cancel.cancel();
+            }
+        }
+        Ok(())
     }
 
     async fn expire_cards(&self) -> Result<(), LedgerError> {
@@ -285,7 +291,24 @@ impl Engine {
     }
 }
 
+/// Cancels a step, from this process or beside a running host.
+pub fn cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<CancelOutcome, LedgerError> {
+    if steps::cancel_waiting(tx, step, by)? {
+        return Ok(CancelOutcome::Withdrawn);
+    }
+    Ok(if steps::request_cancel(tx, step, by)? {
+        CancelOutcome::Stopping
+    } else {
+        CancelOutcome::NothingToDo
+    })
+}
+
 /// Whether waiting may help.
 fn passing(error: &LedgerError) -> bool {
     matches!(error, LedgerError::Busy(_) | LedgerError::Full(_))
+}
+
+/// A text that no other call returns: for events whose surface has no ids of its own.
+pub fn unique() -> Result<String, LedgerError> {
+    advance::token()
 }

@@ -7,10 +7,19 @@
 //! before it has an effect. The host never speaks to a daemon itself; a
 //! connector [`instance`] does, through the one way out it was granted.
 
+pub mod assemble;
+pub mod chat;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod console;
 pub mod engine;
+pub mod exit;
 pub mod gate;
+pub mod headless;
 pub mod ids;
 pub mod instance;
 pub mod ledger;
+pub mod managed;
 pub mod surface;
+pub mod text;

@@ -279,10 +279,8 @@ fn judge(result: Result<ActionResult, ConnectorError>, resumed: bool) -> (Move, 
     match result {
         Ok(result) => {
             let session_id = result.output.get("session_id").and_then(Value::as_str).map(str::to_owned);
-            let (made, reason) = match result.success {
-                true => (Move::Succeed, None),
-                false => (Move::Fail, Some(result.message)),
-            };
+            let (made, reason) =
+                if result.success { (Move::Succeed, None) } else { (Move::Fail, Some(result.message)) };
             (made, Finish { reason, session_id, output: Some(result.output), consequence: None })
         }
         Err(error) => {

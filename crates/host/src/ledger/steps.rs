@@ -49,6 +49,8 @@ pub struct StepRow {
     /// The card's own secret, for surfaces whose buttons carry one.
     #[serde(skip)]
     pub token: String,
+    /// How long a delivered card waits.
+    pub expiry_ms: Millis,
     /// When its input was resolved.
     pub created_at: Millis,
     /// When its card was delivered.
@@ -348,6 +350,29 @@ pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<Ste
     Ok(select(tx, tail, [surface, chat])?.pop())
 }
 
+/// Asks the host to stop a step that runs.
+pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
+    let changed = tx
+        .sql
+        .prepare_cached(
+            "UPDATE steps SET cancel_by = ?3 WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched' AND cancel_by IS NULL",
+        )?
+        .execute(rusqlite::params![step.run.0, step.index, by.as_str()])?;
+    if changed == 1 {
+        audit::append(tx, audit::of_step(step, "cancel_requested", by.clone(), None, Value::Null))?;
+    }
+    Ok(changed == 1)
+}
+
+/// The running steps that somebody asked to stop.
+pub fn to_cancel(tx: &Tx<'_>) -> Result<Vec<StepId>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT run_id, idx FROM steps WHERE state = 'dispatched' AND cancel_by IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many cards wait: in this chat, and in all.
 pub fn waiting(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<(u32, u32), LedgerError> {
     Ok(tx.sql.query_row(
@@ -382,6 +407,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         approvers: json_column(row, "approvers")?,
         other_approver: row.get("other_approver")?,
         token: row.get("token")?,
+        expiry_ms: row.get("expiry_ms")?,
         created_at: row.get("created_at")?,
         delivered_at: row.get("delivered_at")?,
         expires_at: row.get("expires_at")?,

@@ -1,0 +1,118 @@
+//! Puts a host together from its parts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_rules::{Diagnostics, RuleSet, SourceFile};
+
+use crate::clock::Clock;
+use crate::engine::{Engine, Setup};
+use crate::gate::policy::GateConfig;
+use crate::instance::Instance;
+use crate::ledger::lock::HostLock;
+use crate::ledger::{Ledger, LedgerError};
+use crate::surface::Surface;
+
+/// How long a dispatched step may take unless configured otherwise.
+pub const DEADLINE: Duration = Duration::from_hours(1);
+
+/// How many steps run at once unless configured otherwise.
+pub const MAX_RUNNING: usize = 4;
+
+/// The rules that come with the host: `/fix` and `/continue`.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("built-in fix.toml", include_str!("../rules/fix.toml")),
+    ("built-in continue.toml", include_str!("../rules/continue.toml")),
+];
+
+/// Why rules could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The directory or a file cannot be read.
+    #[error("the rules in {} cannot be read", .path.display())]
+    Read {
+        /// The directory or file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No rule is there.
+    #[error("there is no rule in {}: no file ends in .toml", .0.display())]
+    None(std::path::PathBuf),
+    /// Something is wrong in the files.
+    #[error("the rules have mistakes; nothing was loaded\n{}", .0.render(false))]
+    Mistakes(Diagnostics),
+}
+
+/// The built-in rules, for messages of `connector`.
+pub fn built_in_rules(connector: &str) -> Result<RuleSet, RulesError> {
+    let files =
+        BUILT_IN.map(|(name, text)| SourceFile::new(name, text.replace("connector-console", connector)));
+    RuleSet::parse(files).map_err(RulesError::Mistakes)
+}
+
+/// Every `*.toml` in `directory`, in the order of their names.
+pub fn rules_in(directory: &Path) -> Result<RuleSet, RulesError> {
+    let files = rule_files(directory)?;
+    RuleSet::parse(files).map_err(RulesError::Mistakes)
+}
+
+/// The texts of every `*.toml` in `directory`, in the order of their names.
+pub fn rule_files(directory: &Path) -> Result<Vec<SourceFile>, RulesError> {
+    let cannot = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RulesError::Read { path, source }
+    };
+    let entries = std::fs::read_dir(directory).map_err(cannot(directory))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(cannot(directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        return Err(RulesError::None(directory.to_owned()));
+    }
+    let read = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(cannot(&path))?;
+        Ok(SourceFile::new(path.display().to_string(), text))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// What differs from one host to another.
+pub struct Parts {
+    /// The rules.
+    pub rules: RuleSet,
+    /// Connector instances.
+    pub instances: Vec<Instance>,
+    /// Surfaces.
+    pub surfaces: Vec<Arc<dyn Surface>>,
+    /// The gate.
+    pub gate: GateConfig,
+    /// How long a dispatched step may take.
+    pub deadline: Duration,
+    /// How many steps run at once.
+    pub max_running: usize,
+}
+
+/// An engine on the state directory `state`, which must have no other host.
+pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, LedgerError> {
+    let ledger = Ledger::open(state, clock.clone())?;
+    let lock = HostLock::take(state)?;
+    Ok(Engine::new(Setup {
+        ledger,
+        lock,
+        clock,
+        rules: parts.rules,
+        instances: parts.instances,
+        surfaces: parts.surfaces,
+        gate: parts.gate,
+        deadline: parts.deadline,
+        max_running: parts.max_running,
+    }))
+}

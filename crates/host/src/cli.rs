@@ -1,0 +1,149 @@
+//! The command line: arguments in, exit code out.
+
+mod approvals;
+mod audit;
+mod chat;
+mod demo;
+mod runs;
+mod send;
+mod serve;
+mod terminal;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use etcetera::BaseStrategy as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::Clock;
+use crate::exit::{Exit, Failure};
+use crate::gate::policy::Actor;
+use crate::ledger::Ledger;
+
+/// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
+#[derive(Debug, Parser)]
+#[command(name = "connector-host", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Where the ledger is kept [default: the platform's state directory]
+    #[arg(long, global = true, value_name = "DIR", env = "CONNECTOR_HOST_STATE")]
+    state: Option<PathBuf>,
+    /// Print JSON for other programs instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log on standard error, such as `debug` or `connector_host=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "CONNECTOR_HOST_LOG")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole walk on a small repository, with nothing configured
+    Demo(demo::Demo),
+    /// Chat at this terminal about a repository of yours
+    Chat(chat::ChatArgs),
+    /// Run the host without a terminal, from a configuration file
+    Run(serve::Serve),
+    /// Send a message to the host, as an event of the surface `cli`
+    Send(send::Send),
+    /// List, show and decide what waits for approval
+    #[command(subcommand)]
+    Approvals(approvals::Approvals),
+    /// List, show and cancel runs
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    /// Verify and export the audit
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log(&arguments);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(error.into())),
+    };
+    let outcome = runtime.block_on(dispatch(arguments));
+    // A thread that waits for a line from the terminal must not hold the process.
+    runtime.shutdown_background();
+    report(outcome)
+}
+
+async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
+    let common = arguments.common;
+    match arguments.command {
+        Command::Demo(demo) => demo.run().await,
+        Command::Chat(chat) => chat.run(&common).await,
+        Command::Run(serve) => serve.run(&common).await,
+        Command::Send(send) => send.run(&common).await,
+        Command::Approvals(approvals) => approvals.run(&common).await,
+        Command::Runs(runs) => runs.run(&common).await,
+        Command::Audit(audit) => audit.run(&common).await,
+    }
+}
+
+fn report(outcome: Result<Exit, Failure>) -> ExitCode {
+    match outcome {
+        Ok(exit) => exit.code(),
+        Err(failure) => {
+            let _ = writeln!(anstream::stderr(), "error: {}", failure.text);
+            failure.exit.code()
+        }
+    }
+}
+
+fn log(arguments: &Arguments) {
+    let default = match arguments.command {
+        Command::Run(_) => "info",
+        _ => "error",
+    };
+    let filter = EnvFilter::new(arguments.common.log.as_deref().unwrap_or(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+impl Common {
+    /// The state directory.
+    fn state(&self) -> Result<PathBuf, Failure> {
+        if let Some(given) = &self.state {
+            return Ok(given.clone());
+        }
+        let base = etcetera::choose_base_strategy()
+            .map_err(|_| Failure::usage("there is no home directory; choose one with --state"))?;
+        Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("connector-host"))
+    }
+
+    /// The ledger of a host that ran here before.
+    fn existing_ledger(&self) -> Result<Ledger, Failure> {
+        let state = self.state()?;
+        if !state.join("ledger.sqlite").exists() {
+            let text =
+                format!("no host has run with the state directory {} yet; see --state", state.display());
+            return Err(Failure::usage(text));
+        }
+        Ok(Ledger::open_existing(&state, Clock::System)?)
+    }
+
+    /// Prints `value` as JSON, or what `text` makes of it.
+    fn print<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        let printed = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
+        writeln!(anstream::stdout(), "{}", printed.trim_end())?;
+        Ok(())
+    }
+}
+
+/// Whoever runs this command, as an approver: `cli:USER`.
+fn caller() -> Actor {
+    Actor::new("cli", &whoami::username().unwrap_or_else(|_| "unknown".to_owned()))
+}

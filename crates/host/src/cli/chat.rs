@@ -1,0 +1,205 @@
+//! `chat`: the console chat about a repository of one's own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
+use connector_opencode::OpencodeFactory;
+use opencode_daemons::{Environment, Spec};
+use serde_json::{Map, Value, json};
+
+use super::{Common, caller, demo, terminal};
+use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::gate::policy::GateConfig;
+use crate::instance::{Fixed, Instance, Provider, Ready, grant};
+use crate::managed::Managed;
+
+/// The name of the one connector instance a chat has.
+pub(super) const INSTANCE: &str = "connector-opencode";
+
+/// `chat`
+#[derive(Debug, clap::Args)]
+pub(super) struct ChatArgs {
+    /// The repository to work on; its daemon is started here, with your own opencode configuration
+    #[arg(long, value_name = "DIR", required_unless_present = "base_url")]
+    workspace: Option<PathBuf>,
+    /// A running daemon to attach to instead, such as `http://127.0.0.1:4096`; its password is
+    /// read from `OPENCODE_SERVER_PASSWORD`
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Allow a daemon that is not on this machine
+    #[arg(long)]
+    allow_remote: bool,
+    /// A directory of rules [default: the built-in /fix and /continue]
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
+    /// The connector whose messages you type, so that a rule for it can be tried
+    #[arg(long = "as", value_name = "NAME", default_value = "connector-console")]
+    connector: String,
+    /// The model, as provider/model [default: the daemon's]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// The agent [default: the daemon's]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The opencode binary, or env:VAR [default: `opencode` on PATH, else installed by npm]
+    #[arg(long, value_name = "PATH")]
+    opencode: Option<String>,
+    /// How long a card waits, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    expiry: u64,
+}
+
+impl ChatArgs {
+    pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let rules = match &self.rules {
+            Some(directory) => assemble::rules_in(directory),
+            None => assemble::built_in_rules(&self.connector),
+        }
+        .map_err(|error| Failure::usage(chain(&error)))?;
+        let state = common.state()?;
+        let environment = Environment::of_this_process();
+        let (instance, managed) = self.instance(&state, environment).await?;
+        let workspace = instance.workspace.clone().unwrap_or_default();
+        let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
+        let gate = GateConfig {
+            approvers: vec![Console::user(), caller()],
+            expiry_secs: self.expiry,
+            ..GateConfig::default()
+        };
+        let parts = Parts {
+            rules,
+            instances: vec![instance],
+            surfaces: vec![console.clone()],
+            gate,
+            deadline: DEADLINE,
+            max_running: MAX_RUNNING,
+        };
+        let engine =
+            assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;
+        let chat =
+            crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
+        chat.console.print("type /fix and what is to be done; /help says the rest")?;
+        let running = tokio::spawn(async move { engine.run().await });
+        let outcome = chat.run(terminal::inputs()).await;
+        chat.engine.stop(Duration::from_secs(15)).await;
+        if let Some(managed) = managed {
+            managed.stop().await;
+        }
+        running.await??;
+        outcome?;
+        Ok(Exit::Done)
+    }
+
+    /// The settings of the connector that are the same for both kinds of daemon.
+    fn config(&self) -> Map<String, Value> {
+        let mut config = Map::new();
+        let texts = [("model", &self.model), ("agent", &self.agent)];
+        for (key, value) in
+            texts.into_iter().filter_map(|(key, value)| value.as_ref().map(|value| (key, value)))
+        {
+            config.insert(key.to_owned(), json!(value));
+        }
+        config
+    }
+
+    async fn instance(
+        &self,
+        state: &Path,
+        environment: Environment,
+    ) -> Result<(Instance, Option<Managed>), Failure> {
+        let mut config = self.config();
+        let workspace = self.workspace.as_deref().map(existing_directory).transpose()?;
+        if let Some(directory) = &workspace {
+            config.insert("directory".to_owned(), json!(directory));
+        }
+        if let Some(base_url) = &self.base_url {
+            let password = environment.get("OPENCODE_SERVER_PASSWORD").and_then(|value| value.to_str());
+            let provider = attached(config.clone(), base_url, password, self.allow_remote).await?;
+            let described = provider.0.connector.clone();
+            let name = INSTANCE.to_owned();
+            return Ok((Instance { name, workspace: None, described, provider: Arc::new(provider) }, None));
+        }
+        let Some(directory) = workspace else {
+            return Err(Failure::usage("choose a repository with --workspace"));
+        };
+        let opencode = demo::locate(self.opencode.clone(), environment.clone()).await?;
+        let name =
+            directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
+        let described = described(&config).await?;
+        std::fs::create_dir_all(state)?;
+        let record = state.join(record_name(&directory));
+        let mut spec = Spec::new(opencode.path, &directory, environment);
+        spec.pass = provider_keys(&spec.environment);
+        let managed = Managed::new(Arc::new(OpencodeFactory::default()), config, spec, record);
+        let provider: Arc<dyn Provider> = Arc::new(managed.clone());
+        Ok((
+            Instance { name: INSTANCE.to_owned(), workspace: Some(name), described, provider },
+            Some(managed),
+        ))
+    }
+}
+
+/// The connector as configured, for what it declares; it is never called.
+pub(super) async fn described(config: &Map<String, Value>) -> Result<Arc<dyn Connector>, Failure> {
+    let connector = OpencodeFactory::default().create(Value::Object(config.clone())).await;
+    Ok(connector.map_err(|error| Failure::usage(chain(&error)))?.into())
+}
+
+/// A connector at a daemon that somebody else runs.
+pub(super) async fn attached(
+    mut config: Map<String, Value>,
+    base_url: &str,
+    password: Option<&str>,
+    allow_remote: bool,
+) -> Result<Fixed, Failure> {
+    let origin: Origin = base_url.parse().map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
+    config.insert("base_url".to_owned(), json!(base_url));
+    config.insert("allow_remote".to_owned(), json!(allow_remote));
+    if let Some(password) = password {
+        config.insert("password".to_owned(), json!(password));
+    }
+    let usage = |error: connector_contract::ConnectorError| Failure::usage(chain(&error));
+    let connector = OpencodeFactory::default().create(Value::Object(config)).await.map_err(usage)?;
+    let reach = if allow_remote { Reach::Remote } else { Reach::Loopback };
+    let http = grant(connector.as_ref(), &origin, reach).map_err(usage)?;
+    Ok(Fixed(Ready { connector: connector.into(), http }))
+}
+
+/// The canonical path of a directory that must be there.
+pub(super) fn existing_directory(path: &Path) -> Result<PathBuf, Failure> {
+    let canonical = path.canonicalize().map_err(|error| {
+        Failure::usage(format!("the workspace {} cannot be used: {error}", path.display()))
+    })?;
+    if canonical.is_dir() {
+        Ok(canonical)
+    } else {
+        Err(Failure::usage(format!("the workspace {} is not a directory", path.display())))
+    }
+}
+
+/// The file in the state directory that remembers a directory's daemon.
+pub(super) fn record_name(directory: &Path) -> String {
+    format!("daemon-{:016x}.json", stable_hash(directory))
+}
+
+/// The same on every machine and with every compiler.
+fn stable_hash(path: &Path) -> u64 {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(path.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
+/// The variables by which people give opencode their models' keys.
+fn provider_keys(environment: &Environment) -> Vec<String> {
+    environment
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| name.ends_with("_API_KEY") || name.starts_with("AWS_") || name.starts_with("GOOGLE_"))
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,200 @@
+//! `demo`: the whole walk, with nothing configured.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connector_opencode::OpencodeFactory;
+use opencode_daemons::install::{self, Locate, Progress};
+use opencode_daemons::{Environment, Home, Spec};
+use serde_json::Map;
+use testkit::model::ScriptedModel;
+
+use super::terminal;
+use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::chat::{Chat, Flow, Input};
+use crate::clock::Clock;
+use crate::console::{Console, NAME};
+use crate::exit::{Exit, Failure};
+use crate::gate::policy::GateConfig;
+use crate::instance::Instance;
+use crate::ledger::steps::decide::Decision;
+use crate::managed::Managed;
+
+/// The connector name of the demo's messages.
+const CONNECTOR: &str = "connector-console";
+
+/// How often it is looked whether the run has ended.
+const LOOK: Duration = Duration::from_millis(30);
+
+/// `demo`
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Approve the card without asking
+    #[arg(long)]
+    yes: bool,
+    /// The opencode binary, or env:VAR [default: `opencode` on PATH, else installed by npm]
+    #[arg(long, value_name = "PATH")]
+    opencode: Option<String>,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        if !self.yes && !std::io::stdin().is_terminal() {
+            let text = "the demo asks for your approval, and there is no terminal to ask at; \
+                run it in a terminal, or with --yes to approve by itself";
+            return Err(Failure::usage(text));
+        }
+        let began = Instant::now();
+        let environment = Environment::of_this_process();
+        let opencode = locate(self.opencode.clone(), environment.clone()).await?;
+        say(&format!("opencode {} ({})", opencode.version, opencode.path.display()))?;
+        let scratch = tempfile::Builder::new().prefix("connector-demo-").tempdir()?;
+        let repository = scratch.path().join("basket");
+        std::fs::create_dir(&repository)?;
+        testkit::demo::repository(&repository)?;
+        let model = ScriptedModel::start(testkit::demo::script(&repository))?;
+        say(INTRODUCTION)?;
+        say("$ node --test")?;
+        if test(&repository).await? {
+            return Err(Failure::failed("the demo's test passes before anything was fixed"));
+        }
+        let mut spec = Spec::new(opencode.path, &repository, environment);
+        spec.home = Home::Isolated(scratch.path().join("home"));
+        spec.config = model.config();
+        let outcome = self.walk(scratch.path(), spec).await?;
+        if outcome != Exit::Done {
+            return Ok(outcome);
+        }
+        say("\n$ git diff")?;
+        say(testkit::scratch::git(&repository, &["diff"])?.trim_end())?;
+        say("\n$ node --test")?;
+        let fixed = test(&repository).await?;
+        say(&format!("\ndone in {:.1} s; nothing was left running", began.elapsed().as_secs_f32()))?;
+        Ok(if fixed { Exit::Done } else { Exit::Failed })
+    }
+
+    /// The chat, from the message to the result.
+    async fn walk(&self, scratch: &Path, spec: Spec) -> Result<Exit, Failure> {
+        let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
+        let config = Map::from_iter([("directory".to_owned(), spec.directory.display().to_string().into())]);
+        let described = super::chat::described(&config).await?;
+        let managed =
+            Managed::new(Arc::new(OpencodeFactory::default()), config, spec, scratch.join("daemon.json"));
+        let instance = Instance {
+            name: super::chat::INSTANCE.to_owned(),
+            workspace: Some("basket".to_owned()),
+            described,
+            provider: Arc::new(managed.clone()),
+        };
+        let parts = Parts {
+            rules: assemble::built_in_rules(CONNECTOR)?,
+            instances: vec![instance],
+            surfaces: vec![console.clone()],
+            gate: GateConfig { approvers: vec![Console::user()], ..GateConfig::default() },
+            deadline: DEADLINE,
+            max_running: MAX_RUNNING,
+        };
+        let engine = assemble::engine(&scratch.join("state"), Clock::System, parts)?;
+        let chat = Chat {
+            engine: engine.clone(),
+            console,
+            connector: CONNECTOR.to_owned(),
+            workspace: "basket".to_owned(),
+        };
+        let running = tokio::spawn(async move { engine.run().await });
+        let outcome = self.talk(&chat).await;
+        chat.engine.stop(Duration::from_secs(10)).await;
+        managed.stop().await;
+        running.await??;
+        outcome
+    }
+
+    async fn talk(&self, chat: &Chat) -> Result<Exit, Failure> {
+        let message = format!("/fix {}", testkit::demo::PROMPT);
+        say(&format!("\n{NAME}> {message}"))?;
+        chat.send(&message).await?;
+        if self.yes {
+            chat.settle_card().await?;
+            say(&format!("{NAME}> y   (--yes)"))?;
+            chat.decide(Decision::Approve, None).await?;
+        }
+        let mut inputs = terminal::inputs();
+        let mut open = true;
+        loop {
+            let input = tokio::select! {
+                input = inputs.recv(), if open => input,
+                () = tokio::time::sleep(LOOK) => {
+                    if chat.is_quiet().await? {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let flow = match input {
+                Some(Input::Line(line)) => chat.line(&line).await?,
+                Some(Input::Interrupt) => chat.interrupt(false).await?,
+                Some(Input::End) | None => {
+                    open = self.yes && input.is_some();
+                    if self.yes { Flow::GoOn } else { Flow::Leave }
+                }
+            };
+            if flow == Flow::Leave {
+                break;
+            }
+        }
+        Ok(if chat.last_run_succeeded().await? { Exit::Done } else { Exit::Failed })
+    }
+}
+
+const INTRODUCTION: &str = "\
+a small repository with a failing test, a real opencode daemon, and a scripted model:
+the model needs no key and says what a script tells it; agent, tools, edits and test run are real
+";
+
+/// Finds opencode or installs it, saying so.
+pub(super) async fn locate(
+    path: Option<String>,
+    environment: Environment,
+) -> Result<install::Opencode, Failure> {
+    let mut from = Locate::new(environment);
+    from.path = path;
+    let tell = |progress: Progress| {
+        let _ = match progress {
+            Progress::Waiting => say("another process installs opencode; waiting for it"),
+            Progress::Installing { version, into } => {
+                say(&format!("installing opencode {version} with npm into {} …", into.display()))
+            }
+            Progress::Installed { took } => say(&format!("installed in {:.0} s", took.as_secs_f32())),
+        };
+    };
+    install::locate(&from, tell).await.map_err(|error| Failure::usage(connector_contract::chain(&error)))
+}
+
+/// Runs the repository's test, showing its summary; `true` if it passes.
+async fn test(repository: &Path) -> Result<bool, Failure> {
+    let [program, argument] = testkit::demo::TEST;
+    #[expect(clippy::disallowed_methods, reason = "the demo runs the repository's own test")]
+    let output = tokio::process::Command::new(program)
+        .arg(argument)
+        .arg("--test-reporter=spec")
+        .current_dir(repository)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| {
+            Failure::usage(format!("node cannot be started: {error}; install Node 20 or newer"))
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in text.lines().filter(|line| {
+        line.starts_with(['✔', '✖']) || line.starts_with("ℹ pass") || line.starts_with("ℹ fail")
+    }) {
+        say(line)?;
+    }
+    Ok(output.status.success())
+}
+
+fn say(text: &str) -> Result<(), std::io::Error> {
+    writeln!(anstream::stdout(), "{text}")
+}

@@ -1,0 +1,203 @@
+//! What the console prints: pure functions from rows to text.
+//!
+//! A card's frame is drawn to the left of every line of what it quotes, so that
+//! a prompt cannot pretend to be another card.
+
+use connector_contract::Progress;
+use connector_contract::ToolOutcome;
+use connector_contract::ask::{PermissionAsk, QuestionAsk};
+use serde_json::Value;
+
+use crate::clock::Millis;
+use crate::gate::state::StepState;
+use crate::ledger::steps::StepRow;
+use crate::surface::{Asked, OpenAsk};
+use crate::text::{one_line, shortened, visible};
+
+/// How much of a reply is printed; all of it is in `runs show`.
+const REPLY: usize = 8_000;
+
+/// How much of one line of progress is printed.
+const LINE: usize = 160;
+
+/// The card of a waiting step: exactly what will run.
+pub fn card(row: &StepRow, now: Millis) -> String {
+    let mut lines = vec![format!("┌─ approval needed · {}", row.id)];
+    let mut field = |name: &str, value: &str| lines.push(format!("│ {name:<12}{}", one_line(value)));
+    if let Some(reason) = &row.reason {
+        field("again", reason);
+    }
+    field("rule", &format!("{} ({})", row.rule, row.rule_version.get(..12).unwrap_or(&row.rule_version)));
+    field("asked by", &format!("{} in {}", row.requester, row.chat));
+    field("runs", &format!("{} · {}", row.connector, row.action));
+    field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
+    for key in ["directory", "model", "agent"] {
+        let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
+        field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
+    }
+    for (key, value) in &row.target.settings {
+        if !["directory", "model", "agent"].contains(&key.as_str()) {
+            field(key, &plain(value));
+        }
+    }
+    let empty = serde_json::Map::new();
+    let input = row.input.as_object().unwrap_or(&empty);
+    for (key, value) in input.iter().filter(|(key, _)| *key != "prompt") {
+        field(key, &plain(value));
+    }
+    field("digest", row.digest.short());
+    field("expires", &expiry(row, now));
+    if row.approvals_needed > 1 {
+        field("approvals", &format!("{} are needed", row.approvals_needed));
+    }
+    if let Some(prompt) = input.get("prompt") {
+        lines.push("│ prompt".to_owned());
+        lines.extend(visible(&plain(prompt)).lines().map(|line| format!("│   {line}")));
+    }
+    lines.push(format!("└─ y to run it, n to refuse (or: y {id}, n {id})", id = row.id));
+    lines.join("\n")
+}
+
+fn expiry(row: &StepRow, now: Millis) -> String {
+    let left = row.expires_at.map_or(row.expiry_ms, |at| at - now).max(0);
+    let (minutes, seconds) = (left / 60_000, left / 1_000 % 60);
+    match (minutes, seconds) {
+        (0, seconds) => format!("in {seconds} s"),
+        (minutes, 0) => format!("in {minutes} min"),
+        (minutes, seconds) => format!("in {minutes} min {seconds} s"),
+    }
+}
+
+/// The end of a step.
+pub fn result(row: &StepRow) -> String {
+    let mut lines = vec![headline(row)];
+    let output = row.output.as_ref();
+    if let Some(reply) = output.and_then(|output| output.get("reply")).and_then(Value::as_str) {
+        lines.extend(visible(&shortened(reply.trim(), REPLY)).lines().map(|line| format!("  {line}")));
+    }
+    let files = output.and_then(|output| output.get("files")).and_then(Value::as_array);
+    for file in files.into_iter().flatten() {
+        lines.push(changed_file(file));
+    }
+    if files.is_some_and(Vec::is_empty) {
+        lines.push("  no files changed".to_owned());
+    }
+    if let Some(session) = &row.session_id {
+        lines.push(format!("  session {} · go on with: /continue …", one_line(session)));
+    }
+    lines.join("\n")
+}
+
+fn headline(row: &StepRow) -> String {
+    let id = row.id;
+    let why = row.reason.as_deref().map(|reason| format!(": {}", one_line(reason))).unwrap_or_default();
+    match row.state {
+        StepState::Succeeded => format!("✔ {id} done{}", figures(row)),
+        StepState::Denied | StepState::Expired => format!("✘ {id} was not run{why}"),
+        StepState::Cancelled => format!("■ {id} stopped{why}"),
+        StepState::Unknown => format!("? {id}: nobody knows what became of it{why}"),
+        _ => format!("✘ {id} failed{why}"),
+    }
+}
+
+fn figures(row: &StepRow) -> String {
+    let Some(output) = &row.output else { return String::new() };
+    let mut text = String::new();
+    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
+        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
+    }
+    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
+        text.push_str(&format!(" · cost ${cost:.4}"));
+    }
+    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
+        text.push_str(&format!(" · {tokens} tokens"));
+    }
+    text
+}
+
+fn total_tokens(tokens: &Value) -> Option<u64> {
+    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
+    direct.or_else(|| {
+        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
+        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
+    })
+}
+
+fn changed_file(file: &Value) -> String {
+    let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "  {:<9} {}  +{} −{}",
+        text("status"),
+        one_line(text("path")),
+        number("additions"),
+        number("deletions")
+    )
+}
+
+/// One line of progress, or nothing for updates that only a live display can show.
+pub fn progress(progress: &Progress) -> Option<String> {
+    let line = match progress {
+        Progress::Queued { ahead } => format!("… waits for {ahead} before it"),
+        Progress::Started { session_id } => format!("▶ session {session_id}"),
+        Progress::ToolStarted { tool, title, .. } => format!("· {tool} {title}"),
+        Progress::ToolFinished { tool, title, outcome: ToolOutcome::Completed, .. } => {
+            format!("✓ {tool} {title}")
+        }
+        Progress::ToolFinished { tool, title, outcome: ToolOutcome::Failed { reason }, .. } => {
+            format!("✗ {tool} {title}: {reason}")
+        }
+        Progress::Todo { items } => {
+            let done = items.iter().filter(|item| item.status == "completed").count();
+            format!("☰ {done} of {} done", items.len())
+        }
+        Progress::Retry { attempt, reason, .. } => format!("↻ try {attempt}: {reason}"),
+        Progress::SubAgentStarted { title, .. } => format!("▷ sub-agent: {title}"),
+        Progress::Connection { live: false } => "~ progress is late; the work goes on".to_owned(),
+        Progress::Connection { live: true } => "~ progress is live again".to_owned(),
+        Progress::Text { .. } => return None,
+    };
+    Some(format!("  {}", shortened(&one_line(&line), LINE)))
+}
+
+/// An ask with the words that answer it.
+pub fn ask(ask: &OpenAsk) -> String {
+    match &ask.asked {
+        Asked::Permission(asked) => permission(ask.number, asked),
+        Asked::Question(asked) => question(ask.number, asked),
+    }
+}
+
+fn permission(number: u64, ask: &PermissionAsk) -> String {
+    let mut lines = vec![format!("┌─ the agent asks ({number}): may it use {}?", one_line(&ask.permission))];
+    lines.extend(
+        ask.patterns.iter().flat_map(|pattern| {
+            visible(pattern).lines().map(|line| format!("│   {line}")).collect::<Vec<_>>()
+        }),
+    );
+    lines.push(format!("└─ once {number}, always {number}, or reject {number}"));
+    lines.join("\n")
+}
+
+fn question(number: u64, ask: &QuestionAsk) -> String {
+    let mut lines = vec![format!("┌─ the agent asks ({number})")];
+    for (place, question) in ask.questions.iter().enumerate() {
+        let several = if question.multiple { " (several)" } else { "" };
+        lines.push(format!("│ {}. {}{several}", place + 1, one_line(&question.question)));
+        for (option, choice) in question.options.iter().enumerate() {
+            let about = if choice.description.is_empty() {
+                String::new()
+            } else {
+                format!(" — {}", one_line(&choice.description))
+            };
+            lines.push(format!("│    {} {}{about}", option + 1, one_line(&choice.label)));
+        }
+    }
+    let example = vec!["1"; ask.questions.len()].join("; ");
+    lines.push(format!("└─ answer {number} {example} (numbers or your own words), or reject {number}"));
+    lines.join("\n")
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,49 @@
+//! The surface `cli`: messages come from the command line, and what there is to
+//! see is in the ledger, where `approvals` and `runs` show it.
+
+use async_trait::async_trait;
+use connector_contract::Progress;
+
+use crate::gate::policy::Actor;
+use crate::ids::StepId;
+use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+
+/// The surface's name.
+pub const NAME: &str = "cli";
+
+/// A surface that writes to the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Headless;
+
+#[async_trait]
+impl Surface for Headless {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+        match notice {
+            Notice::Card(row) => {
+                tracing::info!(step = %row.id, chat, digest = row.digest.short(), rule = row.rule, "waits for approval");
+            }
+            Notice::Result(row) => {
+                tracing::info!(step = %row.id, chat, state = %row.state, reason = row.reason, "ended");
+            }
+            Notice::Text(text) => tracing::info!(chat, text = crate::text::one_line(&text), "reply"),
+        }
+        Ok(String::new())
+    }
+
+    fn progress(&self, _chat: &str, step: StepId, progress: &Progress) {
+        tracing::debug!(%step, ?progress, "progress");
+    }
+
+    fn ask(&self, _chat: &str, ask: &OpenAsk) {
+        // Nobody can answer at this surface yet; the connector rejects it at its deadline.
+        tracing::warn!(step = %ask.step, ask = ask.number, "the agent asks");
+    }
+
+    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
+        tracing::info!(step = %ask.step, ask = ask.number, by = by.map(Actor::as_str), "the agent's ask is closed");
+    }
+}

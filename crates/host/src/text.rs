@@ -1,0 +1,75 @@
+//! Untrusted text made safe to show.
+//!
+//! Prompts, replies and names come from chats and from agents. On a screen they
+//! must not move the cursor, hide, or read backwards: every character that could
+//! is replaced by its visible escape.
+
+use std::fmt::Write as _;
+
+/// `text` with every character that does not simply show itself written out,
+/// such as `\u{202e}`. Line breaks stay; tabs become spaces.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => shown.push('\n'),
+            '\t' => shown.push_str("    "),
+            hidden if is_deceptive(hidden) => {
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(hidden));
+            }
+            plain => shown.push(plain),
+        }
+    }
+    shown
+}
+
+/// As [`visible`], on one line.
+pub fn one_line(text: &str) -> String {
+    visible(text).replace('\n', "\\n")
+}
+
+/// At most `limit` characters, with what was cut counted.
+pub fn shortened(text: &str, limit: usize) -> String {
+    let total = text.chars().count();
+    if total <= limit {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(limit).collect();
+    format!("{head}… ({} more characters)", total - limit)
+}
+
+/// Controls, bidirectional marks, invisible fillers, and tags.
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_deceive_is_written_out() {
+        for (text, shown) in [
+            ("plain, ümlaut, 日本", "plain, ümlaut, 日本"),
+            ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
+            ("a\rb", "a\\u{d}b"),
+            ("rm -rf \u{202e}gnp.", "rm -rf \\u{202e}gnp."),
+            ("zero\u{200b}width", "zero\\u{200b}width"),
+            ("line\nbreak\ttab", "line\nbreak    tab"),
+            ("\u{2028}", "\\u{2028}"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+        assert_eq!(one_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn a_cut_says_how_much_was_cut() {
+        assert_eq!(shortened("héllo", 5), "héllo");
+        assert_eq!(shortened("héllo", 2), "hé… (3 more characters)");
+    }
+}

@@ -1,0 +1,237 @@
+//! What nobody can lead around.
+
+use connector_host::gate::policy::{Actor, GateConfig};
+use connector_host::gate::state::StepState;
+use connector_host::ledger::steps::decide::{Decision, Tapped};
+
+use crate::probe::Shared;
+use crate::world::{ANNA, BEN, Plan, World};
+
+const MINUTE: i64 = 60_000;
+
+#[tokio::test]
+async fn a_second_tap_is_answered_with_the_first_decision() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+
+    assert_eq!(world.tap(&card, BEN, Decision::Deny).await, Tapped::Denied);
+    let second = world.tap(&card, ANNA, Decision::Approve).await;
+
+    let by = Some(Actor::from_text(BEN));
+    assert_eq!(second, Tapped::Already { state: StepState::Denied, by, at: Some(1_000) });
+    assert_eq!(world.probe.calls().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn of_many_taps_at_once_one_decides_and_it_runs_once() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+
+    let taps = (0..20).map(|n| world.tap(&card, if n % 2 == 0 { ANNA } else { BEN }, Decision::Approve));
+    let mut approved = 0;
+    for tap in taps {
+        match tap.await {
+            Tapped::Approved => approved += 1,
+            Tapped::Already { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    world.result(1).await;
+    assert_eq!(approved, 1);
+    assert_eq!(world.probe.calls().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_approves_whom_the_list_does_not_name() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    for stranger in ["screen:mallory", "cli:anna", "screen", "", "screen:anna "] {
+        let answer = world.tap(&card, stranger, Decision::Approve).await;
+        assert!(matches!(answer, Tapped::NotAllowed { .. }), "{stranger}: {answer:?}");
+    }
+    assert_eq!(world.audited("tap_refused").await, 5);
+    assert_eq!(world.step(card.id).await.state, StepState::Waiting);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_list_of_approvers_means_nobody() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan { gate: GateConfig::default(), ..Plan::default() });
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    assert!(matches!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::NotAllowed { .. }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn where_another_must_approve_the_requester_cannot_but_may_refuse() {
+    let state = tempfile::tempdir().unwrap();
+    let gate = GateConfig { require_other_approver: true, ..Plan::default().gate };
+    let world = World::start(state.path(), 1_000, Plan { gate, ..Plan::default() });
+    world.say("1", "/fix one").await;
+    let card = world.card().await;
+    assert!(matches!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::NotAllowed { .. }));
+    assert_eq!(world.tap(&card, BEN, Decision::Approve).await, Tapped::Approved);
+    world.result(1).await;
+
+    world.say("2", "/fix two").await;
+    let second = world.until("a second card", |world| world.screen.cards().get(1).cloned()).await;
+    assert_eq!(world.tap(&second, ANNA, Decision::Deny).await, Tapped::Denied);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn where_two_must_approve_one_person_counts_once() {
+    let state = tempfile::tempdir().unwrap();
+    let gate = GateConfig { approvals_needed: 2, ..Plan::default().gate };
+    let world = World::start(state.path(), 1_000, Plan { gate, ..Plan::default() });
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    assert_eq!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Counted { have: 1, need: 2 });
+    assert_eq!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Counted { have: 1, need: 2 });
+    assert_eq!(world.probe.calls().len(), 0);
+    assert_eq!(world.tap(&card, BEN, Decision::Approve).await, Tapped::Approved);
+    world.result(1).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_card_expires_from_its_delivery_and_a_late_tap_changes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    let waiting = world.until_delivered(card.id).await;
+    assert_eq!(waiting.expires_at, Some(1_000 + 15 * MINUTE));
+
+    world.set_time(1_000 + 15 * MINUTE);
+    let late = world.tap(&waiting, ANNA, Decision::Approve).await;
+    assert!(matches!(late, Tapped::TooLate | Tapped::Already { state: StepState::Expired, .. }), "{late:?}");
+    // A clock set back does not bring it back.
+    world.set_time(2_000);
+    let back = world.tap(&waiting, ANNA, Decision::Approve).await;
+    assert!(matches!(back, Tapped::TooLate | Tapped::Already { state: StepState::Expired, .. }), "{back:?}");
+    assert_eq!(world.probe.calls().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_expired_while_the_host_was_down_is_denied_at_its_start() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    world.until_delivered(card.id).await;
+    world.stop().await;
+
+    let later = World::start(state.path(), 1_000 + 16 * MINUTE, Plan::default());
+    assert_eq!(later.result(1).await.state, StepState::Expired);
+    assert!(matches!(later.tap(&card, ANNA, Decision::Approve).await, Tapped::Already { .. }));
+    assert_eq!(later.probe.calls().len(), 0);
+    later.stop().await;
+}
+
+#[tokio::test]
+async fn a_configuration_changed_after_the_approval_is_asked_about_again() {
+    let state = tempfile::tempdir().unwrap();
+    let probe = Shared::closed();
+    let world = World::start(state.path(), 1_000, Plan { probe, ..Plan::default() });
+    world.say("1", "/fix one").await;
+    world.say("2", "/fix two").await;
+    world.until("two cards", |world| (world.screen.cards().len() == 2).then_some(())).await;
+    let cards = world.screen.cards();
+    for card in &cards {
+        world.tap(card, ANNA, Decision::Approve).await;
+    }
+    world.until("the first call", |world| (world.probe.calls().len() == 1).then_some(())).await;
+
+    world.probe.target.lock().unwrap().settings.insert("model".into(), "other/model".into());
+    world.probe.gate.add_permits(1);
+    let again = world.until("a third card", |world| world.screen.cards().get(2).cloned()).await;
+
+    assert_eq!(again.id, cards[1].id);
+    assert_ne!(again.digest, cards[1].digest);
+    assert_eq!(again.reason.as_deref(), Some("changed after the approval: model"));
+    assert!(
+        matches!(world.tap(&cards[1], ANNA, Decision::Approve).await, Tapped::Changed { .. }),
+        "the old card is no use"
+    );
+    assert_eq!(world.probe.calls().len(), 1);
+    assert_eq!(world.tap(&again, ANNA, Decision::Approve).await, Tapped::Approved);
+    world.probe.gate.add_permits(1);
+    world.result(2).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_edited_in_the_database_does_not_run_as_approved() {
+    let state = tempfile::tempdir().unwrap();
+    let probe = Shared::closed();
+    let world = World::start(state.path(), 1_000, Plan { probe, ..Plan::default() });
+    world.say("1", "/fix one").await;
+    world.say("2", "/fix two").await;
+    world.until("two cards", |world| (world.screen.cards().len() == 2).then_some(())).await;
+    for card in world.screen.cards() {
+        world.tap(&card, ANNA, Decision::Approve).await;
+    }
+    world.until("the first call", |world| (world.probe.calls().len() == 1).then_some(())).await;
+
+    let forged = |tx: &connector_host::ledger::Tx<'_>| {
+        tx.sql.execute("UPDATE steps SET input = '{\"prompt\":\"delete it all\"}' WHERE run_id = 2", [])?;
+        Ok(())
+    };
+    world.engine.ledger().write(forged).await.unwrap();
+    world.probe.gate.add_permits(1);
+
+    let again = world.until("a third card", |world| world.screen.cards().get(2).cloned()).await;
+    assert!(again.reason.unwrap().contains("the row was changed after the approval"));
+    assert_eq!(world.probe.calls().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_waiting_cards_are_refused_and_say_so() {
+    let state = tempfile::tempdir().unwrap();
+    let gate = GateConfig { max_waiting_per_chat: 2, ..Plan::default().gate };
+    let world = World::start(state.path(), 1_000, Plan { gate, ..Plan::default() });
+    for id in ["1", "2", "3"] {
+        world.say(id, &format!("/fix {id}")).await;
+    }
+    let result = world.result(1).await;
+    assert_eq!((result.id.to_string().as_str(), result.state), ("3.1", StepState::Denied));
+    assert!(result.reason.unwrap().contains("too many cards are waiting"));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_step_does_not_run_and_a_running_one_is_told_to_stop() {
+    let state = tempfile::tempdir().unwrap();
+    let probe = Shared::closed();
+    let world = World::start(state.path(), 1_000, Plan { probe, ..Plan::default() });
+    let anna = Actor::from_text(ANNA);
+    world.say("1", "/fix one").await;
+    let card = world.card().await;
+    world.engine.cancel(card.id, &anna).await.unwrap();
+    assert_eq!(world.result(1).await.state, StepState::Cancelled);
+    assert!(matches!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Already { .. }));
+
+    world.say("2", "/fix two").await;
+    let second = world.until("a second card", |world| world.screen.cards().get(1).cloned()).await;
+    world.tap(&second, ANNA, Decision::Approve).await;
+    world.until("a call", |world| (world.probe.calls().len() == 1).then_some(())).await;
+    world.engine.cancel(second.id, &anna).await.unwrap();
+    let stopped = world.result(2).await;
+    assert_eq!(stopped.state, StepState::Cancelled);
+    assert!(stopped.reason.unwrap().starts_with("stopped (cancelled)"));
+    world.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The host from outside: the engine over real ledgers, and the binary itself.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
+
+mod gate;
+mod ledger;
+mod probe;
+mod recovery;
+mod walk;
+mod world;

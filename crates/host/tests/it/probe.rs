@@ -1,0 +1,141 @@
+//! A connector that records what it is asked to do, and does it when told.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use connector_contract::{
+    ActionDecl, ActionResult, Checkpoint, Connector, ConnectorError, Context, EventHandler, Manifest,
+    Provenance, Reference, StopCause, Subscription, Target, TriggerDecl,
+};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+/// One call of `execute`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) action: String,
+    pub(crate) input: Value,
+    pub(crate) resumed: Option<Value>,
+}
+
+/// What the test and the connector share.
+pub(crate) struct Shared {
+    pub(crate) calls: Mutex<Vec<Call>>,
+    pub(crate) target: Mutex<Target>,
+    /// A call ends when it gets a permit.
+    pub(crate) gate: Semaphore,
+}
+
+pub(crate) struct Probe {
+    shared: Arc<Shared>,
+    manifest: Manifest,
+    checkpoints: bool,
+}
+
+impl Shared {
+    /// Calls end at once.
+    pub(crate) fn open() -> Arc<Self> {
+        let shared = Self::closed();
+        shared.gate.add_permits(1_000);
+        shared
+    }
+
+    /// Calls wait until the test lets them end.
+    pub(crate) fn closed() -> Arc<Self> {
+        let target = Target { origin: Some("http://127.0.0.1:1".into()), settings: [].into() };
+        Arc::new(Self { calls: Mutex::default(), target: Mutex::new(target), gate: Semaphore::new(0) })
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+impl Probe {
+    pub(crate) fn new(shared: Arc<Shared>, checkpoints: bool) -> Self {
+        let action = |name: &str, required: Value| ActionDecl {
+            name: name.into(),
+            description: String::new(),
+            read_only: false,
+            input_schema: Some(json!({
+                "type": "object",
+                "properties": { "prompt": { "type": "string", "minLength": 1 }, "session_id": { "type": "string" }, "title": {} },
+                "required": required,
+                "additionalProperties": false,
+            })),
+            output_schema: None,
+        };
+        let mut manifest =
+            Manifest::parse("name = \"probe\"\nversion = \"1.0.0\"\nauthor = \"a\"\ndescription = \"d\"")
+                .unwrap();
+        manifest.actions = vec![
+            action("run_task", json!(["prompt"])),
+            action("continue_session", json!(["session_id", "prompt"])),
+        ];
+        Self { shared, manifest, checkpoints }
+    }
+}
+
+#[async_trait]
+impl Connector for Probe {
+    fn triggers(&self) -> &[TriggerDecl] {
+        &[]
+    }
+
+    fn actions(&self) -> &[ActionDecl] {
+        &self.manifest.actions
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    async fn execute(
+        &self,
+        action: &str,
+        input: Value,
+        ctx: &Context,
+    ) -> Result<ActionResult, ConnectorError> {
+        let resumed = ctx.resume.as_ref().map(|checkpoint| checkpoint.0.clone());
+        let number = {
+            let mut calls = self.shared.calls.lock().unwrap();
+            calls.push(Call { action: action.to_owned(), input: input.clone(), resumed: resumed.clone() });
+            calls.len()
+        };
+        let session = format!("ses_{number}");
+        if self.checkpoints && resumed.is_none() {
+            let note = Checkpoint(json!({ "session_id": session, "message_id": "msg_1" }));
+            ctx.checkpoints.record(note).await.unwrap();
+        }
+        tokio::select! {
+            permit = self.shared.gate.acquire() => permit.unwrap().forget(),
+            () = ctx.cancel.cancelled() => {
+                let reference = Reference { session_id: Some(session), message_id: None };
+                return Err(ConnectorError::Stopped { cause: StopCause::Cancelled, reason: "told to".into(), reference });
+            }
+        }
+        let prompt = input["prompt"].as_str().unwrap_or_default();
+        if prompt.contains("FAIL") {
+            let reference = Reference { session_id: Some(session), message_id: None };
+            return Err(ConnectorError::Failed { reason: "as asked".into(), reference });
+        }
+        let output = json!({ "session_id": session, "reply": format!("did: {prompt}"), "files": [] });
+        Ok(ActionResult { success: true, output, message: String::new() })
+    }
+
+    fn target(&self, _action: &str, _input: &Value, _provenance: &Provenance) -> Target {
+        self.shared.target.lock().unwrap().clone()
+    }
+
+    fn checkpoints(&self) -> bool {
+        self.checkpoints
+    }
+
+    async fn on_event(&self, trigger: &str, _handler: EventHandler) -> Result<Subscription, ConnectorError> {
+        Ok(Subscription { trigger: trigger.to_owned(), id: 0 })
+    }
+
+    async fn remove_event(&self, _subscription: &Subscription) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! After a restart, at whatever point it came.
+
+use connector_contract::Checkpoint;
+use connector_host::gate::state::{Move, StepState};
+use connector_host::ids::StepId;
+use connector_host::ledger::steps::decide::{Decision, Tapped};
+use connector_host::ledger::steps::{self, Change};
+use serde_json::json;
+
+use crate::probe::Shared;
+use crate::world::{ANNA, Plan, World, ledger};
+
+#[tokio::test]
+async fn a_card_that_waits_is_shown_again_and_its_task_runs_once() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    world.until_delivered(card.id).await;
+    world.stop().await;
+
+    let again = World::start(state.path(), 2_000, Plan::default());
+    let shown = again.card().await;
+    assert_eq!((shown.id, shown.digest.as_str()), (card.id, card.digest.as_str()));
+    assert_eq!(again.tap(&shown, ANNA, Decision::Approve).await, Tapped::Approved);
+    again.result(1).await;
+    assert_eq!(again.probe.calls().len(), 1);
+    assert_eq!(again.screen.cards().len(), 1);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn the_approvers_in_force_now_decide_about_an_old_card() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    world.stop().await;
+
+    let mut plan = Plan::default();
+    plan.gate.approvers.retain(|approver| approver.as_str() != ANNA);
+    let again = World::start(state.path(), 2_000, plan);
+    again.card().await;
+    assert!(matches!(again.tap(&card, ANNA, Decision::Approve).await, Tapped::NotAllowed { .. }));
+    again.stop().await;
+}
+
+/// A ledger as a host leaves it that dies after `moves`.
+async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint: Option<Checkpoint>) {
+    let world = World::start(state, 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    world.card().await;
+    world.stop().await;
+    let step: StepId = "1.1".parse().unwrap();
+    ledger(state)
+        .write(move |tx| {
+            for made in moves {
+                assert!(steps::make(tx, step, *made, Change::none())?);
+            }
+            if let Some(checkpoint) = &checkpoint {
+                assert!(steps::checkpoint(tx, step, checkpoint)?);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_was_approved_but_not_dispatched_is_dispatched_once() {
+    let state = tempfile::tempdir().unwrap();
+    left_behind(state.path(), &[Move::Approve], None).await;
+    let world = World::start(state.path(), 2_000, Plan::default());
+    world.result(1).await;
+    assert_eq!(world.probe.calls().len(), 1);
+    world.stop().await;
+
+    let third = World::start(state.path(), 3_000, Plan::default());
+    third.say("2", "/fix another").await;
+    third.card().await;
+    assert_eq!(third.probe.calls().len(), 0, "what ended does not run again");
+    third.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_dispatched_and_had_begun_is_looked_after_and_not_begun_again() {
+    let state = tempfile::tempdir().unwrap();
+    let note = json!({ "session_id": "ses_7", "message_id": "msg_7" });
+    left_behind(state.path(), &[Move::Approve, Move::Dispatch], Some(Checkpoint(note.clone()))).await;
+    let world = World::start(state.path(), 2_000, Plan::default());
+    world.result(1).await;
+    let calls = world.probe.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].resumed, Some(note));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_dispatched_and_had_not_begun_begins_now() {
+    let state = tempfile::tempdir().unwrap();
+    left_behind(state.path(), &[Move::Approve, Move::Dispatch], None).await;
+    let world = World::start(state.path(), 2_000, Plan::default());
+    assert_eq!(world.result(1).await.state, StepState::Succeeded);
+    assert_eq!(world.probe.calls()[0].resumed, None);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn without_checkpoints_nobody_guesses() {
+    let state = tempfile::tempdir().unwrap();
+    left_behind(state.path(), &[Move::Approve, Move::Dispatch], None).await;
+    let plan = Plan { checkpoints: false, probe: Shared::open(), ..Plan::default() };
+    let world = World::start(state.path(), 2_000, plan);
+    let result = world.result(1).await;
+    assert_eq!(result.state, StepState::Unknown);
+    assert_eq!(world.probe.calls().len(), 0);
+    world.stop().await;
+}

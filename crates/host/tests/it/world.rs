@@ -1,0 +1,286 @@
+//! A host in a temporary directory, with a clock that stands and a screen that remembers.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_contract::{OutboundHttp, Progress};
+use connector_host::assemble::{self, Parts};
+use connector_host::clock::Clock;
+use connector_host::engine::Engine;
+use connector_host::gate::policy::{Actor, GateConfig};
+use connector_host::ids::{RunId, StepId};
+use connector_host::instance::{Fixed, Instance, Ready};
+use connector_host::ledger::audit::{self, Verdict};
+use connector_host::ledger::events::{NewEvent, ReplyTo};
+use connector_host::ledger::runs::{self, RunRow, RunState};
+use connector_host::ledger::steps::decide::{Decision, Tap, Tapped};
+use connector_host::ledger::steps::{self, StepRow};
+use connector_host::ledger::{Ledger, LedgerError, Tx};
+use connector_host::surface::{DeliveryError, Notice, OpenAsk, Surface};
+use connector_rules::{RuleSet, SourceFile};
+use serde_json::json;
+
+use crate::probe::{Probe, Shared};
+
+pub(crate) const ANNA: &str = "screen:anna";
+pub(crate) const BEN: &str = "screen:ben";
+
+/// The seed's rule, for the probe.
+pub(crate) const FIX: &str = r#"
+[rule]
+name = "fix"
+[trigger]
+type = "ConnectorEvent"
+connector = "chat"
+event = "message_received"
+[[conditions]]
+type = "FieldContains"
+field = "trigger.text"
+value = "/fix"
+[[actions]]
+type = "RunConnector"
+connector = "oc"
+action = "run_task"
+[actions.params]
+prompt = "${trigger.text}"
+"#;
+
+/// A surface that keeps what it was given.
+#[derive(Default)]
+pub(crate) struct Screen {
+    pub(crate) notices: Mutex<Vec<Notice>>,
+    pub(crate) broken: Mutex<bool>,
+}
+
+#[async_trait]
+impl Surface for Screen {
+    fn name(&self) -> &'static str {
+        "screen"
+    }
+
+    async fn deliver(&self, _chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+        if *self.broken.lock().unwrap() {
+            return Err(DeliveryError("the screen is broken".into()));
+        }
+        let mut notices = self.notices.lock().unwrap();
+        notices.push(notice);
+        Ok(format!("m{}", notices.len()))
+    }
+
+    fn progress(&self, _chat: &str, _step: StepId, _progress: &Progress) {}
+
+    fn ask(&self, _chat: &str, _ask: &OpenAsk) {}
+
+    fn ask_closed(&self, _chat: &str, _ask: &OpenAsk, _by: Option<&Actor>) {}
+}
+
+impl Screen {
+    pub(crate) fn cards(&self) -> Vec<StepRow> {
+        let notices = self.notices.lock().unwrap();
+        notices
+            .iter()
+            .filter_map(|notice| if let Notice::Card(row) = notice { Some((**row).clone()) } else { None })
+            .collect()
+    }
+
+    pub(crate) fn results(&self) -> Vec<StepRow> {
+        let notices = self.notices.lock().unwrap();
+        notices
+            .iter()
+            .filter_map(|notice| if let Notice::Result(row) = notice { Some((**row).clone()) } else { None })
+            .collect()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let notices = self.notices.lock().unwrap();
+        notices
+            .iter()
+            .filter_map(|notice| if let Notice::Text(text) = notice { Some(text.clone()) } else { None })
+            .collect()
+    }
+}
+
+/// How a world is set up.
+pub(crate) struct Plan {
+    pub(crate) rules: Vec<&'static str>,
+    pub(crate) gate: GateConfig,
+    pub(crate) probe: Arc<Shared>,
+    pub(crate) checkpoints: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let approvers = vec![Actor::from_text(ANNA), Actor::from_text(BEN)];
+        Self {
+            rules: vec![FIX],
+            gate: GateConfig { approvers, ..GateConfig::default() },
+            probe: Shared::open(),
+            checkpoints: true,
+        }
+    }
+}
+
+/// A running host.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) screen: Arc<Screen>,
+    pub(crate) probe: Arc<Shared>,
+    pub(crate) hand: Arc<AtomicI64>,
+    running: tokio::task::JoinHandle<Result<(), LedgerError>>,
+}
+
+impl World {
+    /// Starts a host on `state` at the time `now`, in milliseconds.
+    pub(crate) fn start(state: &Path, now: i64, plan: Plan) -> Self {
+        Self::try_start(state, now, plan).unwrap()
+    }
+
+    pub(crate) fn try_start(state: &Path, now: i64, plan: Plan) -> Result<Self, LedgerError> {
+        let (clock, hand) = Clock::manual(now);
+        let screen = Arc::new(Screen::default());
+        let connector = Arc::new(Probe::new(plan.probe.clone(), plan.checkpoints));
+        let http = OutboundHttp::new([]).unwrap();
+        let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));
+        let files =
+            plan.rules.iter().enumerate().map(|(n, text)| SourceFile::new(format!("{n}.toml"), *text));
+        let parts = Parts {
+            rules: RuleSet::parse(files).unwrap(),
+            instances: vec![Instance { name: "oc".into(), workspace: None, described: connector, provider }],
+            surfaces: vec![screen.clone()],
+            gate: plan.gate,
+            deadline: Duration::from_mins(1),
+            max_running: 4,
+        };
+        let engine = assemble::engine(state, clock, parts)?;
+        let running = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.run().await }
+        });
+        Ok(Self { engine, screen, probe: plan.probe, hand, running })
+    }
+
+    /// Ends the host in an orderly way.
+    pub(crate) async fn stop(self) {
+        self.engine.stop(Duration::from_secs(5)).await;
+        self.running.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn say(&self, id: &str, text: &str) -> Option<i64> {
+        self.engine.submit(event(id, text)).await.unwrap()
+    }
+
+    /// The only card, once it is there.
+    pub(crate) async fn card(&self) -> StepRow {
+        self.until("a card", |world| world.screen.cards().last().cloned()).await
+    }
+
+    /// The `n`th result, once it is there.
+    pub(crate) async fn result(&self, n: usize) -> StepRow {
+        self.until("a result", |world| world.screen.results().get(n - 1).cloned()).await
+    }
+
+    pub(crate) async fn tap(&self, card: &StepRow, who: &str, decision: Decision) -> Tapped {
+        let tap = Tap {
+            step: card.id,
+            digest: card.digest.as_str().to_owned(),
+            approver: Actor::from_text(who),
+            decision,
+        };
+        self.engine.tap(tap).await.unwrap()
+    }
+
+    /// Waits, at most ten seconds, until `look` sees something.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        for _ in 0..2_000 {
+            if let Some(seen) = look(self) {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} did not come; the screen has {:#?}", self.screen.notices.lock().unwrap())
+    }
+
+    pub(crate) async fn step(&self, id: StepId) -> StepRow {
+        self.read(move |tx| steps::get(tx, id)).await.unwrap()
+    }
+
+    /// How a run ended.
+    pub(crate) async fn until_ended(&self, run: i64) -> RunState {
+        for _ in 0..2_000 {
+            let row = self.read(move |tx| runs::get(tx, RunId(run))).await.unwrap();
+            if row.state != RunState::Active {
+                return row.state;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("run {run} did not end")
+    }
+
+    /// The step, once its card's delivery is recorded.
+    pub(crate) async fn until_delivered(&self, id: StepId) -> StepRow {
+        for _ in 0..2_000 {
+            let row = self.step(id).await;
+            if row.delivered_at.is_some() {
+                return row;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the card of {id} was not delivered")
+    }
+
+    pub(crate) async fn runs(&self) -> Vec<RunRow> {
+        self.read(|tx| runs::latest(tx, 100)).await
+    }
+
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    ) -> T {
+        self.engine.ledger().read(work).await.unwrap()
+    }
+
+    pub(crate) async fn audited(&self, kind: &'static str) -> usize {
+        self.read(move |tx| {
+            let mut found = 0;
+            audit::for_each(tx, |row| {
+                found += usize::from(row.entry.kind == kind);
+                Ok(())
+            })?;
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(crate) async fn audit_is_intact(&self) -> bool {
+        matches!(self.read(audit::verify).await, Verdict::Intact { .. })
+    }
+
+    pub(crate) fn set_time(&self, now: i64) {
+        self.hand.store(now, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn event(id: &str, text: &str) -> NewEvent {
+    NewEvent {
+        surface: "screen".into(),
+        platform_id: id.into(),
+        connector: "chat".into(),
+        event: "message_received".into(),
+        chat: "main".into(),
+        requester: Actor::from_text(ANNA),
+        payload: json!({ "text": text }),
+        reply: None,
+    }
+}
+
+pub(crate) fn reply_to(session: &str) -> ReplyTo {
+    ReplyTo { session_id: session.into(), run_id: "1".into(), workspace: String::new() }
+}
+
+/// A ledger nobody else uses.
+pub(crate) fn ledger(state: &Path) -> Ledger {
+    Ledger::open(state, Clock::System).unwrap()
+}
