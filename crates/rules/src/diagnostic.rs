@@ -176,7 +176,20 @@ impl Diagnostic {
             "column": start.column,
             "end_line": end.line,
             "end_column": end.column,
+            "related": self.related.as_ref().map(Related::to_json),
             "text": redact(self.file.line_at(self.span.start)),
+        })
+    }
+}
+
+impl Related {
+    fn to_json(&self) -> Value {
+        let start = self.file.position(self.span.start);
+        json!({
+            "label": self.label,
+            "file": self.file.name,
+            "line": start.line,
+            "column": start.column,
         })
     }
 }

@@ -5,6 +5,41 @@
 //! fires; [`Rule::next`] says what a run does next; [`Step::resolve`] fills in a step's input. The
 //! whole grammar is in `docs/rules.md`.
 //!
+//! ```
+//! use connector_rules::{Event, Next, RuleSet, Scope, SourceFile, Timestamp};
+//! use serde_json::json;
+//!
+//! let text = r#"
+//! [rule]
+//! name = "fix-on-demand"
+//! [trigger]
+//! type = "ConnectorEvent"
+//! connector = "connector-telegram"
+//! event = "message_received"
+//! [[actions]]
+//! type = "RunConnector"
+//! connector = "connector-opencode"
+//! action = "run_task"
+//! params.prompt = "${trigger.text}"
+//! "#;
+//! let rules = RuleSet::parse([SourceFile::new("fix.toml", text)])?;
+//! let event = Event {
+//!     id: "evt_1".into(),
+//!     connector: "connector-telegram".into(),
+//!     event: "message_received".into(),
+//!     payload: json!({ "text": "mend the login test" }),
+//!     reply: None,
+//! };
+//! let now = Timestamp::UNIX_EPOCH;
+//! for rule in rules.matching(&event, now) {
+//!     let scope = Scope { event: &event, rule: rule.name(), run_id: "run_1", now, steps: &[] };
+//!     if let Next::Run(step) = rule.next(&scope) {
+//!         assert_eq!(step.resolve(&scope)?, json!({ "prompt": "mend the login test" }));
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Everything here is a function of its arguments. The crate opens no file, reads no clock and
 //! makes no random number: texts, times and ids are handed in, so the same question always has the
 //! same answer and every answer can be tested.

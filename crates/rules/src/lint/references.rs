@@ -166,6 +166,10 @@ impl Lint<'_> {
         let Root::Step(earlier) = &path.root else {
             return;
         };
+        if path.keys.first().is_some_and(|first| first == "error") {
+            self.check_has_error(at, path, earlier, step);
+            return;
+        }
         let guarded = step.when.iter().any(|one| {
             let mut fields = Vec::new();
             one.collect_fields(&mut fields);
@@ -188,6 +192,25 @@ impl Lint<'_> {
         let message = format!("step `{label}` {why}; then `{path}` has no value and this fails");
         let help = Some("give it a `default(\"…\")`, or a `when` that looks at that step".to_owned());
         self.warn(Code::UnresolvableReference, at, message, help);
+        self.narrow(path);
+    }
+}
+
+impl Lint<'_> {
+    /// The error of a step whose failure would have ended the run before.
+    fn check_has_error(&mut self, at: &[&str], path: &Path, earlier: &StepRef, step: &Step) {
+        let Some(referred) = referred(self.rule, earlier) else {
+            return;
+        };
+        // A step of an `on_error` runs because something has failed.
+        if step.number().is_none() || referred.on_error == OnError::Continue {
+            return;
+        }
+        let label = referred.label();
+        let message = format!("`{path}` never has a value here: the run ends when `{label}` fails");
+        let help =
+            format!("give `{label}` the key `on_error = \"continue\"`, or look at it in its own `on_error`");
+        self.error(Code::UnresolvableReference, at, message, Some(help));
         self.narrow(path);
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
     let trigger = keys.required("trigger");
     let trigger = trigger.and_then(|item| read_trigger(item, sink));
     let schedule = matches!(trigger, Some(Trigger::Cron(_)));
-    let visible = Visible { run: false, schedule, steps: &[], earlier: 0, handlers: &[] };
+    let visible = Visible { run: false, schedule, steps: &[], earlier: 0, failed: None, handlers: &[] };
     let rule = match keys.take("rule") {
         Some(item) => read_header(item, &visible, sink),
         None => read_springtale_header(&mut keys),

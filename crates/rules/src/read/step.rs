@@ -31,7 +31,8 @@ pub(super) fn read_all(item: Item<'_>, schedule: bool, sink: &Sink<'_>) -> Optio
         .iter()
         .enumerate()
         .map(|(index, item)| {
-            let visible = Visible { run: true, schedule, steps: &names, earlier: index, handlers: &[] };
+            let visible =
+                Visible { run: true, schedule, steps: &names, earlier: index, failed: None, handlers: &[] };
             read_main(item, index + 1, &visible, sink)
         })
         .collect();
@@ -47,7 +48,7 @@ fn read_main(item: Item<'_>, number: usize, visible: &Visible<'_>, sink: &Sink<'
     step.label = step.name.clone().unwrap_or_else(|| format!("step{number}"));
     if let Some(item) = on_error {
         // A handler sees the step that failed.
-        let visible = Visible { earlier: number, ..*visible };
+        let visible = Visible { earlier: number, failed: Some(number - 1), ..*visible };
         step.on_error = read_on_error(item, number, &visible, sink)?;
     }
     Some(step)

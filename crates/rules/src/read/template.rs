@@ -19,6 +19,8 @@ pub(super) struct Visible<'a> {
     pub(super) steps: &'a [Option<String>],
     /// How many of them can have run.
     pub(super) earlier: usize,
+    /// The place of the step whose failure is being seen to, counted from 0.
+    pub(super) failed: Option<usize>,
     /// Named steps of the same `on_error` that can have run.
     pub(super) handlers: &'a [String],
 }
@@ -65,6 +67,11 @@ impl Visible<'_> {
                 index
             }
         };
+        if self.failed == Some(index) && path.keys.first().is_some_and(|key| key == "output") {
+            let message = format!("`{root}` has failed when this runs, and has no output");
+            let help = format!("it has `{root}.error`");
+            return Some((message, Some(help)));
+        }
         (index >= self.earlier).then(|| {
             let message = if index == self.earlier {
                 format!("`{root}` is this step itself")

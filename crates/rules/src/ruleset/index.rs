@@ -20,7 +20,7 @@ use crate::rule::Rule;
 use crate::scope::Lookup;
 
 /// From this many rules on, an index is worth building.
-const WORTH: usize = 8;
+const WORTH: usize = 4;
 
 /// Below this, a number is a whole number that a float holds exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -174,6 +174,15 @@ fn rejected() -> Vec<(&'static str, String, (usize, usize))> {
             (10, 22),
         ),
         (
+            "the output of the step that failed",
+            rule(
+                "",
+                TRIGGER,
+                &format!("{STEP}[[actions.on_error]]\ntype = \"Reply\"\ntext = \"${{step1.output.x}}\"\n"),
+            ),
+            (13, 9),
+        ),
+        (
             "text of a schedule",
             rule(
                 "",

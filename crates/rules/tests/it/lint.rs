@@ -157,6 +157,12 @@ fn an_output_that_may_be_missing_is_found() {
 }
 
 #[test]
+fn an_error_that_is_never_seen_is_found() {
+    let steps = format!("{RUN}[[actions]]\ntype = \"Reply\"\ntext = \"${{step.run.error}}\"\n");
+    insta::assert_snapshot!(found(rule("r", "", "", &steps)));
+}
+
+#[test]
 fn conditions_that_no_event_meets_are_found() {
     let both = format!(
         "{FROM_ME}\n[[conditions]]\ntype = \"FieldIn\"\nfield = \"trigger.user_id\"\nvalues = [8, 9]\n"
