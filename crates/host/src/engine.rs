@@ -177,7 +177,11 @@ impl Engine {
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             tracing::warn!("some steps did not stop in time; the next start finds out what became of them");
         }
-        // The last results are shown before the surfaces go.
+        // What was decided last still ends its run, and its result is shown
+        // before the surfaces go. The next start would do the same.
+        if let Err(error) = self.advance_runs().await {
+            tracing::warn!(error = %connector_contract::chain(&error), "left for the next start");
+        }
         let _ = self.deliver_due().await;
         self.0.stopping.cancel();
     }

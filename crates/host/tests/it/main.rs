@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 
+mod cli;
 mod gate;
 mod ledger;
+mod mistakes;
 mod probe;
 mod recovery;
+mod terminal;
 mod walk;
 mod world;

@@ -1,0 +1,147 @@
+//! Wrong things typed: each gets an error that names the thing and what to do.
+
+use crate::terminal::User;
+use crate::world::{Plan, World};
+
+/// What is typed, and what the error must say.
+fn refused(user: &User, arguments: &[&str], code: i32, words: &[&str]) {
+    let ended = user.run(arguments);
+    let text = ended.text();
+    assert_eq!(ended.code(), code, "{arguments:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?}: no {word:?} in {text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn a_base_url_that_is_none_is_named() {
+    let user = User::new().with_variable("OPENCODE_SERVER_PASSWORD", "hunter2");
+    for (url, words) in [
+        ("127.0.0.1:4096", "no scheme"),
+        ("ftp://127.0.0.1:4096", "scheme `ftp`"),
+        ("http://user:hunter2@127.0.0.1:4096", "user name or password"),
+        ("http://127.0.0.1:4096/api", "path `/api`"),
+        ("http://127.0.0.1:4096?x=1", "query"),
+        ("http://127.0.0.1:4096#x", "fragment"),
+        ("http://127.0.0.1:0", "port 0"),
+        ("", "empty"),
+        ("http://127.0.0.1:4096@evil.example/", "user name or password"),
+        ("http://example.org:4096", "allow_remote"),
+    ] {
+        refused(&user, &["chat", "--base-url", url], 2, &[words]);
+        let ended = user.run(&["chat", "--base-url", url]);
+        assert!(!ended.text().contains("hunter2"), "{}", ended.text());
+    }
+}
+
+#[test]
+fn a_workspace_that_cannot_be_one_is_named() {
+    let user = User::new();
+    let file = user.home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    refused(&user, &["chat", "--workspace", "/no/such/place"], 2, &["/no/such/place"]);
+    refused(&user, &["chat", "--workspace", file.to_str().unwrap()], 2, &["not a directory"]);
+    refused(&user, &["chat"], 2, &["--workspace"]);
+}
+
+#[test]
+fn a_model_without_a_provider_is_refused() {
+    let user = User::new();
+    refused(
+        &user,
+        &["chat", "--base-url", "http://127.0.0.1:1", "--model", "sonnet"],
+        2,
+        &["sonnet", "provider/model"],
+    );
+}
+
+#[test]
+fn an_opencode_that_is_not_there_or_not_usable_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let user = User::new();
+    let workspace = user.home.path().to_str().unwrap().to_owned();
+    refused(
+        &user,
+        &["chat", "--workspace", &workspace, "--opencode", "/no/such/opencode"],
+        2,
+        &["/no/such/opencode"],
+    );
+    for (version, words) in [("1.0.215", "CVE-2026-22812"), ("2.0.6", "2.0.6")] {
+        let fake = user.home.path().join(format!("opencode-{version}"));
+        std::fs::write(&fake, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let fake = fake.to_str().unwrap();
+        refused(&user, &["chat", "--workspace", &workspace, "--opencode", fake], 2, &[words]);
+    }
+}
+
+#[test]
+fn rules_with_mistakes_are_shown_with_their_places() {
+    let user = User::new();
+    let rules = user.home.path().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    let rules_text = rules.to_str().unwrap();
+    refused(
+        &user,
+        &["chat", "--base-url", "http://127.0.0.1:1", "--rules", rules_text],
+        2,
+        &["no rule", rules_text],
+    );
+    let rule = "[rule]\nname = \"x\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"c\"\nevent = \"e\"\n\
+        [[actions]]\ntype = \"RunConnector\"\nconnector = \"o\"\naction = \"a\"\ncolour = \"red\"\n";
+    std::fs::write(rules.join("x.toml"), rule).unwrap();
+    refused(
+        &user,
+        &["chat", "--base-url", "http://127.0.0.1:1", "--rules", rules_text],
+        2,
+        &["colour", "x.toml:11:1"],
+    );
+}
+
+#[tokio::test]
+async fn a_state_directory_in_use_is_named_with_its_holder() {
+    let user = User::new();
+    let world = World::start(&user.state(), 1_000, Plan::default());
+    let pid = std::process::id().to_string();
+    refused(&user, &["chat", "--base-url", "http://127.0.0.1:1"], 2, &["another host", &pid, "--state"]);
+    world.stop().await;
+}
+
+#[test]
+fn a_damaged_ledger_is_left_as_it_is() {
+    let user = User::new();
+    std::fs::create_dir(user.state()).unwrap();
+    let path = user.state().join("ledger.sqlite");
+    std::fs::write(&path, vec![7; 9000]).unwrap();
+    refused(&user, &["chat", "--base-url", "http://127.0.0.1:1"], 2, &["was left as it is"]);
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7; 9000]);
+}
+
+#[test]
+fn questions_about_what_is_not_there_say_so() {
+    let user = User::new();
+    refused(&user, &["runs", "list"], 2, &["no host has run", "--state"]);
+    assert!(!user.state().exists(), "looking makes nothing");
+    drop(crate::world::ledger(&user.state()));
+    refused(&user, &["runs", "show", "7"], 2, &["no run 7"]);
+    refused(&user, &["approvals", "show", "7.1"], 2, &["no step 7.1"]);
+    refused(&user, &["approvals", "approve", "7.1"], 2, &["no 7.1"]);
+    refused(&user, &["approvals", "approve", "seven"], 2, &["`seven` is not an id"]);
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_shown_with_their_places() {
+    let user = User::new();
+    let path = user.home.path().join("host.toml");
+    let path_text = path.to_str().unwrap();
+    refused(&user, &["run", "-c", path_text], 2, &["host.toml", "cannot be read"]);
+    for (text, words) in [
+        ("rules = \"r\"\ncolour = 1\n[connectors]\n", "colour"),
+        ("rules = 7\n[connectors]\n", "line 1"),
+        ("[connectors]\n", "rules"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        refused(&user, &["run", "-c", path_text], 2, &["host.toml", words]);
+    }
+}
