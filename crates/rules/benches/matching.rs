@@ -2,7 +2,7 @@
 //! a reload costs.
 //!
 //! Rules spread over the events of 100 connectors. `nothing` is an event of a connector that rules
-//! listen to, which fires none of them; `fires 4` fires four.
+//! listen to, which fires none of them; `fires 4` fires four (of ten rules, the one that is there).
 
 use std::hint::black_box;
 
@@ -86,6 +86,32 @@ fn matching(c: &mut Criterion) {
     }
 }
 
+/// 1,000 rules of one event, of which it fires `k`.
+fn firing(c: &mut Criterion) {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut group = c.benchmark_group("event, fires k of 1000");
+    for k in [1, 10, 100] {
+        let files = files(1_000 * CONNECTORS).step_by(CONNECTORS).enumerate();
+        let files = files.map(|(place, mut file)| {
+            let (start, rest) = file.text.split_at(file.text.find("[[actions]]").unwrap_or(0));
+            let value = if place < k { "/every" } else { "/never" };
+            let more = "[[conditions]]\ntype = \"FieldStartsWith\"\nfield = \"trigger.order\"\n";
+            let start = start.split("[[conditions]]").next().unwrap_or_default();
+            file.text = format!("{start}{more}value = \"{value}\"\n{rest}");
+            file
+        });
+        let Ok(set) = RuleSet::parse(files) else { unreachable!("the rules load") };
+        let mut event = event("good morning");
+        event.payload["order"] = json!("/every one of you");
+        assert_eq!(set.matching(&event, now).count(), k);
+        group.throughput(Throughput::Elements(k as u64));
+        group.bench_function(BenchmarkId::from_parameter(k), |b| {
+            b.iter(|| set.matching(black_box(&event), now).count());
+        });
+    }
+    group.finish();
+}
+
 fn reload(c: &mut Criterion) {
     let files: Vec<_> = files(10_000).collect();
     let mut group = c.benchmark_group("reload");
@@ -97,5 +123,5 @@ fn reload(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, matching, reload);
+criterion_group!(benches, matching, firing, reload);
 criterion_main!(benches);
