@@ -145,6 +145,9 @@ impl ConnectorFactory for OpencodeFactory {
 
     async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError> {
         let config = if config.is_null() { json!({}) } else { config };
+        if !config.is_object() {
+            return Err(ConnectorError::InvalidConfig { reason: "expected a table".to_owned() });
+        }
         let config: Config = serde_json::from_value(config)
             .map_err(|error| ConnectorError::InvalidConfig { reason: redact(&error.to_string()) })?;
         Ok(Box::new(OpencodeConnector::new(config, self.timing)?))

@@ -527,9 +527,9 @@ impl Turn {
 
     /// Nothing runs, and the last message has no proper end.
     fn conclude_broken(&mut self, last: &Message, out: &mut Vec<Effect>) {
-        let verdict = if last.head.completed && last.head.ending == Some(Ending::Tools) {
+        let verdict = if last.head.completed && last.refused {
             Verdict::EndedEarly(Box::new(last.clone()))
-        } else if last.head.completed {
+        } else if last.head.completed && last.head.ending != Some(Ending::Tools) {
             self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
         } else {
             Verdict::Failed(Failure {

@@ -173,6 +173,8 @@ pub(crate) struct Message {
     pub(crate) text: String,
     /// Files its tools changed, for directories without a history.
     pub(crate) touched: Vec<FileChange>,
+    /// Whether a person refused one of its tools, which may end the turn.
+    pub(crate) refused: bool,
     /// `{info, parts}`, unchanged.
     pub(crate) raw: Value,
 }

@@ -4,6 +4,7 @@
 //! gone afterwards, however the test ends.
 
 pub mod demo;
+pub mod fake;
 pub mod model;
 pub mod real;
 pub mod scratch;

@@ -94,6 +94,22 @@ struct Part<'a> {
     ignored: Option<bool>,
     #[serde(borrow, default)]
     files: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    state: Option<ToolEnd<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ToolEnd<'a> {
+    #[serde(borrow, default)]
+    error: Option<Cow<'a, str>>,
+}
+
+/// What a message's parts come to.
+#[derive(Default)]
+struct Parts {
+    text: String,
+    touched: Vec<FileChange>,
+    refused: bool,
 }
 
 /// Why a JSON text does not fit, without quoting it.
@@ -190,25 +206,28 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 pub(super) fn message(raw: &RawMessage<'_>) -> Result<Message, Undecodable> {
     let head = head(raw.info.get())?;
     let whole = |text: &str| serde_json::from_str::<Value>(text).map_err(undecodable("a message"));
-    let (text, touched) = parts(raw.parts.get())?;
+    let Parts { text, touched, refused } = parts(raw.parts.get())?;
     Ok(Message {
         head,
         text,
         touched,
+        refused,
         raw: json!({ "info": whole(raw.info.get())?, "parts": whole(raw.parts.get())? }),
     })
 }
 
-fn parts(parts: &str) -> Result<(String, Vec<FileChange>), Undecodable> {
-    let parts: Vec<Part<'_>> = serde_json::from_str(parts).map_err(undecodable("a message's parts"))?;
-    let (mut texts, mut touched) = (Vec::new(), Vec::new());
-    for part in parts {
+fn parts(parts: &str) -> Result<Parts, Undecodable> {
+    let list: Vec<Part<'_>> = serde_json::from_str(parts).map_err(undecodable("a message's parts"))?;
+    let (mut texts, mut parts) = (Vec::new(), Parts::default());
+    for part in list {
         let spoken = !part.synthetic.unwrap_or(false) && !part.ignored.unwrap_or(false);
+        let error = part.state.and_then(|state| state.error);
+        parts.refused |= error.is_some_and(|error| is_refusal(&error));
         match (part.kind.as_ref(), part.text, part.files) {
             ("text", Some(text), _) if spoken && !text.trim().is_empty() => {
                 texts.push(text.trim().to_owned())
             }
-            ("patch", _, Some(files)) => touched.extend(files.into_iter().map(|path| FileChange {
+            ("patch", _, Some(files)) => parts.touched.extend(files.into_iter().map(|path| FileChange {
                 path: path.into_owned(),
                 additions: None,
                 deletions: None,
@@ -217,7 +236,13 @@ fn parts(parts: &str) -> Result<(String, Vec<FileChange>), Undecodable> {
             _ => {}
         }
     }
-    Ok((texts.join("\n\n"), touched))
+    parts.text = texts.join("\n\n");
+    Ok(parts)
+}
+
+/// The daemon's words for a tool that a person did not let run.
+fn is_refusal(error: &str) -> bool {
+    error.contains("user rejected permission") || error.contains("user dismissed this question")
 }
 
 /// Reads the newest messages of a session, and keeps what belongs to the turn

@@ -1,0 +1,198 @@
+//! Plays a turn: its events one by one, waiting where the recording waited.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::fixture::{Fixture, text};
+use super::state::{Finish, Item, Shared};
+
+/// Why playing stopped.
+enum Stop {
+    End,
+    Aborted,
+    Restarted,
+}
+
+/// Starts the turn that `message` begins in `session`, or finds it again.
+/// `progress` counts the events played.
+pub(super) fn turn(
+    shared: &Arc<Shared>,
+    session: &str,
+    message: &str,
+) -> (watch::Receiver<Option<Finish>>, watch::Receiver<usize>) {
+    let key = (session.to_owned(), message.to_owned());
+    let (progress, watcher) = watch::channel(0);
+    let mut state = shared.state();
+    if let Some(known) = state.turns.get(&key) {
+        return (known.clone(), watcher);
+    }
+    let (finish, answer) = watch::channel(None);
+    state.tasks.insert(key.clone());
+    state.turns.insert(key, answer.clone());
+    state.running += 1;
+    let known = state.sessions.entry(session.to_owned()).or_default();
+    known.aborted = false;
+    // Busy at once, so that an abort that comes early finds something.
+    known.status = Some(json!({ "type": "busy" }));
+    drop(state);
+    let fixture = shared.fixture.rewritten(session, message);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let result = play(&shared, &fixture, &progress).await;
+        shared.state().running -= 1;
+        finish.send_replace(Some(result));
+    });
+    (answer, watcher)
+}
+
+async fn play(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usize>) -> Finish {
+    let stop = events(shared, fixture, progress).await;
+    progress.send_replace(usize::MAX);
+    match stop {
+        Stop::End => Finish::Answer(fixture.answer.clone()),
+        Stop::Aborted => abort(shared, fixture),
+        Stop::Restarted => {
+            let mut state = shared.state();
+            state.permissions.clear();
+            state.questions.clear();
+            state.sessions.values_mut().for_each(|session| session.status = None);
+            // Without an answer begun, the same message sent again begins one.
+            let answered = state
+                .sessions
+                .get(&fixture.session)
+                .is_some_and(|it| it.messages.values().any(|message| message.info["role"] == "assistant"));
+            if !answered {
+                state.turns.remove(&(fixture.session.clone(), fixture.message.clone()));
+            }
+            drop(state);
+            let _ = shared.stream.send(Item::Cut);
+            Finish::Gone
+        }
+    }
+}
+
+async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usize>) -> Stop {
+    let faults = &shared.faults;
+    for (index, event) in fixture.events.iter().enumerate() {
+        if waits_for_abort(fixture, index) && !until(shared, &fixture.session, |_| false).await {
+            return if fixture.name == "abort" || fixture.name == "provider-500-retry" {
+                rest(shared, fixture, index);
+                Stop::End
+            } else {
+                Stop::Aborted
+            };
+        }
+        if shared.state().sessions.get(&fixture.session).is_some_and(|it| it.aborted) {
+            return Stop::Aborted;
+        }
+        for (_, bytes) in faults.insert.iter().filter(|(at, _)| *at == index) {
+            let _ = shared.stream.send(Item::Bytes(bytes.as_slice().into()));
+        }
+        emit(shared, event);
+        progress.send_replace(index + 1);
+        if faults.stream_cut_at == Some(index) && !shared.stream_cut_used.swap(true, Ordering::Relaxed) {
+            let _ = shared.stream.send(Item::Cut);
+        }
+        if faults.lock_out_at == Some(index) {
+            shared.locked.store(true, Ordering::Relaxed);
+        }
+        if faults.restart_at == Some(index) && !shared.restart_used.swap(true, Ordering::Relaxed) {
+            return Stop::Restarted;
+        }
+        if let Some(id) = ask_of(event)
+            && !until(shared, &fixture.session, |shared| !is_pending(shared, &id)).await
+        {
+            return Stop::Aborted;
+        }
+        if faults.pace.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(faults.pace).await;
+        }
+    }
+    Stop::End
+}
+
+/// The recordings that somebody aborted wait for that.
+fn waits_for_abort(fixture: &Fixture, index: usize) -> bool {
+    let kind = |at: usize| fixture.events.get(at).map(|event| text(&event["type"]));
+    match fixture.name.as_str() {
+        "abort" => kind(index).as_deref() == Some("session.error"),
+        "provider-500-retry" => {
+            index > 0
+                && fixture.events[index - 1]["properties"]["status"]["attempt"] == 3
+                && kind(index).as_deref() == Some("message.updated")
+        }
+        _ => false,
+    }
+}
+
+fn ask_of(event: &Value) -> Option<String> {
+    matches!(event["type"].as_str(), Some("permission.asked" | "question.asked"))
+        .then(|| text(&event["properties"]["id"]))
+}
+
+fn is_pending(shared: &Shared, id: &str) -> bool {
+    let state = shared.state();
+    state.permissions.iter().chain(&state.questions).any(|ask| ask["id"] == id)
+}
+
+/// Waits for `condition`; `false` if the session is aborted instead.
+async fn until(shared: &Shared, session: &str, condition: impl Fn(&Shared) -> bool) -> bool {
+    loop {
+        let changed = shared.changed.notified();
+        let mut changed = std::pin::pin!(changed);
+        changed.as_mut().enable();
+        if shared.state().sessions.get(session).is_some_and(|it| it.aborted) {
+            return false;
+        }
+        if condition(shared) {
+            return true;
+        }
+        changed.await;
+    }
+}
+
+fn rest(shared: &Shared, fixture: &Fixture, from: usize) {
+    fixture.events[from..].iter().for_each(|event| emit(shared, event));
+}
+
+/// What the real daemon does when a turn is aborted.
+fn abort(shared: &Shared, fixture: &Fixture) -> Finish {
+    let error = json!({ "name": "MessageAbortedError", "data": { "message": "Aborted" } });
+    let last = {
+        let mut state = shared.state();
+        state.permissions.clear();
+        state.questions.clear();
+        let messages = state.sessions.get(&fixture.session).map(|it| it.messages.clone()).unwrap_or_default();
+        messages.into_values().rev().find(|it| it.info["parentID"] == fixture.message.as_str())
+    };
+    emit(
+        shared,
+        &json!({ "type": "session.error", "properties": { "sessionID": fixture.session, "error": error } }),
+    );
+    let mut answer = last.map_or_else(|| fixture.answer["info"].clone(), |message| message.info);
+    answer["time"]["completed"] = json!(1);
+    answer["error"] = error;
+    let info = json!({ "sessionID": fixture.session, "info": answer });
+    emit(shared, &json!({ "type": "message.updated", "properties": info }));
+    for _ in 0..2 {
+        emit(shared, &json!({ "type": "session.idle", "properties": { "sessionID": fixture.session } }));
+    }
+    Finish::Answer(json!({ "info": answer, "parts": [] }))
+}
+
+pub(super) fn emit(shared: &Shared, event: &Value) {
+    shared.state().apply(event);
+    if event["type"] == "fake.child" {
+        return;
+    }
+    let end = if shared.faults.crlf { "\r\n" } else { "\n" };
+    let bytes: Arc<[u8]> = format!("data: {event}{end}{end}").into_bytes().into();
+    for _ in 0..=usize::from(shared.faults.duplicate) {
+        let _ = shared.stream.send(Item::Bytes(Arc::clone(&bytes)));
+    }
+}
