@@ -65,6 +65,7 @@ impl Demo {
         spec.config = model.config();
         let outcome = self.walk(scratch.path(), spec).await?;
         if outcome != Exit::Done {
+            say("\nthe task was not done, so the test still fails; nothing was left running")?;
             return Ok(outcome);
         }
         say("\n$ git diff")?;

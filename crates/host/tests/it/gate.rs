@@ -22,6 +22,8 @@ async fn a_second_tap_is_answered_with_the_first_decision() {
     let by = Some(Actor::from_text(BEN));
     assert_eq!(second, Tapped::Already { state: StepState::Denied, by, at: Some(1_000) });
     assert_eq!(world.probe.calls().len(), 0);
+    let told = world.result(1).await;
+    assert_eq!((told.state, told.reason.as_deref()), (StepState::Denied, Some("denied by screen:ben")));
     world.stop().await;
 }
 

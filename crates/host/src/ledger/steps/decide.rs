@@ -15,6 +15,7 @@ use crate::gate::policy::Actor;
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
 use crate::ledger::audit;
+use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
 
 /// What a tap says.
@@ -105,6 +106,10 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
         Decision::Deny => change.set("ended_at", tx.now).set("reason", format!("denied by {}", tap.approver)),
     };
     if make(tx, tap.step, made, change)? {
+        if answer == Tapped::Denied {
+            // Whoever asked learns the end, wherever it was decided.
+            outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(tap.step))?;
+        }
         return Ok(answer);
     }
     after_no_move(tx, &row, tap)
