@@ -10,6 +10,7 @@
 //!
 //! Never does: talk to models, start turns, decide what runs.
 
+pub mod confine;
 pub mod daemon;
 pub mod environment;
 pub mod install;

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::confine::Confinement;
 use crate::environment::Environment;
 
 /// Where the daemon keeps its sessions and finds its configuration.
@@ -53,6 +54,8 @@ pub struct Spec {
     pub password: Option<SecretString>,
     /// A file to which the daemon's output is appended; an unnamed temporary one when absent.
     pub output: Option<PathBuf>,
+    /// The walls it runs within; none when absent.
+    pub confinement: Option<Confinement>,
     /// How long it may take until the daemon answers.
     pub startup_limit: Duration,
     /// How long it may take to end after SIGTERM, before it is killed.
@@ -72,6 +75,7 @@ impl Spec {
             pass: Vec::new(),
             password: None,
             output: None,
+            confinement: None,
             startup_limit: Duration::from_secs(30),
             stop_grace: Duration::from_secs(5),
         }
@@ -113,6 +117,9 @@ impl Spec {
         for (name, value) in self.child_environment().iter() {
             part(name.as_encoded_bytes());
             part(value.as_encoded_bytes());
+        }
+        if let Some(confinement) = &self.confinement {
+            part(confinement.plan().as_bytes());
         }
         HEXLOWER.encode(&hasher.finalize())
     }

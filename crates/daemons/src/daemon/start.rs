@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::{Daemon, Port, Spec, StartError, Tail};
+use crate::confine;
 use crate::health::{self, HealthError};
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
@@ -146,8 +147,12 @@ fn command(
     spool: &Spool,
 ) -> Result<Command, StartError> {
     let stdio = || spool.stdio().map_err(StartError::system("share the daemon's output file"));
+    let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
-    let mut command = Command::new(&spec.program);
+    let mut command = Command::new(started);
+    if spec.confinement.is_some() {
+        command.arg(confine::LAUNCH).arg(&spec.program);
+    }
     command
         .args(["serve", "--hostname", "127.0.0.1", "--port", &port.to_string()])
         .current_dir(directory)
@@ -160,6 +165,10 @@ fn command(
         .stdout(stdio()?)
         .stderr(stdio()?)
         .process_group(0);
+    if let Some(confinement) = &spec.confinement {
+        confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
+        command.env("TMPDIR", &confinement.tmp).env(confine::PLAN, confinement.plan());
+    }
     Ok(command)
 }
 

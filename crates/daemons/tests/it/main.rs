@@ -9,3 +9,4 @@ mod pool;
 mod real;
 mod start;
 mod support;
+mod walls;

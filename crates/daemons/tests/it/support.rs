@@ -82,3 +82,30 @@ impl Drop for Stranger {
         self.task.abort();
     }
 }
+
+/// Runs one prompt in a new session of a real daemon; the answer of the prompt's POST.
+pub(crate) async fn prompt(daemon: &testkit::RealDaemon, text: &str) -> serde_json::Value {
+    let session = post(daemon, "/session", "{}").await;
+    let body = serde_json::json!({ "parts": [{ "type": "text", "text": text }] }).to_string();
+    post(daemon, &format!("/session/{}/message", session["id"].as_str().unwrap()), &body).await
+}
+
+async fn post(daemon: &testkit::RealDaemon, path: &str, body: &str) -> serde_json::Value {
+    use http_body_util::{BodyExt, Full};
+    let address = daemon.base_url();
+    let token = format!("opencode:{}", secrecy::ExposeSecret::expose_secret(&daemon.password()));
+    let request = http::Request::post(path)
+        .header("host", address.trim_start_matches("http://"))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Basic {}", data_encoding::BASE64.encode(token.as_bytes())))
+        .body(Full::new(bytes::Bytes::from(body.to_owned())))
+        .unwrap();
+    #[expect(clippy::disallowed_methods, reason = "tests speak to what they started themselves")]
+    let stream = tokio::net::TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}

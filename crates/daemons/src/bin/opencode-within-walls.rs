@@ -1,0 +1,7 @@
+//! The launcher alone, as the host contains it: confines itself and becomes the program named.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    opencode_daemons::confine::relaunch(std::env::args_os()).unwrap_or(ExitCode::from(2))
+}

@@ -1,0 +1,179 @@
+//! Walls around a daemon and everything it starts, held by the kernel (Landlock, Linux).
+//!
+//! Within the walls, the system and the toolchains can be read and executed; the workspace, the
+//! daemon's own state and a private temporary directory can also be written; nothing else can be
+//! opened. Processes outside can be neither signalled nor inspected; capabilities are given up, and
+//! no privileges can be gained. The walls are put up by a [launcher](relaunch): our own binary, started again, which
+//! confines itself and then becomes opencode, so that nothing unsafe is needed.
+//!
+//! Not held by these walls: the network, and sockets that have a path (a container runtime's
+//! socket stays reachable for a user who may use it).
+
+mod launcher;
+#[cfg(target_os = "linux")]
+mod linux;
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use launcher::relaunch;
+
+use crate::daemon::{Home, Spec};
+
+/// The first argument that makes our binary a launcher.
+pub(crate) const LAUNCH: &str = "--launch-within-walls";
+/// The variable with the launcher's plan; taken out before opencode starts.
+pub(crate) const PLAN: &str = "OPENCODE_DAEMONS_WALLS";
+
+/// What the system needs to run programs.
+const SYSTEM: [&str; 15] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/opt",
+    "/etc",
+    "/nix",
+    "/snap",
+    "/proc",
+    "/sys",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/var/lib/dpkg",
+];
+/// Devices that programs write to as a matter of course.
+const DEVICES: [&str; 9] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/shm",
+];
+/// Toolchains and harmless settings that people keep in their home directory.
+const AT_HOME: [&str; 14] = [
+    ".cargo/bin",
+    ".cargo/registry",
+    ".cargo/git",
+    ".rustup",
+    ".pyenv",
+    ".nvm",
+    ".volta",
+    ".asdf",
+    ".local/bin",
+    ".local/share/mise",
+    ".bun",
+    ".deno",
+    ".gitconfig",
+    ".config/git",
+];
+const OPENCODE_DIRECTORIES: [(&str, &str); 4] = [
+    ("XDG_DATA_HOME", ".local/share"),
+    ("XDG_STATE_HOME", ".local/state"),
+    ("XDG_CACHE_HOME", ".cache"),
+    ("XDG_CONFIG_HOME", ".config"),
+];
+
+/// Which files can be opened. What is on neither list cannot be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Walls {
+    /// Read and executed, with everything below.
+    pub read: Vec<PathBuf>,
+    /// Read, executed and written, with everything below.
+    pub write: Vec<PathBuf>,
+}
+
+/// How a daemon is confined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    /// A binary that calls [`relaunch`] first thing; usually our own.
+    pub launcher: PathBuf,
+    /// What stays reachable.
+    pub walls: Walls,
+    /// Whether to refuse to run where the kernel cannot hold the walls.
+    pub required: bool,
+    /// The daemon's private temporary directory; made when it is missing.
+    pub tmp: PathBuf,
+}
+
+/// What the launcher is told.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    walls: Walls,
+    required: bool,
+}
+
+impl Walls {
+    /// The usual walls around a daemon. The binary, the toolchains on `PATH` and at home, and the
+    /// system can be read; the workspace and opencode's own directories can be written.
+    pub fn around(spec: &Spec) -> Self {
+        let mut walls = Self::default();
+        walls.read.extend(SYSTEM.map(PathBuf::from));
+        walls.write.extend(DEVICES.map(PathBuf::from));
+        walls.read.extend(install_of(&spec.program));
+        let home = spec.environment.get("HOME").map(PathBuf::from);
+        if let Some(path) = spec.environment.get("PATH") {
+            // `HOME` itself on `PATH` would open all of it.
+            walls.read.extend(std::env::split_paths(path).filter(|entry| {
+                entry.is_absolute() && !home.as_ref().is_some_and(|home| home.starts_with(entry))
+            }));
+        }
+        if let Some(home) = &home {
+            walls.read.extend(AT_HOME.map(|name| home.join(name)));
+        }
+        match &spec.home {
+            Home::Isolated(directory) => walls.write.push(directory.clone()),
+            Home::User => walls.write.extend(own_directories(spec, home.as_deref())),
+        }
+        walls.write.push(spec.directory.clone());
+        walls
+    }
+}
+
+impl Confinement {
+    /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
+    pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
+        Self { launcher: launcher.into(), walls: Walls::around(spec), required: false, tmp: tmp.into() }
+    }
+
+    /// Makes what must exist before the walls go up: a wall only has doors to what is there.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&self.tmp)?;
+        let mut ours = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
+        ours.try_for_each(|path| builder.create(path))
+    }
+
+    pub(crate) fn plan(&self) -> String {
+        let mut walls = self.walls.clone();
+        walls.write.push(self.tmp.clone());
+        serde_json::to_string(&Plan { walls, required: self.required }).unwrap_or_default()
+    }
+}
+
+/// The directory of the package that a binary belongs to, through its links.
+fn install_of(program: &Path) -> Vec<PathBuf> {
+    let Ok(binary) = program.canonicalize() else { return Vec::new() };
+    let modules =
+        binary.ancestors().find(|directory| directory.ends_with("node_modules")).map(Path::to_owned);
+    let link = program.parent().map(Path::to_owned);
+    [modules, link, Some(binary)].into_iter().flatten().collect()
+}
+
+fn own_directories(spec: &Spec, home: Option<&Path>) -> Vec<PathBuf> {
+    let base = |(variable, below): (&str, &str)| {
+        spec.environment.get(variable).map(PathBuf::from).or_else(|| home.map(|home| home.join(below)))
+    };
+    OPENCODE_DIRECTORIES.into_iter().filter_map(base).map(|base| base.join("opencode")).collect()
+}

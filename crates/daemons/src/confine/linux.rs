@@ -1,0 +1,34 @@
+//! Walls as Landlock rules.
+
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    path_beneath_rules,
+};
+
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+use super::Walls;
+
+/// Gives up every capability that root has; without them root is an owner of files like another.
+/// Some of them, such as `CAP_PERFMON`, see through the walls into other processes. Since no new
+/// privileges can be gained within the walls, they do not come back with the next program.
+pub(super) fn drop_capabilities() -> rustix::io::Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+/// The newest rules asked for; an older kernel holds what it knows.
+const NEWEST: ABI = ABI::V6;
+
+/// Confines this thread and what it starts. Says whether every rule is held. Paths that do not
+/// exist get no door.
+pub(super) fn put_up(walls: &Walls) -> Result<bool, RulesetError> {
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        .add_rules(path_beneath_rules(&walls.read, AccessFs::from_read(NEWEST)))?
+        .add_rules(path_beneath_rules(&walls.write, AccessFs::from_all(NEWEST)))?
+        .restrict_self()?;
+    Ok(status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs)
+}
