@@ -200,7 +200,12 @@ async fn try_look(
         unread.append(&mut children);
         let mut at = 0;
         while at < unread.len() && at < 32 {
-            let found = dialect.read_children(&link.fetch(dialect.children(&unread[at])).await?)?;
+            let found = match link.fetch(dialect.children(&unread[at])).await {
+                Ok(body) => dialect.read_children(&body)?,
+                // Deleted meanwhile: it has none.
+                Err(LinkError::Status { status: 404, .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
             for child in found {
                 if !unread.contains(&child) {
                     unread.push(child);

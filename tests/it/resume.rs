@@ -1,1 +1,180 @@
-//! Under construction.
+//! After a crash of the host: what became of the turn, from its ids alone.
+
+use std::time::Duration;
+
+use connector_contract::{Checkpoint, ConnectorError, Consequence};
+use serde_json::json;
+use testkit::fake::{Fake, Faults, Fixture, PromptFault};
+
+use crate::support::{Bench, eventually, fake};
+
+/// Sends a prompt and dies: the call's task is forgotten without a goodbye, as
+/// when a process is killed. The turn goes on at the daemon.
+async fn crash(fake: &Fake) -> Checkpoint {
+    let bench = Bench::new(&fake.base_url(), json!({})).await;
+    let (prompt, session, message) = ("go", session(fake).await, "msg_1fbb8188c000Gy2jna7bblV55l");
+    let body = json!({ "messageID": message, "parts": [{ "type": "text", "text": prompt }] });
+    let request = http::Request::post(format!("{}/session/{session}/message", fake.base_url()))
+        .body(body.to_string().into())
+        .unwrap();
+    let http = bench.http.clone();
+    let sending = tokio::spawn(async move { http.send(request).await });
+    eventually("the task arrived", || fake.tasks() == 1).await;
+    sending.abort();
+    Checkpoint(json!({ "wire": "v1", "session_id": session, "message_id": message }))
+}
+
+async fn session(fake: &Fake) -> String {
+    let bench = Bench::new(&fake.base_url(), json!({})).await;
+    let request = http::Request::post(format!("{}/session", fake.base_url())).body("{}".into()).unwrap();
+    let body = bench.http.send(request).await.unwrap().bytes(1 << 20).await.unwrap();
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+async fn resume(
+    fake: &Fake,
+    checkpoint: Checkpoint,
+) -> Result<connector_contract::ActionResult, ConnectorError> {
+    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    bench.resume = Some(checkpoint);
+    bench.run("go").await
+}
+
+#[tokio::test]
+async fn a_finished_turn_is_found_finished_and_not_run_again() {
+    let fake = Fake::start(Fixture::recorded("write"), Faults::default()).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    eventually("the turn ended", || fake.running() == 0).await;
+    let result = resume(&fake, checkpoint).await.unwrap();
+    assert_eq!((result.output["reply"].as_str(), fake.tasks()), (Some("Done: WRITE a file"), 1));
+    assert_eq!(result.output["message_id"], "msg_1fbb8188c000Gy2jna7bblV55l");
+    assert!(!fake.requests().iter().skip_while(|it| !it.contains("health")).any(|it| it.starts_with("POST")));
+}
+
+#[tokio::test]
+async fn a_running_turn_is_followed_to_its_end() {
+    let faults = Faults { pace: Duration::from_millis(5), ..Faults::default() };
+    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    let result = resume(&fake, checkpoint).await.unwrap();
+    assert_eq!((result.output["reply"].as_str(), fake.tasks()), (Some("Done: WRITE a file"), 1));
+}
+
+#[tokio::test]
+async fn a_failed_turn_is_found_failed() {
+    let fake = Fake::start(Fixture::recorded("provider-400"), Faults::default()).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    eventually("the turn ended", || fake.running() == 0).await;
+    let error = resume(&fake, checkpoint).await.unwrap_err();
+    assert!(
+        matches!(&error, ConnectorError::Failed { reason, .. } if reason.contains("bad request")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_turn_that_died_with_the_daemon_is_found_dead() {
+    let faults = Faults { restart_at: Some(18), ..Faults::default() };
+    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    eventually("the daemon restarted", || fake.running() == 0).await;
+    let error = resume(&fake, checkpoint).await.unwrap_err();
+    assert!(
+        matches!(&error, ConnectorError::Failed { reason, .. } if reason.contains("restarted")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_that_never_arrived_is_sent_now_under_its_own_id() {
+    let fake = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
+    let note = json!({ "wire": "v1", "session_id": session(&fake).await, "message_id": "msg_1fbb8188c000Gy2jna7bblV55l" });
+    let result = resume(&fake, Checkpoint(note)).await.unwrap();
+    assert_eq!((result.success, fake.tasks()), (true, 1));
+    assert_eq!(fake.bodies("POST /session/")[0]["messageID"], "msg_1fbb8188c000Gy2jna7bblV55l");
+}
+
+#[tokio::test]
+async fn the_checkpoint_is_recorded_before_the_prompt_is_sent_and_names_what_is_sent() {
+    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+    let result = bench.run("go").await.unwrap();
+    let note = bench.notes.last().unwrap().0;
+    assert_eq!(note["session_id"], result.output["session_id"]);
+    assert_eq!(note["message_id"], fake.bodies("POST /session/")[0]["messageID"]);
+}
+
+#[tokio::test]
+async fn whatever_hinders_the_look_the_outcome_is_unknown_and_nothing_is_started() {
+    let fake = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
+    let gone = {
+        let other = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
+        other.base_url()
+    };
+    let note = json!({ "wire": "v1", "session_id": "ses_a", "message_id": "msg_b" });
+    let cases = [
+        (fake.base_url(), json!({ "wire": "v9", "session_id": "ses_a", "message_id": "msg_b" })),
+        (fake.base_url(), json!({ "wire": "v1", "session_id": "../a", "message_id": "msg_b" })),
+        (fake.base_url(), json!("nonsense")),
+        (gone, note.clone()),
+    ];
+    for (url, note) in cases {
+        let mut bench = Bench::new(&url, json!({})).await;
+        bench.resume = Some(Checkpoint(note.clone()));
+        let error = bench.run("go").await.unwrap_err();
+        assert_eq!(error.consequence(), Consequence::Unknown, "{note}: {error}");
+    }
+    assert_eq!(fake.tasks(), 0);
+}
+
+#[tokio::test]
+async fn continuing_uses_the_session_and_sends_only_the_new_prompt() {
+    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+    let first = bench.run("one").await.unwrap();
+    let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
+    let second = bench.execute("continue_session", input).await.unwrap();
+    assert_eq!(second.output["session_id"], first.output["session_id"]);
+    assert!(second.output["message_id"].as_str() > first.output["message_id"].as_str());
+    assert_eq!(fake.bodies("POST /session/")[1]["parts"], json!([{ "type": "text", "text": "two" }]));
+    assert_eq!(fake.tasks(), 2);
+}
+
+#[tokio::test]
+async fn continuing_what_is_not_there_or_elsewhere_starts_nothing() {
+    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+    let unknown = json!({ "session_id": "ses_nope", "prompt": "x" });
+    let error = bench.execute("continue_session", unknown).await.unwrap_err();
+    assert!(
+        matches!(&error, ConnectorError::Refused { reason } if reason.contains("not found")),
+        "{error:?}"
+    );
+
+    let elsewhere = Bench::new(&fake.base_url(), json!({ "directory": "/code/other" })).await;
+    let input = json!({ "session_id": session(&fake).await, "prompt": "x" });
+    let error = elsewhere.execute("continue_session", input).await.unwrap_err();
+    assert!(error.to_string().contains("/code/app, not to /code/other"), "{error}");
+    assert_eq!(fake.tasks(), 0);
+}
+
+#[tokio::test]
+async fn a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them() {
+    let (fake, mut bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+    let first = bench.run("one").await.unwrap();
+    bench.provenance = connector_contract::Provenance::Chat { surface: "console".into(), rule: "fix".into() };
+    for _ in 0..2 {
+        let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
+        bench.execute("continue_session", input).await.unwrap();
+    }
+    let patches = fake.bodies("PATCH /session/");
+    assert_eq!(patches.len(), 1, "rules that are in force are not sent again");
+    assert!(patches[0]["permission"].as_array().unwrap().len() > 3);
+}
+
+#[tokio::test]
+async fn a_turn_whose_prompt_was_cut_goes_on_after_the_crash_too() {
+    let faults =
+        Faults { prompt: PromptFault::CutAt(9), pace: Duration::from_millis(3), ..Faults::default() };
+    let fake = Fake::start(Fixture::recorded("bash"), faults).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    assert!(resume(&fake, checkpoint).await.unwrap().success);
+    assert_eq!(fake.tasks(), 1);
+}

@@ -60,7 +60,7 @@ impl Fake {
         self.shared.tasks()
     }
 
-    /// How many turns are being played.
+    /// How many sessions are busy.
     pub fn running(&self) -> usize {
         self.shared.running()
     }

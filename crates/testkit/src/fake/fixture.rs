@@ -84,6 +84,11 @@ impl Fixture {
         self.events.is_empty()
     }
 
+    /// The answer to its prompt.
+    pub fn answer(&self) -> &Value {
+        &self.answer
+    }
+
     /// The agent's text in its answer.
     pub fn reply(&self) -> String {
         let parts = self.answer["parts"].as_array().into_iter().flatten();

@@ -32,7 +32,6 @@ pub(super) fn turn(
     let (finish, answer) = watch::channel(None);
     state.tasks.insert(key.clone());
     state.turns.insert(key, answer.clone());
-    state.running += 1;
     let known = state.sessions.entry(session.to_owned()).or_default();
     known.aborted = false;
     // Busy at once, so that an abort that comes early finds something.
@@ -42,7 +41,6 @@ pub(super) fn turn(
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let result = play(&shared, &fixture, &progress).await;
-        shared.state().running -= 1;
         finish.send_replace(Some(result));
     });
     (answer, watcher)

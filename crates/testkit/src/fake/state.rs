@@ -50,7 +50,6 @@ pub(super) struct State {
     pub(super) permissions: Vec<Value>,
     pub(super) questions: Vec<Value>,
     pub(super) requests: Vec<(String, Value)>,
-    pub(super) running: usize,
     next: u64,
 }
 
@@ -95,7 +94,7 @@ impl Shared {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.state().running
+        self.state().sessions.values().filter(|session| session.status.is_some()).count()
     }
 
     pub(super) fn requests(&self) -> Vec<String> {
