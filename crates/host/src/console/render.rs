@@ -90,13 +90,19 @@ pub fn result(row: &StepRow) -> String {
 
 fn headline(row: &StepRow) -> String {
     let id = row.id;
-    let why = row.reason.as_deref().map(|reason| format!(": {}", one_line(reason))).unwrap_or_default();
+    let reason = row.reason.as_deref().map(one_line).unwrap_or_default();
+    // An error's text begins with the word for its kind, which the headline has said already.
+    let why = |said: &str| match reason.strip_prefix(said).unwrap_or(&reason).trim_start_matches(": ") {
+        "" => String::new(),
+        why if why.starts_with('(') => format!(" {why}"),
+        why => format!(": {why}"),
+    };
     match row.state {
         StepState::Succeeded => format!("✔ {id} done{}", figures(row)),
-        StepState::Denied | StepState::Expired => format!("✘ {id} was not run{why}"),
-        StepState::Cancelled => format!("■ {id} stopped{why}"),
-        StepState::Unknown => format!("? {id}: nobody knows what became of it{why}"),
-        _ => format!("✘ {id} failed{why}"),
+        StepState::Denied | StepState::Expired => format!("✘ {id} was not run{}", why("")),
+        StepState::Cancelled => format!("■ {id} stopped{}", why("stopped ")),
+        StepState::Unknown => format!("? {id}: nobody knows what became of it{}", why("outcome unknown")),
+        _ => format!("✘ {id} failed{}", why("failed")),
     }
 }
 

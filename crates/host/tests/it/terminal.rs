@@ -1,5 +1,7 @@
 //! The binary at the other end of pipes.
 
+#![expect(clippy::disallowed_methods, reason = "the binary is started here, and its end polled for")]
+
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
