@@ -171,7 +171,17 @@ fn results_say_how_it_ended_and_what_remains() {
         end(StepState::Cancelled, "stopped (cancelled): the daemon confirmed it", Some(Consequence::Stopped), Some("ses_1")),
         end(StepState::Unknown, "outcome unknown: the daemon is gone", Some(Consequence::Unknown), Some("ses_1")),
     ];
-    assert_snapshot!(all.join("\n"), @"");
+    assert_snapshot!(all.join("\n"), @r#"
+✘ 17.1 was not run: denied by console
+✘ 17.1 was not run: nobody approved it in time
+✘ 17.1 failed: unavailable: cannot connect
+✘ 17.1 failed: Model not found: a/b
+  session ses_1 · go on with: /continue …
+■ 17.1 stopped (cancelled): the daemon confirmed it
+  session ses_1 · go on with: /continue …
+? 17.1: nobody knows what became of it: the daemon is gone
+  session ses_1 · go on with: /continue …
+"#);
 }
 
 #[test]
