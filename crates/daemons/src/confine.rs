@@ -13,8 +13,8 @@ mod launcher;
 #[cfg(target_os = "linux")]
 mod linux;
 
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -146,20 +146,54 @@ impl Confinement {
         Self { launcher: launcher.into(), walls: Walls::around(spec), required: false, tmp: tmp.into() }
     }
 
+    /// The shell that opencode runs the agent's commands with: walls of its own within the
+    /// daemon's, so that a command can neither see the daemon's password nor read it from the
+    /// daemon's process, and therefore cannot answer the asks that are about it.
+    pub(crate) fn shell(&self) -> PathBuf {
+        self.tmp.join("shell").join("sh")
+    }
+
     /// Makes what must exist before the walls go up: a wall only has doors to what is there.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder.create(&self.tmp)?;
+        let shell = self.shell();
+        builder.create(shell.parent().unwrap_or(&self.tmp))?;
+        write_program(&shell, &self.shell_script())?;
         let mut ours = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
         ours.try_for_each(|path| builder.create(path))
     }
 
+    fn shell_script(&self) -> String {
+        format!(
+            "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT\n\
+             {PLAN}={} exec {} {LAUNCH} /bin/sh \"$@\"\n",
+            quoted(&self.plan()),
+            quoted(&self.launcher.to_string_lossy()),
+        )
+    }
+
     pub(crate) fn plan(&self) -> String {
         let mut walls = self.walls.clone();
+        walls.read.push(self.launcher.clone());
         walls.write.push(self.tmp.clone());
         serde_json::to_string(&Plan { walls, required: self.required }).unwrap_or_default()
     }
+}
+
+/// Written beside and renamed, because another process may be running it.
+fn write_program(path: &Path, text: &str) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let permissions = std::fs::Permissions::from_mode(0o700);
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(parent)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The directory of the package that a binary belongs to, through its links.

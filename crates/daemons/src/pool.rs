@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use config::{Action, ConfigError, OnExit, PoolConfig, WorkspaceConfig};
+pub use config::{Action, ConfigError, Confine, OnExit, PoolConfig, WorkspaceConfig};
 pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};
 
@@ -38,6 +38,9 @@ pub struct Surroundings {
     pub environment: Environment,
     /// The directory for records and logs, the host's alone.
     pub state: PathBuf,
+    /// The binary that puts up the walls: one that calls [`relaunch`](crate::confine::relaunch)
+    /// first thing in its `main`, usually the host itself. Without one there are no walls.
+    pub launcher: Option<PathBuf>,
 }
 
 /// How one workspace stands.

@@ -52,3 +52,25 @@ impl Drop for Watchdog {
         let _ = self.0.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_pipe_ends_the_processes_of_the_home_and_removes_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("watched");
+        std::fs::create_dir_all(directory.join("home")).unwrap();
+        let watchdog = Watchdog::over(&directory).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a process to be left behind")]
+        let mut command = Command::new("sleep");
+        let mut left = command.arg("600").env("HOME", directory.join("home")).spawn().unwrap();
+        assert_eq!(left.try_wait().unwrap(), None);
+
+        drop(watchdog);
+
+        assert!(!left.wait().unwrap().success(), "it was killed, and did not sleep to its end");
+        assert!(!directory.exists());
+    }
+}

@@ -167,7 +167,10 @@ fn command(
         .process_group(0);
     if let Some(confinement) = &spec.confinement {
         confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
-        command.env("TMPDIR", &confinement.tmp).env(confine::PLAN, confinement.plan());
+        command
+            .env("TMPDIR", &confinement.tmp)
+            .env("SHELL", confinement.shell())
+            .env(confine::PLAN, confinement.plan());
     }
     Ok(command)
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
+use crate::confine::Confinement;
 use crate::daemon::{Port, Spec};
 
 /// Why the configuration is refused; nothing was started.
@@ -22,6 +23,14 @@ pub enum ConfigError {
     /// A model without its provider.
     #[error("model `{0}` is not of the form provider/model")]
     Model(String),
+    /// Walls without anything to put them up.
+    #[error(
+        "workspace `{0}` requires confinement, which this host cannot do; set `confine = \"on\"` or \"off\""
+    )]
+    Unconfined(String),
+    /// A door that is not a whole path.
+    #[error("`read` and `write` take absolute paths, and {} is none", .0.display())]
+    Relative(PathBuf),
     /// Something that opencode's configuration cannot take.
     #[error("`extra_config` must be a table")]
     Extra,
@@ -53,6 +62,19 @@ pub enum OnExit {
     Keep,
 }
 
+/// Whether daemons run within walls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confine {
+    /// As far as the kernel can hold them.
+    #[default]
+    On,
+    /// Not at all.
+    Off,
+    /// Wholly, or the daemon is not started.
+    Required,
+}
+
 /// The daemons of this host.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -77,6 +99,12 @@ pub struct PoolConfig {
     pub model: Option<String>,
     /// Names of variables that every daemon gets, such as provider keys.
     pub pass: Vec<String>,
+    /// Whether daemons run within walls.
+    pub confine: Confine,
+    /// What every daemon may read beyond the usual.
+    pub read: Vec<PathBuf>,
+    /// What every daemon may write beyond its workspace.
+    pub write: Vec<PathBuf>,
     /// Laid over opencode's configuration, for every workspace.
     pub extra_config: Option<Value>,
     /// The workspaces by name.
@@ -97,6 +125,14 @@ pub struct WorkspaceConfig {
     /// Further variables.
     #[serde(default)]
     pub pass: Vec<String>,
+    /// Whether it runs within walls.
+    pub confine: Option<Confine>,
+    /// What it may read besides.
+    #[serde(default)]
+    pub read: Vec<PathBuf>,
+    /// What it may write besides.
+    #[serde(default)]
+    pub write: Vec<PathBuf>,
     /// Laid over everything else.
     pub extra_config: Option<Value>,
 }
@@ -114,6 +150,9 @@ impl Default for PoolConfig {
             permissions: BTreeMap::new(),
             model: None,
             pass: Vec::new(),
+            confine: Confine::On,
+            read: Vec::new(),
+            write: Vec::new(),
             extra_config: None,
             workspaces: BTreeMap::new(),
         }
@@ -145,13 +184,23 @@ impl PoolConfig {
         }
         let mut models = self.model.iter().chain(self.workspaces.values().filter_map(|w| w.model.as_ref()));
         models.try_for_each(|model| check_model(model))?;
+        let doors = [&self.read, &self.write].into_iter();
+        let doors = doors.chain(self.workspaces.values().flat_map(|w| [&w.read, &w.write])).flatten();
+        if let Some(relative) = doors.into_iter().find(|door| !door.is_absolute()) {
+            return Err(ConfigError::Relative(relative.clone()));
+        }
         let mut extras =
             self.extra_config.iter().chain(self.workspaces.values().filter_map(|w| w.extra_config.as_ref()));
         extras.try_for_each(|extra| extra.as_object().map(|_| ()).ok_or(ConfigError::Extra))
     }
 
     /// The daemon of one workspace.
-    pub(super) fn spec(&self, name: &str, workspace: &WorkspaceConfig, around: &Surroundings) -> Spec {
+    pub(super) fn spec(
+        &self,
+        name: &str,
+        workspace: &WorkspaceConfig,
+        around: &Surroundings,
+    ) -> Result<Spec, ConfigError> {
         let mut spec = Spec::new(&around.program, &workspace.directory, around.environment.clone());
         let canonical = workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
         spec.port = Port::FirstFree(super::port::candidates(&canonical));
@@ -159,7 +208,28 @@ impl PoolConfig {
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
         spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
         spec.output = Some(around.state.join(format!("{name}.out")));
-        spec
+        spec.confinement = self.confinement(name, workspace, around, &spec)?;
+        Ok(spec)
+    }
+
+    fn confinement(
+        &self,
+        name: &str,
+        workspace: &WorkspaceConfig,
+        around: &Surroundings,
+        spec: &Spec,
+    ) -> Result<Option<Confinement>, ConfigError> {
+        let wanted = workspace.confine.unwrap_or(self.confine);
+        let launcher = match (&around.launcher, wanted) {
+            (_, Confine::Off) | (None, Confine::On) => return Ok(None),
+            (None, Confine::Required) => return Err(ConfigError::Unconfined(name.to_owned())),
+            (Some(launcher), _) => launcher,
+        };
+        let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
+        confinement.required = wanted == Confine::Required;
+        confinement.walls.read.extend(self.read.iter().chain(&workspace.read).cloned());
+        confinement.walls.write.extend(self.write.iter().chain(&workspace.write).cloned());
+        Ok(Some(confinement))
     }
 
     fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
@@ -237,12 +307,35 @@ mod tests {
             (json!({ "max_servers": 0 }), "max_servers"),
             (json!({ "model": "gpt" }), "provider/model"),
             (json!({ "extra_config": 7 }), "extra_config"),
+            (json!({ "read": ["here"] }), "absolute"),
             (json!({ "workspaces": { "../x": { "directory": "/a" } } }), "../x"),
             (json!({ "workspaces": { "a": { "directory": "/a" }, "b": { "directory": "/a" } } }), "same"),
         ] {
             let error = parse(wrong.clone()).unwrap().check().unwrap_err();
             assert!(error.to_string().contains(word), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn walls_are_wherever_there_is_a_launcher_and_required_ones_need_it() {
+        let around = |launcher: Option<&str>| Surroundings {
+            program: "/bin/opencode".into(),
+            environment: crate::Environment::default(),
+            state: "/state".into(),
+            launcher: launcher.map(PathBuf::from),
+        };
+        let spec = |settings: Value, launcher| {
+            let config = parse(settings).unwrap();
+            config.spec("w", &config.workspaces["w"], &around(launcher))
+        };
+        let settings = |confine: &str| json!({ "workspaces": { "w": { "directory": "/w", "confine": confine, "read": ["/data"] } } });
+        let walls = spec(settings("on"), Some("/host")).unwrap().confinement.unwrap();
+        assert!(walls.walls.read.contains(&"/data".into()) && walls.walls.write.contains(&"/w".into()));
+        assert!(!walls.required);
+        assert!(spec(settings("required"), Some("/host")).unwrap().confinement.unwrap().required);
+        assert!(spec(settings("off"), Some("/host")).unwrap().confinement.is_none());
+        assert!(spec(settings("on"), None).unwrap().confinement.is_none());
+        assert!(matches!(spec(settings("required"), None), Err(ConfigError::Unconfined(_))));
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Table {
                 .then(|| std::time::Duration::from_secs(config.idle_timeout_secs)),
         };
         let place = |(name, workspace): (&String, &WorkspaceConfig)| {
-            let spec = config.spec(name, workspace, around);
+            let spec = config.spec(name, workspace, around)?;
             let place = Place {
                 spec,
                 address: watch::Sender::new(None),
@@ -86,12 +86,12 @@ impl Table {
                 orders: None,
                 stopping: Vec::new(),
             };
-            (name.clone(), place)
+            Ok((name.clone(), place))
         };
         let (reporter, reports) = mpsc::unbounded_channel();
         Ok(Self {
             desk: Desk::new(limits, config.workspaces.keys().cloned(), Instant::now()),
-            places: config.workspaces.iter().map(place).collect(),
+            places: config.workspaces.iter().map(place).collect::<Result<_, ConfigError>>()?,
             asking: BTreeMap::new(),
             last_ticket: 0,
             around: around.clone(),

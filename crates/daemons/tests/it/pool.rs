@@ -24,6 +24,10 @@ impl Bench {
     }
 
     fn running(root: &Path, name: &str, binary: &str, settings: Value) -> Self {
+        Self::launched(root, name, binary, settings, None)
+    }
+
+    fn launched(root: &Path, name: &str, binary: &str, settings: Value, launcher: Option<&str>) -> Self {
         let mark = format!("{name}-{}", std::process::id());
         let mut config: PoolConfig = serde_json::from_value(settings).unwrap();
         config.pass.push("POOL_TEST".into());
@@ -33,7 +37,12 @@ impl Bench {
             config.workspaces.entry(workspace.into()).or_default().directory = directory;
         }
         let environment = Environment::of_this_process().with("POOL_TEST", &mark);
-        let around = Surroundings { program: program(binary), environment, state: root.join("state") };
+        let around = Surroundings {
+            program: program(binary),
+            environment,
+            state: root.join("state"),
+            launcher: launcher.map(Into::into),
+        };
         Self { pool: Pool::new(&config, &around).unwrap(), mark }
     }
 
@@ -158,7 +167,7 @@ async fn one_that_hangs_delays_nobody_else() {
     let environment =
         Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_HANGS", "before listening");
     let state = root.path().join("state");
-    let around = Surroundings { program: program("answers"), environment, state };
+    let around = Surroundings { program: program("answers"), environment, state, launcher: None };
     let pool = Pool::new(&config, &around).unwrap();
 
     pool.warm("a");
@@ -233,4 +242,19 @@ async fn a_pool_whose_last_handle_goes_ends_its_daemons() {
     assert_eq!(processes_with("POOL_TEST", &mark).len(), 1, "a lease keeps the pool");
     drop(lease);
     eventually("the end", || processes_with("POOL_TEST", &mark).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_daemon_of_the_pool_runs_within_walls_and_without_privileges() {
+    let root = tempfile::tempdir().unwrap();
+    let launcher = env!("CARGO_BIN_EXE_opencode-within-walls");
+    let settings = json!({ "confine": "required" });
+    let bench = Bench::launched(root.path(), "walls", "answers", settings, Some(launcher));
+    let lease = bench.lease("a").await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", lease.address().pid.unwrap())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert_eq!(field("NoNewPrivs:"), Some("1"));
+    assert_eq!(field("CapEff:"), Some("0000000000000000"));
+    drop(lease);
+    bench.ends_clean().await;
 }

@@ -77,6 +77,9 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
         ("write to shared temporary files", "touch /tmp/escaped-from-walls".to_owned()),
         ("signal a process", format!("kill -9 {pid}")),
         ("read a process's environment", format!("cat /proc/{pid}/environ")),
+        ("see the daemon's password", "test -n \"$OPENCODE_SERVER_PASSWORD\"".to_owned()),
+        ("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ".to_owned()),
+        ("signal the daemon", "kill -0 $OPENCODE_PID".to_owned()),
         ("reach a file through a process", format!("cat /proc/{pid}/root{out}/secret")),
     ];
     let script: Vec<_> = attempts
@@ -98,7 +101,7 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
 
 #[tokio::test]
 async fn ordinary_work_goes_on_within_the_walls() {
-    let work = "set -e; echo hello > file; git add file; \
+    let work = "set -e; test -n \"$OPENCODE_PID\"; echo hello > file; git add file; \
         git -c user.name=a -c user.email=a@localhost commit -qm work; \
         node -e 'console.log(1 + 1)' > node.txt; mktemp > mktemp.txt; \
         printf 'test(\"x\", () => {})' | sed 's/x/y/' > sed.txt; cat /etc/hostname > /dev/null; echo ok > ok";
