@@ -89,6 +89,10 @@ impl Connector for OpencodeConnector {
         Box::pin(call::execute(&self.shared, action, input, ctx)).await
     }
 
+    fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
+        crate::input::Task::parse(action, input.clone(), &self.shared.settings).map(|_| ())
+    }
+
     fn target(&self, _action: &str, input: &Value, provenance: &Provenance) -> Target {
         let settings = &self.shared.settings;
         let given = |key: &str| input.get(key).filter(|value| !value.is_null()).cloned();

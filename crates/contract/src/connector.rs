@@ -45,9 +45,9 @@ impl Target {
 
 /// A plugin: it declares triggers and actions, and executes actions.
 ///
-/// The shape is Springtale's; `execute` takes a [`Context`] besides, and two
-/// methods with defaults, [`target`](Self::target) and
-/// [`checkpoints`](Self::checkpoints), let a host show and resume what runs.
+/// The shape is Springtale's; `execute` takes a [`Context`] besides, and three
+/// methods with defaults, [`check`](Self::check), [`target`](Self::target) and
+/// [`checkpoints`](Self::checkpoints), let a host refuse, show and resume what runs.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     /// Events this connector can emit.
@@ -75,6 +75,17 @@ pub trait Connector: Send + Sync + 'static {
         input: Value,
         ctx: &Context,
     ) -> Result<ActionResult, ConnectorError>;
+
+    /// Whether [`execute`](Self::execute) would take `input`, including what a
+    /// schema cannot say. Pure: it does no I/O. A host asks this before it asks
+    /// a person.
+    fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
+        let Some(decl) = self.actions().iter().find(|decl| decl.name == action) else {
+            let connector = self.manifest().name.clone();
+            return Err(ConnectorError::UnknownAction { connector, action: action.to_owned() });
+        };
+        decl.validate(input).map_err(|error| ConnectorError::InvalidInput { reason: error.to_string() })
+    }
 
     /// What `action` with `input` would touch. Pure: it does no I/O.
     fn target(&self, _action: &str, _input: &Value, _provenance: &Provenance) -> Target {

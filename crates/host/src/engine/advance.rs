@@ -126,6 +126,9 @@ impl Engine {
         let Some(decl) = instance.action(action) else {
             return Verdict::Fail(format!("`{connector}` has no action `{action}`"));
         };
+        if let Err(error) = instance.described.check(action, input) {
+            return Verdict::Fail(chain(&error));
+        }
         match decl.validate(input) {
             Ok(()) => Verdict::Gate { read_only: decl.read_only },
             Err(error) => Verdict::Fail(chain(&error)),

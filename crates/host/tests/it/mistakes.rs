@@ -99,6 +99,23 @@ fn rules_with_mistakes_are_shown_with_their_places() {
     );
 }
 
+#[test]
+fn a_prompt_that_cannot_run_is_refused_before_anybody_is_asked() {
+    let user = User::new();
+    let mut chat = user.start(&["chat", "--base-url", "http://127.0.0.1:1"]);
+    for (typed, words) in [
+        ("/fix".to_owned(), "`prompt`: it is empty"),
+        ("/fix    ".to_owned(), "`prompt`: it is empty"),
+        (format!("/fix {}", "x".repeat(1_100_000)), "`prompt`: it has 1100000 bytes; the limit is"),
+    ] {
+        chat.type_line(&typed);
+        let told = chat.expect("failed");
+        assert!(told.contains(words) && told.len() < 500, "{told}");
+    }
+    chat.type_line("y");
+    chat.expect("nothing waits");
+}
+
 #[tokio::test]
 async fn a_state_directory_in_use_is_named_with_its_holder() {
     let user = User::new();
