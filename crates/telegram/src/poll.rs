@@ -1,0 +1,185 @@
+//! Long polling: updates in order, acknowledged only when they are dealt with.
+//!
+//! [`Poller::next`] asks until there are updates; [`Poller::done`] says that one
+//! is durable, and the request after that tells Telegram. What is not `done` is
+//! sent again, to this process or the next. Errors are waited out with growing
+//! pauses and never end the polling: a revoked token or a second poller may be
+//! put right while the host runs. [`Health`] says how it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use frankenstein::methods::{DeleteWebhookParams, GetUpdatesParams};
+use frankenstein::types::AllowedUpdate;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::{Api, ApiError};
+use crate::update;
+
+/// How many updates are taken at once.
+const BATCH: u32 = 100;
+
+/// How much longer than its `timeout` a request may take.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// How it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// No answer yet.
+    Starting,
+    /// The last request was answered.
+    Live,
+    /// The last requests failed.
+    Failing {
+        /// The last reason.
+        reason: String,
+        /// Whether it takes somebody to put it right.
+        needs_somebody: bool,
+    },
+}
+
+/// What is known of the polling, for the watchdog. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<watch::Sender<(State, Instant)>>);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new((State::Starting, Instant::now()))))
+    }
+}
+
+impl Health {
+    /// The state, and when the last request was answered.
+    pub fn get(&self) -> (State, Instant) {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until the state is one that `wanted` accepts.
+    pub async fn wait_for(&self, wanted: impl Fn(&State) -> bool) {
+        // An error says that the sender is gone, and `self` holds it.
+        let _ = self.0.subscribe().wait_for(|(state, _)| wanted(state)).await;
+    }
+
+    fn live(&self) {
+        self.0.send_replace((State::Live, Instant::now()));
+    }
+
+    fn failing(&self, error: &ApiError) {
+        let needs_somebody = !error.is_passing();
+        let reason = connector_contract::chain(error);
+        self.0.send_modify(|(state, _)| *state = State::Failing { reason, needs_somebody });
+    }
+}
+
+/// Asks for updates, one request at a time.
+#[derive(Debug)]
+pub struct Poller {
+    api: Api,
+    timeout: Duration,
+    offset: Option<i64>,
+    failures: u32,
+    health: Health,
+}
+
+impl Poller {
+    /// A poller whose requests are held for `timeout` when there is nothing new.
+    pub fn new(api: Api, timeout: Duration, health: Health) -> Self {
+        Self { api, timeout, offset: None, failures: 0, health }
+    }
+
+    /// Removes a webhook that would keep updates from being polled. What waits
+    /// there is kept.
+    pub async fn take_over(&self) -> Result<(), ApiError> {
+        self.api.call(&DeleteWebhookParams::builder().drop_pending_updates(false).build()).await.map(|_| ())
+    }
+
+    /// The next updates, in order; waits until there are some. Cancel safe.
+    pub async fn next(&mut self) -> Vec<Value> {
+        loop {
+            match self.ask().await {
+                Ok(updates) => {
+                    self.failures = 0;
+                    self.health.live();
+                    let fresh = self.fresh(updates);
+                    if !fresh.is_empty() {
+                        return fresh;
+                    }
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    self.health.failing(&error);
+                    let pause = pause(&error, self.failures);
+                    let reason = connector_contract::chain(&error);
+                    if error.is_passing() {
+                        tracing::warn!(reason, pause_ms = pause.as_millis(), "no updates from telegram");
+                    } else {
+                        tracing::error!(reason, pause_ms = pause.as_millis(), "no updates from telegram");
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// The update is durable, and need not be sent again.
+    pub fn done(&mut self, update: u32) {
+        let next = i64::from(update) + 1;
+        self.offset = Some(self.offset.map_or(next, |offset| offset.max(next)));
+    }
+
+    async fn ask(&self) -> Result<Vec<Value>, ApiError> {
+        let seconds = u32::try_from(self.timeout.as_secs()).unwrap_or(50);
+        let request = GetUpdatesParams::builder()
+            .maybe_offset(self.offset)
+            .limit(BATCH)
+            .timeout(seconds)
+            .allowed_updates(kinds())
+            .build();
+        self.api.call_for(&request, self.timeout + SLACK).await
+    }
+
+    /// In order of their numbers, without what is done already.
+    fn fresh(&mut self, updates: Vec<Value>) -> Vec<Value> {
+        let mut numbered: Vec<(u32, Value)> = updates
+            .into_iter()
+            .filter_map(|raw| update::number(&raw).map(|number| (number, raw)))
+            .filter(|(number, _)| self.offset.is_none_or(|offset| i64::from(*number) >= offset))
+            .collect();
+        numbered.sort_by_key(|(number, _)| *number);
+        numbered.dedup_by_key(|(number, _)| *number);
+        numbered.into_iter().map(|(_, raw)| raw).collect()
+    }
+}
+
+/// The kinds of updates that are asked for.
+pub fn kinds() -> Vec<AllowedUpdate> {
+    vec![AllowedUpdate::Message, AllowedUpdate::EditedMessage, AllowedUpdate::CallbackQuery]
+}
+
+/// How long to wait after a failure; `failures` counts them, from 1.
+fn pause(error: &ApiError, failures: u32) -> Duration {
+    match error {
+        ApiError::Throttled { after } => *after,
+        error if error.is_passing() => {
+            Duration::from_millis(250 << failures.min(7)).min(Duration::from_secs(30))
+        }
+        _ => Duration::from_secs(5 << failures.min(4)).min(Duration::from_secs(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_telegrams_own_is_kept() {
+        let passing: Vec<u128> = (1..10).map(|n| pause(&ApiError::TimedOut, n).as_millis()).collect();
+        assert_eq!(passing[..3], [500, 1_000, 2_000]);
+        assert_eq!(passing.last(), Some(&30_000));
+        assert_eq!(pause(&ApiError::Unauthorized, 9).as_secs(), 60);
+        let throttled = ApiError::Throttled { after: Duration::from_secs(77) };
+        assert_eq!(pause(&throttled, 1).as_secs(), 77);
+    }
+}
