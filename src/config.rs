@@ -39,7 +39,8 @@ pub struct Config {
     #[schemars(range(min = 1))]
     pub no_progress_secs: u64,
     /// Rules for new sessions; absent means the daemon's own for local work and
-    /// a strict set for work from a chat.
+    /// a strict set for work from a chat. Rules that ask deny sub-agents (`task`)
+    /// unless they name it, since a sub-agent would not have to ask.
     pub permissions: Option<Permissions>,
     /// Tells the agent, outside the prompt, when the work came from a chat.
     pub name_source: bool,
@@ -180,7 +181,8 @@ impl Config {
 impl Settings {
     /// The rules that a session for work from `provenance` gets, if any.
     pub(crate) fn permissions_for(&self, provenance: &Provenance) -> Option<Permissions> {
-        self.permissions.clone().or_else(|| match provenance {
+        let own = self.permissions.clone().map(Permissions::sealed);
+        own.or_else(|| match provenance {
             Provenance::Local => None,
             Provenance::Chat { .. } => Some(Permissions::for_chat()),
         })

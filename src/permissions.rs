@@ -20,7 +20,7 @@ pub enum Action {
     Deny,
 }
 
-/// Rules by kind: `bash`, `edit`, `webfetch`, `external_directory`, `doom_loop`,
+/// Rules by kind (see [`Permissions::sealed`] about `task`): `bash`, `edit`, `webfetch`, `external_directory`, `doom_loop`,
 /// `question`, `*`, … Each is one action, or an action for each pattern.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -50,7 +50,7 @@ pub struct WireRule {
 impl Permissions {
     /// What work from a chat may do unless the operator says otherwise: edit
     /// inside the directory; ask before each command and each fetch; never leave
-    /// the directory, never loop.
+    /// the directory, never loop, and no sub-agents.
     pub fn for_chat() -> Self {
         let rules = [
             ("bash", Action::Ask),
@@ -60,7 +60,23 @@ impl Permissions {
             ("webfetch", Action::Ask),
             ("websearch", Action::Ask),
         ];
-        Self(rules.into_iter().map(|(kind, action)| (kind.to_owned(), Rule::All(action))).collect())
+        Self(rules.into_iter().map(|(kind, action)| (kind.to_owned(), Rule::All(action))).collect()).sealed()
+    }
+
+    /// The same without a way around: the daemon hands a sub-agent's session the
+    /// rules that deny and not those that ask, so an agent that must ask could let
+    /// a sub-agent do it unasked. Rules that ask therefore deny `task`, unless
+    /// they name it themselves.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        let asks = |rule: &Rule| match rule {
+            Rule::All(action) => *action == Action::Ask,
+            Rule::Patterns(patterns) => patterns.values().any(|action| *action == Action::Ask),
+        };
+        if self.0.values().any(asks) {
+            self.0.entry("task".to_owned()).or_insert(Rule::All(Action::Deny));
+        }
+        self
     }
 
     /// The rules in the order the daemon wants: general before particular.
@@ -110,6 +126,19 @@ mod tests {
         let action = |kind: &str| rules.iter().find(|rule| rule.permission == kind).map(|rule| rule.action);
         assert_eq!(action("external_directory"), Some(Action::Deny));
         assert_eq!(action("bash"), Some(Action::Ask));
+    }
+
+    #[test]
+    fn rules_that_ask_leave_no_way_through_a_sub_agent() {
+        let sealed = |rules: serde_json::Value| {
+            let permissions: Permissions = serde_json::from_value(rules).unwrap();
+            serde_json::to_value(permissions.sealed()).unwrap()["task"].clone()
+        };
+        use serde_json::json;
+        assert_eq!(sealed(json!({ "bash": "ask" })), "deny");
+        assert_eq!(sealed(json!({ "bash": { "git *": "allow", "*": "ask" } })), "deny");
+        assert_eq!(sealed(json!({ "bash": "ask", "task": "allow" })), "allow");
+        assert_eq!(sealed(json!({ "bash": "deny", "edit": "allow" })), json!(null));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A turn's verdict in the contract's words, and its output.
 
 use connector_contract::{ActionResult, ConnectorError, Reference, StopCause};
+use tokio::time::Instant;
 
 use super::Call;
 use crate::drive::history;
@@ -65,7 +66,8 @@ impl Call<'_> {
             tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
             Vec::new()
         });
-        let changes = self.changes(prompt).await;
+        let touched = touched(&steps, &directory(last));
+        let changes = self.changes(prompt, !touched.is_empty()).await;
         let (cost, tokens) = spent(last, &steps, seen);
         let limits = &self.shared.settings.limits;
         let spoke = |message: &&Message| !message.text.is_empty();
@@ -75,7 +77,7 @@ impl Call<'_> {
             reply: reply.map_or_else(String::new, |message| message.text.clone()),
             response: cap_response(last.raw.clone(), limits.response_bytes),
             message_id: prompt.message.to_string(),
-            files: if changes.files.is_empty() { touched(&steps) } else { changes.files },
+            files: if changes.files.is_empty() { touched } else { changes.files },
             patch: cap_patch(changes.patch, limits.patch_bytes),
             cost,
             tokens,
@@ -83,13 +85,25 @@ impl Call<'_> {
         }
     }
 
-    async fn changes(&self, prompt: &Prompt) -> Changes {
+    /// The daemon works out the changes after the turn's end: when its own record
+    /// says that files were touched, an empty answer is asked again for a while.
+    async fn changes(&self, prompt: &Prompt, touched: bool) -> Changes {
         let dialect = &self.link.dialect;
-        let body = self.link.fetch(dialect.changes(&prompt.session, &prompt.message)).await;
-        body.and_then(|body| Ok(dialect.read_changes(&body)?)).unwrap_or_else(|error| {
-            tracing::warn!(session = %prompt.session, %error, "the turn's changes cannot be read");
-            Changes::default()
-        })
+        let until = Instant::now() + self.shared.timing.reason;
+        let mut pause = self.shared.timing.poll_min;
+        loop {
+            let body = self.link.fetch(dialect.changes(&prompt.session, &prompt.message)).await;
+            match body.and_then(|body| Ok(dialect.read_changes(&body)?)) {
+                Ok(changes) if changes.files.is_empty() && touched && Instant::now() < until => {}
+                Ok(changes) => return changes,
+                Err(error) => {
+                    tracing::warn!(session = %prompt.session, %error, "the turn's changes cannot be read");
+                    return Changes::default();
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
     }
 }
 
@@ -107,11 +121,19 @@ fn spent(last: &Message, steps: &[Message], seen: &[Head]) -> (f64, Tokens) {
     })
 }
 
-fn touched(steps: &[Message]) -> Vec<FileChange> {
+/// The directory that the daemon says a message's tools ran in.
+fn directory(message: &Message) -> String {
+    let cwd = message.raw["info"]["path"]["cwd"].as_str().unwrap_or_default();
+    format!("{}/", cwd.trim_end_matches('/'))
+}
+
+/// The files that the messages themselves name, each once.
+fn touched(steps: &[Message], directory: &str) -> Vec<FileChange> {
     let mut files: Vec<FileChange> = Vec::new();
     for file in steps.iter().flat_map(|step| &step.touched) {
-        if !files.iter().any(|it| it.path == file.path) {
-            files.push(file.clone());
+        let path = file.path.strip_prefix(directory).unwrap_or(&file.path);
+        if !files.iter().any(|it| it.path == path) {
+            files.push(FileChange { path: path.to_owned(), ..file.clone() });
         }
     }
     files
