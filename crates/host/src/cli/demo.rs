@@ -188,9 +188,10 @@ async fn test(repository: &Path) -> Result<bool, Failure> {
             Failure::usage(format!("node cannot be started: {error}; install Node 20 or newer"))
         })?;
     let text = String::from_utf8_lossy(&output.stdout);
-    for line in text.lines().filter(|line| {
-        line.starts_with(['✔', '✖']) || line.starts_with("ℹ pass") || line.starts_with("ℹ fail")
-    }) {
+    // The spec reporter lists failures a second time after its summary.
+    let once = text.lines().take_while(|line| !line.starts_with("✖ failing tests"));
+    let shown = ["✔", "✖", "ℹ pass", "ℹ fail"];
+    for line in once.filter(|line| shown.iter().any(|start| line.starts_with(start))) {
         say(line)?;
     }
     Ok(output.status.success())
