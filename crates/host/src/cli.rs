@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod chat;
 mod demo;
+mod rules;
 mod runs;
 mod send;
 mod serve;
@@ -59,6 +60,9 @@ enum Command {
     /// List, show and decide what waits for approval
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// Lint, test, dry-run and explain rules
+    #[command(subcommand)]
+    Rules(rules::Rules),
     /// List, show and cancel runs
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -89,6 +93,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Run(serve) => serve.run(&common).await,
         Command::Send(send) => send.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
+        Command::Rules(rules) => rules.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
         Command::Audit(audit) => audit.run(&common).await,
     }

@@ -35,6 +35,7 @@ use crate::ledger::{Ledger, LedgerError, Tx, outbox, steps};
 use crate::surface::Surface;
 
 pub use asks::{Answer, Answered};
+pub(crate) use intake::as_event;
 
 /// How often another process's changes are looked for.
 const LOOK: Duration = Duration::from_millis(200);

@@ -8,6 +8,7 @@
 //! connector [`instance`] does, through the one way out it was granted.
 
 pub mod assemble;
+pub mod catalog;
 pub mod chat;
 pub mod cli;
 pub mod clock;

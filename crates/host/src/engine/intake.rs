@@ -44,7 +44,7 @@ fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
 }
 
 /// The event as rules see it.
-pub(super) fn as_event(row: &EventRow) -> Event {
+pub(crate) fn as_event(row: &EventRow) -> Event {
     let reply = row.reply.as_ref().map(|reply| Reply {
         session_id: reply.session_id.clone(),
         run_id: reply.run_id.clone(),
@@ -59,7 +59,7 @@ pub(super) fn as_event(row: &EventRow) -> Event {
     }
 }
 
-pub(super) fn timestamp(at: Millis) -> jiff::Timestamp {
+pub(crate) fn timestamp(at: Millis) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 

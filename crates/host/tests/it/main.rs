@@ -9,6 +9,7 @@ mod ledger;
 mod mistakes;
 mod probe;
 mod recovery;
+mod rules;
 mod terminal;
 mod walk;
 mod world;

@@ -1,0 +1,127 @@
+//! What the linter of rules should know of this host: its connectors, their
+//! actions and events, and what runs without approval.
+
+use connector_contract::{ActionDecl, Connector, ConnectorFactory as _, TriggerDecl};
+use connector_rules::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy};
+use connector_telegram::TelegramFactory;
+use serde_json::{Value, json};
+
+use crate::gate::policy::{GateConfig, Policy};
+
+/// The connector name of lines typed at the console.
+pub const CONSOLE: &str = "connector-console";
+
+/// The connector name of Telegram's messages.
+pub const TELEGRAM: &str = connector_telegram::NAME;
+
+/// Whether anybody on a platform can cause a connector's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The host admits only people it was told of.
+    Admitted,
+    /// Anybody, as far as is known here.
+    Anybody,
+}
+
+/// What a connector declares, as the linter sees it.
+pub fn of(connector: &dyn Connector, reach: Reach) -> CatalogConnector {
+    declared(connector.actions(), connector.triggers(), reach)
+}
+
+/// As [`of`], from the declarations alone.
+pub fn declared(actions: &[ActionDecl], triggers: &[TriggerDecl], reach: Reach) -> CatalogConnector {
+    let schema = |schema: &Option<Value>| schema.clone().unwrap_or_default();
+    let action = |decl: &ActionDecl| CatalogAction {
+        name: decl.name.clone(),
+        read_only: decl.read_only,
+        input_schema: schema(&decl.input_schema),
+        output_schema: schema(&decl.output_schema),
+    };
+    let trigger = |decl: &TriggerDecl| CatalogTrigger {
+        name: decl.name.clone(),
+        payload_schema: schema(&decl.schema),
+        open: reach == Reach::Anybody,
+    };
+    CatalogConnector {
+        actions: actions.iter().map(action).collect(),
+        triggers: triggers.iter().map(trigger).collect(),
+    }
+}
+
+/// Telegram, whose messages have the fields of [`chat`]'s.
+pub fn telegram(reach: Reach) -> CatalogConnector {
+    let factory = TelegramFactory;
+    let mut connector = declared(&factory.action_declarations(), &factory.trigger_declarations(), reach);
+    let bare = connector.triggers.iter_mut().filter(|trigger| trigger.payload_schema.is_null());
+    for trigger in bare {
+        if trigger.name != "callback_query_received" {
+            trigger.payload_schema = message();
+        }
+    }
+    connector
+}
+
+/// A chat whose messages are events: nothing to call, one event to wait for.
+pub fn chat(reach: Reach) -> CatalogConnector {
+    let trigger = CatalogTrigger {
+        name: "message_received".to_owned(),
+        payload_schema: message(),
+        open: reach == Reach::Anybody,
+    };
+    CatalogConnector { actions: Vec::new(), triggers: vec![trigger] }
+}
+
+/// What a host has whatever its configuration says: the console, and Telegram
+/// until the configuration says who is admitted there.
+pub fn surfaces() -> Catalog {
+    let known = [(CONSOLE, chat(Reach::Admitted)), (TELEGRAM, telegram(Reach::Anybody))];
+    Catalog { connectors: known.map(|(name, connector)| (name.to_owned(), connector)).into() }
+}
+
+/// What the gate lets pass without asking.
+pub fn policy(gate: &GateConfig) -> LintPolicy {
+    let exempted = gate.policy.iter().filter(|entry| entry.policy == Policy::Allow);
+    let exemptions = exempted.map(|entry| Exemption {
+        connector: entry.connector.clone(),
+        action: Some(entry.action.clone()),
+        rule: Some(entry.rule.clone()),
+    });
+    LintPolicy { exemptions: exemptions.collect(), ..LintPolicy::default() }
+}
+
+/// The payload of a message: the flat fields, and the nested ones of the Bot API.
+fn message() -> Value {
+    let (text, id) = (json!({ "type": "string" }), json!({ "type": ["integer", "string"] }));
+    let user = json!({ "type": "object", "properties": {
+        "id": id, "username": text, "first_name": text, "last_name": text, "is_bot": { "type": "boolean" },
+    } });
+    let chat = json!({ "type": "object", "properties": {
+        "id": id, "type": text, "title": text, "username": text,
+    } });
+    json!({ "type": "object", "properties": {
+        "text": text, "command": text, "args": text, "username": text,
+        "chat_id": id, "user_id": id, "message_id": id, "thread_id": id,
+        "mentions": { "type": "array", "items": text },
+        "forwarded_from": {}, "edited": { "type": "boolean" },
+        "from": user, "chat": chat,
+    } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console;
+
+    #[test]
+    fn every_field_of_a_typed_line_is_in_the_schema_of_messages() {
+        let event = console::message(CONSOLE, "1".into(), "/fix it", None);
+        let schema = message();
+        for (name, value) in event.payload.as_object().unwrap() {
+            let declared = &schema["properties"][name];
+            assert!(declared.is_object(), "{name}");
+            for nested in value.as_object().into_iter().flatten() {
+                assert!(declared["properties"][nested.0].is_object(), "{name}.{}", nested.0);
+            }
+        }
+    }
+}

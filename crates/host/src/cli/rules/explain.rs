@@ -1,0 +1,99 @@
+//! `rules explain`.
+
+use connector_rules::{Explanation, Timestamp, Verdict};
+use serde::Serialize;
+
+use super::super::Common;
+use super::known::Known;
+use crate::clock::rfc3339;
+use crate::engine::as_event;
+use crate::exit::{Exit, Failure};
+use crate::ids::RunId;
+use crate::ledger::events::{self, EventRow};
+use crate::ledger::runs::{self, RunRow};
+use crate::ledger::{LedgerError, Tx};
+use crate::text::one_line;
+
+/// What the rules of now make of an event of then, and what came of it.
+#[derive(Serialize)]
+struct Report {
+    event: EventRow,
+    rules: Vec<Explained>,
+    /// The runs it made, by rules of then.
+    runs: Vec<RunRow>,
+}
+
+#[derive(Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// The run it made of the event.
+    run: Option<RunId>,
+}
+
+/// Shows what each rule makes of the recorded event `id`.
+pub(super) async fn run(common: &Common, known: &Known, id: i64) -> Result<Exit, Failure> {
+    let rules = known.rules()?;
+    let recorded =
+        common.existing_ledger()?.read(move |tx| Ok((events::get(tx, id)?, runs_of(tx, id)?))).await?;
+    let (Some(event), runs) = recorded else {
+        return Err(Failure::usage(format!("there is no event {id}; `runs show RUN` names a run's event")));
+    };
+    let at = Timestamp::from_millisecond(event.received_at).unwrap_or(Timestamp::UNIX_EPOCH);
+    let explain = |explanation: Explanation| {
+        let run = runs.iter().find(|run| run.rule == explanation.rule).map(|run| run.id);
+        Explained { explanation, run }
+    };
+    let rules = rules.explain(&as_event(&event), at).into_iter().map(explain).collect();
+    common.print(&Report { event, rules, runs }, print)?;
+    Ok(Exit::Done)
+}
+
+/// The runs that an event fired, in the order they were made.
+pub(super) fn runs_of(tx: &Tx<'_>, event: i64) -> Result<Vec<RunRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached("SELECT id FROM runs WHERE event_id = ?1 ORDER BY id")?;
+    let ids = statement.query_map([event], |row| row.get(0).map(RunId))?.collect::<Result<Vec<_>, _>>()?;
+    let rows = ids.into_iter().map(|id| runs::get(tx, id)).collect::<Result<Vec<_>, _>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+fn print(report: &Report) -> String {
+    let event = &report.event;
+    let mut text = format!(
+        "event {}: {}.{} by {} in {} at {}\n",
+        event.id,
+        event.connector,
+        event.event,
+        event.requester,
+        event.chat,
+        rfc3339(event.received_at)
+    );
+    for rule in &report.rules {
+        text.push_str(&line(&rule.explanation));
+        if let Some(run) = rule.run {
+            text.push_str(&format!(" · run {run}"));
+        }
+        text.push('\n');
+    }
+    for run in &report.runs {
+        let now = report.rules.iter().find(|rule| rule.explanation.rule == run.rule);
+        if now.is_none_or(|rule| rule.explanation.version != run.rule_version) {
+            text.push_str(&format!("run {} was made by another version of {}\n", run.id, run.rule));
+        }
+        if let Some(reason) = &run.reason {
+            text.push_str(&format!("run {} {}: {}\n", run.id, run.state.as_str(), one_line(reason)));
+        }
+    }
+    text
+}
+
+/// One rule's verdict.
+pub(super) fn line(explanation: &Explanation) -> String {
+    let (mark, why) = match &explanation.verdict {
+        Verdict::Fired => ("✔", "fires".to_owned()),
+        Verdict::Disabled => ("–", "is switched off".to_owned()),
+        Verdict::OtherTrigger { wants, .. } => ("–", format!("waits for {wants}")),
+        Verdict::ConditionFailed(failure) => ("✘", failure.to_string()),
+    };
+    format!("{mark} {}: {}", explanation.rule, one_line(&why))
+}

@@ -1,0 +1,156 @@
+//! The host that rules are for, as far as its configuration describes it.
+//!
+//! Connectors are made from the configuration to learn what they declare and
+//! what they would touch; they get no way out, and no daemon is started.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector_contract::{Connector, ConnectorFactory as _, chain};
+use connector_opencode::OpencodeFactory;
+use connector_rules::{Catalog, Diagnostics, LintPolicy, RuleSet, SourceFile};
+use opencode_daemons::Environment;
+use serde_json::{Map, Value, json};
+
+use super::super::chat;
+use super::Sources;
+use crate::assemble;
+use crate::catalog::{self, Reach};
+use crate::config::{self, HostConfig};
+use crate::exit::Failure;
+use crate::gate::policy::GateConfig;
+use crate::instance::{Instance, Provider, Ready};
+
+/// Where the configuration is looked for when nobody says.
+const CONFIG: &str = "host.toml";
+
+/// Rules and the host they are for.
+pub(super) struct Known {
+    /// The texts of the rules.
+    pub(super) files: Vec<SourceFile>,
+    /// The connectors, which cannot be called.
+    pub(super) instances: Vec<Instance>,
+    /// The gate.
+    pub(super) gate: GateConfig,
+    /// What the connectors declare.
+    pub(super) catalog: Catalog,
+}
+
+/// Why there is an answer without a call.
+struct NotCalled;
+
+#[async_trait]
+impl Provider for NotCalled {
+    async fn ready(&self) -> Result<Ready, String> {
+        Err("nothing is called to look at rules".to_owned())
+    }
+}
+
+impl Known {
+    /// What `sources` say, or else `host.toml`.
+    pub(super) async fn load(sources: &Sources) -> Result<Self, Failure> {
+        let config = sources.config.clone().or_else(|| {
+            let usual = PathBuf::from(CONFIG);
+            usual.exists().then_some(usual)
+        });
+        let Some(config) = config else {
+            let Some(rules) = &sources.rules else {
+                return Err(Failure::usage("say where the rules are: --rules DIR, or -c host.toml"));
+            };
+            return Self::without_config(rules).await;
+        };
+        let config = HostConfig::load(&config).map_err(|error| Failure::usage(chain(&error)))?;
+        let rules = sources.rules.as_deref().unwrap_or(&config.rules);
+        Self::of(rules, &config).await
+    }
+
+    async fn without_config(rules: &Path) -> Result<Self, Failure> {
+        let name = OpencodeFactory::default().name().to_owned();
+        let described = chat::described(&Map::new()).await?;
+        let instance = Instance { name, workspace: None, described, provider: Arc::new(NotCalled) };
+        Self::with(rules, vec![instance], catalog::surfaces(), GateConfig::default())
+    }
+
+    async fn of(rules: &Path, config: &HostConfig) -> Result<Self, Failure> {
+        let (mut instances, mut surfaces) = (Vec::new(), catalog::surfaces());
+        for (name, given) in &config.connectors {
+            let connector = given.connector.as_deref().unwrap_or(name);
+            if connector == catalog::TELEGRAM {
+                surfaces.connectors.insert(name.clone(), catalog::telegram(admitted(&given.config)));
+            } else if connector == OpencodeFactory::default().name() {
+                instances.push(instance(name, given, config).await?);
+            } else {
+                let text = format!(
+                    "[connectors.{name}]: there is no connector `{connector}`; there are: {} and {}",
+                    OpencodeFactory::default().name(),
+                    catalog::TELEGRAM
+                );
+                return Err(Failure::usage(text));
+            }
+        }
+        Self::with(rules, instances, surfaces, config.gate.clone())
+    }
+
+    fn with(
+        rules: &Path,
+        instances: Vec<Instance>,
+        mut catalog: Catalog,
+        gate: GateConfig,
+    ) -> Result<Self, Failure> {
+        for instance in &instances {
+            let declared = catalog::of(instance.described.as_ref(), Reach::Admitted);
+            catalog.connectors.insert(instance.name.clone(), declared);
+        }
+        let files = assemble::rule_files(rules).map_err(|error| Failure::usage(chain(&error)))?;
+        Ok(Self { files, instances, gate, catalog })
+    }
+
+    /// The rules, or what is wrong with them.
+    pub(super) fn parse(&self) -> Result<RuleSet, Diagnostics> {
+        RuleSet::parse(self.files.iter().cloned())
+    }
+
+    /// The rules; mistakes in them are a mistake of the caller.
+    pub(super) fn rules(&self) -> Result<RuleSet, Failure> {
+        self.parse().map_err(|wrong| {
+            Failure::usage(format!("the rules have mistakes; see `rules lint`\n{}", wrong.render(false)))
+        })
+    }
+
+    /// What the gate lets pass.
+    pub(super) fn policy(&self) -> LintPolicy {
+        catalog::policy(&self.gate)
+    }
+}
+
+/// Whom Telegram lets in: without a list of users, anybody in the chats that are allowed.
+fn admitted(config: &Map<String, Value>) -> Reach {
+    let lists = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if lists("allow_chats") && !lists("allow_users") { Reach::Anybody } else { Reach::Admitted }
+}
+
+/// The instance as `run` would make it, except that it cannot be called.
+async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> Result<Instance, Failure> {
+    let mut settings = given.config.clone();
+    // A secret that is not set here changes nothing of what can be looked at.
+    let _ = config::resolve_environment(&mut settings, &Environment::of_this_process());
+    if let Some(workspace) = &given.workspace {
+        let Some(known) = config.workspaces.get(workspace) else {
+            return Err(Failure::usage(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
+        };
+        let directory = known.directory.canonicalize().unwrap_or_else(|_| known.directory.clone());
+        settings.insert("directory".to_owned(), json!(directory));
+    } else {
+        settings.insert("allow_remote".to_owned(), json!(given.allow_remote));
+    }
+    let described: Arc<dyn Connector> = chat::described(&settings)
+        .await
+        .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
+    Ok(Instance {
+        name: name.to_owned(),
+        workspace: given.workspace.clone(),
+        described,
+        provider: Arc::new(NotCalled),
+    })
+}
