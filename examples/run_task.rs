@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let ctx = Context {
         http: OutboundHttp::new([Grant::new(base_url.parse()?, Reach::Loopback)?])?,
-        deadline: tokio::time::Instant::now() + Duration::from_secs(3600),
+        deadline: tokio::time::Instant::now() + Duration::from_hours(1),
         cancel: tokio_util::sync::CancellationToken::new(),
         progress,
         asks: Arc::new(RejectAsks),

@@ -102,6 +102,7 @@ impl MessageId {
 impl MessageId {
     /// The same, but sorting after `newest`: the daemon takes the message with
     /// the greatest id for the latest, whatever the clocks say.
+    #[must_use]
     pub fn after(self, newest: &str) -> Self {
         if self.as_str() > newest {
             return self;

@@ -93,7 +93,9 @@ impl Permissions {
                 Rule::Patterns(patterns) => {
                     let mut patterns: Vec<_> = patterns.iter().collect();
                     patterns.sort_by_key(|(pattern, _)| pattern.len());
-                    patterns.into_iter().for_each(|(pattern, action)| add(pattern, *action));
+                    for (pattern, action) in patterns {
+                        add(pattern, *action);
+                    }
                 }
             }
         }
@@ -130,11 +132,11 @@ mod tests {
 
     #[test]
     fn rules_that_ask_leave_no_way_through_a_sub_agent() {
+        use serde_json::json;
         let sealed = |rules: serde_json::Value| {
             let permissions: Permissions = serde_json::from_value(rules).unwrap();
             serde_json::to_value(permissions.sealed()).unwrap()["task"].clone()
         };
-        use serde_json::json;
         assert_eq!(sealed(json!({ "bash": "ask" })), "deny");
         assert_eq!(sealed(json!({ "bash": { "git *": "allow", "*": "ask" } })), "deny");
         assert_eq!(sealed(json!({ "bash": "ask", "task": "allow" })), "allow");

@@ -41,7 +41,7 @@ impl Default for Timing {
             poll_min: Duration::from_millis(100),
             poll_max: Duration::from_secs(3),
             reason: Duration::from_secs(2),
-            give_up: Duration::from_secs(60),
+            give_up: Duration::from_mins(1),
             stop: Duration::from_secs(10),
         }
     }

@@ -22,6 +22,8 @@
 
 mod asks;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::HashSet;
@@ -267,7 +269,7 @@ impl Turn {
             }
             Event::Looked(look) => self.looked(*look, now, &mut out),
             Event::LookFailed { unauthorized, reason } => {
-                self.look_failed(unauthorized, reason, now, &mut out)
+                self.look_failed(unauthorized, reason, now, &mut out);
             }
             Event::PermissionDecided { id, reply } => self.asks.permission_decided(&id, reply, &mut out),
             Event::QuestionDecided { id, reply } => self.asks.question_decided(&id, reply, &mut out),
@@ -351,7 +353,11 @@ impl Turn {
     fn failure_seen(&mut self, failure: Failure, now: Instant, out: &mut Vec<Effect>) {
         let hidden = matches!(self.sent, Sent::Refused { .. });
         self.session_failure = Some(failure);
-        if hidden { self.look_now(now, out) } else { self.look_soon(now) }
+        if hidden {
+            self.look_now(now, out);
+        } else {
+            self.look_soon(now);
+        }
     }
 
     fn head_seen(&mut self, head: Head, now: Instant, out: &mut Vec<Effect>) {

@@ -213,6 +213,7 @@ pub(crate) struct Changes {
 }
 
 /// An event whose session is known and whose rest is not read yet.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one event; a box would cost more")]
 pub(crate) enum Peek<'a> {
     /// About the connection itself, or about nothing that matters.
     Connection,

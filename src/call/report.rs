@@ -62,10 +62,13 @@ impl Call<'_> {
     /// is decided already and does not change.
     async fn output(&self, last: &Message, seen: &[Head], prompt: &Prompt) -> TurnOutput {
         let record = history(&self.link, &prompt.session, &prompt.message).await;
-        let steps = record.map(|it| it.steps).unwrap_or_else(|error| {
-            tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
-            Vec::new()
-        });
+        let steps = record.map_or_else(
+            |error| {
+                tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
+                Vec::new()
+            },
+            |it| it.steps,
+        );
         let touched = touched(&steps, &directory(last));
         let changes = self.changes(prompt, !touched.is_empty()).await;
         let (cost, tokens) = spent(last, &steps, seen);

@@ -166,9 +166,15 @@ impl Asks {
             })
             .map(|(id, _)| id.clone())
             .collect();
-        gone.iter().for_each(|id| self.closed(id, out));
-        permissions.into_iter().for_each(|ask| self.permission(ask, now, out));
-        questions.into_iter().for_each(|ask| self.question(ask, now, out));
+        for id in &gone {
+            self.closed(id, out);
+        }
+        for ask in permissions {
+            self.permission(ask, now, out);
+        }
+        for ask in questions {
+            self.question(ask, now, out);
+        }
         self.known.len() > before
     }
 

@@ -9,6 +9,8 @@ mod events;
 mod health;
 mod messages;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};

@@ -225,7 +225,7 @@ fn parts(parts: &str) -> Result<Parts, Undecodable> {
         parts.refused |= error.is_some_and(|error| is_refusal(&error));
         match (part.kind.as_ref(), part.text, part.files) {
             ("text", Some(text), _) if spoken && !text.trim().is_empty() => {
-                texts.push(text.trim().to_owned())
+                texts.push(text.trim().to_owned());
             }
             ("patch", _, Some(files)) => parts.touched.extend(files.into_iter().map(|path| FileChange {
                 path: path.into_owned(),

@@ -60,6 +60,7 @@ pub enum PromptFault {
 
 /// Everything that goes wrong.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, named where it is set")]
 pub struct Faults {
     /// About the prompt.
     pub prompt: PromptFault,

@@ -44,7 +44,11 @@ impl Fixture {
         RECORDED.iter().map(|(name, ..)| *name)
     }
 
-    /// A recorded turn. Panics if there is none of that name.
+    /// A recorded turn.
+    ///
+    /// # Panics
+    ///
+    /// If there is none of that name.
     #[expect(clippy::panic, reason = "a test names a recording that is there")]
     pub fn recorded(name: &str) -> Self {
         let Some((_, events, exchange)) = RECORDED.iter().find(|it| it.0 == name) else {

@@ -131,7 +131,9 @@ impl Shared {
 
     pub(super) fn abort_all(&self) {
         let sessions: Vec<String> = self.state().sessions.keys().cloned().collect();
-        sessions.iter().for_each(|session| self.abort(session));
+        for session in &sessions {
+            self.abort(session);
+        }
     }
 
     pub(super) fn abort(&self, session: &str) {
