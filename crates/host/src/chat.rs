@@ -33,6 +33,8 @@ pub enum Input {
     Interrupt,
     /// No more lines will come.
     End,
+    /// The process is asked to end, or its terminal is gone.
+    Terminate,
 }
 
 /// Whether the chat goes on.
@@ -80,6 +82,7 @@ impl Chat {
                 }
                 Input::Interrupt => self.interrupt(std::mem::replace(&mut interrupted, true)).await?,
                 Input::End => break,
+                Input::Terminate => Flow::Leave,
             };
             if flow == Flow::Leave {
                 return Ok(());
@@ -102,7 +105,12 @@ impl Chat {
             tokio::select! {
                 outcome = &mut settled => return outcome,
                 Some(input) = inputs.recv() => {
-                    if matches!(input, Input::Interrupt) && self.interrupt(false).await? == Flow::Leave {
+                    let leave = match input {
+                        Input::Interrupt => self.interrupt(false).await? == Flow::Leave,
+                        Input::Terminate => true,
+                        Input::Line(_) | Input::End => false,
+                    };
+                    if leave {
                         return Ok(());
                     }
                 }

@@ -84,13 +84,20 @@ impl ChatArgs {
         let chat =
             crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
-        let running = tokio::spawn(async move { engine.run().await });
-        let outcome = chat.run(terminal::inputs()).await;
+        let inputs = terminal::inputs()?;
+        let mut running = tokio::spawn(async move { engine.run().await });
+        let (ended, outcome) = tokio::select! {
+            outcome = chat.run(inputs) => (None, outcome),
+            ended = &mut running => (Some(ended), Ok(())),
+        };
         chat.engine.stop(Duration::from_secs(15)).await;
         if let Some(managed) = managed {
             managed.stop().await;
         }
-        running.await??;
+        match ended {
+            Some(ended) => ended??,
+            None => running.await??,
+        }
         outcome?;
         Ok(Exit::Done)
     }

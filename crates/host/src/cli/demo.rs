@@ -10,6 +10,7 @@ use opencode_daemons::install::{self, Locate, Progress};
 use opencode_daemons::{Environment, Home, Spec};
 use serde_json::Map;
 use testkit::model::ScriptedModel;
+use tokio::sync::mpsc::Receiver;
 
 use super::terminal;
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
@@ -104,15 +105,22 @@ impl Demo {
             connector: CONNECTOR.to_owned(),
             workspace: "basket".to_owned(),
         };
-        let running = tokio::spawn(async move { engine.run().await });
-        let outcome = self.talk(&chat).await;
+        let inputs = terminal::inputs()?;
+        let mut running = tokio::spawn(async move { engine.run().await });
+        let (ended, outcome) = tokio::select! {
+            outcome = self.talk(&chat, inputs) => (None, outcome),
+            ended = &mut running => (Some(ended), Ok(Exit::Failed)),
+        };
         chat.engine.stop(Duration::from_secs(10)).await;
         managed.stop().await;
-        running.await??;
+        match ended {
+            Some(ended) => ended??,
+            None => running.await??,
+        }
         outcome
     }
 
-    async fn talk(&self, chat: &Chat) -> Result<Exit, Failure> {
+    async fn talk(&self, chat: &Chat, mut inputs: Receiver<Input>) -> Result<Exit, Failure> {
         let message = format!("/fix {}", testkit::demo::PROMPT);
         say(&format!("\n{NAME}> {message}"))?;
         chat.send(&message).await?;
@@ -121,7 +129,6 @@ impl Demo {
             say(&format!("{NAME}> y   (--yes)"))?;
             chat.decide(Decision::Approve, None).await?;
         }
-        let mut inputs = terminal::inputs();
         let mut open = true;
         loop {
             let input = tokio::select! {
@@ -136,6 +143,7 @@ impl Demo {
             let flow = match input {
                 Some(Input::Line(line)) => chat.line(&line).await?,
                 Some(Input::Interrupt) => chat.interrupt(false).await?,
+                Some(Input::Terminate) => Flow::Leave,
                 Some(Input::End) | None => {
                     open = self.yes && input.is_some();
                     if self.yes { Flow::GoOn } else { Flow::Leave }

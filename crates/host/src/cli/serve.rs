@@ -9,6 +9,7 @@ use connector_opencode::OpencodeFactory;
 use opencode_daemons::{Environment, Spec};
 use serde_json::{Value, json};
 
+use super::terminal::Signals;
 use super::{Common, chat, demo};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
@@ -45,6 +46,7 @@ impl Serve {
             max_running: config.max_running,
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
+        let mut signals = Signals::listen()?;
         let mut running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
@@ -52,7 +54,7 @@ impl Serve {
         tracing::info!(state = %state.display(), "host is running");
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
-            () = asked_to_stop() => None,
+            _ = signals.next() => None,
         };
         engine.stop(Duration::from_secs(15)).await;
         for daemon in managed {
@@ -141,20 +143,4 @@ fn with_directory(given: &config::Instance, directory: &Path) -> serde_json::Map
 
 fn about(name: &str, error: &config::ConfigError) -> Failure {
     Failure::usage(format!("[connectors.{name}]: {}", chain(error)))
-}
-
-/// SIGTERM or Ctrl-C.
-async fn asked_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

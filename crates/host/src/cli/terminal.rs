@@ -6,15 +6,18 @@ use tokio::sync::mpsc;
 
 use crate::chat::Input;
 
-/// Lines of standard input and Ctrl-C, as they come. The lines end with the
-/// input; Ctrl-C is passed on for as long as somebody listens.
-pub(super) fn inputs() -> mpsc::Receiver<Input> {
+/// Lines of standard input and signals, as they come. The lines end with the
+/// input; signals are passed on for as long as somebody listens.
+///
+/// From this call on, signals no longer end the process by themselves: call it
+/// before anything is started that must be ended in order.
+pub(super) fn inputs() -> std::io::Result<mpsc::Receiver<Input>> {
     let (sender, receiver) = mpsc::channel(64);
     let lines = sender.downgrade();
+    let mut signals = Signals::listen()?;
     // A thread of its own: reading a terminal cannot be cancelled.
     std::thread::spawn(move || {
-        let lines_in = std::io::stdin().lock();
-        for line in lines_in.lines() {
+        for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { break };
             let Some(sender) = lines.upgrade() else { break };
             if sender.blocking_send(Input::Line(line)).is_err() {
@@ -25,12 +28,54 @@ pub(super) fn inputs() -> mpsc::Receiver<Input> {
             let _ = sender.blocking_send(Input::End);
         }
     });
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if sender.send(Input::Interrupt).await.is_err() {
-                break;
-            }
+    tokio::spawn(async move { while sender.send(signals.next().await).await.is_ok() {} });
+    Ok(receiver)
+}
+
+/// The signals by which people and systems end a program.
+#[cfg(unix)]
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// Takes them over from the system's defaults.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Cancel safe.
+    pub(super) async fn next(&mut self) -> Input {
+        tokio::select! {
+            _ = self.interrupt.recv() => Input::Interrupt,
+            _ = self.terminate.recv() => Input::Terminate,
+            _ = self.hangup.recv() => Input::Terminate,
         }
-    });
-    receiver
+    }
+}
+
+/// Elsewhere, Ctrl-C is all there is.
+#[cfg(not(unix))]
+pub(super) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(super) async fn next(&mut self) -> Input {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Input::Interrupt
+    }
 }

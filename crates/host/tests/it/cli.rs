@@ -214,3 +214,20 @@ async fn the_demo_fixes_the_test_and_leaves_nothing_running() {
     );
     assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_terminal_that_goes_away_leaves_nothing_running() {
+    let model = model();
+    let user = User::new().with_opencode_config(&model.config());
+    let (workspace, opencode) = (repository(&user), opencode().await);
+    let mut chat = user.start(&["chat", "--workspace", &workspace, "--opencode", &opencode]);
+    chat.type_line("/fix sleep long");
+    chat.expect("└─");
+    chat.type_line("y");
+    chat.expect("· bash");
+    chat.signal(Signal::HUP);
+    chat.wait();
+    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    let run = user.run(&["runs", "show", "1", "--json"]).json();
+    assert_eq!(run["steps"][0]["state"], "cancelled");
+}
