@@ -32,6 +32,8 @@ mod queue;
 mod random;
 pub mod schema;
 pub mod sse;
+#[doc(hidden)]
+pub mod testing;
 mod timing;
 mod turn;
 mod wire;

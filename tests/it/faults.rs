@@ -45,14 +45,15 @@ fn canned(request: &str, answer: Canned) -> Faults {
     Faults { canned: vec![(request.to_owned(), answer)], ..Faults::default() }
 }
 
-fn health(body: Value) -> Faults {
-    canned("GET /global/health", Canned::json(200, &body))
+fn health(body: &Value) -> Faults {
+    canned("GET /global/health", Canned::json(200, body))
 }
 
 fn row(name: &'static str, faults: Faults, expect: Expect, tasks: usize) -> Row {
     Row { name, fixture: Fixture::recorded("write"), faults, expect, tasks }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn about_the_prompt() -> Vec<Row> {
     use Consequence::{Failed, NothingStarted, Unknown};
     vec![
@@ -257,7 +258,7 @@ fn about_who_answers() -> Vec<Row> {
     vec![
         row(
             "a stranger's JSON",
-            health(json!({ "ok": true })),
+            health(&json!({ "ok": true })),
             Error(NothingStarted, &["not opencode", "base_url"]),
             0,
         ),
@@ -270,20 +271,20 @@ fn about_who_answers() -> Vec<Row> {
         ),
         row(
             "too old",
-            health(json!({ "healthy": true, "version": "1.0.215" })),
+            health(&json!({ "healthy": true, "version": "1.0.215" })),
             Error(NothingStarted, &["CVE-2026-22812", "1.0.216"]),
             0,
         ),
         row(
             "2.x that answers health",
-            health(json!({ "healthy": true, "version": "2.0.6" })),
+            health(&json!({ "healthy": true, "version": "2.0.6" })),
             Error(NothingStarted, &["2.0.6", "2.x"]),
             0,
         ),
         row("2.x", info("2.0.24"), Error(NothingStarted, &["2.0.24", "not supported yet"]), 0),
         row(
             "unhealthy",
-            health(json!({ "healthy": false, "version": "1.18.33" })),
+            health(&json!({ "healthy": false, "version": "1.18.33" })),
             Error(NothingStarted, &["not healthy"]),
             0,
         ),

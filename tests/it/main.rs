@@ -1,9 +1,12 @@
 //! The plugin against daemons: a fake one for faults, the real one for truth.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
+
 mod asks;
 mod bad_input;
 mod cuts;
 mod faults;
+mod garbage;
 mod manifest;
 mod real;
 mod resume;

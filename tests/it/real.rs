@@ -311,7 +311,7 @@ async fn a_daemon_killed_for_good_leaves_the_outcome_unknown() {
     });
     let error = result.unwrap_err();
     assert!(matches!(error, ConnectorError::OutcomeUnknown { .. }), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_mins(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

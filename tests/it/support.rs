@@ -64,7 +64,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             resume: None,
             provenance: Provenance::Local,
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
         }
     }
 

@@ -88,6 +88,11 @@ impl Fixture {
         self.events.is_empty()
     }
 
+    /// Its events as they travel.
+    pub fn stream(&self) -> Vec<u8> {
+        self.events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect()
+    }
+
     /// The answer to its prompt.
     pub fn answer(&self) -> &Value {
         &self.answer
