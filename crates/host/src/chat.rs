@@ -213,7 +213,7 @@ impl Chat {
                 None => return self.say(&format!("no card {step} waits here")),
             },
         };
-        let tap = Tap { step, digest, approver: Console::user(), decision };
+        let tap = Tap { step, digest, approver: Console::user(), chat: Some(CHAT.to_owned()), decision };
         let answer = self.engine.tap(tap).await?;
         if !matches!(answer, Tapped::Counted { .. } | Tapped::NotAllowed { .. }) {
             self.console.forget(step);

@@ -15,7 +15,8 @@ mod deliver;
 mod dispatch;
 mod intake;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,13 +26,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Millis};
+use crate::failpoint::failpoint;
 use crate::gate::policy::{Actor, GateConfig};
 use crate::ids::{RunId, StepId};
 use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::steps::decide::{self, Tap, Tapped};
-use crate::ledger::{Ledger, LedgerError, Tx, outbox, steps};
+use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::surface::Surface;
 
 pub use asks::{Answer, Answered};
@@ -81,6 +83,12 @@ struct Inner {
     max_running: usize,
     wake: Notify,
     running: Mutex<HashMap<StepId, Running>>,
+    /// The places in the queue that were shown last.
+    places: Mutex<HashMap<StepId, usize>>,
+    /// The chats, by surface and name, that are being delivered to.
+    delivering: Mutex<HashSet<(String, String)>>,
+    /// Nothing new is dispatched any more.
+    draining: AtomicBool,
     desk: asks::Desk,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -89,7 +97,6 @@ struct Inner {
 /// A call in flight.
 struct Running {
     cancel: CancellationToken,
-    lane: String,
 }
 
 /// What cancelling a step came to.
@@ -126,6 +133,9 @@ impl Engine {
             max_running: setup.max_running,
             wake: Notify::new(),
             running: Mutex::new(HashMap::new()),
+            places: Mutex::default(),
+            delivering: Mutex::default(),
+            draining: AtomicBool::new(false),
             desk: asks::Desk::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -171,6 +181,7 @@ impl Engine {
     /// Stops: running steps are told to stop and are waited for, at most
     /// `grace`; whatever is left is found again by the next start.
     pub async fn stop(&self, grace: Duration) {
+        self.0.draining.store(true, Ordering::SeqCst);
         for running in self.running().values() {
             running.cancel.cancel();
         }
@@ -183,7 +194,7 @@ impl Engine {
         if let Err(error) = self.advance_runs().await {
             tracing::warn!(error = %connector_contract::chain(&error), "left for the next start");
         }
-        let _ = self.deliver_due().await;
+        self.deliver_the_last(grace).await;
         self.0.stopping.cancel();
     }
 
@@ -209,6 +220,14 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Cancels a run in whatever state it is: no further step of it begins.
+    pub async fn cancel_run(&self, run: RunId, by: &Actor) -> Result<CancelOutcome, LedgerError> {
+        let actor = by.clone();
+        let outcome = self.0.ledger.write(move |tx| cancel_run(tx, run, &actor)).await?;
+        self.0.wake.notify_one();
+        Ok(outcome)
+    }
+
     /// The steps that run now.
     pub fn running_steps(&self) -> Vec<StepId> {
         let mut steps: Vec<StepId> = self.running().keys().copied().collect();
@@ -216,7 +235,8 @@ impl Engine {
         steps
     }
 
-    /// Replaces the rules; what already runs or waits keeps its own.
+    /// Replaces the rules. A run goes on by the rule it was made by; what it has not dispatched
+    /// yet is asked about again.
     pub fn set_rules(&self, rules: RuleSet) {
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
@@ -226,25 +246,47 @@ impl Engine {
     }
 
     async fn start(&self) -> Result<(), LedgerError> {
-        let gate = self.0.gate.clone();
-        let surfaces: Vec<String> = self.0.surfaces.keys().cloned().collect();
+        failpoint("start.begins");
+        let (gate, rules) = (self.0.gate.clone(), self.rules());
+        let surfaces: Vec<Arc<dyn Surface>> = self.0.surfaces.values().cloned().collect();
         self.0
             .ledger
             .write(move |tx| {
-                advance::refresh_approvers(tx, &gate)?;
+                advance::refresh_approvers(tx, &rules, &gate)?;
+                runs::find_idle(tx)?;
                 for surface in &surfaces {
-                    outbox::show_again(tx, surface)?;
+                    outbox::retry_now(tx, surface.name())?;
+                    if !surface.keeps_cards() {
+                        outbox::show_again(tx, surface.name())?;
+                    }
                 }
                 Ok(())
             })
             .await?;
-        self.recover().await
+        failpoint("start.cards_put_out");
+        self.recover().await?;
+        failpoint("start.recovered");
+        Ok(())
     }
 
     async fn pass(&self) -> Result<(), LedgerError> {
         self.honour_cancels().await?;
-        self.expire_cards().await?;
-        self.take_in_events().await?;
+        let (overdue, unhandled) = self
+            .0
+            .ledger
+            .read(|tx| {
+                let overdue = steps::next_expiry(tx)?.is_some_and(|at| at <= tx.now);
+                Ok((overdue, events::any_unhandled(tx)?))
+            })
+            .await?;
+        if overdue {
+            self.expire_cards().await?;
+        }
+        if unhandled {
+            failpoint("intake.uncommitted");
+            self.take_in_events().await?;
+            failpoint("intake.committed");
+        }
         self.advance_runs().await?;
         self.dispatch_approved().await?;
         self.deliver_due().await
@@ -260,24 +302,28 @@ impl Engine {
     }
 
     async fn expire_cards(&self) -> Result<(), LedgerError> {
-        self.0.ledger.write(|tx| steps::expire_overdue(tx, BATCH)).await.map(|_| ())
+        while self.0.ledger.write(|tx| steps::expire_overdue(tx, BATCH)).await? == BATCH as usize {}
+        Ok(())
     }
 
     /// How long there is nothing to do by the clock.
     async fn until_next(&self) -> Result<Duration, LedgerError> {
-        let next = self
-            .0
-            .ledger
-            .read(|tx| Ok([steps::next_expiry(tx)?, outbox::next_retry(tx)?].into_iter().flatten().min()))
-            .await?;
-        let now: Millis = self.0.clock.now();
+        let look = |tx: &Tx<'_>| {
+            let next = [steps::next_expiry(tx)?, outbox::next_retry(tx)?].into_iter().flatten().min();
+            Ok((next, tx.now))
+        };
+        let (next, now): (Option<Millis>, Millis) = self.0.ledger.read(look).await?;
         // Looked at again at least every minute, so that a clock that jumps is noticed.
-        let wait = next.map_or(60_000, |at| (at - now).clamp(0, 60_000));
+        let wait = next.map_or(60_000, |at| at.saturating_sub(now).clamp(0, 60_000));
         Ok(Duration::from_millis(u64::try_from(wait).unwrap_or(0).max(1)))
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<StepId, Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn delivering(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        self.0.delivering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn surface(&self, name: &str) -> Option<Arc<dyn Surface>> {
@@ -308,9 +354,23 @@ pub fn cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<CancelOutcome, Le
     })
 }
 
+/// Cancels a run, from this process or beside a running host.
+pub fn cancel_run(tx: &Tx<'_>, run: RunId, by: &Actor) -> Result<CancelOutcome, LedgerError> {
+    if !runs::request_cancel(tx, run, by)? {
+        return Ok(CancelOutcome::NothingToDo);
+    }
+    let mut outcome = CancelOutcome::Withdrawn;
+    for step in steps::live_of_run(tx, run)? {
+        if cancel(tx, step, by)? == CancelOutcome::Stopping {
+            outcome = CancelOutcome::Stopping;
+        }
+    }
+    Ok(outcome)
+}
+
 /// Whether waiting may help.
 fn passing(error: &LedgerError) -> bool {
-    matches!(error, LedgerError::Busy(_) | LedgerError::Full(_))
+    matches!(error, LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_))
 }
 
 /// A text that no other call returns: for events whose surface has no ids of its own.

@@ -21,6 +21,11 @@ impl Surface for Headless {
         NAME
     }
 
+    /// The ledger does, and that is where they are looked at.
+    fn keeps_cards(&self) -> bool {
+        true
+    }
+
     async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
         match notice {
             Notice::Card(row) => {

@@ -12,6 +12,7 @@
 
 pub mod audit;
 pub mod events;
+pub mod keep;
 pub mod lock;
 pub mod outbox;
 pub mod runs;
@@ -19,7 +20,7 @@ pub mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
@@ -33,6 +34,12 @@ const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001.sql")];
 
 /// The newest schema known here.
 const SCHEMA: u32 = 1;
+
+/// How many prepared statements are kept.
+const STATEMENTS: usize = 128;
+
+/// How far behind its latest entry the clock may be without a word.
+const CLOCK_SLACK: Millis = 5_000;
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +89,12 @@ pub enum LedgerError {
     /// Report: the disk is full; nothing was written.
     #[error("the disk is full; nothing was recorded and nothing will run until there is room")]
     Full(#[source] rusqlite::Error),
+    /// Report: the file may not be written; nothing was.
+    #[error("the ledger cannot be written; nothing was recorded and nothing will run until it can be")]
+    ReadOnly(#[source] rusqlite::Error),
+    /// Fatal: it was damaged while it was in use.
+    #[error("the ledger is damaged; stop the host and run `ledger check`")]
+    Damaged(#[source] rusqlite::Error),
     /// Report: anything else of SQLite.
     #[error("the ledger failed")]
     Sql(#[source] rusqlite::Error),
@@ -95,9 +108,15 @@ pub enum LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) = &error
+        {
+            return Self::Content(connector_contract::chain(&error));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
             Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
             _ => Self::Sql(error),
         }
     }
@@ -108,6 +127,7 @@ impl From<rusqlite::Error> for LedgerError {
 pub struct Ledger {
     connection: Arc<Mutex<Connection>>,
     clock: Clock,
+    opened: (Instant, Millis),
     path: PathBuf,
 }
 
@@ -143,7 +163,31 @@ impl Ledger {
     fn prepare(mut connection: Connection, path: &Path, clock: Clock) -> Result<Self, LedgerError> {
         configure(&connection).map_err(|error| opening(error, path))?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, path: path.to_owned() })
+        let latest: Millis = connection.query_row("SELECT latest FROM clock", [], |row| row.get(0))?;
+        let now = clock.now();
+        if now + CLOCK_SLACK < latest {
+            let behind = (latest - now) / 1_000;
+            tracing::warn!(behind, "the clock is set back; time goes on from the ledger's latest entry");
+        }
+        let opened = (Instant::now(), latest.max(now));
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, opened, path: path.to_owned() })
+    }
+
+    /// Never earlier than what the ledger has seen, and never standing still, whatever the clock does.
+    fn now(&self) -> Millis {
+        match self.clock {
+            Clock::System => {
+                let (at, then) = self.opened;
+                let passed = Millis::try_from(at.elapsed().as_millis()).unwrap_or(Millis::MAX);
+                self.clock.now().max(then.saturating_add(passed))
+            }
+            Clock::Manual(_) => self.clock.now(),
+        }
+    }
+
+    /// A ledger that is gone when it is dropped: for tests and measurements.
+    pub fn in_memory(clock: Clock) -> Result<Self, LedgerError> {
+        Self::prepare(Connection::open_in_memory()?, Path::new(":memory:"), clock)
     }
 
     /// The file.
@@ -170,7 +214,7 @@ impl Ledger {
         let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now: Millis = sql.query_row(
             "UPDATE clock SET latest = max(latest, ?1) WHERE one = 1 RETURNING latest",
-            [self.clock.now()],
+            [self.now()],
             |row| row.get(0),
         )?;
         let tx = Tx { sql, now };
@@ -197,7 +241,7 @@ impl Ledger {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let sql = connection.transaction()?;
         let latest: Millis = sql.query_row("SELECT latest FROM clock", [], |row| row.get(0))?;
-        work(&Tx { now: latest.max(self.clock.now()), sql })
+        work(&Tx { now: latest.max(self.now()), sql })
     }
 
     /// Changes whenever another process has written.
@@ -225,6 +269,7 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)

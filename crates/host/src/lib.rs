@@ -16,6 +16,7 @@ pub mod config;
 pub mod console;
 pub mod engine;
 pub mod exit;
+pub mod failpoint;
 pub mod gate;
 pub mod headless;
 pub mod ids;

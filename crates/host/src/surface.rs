@@ -61,6 +61,12 @@ pub trait Surface: Send + Sync + 'static {
     /// Delivering the same notice again after an error must be harmless.
     async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError>;
 
+    /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
+    /// not put out again at every start.
+    fn keeps_cards(&self) -> bool {
+        false
+    }
+
     /// Shows progress of a running step. Must not block; may drop.
     fn progress(&self, chat: &str, step: StepId, progress: &Progress);
 

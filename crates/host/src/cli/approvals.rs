@@ -100,7 +100,7 @@ async fn tap(common: &Common, choice: Choice, decision: Decision) -> Result<Exit
                     steps::get(tx, choice.id)?.map(|row| row.digest.as_str().to_owned()).unwrap_or_default()
                 }
             };
-            decide(tx, &Tap { step: choice.id, digest, approver, decision })
+            decide(tx, &Tap { step: choice.id, digest, approver, chat: None, decision })
         })
         .await?;
     common.print(&answer, |answer| words(choice.id, answer))?;

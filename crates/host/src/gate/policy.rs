@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use connector_rules::Rule;
 use serde::{Deserialize, Serialize};
 
 /// Someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
@@ -61,6 +62,45 @@ pub struct PolicyRule {
     pub policy: Policy,
 }
 
+/// Who approves, and how many of them it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Who may. Empty means nobody.
+    pub approvers: Vec<Actor>,
+    /// How many of them it takes.
+    pub needed: u32,
+    /// Whether the requester's own approval does not count.
+    pub other: bool,
+}
+
+impl Terms {
+    /// The terms of a rule's steps: the rule's own list where it has one; of the rest, the
+    /// stricter.
+    pub fn of(rule: &Rule, gate: &GateConfig) -> Self {
+        let approvers = match rule.approvers() {
+            Some(own) => own.iter().map(Actor::from_text).collect(),
+            None => gate.approvers.clone(),
+        };
+        Self {
+            approvers,
+            needed: rule.approvals_needed().get().max(gate.approvals_needed),
+            other: rule.require_other_approver() || gate.require_other_approver,
+        }
+    }
+
+    /// Whether the approvals of `given` are enough for a request of `requester`.
+    pub fn satisfied_by<'a>(&self, given: impl IntoIterator<Item = &'a Actor>, requester: &Actor) -> bool {
+        let mut counted: Vec<&Actor> = given
+            .into_iter()
+            .filter(|actor| self.approvers.contains(actor) && !(self.other && *actor == requester))
+            .collect();
+        counted.sort_unstable_by_key(|actor| actor.as_str());
+        counted.dedup();
+        // Even where no approval were asked for, nobody's is none.
+        counted.len() >= usize::try_from(self.needed.max(1)).unwrap_or(usize::MAX)
+    }
+}
+
 /// How the gate is set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +113,8 @@ pub struct GateConfig {
     pub require_other_approver: bool,
     /// How long a delivered card waits, in seconds.
     pub expiry_secs: u64,
+    /// How long "allow for this session" holds, in seconds.
+    pub session_allowance_secs: u64,
     /// Exemptions.
     pub policy: Vec<PolicyRule>,
     /// How many cards one chat may have waiting.
@@ -88,6 +130,7 @@ impl Default for GateConfig {
             approvals_needed: 1,
             require_other_approver: false,
             expiry_secs: 15 * 60,
+            session_allowance_secs: 8 * 60 * 60,
             policy: Vec::new(),
             max_waiting_per_chat: 20,
             max_waiting: 10_000,
@@ -107,6 +150,11 @@ impl GateConfig {
             None if read_only => Policy::Allow,
             None => Policy::Ask,
         }
+    }
+
+    /// How long "allow for this session" holds.
+    pub fn session_allowance(&self) -> Duration {
+        Duration::from_secs(self.session_allowance_secs)
     }
 
     /// How long a delivered card waits.
@@ -140,6 +188,26 @@ mod tests {
                 expected,
                 "{connector} {action} {rule}"
             );
+        }
+    }
+
+    #[test]
+    fn enough_are_enough_different_people_who_may() {
+        let actors = |names: &[&str]| names.iter().map(|name| Actor::from_text(*name)).collect::<Vec<_>>();
+        let anna = Actor::from_text("anna");
+        for (needed, other, given, enough) in [
+            (1, false, &["anna"][..], true),
+            (1, false, &[], false),
+            (0, false, &[], false),
+            (1, false, &["mallory"], false),
+            (2, false, &["ben", "ben"], false),
+            (2, false, &["ben", "anna"], true),
+            (1, true, &["anna"], false),
+            (2, true, &["anna", "ben"], false),
+            (2, true, &["anna", "ben", "cleo"], true),
+        ] {
+            let terms = Terms { approvers: actors(&["anna", "ben", "cleo"]), needed, other };
+            assert_eq!(terms.satisfied_by(&actors(given), &anna), enough, "{needed} {other} {given:?}");
         }
     }
 

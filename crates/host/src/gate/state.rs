@@ -5,7 +5,7 @@
 //!     │          │  ▲        │                                                  │
 //!     │          │  └────────┘ what would run changed                           ▼
 //!     │          └─▶ denied | expired | cancelled              succeeded | failed | cancelled
-//!     └─▶ approved (policy) | denied (policy) | skipped (`when`)
+//!     └─▶ approved (policy) | denied (policy) | skipped (`when`) | cancelled (merged)
 //! ```
 //!
 //! A move that the table does not have cannot be made: the ledger turns
@@ -70,6 +70,8 @@ pub enum Move {
     LoseTrack,
     /// Its `when` did not hold.
     Skip,
+    /// The same request waits already.
+    Merge,
 }
 
 impl StepState {
@@ -132,6 +134,7 @@ impl StepState {
             }
             (S::Dispatched, Move::LoseTrack) => Some(S::Unknown),
             (S::Resolved, Move::Skip) => Some(S::Skipped),
+            (S::Resolved, Move::Merge) => Some(S::Cancelled),
             _ => None,
         }
     }
@@ -139,7 +142,7 @@ impl StepState {
 
 impl Move {
     /// Every move.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ask,
         Self::Pass,
         Self::Approve,
@@ -152,6 +155,7 @@ impl Move {
         Self::Cancel,
         Self::LoseTrack,
         Self::Skip,
+        Self::Merge,
     ];
 
     /// The states this move can be made from.
@@ -169,7 +173,7 @@ impl Move {
             Self::Dispatch => StepState::Dispatched,
             Self::Succeed => StepState::Succeeded,
             Self::Fail => StepState::Failed,
-            Self::Cancel => StepState::Cancelled,
+            Self::Cancel | Self::Merge => StepState::Cancelled,
             Self::LoseTrack => StepState::Unknown,
             Self::Skip => StepState::Skipped,
         }
@@ -190,6 +194,7 @@ impl Move {
             Self::Cancel => "cancelled",
             Self::LoseTrack => "lost",
             Self::Skip => "skipped",
+            Self::Merge => "merged",
         }
     }
 }

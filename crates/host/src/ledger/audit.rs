@@ -2,17 +2,25 @@
 //!
 //! Each row's hash covers the hash before it, so that a row changed, removed or
 //! slipped in is found by [`verify`], which names the first broken link.
+//!
+//! Retention cuts at the beginning only: the anchor keeps the hash of the last row that was
+//! pruned, so that the rest still verifies, and a row in the rest says the same, so that the anchor
+//! cannot be moved unnoticed.
 
 use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension as _;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{LedgerError, Tx, json};
+use super::{LedgerError, Tx, json as json_column};
 use crate::clock::Millis;
 use crate::gate::policy::Actor;
+use crate::gate::state::Move;
 use crate::ids::{RunId, StepId};
+
+/// The kind of the row that tells of pruned rows.
+const PRUNED: &str = "pruned";
 
 /// What stands before the first row.
 const GENESIS: &str = "connector-host audit v1";
@@ -97,7 +105,11 @@ pub fn append(tx: &Tx<'_>, mut entry: Entry) -> Result<(), LedgerError> {
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (seq, before) = last.map_or((1, GENESIS.to_owned()), |(seq, hash)| (seq + 1, hash));
+    let (last, before) = match last {
+        Some(last) => last,
+        None => anchor(tx)?,
+    };
+    let seq = last + 1;
     let hash = link(&before, seq, &entry)?;
     tx.sql
         .prepare_cached(
@@ -131,18 +143,82 @@ pub fn for_each(
     Ok(())
 }
 
-/// Checks the whole chain.
+/// Checks the whole chain, as far as it is kept.
 pub fn verify(tx: &Tx<'_>) -> Result<Verdict, LedgerError> {
-    let (mut rows, mut head, mut broken) = (0, GENESIS.to_owned(), None);
+    let (pruned, mut head) = anchor(tx)?;
+    let cut = json!({ "through": pruned, "hash": head });
+    let (mut seq, mut broken, mut told) = (pruned, None, pruned == 0 && head == GENESIS);
     for_each(tx, |row| {
         if broken.is_none() {
-            broken = check(&row, rows + 1, &head)?;
+            broken = check(&row, seq + 1, &head)?;
         }
-        rows += 1;
+        told |= row.entry.kind == PRUNED && row.entry.detail == cut;
+        seq += 1;
         head = row.hash;
         Ok(())
     })?;
-    Ok(broken.unwrap_or(Verdict::Intact { rows, head }))
+    if broken.is_none() && !told {
+        let reason = format!("nothing kept says that the rows up to {pruned} were pruned");
+        broken = Some(Verdict::Broken { seq: pruned + 1, reason });
+    }
+    Ok(broken.unwrap_or(Verdict::Intact { rows: seq - pruned, head }))
+}
+
+/// Removes the rows up to and including `through`, and says so in the audit. Returns how many.
+pub fn prune(tx: &Tx<'_>, through: i64) -> Result<usize, LedgerError> {
+    let hash: Option<String> = tx
+        .sql
+        .prepare_cached("SELECT hash FROM audit WHERE seq = ?1")?
+        .query_row([through], |row| row.get(0))
+        .optional()?;
+    let Some(hash) = hash else { return Ok(0) };
+    let detail = json!({ "through": through, "hash": hash });
+    let kind = PRUNED.to_owned();
+    append(tx, Entry { at: 0, kind, run: None, index: None, actor: host(), digest: None, detail })?;
+    tx.sql.execute("UPDATE audit_anchor SET seq = ?1, hash = ?2", rusqlite::params![through, hash])?;
+    Ok(tx.sql.execute("DELETE FROM audit WHERE seq <= ?1", [through])?)
+}
+
+/// The latest row about `step` of one of `kinds`.
+pub fn latest_of_step(tx: &Tx<'_>, step: StepId, kinds: &[&str]) -> Result<Option<Row>, LedgerError> {
+    let row = tx
+        .sql
+        .prepare_cached(
+            "SELECT * FROM audit WHERE run_id = ?1 AND idx = ?2 AND kind IN (SELECT value FROM json_each(?3))
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(rusqlite::params![step.run.0, step.index, serde_json::to_string(kinds)?], read)
+        .optional()?;
+    Ok(row)
+}
+
+/// Whether the last thing decided about `step` was that `digest` may run.
+pub fn proves(tx: &Tx<'_>, step: StepId, digest: &str) -> Result<bool, LedgerError> {
+    let kinds = [Move::Approve, Move::Pass, Move::Rebind].map(Move::as_str);
+    let Some(row) = latest_of_step(tx, step, &kinds)? else { return Ok(false) };
+    Ok(row.entry.kind != Move::Rebind.as_str()
+        && row.entry.digest.as_deref() == Some(digest)
+        && follows(tx, &row)?)
+}
+
+/// Whether a row follows from the one before it.
+pub fn follows(tx: &Tx<'_>, row: &Row) -> Result<bool, LedgerError> {
+    let before: Option<String> = tx
+        .sql
+        .prepare_cached("SELECT hash FROM audit WHERE seq = ?1")?
+        .query_row([row.seq - 1], |found| found.get(0))
+        .optional()?;
+    let before = match before {
+        Some(before) => before,
+        None => anchor(tx)?.1,
+    };
+    Ok(link(&before, row.seq, &row.entry)? == row.hash)
+}
+
+/// The place and hash after which the kept rows begin.
+fn anchor(tx: &Tx<'_>) -> Result<(i64, String), LedgerError> {
+    let sql = "SELECT seq, hash FROM audit_anchor";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 fn check(row: &Row, expected: i64, before: &str) -> Result<Option<Verdict>, LedgerError> {
@@ -174,7 +250,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
             index: row.get("idx")?,
             actor: Actor::from_text(row.get::<_, String>("actor")?),
             digest: row.get("digest")?,
-            detail: json(row, "detail")?,
+            detail: json_column(row, "detail")?,
         },
     })
 }

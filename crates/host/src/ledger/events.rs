@@ -108,6 +108,12 @@ pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Whether nothing has come of some event yet.
+pub fn any_unhandled(tx: &Tx<'_>) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// One event.
 pub fn get(tx: &Tx<'_>, id: i64) -> Result<Option<EventRow>, LedgerError> {
     Ok(tx.sql.prepare_cached("SELECT * FROM events WHERE id = ?1")?.query_row([id], read).optional()?)

@@ -38,8 +38,8 @@ pub struct OutboxRow {
     pub parcel: Parcel,
     /// How often it was tried.
     pub attempts: u32,
-    /// When it was written.
-    pub created_at: Millis,
+    /// Since when it is to be delivered.
+    pub since: Millis,
 }
 
 /// Adds a parcel.
@@ -51,13 +51,14 @@ pub fn put(tx: &Tx<'_>, surface: &str, chat: &str, parcel: &Parcel) -> Result<()
     };
     tx.sql
         .prepare_cached(
-            "INSERT INTO outbox (surface, chat, kind, run_id, idx, body, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO outbox (surface, chat, kind, run_id, idx, body, created_at, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
         )?
         .execute(rusqlite::params![surface, chat, kind, run.map(|run| run.0), index, body, tx.now])?;
     Ok(())
 }
 
-/// For each chat of these surfaces, its first undelivered parcel, if it is due.
+/// For each chat, its first undelivered parcel, if it is due.
 pub fn due(tx: &Tx<'_>, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
         "SELECT * FROM outbox WHERE next_at <= ?1 AND id IN
@@ -68,11 +69,34 @@ pub fn due(tx: &Tx<'_>, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// When the next parcel that failed is due again.
+/// The first undelivered parcel of one chat, if it is due.
+pub fn due_in(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<OutboxRow>, LedgerError> {
+    let sql =
+        "SELECT * FROM outbox WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2 ORDER BY id LIMIT 1";
+    let first = tx
+        .sql
+        .prepare_cached(sql)?
+        .query_row([surface, chat], |row| Ok((read(row)?, row.get::<_, Millis>("next_at")?)));
+    Ok(first.optional()?.filter(|(_, next_at)| *next_at <= tx.now).map(|(row, _)| row))
+}
+
+/// When the next parcel that failed is due again. What waits behind it in its chat does not count.
 pub fn next_retry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
     Ok(tx
         .sql
-        .query_row("SELECT min(next_at) FROM outbox WHERE delivered_at IS NULL", [], |row| row.get(0))?)
+        .prepare_cached(
+            "SELECT min(next_at) FROM outbox WHERE next_at > ?1 AND id IN
+           (SELECT min(id) FROM outbox WHERE delivered_at IS NULL GROUP BY surface, chat)",
+        )?
+        .query_row([tx.now], |row| row.get(0))?)
+}
+
+/// Whatever could not be delivered on `surface` is tried again now.
+pub fn retry_now(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
+    Ok(tx.sql.execute(
+        "UPDATE outbox SET next_at = 0, since = ?2 WHERE delivered_at IS NULL AND surface = ?1 AND next_at > 0",
+        rusqlite::params![surface, tx.now],
+    )?)
 }
 
 /// The surface has taken it. A card starts to expire now.
@@ -104,10 +128,18 @@ pub fn postponed(tx: &Tx<'_>, row: &OutboxRow, next_at: Millis) -> Result<(), Le
 /// Puts the cards that still wait on `surface` out again: its screen is new.
 pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
     Ok(tx.sql.execute(
-        "UPDATE outbox SET delivered_at = NULL, next_at = 0 WHERE surface = ?1 AND kind = 'card' AND delivered_at IS NOT NULL
-           AND EXISTS (SELECT 1 FROM steps WHERE steps.run_id = outbox.run_id AND steps.idx = outbox.idx AND state = 'waiting')",
-        [surface],
+        "UPDATE outbox SET delivered_at = NULL, next_at = 0, since = ?2
+         WHERE id IN (SELECT max(outbox.id) FROM steps JOIN outbox ON outbox.run_id = steps.run_id AND outbox.idx = steps.idx
+           WHERE steps.state = 'waiting' AND steps.surface = ?1 AND outbox.kind = 'card' GROUP BY steps.run_id, steps.idx)
+         AND delivered_at IS NOT NULL",
+        rusqlite::params![surface, tx.now],
     )?)
+}
+
+/// Whether anything but cards was put out about a run.
+pub fn tells_of(tx: &Tx<'_>, run: RunId) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1 AND kind <> 'card')";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))?)
 }
 
 /// The step whose result the message `surface_ref` showed.
@@ -143,6 +175,6 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxRow> {
         chat: row.get("chat")?,
         parcel,
         attempts: row.get("attempts")?,
-        created_at: row.get("created_at")?,
+        since: row.get("since")?,
     })
 }

@@ -53,6 +53,9 @@ pub struct RunRow {
     /// Why it ended as it did, where that needs words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who asked to stop it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_by: Option<Actor>,
     /// When it was made.
     pub created_at: Millis,
     /// When it ended.
@@ -144,7 +147,7 @@ pub fn end(tx: &Tx<'_>, run: RunId, state: RunState, reason: Option<&str>) -> Re
     let changed = tx
         .sql
         .prepare_cached(
-            "UPDATE runs SET state = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1 AND state = 'active'",
+            "UPDATE runs SET state = ?2, reason = ?3, ended_at = ?4, due = 0 WHERE id = ?1 AND state = 'active'",
         )?
         .execute(rusqlite::params![run.0, state.as_str(), reason, tx.now])?;
     if changed == 1 {
@@ -165,14 +168,30 @@ pub fn end(tx: &Tx<'_>, run: RunId, state: RunState, reason: Option<&str>) -> Re
 
 /// Active runs without a live step: something is to be done about them.
 pub fn idle(tx: &Tx<'_>, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
-    select(
-        tx,
-        "SELECT * FROM runs WHERE state = 'active' AND NOT EXISTS (
+    select(tx, "SELECT * FROM runs WHERE due = 1 ORDER BY id LIMIT ?1", [limit])
+}
+
+/// Looks again at every active run which of them are to be gone on with.
+pub fn find_idle(tx: &Tx<'_>) -> Result<usize, LedgerError> {
+    Ok(tx.sql.execute(
+        "UPDATE runs SET due = 1 WHERE state = 'active' AND due = 0 AND NOT EXISTS (
            SELECT 1 FROM steps WHERE steps.run_id = runs.id
-             AND steps.state IN ('waiting', 'approved', 'dispatched', 'resolved'))
-         ORDER BY id LIMIT ?1",
-        [limit],
-    )
+             AND steps.state IN ('waiting', 'approved', 'dispatched', 'resolved'))",
+        [],
+    )?)
+}
+
+/// Asks for the end of an active run: no further step of it begins. `false` if it has ended, or
+/// was asked for before.
+pub fn request_cancel(tx: &Tx<'_>, run: RunId, by: &Actor) -> Result<bool, LedgerError> {
+    let sql = "UPDATE runs SET cancel_by = ?2 WHERE id = ?1 AND state = 'active' AND cancel_by IS NULL";
+    let changed = tx.sql.prepare_cached(sql)?.execute(rusqlite::params![run.0, by.as_str()])?;
+    if changed == 1 {
+        let kind = "run_cancel_requested".to_owned();
+        let (actor, detail) = (by.clone(), serde_json::Value::Null);
+        audit::append(tx, Entry { at: 0, kind, run: Some(run), index: None, actor, digest: None, detail })?;
+    }
+    Ok(changed == 1)
 }
 
 /// The latest runs, newest first.
@@ -207,6 +226,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
         requester: Actor::from_text(row.get::<_, String>("requester")?),
         state,
         reason: row.get("reason")?,
+        cancel_by: row.get::<_, Option<String>>("cancel_by")?.map(Actor::from_text),
         created_at: row.get("created_at")?,
         ended_at: row.get("ended_at")?,
     })

@@ -1,21 +1,27 @@
 //! Steps: what will run, what was decided about it, and what came of it.
 
+pub mod allow;
 pub mod decide;
+pub mod enter;
+mod moves;
+pub mod release;
 
 use connector_contract::{Checkpoint, Consequence, Target};
-use rusqlite::types::Value as Sql;
-use rusqlite::{OptionalExtension as _, params_from_iter};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::audit;
-use super::outbox::{self, Parcel};
+use super::runs::RunRow;
 use super::{LedgerError, Tx, json as json_column, json_opt};
 use crate::clock::Millis;
 use crate::gate::digest::{Bound, Digest};
-use crate::gate::policy::Actor;
-use crate::gate::state::{Move, StepState};
+use crate::gate::policy::{Actor, Terms};
+use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
+
+pub use moves::{
+    Change, cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel,
+};
 
 /// A stored step with what its run says about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,10 +35,18 @@ pub struct StepRow {
     pub connector: String,
     /// Its action.
     pub action: String,
+    /// Whether the action declares that it changes nothing.
+    pub read_only: bool,
     /// The resolved input: what runs, word for word.
     pub input: Value,
     /// What the connector says it would touch.
     pub target: Target,
+    /// Steps of one lane run one after another.
+    pub lane: String,
+    /// How often somebody was to be asked about it.
+    pub asked: u32,
+    /// The version of its rule that was in force when it was last asked about.
+    pub rule_now: Option<String>,
     /// What an approval is bound to.
     pub digest: Digest,
     /// Where it is.
@@ -51,6 +65,8 @@ pub struct StepRow {
     pub token: String,
     /// How long a delivered card waits.
     pub expiry_ms: Millis,
+    /// How long "allow for this session" would hold.
+    pub allowance_ms: Millis,
     /// When its input was resolved.
     pub created_at: Millis,
     /// When its card was delivered.
@@ -61,6 +77,12 @@ pub struct StepRow {
     pub decided_at: Option<Millis>,
     /// By whom.
     pub decided_by: Option<Actor>,
+    /// What let it pass without being asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_by: Option<PassedBy>,
+    /// The allowance that let it pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<i64>,
     /// When the connector was called.
     pub dispatched_at: Option<Millis>,
     /// Where its effect can be found again.
@@ -85,6 +107,16 @@ pub struct StepRow {
     pub chat: String,
 }
 
+/// What let a step pass without being asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PassedBy {
+    /// A policy: it is read-only, or somebody wrote down an exemption.
+    Policy,
+    /// Somebody allowed it for the session.
+    Allowance,
+}
+
 /// A step to be stored.
 #[derive(Debug, Clone)]
 pub struct NewStep {
@@ -96,27 +128,45 @@ pub struct NewStep {
     pub connector: String,
     /// Its action.
     pub action: String,
+    /// Whether the action declares that it changes nothing.
+    pub read_only: bool,
     /// The resolved input.
     pub input: Value,
     /// What the connector says it would touch.
     pub target: Target,
-    /// Over all of that.
-    pub digest: Digest,
-    /// How many approvals it takes.
-    pub approvals_needed: u32,
-    /// Who may approve.
-    pub approvers: Vec<Actor>,
-    /// Whether the requester's approval does not count.
-    pub other_approver: bool,
+    /// The version of its rule that is in force now.
+    pub rule_now: Option<String>,
+    /// Who approves it.
+    pub terms: Terms,
     /// How long a delivered card waits.
     pub expiry_ms: Millis,
+    /// How long "allow for this session" would hold.
+    pub allowance_ms: Millis,
     /// The card's own secret.
     pub token: String,
 }
 
+impl PassedBy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Allowance => "allowance",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Policy, Self::Allowance].into_iter().find(|known| known.as_str() == word)
+    }
+}
+
 impl StepRow {
-    /// The digest of what the row says now, for a target computed now.
-    pub fn digest_with(&self, target: &Target) -> Result<Digest, LedgerError> {
+    /// The digest of what the row says, with what is in force now.
+    pub fn digest_with(
+        &self,
+        target: &Target,
+        rule_now: Option<&str>,
+        asked: u32,
+    ) -> Result<Digest, LedgerError> {
         let bound = Bound {
             connector: &self.connector,
             action: &self.action,
@@ -127,196 +177,120 @@ impl StepRow {
             requester: self.requester.as_str(),
             surface: &self.surface,
             chat: &self.chat,
+            rule_now,
+            asked,
+        };
+        Ok(bound.digest()?)
+    }
+
+    /// The digest of what the row says, and nothing else.
+    pub fn own_digest(&self) -> Result<Digest, LedgerError> {
+        self.digest_with(&self.target, self.rule_now.as_deref(), self.asked)
+    }
+
+    /// The terms it waits under.
+    pub fn terms(&self) -> Terms {
+        Terms { approvers: self.approvers.clone(), needed: self.approvals_needed, other: self.other_approver }
+    }
+}
+
+impl NewStep {
+    /// The digest of its first asking.
+    pub fn digest(&self, run: &RunRow) -> Result<Digest, LedgerError> {
+        let bound = Bound {
+            connector: &self.connector,
+            action: &self.action,
+            input: &self.input,
+            target: &self.target,
+            rule: &run.rule,
+            rule_version: &run.rule_version,
+            requester: run.requester.as_str(),
+            surface: &run.surface,
+            chat: &run.chat,
+            rule_now: self.rule_now.as_deref(),
+            asked: 1,
         };
         Ok(bound.digest()?)
     }
 }
 
-/// Stores a resolved step; `false` if it is there already.
-pub fn insert(tx: &Tx<'_>, step: &NewStep) -> Result<bool, LedgerError> {
+/// Steps of one lane share a directory, so that they run one after another.
+pub fn lane(connector: &str, target: &Target) -> String {
+    let directory = target.settings.get("directory").and_then(Value::as_str).unwrap_or_default();
+    format!("{} {directory}", target.origin.as_deref().unwrap_or(connector))
+}
+
+/// Stores a resolved step of `run`; `false` if it is there already.
+pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerError> {
+    let digest = step.digest(run)?;
     let changed = tx
         .sql
         .prepare_cached(
-            "INSERT INTO steps (run_id, idx, name, connector, action, input, target, digest, state,
-               approvals_needed, approvers, other_approver, token, expiry_ms, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'resolved', ?9, ?10, ?11, ?12, ?13, ?14)
+            "INSERT INTO steps (run_id, idx, name, surface, chat, connector, action, read_only, input, target,
+               lane, asked, rule_now, digest, state, approvals_needed, approvers, other_approver, token, expiry_ms,
+               allowance_ms, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, ?12, ?13, 'resolved', ?14, ?15, ?16, ?17, ?18,
+               ?19, ?20)
              ON CONFLICT (run_id, idx) DO NOTHING",
         )?
         .execute(rusqlite::params![
             step.id.run.0,
             step.id.index,
             step.name,
+            run.surface,
+            run.chat,
             step.connector,
             step.action,
+            step.read_only,
             step.input.to_string(),
             serde_json::to_string(&step.target)?,
-            step.digest.as_str(),
-            step.approvals_needed,
-            serde_json::to_string(&step.approvers)?,
-            step.other_approver,
+            lane(&step.connector, &step.target),
+            step.rule_now,
+            digest.as_str(),
+            step.terms.needed,
+            serde_json::to_string(&step.terms.approvers)?,
+            step.terms.other,
             step.token,
             step.expiry_ms,
+            step.allowance_ms,
             tx.now,
         ])?;
     if changed == 1 {
+        tx.sql.prepare_cached("UPDATE runs SET due = 0 WHERE id = ?1")?.execute([step.id.run.0])?;
         let detail = json!({ "connector": step.connector, "action": step.action });
-        let digest = Some(step.digest.as_str().to_owned());
+        let digest = Some(digest.as_str().to_owned());
         audit::append(tx, audit::of_step(step.id, "resolved", audit::host(), digest, detail))?;
     }
     Ok(changed == 1)
 }
 
-/// What else a move writes, beside the state.
-#[derive(Debug, Default)]
-pub struct Change {
-    set: Vec<(&'static str, Sql)>,
-    only_if: Vec<(&'static str, Sql)>,
-    actor: Option<Actor>,
-    detail: Value,
-}
-
-impl Change {
-    /// Nothing else.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// A move made by a person.
-    pub fn by(actor: &Actor) -> Self {
-        Self { actor: Some(actor.clone()), ..Self::default() }
-    }
-
-    /// Writes `value` into `column` too.
-    #[must_use]
-    pub fn set(mut self, column: &'static str, value: impl Into<Sql>) -> Self {
-        self.set.push((column, value.into()));
-        self
-    }
-
-    /// Makes the move only if `condition` holds, an SQL expression with one `?`.
-    #[must_use]
-    pub fn only_if(mut self, condition: &'static str, value: impl Into<Sql>) -> Self {
-        self.only_if.push((condition, value.into()));
-        self
-    }
-
-    /// What the audit adds.
-    #[must_use]
-    pub fn detail(mut self, detail: Value) -> Self {
-        self.detail = detail;
-        self
-    }
-}
-
-/// Makes one move: one statement, whose `WHERE` holds every precondition.
-/// Returns whether it was made; a move that cannot be made changes nothing.
-pub fn make(tx: &Tx<'_>, step: StepId, made: Move, change: Change) -> Result<bool, LedgerError> {
-    let mut sql = format!("UPDATE steps SET state = '{}'", made.target().as_str());
-    let mut values: Vec<Sql> = Vec::new();
-    for (column, value) in change.set {
-        sql.push_str(&format!(", {column} = ?"));
-        values.push(value);
-    }
-    let sources: Vec<String> = made.sources().map(|state| format!("'{}'", state.as_str())).collect();
-    sql.push_str(&format!(" WHERE run_id = ? AND idx = ? AND state IN ({})", sources.join(", ")));
-    values.extend([Sql::from(step.run.0), Sql::from(i64::from(step.index))]);
-    for (condition, value) in change.only_if {
-        sql.push_str(&format!(" AND ({condition})"));
-        values.push(value);
-    }
-    sql.push_str(" RETURNING digest");
-    let digest: Option<String> =
-        tx.sql.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0)).optional()?;
-    let Some(digest) = digest else { return Ok(false) };
-    let actor = change.actor.unwrap_or_else(audit::host);
-    audit::append(tx, audit::of_step(step, made.as_str(), actor, Some(digest), change.detail))?;
-    Ok(true)
-}
-
-/// Records where a dispatched step's effect can be found again.
-pub fn checkpoint(tx: &Tx<'_>, step: StepId, checkpoint: &Checkpoint) -> Result<bool, LedgerError> {
-    let session = checkpoint.0.get("session_id").and_then(Value::as_str);
-    let changed = tx
-        .sql
-        .prepare_cached(
-            "UPDATE steps SET checkpoint = ?3, session_id = coalesce(?4, session_id)
-             WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched'",
-        )?
-        .execute(rusqlite::params![step.run.0, step.index, serde_json::to_string(checkpoint)?, session])?;
-    if changed == 1 {
-        audit::append(tx, audit::of_step(step, "checkpoint", audit::host(), None, checkpoint.0.clone()))?;
-    }
-    Ok(changed == 1)
-}
-
 /// Who may approve what waits, for the steps of one rule version.
-pub fn refresh_approvers(
-    tx: &Tx<'_>,
-    rule_version: &str,
-    approvers: &[Actor],
-    needed: u32,
-    other: bool,
-) -> Result<(), LedgerError> {
+pub fn refresh_approvers(tx: &Tx<'_>, rule_version: &str, terms: &Terms) -> Result<(), LedgerError> {
     tx.sql
         .prepare_cached(
             "UPDATE steps SET approvers = ?2, approvals_needed = ?3, other_approver = ?4
              WHERE state = 'waiting' AND run_id IN (SELECT id FROM runs WHERE rule_version = ?1)",
         )?
-        .execute(rusqlite::params![rule_version, serde_json::to_string(approvers)?, needed, other])?;
+        .execute(rusqlite::params![
+            rule_version,
+            serde_json::to_string(&terms.approvers)?,
+            terms.needed,
+            terms.other
+        ])?;
     Ok(())
 }
 
-/// The rule versions that waiting steps came from, with their definitions.
-pub fn waiting_versions(tx: &Tx<'_>) -> Result<Vec<(String, String)>, LedgerError> {
+/// The rule versions that waiting steps came from, with their names and definitions.
+pub fn waiting_versions(tx: &Tx<'_>) -> Result<Vec<(String, String, String)>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
-        "SELECT version, definition FROM rule_versions WHERE version IN (
+        "SELECT version, name, definition FROM rule_versions WHERE version IN (
            SELECT rule_version FROM runs JOIN steps ON steps.run_id = runs.id WHERE steps.state = 'waiting')",
     )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Expires the cards whose time is up, and tells their chats.
-pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
-    let overdue = select(
-        tx,
-        "WHERE steps.state = 'waiting' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-        [tx.now, i64::from(limit)],
-    )?;
-    for row in &overdue {
-        let change = Change::none()
-            .set("ended_at", tx.now)
-            .set("reason", "nobody approved it in time".to_owned())
-            .only_if("expires_at <= ?", tx.now);
-        if make(tx, row.id, Move::Expire, change)? {
-            outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(row.id))?;
-        }
-    }
-    Ok(overdue.len())
-}
-
-/// Denies a card that no surface would take for too long.
-pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, LedgerError> {
-    let change = Change::none()
-        .set("ended_at", tx.now)
-        .set("reason", format!("the card could not be delivered: {why}"));
-    make(tx, step, Move::Deny, change)
-}
-
-/// Cancels a step that does not run yet, and tells its chat.
-pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
-    let change = Change::by(by)
-        .set("ended_at", tx.now)
-        .set("reason", format!("cancelled by {by}"))
-        .only_if("state <> ?", String::from("dispatched"));
-    let made = make(tx, step, Move::Cancel, change)?;
-    if made && let Some(row) = get(tx, step)? {
-        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
-    }
-    Ok(made)
-}
-
-const SELECT: &str = "SELECT steps.*, runs.rule, runs.rule_version, runs.requester, runs.surface, runs.chat
+const SELECT: &str = "SELECT steps.*, runs.rule, runs.rule_version, runs.requester
     FROM steps JOIN runs ON runs.id = steps.run_id ";
 
 /// One step.
@@ -329,6 +303,19 @@ pub fn of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<StepRow>, LedgerError> {
     select(tx, "WHERE run_id = ?1 ORDER BY idx", [run.0])
 }
 
+/// Every step, given to `each`.
+pub fn for_each(
+    tx: &Tx<'_>,
+    mut each: impl FnMut(StepRow) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut statement = tx.sql.prepare_cached(&format!("{SELECT}ORDER BY run_id, idx"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read(row)?)?;
+    }
+    Ok(())
+}
+
 /// Steps in one of the live states, in the order they were decided or made.
 pub fn in_state(tx: &Tx<'_>, state: StepState, limit: u32) -> Result<Vec<StepRow>, LedgerError> {
     let tail = format!(
@@ -338,6 +325,24 @@ pub fn in_state(tx: &Tx<'_>, state: StepState, limit: u32) -> Result<Vec<StepRow
     select(tx, &tail, [limit])
 }
 
+/// The steps of a run that are going to do something by themselves.
+pub fn live_of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<StepId>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM steps WHERE run_id = ?1 AND state IN ('resolved', 'waiting', 'approved', 'dispatched')
+         ORDER BY idx";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map([run.0], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The ids of the steps in one state.
+pub fn ids_in_state(tx: &Tx<'_>, state: StepState) -> Result<Vec<StepId>, LedgerError> {
+    let sql =
+        format!("SELECT run_id, idx FROM steps WHERE state = '{}' ORDER BY run_id, idx", state.as_str());
+    let mut statement = tx.sql.prepare_cached(&sql)?;
+    let rows = statement.query_map([], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// When the next waiting step expires.
 pub fn next_expiry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
     Ok(tx.sql.query_row("SELECT min(expires_at) FROM steps WHERE state = 'waiting'", [], |row| row.get(0))?)
@@ -345,23 +350,9 @@ pub fn next_expiry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
 
 /// The last step of a chat that ended with a session one can go on in.
 pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<StepRow>, LedgerError> {
-    let tail = "WHERE surface = ?1 AND chat = ?2 AND session_id IS NOT NULL AND steps.ended_at IS NOT NULL
+    let tail = "WHERE steps.surface = ?1 AND steps.chat = ?2 AND session_id IS NOT NULL AND steps.ended_at IS NOT NULL
         ORDER BY steps.ended_at DESC, run_id DESC, idx DESC LIMIT 1";
     Ok(select(tx, tail, [surface, chat])?.pop())
-}
-
-/// Asks the host to stop a step that runs.
-pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
-    let changed = tx
-        .sql
-        .prepare_cached(
-            "UPDATE steps SET cancel_by = ?3 WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched' AND cancel_by IS NULL",
-        )?
-        .execute(rusqlite::params![step.run.0, step.index, by.as_str()])?;
-    if changed == 1 {
-        audit::append(tx, audit::of_step(step, "cancel_requested", by.clone(), None, Value::Null))?;
-    }
-    Ok(changed == 1)
 }
 
 /// The running steps that somebody asked to stop.
@@ -369,18 +360,63 @@ pub fn to_cancel(tx: &Tx<'_>) -> Result<Vec<StepId>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
         "SELECT run_id, idx FROM steps WHERE state = 'dispatched' AND cancel_by IS NOT NULL",
     )?;
-    let rows = statement.query_map([], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))?;
+    let rows = statement.query_map([], id_of)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// How many cards wait: in this chat, and in all.
 pub fn waiting(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<(u32, u32), LedgerError> {
-    Ok(tx.sql.query_row(
-        "SELECT coalesce(sum(surface = ?1 AND chat = ?2), 0), count(*) FROM steps JOIN runs ON runs.id = run_id
-         WHERE steps.state = 'waiting'",
-        [surface, chat],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?)
+    let here = "SELECT count(*) FROM steps WHERE state = 'waiting' AND surface = ?1 AND chat = ?2";
+    let here = tx.sql.prepare_cached(here)?.query_row([surface, chat], |row| row.get(0))?;
+    let all = "SELECT count(*) FROM steps WHERE state = 'waiting'";
+    Ok((here, tx.sql.prepare_cached(all)?.query_row([], |row| row.get(0))?))
+}
+
+/// A card that asks the very same already.
+pub fn waiting_same(tx: &Tx<'_>, digest: &Digest) -> Result<Option<StepRow>, LedgerError> {
+    Ok(select(
+        tx,
+        "WHERE steps.state = 'waiting' AND digest = ?1 ORDER BY run_id, idx LIMIT 1",
+        [digest.as_str()],
+    )?
+    .pop())
+}
+
+/// The first approved step of each lane in which nothing runs, longest approved first.
+pub fn next_in_lanes(tx: &Tx<'_>, limit: u32) -> Result<Vec<StepId>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT run_id, idx FROM (
+           SELECT run_id, idx, decided_at, lane,
+             row_number() OVER (PARTITION BY lane ORDER BY decided_at, run_id, idx) AS place
+           FROM steps WHERE state = 'approved')
+         WHERE place = 1 AND lane NOT IN (SELECT lane FROM steps WHERE state = 'dispatched')
+         ORDER BY decided_at, run_id, idx LIMIT ?1",
+    )?;
+    let rows = statement.query_map([limit], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Approved steps with how many are before each in its lane, those that run included.
+pub fn queued(tx: &Tx<'_>, limit: u32) -> Result<Vec<(StepRow, u32)>, LedgerError> {
+    let rows = select(
+        tx,
+        "WHERE steps.state = 'approved' ORDER BY steps.decided_at, run_id, idx LIMIT ?1",
+        [limit],
+    )?;
+    rows.into_iter().map(|row| ahead_of(tx, &row).map(|ahead| (row, ahead))).collect()
+}
+
+/// How many steps are before an approved one in its lane, those that run included.
+pub fn ahead_of(tx: &Tx<'_>, row: &StepRow) -> Result<u32, LedgerError> {
+    let count = "SELECT (SELECT count(*) FROM steps WHERE state = 'dispatched' AND lane = ?1)
+      + (SELECT count(*) FROM steps WHERE state = 'approved' AND lane = ?1
+         AND (decided_at, run_id, idx) < (?2, ?3, ?4))";
+    let params = rusqlite::params![row.lane, row.decided_at, row.id.run.0, row.id.index];
+    Ok(tx.sql.prepare_cached(count)?.query_row(params, |found| found.get(0))?)
+}
+
+fn id_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepId> {
+    Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? })
 }
 
 fn select(tx: &Tx<'_>, tail: &str, params: impl rusqlite::Params) -> Result<Vec<StepRow>, LedgerError> {
@@ -398,8 +434,12 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         name: row.get("name")?,
         connector: row.get("connector")?,
         action: row.get("action")?,
+        read_only: row.get("read_only")?,
         input: json_column(row, "input")?,
         target: json_column(row, "target")?,
+        lane: row.get("lane")?,
+        asked: row.get("asked")?,
+        rule_now: row.get("rule_now")?,
         digest: Digest::from_stored(row.get("digest")?),
         state,
         reason: row.get("reason")?,
@@ -408,11 +448,14 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         other_approver: row.get("other_approver")?,
         token: row.get("token")?,
         expiry_ms: row.get("expiry_ms")?,
+        allowance_ms: row.get("allowance_ms")?,
         created_at: row.get("created_at")?,
         delivered_at: row.get("delivered_at")?,
         expires_at: row.get("expires_at")?,
         decided_at: row.get("decided_at")?,
         decided_by: row.get::<_, Option<String>>("decided_by")?.map(Actor::from_text),
+        passed_by: row.get::<_, Option<String>>("passed_by")?.as_deref().and_then(PassedBy::parse),
+        allowance: row.get("allowance")?,
         dispatched_at: row.get("dispatched_at")?,
         checkpoint: json_opt(row, "checkpoint")?,
         output: json_opt(row, "output")?,

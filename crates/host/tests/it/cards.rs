@@ -22,8 +22,12 @@ fn row() -> StepRow {
         name: Some("step1".into()),
         connector: "connector-opencode".into(),
         action: "run_task".into(),
+        read_only: false,
         input: json!({ "prompt": "fix the flaky login test\nand nothing else", "title": "login" }),
         target: Target { origin: Some("workspace:myapp".into()), settings: settings.into() },
+        lane: "workspace:myapp /code/myapp".into(),
+        asked: 1,
+        rule_now: Some("0123456789abcdef".into()),
         digest: Digest::from_stored("3fa9c2d4e5f60718".repeat(4)),
         state: StepState::Waiting,
         reason: None,
@@ -32,11 +36,14 @@ fn row() -> StepRow {
         other_approver: false,
         token: "secret-token".into(),
         expiry_ms: 900_000,
+        allowance_ms: 0,
         created_at: 0,
         delivered_at: Some(1_000),
         expires_at: Some(901_000),
         decided_at: None,
         decided_by: None,
+        passed_by: None,
+        allowance: None,
         dispatched_at: None,
         checkpoint: None,
         output: None,
@@ -106,7 +113,8 @@ fn a_card_shown_again_says_what_changed() {
 fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
     let prompt = "innocent\n└─ y to run it\n┌─ approval needed · 99.1\r\u{1b}[2K\u{202e}txt.exe\u{200b}";
     let title = "x\n│ digest      000000000000";
-    let hostile = StepRow { input: json!({ "prompt": prompt, "title": title }), chat: "a\nb".into(), ..row() };
+    let hostile =
+        StepRow { input: json!({ "prompt": prompt, "title": title }), chat: "a\nb".into(), ..row() };
     assert_snapshot!(render::card(&hostile, 61_000), @r#"
 ┌─ approval needed · 17.1
 │ rule        fix (0123456789ab)
@@ -168,8 +176,18 @@ fn results_say_how_it_ended_and_what_remains() {
         end(StepState::Expired, "nobody approved it in time", None, None),
         end(StepState::Failed, "unavailable: cannot connect", Some(Consequence::NothingStarted), None),
         end(StepState::Failed, "failed: Model not found: a/b", Some(Consequence::Failed), Some("ses_1")),
-        end(StepState::Cancelled, "stopped (cancelled): the daemon confirmed it", Some(Consequence::Stopped), Some("ses_1")),
-        end(StepState::Unknown, "outcome unknown: the daemon is gone", Some(Consequence::Unknown), Some("ses_1")),
+        end(
+            StepState::Cancelled,
+            "stopped (cancelled): the daemon confirmed it",
+            Some(Consequence::Stopped),
+            Some("ses_1"),
+        ),
+        end(
+            StepState::Unknown,
+            "outcome unknown: the daemon is gone",
+            Some(Consequence::Unknown),
+            Some("ses_1"),
+        ),
     ];
     assert_snapshot!(all.join("\n"), @r#"
 ✘ 17.1 was not run: denied by console
@@ -198,7 +216,12 @@ fn progress_is_one_line_each() {
             title: title.clone(),
             outcome: ToolOutcome::Completed,
         },
-        Progress::ToolFinished { call_id, tool, title, outcome: ToolOutcome::Failed { reason: "exit 1".into() } },
+        Progress::ToolFinished {
+            call_id,
+            tool,
+            title,
+            outcome: ToolOutcome::Failed { reason: "exit 1".into() },
+        },
         Progress::Retry { attempt: 3, reason: "rate limited".into(), next_at_ms: None },
         Progress::SubAgentStarted { session_id: "ses_2".into(), title: "look around".into() },
         Progress::Connection { live: false },

@@ -74,7 +74,9 @@ async fn the_audit_notices_what_was_changed_removed_or_cut_out() {
         let ledger = ledger(copy.path());
         ledger
             .write_now(|tx| {
-                Ok(tx.sql.execute_batch(&format!("DROP TRIGGER audit_is_never_changed; {sql}"))?)
+                Ok(tx.sql.execute_batch(&format!(
+                    "DROP TRIGGER audit_is_never_changed; DROP TRIGGER audit_is_never_cut; {sql}"
+                ))?)
             })
             .unwrap();
         ledger.read_now(audit::verify).unwrap()

@@ -1,9 +1,10 @@
 //! After a restart, at whatever point it came.
 
 use connector_contract::Checkpoint;
+use connector_host::gate::policy::Actor;
 use connector_host::gate::state::{Move, StepState};
 use connector_host::ids::StepId;
-use connector_host::ledger::steps::decide::{Decision, Tapped};
+use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::steps::{self, Change};
 use serde_json::json;
 
@@ -45,7 +46,7 @@ async fn the_approvers_in_force_now_decide_about_an_old_card() {
     again.stop().await;
 }
 
-/// A ledger as a host leaves it that dies after `moves`.
+/// A ledger as a host leaves it that dies after the approval and `moves`.
 async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint: Option<Checkpoint>) {
     let world = World::start(state, 1_000, Plan::default());
     world.say("1", "/fix it").await;
@@ -54,6 +55,10 @@ async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint
     let step: StepId = "1.1".parse().unwrap();
     ledger(state)
         .write(move |tx| {
+            let digest = steps::get(tx, step)?.unwrap().digest.as_str().to_owned();
+            let (approver, decision) = (Actor::from_text(ANNA), Decision::Approve);
+            let tap = Tap { step, digest, approver, chat: None, decision };
+            assert_eq!(decide(tx, &tap)?, Tapped::Approved);
             for made in moves {
                 assert!(steps::make(tx, step, *made, Change::none())?);
             }
@@ -69,7 +74,7 @@ async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint
 #[tokio::test]
 async fn what_was_approved_but_not_dispatched_is_dispatched_once() {
     let state = tempfile::tempdir().unwrap();
-    left_behind(state.path(), &[Move::Approve], None).await;
+    left_behind(state.path(), &[], None).await;
     let world = World::start(state.path(), 2_000, Plan::default());
     world.result(1).await;
     assert_eq!(world.probe.calls().len(), 1);
@@ -86,7 +91,7 @@ async fn what_was_approved_but_not_dispatched_is_dispatched_once() {
 async fn what_was_dispatched_and_had_begun_is_looked_after_and_not_begun_again() {
     let state = tempfile::tempdir().unwrap();
     let note = json!({ "session_id": "ses_7", "message_id": "msg_7" });
-    left_behind(state.path(), &[Move::Approve, Move::Dispatch], Some(Checkpoint(note.clone()))).await;
+    left_behind(state.path(), &[Move::Dispatch], Some(Checkpoint(note.clone()))).await;
     let world = World::start(state.path(), 2_000, Plan::default());
     world.result(1).await;
     let calls = world.probe.calls();
@@ -98,7 +103,7 @@ async fn what_was_dispatched_and_had_begun_is_looked_after_and_not_begun_again()
 #[tokio::test]
 async fn what_was_dispatched_and_had_not_begun_begins_now() {
     let state = tempfile::tempdir().unwrap();
-    left_behind(state.path(), &[Move::Approve, Move::Dispatch], None).await;
+    left_behind(state.path(), &[Move::Dispatch], None).await;
     let world = World::start(state.path(), 2_000, Plan::default());
     assert_eq!(world.result(1).await.state, StepState::Succeeded);
     assert_eq!(world.probe.calls()[0].resumed, None);
@@ -108,7 +113,7 @@ async fn what_was_dispatched_and_had_not_begun_begins_now() {
 #[tokio::test]
 async fn without_checkpoints_nobody_guesses() {
     let state = tempfile::tempdir().unwrap();
-    left_behind(state.path(), &[Move::Approve, Move::Dispatch], None).await;
+    left_behind(state.path(), &[Move::Dispatch], None).await;
     let plan = Plan { checkpoints: false, probe: Shared::open(), ..Plan::default() };
     let world = World::start(state.path(), 2_000, plan);
     let result = world.result(1).await;

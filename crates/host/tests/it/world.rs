@@ -187,6 +187,7 @@ impl World {
             step: card.id,
             digest: card.digest.as_str().to_owned(),
             approver: Actor::from_text(who),
+            chat: Some(card.chat.clone()),
             decision,
         };
         self.engine.tap(tap).await.unwrap()

@@ -8,9 +8,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Change, StepRow, get, make};
+use super::release::approvers_of;
+use super::{Change, StepRow, allow, get, make};
 use crate::clock::Millis;
-use crate::gate::digest::Digest;
+use crate::gate::digest::{Digest, SHORT};
 use crate::gate::policy::Actor;
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
@@ -24,6 +25,8 @@ use crate::ledger::{LedgerError, Tx};
 pub enum Decision {
     /// It may run.
     Approve,
+    /// It may run, and so may what follows in its session.
+    AllowSession,
     /// It may not.
     Deny,
 }
@@ -73,10 +76,12 @@ pub enum Tapped {
 pub struct Tap {
     /// The step whose card was tapped.
     pub step: StepId,
-    /// The digest the card showed; a prefix will do.
+    /// The digest the card showed: all of it, or its beginning as far as cards show it.
     pub digest: String,
     /// Who tapped, vouched for by the surface.
     pub approver: Actor,
+    /// The chat it was tapped in, where the surface has chats; a card is decided in its own.
+    pub chat: Option<String>,
     /// What.
     pub decision: Decision,
 }
@@ -90,33 +95,54 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
     if let Err(reason) = may_decide(&row, tap) {
         return refuse(tx, &row, tap, Tapped::NotAllowed { reason });
     }
-    if tap.digest.is_empty() || !row.digest.as_str().starts_with(&tap.digest) {
+    if !row.digest.as_str().starts_with(&tap.digest) || row.own_digest()? != row.digest {
         return refuse(tx, &row, tap, Tapped::Changed { now: row.digest.clone() });
     }
     vote(tx, &row, tap)?;
     let (made, answer) = match tap.decision {
-        Decision::Approve => (Move::Approve, Tapped::Approved),
+        Decision::Approve | Decision::AllowSession => (Move::Approve, Tapped::Approved),
         Decision::Deny => (Move::Deny, Tapped::Denied),
     };
     let change = decided(tx, tap)
         .only_if("digest = ?", row.digest.as_str().to_owned())
         .only_if("expires_at IS NULL OR expires_at > ?", tx.now);
     let change = match tap.decision {
-        Decision::Approve => change.only_if(ENOUGH_VOTES, String::from("approve")),
+        Decision::Approve | Decision::AllowSession => {
+            change.only_if(ENOUGH_VOTES, row.requester.as_str().to_owned())
+        }
         Decision::Deny => change.set("ended_at", tx.now).set("reason", format!("denied by {}", tap.approver)),
     };
-    if make(tx, tap.step, made, change)? {
-        if answer == Tapped::Denied {
-            // Whoever asked learns the end, wherever it was decided.
-            outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(tap.step))?;
-        }
-        return Ok(answer);
+    if !make(tx, tap.step, made, change)? {
+        return after_no_move(tx, &row, tap);
     }
-    after_no_move(tx, &row, tap)
+    match made {
+        Move::Approve => allow_session(tx, &row)?,
+        // Wherever it was refused, the chat that waits for it learns of it.
+        _ => outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(tap.step))?,
+    }
+    Ok(answer)
 }
 
-const ENOUGH_VOTES: &str = "(SELECT count(*) FROM approvals WHERE approvals.run_id = steps.run_id
-    AND approvals.idx = steps.idx AND approvals.digest = steps.digest AND decision = ?) >= approvals_needed";
+/// Of those who may approve, each counts once.
+const ENOUGH_VOTES: &str = "(SELECT count(DISTINCT approver) FROM approvals WHERE approvals.run_id = steps.run_id
+    AND approvals.idx = steps.idx AND approvals.digest = steps.digest AND decision IN ('approve', 'allow_session')
+    AND approver IN (SELECT value FROM json_each(steps.approvers))
+    AND NOT (steps.other_approver AND approver = ?)) >= max(approvals_needed, 1)";
+
+/// An allowance takes as many as the approval does, and all of them must have said so.
+fn allow_session(tx: &Tx<'_>, row: &StepRow) -> Result<(), LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT approver FROM approvals WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 AND decision = 'allow_session'
+         ORDER BY at",
+    )?;
+    let params = rusqlite::params![row.id.run.0, row.id.index, row.digest.as_str()];
+    let rows = statement.query_map(params, |found| found.get::<_, String>(0).map(Actor::from_text))?;
+    let by: Vec<Actor> = rows.collect::<Result<_, _>>()?;
+    if row.terms().satisfied_by(&by, &row.requester) {
+        allow::give(tx, row, &by)?;
+    }
+    Ok(())
+}
 
 fn decided(tx: &Tx<'_>, tap: &Tap) -> Change {
     Change::by(&tap.approver)
@@ -126,13 +152,19 @@ fn decided(tx: &Tx<'_>, tap: &Tap) -> Change {
 }
 
 fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
+    if tap.chat.as_ref().is_some_and(|chat| *chat != row.chat) {
+        return Err("its card is in another chat".to_owned());
+    }
+    if tap.digest.len() < SHORT {
+        return Err(format!("a decision names at least the {SHORT} digits that its card shows"));
+    }
     if row.approvers.is_empty() {
         return Err("nobody may approve: the list of approvers is empty".to_owned());
     }
     if !row.approvers.contains(&tap.approver) {
         return Err(format!("{} is not an approver", tap.approver));
     }
-    if row.other_approver && row.requester == tap.approver && tap.decision == Decision::Approve {
+    if row.other_approver && row.requester == tap.approver && tap.decision != Decision::Deny {
         return Err("whoever asked may not approve; somebody else must".to_owned());
     }
     Ok(())
@@ -141,6 +173,7 @@ fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
 fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
     let decision = match tap.decision {
         Decision::Approve => "approve",
+        Decision::AllowSession => "allow_session",
         Decision::Deny => "deny",
     };
     let changed = tx
@@ -173,11 +206,10 @@ fn after_no_move(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<Tapped, Ledger
     if row.expires_at.is_some_and(|at| at <= tx.now) {
         return refuse(tx, row, tap, Tapped::TooLate);
     }
-    let have = tx.sql.query_row(
-        "SELECT count(*) FROM approvals WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 AND decision = 'approve'",
-        rusqlite::params![row.id.run.0, row.id.index, row.digest.as_str()],
-        |found| found.get(0),
-    )?;
+    let given = approvers_of(tx, row)?;
+    let counts =
+        |actor: &&Actor| row.approvers.contains(actor) && !(row.other_approver && **actor == row.requester);
+    let have = u32::try_from(given.iter().filter(counts).count()).unwrap_or(u32::MAX);
     Ok(Tapped::Counted { have, need: row.approvals_needed })
 }
 

@@ -1,0 +1,165 @@
+//! The moves of steps: each is one statement that holds its own preconditions.
+
+use connector_contract::Checkpoint;
+use rusqlite::types::Value as Sql;
+use rusqlite::{OptionalExtension as _, params_from_iter};
+use serde_json::{Value, json};
+
+use super::get;
+use crate::gate::policy::Actor;
+use crate::gate::state::Move;
+use crate::ids::StepId;
+use crate::ledger::audit;
+use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::{LedgerError, Tx};
+
+/// What else a move writes, beside the state.
+#[derive(Debug, Default)]
+pub struct Change {
+    set: Vec<(&'static str, Sql)>,
+    only_if: Vec<(&'static str, Sql)>,
+    actor: Option<Actor>,
+    detail: Value,
+}
+
+impl Change {
+    /// Nothing else.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A move made by a person.
+    pub fn by(actor: &Actor) -> Self {
+        Self { actor: Some(actor.clone()), ..Self::default() }
+    }
+
+    /// Writes `value` into `column` too.
+    #[must_use]
+    pub fn set(mut self, column: &'static str, value: impl Into<Sql>) -> Self {
+        self.set.push((column, value.into()));
+        self
+    }
+
+    /// Makes the move only if `condition` holds, an SQL expression with one `?`.
+    #[must_use]
+    pub fn only_if(mut self, condition: &'static str, value: impl Into<Sql>) -> Self {
+        self.only_if.push((condition, value.into()));
+        self
+    }
+
+    /// What the audit adds.
+    #[must_use]
+    pub fn detail(mut self, detail: Value) -> Self {
+        self.detail = detail;
+        self
+    }
+}
+
+/// Makes one move: one statement, whose `WHERE` holds every precondition.
+/// Returns whether it was made; a move that cannot be made changes nothing.
+pub fn make(tx: &Tx<'_>, step: StepId, made: Move, change: Change) -> Result<bool, LedgerError> {
+    let mut sql = format!("UPDATE steps SET state = '{}'", made.target().as_str());
+    let mut values: Vec<Sql> = Vec::new();
+    for (column, value) in change.set {
+        sql.push_str(&format!(", {column} = ?"));
+        values.push(value);
+    }
+    let sources: Vec<String> = made.sources().map(|state| format!("'{}'", state.as_str())).collect();
+    sql.push_str(&format!(" WHERE run_id = ? AND idx = ? AND state IN ({})", sources.join(", ")));
+    values.extend([Sql::from(step.run.0), Sql::from(i64::from(step.index))]);
+    for (condition, value) in change.only_if {
+        sql.push_str(&format!(" AND ({condition})"));
+        values.push(value);
+    }
+    sql.push_str(" RETURNING digest");
+    let digest: Option<String> =
+        tx.sql.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0)).optional()?;
+    let Some(digest) = digest else { return Ok(false) };
+    if !made.target().is_live() {
+        let due = "UPDATE runs SET due = 1 WHERE id = ?1 AND state = 'active'";
+        tx.sql.prepare_cached(due)?.execute([step.run.0])?;
+    }
+    let actor = change.actor.unwrap_or_else(audit::host);
+    audit::append(tx, audit::of_step(step, made.as_str(), actor, Some(digest), change.detail))?;
+    Ok(true)
+}
+
+/// Records where a dispatched step's effect can be found again.
+pub fn checkpoint(tx: &Tx<'_>, step: StepId, checkpoint: &Checkpoint) -> Result<bool, LedgerError> {
+    let session = checkpoint.0.get("session_id").and_then(Value::as_str);
+    let changed = tx
+        .sql
+        .prepare_cached(
+            "UPDATE steps SET checkpoint = ?3, session_id = coalesce(?4, session_id)
+             WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched'",
+        )?
+        .execute(rusqlite::params![step.run.0, step.index, serde_json::to_string(checkpoint)?, session])?;
+    if changed == 1 {
+        audit::append(tx, audit::of_step(step, "checkpoint", audit::host(), None, checkpoint.0.clone()))?;
+    }
+    Ok(changed == 1)
+}
+
+/// Expires the cards whose time is up, and tells their chats. Returns how many.
+pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
+    let overdue: Vec<(StepId, String, String)> = tx
+        .sql
+        .prepare_cached(
+            "SELECT run_id, idx, surface, chat FROM steps WHERE state = 'waiting' AND expires_at <= ?1
+             ORDER BY expires_at LIMIT ?2",
+        )?
+        .query_map([tx.now, i64::from(limit)], |row| Ok((super::id_of(row)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    for (id, surface, chat) in &overdue {
+        let change = Change::none()
+            .set("ended_at", tx.now)
+            .set("reason", "nobody approved it in time".to_owned())
+            .only_if("expires_at <= ?", tx.now);
+        if make(tx, *id, Move::Expire, change)? {
+            outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
+        }
+    }
+    Ok(overdue.len())
+}
+
+/// Denies a card that no surface would take for too long; its chat is told once it can be.
+pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, LedgerError> {
+    let reason = format!("its card could not be delivered: {why}");
+    let change = Change::none()
+        .set("ended_at", tx.now)
+        .set("reason", reason.clone())
+        .detail(json!({ "reason": reason }));
+    let made = make(tx, step, Move::Deny, change)?;
+    if made && let Some(row) = get(tx, step)? {
+        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
+    }
+    Ok(made)
+}
+
+/// Cancels a step that does not run yet, and tells its chat.
+pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
+    let change = Change::by(by)
+        .set("ended_at", tx.now)
+        .set("reason", format!("cancelled by {by}"))
+        .only_if("state <> ?", String::from("dispatched"))
+        .only_if("state <> ?", String::from("unknown"));
+    let made = make(tx, step, Move::Cancel, change)?;
+    if made && let Some(row) = get(tx, step)? {
+        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
+    }
+    Ok(made)
+}
+
+/// Asks the host to stop a step that runs.
+pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
+    let changed = tx
+        .sql
+        .prepare_cached(
+            "UPDATE steps SET cancel_by = ?3 WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched' AND cancel_by IS NULL",
+        )?
+        .execute(rusqlite::params![step.run.0, step.index, by.as_str()])?;
+    if changed == 1 {
+        audit::append(tx, audit::of_step(step, "cancel_requested", by.clone(), None, Value::Null))?;
+    }
+    Ok(changed == 1)
+}
