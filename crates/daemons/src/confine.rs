@@ -9,6 +9,7 @@
 //! Not held by these walls: the network, and sockets that have a path (a container runtime's
 //! socket stays reachable for a user who may use it).
 
+mod git;
 mod launcher;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -103,6 +104,29 @@ pub struct Confinement {
     pub required: bool,
     /// The daemon's private temporary directory; made when it is missing.
     pub tmp: PathBuf,
+    /// What it serves. The repository of a linked worktree stays reachable with it.
+    workspace: PathBuf,
+}
+
+/// How much of the walls this kernel can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// All of them.
+    Whole,
+    /// Those around files; processes outside can be signalled.
+    Files,
+    /// None.
+    None,
+}
+
+/// How much of the walls this kernel can hold. Nothing is confined by asking.
+pub fn kernel() -> Kernel {
+    #[cfg(target_os = "linux")]
+    let kernel = linux::kernel();
+    #[cfg(not(target_os = "linux"))]
+    let kernel = Kernel::None;
+    kernel
 }
 
 /// What the launcher is told.
@@ -143,7 +167,13 @@ impl Walls {
 impl Confinement {
     /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into(), walls: Walls::around(spec), required: false, tmp: tmp.into() }
+        Self {
+            launcher: launcher.into(),
+            walls: Walls::around(spec),
+            required: false,
+            tmp: tmp.into(),
+            workspace: spec.directory.clone(),
+        }
     }
 
     /// The shell that opencode runs the agent's commands with: walls of its own within the
@@ -177,6 +207,7 @@ impl Confinement {
         let mut walls = self.walls.clone();
         walls.read.push(self.launcher.clone());
         walls.write.push(self.tmp.clone());
+        walls.write.extend(git::common_directory(&self.workspace, &walls.write));
         serde_json::to_string(&Plan { walls, required: self.required }).unwrap_or_default()
     }
 }

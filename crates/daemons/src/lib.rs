@@ -14,6 +14,7 @@ pub mod confine;
 pub mod daemon;
 pub mod environment;
 pub mod install;
+pub mod known;
 pub mod pool;
 pub mod version;
 

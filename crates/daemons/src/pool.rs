@@ -26,6 +26,7 @@ pub use config::{Action, ConfigError, Confine, OnExit, PoolConfig, WorkspaceConf
 pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};
 
+use crate::daemon::Home;
 use crate::environment::Environment;
 use table::Control;
 
@@ -41,6 +42,8 @@ pub struct Surroundings {
     /// The binary that puts up the walls: one that calls [`relaunch`](crate::confine::relaunch)
     /// first thing in its `main`, usually the host itself. Without one there are no walls.
     pub launcher: Option<PathBuf>,
+    /// Whose configuration and sessions the daemons use.
+    pub home: Home,
 }
 
 /// How one workspace stands.

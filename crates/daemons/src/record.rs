@@ -33,6 +33,22 @@ impl Record {
         Self { format: FORMAT, mark, process: None, port, password, directory, digest, version: None }
     }
 
+    /// A file that cannot be understood counts as absent: nothing in it could be proven, and a
+    /// daemon it may have named is left alone.
+    pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        match serde_json::from_slice::<Self>(&bytes) {
+            Ok(record) if record.format == FORMAT => Ok(Some(record)),
+            _ => {
+                tracing::warn!(path = %path.display(), "a daemon's record cannot be understood");
+                Ok(None)
+            }
+        }
+    }
+
     pub(crate) fn family(&self) -> Family {
         Family { leader: self.process.clone(), mark: self.mark.clone() }
     }
@@ -66,20 +82,9 @@ impl RecordFile {
         &self.path
     }
 
-    /// What the last host wrote. A file that cannot be understood counts as absent: nothing in it
-    /// could be proven, and a daemon it may have named is left alone.
+    /// What the last host wrote.
     pub(crate) fn read(&self) -> io::Result<Option<Record>> {
-        let bytes = match std::fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read?,
-        };
-        match serde_json::from_slice::<Record>(&bytes) {
-            Ok(record) if record.format == FORMAT => Ok(Some(record)),
-            _ => {
-                tracing::warn!(path = %self.path.display(), "a daemon's record cannot be understood and is replaced");
-                Ok(None)
-            }
-        }
+        Record::read(&self.path)
     }
 
     pub(crate) fn write(&self, record: &Record) -> io::Result<()> {

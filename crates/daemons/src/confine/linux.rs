@@ -1,13 +1,13 @@
 //! Walls as Landlock rules.
 
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
-use super::Walls;
+use super::{Kernel, Walls};
 
 /// Gives up every capability that root has; without them root is an owner of files like another.
 /// Some of them, such as `CAP_PERFMON`, see through the walls into other processes. Since no new
@@ -31,4 +31,15 @@ pub(super) fn put_up(walls: &Walls) -> Result<bool, RulesetError> {
         .add_rules(path_beneath_rules(&walls.write, AccessFs::from_all(NEWEST)))?
         .restrict_self()?;
     Ok(status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs)
+}
+
+/// Makes rules that must be held whole, and puts them up nowhere.
+pub(super) fn kernel() -> Kernel {
+    let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let files = |abi| strict().handle_access(AccessFs::from_all(abi));
+    let whole = files(NEWEST).and_then(|rules| rules.scope(Scope::from_all(NEWEST)));
+    if whole.and_then(Ruleset::create).is_ok() {
+        return Kernel::Whole;
+    }
+    if files(ABI::V1).and_then(Ruleset::create).is_ok() { Kernel::Files } else { Kernel::None }
 }

@@ -203,6 +203,7 @@ impl PoolConfig {
     ) -> Result<Spec, ConfigError> {
         let mut spec = Spec::new(&around.program, &workspace.directory, around.environment.clone());
         let canonical = workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
+        spec.home = around.home.clone();
         spec.port = Port::FirstFree(super::port::candidates(&canonical));
         spec.config = self.opencode_config(workspace);
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
@@ -323,6 +324,7 @@ mod tests {
             environment: crate::Environment::default(),
             state: "/state".into(),
             launcher: launcher.map(PathBuf::from),
+            home: crate::Home::User,
         };
         let spec = |settings: Value, launcher| {
             let config = parse(settings).unwrap();

@@ -66,6 +66,13 @@ impl Lease {
         self.address.borrow().clone().unwrap_or_else(|| self.last.clone())
     }
 
+    /// Waits until the daemon at `from` is known to be gone. What is said to its port from then on
+    /// may be heard by a stranger.
+    pub async fn lost(&mut self, from: &Address) {
+        // The pool's end counts as a loss, since nobody watches the daemon any more.
+        let _ = self.address.wait_for(|now| now.as_ref() != Some(from)).await;
+    }
+
     /// Waits until the daemon runs, which it does unless it has just died. Nothing when the pool has ended.
     pub async fn running(&mut self) -> Option<Address> {
         let address = self.address.wait_for(Option::is_some).await.ok()?.clone()?;

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use opencode_daemons::pool::{Phase, Refusal, Surroundings, Wait};
-use opencode_daemons::{Environment, Lease, Pool, PoolConfig, PoolError};
+use opencode_daemons::{Environment, Home, Lease, Pool, PoolConfig, PoolError};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -42,6 +42,7 @@ impl Bench {
             environment,
             state: root.join("state"),
             launcher: launcher.map(Into::into),
+            home: Home::User,
         };
         Self { pool: Pool::new(&config, &around).unwrap(), mark }
     }
@@ -167,7 +168,8 @@ async fn one_that_hangs_delays_nobody_else() {
     let environment =
         Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_HANGS", "before listening");
     let state = root.path().join("state");
-    let around = Surroundings { program: program("answers"), environment, state, launcher: None };
+    let around =
+        Surroundings { program: program("answers"), environment, state, launcher: None, home: Home::User };
     let pool = Pool::new(&config, &around).unwrap();
 
     pool.warm("a");

@@ -1,0 +1,70 @@
+//! A workspace that is a linked worktree keeps its history in another directory, which git needs.
+
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+
+/// The repository that the linked worktree `workspace` belongs to; nothing for other directories.
+///
+/// The `.git` file is within the agent's reach, so its word alone opens no door: the repository
+/// must name the worktree as its own, in a file that is below none of `writable`, and it must hold
+/// that file where git keeps it.
+pub(super) fn common_directory(workspace: &Path, writable: &[PathBuf]) -> Option<PathBuf> {
+    let workspace = workspace.canonicalize().ok()?;
+    let link = workspace.join(".git");
+    if !link.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let own =
+        workspace.join(read_to_string(&link).ok()?.strip_prefix("gitdir:")?.trim()).canonicalize().ok()?;
+    let named = own.join(read_to_string(own.join("gitdir")).ok()?.trim()).canonicalize().ok()?;
+    let forgeable =
+        writable.iter().filter_map(|path| path.canonicalize().ok()).any(|path| own.starts_with(path));
+    if named != link || forgeable {
+        return None;
+    }
+    let worktrees = own.parent().filter(|parent| parent.ends_with("worktrees"))?;
+    worktrees.parent().filter(|common| common.join("HEAD").is_file()).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `main/.git/worktrees/w` and the worktree `w`, as git makes them.
+    fn linked(root: &Path) -> (PathBuf, PathBuf) {
+        let (own, worktree) = (root.join("main/.git/worktrees/w"), root.join("w"));
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::create_dir_all(&worktree).unwrap();
+        std::fs::write(worktree.join(".git"), format!("gitdir: {}\n", own.display())).unwrap();
+        std::fs::write(own.join("gitdir"), format!("{}\n", worktree.join(".git").display())).unwrap();
+        std::fs::write(root.join("main/.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        (own, worktree)
+    }
+
+    #[test]
+    fn a_linked_worktree_has_a_door_to_its_repository() {
+        let root = tempfile::tempdir().unwrap();
+        let (_, worktree) = linked(root.path());
+        let repository = root.path().join("main/.git").canonicalize().unwrap();
+        assert_eq!(common_directory(&worktree, std::slice::from_ref(&worktree)), Some(repository));
+    }
+
+    #[test]
+    fn a_git_file_that_the_repository_does_not_confirm_opens_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (own, worktree) = linked(root.path());
+        std::fs::write(own.join("gitdir"), "/elsewhere/.git\n").unwrap();
+        assert_eq!(common_directory(&worktree, std::slice::from_ref(&worktree)), None);
+        let fake = worktree.join(".git2/worktrees/w");
+        std::fs::create_dir_all(&fake).unwrap();
+        std::fs::write(worktree.join(".git2/HEAD"), "").unwrap();
+        std::fs::write(fake.join("gitdir"), format!("{}\n", worktree.join(".git").display())).unwrap();
+        std::fs::write(worktree.join(".git"), format!("gitdir: {}\n", fake.display())).unwrap();
+        assert!(common_directory(&worktree, &[]).is_some(), "it looks right");
+        assert_eq!(
+            common_directory(&worktree, std::slice::from_ref(&worktree)),
+            None,
+            "the agent's own files confirm nothing"
+        );
+    }
+}
