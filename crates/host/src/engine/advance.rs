@@ -62,7 +62,7 @@ impl Engine {
                     Ok(standing) => self.advance(standing).await?,
                     // One run that cannot be read must not stop the others.
                     Err(LedgerError::Content(reason)) => {
-                        self.end_run(run, RunState::Failed, Some(reason)).await?
+                        self.end_run(run, RunState::Failed, Some(reason)).await?;
                     }
                     Err(error) => return Err(error),
                 }

@@ -4,6 +4,7 @@
 
 mod cards;
 mod cli;
+mod crash;
 mod gate;
 mod ledger;
 mod mistakes;
