@@ -179,6 +179,9 @@ CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
   WHEN OLD.seq > (SELECT seq FROM audit_anchor)
   BEGIN SELECT RAISE(ABORT, 'the audit is pruned from its beginning only'); END;
 
+-- Up to when the schedule of a rule, as it is written, was dealt with.
+CREATE TABLE schedules (rule TEXT PRIMARY KEY, schedule TEXT NOT NULL, seen_at INTEGER NOT NULL) STRICT;
+
 -- The latest time this ledger has seen, so that a clock set back cannot revive a card.
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest INTEGER NOT NULL) STRICT;
 INSERT INTO clock VALUES (1, 0);

@@ -7,6 +7,7 @@ use opencode_daemons::Environment;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::engine::ScheduleChat;
 use crate::gate::policy::GateConfig;
 
 /// The whole file. Unknown keys are errors.
@@ -24,6 +25,9 @@ pub struct HostConfig {
     /// The gate.
     #[serde(default)]
     pub gate: GateConfig,
+    /// Where the runs of schedules report to.
+    #[serde(default)]
+    pub schedules: ScheduleChat,
     /// Directories whose daemons the host starts.
     #[serde(default)]
     pub workspaces: BTreeMap<String, Workspace>,

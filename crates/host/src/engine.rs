@@ -14,6 +14,8 @@ mod asks;
 mod deliver;
 mod dispatch;
 mod intake;
+mod limits;
+mod schedule;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +40,7 @@ use crate::surface::Surface;
 
 pub use asks::{Answer, Answered};
 pub(crate) use intake::as_event;
+pub use schedule::ScheduleChat;
 
 /// How often another process's changes are looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -81,6 +84,7 @@ struct Inner {
     gate: GateConfig,
     deadline: Duration,
     max_running: usize,
+    timetable: schedule::Timetable,
     wake: Notify,
     running: Mutex<HashMap<StepId, Running>>,
     /// The places in the queue that were shown last.
@@ -131,6 +135,7 @@ impl Engine {
             gate: setup.gate,
             deadline: setup.deadline,
             max_running: setup.max_running,
+            timetable: schedule::Timetable::default(),
             wake: Notify::new(),
             running: Mutex::new(HashMap::new()),
             places: Mutex::default(),
@@ -239,6 +244,8 @@ impl Engine {
     /// yet is asked about again.
     pub fn set_rules(&self, rules: RuleSet) {
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.0.timetable.forget();
+        self.0.wake.notify_one();
     }
 
     fn rules(&self) -> RuleSet {
@@ -271,6 +278,7 @@ impl Engine {
 
     async fn pass(&self) -> Result<(), LedgerError> {
         self.honour_cancels().await?;
+        self.fire_schedules().await?;
         let (overdue, unhandled) = self
             .0
             .ledger
@@ -313,6 +321,7 @@ impl Engine {
             Ok((next, tx.now))
         };
         let (next, now): (Option<Millis>, Millis) = self.0.ledger.read(look).await?;
+        let next = [next, self.next_scheduled()].into_iter().flatten().min();
         // Looked at again at least every minute, so that a clock that jumps is noticed.
         let wait = next.map_or(60_000, |at| at.saturating_sub(now).clamp(0, 60_000));
         Ok(Duration::from_millis(u64::try_from(wait).unwrap_or(0).max(1)))

@@ -16,6 +16,7 @@ pub mod keep;
 pub mod lock;
 pub mod outbox;
 pub mod runs;
+pub mod schedules;
 pub mod steps;
 
 use std::path::{Path, PathBuf};

@@ -23,5 +23,6 @@ pub mod ids;
 pub mod instance;
 pub mod ledger;
 pub mod managed;
+pub mod reload;
 pub mod surface;
 pub mod text;

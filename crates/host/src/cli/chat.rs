@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 use super::{Common, caller, demo, terminal};
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
 use crate::clock::Clock;
-use crate::console::Console;
+use crate::console::{self, Console};
+use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
 use crate::instance::{Fixed, Instance, Provider, Ready, grant};
 use crate::managed::Managed;
+use crate::reload::Watch;
 
 /// The name of the one connector instance a chat has.
 pub(super) const INSTANCE: &str = "connector-opencode";
@@ -56,6 +58,7 @@ pub(super) struct ChatArgs {
 
 impl ChatArgs {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let watch = self.rules.as_deref().map(Watch::new);
         let rules = match &self.rules {
             Some(directory) => assemble::rules_in(directory),
             None => assemble::built_in_rules(&self.connector),
@@ -81,6 +84,9 @@ impl ChatArgs {
         };
         let engine =
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;
+        let here = ScheduleChat { surface: console::NAME.to_owned(), chat: console::CHAT.to_owned() };
+        engine.schedules_report_to(here).map_err(|error| Failure::usage(chain(&error)))?;
+        let watching = watch.map(|watch| tokio::spawn(watch.keep_current(engine.clone(), told_at(&console))));
         let chat =
             crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
@@ -90,6 +96,9 @@ impl ChatArgs {
             outcome = chat.run(inputs) => (None, outcome),
             ended = &mut running => (Some(ended), Ok(())),
         };
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         chat.engine.stop(Duration::from_secs(15)).await;
         if let Some(managed) = managed {
             managed.stop().await;
@@ -148,6 +157,15 @@ impl ChatArgs {
             Instance { name: INSTANCE.to_owned(), workspace: Some(name), described, provider },
             Some(managed),
         ))
+    }
+}
+
+/// Says at the console what became of a change of the rules.
+fn told_at(console: &Arc<Console>) -> impl Fn(&str) + Send + use<> {
+    let console = Arc::clone(console);
+    move |text| {
+        // A terminal that is gone is noticed by the chat.
+        let _ = console.print(text);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
 use crate::instance::{Instance, Provider};
 use crate::managed::Managed;
+use crate::reload::Watch;
 
 /// `run`
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,8 @@ impl Serve {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let config = HostConfig::load(&self.config).map_err(|error| usage(&error))?;
+        // Made first, so that no change is missed.
+        let watch = Watch::new(&config.rules);
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let state = common.state()?;
         let (instances, managed) = instances(&config, &state).await?;
@@ -47,6 +50,8 @@ impl Serve {
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
         let mut signals = Signals::listen()?;
+        engine.schedules_report_to(config.schedules).map_err(|error| usage(&error))?;
+        let watching = tokio::spawn(watch.keep_current(engine.clone(), |_| {}));
         let mut running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
@@ -56,6 +61,7 @@ impl Serve {
             ended = &mut running => Some(ended),
             _ = signals.next() => None,
         };
+        watching.abort();
         engine.stop(Duration::from_secs(15)).await;
         for daemon in managed {
             daemon.stop().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connector_rules::{Event, Reply, Rule, RuleSet};
 use serde_json::json;
 
-use super::{BATCH, Engine};
+use super::{BATCH, Engine, limits};
 use crate::clock::Millis;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow};
@@ -20,7 +20,12 @@ impl Engine {
                 for event in events::unhandled(tx, BATCH)? {
                     let fired = fired(&rules, &event, tx.now);
                     for rule in &fired {
-                        runs::create(tx, &event, rule.name(), rule.version().as_str(), &definition(rule))?;
+                        let held_back = limits::held_back(tx, rule)?;
+                        let version = rule.version().as_str();
+                        let run = runs::create(tx, &event, rule.name(), version, &definition(rule))?;
+                        if let (Some(run), Some(reason)) = (run, held_back) {
+                            limits::deny(tx, &event, run, &reason)?;
+                        }
                     }
                     if fired.is_empty() {
                         let detail = json!({ "event_id": event.id, "rules": rules.rules().len() });

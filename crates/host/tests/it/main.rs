@@ -11,6 +11,7 @@ mod mistakes;
 mod probe;
 mod recovery;
 mod rules;
+mod rules_in_force;
 mod terminal;
 mod walk;
 mod world;

@@ -301,3 +301,39 @@ fn the_schema_is_one_that_editors_can_use() {
     let schema = User::new().run(&["rules", "schema"]).json();
     assert!(schema["properties"]["actions"].is_object(), "{schema}");
 }
+
+#[test]
+fn the_rules_that_come_with_the_host_are_tested_and_have_no_findings() {
+    let user = User::new();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").display().to_string();
+    let linted = user.run(&["rules", "lint", "--deny-warnings", "--rules", &rules]);
+    assert_eq!(linted.code(), 0, "{}", linted.text());
+    assert!(linted.text().contains("2 rules, nothing to report"), "{}", linted.text());
+    let tested = user.run(&["rules", "test", "--rules", &rules]);
+    assert_eq!(tested.code(), 0, "{}", tested.text());
+    assert!(tested.text().contains("10 passed, 0 failed"), "{}", tested.text());
+}
+
+#[test]
+fn a_running_host_reads_changed_rules_and_keeps_the_old_ones_when_they_are_wrong() {
+    let (user, rules) = user_with(&[("fix.toml", FIX)]);
+    let daemon = deaf_daemon();
+    let config = config(&user, &daemon, "");
+    let mut host = user.start(&["run", "-c", &config]);
+    host.expect("host is running");
+    let rules = Path::new(&rules);
+
+    fs::write(rules.join("docs.toml"), "[rule]\nnaem = \"docs\"\n").unwrap();
+    host.expect("the rules in force stay");
+    host.expect("naem");
+    fs::write(rules.join("docs.toml"), DOCS).unwrap();
+    host.expect("2 rules are in force");
+    assert_eq!(user.run(&["send", "the docs"]).code(), 0);
+    host.expect("waits for approval");
+    let run = user.run(&["runs", "show", "1", "--json"]).json();
+    assert_eq!(run["run"]["rule"], "docs");
+
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait(), 0);
+    assert!(was_left_alone(&daemon));
+}

@@ -1,0 +1,211 @@
+//! Rules are read again when their files change, without a restart.
+//!
+//! A [`Watch`] looks at the directory once a second and compares what the file
+//! system says about each file: name, size, time of change, identity. It asks
+//! rather than being told, because that sees every way of writing a file
+//! (in place, by renaming, through a link, over the network) alike. A change is
+//! taken in when it has rested for one look, so that a set of files being
+//! written is read once and whole.
+//!
+//! All or nothing: with one mistake anywhere the rules in force stay, and
+//! whoever watches is told why, once.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use connector_contract::chain;
+use connector_rules::RuleSet;
+
+use crate::assemble::{self, RulesError};
+use crate::engine::Engine;
+
+/// How often the directory is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the file system says about one file.
+type Seen = (PathBuf, Option<(u64, Option<SystemTime>, u64)>);
+
+/// Watches a directory of rules.
+#[derive(Debug)]
+pub struct Watch {
+    directory: PathBuf,
+    /// What was read last, or found wrong.
+    taken: Vec<Seen>,
+    /// What the last look saw.
+    seen: Vec<Seen>,
+}
+
+/// What a change of the files came to.
+#[derive(Debug)]
+pub enum Change {
+    /// The new rules.
+    Rules(RuleSet),
+    /// The rules in force stay.
+    Kept(RulesError),
+}
+
+impl Watch {
+    /// A watch over rules that were just read from `directory`.
+    pub fn new(directory: &Path) -> Self {
+        let seen = look(directory);
+        Self { directory: directory.to_owned(), taken: seen.clone(), seen }
+    }
+
+    /// Looks once; says something if there was a change and it has rested since the look before.
+    pub fn look(&mut self) -> Option<Change> {
+        let seen = look(&self.directory);
+        let rests = seen == self.seen;
+        self.seen = seen;
+        if !rests || self.seen == self.taken {
+            return None;
+        }
+        self.taken.clone_from(&self.seen);
+        Some(match assemble::rules_in(&self.directory) {
+            Ok(rules) => Change::Rules(rules),
+            Err(error) => Change::Kept(error),
+        })
+    }
+
+    /// Keeps the rules of `engine` those of the directory for as long as it is polled, and tells
+    /// `tell` of every change in words. Dropping it stops it.
+    pub async fn keep_current(mut self, engine: Engine, tell: impl Fn(&str) + Send) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let looked = tokio::task::spawn_blocking(move || (self.look(), self)).await;
+            let Ok((change, watch)) = looked else { return };
+            self = watch;
+            match change {
+                Some(Change::Rules(rules)) => {
+                    let text = words(&rules);
+                    tracing::info!(rules = rules.rules().len(), "{text}");
+                    engine.set_rules(rules);
+                    tell(&text);
+                }
+                Some(Change::Kept(error)) => {
+                    let text = format!("the rules in force stay: {}", chain(&error));
+                    tracing::error!("{text}");
+                    tell(&text);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn words(rules: &RuleSet) -> String {
+    match rules.rules().len() {
+        1 => "the rules were read again: 1 rule is in force".to_owned(),
+        count => format!("the rules were read again: {count} rules are in force"),
+    }
+}
+
+/// What is in `directory` now; nothing if it cannot be read, which the reading will say.
+fn look(directory: &Path) -> Vec<Seen> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut seen: Vec<Seen> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| {
+            // The target of a link is what counts.
+            let about = std::fs::metadata(&path).ok();
+            let facts = about.map(|about| (about.len(), about.modified().ok(), identity(&about)));
+            (path, facts)
+        })
+        .collect();
+    seen.sort();
+    seen
+}
+
+#[cfg(unix)]
+fn identity(about: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(about)
+}
+
+#[cfg(not(unix))]
+fn identity(_about: &std::fs::Metadata) -> u64 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str) -> String {
+        format!(
+            "[rule]\nname = \"{name}\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"c\"\n\
+             event = \"e\"\n[[actions]]\ntype = \"Reply\"\ntext = \"hello\"\n"
+        )
+    }
+
+    fn names(change: Option<Change>) -> Vec<String> {
+        let Some(Change::Rules(rules)) = change else { panic!("no rules: {change:?}") };
+        rules.rules().iter().map(|rule| rule.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_change_is_taken_in_once_and_when_it_rests() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+        write("a.toml", &rule("a"));
+        let mut watch = Watch::new(directory.path());
+        assert!(watch.look().is_none(), "nothing changed");
+
+        write("b.toml", &rule("b"));
+        assert!(watch.look().is_none(), "it may still be written to");
+        write("b.toml", &rule("longer"));
+        assert!(watch.look().is_none(), "it was still written to");
+        assert_eq!(names(watch.look()), ["a", "longer"]);
+        assert!(watch.look().is_none());
+    }
+
+    #[test]
+    fn every_way_of_changing_a_file_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |file: &str| directory.path().join(file);
+        std::fs::write(path("a.toml"), rule("a")).unwrap();
+        let mut watch = Watch::new(directory.path());
+        let mut after = |what: &str, names_now: &[&str]| {
+            assert!(watch.look().is_none(), "{what}");
+            assert_eq!(names(watch.look()), names_now, "{what}");
+        };
+        std::fs::write(path("a.tmp"), rule("b")).unwrap();
+        std::fs::rename(path("a.tmp"), path("a.toml")).unwrap();
+        after("a file of the same size was renamed over it", &["b"]);
+        std::fs::write(path("c.toml"), rule("c")).unwrap();
+        after("a file was added", &["b", "c"]);
+        std::fs::remove_file(path("a.toml")).unwrap();
+        after("a file was removed", &["c"]);
+        std::fs::rename(path("c.toml"), path("d.toml")).unwrap();
+        after("a file was renamed", &["c"]);
+    }
+
+    #[test]
+    fn a_mistake_is_told_once_and_again_when_it_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(directory.path().join("a.toml"), text).unwrap();
+        write(&rule("a"));
+        let mut watch = Watch::new(directory.path());
+        write("[rule]\nnaem = \"a\"\n");
+        watch.look();
+        let Some(Change::Kept(error)) = watch.look() else { panic!("it has a mistake") };
+        assert!(error.to_string().contains("naem"), "{error}");
+        assert!(watch.look().is_none(), "it was told");
+
+        write(&rule("mended"));
+        watch.look();
+        assert_eq!(names(watch.look()), ["mended"]);
+    }
+
+    #[test]
+    fn an_empty_or_missing_directory_keeps_the_rules() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("rules");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("a.toml"), rule("a")).unwrap();
+        let mut watch = Watch::new(&inner);
+        std::fs::remove_file(inner.join("a.toml")).unwrap();
+        watch.look();
+        assert!(matches!(watch.look(), Some(Change::Kept(RulesError::None(_)))));
+    }
+}

@@ -1,0 +1,213 @@
+//! Limits and schedules: what keeps a rule from firing, and what fires it by time.
+
+use connector_host::engine::ScheduleChat;
+use connector_host::ledger::runs::RunState;
+use connector_host::ledger::steps::decide::Decision;
+use connector_rules::{RuleSet, SourceFile};
+
+use crate::world::{ANNA, FIX, Plan, World};
+
+const MINUTE: i64 = 60_000;
+
+const LIMITED: &str = r#"
+[rule]
+name = "limited"
+max_concurrent = 1
+cooldown = "10m"
+[trigger]
+type = "ConnectorEvent"
+connector = "chat"
+event = "message_received"
+[[actions]]
+type = "RunConnector"
+connector = "oc"
+action = "run_task"
+params = { prompt = "${trigger.text}" }
+"#;
+
+const MINUTELY: &str = r#"
+[rule]
+name = "minutely"
+[trigger]
+type = "Cron"
+expression = "* * * * *"
+[[actions]]
+type = "RunConnector"
+connector = "oc"
+action = "run_task"
+params = { prompt = "it is ${trigger.scheduled_at}" }
+"#;
+
+fn plan(rule: &'static str) -> Plan {
+    Plan { rules: vec![rule], ..Plan::default() }
+}
+
+/// A host whose schedules report to the screen.
+fn scheduled(state: &std::path::Path, now: i64) -> World {
+    let world = World::start(state, now, plan(MINUTELY));
+    let chat = ScheduleChat { surface: "screen".into(), chat: "main".into() };
+    world.engine.schedules_report_to(chat).unwrap();
+    world
+}
+
+impl World {
+    /// The time is now `now`, and the host notices.
+    fn time_passes(&self, now: i64, rule: &'static str) {
+        self.set_time(now);
+        self.engine.set_rules(RuleSet::parse([SourceFile::new("r.toml", rule)]).unwrap());
+    }
+
+    /// The first text that contains `part`.
+    async fn told(&self, part: &str) -> String {
+        let found = |world: &Self| world.screen.texts().into_iter().find(|text| text.contains(part));
+        self.until(part, found).await
+    }
+
+    /// Waits until the ledger has `count` runs.
+    async fn until_runs(&self, count: usize) {
+        for _ in 0..2_000 {
+            if self.runs().await.len() >= count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("there are not {count} runs: {:#?}", self.runs().await)
+    }
+}
+
+#[tokio::test]
+async fn a_rule_under_way_as_often_as_it_may_begins_no_further_run_and_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), MINUTE, plan(LIMITED));
+    world.say("1", "first").await;
+    let card = world.card().await;
+    world.say("2", "second").await;
+    let told = world.told("run 2 is denied").await;
+    assert!(told.contains("1 run is under way, and the rule allows 1 at once"), "{told}");
+    assert_eq!(world.until_ended(2).await, RunState::Denied);
+    assert_eq!(world.screen.cards().len(), 1, "nobody was asked about the second");
+    world.tap(&card, ANNA, Decision::Deny).await;
+    world.until_ended(1).await;
+    assert!(world.audit_is_intact().await);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cooldown_is_kept_across_a_restart_and_ends() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), MINUTE, plan(LIMITED));
+    world.say("1", "first").await;
+    world.tap(&world.card().await, ANNA, Decision::Approve).await;
+    world.until_ended(1).await;
+    world.stop().await;
+
+    let again = World::start(state.path(), 4 * MINUTE, plan(LIMITED));
+    again.say("2", "too soon").await;
+    let told = again.told("run 2 is denied").await;
+    assert!(told.contains("the rule ran 3 min ago; it may again in 7 min"), "{told}");
+    // What was held back did not run, and does not put the end of the cooldown off.
+    again.set_time(11 * MINUTE);
+    again.say("3", "in time").await;
+    let card = again.card().await;
+    assert_eq!(card.input["prompt"], "in time");
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_fires_once_at_its_time_and_reports_to_its_chat() {
+    let state = tempfile::tempdir().unwrap();
+    let world = scheduled(state.path(), 10 * MINUTE + 30_000);
+    world.until_scheduled().await;
+    world.time_passes(11 * MINUTE + 10, MINUTELY);
+    let card = world.card().await;
+    assert_eq!(card.input["prompt"], "it is 1970-01-01T00:11:00Z");
+    assert_eq!((card.requester.as_str(), card.chat.as_str()), ("schedule:minutely", "main"));
+    world.stop().await;
+
+    let again = scheduled(state.path(), 11 * MINUTE + 20);
+    again.card().await;
+    assert_eq!(again.runs().await.len(), 1, "a restart does not fire the time again");
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_does_not_overlap_itself_and_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let world = scheduled(state.path(), 10 * MINUTE + 30_000);
+    world.until_scheduled().await;
+    world.time_passes(11 * MINUTE, MINUTELY);
+    world.card().await;
+    world.time_passes(12 * MINUTE, MINUTELY);
+    let told = world.told("run 2 is denied").await;
+    assert!(told.contains("1 run is under way"), "{told}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn times_that_passed_while_the_host_was_down_are_reported_and_not_made_up_for() {
+    let state = tempfile::tempdir().unwrap();
+    let world = scheduled(state.path(), 10 * MINUTE + 30_000);
+    world.until_scheduled().await;
+    world.stop().await;
+
+    let again = scheduled(state.path(), 15 * MINUTE + 5);
+    let told = again.told("was missed").await;
+    assert!(
+        told.contains("minutely was missed 4 times, from 1970-01-01T00:11:00Z to 1970-01-01T00:14:00Z"),
+        "{told}"
+    );
+    let card = again.card().await;
+    assert_eq!(card.input["prompt"], "it is 1970-01-01T00:15:00Z");
+    assert_eq!(again.audited("schedule_missed").await, 1);
+    assert_eq!(again.runs().await.len(), 1);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_taken_away_and_comes_back_begins_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let world = scheduled(state.path(), 10 * MINUTE + 30_000);
+    world.until_scheduled().await;
+    world.time_passes(10 * MINUTE + 40_000, FIX);
+    world.until_not_scheduled().await;
+    world.time_passes(20 * MINUTE + 30_000, MINUTELY);
+    world.until_scheduled().await;
+    world.time_passes(21 * MINUTE, MINUTELY);
+    world.until_runs(1).await;
+    assert_eq!(world.audited("schedule_missed").await, 0);
+    world.stop().await;
+}
+
+impl World {
+    async fn schedules(&self) -> i64 {
+        self.read(|tx| Ok(tx.sql.query_row("SELECT count(*) FROM schedules", [], |row| row.get(0))?)).await
+    }
+
+    async fn until_scheduled(&self) {
+        self.until_schedules(1).await;
+    }
+
+    async fn until_not_scheduled(&self) {
+        self.until_schedules(0).await;
+    }
+
+    async fn until_schedules(&self, count: i64) {
+        for _ in 0..2_000 {
+            if self.schedules().await == count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("there are not {count} schedules")
+    }
+}
+
+#[tokio::test]
+async fn schedules_report_only_to_a_surface_that_is_there() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), MINUTE, plan(MINUTELY));
+    let chat = ScheduleChat { surface: "telegraph".into(), chat: "main".into() };
+    let error = world.engine.schedules_report_to(chat).unwrap_err();
+    assert!(error.to_string().contains("`telegraph`"), "{error}");
+    world.stop().await;
+}
