@@ -2,7 +2,8 @@
 //! bare, and a thousand turns that wait at once.
 //!
 //! The daemon is a fake in a thread of its own; the time counted is that of the
-//! thread that runs the client, as the kernel counts it.
+//! thread that runs the client, as the kernel counts it. With `-- bare-memory` it
+//! measures instead what as many bare prompts that wait take, in a fresh process.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
@@ -136,7 +137,27 @@ async fn compare() {
     println!("run_task to the two POSTs:     {:.2}x wall, {:.2}x cpu", ours.0 / two.0, ours.1 / two.1);
 }
 
-async fn wait_at_once() {
+/// What as many bare prompts that wait take, both sides included.
+async fn wait_bare() -> f64 {
+    let fake = daemon(Fixture::recorded("abort"));
+    let (client, url) = (bare_client(), fake.base_url());
+    let before = resident();
+    let waiting: Vec<_> = (0..WAITING as u64)
+        .map(|number| {
+            let (client, url) = (client.clone(), url.clone());
+            tokio::spawn(async move { bare(&client, &url, number, true).await })
+        })
+        .collect();
+    while fake.running() < WAITING {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let used = resident() - before;
+    fake.abort_elsewhere();
+    future::join_all(waiting).await;
+    used
+}
+
+async fn wait_at_once() -> f64 {
     let fake = daemon(Fixture::recorded("abort"));
     let (connector, ctx) = connector(&fake).await;
     let before = resident();
@@ -160,17 +181,25 @@ async fn wait_at_once() {
         .iter()
         .filter(|it| it.as_ref().is_err_and(|error| error.to_string().contains("has stopped")))
         .count();
-    println!("{:.1} KiB resident a waiting turn, the fake's side included", used / 1024.0 / WAITING as f64);
     println!(
         "{stopped} of {WAITING} stopped and confirmed, {} tasks, {} still busy",
         fake.tasks(),
         fake.running()
     );
     assert_eq!((stopped, fake.tasks(), fake.running()), (WAITING, WAITING, 0));
+    used
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mode = std::env::args().find(|it| it == "bare-memory");
+    if mode.is_some() {
+        let bare = runtime.block_on(wait_bare());
+        println!("{:.1} KiB resident a bare waiting prompt, both sides", bare / 1024.0 / WAITING as f64);
+        return;
+    }
+    // First, while no memory is left over that could be used again.
+    let used = runtime.block_on(wait_at_once());
+    println!("{:.1} KiB resident a waiting turn, both sides", used / 1024.0 / WAITING as f64);
     runtime.block_on(compare());
-    runtime.block_on(wait_at_once());
 }

@@ -11,6 +11,7 @@ mod messages;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use bytes::Bytes;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};

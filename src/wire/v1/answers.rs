@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::messages::{self, RawMessage, undecodable};
+use super::text::Text;
 use crate::ids::SessionId;
 use crate::model::ModelRef;
 use crate::output::FileChange;
@@ -88,7 +89,7 @@ pub(super) struct RawStatus<'a> {
     #[serde(default)]
     attempt: Option<u64>,
     #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
     #[serde(default)]
     next: Option<f64>,
 }

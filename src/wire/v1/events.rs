@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::answers::{RawPermission, RawQuestions, RawStatus};
 use super::messages::{self, shorten, undecodable};
+use super::text::Text;
 use crate::wire::{Peek, Signal, Status, ToolSignal, ToolState, Undecodable};
 
 const WHAT: &str = "an event";
@@ -27,17 +28,17 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 struct Properties<'a> {
     #[serde(borrow, rename = "sessionID", default)]
-    session: Option<Cow<'a, str>>,
+    session: Option<Text<'a>>,
     #[serde(borrow, rename = "messageID", default)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
     #[serde(borrow, rename = "partID", default)]
-    part_id: Option<Cow<'a, str>>,
+    part_id: Option<Text<'a>>,
     #[serde(borrow, rename = "requestID", default)]
-    request: Option<Cow<'a, str>>,
+    request: Option<Text<'a>>,
     #[serde(borrow, default)]
-    field: Option<Cow<'a, str>>,
+    field: Option<Text<'a>>,
     #[serde(borrow, default)]
-    delta: Option<Cow<'a, str>>,
+    delta: Option<Text<'a>>,
     #[serde(borrow, default)]
     info: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -54,17 +55,20 @@ struct Properties<'a> {
 pub(crate) struct RawEvent<'a> {
     kind: Cow<'a, str>,
     properties: Properties<'a>,
-    data: &'a [u8],
+    data: &'a str,
 }
 
 /// Reads which session an event is about.
 pub(super) fn peek(data: &[u8]) -> Result<Peek<'_>, Undecodable> {
-    let envelope: Envelope<'_> = serde_json::from_slice(data).map_err(undecodable(WHAT))?;
+    // Once here, instead of once for each string and each raw value.
+    let data =
+        std::str::from_utf8(data).map_err(|_| Undecodable { what: WHAT, why: "not UTF-8".to_owned() })?;
+    let envelope: Envelope<'_> = serde_json::from_str(data).map_err(undecodable(WHAT))?;
     let Some(properties) = envelope.properties else { return Ok(Peek::Connection) };
     if !matters(&envelope.kind) {
         return Ok(Peek::Connection);
     }
-    let session = properties.session.clone();
+    let session = properties.session.clone().map(Text::into_cow);
     Ok(Peek::Session { session, rest: RawEvent { kind: envelope.kind, properties, data } })
 }
 
@@ -101,7 +105,7 @@ impl RawEvent<'_> {
             "permission.asked" => Some(Signal::PermissionAsked(self.ask::<RawPermission>()?.into())),
             "question.asked" => Some(Signal::QuestionAsked(self.ask::<RawQuestions>()?.into())),
             "permission.replied" | "question.replied" | "question.rejected" => {
-                properties.request.as_ref().map(|id| Signal::AskClosed(id.to_string()))
+                properties.request.as_deref().map(|id| Signal::AskClosed(id.to_owned()))
             }
             _ => None,
         })
@@ -113,7 +117,7 @@ impl RawEvent<'_> {
         struct Ask<T> {
             properties: T,
         }
-        let ask: Ask<Raw> = serde_json::from_slice(self.data).map_err(undecodable(WHAT))?;
+        let ask: Ask<Raw> = serde_json::from_str(self.data).map_err(undecodable(WHAT))?;
         Ok(ask.properties)
     }
 }
@@ -165,9 +169,9 @@ struct Part<'a> {
     #[serde(borrow, rename = "messageID")]
     message: Cow<'a, str>,
     #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    tool: Option<Cow<'a, str>>,
+    tool: Option<Text<'a>>,
     #[serde(borrow, default)]
     state: Option<State<'a>>,
 }
@@ -177,9 +181,9 @@ struct State<'a> {
     #[serde(borrow)]
     status: Cow<'a, str>,
     #[serde(borrow, default)]
-    title: Option<Cow<'a, str>>,
+    title: Option<Text<'a>>,
     #[serde(borrow, default)]
-    error: Option<Cow<'a, str>>,
+    error: Option<Text<'a>>,
     #[serde(borrow, default)]
     input: Option<&'a RawValue>,
 }
@@ -217,20 +221,20 @@ fn title(state: &State<'_>, tool: &str) -> String {
     #[derive(Deserialize)]
     struct Input<'a> {
         #[serde(borrow, default)]
-        command: Option<Cow<'a, str>>,
+        command: Option<Text<'a>>,
         #[serde(borrow, rename = "filePath", default)]
-        file: Option<Cow<'a, str>>,
+        file: Option<Text<'a>>,
         #[serde(borrow, default)]
-        pattern: Option<Cow<'a, str>>,
+        pattern: Option<Text<'a>>,
         #[serde(borrow, default)]
-        description: Option<Cow<'a, str>>,
+        description: Option<Text<'a>>,
         #[serde(borrow, default)]
-        url: Option<Cow<'a, str>>,
+        url: Option<Text<'a>>,
     }
     if let Some(title) = state.title.as_deref().filter(|title| !title.is_empty()) {
         return title.to_owned();
     }
     let input = state.input.and_then(|input| serde_json::from_str::<Input<'_>>(input.get()).ok());
     let known = input.and_then(|it| it.command.or(it.file).or(it.pattern).or(it.description).or(it.url));
-    known.map_or_else(|| tool.to_owned(), Cow::into_owned)
+    known.map_or_else(|| tool.to_owned(), Text::into_owned)
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::text::Text;
 use crate::ids::MessageId;
 use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
@@ -26,10 +27,10 @@ struct Info<'a> {
     #[serde(borrow)]
     role: Cow<'a, str>,
     #[serde(borrow, rename = "parentID", default)]
-    parent: Option<Cow<'a, str>>,
+    parent: Option<Text<'a>>,
     time: Time,
     #[serde(borrow, default)]
-    finish: Option<Cow<'a, str>>,
+    finish: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(default)]
@@ -63,11 +64,11 @@ struct RawCache {
 #[derive(Deserialize)]
 struct RawError<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     #[serde(borrow, default, alias = "_tag")]
-    tag: Option<Cow<'a, str>>,
+    tag: Option<Text<'a>>,
     #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
     #[serde(borrow, default)]
     data: Option<RawErrorData<'a>>,
 }
@@ -75,11 +76,11 @@ struct RawError<'a> {
 #[derive(Deserialize)]
 struct RawErrorData<'a> {
     #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
     #[serde(default, rename = "statusCode")]
     status: Option<f64>,
     #[serde(borrow, default, rename = "providerID")]
-    provider: Option<Cow<'a, str>>,
+    provider: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -87,13 +88,13 @@ struct Part<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
     #[serde(default)]
     synthetic: Option<bool>,
     #[serde(default)]
     ignored: Option<bool>,
     #[serde(borrow, default)]
-    files: Option<Vec<Cow<'a, str>>>,
+    files: Option<Vec<Text<'a>>>,
     #[serde(borrow, default)]
     state: Option<ToolEnd<'a>>,
 }
@@ -101,7 +102,7 @@ struct Part<'a> {
 #[derive(Deserialize)]
 struct ToolEnd<'a> {
     #[serde(borrow, default)]
-    error: Option<Cow<'a, str>>,
+    error: Option<Text<'a>>,
 }
 
 /// What a message's parts come to.
@@ -129,7 +130,7 @@ pub(super) fn head(info: &str) -> Result<Head, Undecodable> {
     let tokens = info.tokens.unwrap_or_default();
     Ok(Head {
         id: info.id.into_owned(),
-        parent: if info.role == "assistant" { info.parent.map(Cow::into_owned) } else { None },
+        parent: if info.role == "assistant" { info.parent.map(Text::into_owned) } else { None },
         completed: info.time.completed.is_some(),
         ending: info.finish.as_deref().and_then(ending),
         failure: info.error.and_then(|error| failure(error.get())),
@@ -170,7 +171,7 @@ pub(super) fn failure(error: &str) -> Option<Failure> {
     let Ok(error) = serde_json::from_str::<RawError<'_>>(error) else {
         return other("the daemon reports an error in a shape of its own");
     };
-    let name = error.name.or(error.tag).unwrap_or(Cow::Borrowed("UnknownError"));
+    let name = error.name.or(error.tag).map_or(Cow::Borrowed("UnknownError"), Text::into_cow);
     let (status, provider) =
         error.data.as_ref().map_or((None, None), |data| (data.status, data.provider.as_deref()));
     let message = error.data.as_ref().and_then(|data| data.message.as_deref()).or(error.message.as_deref());
