@@ -56,6 +56,8 @@ async fn connector(fake: &Fake) -> (Box<dyn Connector>, Context) {
 
 #[expect(clippy::disallowed_methods, reason = "the bare client that ours is compared with")]
 fn bare_client() -> reqwest::Client {
+    // Sets up what TLS needs, which the client wants even where it is not used.
+    let _ = OutboundHttp::new([]);
     reqwest::Client::builder().no_proxy().http1_only().build().unwrap()
 }
 
