@@ -106,6 +106,8 @@ pub struct Confinement {
     pub tmp: PathBuf,
     /// What it serves. The repository of a linked worktree stays reachable with it.
     workspace: PathBuf,
+    /// The home of its own, if it has one.
+    home: Option<PathBuf>,
 }
 
 /// How much of the walls this kernel can hold.
@@ -173,6 +175,10 @@ impl Confinement {
             required: false,
             tmp: tmp.into(),
             workspace: spec.directory.clone(),
+            home: match &spec.home {
+                Home::Isolated(home) => Some(home.clone()),
+                Home::User => None,
+            },
         }
     }
 
@@ -190,7 +196,8 @@ impl Confinement {
         let shell = self.shell();
         builder.create(shell.parent().unwrap_or(&self.tmp))?;
         write_program(&shell, &self.shell_script())?;
-        let mut ours = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
+        let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
+        let mut ours = own.chain(&self.home);
         ours.try_for_each(|path| builder.create(path))
     }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use opencode_daemons::Environment;
+use opencode_daemons::pool::WorkspaceConfig;
+use opencode_daemons::{Environment, PoolConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::engine::ScheduleChat;
 use crate::gate::policy::GateConfig;
+use crate::managed;
+use crate::managed::config::Routing;
 
 /// The whole file. Unknown keys are errors.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,26 +33,15 @@ pub struct HostConfig {
     pub schedules: ScheduleChat,
     /// Directories whose daemons the host starts.
     #[serde(default)]
-    pub workspaces: BTreeMap<String, Workspace>,
+    pub workspaces: BTreeMap<String, WorkspaceConfig>,
     /// Connector instances by the names rules use.
     pub connectors: BTreeMap<String, Instance>,
-    /// The opencode binary: a path, a name, or `env:VAR`.
+    /// The daemons: how many, how they start and end, what they may do; or just the binary's path.
+    #[serde(default, deserialize_with = "managed::config::opencode")]
+    pub opencode: PoolConfig,
+    /// Which model does what.
     #[serde(default)]
-    pub opencode: Option<String>,
-}
-
-/// A directory and its daemon.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Workspace {
-    /// The directory, relative to the file.
-    pub directory: PathBuf,
-    /// Names of environment variables the daemon gets, such as provider keys.
-    #[serde(default)]
-    pub pass: Vec<String>,
-    /// Configuration of opencode, laid over what headless work needs.
-    #[serde(default)]
-    pub extra_config: Map<String, Value>,
+    pub routing: Routing,
 }
 
 /// A connector and its configuration.

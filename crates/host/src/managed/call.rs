@@ -1,0 +1,181 @@
+//! One call on a leased daemon, over its deaths.
+//!
+//! The daemon's death is the pool's to notice. From that moment nothing more is said to its port.
+//! When the pool has started it again, a call that had announced its effect goes on with that
+//! announcement (the sessions survive, so the daemon's record says what became of the turn); one
+//! that had not is made again, since nothing had begun.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_contract::{
+    ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
+    Consequence, Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription,
+    Target, TriggerDecl, chain,
+};
+use opencode_daemons::Lease;
+use opencode_daemons::pool::{Address, Confine, Wait};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::Managed;
+
+/// How long a daemon that died may take to come back before the outcome is unknown.
+const RETURN: Duration = Duration::from_mins(1);
+
+/// How long after an error it may take the pool to notice that the daemon died.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// How many deaths one call outlives.
+const DEATHS: u32 = 3;
+
+#[async_trait]
+impl Connector for Managed {
+    fn triggers(&self) -> &[TriggerDecl] {
+        self.0.described.triggers()
+    }
+
+    fn actions(&self) -> &[ActionDecl] {
+        self.0.described.actions()
+    }
+
+    fn manifest(&self) -> &Manifest {
+        self.0.described.manifest()
+    }
+
+    async fn execute(
+        &self,
+        action: &str,
+        input: Value,
+        ctx: &Context,
+    ) -> Result<ActionResult, ConnectorError> {
+        let notes =
+            Arc::new(Notes { inner: Arc::clone(&ctx.checkpoints), last: Mutex::new(ctx.resume.clone()) });
+        let mut attempt = ctx.clone();
+        attempt.checkpoints = Arc::clone(&notes) as Arc<dyn CheckpointLog>;
+        let mut lease = self.lease(ctx).await?;
+        let mut address = lease.address();
+        for _ in 0..DEATHS {
+            let ready = self.connect(&address).await?;
+            attempt.http = ready.http;
+            let ended = tokio::select! {
+                ended = ready.connector.execute(action, input.clone(), &attempt) => ended,
+                () = lease.lost(&address) => Err(died(None)),
+            };
+            let suspect = matches!(&ended, Err(error) if may_be_a_death(error));
+            if !suspect || timeout(NOTICE, lease.lost(&address)).await.is_err() {
+                return ended;
+            }
+            drop(ready.connector);
+            self.disconnect(&address).await;
+            attempt.resume = notes.last();
+            address = came_back(&mut lease, &attempt).await?;
+        }
+        Err(died(notes.last()))
+    }
+
+    fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
+        self.0.described.check(action, input)
+    }
+
+    fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
+        let mut target = self.0.described.target(action, input, provenance);
+        target.settings.insert("confine".to_owned(), json!(word(self.0.confine)));
+        target
+    }
+
+    fn checkpoints(&self) -> bool {
+        self.0.described.checkpoints()
+    }
+
+    async fn on_event(&self, trigger: &str, handler: EventHandler) -> Result<Subscription, ConnectorError> {
+        self.0.described.on_event(trigger, handler).await
+    }
+
+    async fn remove_event(&self, subscription: &Subscription) -> Result<(), ConnectorError> {
+        self.0.described.remove_event(subscription).await
+    }
+}
+
+impl Managed {
+    /// Waits for the daemon, visibly while the pool is full.
+    async fn lease(&self, ctx: &Context) -> Result<Lease, ConnectorError> {
+        let progress = ctx.progress.clone();
+        let told = move |wait| match wait {
+            Wait::Full => progress.report(Progress::Queued { ahead: 1 }),
+            Wait::Resting => progress.report(Progress::Connection { live: false }),
+            Wait::Starting => {}
+        };
+        tokio::select! {
+            lease = self.0.pool.lease(&self.0.workspace, told) => lease.map_err(|error| match ctx.resume {
+                None => ConnectorError::Unavailable { reason: chain(&error), source: None },
+                Some(_) => ConnectorError::OutcomeUnknown {
+                    reason: format!("the turn was begun earlier and cannot be looked up now ({})", chain(&error)),
+                    reference: Reference::default(),
+                },
+            }),
+            () = ctx.cancel.cancelled() => Err(cancelled("it waited for its daemon")),
+        }
+    }
+}
+
+/// Waits until the daemon runs again.
+async fn came_back(lease: &mut Lease, ctx: &Context) -> Result<Address, ConnectorError> {
+    ctx.progress.report(Progress::Connection { live: false });
+    let limit = RETURN.min(ctx.deadline.saturating_duration_since(tokio::time::Instant::now()));
+    let address = tokio::select! {
+        address = timeout(limit, lease.running()) => address.ok().flatten(),
+        () = ctx.cancel.cancelled() => return Err(cancelled("its daemon died, and nothing of it runs")),
+    };
+    let address = address.ok_or_else(|| died(ctx.resume.clone()))?;
+    ctx.progress.report(Progress::Connection { live: true });
+    Ok(address)
+}
+
+/// Whether an error may come of the daemon's end.
+fn may_be_a_death(error: &ConnectorError) -> bool {
+    matches!(error, ConnectorError::Unavailable { .. }) || error.consequence() == Consequence::Unknown
+}
+
+fn died(announced: Option<Checkpoint>) -> ConnectorError {
+    let reason = "the daemon died and did not come back; its log says more (`daemons logs`)".to_owned();
+    match announced {
+        None => ConnectorError::Unavailable { reason, source: None },
+        Some(_) => ConnectorError::OutcomeUnknown { reason, reference: Reference::default() },
+    }
+}
+
+fn cancelled(reason: &str) -> ConnectorError {
+    let (cause, reference) = (StopCause::Cancelled, Reference::default());
+    ConnectorError::Stopped { cause, reason: reason.to_owned(), reference }
+}
+
+fn word(confine: Confine) -> &'static str {
+    match confine {
+        Confine::On => "on",
+        Confine::Off => "off",
+        Confine::Required => "required",
+    }
+}
+
+/// Passes checkpoints on and remembers the last.
+struct Notes {
+    inner: Arc<dyn CheckpointLog>,
+    last: Mutex<Option<Checkpoint>>,
+}
+
+impl Notes {
+    fn last(&self) -> Option<Checkpoint> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl CheckpointLog for Notes {
+    async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        self.inner.record(checkpoint.clone()).await?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+        Ok(())
+    }
+}
