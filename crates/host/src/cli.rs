@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod chat;
 mod demo;
+mod ledger;
 mod rules;
 mod runs;
 mod send;
@@ -69,6 +70,9 @@ enum Command {
     /// Verify and export the audit
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Check, copy and prune the ledger
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
 }
 
 /// Runs the command line of this process.
@@ -96,6 +100,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Rules(rules) => rules.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
         Command::Audit(audit) => audit.run(&common).await,
+        Command::Ledger(ledger) => ledger.run(&common).await,
     }
 }
 

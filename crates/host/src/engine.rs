@@ -377,9 +377,12 @@ pub fn cancel_run(tx: &Tx<'_>, run: RunId, by: &Actor) -> Result<CancelOutcome, 
     Ok(outcome)
 }
 
-/// Whether waiting may help.
+/// Whether waiting may help, or the error is about one row among many.
 fn passing(error: &LedgerError) -> bool {
-    matches!(error, LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_))
+    matches!(
+        error,
+        LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_) | LedgerError::Content(_)
+    )
 }
 
 /// A text that no other call returns: for events whose surface has no ids of its own.

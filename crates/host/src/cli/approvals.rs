@@ -1,13 +1,16 @@
 //! `approvals`: what waits, and deciding it from another terminal.
 
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::{Common, caller};
 use crate::clock::{Clock, rfc3339};
 use crate::console::render;
 use crate::exit::{Exit, Failure};
+use crate::gate::digest::SHORT;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
+use crate::ledger::steps::allow::{self, Allowance};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use crate::ledger::steps::{self, StepRow};
 use crate::text::{one_line, shortened};
@@ -15,17 +18,32 @@ use crate::text::{one_line, shortened};
 /// `approvals`
 #[derive(Debug, Subcommand)]
 pub(super) enum Approvals {
-    /// What waits for a decision, oldest first
-    List,
+    /// What waits for a decision, oldest first, and what is allowed for a session
+    List {
+        /// Only what is allowed for a session
+        #[arg(long)]
+        allowed: bool,
+    },
     /// One card in full, with its whole digest
     Show {
         /// The step, such as 3.1
         id: StepId,
     },
     /// Let a step run
-    Approve(Choice),
+    Approve {
+        #[command(flatten)]
+        choice: Choice,
+        /// Let later steps of the rule in the same session run too, until the allowance expires
+        #[arg(long)]
+        session: bool,
+    },
     /// Refuse a step
     Deny(Choice),
+    /// Take back what was allowed for a session
+    Revoke {
+        /// The allowance's number, from `approvals list`
+        id: i64,
+    },
 }
 
 /// Which card is decided.
@@ -33,35 +51,72 @@ pub(super) enum Approvals {
 pub(super) struct Choice {
     /// The step, such as 3.1
     id: StepId,
-    /// Decide only if the card's digest begins like this
-    #[arg(long, value_name = "HEX")]
+    /// Decide only if the card's digest begins like this; at least the 12 digits a card shows
+    #[arg(long, value_name = "HEX", value_parser = digest)]
     digest: Option<String>,
+}
+
+/// A card as a list shows it. In JSON the list is one array: what waits first.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Waiting(Box<StepRow>),
+    Allowed { allowance: Box<Allowance> },
 }
 
 impl Approvals {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self {
-            Self::List => list(common).await,
+            Self::List { allowed } => list(common, allowed).await,
             Self::Show { id } => show(common, id).await,
-            Self::Approve(choice) => tap(common, choice, Decision::Approve).await,
+            Self::Approve { choice, session: false } => tap(common, choice, Decision::Approve).await,
+            Self::Approve { choice, session: true } => tap(common, choice, Decision::AllowSession).await,
             Self::Deny(choice) => tap(common, choice, Decision::Deny).await,
+            Self::Revoke { id } => revoke(common, id).await,
         }
     }
 }
 
-async fn list(common: &Common) -> Result<Exit, Failure> {
+fn digest(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    if text.len() < SHORT || text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("a digest is given by its first {SHORT} hexadecimal digits or more"));
+    }
+    Ok(text)
+}
+
+async fn list(common: &Common, only_allowed: bool) -> Result<Exit, Failure> {
     let ledger = common.existing_ledger()?;
-    let rows = ledger.read(|tx| steps::in_state(tx, StepState::Waiting, 10_000)).await?;
-    common.print(&rows, |rows| {
-        if rows.is_empty() {
-            return "nothing waits".to_owned();
+    let listed = ledger
+        .read(move |tx| {
+            let waiting =
+                if only_allowed { Vec::new() } else { steps::in_state(tx, StepState::Waiting, 10_000)? };
+            let allowed =
+                allow::open(tx)?.into_iter().map(|one| Listed::Allowed { allowance: Box::new(one) });
+            Ok(waiting
+                .into_iter()
+                .map(|row| Listed::Waiting(Box::new(row)))
+                .chain(allowed)
+                .collect::<Vec<_>>())
+        })
+        .await?;
+    common.print(&listed, |listed| {
+        if listed.is_empty() {
+            return if only_allowed { "nothing is allowed" } else { "nothing waits" }.to_owned();
         }
-        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        listed.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
     Ok(Exit::Done)
 }
 
-fn line(row: &StepRow) -> String {
+fn line(listed: &Listed) -> String {
+    match listed {
+        Listed::Waiting(row) => waiting(row),
+        Listed::Allowed { allowance } => allowed(allowance),
+    }
+}
+
+fn waiting(row: &StepRow) -> String {
     let prompt = row.input.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
     let until =
         row.expires_at.map_or_else(|| "not shown yet".to_owned(), |at| format!("until {}", rfc3339(at)));
@@ -73,6 +128,21 @@ fn line(row: &StepRow) -> String {
         row.action,
         row.requester,
         shortened(&one_line(prompt), 100)
+    )
+}
+
+fn allowed(one: &Allowance) -> String {
+    let session = one.session_id.as_deref().map_or_else(|| "a session to come".to_owned(), one_line);
+    let by: Vec<&str> = one.allowed_by.iter().map(crate::gate::policy::Actor::as_str).collect();
+    format!(
+        "allowance {}  {session}  rule {} for {}  allowed on {} by {}  until {}\n        take it back with: approvals revoke {}",
+        one.id,
+        one.rule,
+        one.requester,
+        one.step,
+        by.join(", "),
+        rfc3339(one.expires_at),
+        one.id
     )
 }
 
@@ -94,7 +164,7 @@ async fn tap(common: &Common, choice: Choice, decision: Decision) -> Result<Exit
     let answer = ledger
         .write(move |tx| {
             let digest = match &choice.digest {
-                Some(digest) => digest.to_ascii_lowercase(),
+                Some(digest) => digest.clone(),
                 // Whoever names no digest decides about the row as it is now.
                 None => {
                     steps::get(tx, choice.id)?.map(|row| row.digest.as_str().to_owned()).unwrap_or_default()
@@ -117,4 +187,23 @@ fn words(step: StepId, answer: &Tapped) -> String {
         text.push_str("; it runs as soon as a host does");
     }
     text
+}
+
+async fn revoke(common: &Common, id: i64) -> Result<Exit, Failure> {
+    let by = caller();
+    let ledger = common.existing_ledger()?;
+    let (known, revoked) =
+        ledger.write(move |tx| Ok((allow::get(tx, id)?.is_some(), allow::revoke(tx, id, &by)?))).await?;
+    if !known {
+        return Err(Failure::usage(format!("there is no allowance {id}; see `approvals list --allowed`")));
+    }
+    let answer = serde_json::json!({ "allowance": id, "revoked": revoked });
+    common.print(&answer, |_| {
+        if revoked {
+            format!("allowance {id} is revoked; what runs goes on, what comes next asks again")
+        } else {
+            format!("allowance {id} does not hold any more anyway")
+        }
+    })?;
+    Ok(if revoked { Exit::Done } else { Exit::Failed })
 }

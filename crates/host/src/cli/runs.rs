@@ -1,17 +1,25 @@
 //! `runs`: what ran, what runs, and stopping it.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::{Common, caller};
 use crate::clock::rfc3339;
 use crate::console::render;
-use crate::engine::{CancelOutcome, cancel};
+use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
-use crate::ids::RunId;
+use crate::ids::{RunId, StepId};
 use crate::ledger::events::{self, EventRow};
-use crate::ledger::runs::{self, RunRow};
-use crate::ledger::steps::{self, StepRow};
+use crate::ledger::runs::{self, RunRow, RunState};
+use crate::ledger::steps::{self, Queued, StepRow};
+use crate::ledger::{LedgerError, Tx, audit};
+use crate::text::one_line;
+
+/// How often the ledger is looked at for news.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// `runs`
 #[derive(Debug, Subcommand)]
@@ -32,6 +40,11 @@ pub(super) enum Runs {
         /// The run, such as 3
         id: RunId,
     },
+    /// Print what happens to a run, or to all of them, as it happens
+    Follow {
+        /// The run, such as 3; its end ends this
+        id: Option<RunId>,
+    },
 }
 
 /// A run with everything it came from and came to.
@@ -40,6 +53,8 @@ struct Whole {
     run: RunRow,
     event: Option<EventRow>,
     steps: Vec<StepRow>,
+    /// The approved steps' places in the queue.
+    queue: Vec<Queued>,
 }
 
 impl Runs {
@@ -48,6 +63,7 @@ impl Runs {
             Self::List { limit } => list(common, limit).await,
             Self::Show { id } => show(common, id).await,
             Self::Cancel { id } => stop(common, id).await,
+            Self::Follow { id } => follow(common, id).await,
         }
     }
 }
@@ -75,7 +91,9 @@ async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
         .existing_ledger()?
         .read(move |tx| {
             let Some(run) = runs::get(tx, id)? else { return Ok(None) };
-            Ok(Some(Whole { event: events::get(tx, run.event_id)?, steps: steps::of_run(tx, id)?, run }))
+            let steps = steps::of_run(tx, id)?;
+            let queue = steps::queued_of_run(tx, id)?;
+            Ok(Some(Whole { event: events::get(tx, run.event_id)?, steps, queue, run }))
         })
         .await?;
     let Some(whole) = whole else {
@@ -89,6 +107,9 @@ fn describe(whole: &Whole) -> String {
     let mut text = line(&whole.run);
     for step in &whole.steps {
         text.push_str(&format!("\n\n{} {} · {}  {}", step.id, step.connector, step.action, step.state));
+        if let Some(place) = whole.queue.iter().find(|place| place.step == step.id) {
+            text.push_str(&format!("\n  in the queue, {} before it", place.ahead));
+        }
         text.push_str(&format!("\n  digest {}", step.digest));
         if let Some(by) = &step.decided_by {
             text.push_str(&format!(
@@ -104,27 +125,91 @@ fn describe(whole: &Whole) -> String {
 
 async fn stop(common: &Common, id: RunId) -> Result<Exit, Failure> {
     let by = caller();
-    let outcomes = common
-        .existing_ledger()?
-        .write(move |tx| {
-            steps::of_run(tx, id)?.iter().map(|step| Ok((step.id, cancel(tx, step.id, &by)?))).collect()
-        })
-        .await;
-    let outcomes: Vec<(crate::ids::StepId, CancelOutcome)> = outcomes?;
-    let done = outcomes.iter().any(|(_, outcome)| *outcome != CancelOutcome::NothingToDo);
-    let shown: Vec<(String, &str)> =
-        outcomes.iter().map(|(step, outcome)| (step.to_string(), word(*outcome))).collect();
-    common.print(&shown, |shown| match shown.len() {
-        0 => format!("there is no run {id}, or it has no step yet"),
-        _ => shown.iter().map(|(step, word)| format!("{step} {word}")).collect::<Vec<_>>().join("\n"),
+    let (known, outcome) =
+        common.existing_ledger()?.write(move |tx| Ok((runs::get(tx, id)?, cancel_run(tx, id, &by)?))).await?;
+    let Some(before) = known else {
+        return Err(Failure::usage(format!("there is no run {id}; see `runs list`")));
+    };
+    let answer = serde_json::json!({ "run": id, "outcome": word(outcome) });
+    common.print(&answer, |_| match (outcome, before.state) {
+        (CancelOutcome::Withdrawn, _) => format!("run {id} is withdrawn"),
+        (CancelOutcome::Stopping, _) => {
+            format!("run {id} is told to stop; `runs follow {id}` shows how it ends")
+        }
+        (CancelOutcome::NothingToDo, RunState::Active) => format!("run {id} was told to stop before"),
+        (CancelOutcome::NothingToDo, state) => format!("run {id} had ended already: {}", state.as_str()),
     })?;
-    Ok(if done { Exit::Done } else { Exit::Failed })
+    Ok(if outcome == CancelOutcome::NothingToDo { Exit::Failed } else { Exit::Done })
 }
 
 fn word(outcome: CancelOutcome) -> &'static str {
     match outcome {
-        CancelOutcome::Withdrawn => "is withdrawn",
-        CancelOutcome::Stopping => "is told to stop",
-        CancelOutcome::NothingToDo => "had ended already",
+        CancelOutcome::Withdrawn => "withdrawn",
+        CancelOutcome::Stopping => "stopping",
+        CancelOutcome::NothingToDo => "nothing_to_do",
     }
+}
+
+/// Prints the audit's rows about runs: of one run from its beginning to its end, of all from now on.
+async fn follow(common: &Common, id: Option<RunId>) -> Result<Exit, Failure> {
+    let ledger = common.existing_ledger()?;
+    let run = match id {
+        Some(id) => ledger.read(move |tx| runs::get(tx, id)).await?,
+        None => None,
+    };
+    if let (Some(id), None) = (id, &run) {
+        return Err(Failure::usage(format!("there is no run {id}; see `runs list`")));
+    }
+    let mut seen = if id.is_some() { 0 } else { ledger.read(audit::last).await? };
+    let mut output = anstream::stdout();
+    loop {
+        let version = ledger.data_version().await?;
+        let (rows, last, state) = ledger.read(move |tx| news(tx, id, seen)).await?;
+        seen = last;
+        for row in rows {
+            let line = if common.json { serde_json::to_string(&row)? } else { happened(&row) };
+            writeln!(output, "{line}")?;
+        }
+        output.flush()?;
+        match state {
+            Some(RunState::Active) | None => {}
+            Some(RunState::Succeeded) => return Ok(Exit::Done),
+            Some(_) => return Ok(Exit::Failed),
+        }
+        while ledger.data_version().await? == version {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// The rows since `seen` that are asked for, the last row there is, and the state of the run.
+fn news(
+    tx: &Tx<'_>,
+    id: Option<RunId>,
+    seen: i64,
+) -> Result<(Vec<audit::Row>, i64, Option<RunState>), LedgerError> {
+    let last = audit::last(tx)?;
+    let rows = match id {
+        Some(run) => audit::of_run(tx, run, seen)?,
+        None => audit::after(tx, seen, u32::MAX)?.into_iter().filter(|row| row.entry.run.is_some()).collect(),
+    };
+    let state = match id {
+        Some(run) => runs::get(tx, run)?.map(|row| row.state),
+        None => None,
+    };
+    Ok((rows, last, state))
+}
+
+fn happened(row: &audit::Row) -> String {
+    let entry = &row.entry;
+    let of = match (entry.run, entry.index) {
+        (Some(run), Some(index)) => StepId { run, index }.to_string(),
+        (Some(run), None) => run.to_string(),
+        (None, _) => String::new(),
+    };
+    let text = |name: &str| entry.detail.get(name).and_then(serde_json::Value::as_str);
+    let more =
+        text("reason").or_else(|| text("state")).or_else(|| text("session_id")).or_else(|| text("rule"));
+    let more = more.map(|more| format!("  {}", one_line(more))).unwrap_or_default();
+    format!("{}  {of:<7} {} by {}{more}", rfc3339(entry.at), entry.kind, one_line(entry.actor.as_str()))
 }

@@ -63,14 +63,14 @@ impl Engine {
     async fn show_queued(&self) -> Result<(), LedgerError> {
         let queued = self.0.ledger.read(|tx| steps::queued(tx, BATCH)).await?;
         let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|step, _| queued.iter().any(|(row, _)| row.id == *step));
-        for (row, ahead) in queued {
-            // With nothing before it in its lane, it waits for a place among all.
-            let ahead = ahead.max(1) as usize;
-            if places.insert(row.id, ahead) != Some(ahead)
-                && let Some(surface) = self.surface(&row.surface)
+        places.retain(|step, _| queued.iter().any(|place| place.step == *step));
+        for place in queued {
+            // With nothing before it in its lane, it waits for its turn among all.
+            let ahead = place.ahead.max(1) as usize;
+            if places.insert(place.step, ahead) != Some(ahead)
+                && let Some(surface) = self.surface(&place.surface)
             {
-                surface.progress(&row.chat, row.id, &Progress::Queued { ahead });
+                surface.progress(&place.chat, place.step, &Progress::Queued { ahead });
             }
         }
         Ok(())

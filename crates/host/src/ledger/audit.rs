@@ -143,6 +143,39 @@ pub fn for_each(
     Ok(())
 }
 
+/// At most `limit` rows after the one numbered `seq`, in order.
+pub fn after(tx: &Tx<'_>, seq: i64, limit: u32) -> Result<Vec<Row>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached("SELECT * FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let rows = statement.query_map(rusqlite::params![seq, limit], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The rows about one run after the one numbered `seq`, in order.
+pub fn of_run(tx: &Tx<'_>, run: RunId, seq: i64) -> Result<Vec<Row>, LedgerError> {
+    let sql = "SELECT * FROM audit WHERE run_id = ?1 AND seq > ?2 ORDER BY seq";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map([run.0, seq], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The number of the last row.
+pub fn last(tx: &Tx<'_>) -> Result<i64, LedgerError> {
+    let sql = "SELECT coalesce(max(seq), (SELECT seq FROM audit_anchor)) FROM audit";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// An intact chain may still have lost its tail, or be another: `noted` must be in it.
+pub fn with_head(tx: &Tx<'_>, verdict: Verdict, noted: &str) -> Result<Verdict, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE hash = ?1)
+               OR EXISTS (SELECT 1 FROM audit_anchor WHERE hash = ?1)";
+    if tx.sql.query_row(sql, [noted], |row| row.get(0))? {
+        return Ok(verdict);
+    }
+    let reason =
+        "no row has the hash that was noted down; its tail was cut, or it is another audit".to_owned();
+    Ok(Verdict::Broken { seq: last(tx)?, reason })
+}
+
 /// Checks the whole chain, as far as it is kept.
 pub fn verify(tx: &Tx<'_>) -> Result<Verdict, LedgerError> {
     let (pruned, mut head) = anchor(tx)?;

@@ -396,23 +396,49 @@ pub fn next_in_lanes(tx: &Tx<'_>, limit: u32) -> Result<Vec<StepId>, LedgerError
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Approved steps with how many are before each in its lane, those that run included.
-pub fn queued(tx: &Tx<'_>, limit: u32) -> Result<Vec<(StepRow, u32)>, LedgerError> {
-    let rows = select(
-        tx,
-        "WHERE steps.state = 'approved' ORDER BY steps.decided_at, run_id, idx LIMIT ?1",
-        [limit],
-    )?;
-    rows.into_iter().map(|row| ahead_of(tx, &row).map(|ahead| (row, ahead))).collect()
+/// An approved step's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Queued {
+    /// The step.
+    pub step: StepId,
+    /// Its surface.
+    #[serde(skip)]
+    pub surface: String,
+    /// Its chat.
+    #[serde(skip)]
+    pub chat: String,
+    /// How many are before it in its lane, those that run included.
+    pub ahead: u32,
 }
 
-/// How many steps are before an approved one in its lane, those that run included.
-pub fn ahead_of(tx: &Tx<'_>, row: &StepRow) -> Result<u32, LedgerError> {
-    let count = "SELECT (SELECT count(*) FROM steps WHERE state = 'dispatched' AND lane = ?1)
-      + (SELECT count(*) FROM steps WHERE state = 'approved' AND lane = ?1
-         AND (decided_at, run_id, idx) < (?2, ?3, ?4))";
-    let params = rusqlite::params![row.lane, row.decided_at, row.id.run.0, row.id.index];
-    Ok(tx.sql.prepare_cached(count)?.query_row(params, |found| found.get(0))?)
+/// The places of approved steps, longest approved first.
+pub fn queued(tx: &Tx<'_>, limit: u32) -> Result<Vec<Queued>, LedgerError> {
+    places(tx, "1 = 1 OR ?1 IS NULL", rusqlite::types::Null, limit)
+}
+
+/// The places of the approved steps of one run.
+pub fn queued_of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<Queued>, LedgerError> {
+    places(tx, "run_id = ?1", run.0, u32::MAX)
+}
+
+fn places(
+    tx: &Tx<'_>,
+    which: &str,
+    value: impl rusqlite::ToSql,
+    limit: u32,
+) -> Result<Vec<Queued>, LedgerError> {
+    let sql = format!(
+        "SELECT run_id, idx, surface, chat,
+           (SELECT count(*) FROM steps AS runs WHERE runs.state = 'dispatched' AND runs.lane = steps.lane)
+           + (SELECT count(*) FROM steps AS before WHERE before.state = 'approved' AND before.lane = steps.lane
+              AND (before.decided_at, before.run_id, before.idx) < (steps.decided_at, steps.run_id, steps.idx))
+         FROM steps WHERE state = 'approved' AND ({which}) ORDER BY decided_at, run_id, idx LIMIT ?2"
+    );
+    let mut statement = tx.sql.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params![value, limit], |row| {
+        Ok(Queued { step: id_of(row)?, surface: row.get(2)?, chat: row.get(3)?, ahead: row.get(4)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn id_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepId> {

@@ -5,6 +5,7 @@
 mod cards;
 mod cli;
 mod crash;
+mod attacks;
 mod gate;
 mod ledger;
 mod mistakes;

@@ -1,15 +1,17 @@
 //! After a restart, at whatever point it came.
 
 use connector_contract::Checkpoint;
+use connector_host::clock::Clock;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::{Move, StepState};
 use connector_host::ids::StepId;
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use connector_host::ledger::Ledger;
 use connector_host::ledger::steps::{self, Change};
 use serde_json::json;
 
 use crate::probe::Shared;
-use crate::world::{ANNA, Plan, World, ledger};
+use crate::world::{ANNA, Plan, World};
 
 #[tokio::test]
 async fn a_card_that_waits_is_shown_again_and_its_task_runs_once() {
@@ -53,7 +55,9 @@ async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint
     world.card().await;
     world.stop().await;
     let step: StepId = "1.1".parse().unwrap();
-    ledger(state)
+    let (clock, _) = Clock::manual(1_500);
+    let ledger = Ledger::open(state, clock).unwrap();
+    ledger
         .write(move |tx| {
             let digest = steps::get(tx, step)?.unwrap().digest.as_str().to_owned();
             let (approver, decision) = (Actor::from_text(ANNA), Decision::Approve);
