@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::{Environment, Spec};
+use opencode_daemons::pool::{Confine, WorkspaceConfig};
+use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, terminal};
@@ -16,8 +18,8 @@ use crate::console::{self, Console};
 use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
-use crate::instance::{Fixed, Instance, Provider, Ready, grant};
-use crate::managed::Managed;
+use crate::instance::{Fixed, Instance, Ready, grant};
+use crate::managed::{self, Daemons, Managed};
 use crate::reload::Watch;
 
 /// The name of the one connector instance a chat has.
@@ -51,6 +53,9 @@ pub(super) struct ChatArgs {
     /// The opencode binary, or env:VAR [default: `opencode` on PATH, else installed by npm]
     #[arg(long, value_name = "PATH")]
     opencode: Option<String>,
+    /// Whether the daemon and its agent are confined to the repository
+    #[arg(long, value_name = "WHEN", default_value = "on", value_parser = walls(), conflicts_with = "base_url")]
+    confine: Confine,
     /// How long a card waits, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     expiry: u64,
@@ -66,7 +71,7 @@ impl ChatArgs {
         .map_err(|error| Failure::usage(chain(&error)))?;
         let state = common.state()?;
         let environment = Environment::of_this_process();
-        let (instance, managed) = self.instance(&state, environment).await?;
+        let (instance, mut daemons) = self.instance(&state, environment).await?;
         let workspace = instance.workspace.clone().unwrap_or_default();
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let gate = GateConfig {
@@ -89,6 +94,12 @@ impl ChatArgs {
         let watching = watch.map(|watch| tokio::spawn(watch.keep_current(engine.clone(), told_at(&console))));
         let chat =
             crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
+        if let Some(daemons) = &mut daemons {
+            daemons.answer_commands();
+            if let Some(missing) = managed::missing_walls(self.confine) {
+                chat.console.print(missing)?;
+            }
+        }
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
         let inputs = terminal::inputs()?;
         let mut running = tokio::spawn(async move { engine.run().await });
@@ -100,8 +111,8 @@ impl ChatArgs {
             watching.abort();
         }
         chat.engine.stop(Duration::from_secs(15)).await;
-        if let Some(managed) = managed {
-            managed.stop().await;
+        if let Some(daemons) = daemons {
+            daemons.stop().await;
         }
         match ended {
             Some(ended) => ended??,
@@ -127,7 +138,7 @@ impl ChatArgs {
         &self,
         state: &Path,
         environment: Environment,
-    ) -> Result<(Instance, Option<Managed>), Failure> {
+    ) -> Result<(Instance, Option<Daemons>), Failure> {
         let mut config = self.config();
         let workspace = self.workspace.as_deref().map(existing_directory).transpose()?;
         if let Some(directory) = &workspace {
@@ -143,20 +154,23 @@ impl ChatArgs {
         let Some(directory) = workspace else {
             return Err(Failure::usage("choose a repository with --workspace"));
         };
+        demo::check_walls(self.confine)?;
         let opencode = demo::locate(self.opencode.clone(), environment.clone()).await?;
         let name =
             directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
-        let described = described(&config).await?;
-        std::fs::create_dir_all(state)?;
-        let record = state.join(record_name(&directory));
-        let mut spec = Spec::new(opencode.path, &directory, environment);
-        spec.pass = provider_keys(&spec.environment);
-        let managed = Managed::new(Arc::new(OpencodeFactory::default()), config, spec, record);
-        let provider: Arc<dyn Provider> = Arc::new(managed.clone());
-        Ok((
-            Instance { name: INSTANCE.to_owned(), workspace: Some(name), described, provider },
-            Some(managed),
-        ))
+        let workspace = WorkspaceConfig {
+            pass: provider_keys(&environment),
+            confine: Some(self.confine),
+            ..WorkspaceConfig::default()
+        };
+        let (key, pool) = managed::config::for_directory(&directory, workspace);
+        let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
+        let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
+        let daemons = daemons.map_err(|error| usage(&error))?;
+        let factory = Arc::new(OpencodeFactory::default());
+        let managed = Managed::new(&daemons, (&key, self.confine), factory, config).await;
+        let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
+        Ok((instance, Some(daemons)))
     }
 }
 
@@ -173,6 +187,15 @@ fn told_at(console: &Arc<Console>) -> impl Fn(&str) + Send + use<> {
 pub(super) async fn described(config: &Map<String, Value>) -> Result<Arc<dyn Connector>, Failure> {
     let connector = OpencodeFactory::default().create(Value::Object(config.clone())).await;
     Ok(connector.map_err(|error| Failure::usage(chain(&error)))?.into())
+}
+
+/// The words that `--confine` takes.
+fn walls() -> impl TypedValueParser<Value = Confine> {
+    PossibleValuesParser::new(["on", "off", "required"]).map(|word| match word.as_str() {
+        "off" => Confine::Off,
+        "required" => Confine::Required,
+        _ => Confine::On,
+    })
 }
 
 /// A connector at a daemon that somebody else runs.
@@ -205,18 +228,6 @@ pub(super) fn existing_directory(path: &Path) -> Result<PathBuf, Failure> {
     } else {
         Err(Failure::usage(format!("the workspace {} is not a directory", path.display())))
     }
-}
-
-/// The file in the state directory that remembers a directory's daemon.
-pub(super) fn record_name(directory: &Path) -> String {
-    format!("daemon-{:016x}.json", stable_hash(directory))
-}
-
-/// The same on every machine and with every compiler.
-fn stable_hash(path: &Path) -> u64 {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// The variables by which people give opencode their models' keys.

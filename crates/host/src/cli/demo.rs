@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::install::{self, Locate, Progress};
-use opencode_daemons::{Environment, Home, Spec};
+use opencode_daemons::pool::{Confine, WorkspaceConfig};
+use opencode_daemons::{Environment, Home};
 use serde_json::Map;
 use testkit::model::ScriptedModel;
 use tokio::sync::mpsc::Receiver;
@@ -19,9 +20,8 @@ use crate::clock::Clock;
 use crate::console::{Console, NAME};
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
-use crate::instance::Instance;
 use crate::ledger::steps::decide::Decision;
-use crate::managed::Managed;
+use crate::managed::{self, Daemons, Managed};
 
 /// The connector name of the demo's messages.
 const CONNECTOR: &str = "connector-console";
@@ -61,10 +61,19 @@ impl Demo {
         if test(&repository).await? {
             return Err(Failure::failed("the demo's test passes before anything was fixed"));
         }
-        let mut spec = Spec::new(opencode.path, &repository, environment);
-        spec.home = Home::Isolated(scratch.path().join("home"));
-        spec.config = model.config();
-        let outcome = self.walk(scratch.path(), spec).await?;
+        if let Some(missing) = check_walls(Confine::On)? {
+            say(missing)?;
+        }
+        let workspace = WorkspaceConfig {
+            extra_config: Some(model.config()),
+            confine: Some(Confine::On),
+            ..WorkspaceConfig::default()
+        };
+        let (key, pool) = managed::config::for_directory(&repository, workspace);
+        let home = Home::Isolated(scratch.path().join("home"));
+        let daemons = Daemons::new(&pool, opencode.path, home, environment, scratch.path());
+        let daemons = daemons.map_err(|error| Failure::usage(connector_contract::chain(&error)))?;
+        let outcome = self.walk((scratch.path(), &repository), &key, daemons).await?;
         if outcome != Exit::Done {
             say("\nthe task was not done, so the test still fails; nothing was left running")?;
             return Ok(outcome);
@@ -78,18 +87,17 @@ impl Demo {
     }
 
     /// The chat, from the message to the result.
-    async fn walk(&self, scratch: &Path, spec: Spec) -> Result<Exit, Failure> {
+    async fn walk(
+        &self,
+        (scratch, repository): (&Path, &Path),
+        key: &str,
+        daemons: Daemons,
+    ) -> Result<Exit, Failure> {
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
-        let config = Map::from_iter([("directory".to_owned(), spec.directory.display().to_string().into())]);
-        let described = super::chat::described(&config).await?;
-        let managed =
-            Managed::new(Arc::new(OpencodeFactory::default()), config, spec, scratch.join("daemon.json"));
-        let instance = Instance {
-            name: super::chat::INSTANCE.to_owned(),
-            workspace: Some("basket".to_owned()),
-            described,
-            provider: Arc::new(managed.clone()),
-        };
+        let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
+        let factory = Arc::new(OpencodeFactory::default());
+        let managed = Managed::new(&daemons, (key, Confine::On), factory, config).await;
+        let instance = managed?.instance(super::chat::INSTANCE, "basket");
         let parts = Parts {
             rules: assemble::built_in_rules(CONNECTOR)?,
             instances: vec![instance],
@@ -112,7 +120,7 @@ impl Demo {
             ended = &mut running => (Some(ended), Ok(Exit::Failed)),
         };
         chat.engine.stop(Duration::from_secs(10)).await;
-        managed.stop().await;
+        daemons.stop().await;
         match ended {
             Some(ended) => ended??,
             None => running.await??,
@@ -161,6 +169,17 @@ const INTRODUCTION: &str = "\
 a small repository with a failing test, a real opencode daemon, and a scripted model:
 the model needs no key and says what a script tells it; agent, tools, edits and test run are real
 ";
+
+/// What is missing of the walls that `wanted` asks for, in words to be shown; an error if they are
+/// required.
+pub(super) fn check_walls(wanted: Confine) -> Result<Option<&'static str>, Failure> {
+    match (wanted, managed::missing_walls(wanted)) {
+        (Confine::Required, Some(missing)) => {
+            Err(Failure::usage(format!("confinement is required, but {missing}")))
+        }
+        (_, missing) => Ok(missing),
+    }
+}
 
 /// Finds opencode or installs it, saying so.
 pub(super) async fn locate(

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_contract::{ConnectorFactory, chain};
+use connector_contract::{ConnectorFactory as _, chain};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::{Environment, Spec};
+use opencode_daemons::{Environment, Home};
 use serde_json::{Value, json};
 
 use super::terminal::Signals;
@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::config::{self, HostConfig};
 use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
-use crate::instance::{Instance, Provider};
-use crate::managed::Managed;
+use crate::instance::Instance;
+use crate::managed::{self, Daemons, Managed};
 use crate::reload::Watch;
 
 /// `run`
@@ -36,7 +36,7 @@ impl Serve {
         let watch = Watch::new(&config.rules);
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let state = common.state()?;
-        let (instances, managed) = instances(&config, &state).await?;
+        let (instances, mut daemons) = instances(&config, &state).await?;
         if config.gate.approvers.is_empty() {
             tracing::warn!("gate.approvers is empty: nobody can approve anything");
         }
@@ -56,6 +56,9 @@ impl Serve {
             let engine = engine.clone();
             async move { engine.run().await }
         });
+        if let Some(daemons) = &mut daemons {
+            daemons.answer_commands();
+        }
         tracing::info!(state = %state.display(), "host is running");
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
@@ -63,8 +66,8 @@ impl Serve {
         };
         watching.abort();
         engine.stop(Duration::from_secs(15)).await;
-        for daemon in managed {
-            daemon.stop().await;
+        if let Some(daemons) = daemons {
+            daemons.stop().await;
         }
         match ended {
             Some(ended) => ended??,
@@ -74,9 +77,9 @@ impl Serve {
     }
 }
 
-async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, Vec<Managed>), Failure> {
+async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, Option<Daemons>), Failure> {
     let environment = Environment::of_this_process();
-    let (mut instances, mut managed) = (Vec::new(), Vec::new());
+    let (mut instances, mut daemons) = (Vec::new(), None);
     for (name, given) in &config.connectors {
         let mut given = given.clone();
         config::resolve_environment(&mut given.config, &environment).map_err(|error| about(name, &error))?;
@@ -87,64 +90,74 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
             );
             return Err(Failure::usage(text));
         }
-        let Some(workspace) = &given.workspace else {
-            let base_url = given.config.remove("base_url");
-            let base_url = base_url.as_ref().and_then(Value::as_str).unwrap_or("http://127.0.0.1:4096");
-            let password = given.config.remove("password");
-            let password = password.as_ref().and_then(Value::as_str);
-            let fixed = chat::attached(given.config, base_url, password, given.allow_remote).await?;
-            let described = fixed.0.connector.clone();
-            instances.push(Instance {
-                name: name.clone(),
-                workspace: None,
-                described,
-                provider: Arc::new(fixed),
-            });
+        let workspace = given.workspace.as_ref().and_then(|workspace| config.workspaces.get(workspace));
+        if let Some(model) = config.routing.coding(workspace) {
+            given.config.entry("model").or_insert_with(|| json!(model));
+        }
+        if given.workspace.is_none() {
+            instances.push(attached(name, given).await?);
             continue;
+        }
+        let daemons = match &daemons {
+            Some(daemons) => daemons,
+            None => daemons.insert(pool(config, state, &environment).await?),
         };
-        let provider = provider(config, name, workspace, &given, state, &environment).await?;
-        let described = chat::described(&with_directory(&given, &provider.1)).await?;
-        managed.push(provider.0.clone());
-        let provider: Arc<dyn Provider> = Arc::new(provider.0);
-        instances.push(Instance {
-            name: name.clone(),
-            workspace: Some(workspace.clone()),
-            described,
-            provider,
-        });
+        instances.push(managed(config, name, given, daemons).await?);
     }
-    Ok((instances, managed))
+    Ok((instances, daemons))
 }
 
-async fn provider(
+/// An instance at a daemon that somebody else runs.
+async fn attached(name: &str, mut given: config::Instance) -> Result<Instance, Failure> {
+    let base_url = given.config.remove("base_url");
+    let base_url = base_url.as_ref().and_then(Value::as_str).unwrap_or("http://127.0.0.1:4096");
+    let password = given.config.remove("password");
+    let password = password.as_ref().and_then(Value::as_str);
+    let fixed = chat::attached(given.config, base_url, password, given.allow_remote).await?;
+    let described = fixed.0.connector.clone();
+    Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
+}
+
+/// An instance at a daemon of the host's own.
+async fn managed(
     config: &HostConfig,
     name: &str,
-    workspace: &str,
-    given: &config::Instance,
-    state: &Path,
-    environment: &Environment,
-) -> Result<(Managed, PathBuf), Failure> {
-    let Some(settings) = config.workspaces.get(workspace) else {
+    mut given: config::Instance,
+    daemons: &Daemons,
+) -> Result<Instance, Failure> {
+    let workspace = given.workspace.unwrap_or_default();
+    let Some(settings) = config.workspaces.get(&workspace) else {
         return Err(Failure::usage(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
     };
     if given.config.contains_key("base_url") {
         return Err(Failure::usage(format!("[connectors.{name}]: give a workspace or a base_url, not both")));
     }
     let directory = chat::existing_directory(&settings.directory)?;
-    let opencode = demo::locate(config.opencode.clone(), environment.clone()).await?;
-    std::fs::create_dir_all(state)?;
-    let mut spec = Spec::new(opencode.path, &directory, environment.clone());
-    spec.config = Value::Object(settings.extra_config.clone());
-    spec.pass.clone_from(&settings.pass);
-    let factory: Arc<dyn ConnectorFactory> = Arc::new(OpencodeFactory::default());
-    let record = state.join(chat::record_name(&directory));
-    Ok((Managed::new(factory, with_directory(given, &directory), spec, record), directory))
+    given.config.insert("directory".to_owned(), json!(directory));
+    let confine = settings.confine.unwrap_or(config.opencode.confine);
+    let factory = Arc::new(OpencodeFactory::default());
+    let managed = Managed::new(daemons, (&workspace, confine), factory, given.config).await;
+    let managed =
+        managed.map_err(|error| Failure::usage(format!("[connectors.{name}]: {}", chain(&error))))?;
+    Ok(managed.instance(name, &workspace))
 }
 
-fn with_directory(given: &config::Instance, directory: &Path) -> serde_json::Map<String, Value> {
-    let mut config = given.config.clone();
-    config.insert("directory".to_owned(), json!(directory));
-    config
+/// The pool of daemons, saying what its walls do not hold.
+pub(super) async fn pool(
+    config: &HostConfig,
+    state: &Path,
+    environment: &Environment,
+) -> Result<Daemons, Failure> {
+    let home = environment.get("HOME").map(Path::new);
+    let pool = managed::config::pool(&config.opencode, &config.workspaces, home);
+    for name in pool.workspaces.keys() {
+        if let Some(missing) = demo::check_walls(managed::config::confine(&pool, name))? {
+            tracing::warn!(workspace = name, "{missing}");
+        }
+    }
+    let opencode = demo::locate(pool.path.clone(), environment.clone()).await?;
+    Daemons::new(&pool, opencode.path, Home::User, environment.clone(), state)
+        .map_err(|error| Failure::usage(chain(&error)))
 }
 
 fn about(name: &str, error: &config::ConfigError) -> Failure {
