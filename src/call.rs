@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use connector_contract::{
-    ActionResult, Checkpoint, ConnectorError, Context, Progress, Provenance, Reference, StopCause,
+    ActionResult, Checkpoint, ConnectorError, Context, Progress, Provenance, Reference, SourceNote, StopCause,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -206,9 +206,11 @@ impl Call<'_> {
         model: Option<crate::model::ModelRef>,
     ) -> Prompt {
         let system = match &self.ctx.provenance {
-            Provenance::Chat { surface, rule } if self.shared.settings.name_source => {
-                Some(prepare::source_note(surface, rule))
-            }
+            Provenance::Chat { surface, rule, note } if self.shared.settings.name_source => match note {
+                SourceNote::Usual => Some(prepare::source_note(surface, rule)),
+                SourceNote::None => None,
+                SourceNote::Text(text) => Some(text.clone()),
+            },
             Provenance::Chat { .. } | Provenance::Local => None,
         };
         let (text, agent) = (self.task.prompt.clone(), self.task.agent.clone());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use connector_contract::{
     ActionDecl, ActionResult, Capability, Connector, ConnectorError, ConnectorFactory, Context, EventHandler,
-    Manifest, Provenance, Subscription, Target, TriggerDecl,
+    Manifest, Provenance, SourceNote, Subscription, Target, TriggerDecl,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +50,19 @@ impl OpencodeConnector {
 impl std::fmt::Debug for OpencodeConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpencodeConnector").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+/// What the agent is told of its prompt's origin, where that is not the usual.
+fn unusual_note(provenance: &Provenance, name_source: bool) -> Option<Value> {
+    match provenance {
+        Provenance::Local => None,
+        Provenance::Chat { .. } if !name_source => Some(json!("none")),
+        Provenance::Chat { note, .. } => match note {
+            SourceNote::Usual => None,
+            SourceNote::None => Some(json!("none")),
+            SourceNote::Text(text) => Some(json!(text)),
+        },
     }
 }
 
@@ -107,6 +120,7 @@ impl Connector for OpencodeConnector {
         put("agent", given("agent").or_else(|| settings.agent.as_ref().map(|it| json!(it))));
         put("permissions", settings.permissions_for(provenance).map(|it| json!(it)));
         put("asks", Some(json!(settings.asks)));
+        put("note", unusual_note(provenance, settings.name_source));
         Target { origin: Some(settings.origin.to_string()), settings: target }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_contract::{ConnectorError, Consequence, StopCause};
+use connector_contract::{ConnectorError, Consequence, Provenance, SourceNote, StopCause};
 use serde_json::{Value, json};
 use testkit::fake::{Canned, Faults, Fixture, PromptFault};
 use tokio::time::Instant;
@@ -563,7 +563,7 @@ async fn the_output_is_whole_and_capped() {
 async fn what_came_from_a_chat_is_strict_and_says_so_outside_the_prompt() {
     let (fake, mut bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
     bench.provenance =
-        connector_contract::Provenance::Chat { surface: "telegram".into(), rule: "fix\n`rm`".into() };
+        Provenance::Chat { surface: "telegram".into(), rule: "fix\n`rm`".into(), note: SourceNote::Usual };
     bench.run("go").await.unwrap();
     let created = &fake.bodies("POST /session")[0];
     assert!(
@@ -576,4 +576,21 @@ async fn what_came_from_a_chat_is_strict_and_says_so_outside_the_prompt() {
     assert_eq!(sent["parts"], json!([{ "type": "text", "text": "go" }]));
     let system = sent["system"].as_str().unwrap();
     assert!(system.contains("telegram") && system.contains("fixrm"), "{system}");
+}
+
+#[tokio::test]
+async fn the_rules_own_note_goes_beside_the_prompt_or_none_does() {
+    for (note, config, system) in [
+        (SourceNote::Text("From the night watch.".into()), json!({}), json!("From the night watch.")),
+        (SourceNote::None, json!({}), Value::Null),
+        (SourceNote::Text("From the night watch.".into()), json!({ "name_source": false }), Value::Null),
+    ] {
+        let (fake, mut bench) = fake(Fixture::recorded("text"), Faults::default(), config).await;
+        let said = format!("{note:?}");
+        bench.provenance = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note };
+        bench.run("go").await.unwrap();
+        let sent = &fake.bodies("POST /session/")[0];
+        assert_eq!(sent["parts"], json!([{ "type": "text", "text": "go" }]), "{said}");
+        assert_eq!(sent.get("system").unwrap_or(&Value::Null), &system, "{said}");
+    }
 }

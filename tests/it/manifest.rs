@@ -1,6 +1,6 @@
 //! `connector.toml` says what the types say.
 
-use connector_contract::{ConnectorFactory as _, Manifest, Provenance};
+use connector_contract::{ConnectorFactory as _, Manifest, Provenance, SourceNote};
 use connector_opencode::{MANIFEST, OpencodeFactory, schema};
 use serde_json::json;
 
@@ -53,10 +53,15 @@ async fn the_target_shows_what_is_in_effect() {
         serde_json::to_value(&local.settings).unwrap(),
         json!({ "directory": "/code/app", "model": "c/d", "agent": "build", "asks": "relay" })
     );
-    let chat = Provenance::Chat { surface: "telegram".into(), rule: "fix".into() };
+    let chat = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note: SourceNote::Usual };
     let remote = connector.target("run_task", &input, &chat);
     assert_eq!(remote.settings["permissions"]["external_directory"], "deny");
     assert_eq!(remote.settings["permissions"]["bash"], "ask");
+    assert!(!remote.settings.contains_key("note"), "the usual note is not worth a line");
+    for (note, shown) in [(SourceNote::Text("From afar.".into()), "From afar."), (SourceNote::None, "none")] {
+        let chat = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note };
+        assert_eq!(connector.target("run_task", &input, &chat).settings["note"], shown);
+    }
 }
 
 #[test]

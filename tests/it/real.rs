@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
-use connector_contract::{ActionResult, ConnectorError, Progress, Provenance, StopCause};
+use connector_contract::{ActionResult, ConnectorError, Progress, Provenance, SourceNote, StopCause};
 use connector_opencode::Timing;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -105,7 +105,8 @@ async fn a_chat_cannot_reach_outside_the_directory() {
     let write = json!({ "filePath": outside.join("x.txt"), "content": "x" });
     daemon.model().add(Script::default().call("OUTSIDE-4", 0, "write", write).reply("OUTSIDE-4", "tried"));
     let mut bench = bench(daemon, &directory, json!({})).await;
-    bench.provenance = Provenance::Chat { surface: "console".into(), rule: "fix".into() };
+    bench.provenance =
+        Provenance::Chat { surface: "console".into(), rule: "fix".into(), note: SourceNote::Usual };
     let person = Arc::new(Person::default());
     bench.relay = person.clone();
     let result = bench.run("OUTSIDE-4").await;
@@ -114,6 +115,21 @@ async fn a_chat_cannot_reach_outside_the_directory() {
     let system =
         daemon.model().seen().iter().any(|it| it.body.to_string().contains("typed in a chat (console)"));
     assert!(system, "the agent is told where the task came from");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_reaches_the_model_beside_the_prompt() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    daemon.model().add(Script::default().reply("NOTED-5", "noted"));
+    let mut bench = bench(daemon, &directory, json!({})).await;
+    let note = SourceNote::Text("Asked for by the night watch.".into());
+    bench.provenance = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note };
+    bench.run("NOTED-5").await.unwrap();
+    let seen = daemon.model().seen();
+    let seen = seen.iter().find(|it| it.prompt.contains("NOTED-5") && !it.title).unwrap();
+    assert!(seen.body.to_string().contains("Asked for by the night watch."), "{}", seen.body);
+    assert!(!seen.prompt.contains("night watch"), "{}", seen.prompt);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,7 +159,11 @@ async fn continuing_what_is_not_there_or_elsewhere_starts_nothing() {
 async fn a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them() {
     let (fake, mut bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
     let first = bench.run("one").await.unwrap();
-    bench.provenance = connector_contract::Provenance::Chat { surface: "console".into(), rule: "fix".into() };
+    bench.provenance = connector_contract::Provenance::Chat {
+        surface: "console".into(),
+        rule: "fix".into(),
+        note: connector_contract::SourceNote::Usual,
+    };
     for _ in 0..2 {
         let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
         bench.execute("continue_session", input).await.unwrap();

@@ -44,7 +44,23 @@ pub enum Provenance {
         surface: String,
         /// The rule that fired.
         rule: String,
+        /// What the agent is told of that.
+        #[serde(default)]
+        note: SourceNote,
     },
+}
+
+/// What an agent is told of where its prompt came from: beside the prompt, never in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceNote {
+    /// What the connector usually says.
+    #[default]
+    Usual,
+    /// Nothing.
+    None,
+    /// This text.
+    Text(String),
 }
 
 /// A connector's own note of an effect it is about to begin; enough to find out

@@ -26,7 +26,9 @@ pub use action::{ActionDecl, ActionResult, InputError, TriggerDecl};
 pub use ask::AskRelay;
 pub use capability::Capability;
 pub use connector::{Connector, ConnectorFactory, EventHandler, Subscription, Target};
-pub use context::{Checkpoint, CheckpointError, CheckpointLog, Context, NoCheckpoints, Provenance};
+pub use context::{
+    Checkpoint, CheckpointError, CheckpointLog, Context, NoCheckpoints, Provenance, SourceNote,
+};
 pub use error::{ConnectorError, Consequence, Reference, StopCause, chain};
 pub use manifest::{DataDisclosure, Manifest, ManifestError};
 pub use origin::{Origin, OriginError};

@@ -15,6 +15,7 @@ mod deliver;
 mod dispatch;
 mod intake;
 mod limits;
+mod provenance;
 mod schedule;
 
 use std::collections::{HashMap, HashSet};

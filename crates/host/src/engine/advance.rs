@@ -8,7 +8,7 @@ use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
 
 use super::intake::{as_event, timestamp};
-use super::{BATCH, Engine};
+use super::{BATCH, Engine, provenance};
 use crate::clock::Millis;
 use crate::failpoint::failpoint;
 use crate::gate::policy::{GateConfig, Terms};
@@ -97,8 +97,13 @@ impl Engine {
             }
             Next::Run(step) => (step, self.resolve(step, &scope)),
         };
+        let (provenance, resolved) = match provenance::of(&standing.run, &standing.event, &rule) {
+            Ok(provenance) => (provenance, resolved),
+            // A note that cannot be written is not left out.
+            Err(error) => (Provenance::Local, Resolved::without_input(step, Verdict::Fail(chain(&error)))),
+        };
         failpoint("advance.resolved");
-        let new = self.new_step(&rule, step, &standing, &resolved)?;
+        let new = self.new_step(&rule, step, &standing, &resolved, &provenance)?;
         if let (Some(instance), Verdict::Gate { .. }) =
             (self.0.instances.get(&new.connector), &resolved.verdict)
         {
@@ -164,12 +169,11 @@ impl Engine {
         step: &Step,
         standing: &Standing,
         resolved: &Resolved,
+        provenance: &Provenance,
     ) -> Result<NewStep, LedgerError> {
         let run = &standing.run;
         let target = match self.0.instances.get(&resolved.connector) {
-            Some(instance) => {
-                instance.target(&resolved.action, &resolved.input, &provenance(&run.surface, &run.rule))
-            }
+            Some(instance) => instance.target(&resolved.action, &resolved.input, provenance),
             None => Target::default(),
         };
         let index = u32::try_from(standing.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -216,15 +220,6 @@ impl Engine {
             .await?;
         failpoint("run.ended");
         Ok(())
-    }
-}
-
-/// Where the work came from. Whoever types at this machine's own console could
-/// as well call the daemon; everybody else is remote.
-pub(super) fn provenance(surface: &str, rule: &str) -> Provenance {
-    match surface {
-        "console" | "cli" => Provenance::Local,
-        surface => Provenance::Chat { surface: surface.to_owned(), rule: rule.to_owned() },
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::advance::{parse_stored, provenance, token};
+use super::advance::{parse_stored, token};
 use super::asks::Relay;
 use super::{BATCH, Engine, Running};
 use crate::failpoint::failpoint;
@@ -111,7 +111,7 @@ impl Engine {
     }
 
     async fn in_force(&self, row: &StepRow, instance: &Instance) -> Result<InForce, LedgerError> {
-        let target = instance.target(&row.action, &row.input, &provenance(&row.surface, &row.rule));
+        let target = instance.target(&row.action, &row.input, &self.terms_of_call(row).await?.provenance);
         let rule = self.rule_in_force(&row.rule);
         let terms = match &rule {
             Some(rule) => Terms::of(rule, &self.0.gate),
@@ -235,6 +235,13 @@ impl Engine {
             }
             Err(reason) => return (Move::Fail, Finish::failed(reason, Consequence::NothingStarted)),
         };
+        let terms = match self.terms_of_call(row).await {
+            Ok(terms) => terms,
+            Err(error) if resume.is_some() => {
+                return (Move::LoseTrack, Finish::failed(chain(&error), Consequence::Unknown));
+            }
+            Err(error) => return (Move::Fail, Finish::failed(chain(&error), Consequence::NothingStarted)),
+        };
         let (sink, mut updates) = progress_channel(PROGRESS);
         let (surface, chat, step) = (self.surface(&row.surface), row.chat.clone(), row.id);
         let show = async {
@@ -254,13 +261,13 @@ impl Engine {
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,
-            deadline: Instant::now() + self.time_left(row),
+            deadline: Instant::now() + self.time_left(row, terms.timeout),
             cancel,
             progress: sink,
             asks: Arc::new(relay),
             checkpoints: Arc::new(Checkpoints { ledger: self.0.ledger.clone(), step }),
             resume,
-            provenance: provenance(&row.surface, &row.rule),
+            provenance: terms.provenance,
         };
         let call = async {
             let result = ready.connector.execute(&row.action, row.input.clone(), &context).await;
@@ -272,12 +279,14 @@ impl Engine {
         judge(result, resumed)
     }
 
-    /// What is left of the deadline that began with the dispatch; after a restart never nothing,
-    /// so that the end of what went on meanwhile can be seen.
-    fn time_left(&self, row: &StepRow) -> Duration {
+    /// What is left of the deadline that began with the dispatch, or of the step's own `timeout`
+    /// if that is earlier; after a restart never nothing, so that the end of what went on meanwhile
+    /// can be seen.
+    fn time_left(&self, row: &StepRow, timeout: Option<Duration>) -> Duration {
+        let deadline = timeout.map_or(self.0.deadline, |timeout| timeout.min(self.0.deadline));
         let began = row.dispatched_at.unwrap_or_else(|| self.0.clock.now());
         let passed = u64::try_from(self.0.clock.now() - began).unwrap_or(0);
-        self.0.deadline.saturating_sub(Duration::from_millis(passed)).max(RECONCILE.min(self.0.deadline))
+        deadline.saturating_sub(Duration::from_millis(passed)).max(RECONCILE.min(deadline))
     }
 
     /// A result is not lost because the ledger cannot take it for a while.

@@ -1,6 +1,7 @@
 //! A connector that records what it is asked to do, and does it when told.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
@@ -21,6 +22,8 @@ pub(crate) struct Call {
 /// What the test and the connector share.
 pub(crate) struct Shared {
     pub(crate) calls: Mutex<Vec<Call>>,
+    /// How each call was to be made: where it comes from, and how long it may take.
+    pub(crate) terms: Mutex<Vec<(Provenance, Duration)>>,
     pub(crate) target: Mutex<Target>,
     /// A call ends when it gets a permit.
     pub(crate) gate: Semaphore,
@@ -43,7 +46,12 @@ impl Shared {
     /// Calls wait until the test lets them end.
     pub(crate) fn closed() -> Arc<Self> {
         let target = Target { origin: Some("http://127.0.0.1:1".into()), settings: [].into() };
-        Arc::new(Self { calls: Mutex::default(), target: Mutex::new(target), gate: Semaphore::new(0) })
+        Arc::new(Self {
+            calls: Mutex::default(),
+            terms: Mutex::default(),
+            target: Mutex::new(target),
+            gate: Semaphore::new(0),
+        })
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -97,6 +105,8 @@ impl Connector for Probe {
         ctx: &Context,
     ) -> Result<ActionResult, ConnectorError> {
         let resumed = ctx.resume.as_ref().map(|checkpoint| checkpoint.0.clone());
+        let left = ctx.deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.shared.terms.lock().unwrap().push((ctx.provenance.clone(), left));
         let number = {
             let mut calls = self.shared.calls.lock().unwrap();
             calls.push(Call { action: action.to_owned(), input: input.clone(), resumed: resumed.clone() });

@@ -1,5 +1,8 @@
 //! Limits and schedules: what keeps a rule from firing, and what fires it by time.
 
+use std::time::Duration;
+
+use connector_contract::{Provenance, SourceNote};
 use connector_host::engine::ScheduleChat;
 use connector_host::ledger::runs::RunState;
 use connector_host::ledger::steps::decide::Decision;
@@ -38,6 +41,14 @@ action = "run_task"
 params = { prompt = "it is ${trigger.scheduled_at}" }
 "#;
 
+/// `FIX` with more in its header and in its step.
+fn fix_with(header: &str, step: &str) -> &'static str {
+    let text = FIX
+        .replace("name = \"fix\"\n", &format!("name = \"fix\"\n{header}\n"))
+        .replace("action = \"run_task\"\n", &format!("action = \"run_task\"\n{step}\n"));
+    String::leak(text)
+}
+
 fn plan(rule: &'static str) -> Plan {
     Plan { rules: vec![rule], ..Plan::default() }
 }
@@ -69,7 +80,7 @@ impl World {
             if self.runs().await.len() >= count {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("there are not {count} runs: {:#?}", self.runs().await)
     }
@@ -196,7 +207,7 @@ impl World {
             if self.schedules().await == count {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("there are not {count} schedules")
     }
@@ -210,4 +221,75 @@ async fn schedules_report_only_to_a_surface_that_is_there() {
     let error = world.engine.schedules_report_to(chat).unwrap_err();
     assert!(error.to_string().contains("`telegraph`"), "{error}");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn the_agent_is_told_where_the_work_came_from_as_its_rule_says() {
+    for (header, note) in [
+        ("", SourceNote::Usual),
+        ("provenance = false", SourceNote::None),
+        (
+            "provenance = \"From ${event.connector}, ${rule.name}, at ${now}.\"",
+            SourceNote::Text("From chat, fix, at 1970-01-01T00:01:00Z.".into()),
+        ),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let world = World::start(state.path(), MINUTE, plan(fix_with(header, "")));
+        world.say("1", "/fix it").await;
+        let card = world.card().await;
+        // However late somebody taps, the note is the one that the card was made with.
+        world.set_time(5 * MINUTE);
+        world.tap(&card, ANNA, Decision::Approve).await;
+        world.result(1).await;
+        let terms = world.probe.terms.lock().unwrap().clone();
+        let told = Provenance::Chat { surface: "screen".into(), rule: "fix".into(), note };
+        assert_eq!(terms.iter().map(|(provenance, _)| provenance).collect::<Vec<_>>(), [&told]);
+        assert_eq!(card.input["prompt"], "/fix it", "never in the prompt");
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_cannot_be_filled_in_fails_the_step_before_anybody_is_asked() {
+    let state = tempfile::tempdir().unwrap();
+    let rule = fix_with("provenance = \"From ${trigger.nobody}.\"", "");
+    let world = World::start(state.path(), MINUTE, plan(rule));
+    world.say("1", "/fix it").await;
+    let reason = world.result(1).await.reason.unwrap();
+    assert!(reason.contains("provenance") && reason.contains("trigger.nobody"), "{reason}");
+    assert_eq!(world.screen.cards().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_run_of_a_schedule_says_so_to_its_agent() {
+    let state = tempfile::tempdir().unwrap();
+    let world = scheduled(state.path(), 10 * MINUTE + 30_000);
+    world.until_scheduled().await;
+    world.time_passes(11 * MINUTE, MINUTELY);
+    world.tap(&world.card().await, ANNA, Decision::Approve).await;
+    world.result(1).await;
+    let terms = world.probe.terms.lock().unwrap().clone();
+    let [(Provenance::Chat { note: SourceNote::Text(note), .. }, _)] = &terms[..] else {
+        panic!("{terms:?}")
+    };
+    assert!(note.contains("the schedule of the rule \"minutely\""), "{note}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_earlier_of_the_hosts_deadline_and_the_steps_timeout_holds() {
+    // The deadline of this host is a minute.
+    for (timeout, least, most) in [("", 50, 60), ("timeout = \"20s\"", 10, 20), ("timeout = \"2h\"", 50, 60)]
+    {
+        let state = tempfile::tempdir().unwrap();
+        let world = World::start(state.path(), MINUTE, plan(fix_with("", timeout)));
+        world.say("1", "/fix it").await;
+        world.tap(&world.card().await, ANNA, Decision::Approve).await;
+        world.result(1).await;
+        let left = world.probe.terms.lock().unwrap()[0].1;
+        let seconds = Duration::from_secs(least)..=Duration::from_secs(most);
+        assert!(seconds.contains(&left), "{timeout:?}: {left:?}");
+        world.stop().await;
+    }
 }
