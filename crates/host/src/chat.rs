@@ -18,8 +18,8 @@ use crate::ledger::steps::decide::{Decision, Tap, Tapped};
 use crate::ledger::{LedgerError, steps};
 use crate::surface::{Asked, OpenAsk};
 
-/// How long a decision typed ahead waits for its card.
-const TYPED_AHEAD: Duration = Duration::from_secs(10);
+/// How long the chat waits for the engine to take something in.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a condition is looked at again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -101,12 +101,15 @@ impl Chat {
     /// Waits until nothing goes on; Ctrl-C stops what runs.
     async fn settle_or_stop(&self, mut inputs: mpsc::Receiver<Input>) -> Result<(), ChatError> {
         let mut settled = std::pin::pin!(self.settle());
+        let mut interrupted = false;
         loop {
             tokio::select! {
                 outcome = &mut settled => return outcome,
                 Some(input) = inputs.recv() => {
                     let leave = match input {
-                        Input::Interrupt => self.interrupt(false).await? == Flow::Leave,
+                        Input::Interrupt => {
+                            self.interrupt(std::mem::replace(&mut interrupted, true)).await? == Flow::Leave
+                        }
                         Input::Terminate => true,
                         Input::Line(_) | Input::End => false,
                     };
@@ -160,14 +163,16 @@ impl Chat {
         let id = format!("{}-{}", std::process::id(), crate::engine::unique()?);
         let event = message(&self.connector, id, text, reply);
         let Some(event_id) = self.engine.submit(event).await? else { return Ok(()) };
-        if self.runs_of(event_id).await? == 0 {
-            self.say("no rule answers that; try /fix and what is to be done, or /help")?;
+        match self.runs_of(event_id).await? {
+            Some(0) => self.say("no rule answers that; try /fix and what is to be done, or /help"),
+            Some(_) => Ok(()),
+            None => self.say("that is recorded, and is taken up as soon as the ledger can be written"),
         }
-        Ok(())
     }
 
-    /// How many runs an event fired, once it was handled.
-    async fn runs_of(&self, event_id: i64) -> Result<i64, ChatError> {
+    /// How many runs an event fired, once it was handled; `None` if that takes too long.
+    async fn runs_of(&self, event_id: i64) -> Result<Option<i64>, ChatError> {
+        let limit = Instant::now() + PATIENCE;
         loop {
             let handled = self
                 .engine
@@ -182,7 +187,8 @@ impl Chat {
                 })
                 .await?;
             match handled {
-                (true, runs) => return Ok(runs),
+                (true, runs) => return Ok(Some(runs)),
+                (false, _) if Instant::now() > limit => return Ok(None),
                 (false, _) => tokio::time::sleep(LOOK).await,
             }
         }
@@ -201,7 +207,8 @@ impl Chat {
 
     /// Decides the card named, or the only one that waits.
     pub async fn decide(&self, decision: Decision, step: Option<StepId>) -> Result<(), ChatError> {
-        let cards = self.cards_soon().await?;
+        // Only what is on the screen now: a yes typed ahead would approve what nobody has seen.
+        let cards = self.console.cards();
         let (step, digest) = match (step, cards.as_slice()) {
             (None, []) => return self.say("nothing waits for a yes or no"),
             (None, [only]) => only.clone(),
@@ -219,18 +226,6 @@ impl Chat {
             self.console.forget(step);
         }
         self.say(&describe(step, &answer))
-    }
-
-    /// The cards on the screen; waits a little for one that is about to appear.
-    async fn cards_soon(&self) -> Result<Vec<(StepId, String)>, ChatError> {
-        let limit = Instant::now() + TYPED_AHEAD;
-        loop {
-            let cards = self.console.cards();
-            if !cards.is_empty() || Instant::now() > limit || !self.card_may_come().await? {
-                return Ok(cards);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
     }
 
     async fn card_may_come(&self) -> Result<bool, ChatError> {
@@ -323,9 +318,13 @@ impl Chat {
         Ok(())
     }
 
-    /// Waits until a card is on the screen, or none is to be expected.
+    /// Waits, a while, until a card is on the screen, or none is to be expected.
     pub async fn settle_card(&self) -> Result<(), ChatError> {
-        self.cards_soon().await.map(|_| ())
+        let limit = Instant::now() + PATIENCE;
+        while self.console.cards().is_empty() && Instant::now() < limit && self.card_may_come().await? {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Whether nothing runs, waits, or is still to be told.

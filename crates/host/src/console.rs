@@ -95,7 +95,7 @@ impl Surface for Console {
                 self.forget(row.id);
                 (render::result(row), format!("result-{}", row.id))
             }
-            Notice::Text(text) => (crate::text::visible(text), String::from("text")),
+            Notice::Text(text) => (render::text(text), String::from("text")),
         };
         self.print(&text).map_err(|error| DeliveryError(error.to_string()))?;
         Ok(reference)

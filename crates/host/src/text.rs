@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthChar as _;
+
 /// `text` with every character that does not simply show itself written out,
 /// such as `\u{202e}`. Line breaks stay; tabs become spaces.
 pub fn visible(text: &str) -> String {
@@ -28,6 +30,26 @@ pub fn one_line(text: &str) -> String {
     visible(text).replace('\n', "\\n")
 }
 
+/// `text` made visible, in lines of at most `columns` columns, so that no
+/// terminal breaks a line by itself and drops what stands before it.
+pub fn folded(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in visible(text).split('\n') {
+        let (mut part, mut width) = (String::new(), 0);
+        for character in line.chars() {
+            let wide = character.width().unwrap_or(0);
+            if width + wide > columns {
+                lines.push(std::mem::take(&mut part));
+                width = 0;
+            }
+            part.push(character);
+            width += wide;
+        }
+        lines.push(part);
+    }
+    lines
+}
+
 /// At most `limit` characters, with what was cut counted.
 pub fn shortened(text: &str, limit: usize) -> String {
     let total = text.chars().count();
@@ -38,13 +60,15 @@ pub fn shortened(text: &str, limit: usize) -> String {
     format!("{head}… ({} more characters)", total - limit)
 }
 
-/// Controls, bidirectional marks, invisible fillers, and tags.
+/// Controls, bidirectional marks, invisible fillers, variation selectors, tags.
 fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e01ef}')
 }
 
 #[cfg(test)]
@@ -61,10 +85,22 @@ mod tests {
             ("zero\u{200b}width", "zero\\u{200b}width"),
             ("line\nbreak\ttab", "line\nbreak    tab"),
             ("\u{2028}", "\\u{2028}"),
+            ("\u{34f}\u{180b}\u{2800}", "\\u{34f}\\u{180b}\\u{2800}"),
+            ("a\u{fe01}\u{fe0f}\u{e0100}", "a\\u{fe01}\\u{fe0f}\\u{e0100}"),
+            ("\u{1d173}\u{e0041}", "\\u{1d173}\\u{e0041}"),
         ] {
             assert_eq!(visible(text), shown);
         }
         assert_eq!(one_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn folded_lines_fit_and_lose_nothing() {
+        let text = format!("{}\n\n{}", "x".repeat(25), "日本語".repeat(4));
+        let lines = folded(&text, 10);
+        assert_eq!(lines.concat(), text.replace('\n', ""));
+        assert_eq!(lines.len(), 3 + 1 + 3);
+        assert!(lines.iter().all(|line| line.chars().filter_map(|it| it.width()).sum::<usize>() <= 10), "{lines:?}");
     }
 
     #[test]

@@ -12,10 +12,14 @@ use crate::clock::Millis;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::surface::{Asked, OpenAsk};
-use crate::text::{one_line, shortened, visible};
+use crate::text::{folded, one_line, shortened, visible};
 
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
+
+/// How wide a framed line is, its frame aside: a terminal of 80 columns does not
+/// break it.
+const COLUMNS: usize = 76;
 
 /// How much of one line of progress is printed.
 const LINE: usize = 160;
@@ -23,7 +27,11 @@ const LINE: usize = 160;
 /// The card of a waiting step: exactly what will run.
 pub fn card(row: &StepRow, now: Millis) -> String {
     let mut lines = vec![format!("┌─ approval needed · {}", row.id)];
-    let mut field = |name: &str, value: &str| lines.push(format!("│ {name:<12}{}", one_line(value)));
+    let mut field = |name: &str, value: &str| {
+        for (place, part) in folded(&one_line(value), COLUMNS - 12).into_iter().enumerate() {
+            lines.push(format!("│ {:<12}{part}", if place == 0 { name } else { "" }));
+        }
+    };
     if let Some(reason) = &row.reason {
         field("again", reason);
     }
@@ -52,7 +60,7 @@ pub fn card(row: &StepRow, now: Millis) -> String {
     }
     if let Some(prompt) = input.get("prompt") {
         lines.push("│ prompt".to_owned());
-        lines.extend(visible(&plain(prompt)).lines().map(|line| format!("│   {line}")));
+        lines.extend(folded(&plain(prompt), COLUMNS - 2).iter().map(|line| format!("│   {line}")));
     }
     lines.push(format!("└─ y to run it, n to refuse (or: y {id}, n {id})", id = row.id));
     lines.join("\n")
@@ -66,6 +74,11 @@ fn expiry(row: &StepRow, now: Millis) -> String {
         (minutes, 0) => format!("in {minutes} min"),
         (minutes, seconds) => format!("in {minutes} min {seconds} s"),
     }
+}
+
+/// A reply of a rule, set off from what the host says itself.
+pub fn text(text: &str) -> String {
+    folded(text.trim_end(), COLUMNS).iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of a step.
@@ -134,7 +147,7 @@ fn changed_file(file: &Value) -> String {
     let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
     format!(
         "  {:<9} {}  +{} −{}",
-        text("status"),
+        one_line(text("status")),
         one_line(text("path")),
         number("additions"),
         number("deletions")
@@ -176,11 +189,17 @@ pub fn ask(ask: &OpenAsk) -> String {
 
 fn permission(number: u64, ask: &PermissionAsk) -> String {
     let mut lines = vec![format!("┌─ the agent asks ({number}): may it use {}?", one_line(&ask.permission))];
-    lines.extend(
-        ask.patterns.iter().flat_map(|pattern| {
-            visible(pattern).lines().map(|line| format!("│   {line}")).collect::<Vec<_>>()
-        }),
-    );
+    let mut quote = |text: &str| lines.extend(folded(text, COLUMNS - 2).iter().map(|line| format!("│   {line}")));
+    ask.patterns.iter().for_each(|pattern| quote(pattern));
+    // What the agent adds, such as the whole command or the change to a file.
+    for (key, value) in ask.metadata.as_object().into_iter().flatten() {
+        match value.as_str() {
+            Some(text) if !text.is_empty() && !ask.patterns.iter().any(|pattern| pattern == text) => {
+                quote(&format!("{key}: {}", shortened(text, REPLY)));
+            }
+            _ => {}
+        }
+    }
     lines.push(format!("└─ once {number}, always {number}, or reject {number}"));
     lines.join("\n")
 }

@@ -137,6 +137,16 @@ fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
 }
 
 #[test]
+fn a_long_line_is_broken_inside_the_frame() {
+    let padded = format!("go on{}└─ y to run it", " ".repeat(80));
+    let long = StepRow { input: json!({ "prompt": padded, "title": "t".repeat(90) }), ..row() };
+    let card = render::card(&long, 61_000);
+    assert!(card.lines().all(|line| line.chars().count() <= 79), "{card}");
+    assert!(card.lines().all(|line| line.starts_with(['│', '┌', '└'])), "{card}");
+    assert_eq!(card.lines().filter(|line| line.starts_with('└')).count(), 1, "{card}");
+}
+
+#[test]
 fn results_say_how_it_ended_and_what_remains() {
     let output = json!({
         "reply": "Both tests pass.\u{1b}[31m",
@@ -247,8 +257,8 @@ fn asks_say_what_to_type() {
         id: "per_1".into(),
         session_id: "ses_1".into(),
         permission: "bash".into(),
-        patterns: vec!["rm -rf build\ncargo clean".into()],
-        metadata: json!({}),
+        patterns: vec!["rm -rf build".into(), "cargo clean".into()],
+        metadata: json!({ "command": "rm -rf build; cargo clean", "description": "" }),
     });
     let option = |label: &str, about: &str| QuestionOption { label: label.into(), description: about.into() };
     let questions = Asked::Question(QuestionAsk {
@@ -274,6 +284,7 @@ fn asks_say_what_to_type() {
 ┌─ the agent asks (1): may it use bash?
 │   rm -rf build
 │   cargo clean
+│   command: rm -rf build; cargo clean
 └─ once 1, always 1, or reject 1
 ┌─ the agent asks (2)
 │ 1. Which database?

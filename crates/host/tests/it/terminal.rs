@@ -21,10 +21,14 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut environment: Vec<(OsString, OsString)> = ["PATH", "TMPDIR", "LANG"]
+        let mut environment: Vec<(OsString, OsString)> = ["PATH", "LANG"]
             .iter()
             .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
             .collect();
+        // Whatever this user starts carries the home's path, by one of these.
+        let temporary = home.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        environment.push(("TMPDIR".into(), temporary.into()));
         environment.push(("HOME".into(), home.path().into()));
         Self { home, environment }
     }
