@@ -146,7 +146,7 @@ impl Ledger {
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, LedgerError> {
         let path = directory.join("ledger.sqlite");
         let cannot = |source| LedgerError::Open { path: path.clone(), source };
-        make_private(directory).map_err(|error| cannot(Box::new(error)))?;
+        make_private(directory, &path).map_err(|error| cannot(Box::new(error)))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| cannot(Box::new(error)))?;
@@ -260,12 +260,19 @@ fn joined<T>(outcome: Result<Result<T, LedgerError>, tokio::task::JoinError>) ->
     outcome.unwrap_or_else(|error| Err(LedgerError::Content(format!("a ledger call was cut off: {error}"))))
 }
 
-/// The state directory holds prompts, replies and daemon passwords.
-fn make_private(directory: &Path) -> std::io::Result<()> {
+/// The ledger holds prompts, replies and the cards' tokens: nobody else reads
+/// it, also in a directory that was there before. SQLite gives the files beside
+/// it the mode of the ledger.
+fn make_private(directory: &Path, ledger: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
+    let mut options = std::fs::OpenOptions::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(directory)
+    {
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    builder.recursive(true).create(directory)?;
+    options.write(true).create(true).truncate(false).open(ledger).map(drop)
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

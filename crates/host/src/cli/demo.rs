@@ -197,7 +197,14 @@ pub(super) async fn locate(
             Progress::Installed { took } => say(&format!("installed in {:.0} s", took.as_secs_f32())),
         };
     };
-    install::locate(&from, tell).await.map_err(|error| Failure::usage(connector_contract::chain(&error)))
+    // An install that is interrupted ends npm too and leaves nothing.
+    let mut signals = terminal::Signals::listen()?;
+    tokio::select! {
+        found = install::locate(&from, tell) => {
+            found.map_err(|error| Failure::usage(connector_contract::chain(&error)))
+        }
+        _ = signals.next() => Err(Failure::failed("interrupted; nothing was started")),
+    }
 }
 
 /// Runs the repository's test, showing its summary; `true` if it passes.

@@ -109,10 +109,19 @@ fn the_audit_refuses_to_be_rewritten() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_look_into_the_state_directory() {
+fn nobody_else_may_read_the_ledger() {
     use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let parent = tempfile::tempdir().unwrap();
-    let state = parent.path().join("new");
-    drop(ledger(&state));
-    assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    let (new, old) = (parent.path().join("new"), parent.path().join("old"));
+    std::fs::create_dir(&old).unwrap();
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for state in [&new, &old] {
+        let open = ledger(state);
+        for file in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+            assert_eq!(mode(&state.join(file)), 0o600, "{file}");
+        }
+        drop(open);
+    }
+    assert_eq!(mode(&new), 0o700);
 }
