@@ -91,20 +91,22 @@ pub fn policy(gate: &GateConfig) -> LintPolicy {
 
 /// The payload of a message: the flat fields, and the nested ones of the Bot API.
 fn message() -> Value {
-    let (text, id) = (json!({ "type": "string" }), json!({ "type": ["integer", "string"] }));
-    let user = json!({ "type": "object", "properties": {
-        "id": id, "username": text, "first_name": text, "last_name": text, "is_bot": { "type": "boolean" },
-    } });
-    let chat = json!({ "type": "object", "properties": {
-        "id": id, "type": text, "title": text, "username": text,
-    } });
-    json!({ "type": "object", "properties": {
-        "text": text, "command": text, "args": text, "username": text,
-        "chat_id": id, "user_id": id, "message_id": id, "thread_id": id,
-        "mentions": { "type": "array", "items": text },
-        "forwarded_from": {}, "edited": { "type": "boolean" },
-        "from": user, "chat": chat,
-    } })
+    let (text, yes_or_no) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
+    let (number, id) = (json!({ "type": "integer" }), json!({ "type": ["integer", "string"] }));
+    let object = |properties: Value| json!({ "type": "object", "properties": properties });
+    object(json!({
+        "text": text, "command": text, "args": text, "date": number,
+        "is_forwarded": yes_or_no, "is_edited": yes_or_no,
+        "chat_id": id, "chat_type": text, "topic_id": number,
+        "user_id": id, "username": text, "first_name": text,
+        "message_id": number, "reply_to_message_id": number,
+        "message": object(json!({ "message_id": number, "text": text, "date": number })),
+        "chat": object(json!({ "id": id, "type": text, "title": text, "username": text })),
+        "from": object(json!({
+            "id": id, "is_bot": yes_or_no, "username": text, "first_name": text, "last_name": text,
+            "language_code": text,
+        })),
+    }))
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use connector_contract::{Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Reach, chain};
+use connector_contract::{
+    Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Reach, Target, chain,
+};
 use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::pool::{Address, ConfigError, Confine, Surroundings};
 use opencode_daemons::{Environment, Home, Pool, PoolConfig};
@@ -67,6 +69,11 @@ impl Daemons {
 /// Where the daemons' records, logs and private files are.
 pub fn directory(state: &Path) -> PathBuf {
     state.join("daemons")
+}
+
+/// What a step would touch at a daemon within the walls of `confine`.
+pub fn within(target: Target, confine: Confine) -> Target {
+    call::within(target, confine)
 }
 
 /// What is missing of the walls that `wanted` asks for, in words for people; nothing when they

@@ -80,9 +80,7 @@ impl Connector for Managed {
     }
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
-        let mut target = self.0.described.target(action, input, provenance);
-        target.settings.insert("confine".to_owned(), json!(word(self.0.confine)));
-        target
+        within(self.0.described.target(action, input, provenance), self.0.confine)
     }
 
     fn checkpoints(&self) -> bool {
@@ -149,6 +147,12 @@ fn died(announced: Option<Checkpoint>) -> ConnectorError {
 fn cancelled(reason: &str) -> ConnectorError {
     let (cause, reference) = (StopCause::Cancelled, Reference::default());
     ConnectorError::Stopped { cause, reason: reason.to_owned(), reference }
+}
+
+/// The target as `confine` shapes it.
+pub(super) fn within(mut target: Target, confine: Confine) -> Target {
+    target.settings.insert("confine".to_owned(), json!(word(confine)));
+    target
 }
 
 fn word(confine: Confine) -> &'static str {

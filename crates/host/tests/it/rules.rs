@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::terminal::User;
+use crate::terminal::{User, opencode};
 
 const FIX: &str = r#"
 [rule]
@@ -179,12 +179,15 @@ fn the_examples_have_no_errors_and_their_tests_hold() {
     let config = config.display().to_string();
 
     let linted = user.run(&["rules", "lint", "--json", "--rules", &examples(), "-c", &config]).json();
-    let findings = linted["findings"].as_array().unwrap().iter();
+    let findings = linted["findings"].as_array().unwrap().clone().into_iter();
     // Springtale has a chat that this host has not.
     let errors: Vec<_> = findings
         .filter(|one| one["severity"] == "error" && !one["message"].to_string().contains("connector-kick"))
         .collect();
     assert!(errors.is_empty(), "{errors:#?}");
+    let unknown: Vec<_> =
+        linted["findings"].as_array().unwrap().iter().filter(|one| one["code"] == "unknown-field").collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
     let tested = user.run(&["rules", "test", "--rules", &examples(), "-c", &config]);
     assert_eq!(tested.code(), 0, "{}", tested.text());
     assert!(tested.text().contains("0 failed"), "{}", tested.text());
@@ -294,6 +297,33 @@ fn what_really_happened_is_explained_and_its_digest_was_foretold() {
     let shown = user.run(&["rules", "explain", &id, "-c", &config]).text();
     assert!(shown.contains("✘ fix: not met:"), "{shown}");
     assert!(shown.contains("run 1 was made by another version of fix"), "{shown}");
+}
+
+#[tokio::test]
+async fn the_digest_at_a_daemon_of_the_hosts_own_is_foretold_too() {
+    let (user, _) = user_with(&[("fix.toml", FIX)]);
+    let app = user.home.path().join("app");
+    fs::create_dir(&app).unwrap();
+    let path = user.home.path().join("host.toml");
+    let text = format!(
+        "rules = \"rules\"\nopencode = \"{}\"\n[routing]\nmodel = \"a/b\"\n[workspaces.app]\n\
+         directory = \"app\"\n[connectors.connector-opencode]\nworkspace = \"app\"\n",
+        opencode().await
+    );
+    fs::write(&path, text).unwrap();
+    let config = path.display().to_string();
+    let mut host = user.start(&["run", "-c", &config]);
+    host.expect("host is running");
+    assert_eq!(user.run(&["send", "/fix the build"]).code(), 0);
+    host.expect("waits for approval");
+    let happened = user.run(&["runs", "show", "1", "--json"]).json();
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait(), 0);
+
+    let event = event_file(&user, &happened["event"]);
+    let foretold = user.run(&["rules", "dry-run", "-c", &config, "--event", &event, "--json"]).json();
+    let step = &foretold["runs"][0]["steps"][0];
+    assert_eq!(step["digest"], happened["steps"][0]["digest"], "{step}\n{}", happened["steps"][0]);
 }
 
 #[test]

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use connector_contract::{Connector, ConnectorFactory as _, chain};
+use connector_contract::{
+    ActionDecl, ActionResult, Connector, ConnectorError, ConnectorFactory as _, Context, EventHandler,
+    Manifest, Provenance, Subscription, Target, TriggerDecl, chain,
+};
 use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, Diagnostics, LintPolicy, RuleSet, SourceFile};
 use opencode_daemons::Environment;
+use opencode_daemons::pool::Confine;
 use serde_json::{Map, Value, json};
 
 use super::super::chat;
@@ -21,9 +25,13 @@ use crate::config::{self, HostConfig};
 use crate::exit::Failure;
 use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
+use crate::managed;
 
 /// Where the configuration is looked for when nobody says.
 const CONFIG: &str = "host.toml";
+
+/// Why a connector does nothing here.
+const NOT_CALLED: &str = "nothing is called to look at rules";
 
 /// Rules and the host they are for.
 pub(super) struct Known {
@@ -43,7 +51,7 @@ struct NotCalled;
 #[async_trait]
 impl Provider for NotCalled {
     async fn ready(&self) -> Result<Ready, String> {
-        Err("nothing is called to look at rules".to_owned())
+        Err(NOT_CALLED.to_owned())
     }
 }
 
@@ -135,22 +143,79 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
     let mut settings = given.config.clone();
     // A secret that is not set here changes nothing of what can be looked at.
     let _ = config::resolve_environment(&mut settings, &Environment::of_this_process());
-    if let Some(workspace) = &given.workspace {
-        let Some(known) = config.workspaces.get(workspace) else {
-            return Err(Failure::usage(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
-        };
-        let directory = known.directory.canonicalize().unwrap_or_else(|_| known.directory.clone());
-        settings.insert("directory".to_owned(), json!(directory));
-    } else {
-        settings.insert("allow_remote".to_owned(), json!(given.allow_remote));
+    let workspace = given.workspace.as_ref().map(|workspace| {
+        let found = config.workspaces.get(workspace);
+        found.ok_or_else(|| {
+            Failure::usage(format!("[connectors.{name}]: there is no [workspaces.{workspace}]"))
+        })
+    });
+    let workspace = workspace.transpose()?;
+    if let Some(model) = config.routing.coding(workspace) {
+        settings.entry("model").or_insert_with(|| json!(model));
     }
-    let described: Arc<dyn Connector> = chat::described(&settings)
+    match workspace {
+        Some(known) => {
+            let directory = known.directory.canonicalize().unwrap_or_else(|_| known.directory.clone());
+            settings.insert("directory".to_owned(), json!(directory));
+        }
+        None => {
+            settings.insert("allow_remote".to_owned(), json!(given.allow_remote));
+        }
+    }
+    let connector = chat::described(&settings)
         .await
         .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
+    let confine = workspace.map(|known| known.confine.unwrap_or(config.opencode.confine));
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
-        described,
+        described: Arc::new(Described { connector, confine }),
         provider: Arc::new(NotCalled),
     })
+}
+
+/// What a connector declares, and nothing that it does.
+struct Described {
+    connector: Arc<dyn Connector>,
+    /// The walls of its daemon, if the host starts that.
+    confine: Option<Confine>,
+}
+
+#[async_trait]
+impl Connector for Described {
+    fn triggers(&self) -> &[TriggerDecl] {
+        self.connector.triggers()
+    }
+
+    fn actions(&self) -> &[ActionDecl] {
+        self.connector.actions()
+    }
+
+    fn manifest(&self) -> &Manifest {
+        self.connector.manifest()
+    }
+
+    async fn execute(&self, _: &str, _: Value, _: &Context) -> Result<ActionResult, ConnectorError> {
+        Err(ConnectorError::Unavailable { reason: NOT_CALLED.to_owned(), source: None })
+    }
+
+    fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
+        self.connector.check(action, input)
+    }
+
+    fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
+        let target = self.connector.target(action, input, provenance);
+        match self.confine {
+            Some(confine) => managed::within(target, confine),
+            None => target,
+        }
+    }
+
+    async fn on_event(&self, _: &str, _: EventHandler) -> Result<Subscription, ConnectorError> {
+        Err(ConnectorError::Unavailable { reason: NOT_CALLED.to_owned(), source: None })
+    }
+
+    async fn remove_event(&self, _: &Subscription) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }
