@@ -9,6 +9,7 @@ mod rules;
 mod runs;
 mod send;
 mod serve;
+mod telegram;
 mod terminal;
 
 use std::io::Write as _;
@@ -67,6 +68,9 @@ enum Command {
     /// List, show and cancel runs
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// Set Telegram up
+    #[command(subcommand)]
+    Telegram(telegram::Telegram),
     /// Verify and export the audit
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -99,6 +103,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
+        Command::Telegram(telegram) => telegram.run(&common).await,
         Command::Audit(audit) => audit.run(&common).await,
         Command::Ledger(ledger) => ledger.run(&common).await,
     }

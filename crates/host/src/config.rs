@@ -36,12 +36,34 @@ pub struct HostConfig {
     pub workspaces: BTreeMap<String, WorkspaceConfig>,
     /// Connector instances by the names rules use.
     pub connectors: BTreeMap<String, Instance>,
+    /// Where people meet the host, besides the command line.
+    #[serde(default)]
+    pub surfaces: Surfaces,
     /// The daemons: how many, how they start and end, what they may do; or just the binary's path.
     #[serde(default, deserialize_with = "managed::config::opencode")]
     pub opencode: PoolConfig,
     /// Which model does what.
     #[serde(default)]
     pub routing: Routing,
+}
+
+/// The surfaces of a host without a terminal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Surfaces {
+    /// Telegram.
+    pub telegram: Option<TelegramSurface>,
+}
+
+/// Telegram as a surface, and as the connector behind it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TelegramSurface {
+    /// The name rules know its messages and actions by.
+    #[serde(default = "telegram")]
+    pub connector: String,
+    /// The connector's own configuration.
+    #[serde(flatten)]
+    pub config: Map<String, Value>,
 }
 
 /// A connector and its configuration.
@@ -120,6 +142,10 @@ pub fn resolve_environment(
         *value = Value::String(found.to_owned());
     }
     Ok(())
+}
+
+fn telegram() -> String {
+    connector_telegram::NAME.to_owned()
 }
 
 fn hour() -> u64 {

@@ -25,4 +25,5 @@ pub mod ledger;
 pub mod managed;
 pub mod reload;
 pub mod surface;
+pub mod telegram;
 pub mod text;

@@ -129,6 +129,14 @@ impl Poller {
         self.offset = Some(self.offset.map_or(next, |offset| offset.max(next)));
     }
 
+    /// Tells Telegram at once what is done, for whoever will not ask again.
+    pub async fn settle(&mut self) {
+        let request = GetUpdatesParams::builder().maybe_offset(self.offset).limit(1).timeout(0).build();
+        if let Err(error) = self.api.call(&request).await {
+            tracing::debug!(reason = %error, "what is done was not acknowledged");
+        }
+    }
+
     async fn ask(&self) -> Result<Vec<Value>, ApiError> {
         let seconds = u32::try_from(self.timeout.as_secs()).unwrap_or(50);
         let request = GetUpdatesParams::builder()

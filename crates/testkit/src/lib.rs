@@ -8,6 +8,7 @@ pub mod fake;
 pub mod model;
 pub mod real;
 pub mod scratch;
+pub mod telegram;
 
 mod watchdog;
 

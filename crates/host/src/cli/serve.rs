@@ -14,11 +14,14 @@ use super::{Common, chat, demo};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
 use crate::config::{self, HostConfig};
+use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
 use crate::instance::Instance;
 use crate::managed::{self, Daemons, Managed};
 use crate::reload::Watch;
+use crate::surface::Surface;
+use crate::telegram::Telegram;
 
 /// `run`
 #[derive(Debug, clap::Args)]
@@ -36,20 +39,27 @@ impl Serve {
         let watch = Watch::new(&config.rules);
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let state = common.state()?;
-        let (instances, mut daemons) = instances(&config, &state).await?;
+        let (mut instances, mut daemons) = instances(&config, &state).await?;
+        let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
+        let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
+        if let Some(telegram) = &telegram {
+            instances.push(telegram.instance.clone());
+            surfaces.push(Arc::new(telegram.surface.clone()));
+        }
         if config.gate.approvers.is_empty() {
             tracing::warn!("gate.approvers is empty: nobody can approve anything");
         }
         let parts = Parts {
             rules,
             instances,
-            surfaces: vec![Arc::new(Headless)],
+            surfaces,
             gate: config.gate,
             deadline: Duration::from_secs(config.deadline_secs),
             max_running: config.max_running,
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
         let mut signals = Signals::listen()?;
+        let mut refused = None;
         engine.schedules_report_to(config.schedules).map_err(|error| usage(&error))?;
         let watching = tokio::spawn(watch.keep_current(engine.clone(), |_| {}));
         let mut running = tokio::spawn({
@@ -60,12 +70,20 @@ impl Serve {
             daemons.answer_commands();
         }
         tracing::info!(state = %state.display(), "host is running");
+        let surface = telegram.map(|telegram| telegram.surface);
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             _ = signals.next() => None,
+            failure = meet(surface.as_ref(), &engine) => {
+                refused = Some(failure);
+                None
+            }
         };
         watching.abort();
         engine.stop(Duration::from_secs(15)).await;
+        if let Some(surface) = surface {
+            surface.stop(Duration::from_secs(5)).await;
+        }
         if let Some(daemons) = daemons {
             daemons.stop().await;
         }
@@ -73,7 +91,17 @@ impl Serve {
             Some(ended) => ended??,
             None => running.await??,
         }
-        Ok(Exit::Done)
+        refused.map_or(Ok(Exit::Done), Err)
+    }
+}
+
+/// Runs the surface; returns only when it cannot go on.
+async fn meet(surface: Option<&Telegram>, engine: &Engine) -> Failure {
+    let Some(surface) = surface else { return std::future::pending().await };
+    surface.attach(engine.clone());
+    match surface.run().await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => Failure::usage(chain(&error)),
     }
 }
 

@@ -14,5 +14,6 @@ mod recovery;
 mod rules;
 mod rules_in_force;
 mod terminal;
+mod telegram;
 mod walk;
 mod world;

@@ -1,0 +1,167 @@
+//! Telegram as a surface: cards with buttons, live status, results, asks.
+//!
+//! A card is a message; it becomes the status while its step runs and the
+//! headline when it ended, and the agent's reply answers it, so that the phone
+//! rings. What is shown is rendered by pure functions from rows; what is tapped
+//! carries the card's own token and the head of its digest, and means something
+//! only in the chat the card is in.
+//!
+//! An update is acknowledged after its row is durable. It decides nothing: the
+//! gate says whose tap counts, and `connector_telegram` whose updates come in.
+
+mod asks;
+mod buttons;
+mod commands;
+mod intake;
+mod live;
+mod pace;
+mod render;
+mod rows;
+mod run;
+mod send;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use connector_contract::{ConnectorError, Progress};
+use connector_telegram::update::Me;
+use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::gate::policy::Actor;
+use crate::ids::StepId;
+use crate::ledger::LedgerError;
+use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+
+pub use render::{Rendered, card, question, result, status};
+
+/// The surface's name, the first part of its users' names.
+pub const NAME: &str = "telegram";
+
+/// Telegram as a surface. Cheap to clone; clones are handles to the same one.
+#[derive(Clone)]
+pub struct Telegram(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    settings: Settings,
+    /// The connector rules know its messages by.
+    connector_name: String,
+    connector: Arc<TelegramConnector>,
+    clock: Clock,
+    engine: OnceLock<Engine>,
+    me: OnceLock<Me>,
+    health: connector_telegram::poll::Health,
+    /// The messages that show a step, as far as this process sent them.
+    messages: Mutex<HashMap<StepId, i32>>,
+    /// The pieces of a notice that were sent before one failed.
+    pieces: Mutex<HashMap<String, Vec<i32>>>,
+    live: live::Live,
+    asks: asks::Asks,
+    pace: pace::Pace,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Telegram {
+    /// A surface for checked settings, whose messages are events of
+    /// `connector_name`. Nothing happens until it is attached and run.
+    pub fn new(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
+        let connector = Arc::new(TelegramConnector::new(settings.clone())?);
+        Ok(Self(Arc::new(Inner {
+            api: settings.api()?,
+            settings,
+            connector_name: connector_name.to_owned(),
+            connector,
+            clock,
+            engine: OnceLock::new(),
+            me: OnceLock::new(),
+            health: connector_telegram::poll::Health::default(),
+            messages: Mutex::default(),
+            pieces: Mutex::default(),
+            live: live::Live::default(),
+            asks: asks::Asks::default(),
+            pace: pace::Pace::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })))
+    }
+
+    /// The engine it reports to; the first one stays.
+    pub fn attach(&self, engine: Engine) {
+        let _ = self.0.engine.set(engine);
+    }
+
+    /// The connector behind it, for rules that send messages themselves.
+    pub fn connector(&self) -> Arc<TelegramConnector> {
+        self.0.connector.clone()
+    }
+
+    /// How its polling goes.
+    pub fn health(&self) -> connector_telegram::poll::Health {
+        self.0.health.clone()
+    }
+
+    fn engine(&self) -> Result<&Engine, LedgerError> {
+        self.0.engine.get().ok_or_else(|| LedgerError::Content("the surface has no engine yet".to_owned()))
+    }
+
+    fn me(&self) -> Me {
+        self.0.me.get().cloned().unwrap_or_default()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A person of Telegram, as the gate knows them.
+fn actor(user: u64) -> Actor {
+    Actor::new(NAME, &user.to_string())
+}
+
+#[async_trait]
+impl Surface for Telegram {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+        let chat: ChatKey = match chat.parse() {
+            Ok(chat) => chat,
+            Err(error) => {
+                tracing::error!(%error, "a message for no chat of telegram is dropped");
+                return Ok(String::new());
+            }
+        };
+        match notice {
+            Notice::Card(row) => self.show_card(chat, &row).await,
+            Notice::Result(row) => self.show_result(chat, &row).await,
+            Notice::Text(text) => self.show_text(chat, &text).await,
+        }
+    }
+
+    fn keeps_cards(&self) -> bool {
+        true
+    }
+
+    fn progress(&self, chat: &str, step: StepId, progress: &Progress) {
+        if let Ok(chat) = chat.parse() {
+            self.0.live.note(chat, step, progress);
+        }
+    }
+
+    fn ask(&self, chat: &str, ask: &OpenAsk) {
+        if let Ok(chat) = chat.parse() {
+            self.open_ask(chat, ask.clone());
+        }
+    }
+
+    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
+        self.close_ask(ask.number, by.cloned());
+    }
+}

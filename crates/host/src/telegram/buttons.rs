@@ -1,0 +1,173 @@
+//! What buttons carry: at most 64 bytes that say which card and which choice.
+//!
+//! A card's button carries the card's own token (128 random bits) and the head
+//! of the digest it shows; an ask's carries a word that is new with each start
+//! of the host, since asks are counted from 1 again. Printing and parsing are
+//! inverse; whatever does not parse is no button of ours.
+
+use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
+
+use crate::ledger::steps::StepRow;
+use crate::ledger::steps::decide::Decision;
+
+/// How much of the digest a button carries, in hexadecimal digits.
+const DIGEST: usize = 16;
+
+/// What a tap says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pressed {
+    /// A decision about the card with this token, which showed this digest.
+    Decide { decision: Decision, token: String, digest: String },
+    /// Stop the step of the card with this token.
+    Abort { token: String },
+    /// Something about the ask with this number of the host's life `word`.
+    Ask { word: String, number: u64, choice: Choice },
+}
+
+/// A choice about an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Allow it this once.
+    Once,
+    /// Allow it and alike for the session.
+    Always,
+    /// Neither.
+    Reject,
+    /// An option of a question; both counted from 0.
+    Option { question: usize, option: usize },
+    /// No more options for this question.
+    Done { question: usize },
+}
+
+impl Pressed {
+    pub(super) fn print(&self) -> String {
+        match self {
+            Self::Decide { decision: Decision::Approve, token, digest } => format!("a:{token}:{digest}"),
+            Self::Decide { decision: Decision::AllowSession, token, digest } => format!("s:{token}:{digest}"),
+            Self::Decide { decision: Decision::Deny, token, digest } => format!("d:{token}:{digest}"),
+            Self::Abort { token } => format!("x:{token}"),
+            Self::Ask { word, number, choice } => {
+                let choice = match choice {
+                    Choice::Once => "once".to_owned(),
+                    Choice::Always => "always".to_owned(),
+                    Choice::Reject => "reject".to_owned(),
+                    Choice::Option { question, option } => format!("{question}.{option}"),
+                    Choice::Done { question } => format!("{question}.done"),
+                };
+                format!("k:{word}:{number}:{choice}")
+            }
+        }
+    }
+
+    pub(super) fn parse(data: &str) -> Option<Self> {
+        let parts: Vec<&str> = data.split(':').collect();
+        let decide = |decision, token: &str, digest: &str| {
+            (!digest.is_empty()).then(|| Self::Decide {
+                decision,
+                token: token.to_owned(),
+                digest: digest.to_owned(),
+            })
+        };
+        match parts.as_slice() {
+            ["a", token, digest] => decide(Decision::Approve, token, digest),
+            ["s", token, digest] => decide(Decision::AllowSession, token, digest),
+            ["d", token, digest] => decide(Decision::Deny, token, digest),
+            ["x", token] => Some(Self::Abort { token: (*token).to_owned() }),
+            ["k", word, number, choice] => {
+                let (word, number) = ((*word).to_owned(), number.parse().ok()?);
+                Some(Self::Ask { word, number, choice: Choice::parse(choice)? })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Choice {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "once" => Self::Once,
+            "always" => Self::Always,
+            "reject" => Self::Reject,
+            _ => {
+                let (question, option) = text.split_once('.')?;
+                let question = question.parse().ok()?;
+                match option {
+                    "done" => Self::Done { question },
+                    option => Self::Option { question, option: option.parse().ok()? },
+                }
+            }
+        })
+    }
+}
+
+/// The buttons of a card that waits.
+pub(super) fn of_card(row: &StepRow) -> InlineKeyboardMarkup {
+    let digest = row.digest.as_str();
+    let press = |decision| Pressed::Decide {
+        decision,
+        token: row.token.clone(),
+        digest: digest.get(..DIGEST).unwrap_or(digest).to_owned(),
+    };
+    rows(vec![
+        vec![("✅ Approve", press(Decision::Approve)), ("❌ Deny", press(Decision::Deny))],
+        vec![("✅ Allow for this session", press(Decision::AllowSession))],
+    ])
+}
+
+/// The button of a step that runs.
+pub(super) fn of_running(token: &str) -> InlineKeyboardMarkup {
+    rows(vec![vec![("⏹ Abort", Pressed::Abort { token: token.to_owned() })]])
+}
+
+/// Buttons in rows.
+pub(super) fn rows<T: Into<String>>(rows: Vec<Vec<(T, Pressed)>>) -> InlineKeyboardMarkup {
+    let button = |(label, pressed): (T, Pressed)| {
+        InlineKeyboardButton::builder().text(label.into()).callback_data(pressed.print()).build()
+    };
+    let keyboard = rows.into_iter().map(|row| row.into_iter().map(button).collect()).collect();
+    InlineKeyboardMarkup::builder().inline_keyboard(keyboard).build()
+}
+
+/// No buttons.
+pub(super) fn none() -> InlineKeyboardMarkup {
+    InlineKeyboardMarkup::builder().inline_keyboard(Vec::new()).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connector_telegram::text::CALLBACK;
+
+    #[test]
+    fn printing_and_parsing_are_inverse_and_everything_fits() {
+        let (token, digest) = ("a".repeat(26), "f".repeat(DIGEST));
+        let ask = |choice| Pressed::Ask { word: "w".repeat(8), number: u64::MAX, choice };
+        for pressed in [
+            Pressed::Decide { decision: Decision::Approve, token: token.clone(), digest: digest.clone() },
+            Pressed::Decide { decision: Decision::Deny, token: token.clone(), digest },
+            Pressed::Decide {
+                decision: Decision::AllowSession,
+                token: token.clone(),
+                digest: "f".repeat(DIGEST),
+            },
+            Pressed::Abort { token },
+            ask(Choice::Once),
+            ask(Choice::Always),
+            ask(Choice::Reject),
+            ask(Choice::Option { question: 99, option: 999 }),
+            ask(Choice::Done { question: 99 }),
+        ] {
+            let data = pressed.print();
+            assert!(data.len() <= CALLBACK, "{data}");
+            assert_eq!(Pressed::parse(&data), Some(pressed), "{data}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_button_of_ours_is_nothing() {
+        for data in ["", "a", "a:b", "a:b:", "x", "k:w:1", "k:w:x:once", "k:w:1:maybe", "k:w:1:0.x", "z:1:2"]
+        {
+            assert_eq!(Pressed::parse(data), None, "{data}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What Telegram shows: pure functions from rows to styled text.
+//!
+//! Everything that comes from a chat or an agent goes through
+//! [`crate::text::visible`] and is shown as it is: styles are entities beside
+//! the text, so that a prompt cannot look like another part of the card.
+
+mod headline;
+
+use connector_contract::ask::{PermissionAsk, Question};
+use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
+use serde_json::{Map, Value};
+
+use crate::clock::Millis;
+use crate::ledger::steps::StepRow;
+use crate::text::{one_line, shortened, visible};
+
+pub use headline::result;
+
+/// How much of one field of a card is shown, in characters.
+const FIELD: usize = 300;
+
+/// How much of the agent's text a status shows, in UTF-16 units.
+const TAIL: usize = 600;
+
+/// A message, what answers it, and what is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The message itself; it fits into one.
+    pub text: Styled,
+    /// What is sent in answer to it, however long.
+    pub body: Styled,
+    /// A document: its name and content.
+    pub attachment: Option<(String, String)>,
+}
+
+/// The card of a waiting step: exactly what will run. What does not fit is cut,
+/// says so, and is attached whole.
+pub fn card(row: &StepRow, now: Millis) -> Rendered {
+    let mut lines = Lines::new(&format!("⏸ Approval needed · {}", row.id));
+    if let Some(reason) = &row.reason {
+        lines.field("again", reason);
+    }
+    lines.field(
+        "rule",
+        &format!("{} ({})", row.rule, row.rule_version.get(..12).unwrap_or(&row.rule_version)),
+    );
+    lines.field("asked by", row.requester.as_str());
+    lines.field("runs", &format!("{} · {}", row.connector, row.action));
+    lines.field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
+    for key in ["directory", "model", "agent"] {
+        let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
+        lines.field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
+    }
+    for (key, value) in &row.target.settings {
+        if !["directory", "model", "agent"].contains(&key.as_str()) {
+            lines.field(key, &plain(value));
+        }
+    }
+    let empty = Map::new();
+    let input = row.input.as_object().unwrap_or(&empty);
+    for (key, value) in input.iter().filter(|(key, _)| *key != "prompt") {
+        lines.field(key, &plain(value));
+    }
+    lines.field("digest", row.digest.short());
+    lines.field("expires", &expiry(row, now));
+    if row.approvals_needed > 1 {
+        lines.field("approvals", &format!("{} are needed", row.approvals_needed));
+    }
+    let mut cut = lines.cut;
+    let mut text = lines.text;
+    if let Some(prompt) = input.get("prompt") {
+        let prompt = visible(&plain(prompt));
+        let note = "\n… cut; the whole of it is attached above";
+        let room = MESSAGE.saturating_sub(text.units() + units("\n\n") + units(note) + 1);
+        let shown = head(&prompt, room);
+        cut |= shown.len() < prompt.len();
+        text = text.plain("\n").styled(Style::Quote, shown);
+        if shown.len() < prompt.len() {
+            text = text.styled(Style::Italic, note);
+        }
+    }
+    let attachment = cut.then(|| (format!("step-{}.txt", row.id), whole(row)));
+    Rendered { text, body: Styled::new(), attachment }
+}
+
+/// All of a step's target and input, for reading.
+fn whole(row: &StepRow) -> String {
+    let mut text =
+        format!("step {} · {} · {}\ndigest {}\n", row.id, row.connector, row.action, row.digest.as_str());
+    for (key, value) in &row.target.settings {
+        text.push_str(&format!("\n{key}: {}", visible(&plain(value))));
+    }
+    for (key, value) in row.input.as_object().into_iter().flatten() {
+        text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&plain(value))));
+    }
+    text.push('\n');
+    text
+}
+
+/// What a running step is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doing {
+    /// How many go first, while it is queued.
+    pub ahead: Option<usize>,
+    /// The last things that happened.
+    pub lines: Vec<String>,
+    /// How many entries of the agent's list are done, of how many.
+    pub todo: Option<(usize, usize)>,
+    /// The agent's words so far.
+    pub words: String,
+}
+
+/// The status of a step that was approved.
+pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
+    let time = format!("{}:{:02}", seconds / 60, seconds % 60);
+    let mut text = match doing.ahead {
+        Some(ahead) => Styled::new().styled(Style::Bold, &format!("⏳ {step} waits for {ahead} before it")),
+        None => Styled::new().styled(Style::Bold, &format!("▶ {step} runs")).plain(&format!(" · {time}")),
+    };
+    if let Some((done, all)) = doing.todo {
+        text = text.plain(&format!("\n☰ {done} of {all} done"));
+    }
+    for line in &doing.lines {
+        text = text.plain("\n").plain(&shortened(&one_line(line), 160));
+    }
+    let words = visible(doing.words.trim());
+    if !words.is_empty() {
+        text = text.plain("\n").styled(Style::Quote, tail(&words));
+    }
+    text
+}
+
+/// The end of a text that is too long to be shown whole.
+fn tail(words: &str) -> &str {
+    let mut at = 0;
+    while units(&words[at..]) > TAIL {
+        let rest = &words[at..];
+        at +=
+            head(rest, (units(rest) - TAIL).max(1)).len().max(rest.chars().next().map_or(1, char::len_utf8));
+    }
+    &words[at..]
+}
+
+/// A permission request.
+pub(super) fn permission(step: &str, ask: &PermissionAsk) -> Styled {
+    let mut text = Styled::new()
+        .styled(Style::Bold, &format!("🔐 {step}: may the agent use {}?", one_line(&ask.permission)));
+    let patterns: Vec<String> = ask.patterns.iter().map(|pattern| visible(pattern)).collect();
+    let patterns = patterns.join("\n");
+    let shown = head(&patterns, MESSAGE - text.units() - 80);
+    text = text.plain("\n").styled(Style::Pre, shown);
+    if shown.len() < patterns.len() {
+        let left = patterns.chars().count() - shown.chars().count();
+        text =
+            text.styled(Style::Italic, &format!("\n… {left} more characters; reject it if you cannot tell"));
+    }
+    text
+}
+
+/// One of the questions of an ask, counted from 0, with the options chosen so far.
+pub fn question(step: &str, question: &Question, place: (usize, usize), chosen: &[usize]) -> Styled {
+    let (index, all) = place;
+    let count = if all > 1 { format!(" ({} of {all})", index + 1) } else { String::new() };
+    let mut text = Styled::new()
+        .styled(Style::Bold, &format!("❓ {step} asks{count}"))
+        .plain("\n")
+        .plain(&shortened(&visible(&question.question), 1_500));
+    for (number, option) in question.options.iter().enumerate() {
+        let mark = if chosen.contains(&number) { "☑" } else { "•" };
+        text =
+            text.plain(&format!("\n{mark} ")).styled(Style::Bold, &shortened(&one_line(&option.label), 100));
+        if !option.description.is_empty() {
+            text = text.plain(&format!(" — {}", shortened(&one_line(&option.description), 150)));
+        }
+        if text.units() > MESSAGE - 500 {
+            text = text.styled(Style::Italic, "\n… more options are on the buttons");
+            break;
+        }
+    }
+    let hint = if question.multiple { "several may be chosen; or" } else { "or" };
+    text.styled(Style::Italic, &format!("\n{hint} answer in your own words by replying to this message"))
+}
+
+/// Named lines, one below the other.
+struct Lines {
+    text: Styled,
+    cut: bool,
+}
+
+impl Lines {
+    fn new(title: &str) -> Self {
+        Self { text: Styled::new().styled(Style::Bold, title), cut: false }
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        let shown = shortened(&one_line(value), FIELD);
+        self.cut |= shown != one_line(value);
+        // Many long fields must leave room for the prompt's head.
+        if self.text.units() > MESSAGE / 2 {
+            self.cut = true;
+            return;
+        }
+        let text = std::mem::take(&mut self.text);
+        self.text = text.plain("\n").styled(Style::Bold, &format!("{name}: ")).plain(&shown);
+    }
+}
+
+fn expiry(row: &StepRow, now: Millis) -> String {
+    let left = row.expires_at.map_or(row.expiry_ms, |at| at - now).max(0);
+    match (left / 60_000, left / 1_000 % 60) {
+        (0, seconds) => format!("in {seconds} s"),
+        (minutes, 0) => format!("in {minutes} min"),
+        (minutes, seconds) => format!("in {minutes} min {seconds} s"),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,95 @@
+//! The end of a step: the headline that the card becomes, and what answers it.
+
+use connector_telegram::text::{MESSAGE, Style, Styled};
+use serde_json::Value;
+
+use super::Rendered;
+use crate::gate::state::StepState;
+use crate::ledger::steps::StepRow;
+use crate::text::{one_line, shortened, visible};
+
+/// How many changed files are listed.
+const FILES: usize = 20;
+
+/// The end of a step.
+pub fn result(row: &StepRow) -> Rendered {
+    let output = row.output.as_ref();
+    let text_of = |name: &str| output.and_then(|output| output.get(name)).and_then(Value::as_str);
+    let mut text = headline(row);
+    if let Some(by) = &row.decided_by
+        && row.state != StepState::Denied
+    {
+        text = text.plain(&format!("\napproved by {}", one_line(by.as_str())));
+    }
+    let files = output.and_then(|output| output.get("files")).and_then(Value::as_array);
+    if let Some(files) = files {
+        for file in files.iter().take(FILES) {
+            text = text.plain("\n").styled(Style::Code, &changed_file(file));
+        }
+        match files.len() {
+            0 => text = text.plain("\nno files changed"),
+            all if all > FILES => text = text.plain(&format!("\n… and {} more", all - FILES)),
+            _ => {}
+        }
+    }
+    let body = match (row.state, text_of("reply").map(str::trim), &row.reason) {
+        (StepState::Succeeded, Some(reply), _) if !reply.is_empty() => Styled::new().plain(&visible(reply)),
+        (StepState::Failed | StepState::Unknown, _, Some(reason)) => {
+            Styled::new().plain(&visible(&shortened(reason, 3_000)))
+        }
+        _ => Styled::new(),
+    };
+    let patch = text_of("patch").filter(|patch| !patch.is_empty());
+    let attachment = patch.map(|patch| (format!("step-{}.diff", row.id), patch.to_owned()));
+    let text = text.split(MESSAGE).into_iter().next().unwrap_or_default();
+    Rendered { text, body, attachment }
+}
+
+fn headline(row: &StepRow) -> Styled {
+    let id = row.id;
+    let (title, figures) = match row.state {
+        StepState::Succeeded => (format!("✅ {id} done"), figures(row)),
+        StepState::Denied | StepState::Expired => (format!("❌ {id} was not run"), String::new()),
+        StepState::Cancelled => (format!("⏹ {id} stopped"), String::new()),
+        StepState::Unknown => (format!("❔ {id}: nobody knows what became of it"), String::new()),
+        _ => (format!("❌ {id} failed"), String::new()),
+    };
+    let mut text = Styled::new().styled(Style::Bold, &title).plain(&figures);
+    if let Some(reason) = &row.reason {
+        text = text.plain("\n").plain(&shortened(&one_line(reason), 300));
+    }
+    if row.session_id.is_some() {
+        text = text.styled(Style::Italic, "\nreply to go on in this session");
+    }
+    text
+}
+
+fn figures(row: &StepRow) -> String {
+    let Some(output) = &row.output else { return String::new() };
+    let mut text = String::new();
+    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
+        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
+    }
+    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
+        text.push_str(&format!(" · ${cost:.4}"));
+    }
+    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
+        text.push_str(&format!(" · {tokens} tokens"));
+    }
+    text
+}
+
+fn total_tokens(tokens: &Value) -> Option<u64> {
+    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
+    direct.or_else(|| {
+        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
+        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
+    })
+}
+
+fn changed_file(file: &Value) -> String {
+    let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let path = shortened(&one_line(text("path")), 120);
+    format!("{} {path} +{} −{}", text("status"), number("additions"), number("deletions"))
+}

@@ -1,0 +1,77 @@
+//! What the surface looks up in the ledger.
+
+use rusqlite::OptionalExtension as _;
+
+use crate::ids::{RunId, StepId};
+use crate::ledger::events::ReplyTo;
+use crate::ledger::steps::{self, StepRow};
+use crate::ledger::{LedgerError, Tx, outbox};
+
+/// The step of the card with this token.
+pub(super) fn by_token(tx: &Tx<'_>, token: &str) -> Result<Option<StepRow>, LedgerError> {
+    let id = tx
+        .sql
+        .prepare_cached("SELECT run_id, idx FROM steps WHERE token = ?1")?
+        .query_row([token], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))
+        .optional()?;
+    id.map_or(Ok(None), |id| steps::get(tx, id))
+}
+
+/// The message that shows a step's card.
+pub(super) fn card_message(tx: &Tx<'_>, step: StepId) -> Result<Option<i32>, LedgerError> {
+    let reference: Option<String> = tx
+        .sql
+        .prepare_cached(
+            "SELECT surface_ref FROM outbox WHERE kind = 'card' AND run_id = ?1 AND idx = ?2
+               AND surface = 'telegram' AND surface_ref <> '' ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row(rusqlite::params![step.run.0, step.index], |row| row.get(0))
+        .optional()?;
+    Ok(reference.and_then(|reference| reference.parse().ok()))
+}
+
+/// The session that a reply to `message` goes on in.
+pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option<ReplyTo>, LedgerError> {
+    let Some(step) = outbox::step_of_message(tx, super::NAME, chat, &message.to_string())? else {
+        return Ok(None);
+    };
+    let row = steps::get(tx, step)?;
+    Ok(row.and_then(|row| {
+        let origin = row.target.origin.unwrap_or_default();
+        let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
+        Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace })
+    }))
+}
+
+/// The steps of a chat that wait or run, oldest first.
+pub(super) fn live_steps(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT run_id, idx FROM steps JOIN runs ON runs.id = run_id
+         WHERE steps.state IN ('waiting', 'approved', 'dispatched') AND surface = 'telegram' AND chat = ?1
+         ORDER BY run_id, idx LIMIT 50",
+    )?;
+    steps_of(tx, &mut statement, chat)
+}
+
+/// The last steps of a chat that ended with a session, newest first.
+pub(super) fn sessions(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT run_id, idx FROM steps JOIN runs ON runs.id = run_id
+         WHERE session_id IS NOT NULL AND steps.ended_at IS NOT NULL AND surface = 'telegram' AND chat = ?1
+         ORDER BY steps.ended_at DESC LIMIT 10",
+    )?;
+    steps_of(tx, &mut statement, chat)
+}
+
+fn steps_of(
+    tx: &Tx<'_>,
+    statement: &mut rusqlite::CachedStatement<'_>,
+    chat: &str,
+) -> Result<Vec<StepRow>, LedgerError> {
+    let ids =
+        statement.query_map([chat], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))?;
+    let ids: Vec<StepId> = ids.collect::<Result<_, _>>()?;
+    let rows: Vec<Option<StepRow>> =
+        ids.into_iter().map(|id| steps::get(tx, id)).collect::<Result<_, _>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}

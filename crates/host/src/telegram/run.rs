@@ -1,0 +1,179 @@
+//! The surface at work: polling or webhook, live status, and the watchdog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_telegram::api::GetMe;
+use connector_telegram::config::Webhook;
+use connector_telegram::frankenstein::methods::SetWebhookParams;
+use connector_telegram::poll::{self, Poller, State};
+use connector_telegram::update::{self, Me};
+use connector_telegram::{ApiError, webhook};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::Telegram;
+
+/// How long without an answer until somebody is told.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How long until an update that could not be stored is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why the surface cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Telegram refuses something that somebody has to put right.
+    #[error("telegram cannot be used")]
+    Api(#[from] ApiError),
+    /// The webhook cannot listen.
+    #[error("the webhook cannot listen")]
+    Listen(#[from] std::io::Error),
+}
+
+impl Telegram {
+    /// Finds out who the bot is. Waits as long as Telegram cannot be reached;
+    /// a token that is not valid is an error.
+    pub async fn introduce(&self) -> Result<Me, ApiError> {
+        loop {
+            match self.0.api.call(&GetMe {}).await {
+                Ok(user) => {
+                    let me = Me { id: user.id, username: user.username.unwrap_or_default() };
+                    return Ok(self.0.me.get_or_init(|| me).clone());
+                }
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(reason = connector_contract::chain(&error), "telegram is not there yet");
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes updates and shows status until [`stop`](Self::stop).
+    pub async fn run(&self) -> Result<(), RunError> {
+        let me = tokio::select! {
+            me = self.introduce() => me?,
+            () = self.0.stopping.cancelled() => return Ok(()),
+        };
+        tracing::info!(bot = me.username, "telegram is connected");
+        let this = self.clone();
+        self.0.tasks.spawn(async move { this.register_commands().await });
+        let this = self.clone();
+        self.0.tasks.spawn(async move { this.show_live().await });
+        match self.0.settings.webhook.clone() {
+            Some(webhook) => self.serve_webhook(webhook).await,
+            None => {
+                let this = self.clone();
+                self.0.tasks.spawn(async move { this.watch().await });
+                self.supervise_polling().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops taking updates and waits, at most `grace`, for what is being sent.
+    pub async fn stop(&self, grace: Duration) {
+        self.0.stopping.cancel();
+        self.0.tasks.close();
+        let _ = tokio::time::timeout(grace, self.0.tasks.wait()).await;
+    }
+
+    /// Polling that broke down is begun again.
+    async fn supervise_polling(&self) {
+        loop {
+            let this = self.clone();
+            let polling = tokio::spawn(async move { this.poll().await });
+            match polling.await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(%error, "polling broke down and begins again"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn poll(&self) {
+        let settings = &self.0.settings;
+        let mut poller = Poller::new(self.0.api.clone(), settings.poll_timeout, self.0.health.clone());
+        if let Err(error) = poller.take_over().await {
+            tracing::warn!(reason = %error, "whether a webhook is set is not known");
+        }
+        loop {
+            let updates = tokio::select! {
+                updates = poller.next() => updates,
+                () = self.0.stopping.cancelled() => return,
+            };
+            for raw in updates {
+                while !self.taken(&raw).await {
+                    if self.0.stopping.is_cancelled() {
+                        return;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+                if let Some(number) = update::number(&raw) {
+                    poller.done(number);
+                }
+            }
+        }
+    }
+
+    /// Whether the update is durable.
+    async fn taken(&self, raw: &Value) -> bool {
+        match self.take(raw).await {
+            Ok(()) => true,
+            Err(error) => {
+                let reason = connector_contract::chain(&error);
+                tracing::error!(reason, update = update::number(raw), "an update waits for the ledger");
+                false
+            }
+        }
+    }
+
+    /// Says when polling stopped, and when it goes on.
+    async fn watch(&self) {
+        let mut told = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SILENCE / 4) => {}
+                () = self.0.stopping.cancelled() => return,
+            }
+            let (state, answered) = self.0.health.get();
+            let silent = answered.elapsed() > SILENCE + self.0.settings.poll_timeout;
+            if silent && !told {
+                let seconds = answered.elapsed().as_secs();
+                tracing::error!(?state, seconds, "no update can arrive from telegram");
+            } else if told && state == State::Live {
+                tracing::info!("updates arrive from telegram again");
+            }
+            told = silent;
+        }
+    }
+
+    async fn serve_webhook(&self, hook: Webhook) -> Result<(), RunError> {
+        let listener = TcpListener::bind(hook.listen).await?;
+        let receiver = Arc::new(Hooked(self.clone()));
+        let router = webhook::router(&hook.path, hook.secret.clone(), receiver);
+        let set = SetWebhookParams::builder()
+            .url(hook.url)
+            .secret_token(hook.secret.expose_secret())
+            .allowed_updates(poll::kinds())
+            .max_connections(1)
+            .build();
+        self.0.api.call(&set).await?;
+        tracing::info!(listen = %hook.listen, "telegram brings updates to the webhook");
+        let stopping = self.0.stopping.clone();
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+        Ok(served.await?)
+    }
+}
+
+struct Hooked(Telegram);
+
+#[async_trait]
+impl webhook::Receiver for Hooked {
+    async fn receive(&self, update: Value) -> bool {
+        self.0.taken(&update).await
+    }
+}

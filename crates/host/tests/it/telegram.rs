@@ -1,0 +1,6 @@
+//! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
+
+mod delivery;
+mod setup;
+mod walk;
+mod world;

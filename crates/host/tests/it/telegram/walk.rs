@@ -1,0 +1,179 @@
+//! The walk from a message to its result, on a phone.
+
+use serde_json::json;
+use testkit::model::Script;
+use testkit::telegram::Shown;
+
+use super::world::{ANNA, BEN, CHAT, GROUP, World};
+
+fn shows(text: &str) -> impl Fn(&[Shown]) -> Option<Shown> {
+    let text = text.to_owned();
+    move |screen| screen.iter().rev().find(|shown| shown.text.contains(&text)).cloned()
+}
+
+#[tokio::test]
+async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
+    let script = Script::default()
+        .call("write it", 0, "write", json!({ "filePath": "new.txt", "content": "new\n" }))
+        .reply("write it", "It is *written* <b>now</b>.")
+        .reply("now the docs", "The docs too.")
+        .call("sleep long", 0, "bash", json!({ "command": "sleep 300", "description": "sleeps" }))
+        .reply("sleep long", "Slept.");
+    let mut world = World::start(script).await;
+    let telegram = &world.telegram;
+
+    telegram.write(13, 13, "/fix let me in");
+    telegram.write(ANNA, CHAT, "/fix write it");
+    let card = world.card(CHAT, "1.1").await;
+    for part in ["/fix write it", "fix-on-demand", "telegram:42", "run_task", "workspace:main", "in 15 min"] {
+        assert!(card.text.contains(part), "{part}: {}", card.text);
+    }
+    assert_eq!(card.buttons.concat(), ["✅ Approve", "❌ Deny", "✅ Allow for this session"]);
+    assert!(card.data.iter().flatten().all(|data| data.len() <= 64));
+    assert!(!std::fs::exists(format!("{}/new.txt", world.workspace)).unwrap(), "nothing runs unapproved");
+
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    allow_asks(&world, CHAT, "It is *written*").await;
+    let head = telegram.wait(CHAT, shows("1.1 done")).await;
+    assert_eq!(head.id, card.id, "the card has become the result");
+    assert!(head.edits >= 2 && head.buttons.is_empty(), "{head:?}");
+    assert!(head.text.contains("new.txt +1"), "{head:?}");
+    let reply = telegram.wait(CHAT, shows("It is *written* <b>now</b>.")).await;
+    assert_eq!(reply.answers, Some(card.id));
+    let patch = telegram.wait(CHAT, |screen| screen.iter().find_map(|shown| shown.document.clone())).await;
+    assert!(patch.0 == "step-1.1.diff" && patch.1.contains("+new"), "{patch:?}");
+    let screen = telegram.screen(13);
+    assert!(screen.is_empty(), "a stranger is told nothing: {screen:?}");
+
+    telegram.reply(ANNA, CHAT, reply.id, "now the docs");
+    let card = world.card(CHAT, "continue_session").await;
+    assert!(card.text.contains("session_id: ses_"), "{}", card.text);
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait(CHAT, shows("The docs too.")).await;
+
+    telegram.write(ANNA, CHAT, "/fix sleep long");
+    let card = world.card(CHAT, "sleep long").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let ask = telegram.wait(CHAT, shows("may the agent use bash?")).await;
+    assert!(ask.text.contains("sleep 300"), "{}", ask.text);
+    telegram.tap(ANNA, CHAT, ask.id, "Allow once");
+    telegram.wait(CHAT, shows("answered by telegram:42")).await;
+    let running = telegram.wait(CHAT, |screen| {
+        screen.iter().find(|shown| shown.id == card.id && shown.text.contains("3.1 runs")).cloned()
+    });
+    let running = running.await;
+    assert_eq!(running.buttons.concat(), ["⏹ Abort"]);
+    telegram.tap(ANNA, CHAT, card.id, "Abort");
+    let stopped = telegram.wait(CHAT, shows("stopped")).await;
+    assert_eq!(stopped.id, card.id);
+    telegram.wait_until_acknowledged().await;
+    world.stop();
+    world.assert_no_token();
+}
+
+/// Says yes to whatever the agent asks until its reply is there.
+async fn allow_asks(world: &World, chat: i64, reply: &str) {
+    loop {
+        let next = world.telegram.wait(chat, |screen| {
+            let ask =
+                screen.iter().find(|it| it.buttons.concat().iter().any(|label| label.contains("Allow once")));
+            let done = screen.iter().any(|shown| shown.text.contains(reply));
+            if done { Some(None) } else { ask.map(|ask| Some(ask.id)) }
+        });
+        let Some(ask) = next.await else { return };
+        world.telegram.tap(ANNA, chat, ask, "Allow once");
+        world
+            .telegram
+            .wait(chat, |screen| screen.iter().find(|it| it.id == ask && it.buttons.is_empty()).map(|_| ()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn in_a_group_the_one_who_taps_counts_and_topics_keep_apart() {
+    let mut world = World::start(Script::saying("Done in the group.")).await;
+    let telegram = &world.telegram;
+    let topic = json!({ "message_thread_id": 7, "is_topic_message": true });
+    telegram.message(BEN, GROUP, "/fix@fake_bot something", &topic);
+    let card = world.card(GROUP, "telegram:43").await;
+    assert_eq!(card.topic, Some(7));
+
+    telegram.tap(BEN, GROUP, card.id, "Approve");
+    let refused = world.answered("telegram:43 is not an approver").await;
+    assert!(refused["show_alert"] == true, "{refused}");
+    // The data of the card, sent from another chat.
+    telegram.write(ANNA, CHAT, "/status");
+    telegram.wait_for(CHAT, "nothing runs").await;
+    telegram.tap_data(ANNA, CHAT, card.id, &card.data[0][0]);
+    world.answered("no such card here").await;
+    for forged in ["a::", "a:x:y", "x:", "d:aaaaaaaaaaaaaaaaaaaaaaaaaa:0000000000000000", "k:0:1:once"] {
+        telegram.tap_data(ANNA, GROUP, card.id, forged);
+    }
+    telegram.wait_until_acknowledged().await;
+    assert!(world.card(GROUP, "telegram:43").await.buttons.len() == 2, "it still waits");
+
+    telegram.tap(ANNA, GROUP, card.id, "Approve");
+    let reply = telegram.wait_for(GROUP, "Done in the group.").await;
+    assert_eq!(reply.topic, Some(7));
+    // A second tap with the same data is answered with what happened.
+    telegram.tap_data(ANNA, GROUP, card.id, &card.data[0][0]);
+    world.answered("1.1 is").await;
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn questions_are_answered_by_buttons_and_in_own_words() {
+    let option = |label: &str| json!({ "label": label, "description": "d" });
+    let question = |text: &str, multiple: bool| json!({ "question": text, "header": "h", "options": [option("Tabs"), option("Spaces")], "multiple": multiple });
+    let questions = json!({ "questions": [question("Which?", false), question("Which ones?", true), question("Why?", false)] });
+    let script = Script::default().call("ask me", 0, "question", questions).reply("ask me", "Thank you.");
+    let mut world = World::start(script).await;
+    let telegram = &world.telegram;
+    telegram.write(ANNA, CHAT, "/fix ask me");
+    let card = world.card(CHAT, "1.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+
+    let asked = telegram.wait_for(CHAT, "(1 of 3)").await;
+    assert_eq!(asked.buttons.concat(), ["Tabs", "Spaces", "❌ Reject"]);
+    telegram.tap(ANNA, CHAT, asked.id, "Spaces");
+    telegram.wait_for(CHAT, "(2 of 3)").await;
+    telegram.tap(ANNA, CHAT, asked.id, "Spaces");
+    telegram.wait_for(CHAT, "☑ Spaces").await;
+    telegram.tap(ANNA, CHAT, asked.id, "Tabs");
+    telegram.wait_for(CHAT, "☑ Tabs").await;
+    telegram.tap(ANNA, CHAT, asked.id, "Done");
+    telegram.wait_for(CHAT, "(3 of 3)").await;
+    telegram.reply(ANNA, CHAT, asked.id, "because of the diff");
+    telegram.wait_for(CHAT, "answered by telegram:42").await;
+    telegram.wait_for(CHAT, "Thank you.").await;
+    let told = world.model.seen().iter().map(|seen| seen.body.to_string()).collect::<String>();
+    assert!(told.contains("because of the diff"), "the agent got the words");
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
+    let long = "Zeile mit 👩‍👩‍👧 und שלום. ".repeat(400);
+    let mut world = World::start(Script::saying(&long)).await;
+    let telegram = &world.telegram;
+    let prompt = format!("/fix {}\u{202e}end", "*bold* <b>x</b> 👍🏽 ".repeat(400));
+    telegram.write(ANNA, CHAT, &prompt);
+    let card = world.card(CHAT, "1.1").await;
+    assert!(card.text.contains("cut; the whole of it is attached"), "{}", card.text);
+    let attached = telegram.screen(CHAT).into_iter().find_map(|shown| shown.document).unwrap();
+    assert!(attached.1.contains("\\u{202e}end"), "all of it is there, and nothing hides");
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let pieces = telegram.wait(CHAT, |screen| {
+        let pieces: Vec<String> =
+            screen.iter().filter(|it| it.text.starts_with("Zeile")).map(|it| it.text.clone()).collect();
+        let length: usize = pieces.iter().map(String::len).sum();
+        (length + 20 >= long.trim().len()).then_some(pieces)
+    });
+    let pieces = pieces.await;
+    assert!(pieces.len() >= 3, "{}", pieces.len());
+    assert_eq!(pieces.join(" "), long.trim());
+    world.stop();
+    world.assert_no_token();
+}
