@@ -85,18 +85,32 @@ pub enum Progress {
     },
 }
 
+/// Finds opencode where [`locate`] would, and installs nothing.
+pub async fn find(from: &Locate) -> Result<Option<Opencode>, InstallError> {
+    match named(from).await? {
+        Some(found) => Ok(Some(found)),
+        None => Ok(npm::installed(&cache(from)?, Source::Cache)),
+    }
+}
+
 /// Finds opencode, or installs it. Dropping the future ends a running install and leaves nothing.
 pub async fn locate(from: &Locate, progress: impl Fn(Progress)) -> Result<Opencode, InstallError> {
-    if let Some(given) = &from.path {
-        let path = given_path(given, &from.environment)?;
-        return checked(path, Source::Given, &from.environment).await;
+    match named(from).await? {
+        Some(found) => Ok(found),
+        None => npm::cached_or_install(&cache(from)?, &from.environment, progress).await,
     }
-    if from.search_path
-        && let Some(path) = on_path("opencode", &from.environment)
-    {
-        return checked(path, Source::Path, &from.environment).await;
-    }
-    npm::cached_or_install(&cache(from)?, &from.environment, progress).await
+}
+
+/// The binary that somebody chose: by its path, or by having it on `PATH`.
+async fn named(from: &Locate) -> Result<Option<Opencode>, InstallError> {
+    let (path, source) = if let Some(given) = &from.path {
+        (given_path(given, &from.environment)?, Source::Given)
+    } else {
+        let on_path = from.search_path.then(|| on_path("opencode", &from.environment)).flatten();
+        let Some(path) = on_path else { return Ok(None) };
+        (path, Source::Path)
+    };
+    checked(path, source, &from.environment).await.map(Some)
 }
 
 fn given_path(given: &str, environment: &Environment) -> Result<PathBuf, InstallError> {

@@ -12,6 +12,7 @@
 
 pub mod confine;
 pub mod daemon;
+pub mod disk;
 pub mod environment;
 pub mod install;
 pub mod known;

@@ -46,6 +46,11 @@ pub struct Surroundings {
     pub home: Home,
 }
 
+/// The port that a daemon of this directory listens on, while nobody else has it.
+pub fn preferred_port(directory: &std::path::Path) -> u16 {
+    port::candidates(directory).first().copied().unwrap_or_default()
+}
+
 /// How one workspace stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -155,6 +160,11 @@ impl Pool {
     /// The last lines that the daemon of a workspace printed, over its restarts, redacted.
     pub fn logs(&self, workspace: &str, lines: usize) -> std::io::Result<Vec<String>> {
         log::tail(&log::path(&self.logs, workspace), lines)
+    }
+
+    /// The same for the pool whose state directory is `state`, whether or not it runs.
+    pub fn logs_in(state: &std::path::Path, workspace: &str, lines: usize) -> std::io::Result<Vec<String>> {
+        log::tail(&log::path(state, workspace), lines)
     }
 
     /// Ends the pool: every daemon is stopped, or left running for the next host, as configured.

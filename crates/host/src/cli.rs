@@ -3,7 +3,9 @@
 mod approvals;
 mod audit;
 mod chat;
+mod daemons;
 mod demo;
+mod doctor;
 mod ledger;
 mod rules;
 mod runs;
@@ -71,6 +73,11 @@ enum Command {
     /// Set Telegram up
     #[command(subcommand)]
     Telegram(telegram::Telegram),
+    /// List, start, stop and look into the daemons of workspaces
+    #[command(subcommand)]
+    Daemons(daemons::Daemons),
+    /// Check what a host needs here: opencode, walls, ports, git, disk, models
+    Doctor(doctor::Doctor),
     /// Verify and export the audit
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -104,6 +111,8 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Rules(rules) => rules.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
         Command::Telegram(telegram) => telegram.run(&common).await,
+        Command::Daemons(daemons) => daemons.run(&common).await,
+        Command::Doctor(doctor) => doctor.run(&common).await,
         Command::Audit(audit) => audit.run(&common).await,
         Command::Ledger(ledger) => ledger.run(&common).await,
     }

@@ -76,7 +76,7 @@ pub(super) async fn printed_version(path: &Path, environment: &Environment) -> R
 }
 
 /// A finished install was checked before it was renamed into place.
-fn installed(cache: &Path, source: Source) -> Option<Opencode> {
+pub(super) fn installed(cache: &Path, source: Source) -> Option<Opencode> {
     let path = place(cache).join(BINARY);
     path.is_file().then(|| Opencode { path, version: PINNED.to_owned(), source })
 }

@@ -1,0 +1,217 @@
+//! `doctor`: what a host needs here, looked at one by one. Starts no daemon and installs nothing.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use connector_contract::chain;
+use opencode_daemons::confine::{self, Kernel};
+use opencode_daemons::install::{self, Locate};
+use opencode_daemons::pool::{Confine, preferred_port};
+use opencode_daemons::{Environment, PoolConfig};
+use serde::Serialize;
+
+use super::Common;
+use crate::config::HostConfig;
+use crate::exit::{Exit, Failure};
+use crate::managed;
+use crate::managed::control::{self, Answer, Request, Standing};
+
+/// Less room than this is a warning.
+const ROOM: u64 = 1 << 30;
+
+/// `doctor`
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    /// The configuration to look at [default: host.toml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    verdict: Verdict,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Doctor {
+    pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let file =
+            self.config.clone().or_else(|| Some("host.toml".into()).filter(|file: &PathBuf| file.is_file()));
+        let config = file.map(|file| HostConfig::load(&file)).transpose();
+        let config = config.map_err(|error| Failure::usage(chain(&error)))?;
+        let state = common.state()?;
+        let environment = Environment::of_this_process();
+        let home = environment.get("HOME").map(Path::new);
+        let pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
+            managed::config::pool(&config.opencode, &config.workspaces, home)
+        });
+        let standings = standings(&state).await;
+        let mut findings =
+            vec![opencode(&pool, &environment).await, walls(&pool), git(&environment).await, disk(&state)];
+        findings.push(model(config.as_ref(), &pool, &environment));
+        if let Err(error) = pool.check() {
+            findings.push(Finding::bad("configuration", chain(&error)));
+        }
+        for (name, workspace) in &pool.workspaces {
+            findings.push(directory(name, &workspace.directory));
+            findings.push(port(name, &workspace.directory, &standings));
+        }
+        common.print(&findings, |findings| findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+        let bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+        Ok(if bad { Exit::Failed } else { Exit::Done })
+    }
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { what: what.into(), verdict, text: text.into() }
+    }
+
+    fn good(what: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Good, text)
+    }
+
+    fn doubtful(what: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Doubtful, text)
+    }
+
+    fn bad(what: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Bad, text)
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let mark = match finding.verdict {
+        Verdict::Good => "✔",
+        Verdict::Doubtful => "!",
+        Verdict::Bad => "✘",
+    };
+    format!("{mark} {:<22} {}", finding.what, finding.text)
+}
+
+async fn standings(state: &Path) -> Vec<Standing> {
+    let state = managed::directory(state);
+    match control::ask(&state, &Request::List).await {
+        Ok(Some(Answer::Daemons(standings))) => standings,
+        _ => control::without_host(&state).unwrap_or_default(),
+    }
+}
+
+async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
+    let mut from = Locate::new(environment.clone());
+    from.path.clone_from(&pool.path);
+    match install::find(&from).await {
+        Ok(Some(found)) => {
+            Finding::good("opencode", format!("{} at {}", found.version, found.path.display()))
+        }
+        Ok(None) => Finding::doubtful("opencode", "not installed; the first start installs it with npm"),
+        Err(error) => Finding::bad("opencode", chain(&error)),
+    }
+}
+
+fn walls(pool: &PoolConfig) -> Finding {
+    let required = pool.confine == Confine::Required
+        || pool.workspaces.values().any(|workspace| workspace.confine == Some(Confine::Required));
+    match (confine::kernel(), managed::missing_walls(Confine::On)) {
+        (Kernel::Whole, _) => Finding::good("walls", "this kernel holds all of them"),
+        (_, missing) => {
+            let verdict = if required { Verdict::Bad } else { Verdict::Doubtful };
+            Finding::new("walls", verdict, missing.unwrap_or_default())
+        }
+    }
+}
+
+async fn git(environment: &Environment) -> Finding {
+    #[expect(clippy::disallowed_methods, reason = "git is asked for its version")]
+    let mut command = tokio::process::Command::new("git");
+    command.arg("--version").env_clear().envs(environment.allowed(&[]).iter()).kill_on_drop(true);
+    match tokio::time::timeout(Duration::from_secs(5), command.output()).await {
+        Ok(Ok(output)) if output.status.success() => {
+            Finding::good("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(Ok(output)) => Finding::doubtful("git", format!("ends with {}", output.status)),
+        Ok(Err(error)) => {
+            Finding::doubtful("git", format!("{error}; agents work without it, but nothing is undone"))
+        }
+        Err(_) => Finding::doubtful("git", "does not answer"),
+    }
+}
+
+fn disk(state: &Path) -> Finding {
+    let there = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match opencode_daemons::disk::free(there) {
+        Ok(free) => {
+            let text = format!("{:.1} GiB free for {}", free as f64 / f64::from(1 << 30), state.display());
+            Finding::new("disk", if free < ROOM { Verdict::Doubtful } else { Verdict::Good }, text)
+        }
+        Err(error) => Finding::doubtful("disk", format!("{}: {error}", there.display())),
+    }
+}
+
+/// Whether anything names a model or could reach one; whether it answers is seen at the first task.
+fn model(config: Option<&HostConfig>, pool: &PoolConfig, environment: &Environment) -> Finding {
+    let routed = config.and_then(|config| config.routing.coding(None));
+    if let Some(model) = routed.or(pool.model.as_deref()) {
+        return Finding::good("model", model);
+    }
+    let unset: Vec<_> = pool.pass.iter().filter(|name| environment.get(name).is_none()).cloned().collect();
+    if !unset.is_empty() {
+        return Finding::bad("model", format!("`pass` names {}, which is not set", unset.join(" and ")));
+    }
+    let data = environment.get("XDG_DATA_HOME").map(PathBuf::from);
+    let data = data.or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".local/share")));
+    if data.is_some_and(|data| data.join("opencode/auth.json").is_file()) {
+        return Finding::good("model", "opencode's own choice; it is logged in to a provider");
+    }
+    let text = "none is named, and opencode is logged in nowhere; set [routing] model, and `pass` its key";
+    Finding::doubtful("model", text)
+}
+
+fn directory(name: &str, path: &Path) -> Finding {
+    let what = format!("workspace {name}");
+    if !path.is_dir() {
+        return Finding::bad(what, format!("{} is not there", path.display()));
+    }
+    if path.join(".git").exists() {
+        return Finding::good(what, path.display().to_string());
+    }
+    let inside = path.ancestors().skip(1).find(|above| above.join(".git").exists());
+    Finding::doubtful(
+        what,
+        match inside {
+            Some(root) => format!(
+                "{} is below the repository {}, which its walls leave out: git does not work there",
+                path.display(),
+                root.display()
+            ),
+            None => {
+                format!("{} is not a git repository: what an agent changes cannot be undone", path.display())
+            }
+        },
+    )
+}
+
+fn port(name: &str, path: &Path, standings: &[Standing]) -> Finding {
+    let what = format!("port of {name}");
+    let port = preferred_port(&path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    if let Some(used) =
+        standings.iter().find(|standing| standing.workspace == name).and_then(|known| known.port)
+    {
+        return Finding::good(what, format!("{used}, in use by its daemon"));
+    }
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Finding::good(what, format!("{port} is free")),
+        Err(error) => Finding::doubtful(what, format!("{port}: {error}; the next one is taken")),
+    }
+}
