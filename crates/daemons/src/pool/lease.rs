@@ -37,8 +37,8 @@ impl Eq for Address {}
 
 /// A daemon that is not ended for being idle while this lives. Dropping it returns the daemon.
 ///
-/// If the daemon dies it is started again with the same password, and on the same port while that
-/// is free.
+/// If the daemon dies it is started again, on the same port while that is free, and always with a
+/// new password: whoever took the port meanwhile may have been told the old one.
 #[derive(Debug)]
 pub struct Lease {
     workspace: String,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -50,8 +49,6 @@ struct Asking {
 struct Place {
     spec: Spec,
     address: watch::Sender<Option<Address>>,
-    /// Kept over restarts, so that leases stay valid.
-    password: Option<SecretString>,
     orders: Option<oneshot::Sender<Order>>,
     stopping: Vec<oneshot::Sender<Result<(), PoolError>>>,
 }
@@ -79,13 +76,7 @@ impl Table {
         };
         let place = |(name, workspace): (&String, &WorkspaceConfig)| {
             let spec = config.spec(name, workspace, around)?;
-            let place = Place {
-                spec,
-                address: watch::Sender::new(None),
-                password: None,
-                orders: None,
-                stopping: Vec::new(),
-            };
+            let place = Place { spec, address: watch::Sender::new(None), orders: None, stopping: Vec::new() };
             Ok((name.clone(), place))
         };
         let (reporter, reports) = mpsc::unbounded_channel();
@@ -198,7 +189,6 @@ impl Table {
     fn reported(&mut self, workspace: String, report: Report) -> Input {
         let Some(place) = self.places.get_mut(&workspace) else { return Input::TimePassed };
         if let Report::Started(address) = report {
-            place.password = Some(address.password.clone());
             place.address.send_replace(Some(address));
             return Input::Started { workspace };
         }
@@ -247,8 +237,7 @@ impl Table {
 
     fn start(&mut self, workspace: String) {
         let Some(place) = self.places.get_mut(&workspace) else { return };
-        let mut spec = place.spec.clone();
-        spec.password.clone_from(&place.password);
+        let spec = place.spec.clone();
         let (orders, receiver) = oneshot::channel();
         place.orders = Some(orders);
         let job = Job {

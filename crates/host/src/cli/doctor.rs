@@ -152,7 +152,7 @@ fn disk(state: &Path) -> Finding {
     let there = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     match opencode_daemons::disk::free(there) {
         Ok(free) => {
-            let text = format!("{:.1} GiB free for {}", free as f64 / f64::from(1 << 30), state.display());
+            let text = format!("{} MiB free for {}", free >> 20, state.display());
             Finding::new("disk", if free < ROOM { Verdict::Doubtful } else { Verdict::Good }, text)
         }
         Err(error) => Finding::doubtful("disk", format!("{}: {error}", there.display())),

@@ -72,7 +72,7 @@ impl Connector for Managed {
             attempt.resume = notes.last();
             address = came_back(&mut lease, &attempt).await?;
         }
-        Err(died(notes.last()))
+        Err(died(notes.last().as_ref()))
     }
 
     fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
@@ -126,7 +126,7 @@ async fn came_back(lease: &mut Lease, ctx: &Context) -> Result<Address, Connecto
         address = timeout(limit, lease.running()) => address.ok().flatten(),
         () = ctx.cancel.cancelled() => return Err(cancelled("its daemon died, and nothing of it runs")),
     };
-    let address = address.ok_or_else(|| died(ctx.resume.clone()))?;
+    let address = address.ok_or_else(|| died(ctx.resume.as_ref()))?;
     ctx.progress.report(Progress::Connection { live: true });
     Ok(address)
 }
@@ -136,7 +136,7 @@ fn may_be_a_death(error: &ConnectorError) -> bool {
     matches!(error, ConnectorError::Unavailable { .. }) || error.consequence() == Consequence::Unknown
 }
 
-fn died(announced: Option<Checkpoint>) -> ConnectorError {
+fn died(announced: Option<&Checkpoint>) -> ConnectorError {
     let reason = "the daemon died and did not come back; its log says more (`daemons logs`)".to_owned();
     match announced {
         None => ConnectorError::Unavailable { reason, source: None },

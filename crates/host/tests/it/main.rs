@@ -6,6 +6,7 @@ mod cards;
 mod cli;
 mod crash;
 mod attacks;
+mod daemons;
 mod gate;
 mod ledger;
 mod mistakes;

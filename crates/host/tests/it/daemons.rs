@@ -1,0 +1,286 @@
+//! What becomes of tasks when daemons and hosts die, with the real opencode daemon in its walls.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use opencode_daemons::pool::preferred_port;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testkit::model::{Answer, Script, ScriptedModel};
+use testkit::scratch;
+
+use crate::terminal::{Terminal, User, opencode, processes_below};
+
+/// A user with a repository, and a model that works for as long as it is held.
+struct Bench {
+    user: User,
+    model: ScriptedModel,
+    workspace: String,
+    opencode: String,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let hang = Answer::Hang { text: "It is thought through.".to_owned() };
+        let peek = "cat $HOME/.ssh/id > key.txt; echo \"$OPENCODE_SERVER_PASSWORD\" > password.txt; \
+                    cat /proc/$OPENCODE_PID/environ > environ.txt; echo x > $HOME/escaped; git status > git.txt";
+        let script = Script::default()
+            .answer("think long", hang)
+            .call("look around", 0, "bash", json!({ "command": peek, "description": "looks" }))
+            .reply("look around", "I looked.")
+            .reply("now the docs", "The docs too.");
+        let model = ScriptedModel::start(script).unwrap();
+        model.hold();
+        let user = User::new().with_opencode_config(&model.config());
+        let workspace = repository(&user, "app");
+        Self { user, model, workspace, opencode: opencode().await }
+    }
+
+    fn chat(&self) -> Terminal {
+        self.user.start(&["chat", "--workspace", &self.workspace, "--opencode", &self.opencode])
+    }
+
+    /// A chat whose agent is in the middle of a turn, and the agent's daemon.
+    async fn at_work(&self) -> (Terminal, u32) {
+        let mut chat = self.chat();
+        chat.type_line("/fix think long");
+        chat.expect("└─");
+        chat.type_line("y");
+        chat.expect("▶ session");
+        let asked = |seen: &[testkit::model::Seen]| seen.iter().any(|seen| !seen.title);
+        assert!(self.model.wait_for(Duration::from_mins(1), asked).await, "the model was asked");
+        (chat, self.pid())
+    }
+
+    fn pid(&self) -> u32 {
+        let listed = self.user.run(&["daemons", "list", "--json"]).json();
+        u32::try_from(listed[0]["pid"].as_u64().unwrap_or_else(|| panic!("{listed}"))).unwrap()
+    }
+
+    fn nothing_is_left(&self) {
+        assert_eq!(processes_below(self.user.home.path()), Vec::<String>::new());
+    }
+}
+
+fn repository(user: &User, name: &str) -> String {
+    let directory = user.home.path().join(name);
+    std::fs::create_dir(&directory).unwrap();
+    scratch::repository(&directory, &[("hello.txt", "hello\n")]).unwrap();
+    directory.display().to_string()
+}
+
+fn kill9(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// Takes a port as soon as it is free, answers 200 to everything, and remembers what it heard.
+fn stranger(port: u16) -> Arc<Mutex<Vec<u8>>> {
+    let until = Instant::now() + Duration::from_secs(30);
+    let listener = loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => break listener,
+            Err(error) => assert!(Instant::now() < until, "port {port}: {error}"),
+        }
+    };
+    let heard = Arc::<Mutex<Vec<u8>>>::default();
+    let memory = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut buffer = [0; 8192];
+            let read = stream.read(&mut buffer).unwrap_or(0);
+            memory.lock().unwrap().extend_from_slice(&buffer[..read]);
+            let body = r#"{"healthy":true,"version":"1.18.33"}"#;
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    heard
+}
+
+/// What a daemon's password looks like on the wire.
+fn credential(record: &std::path::Path) -> String {
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    let pair = format!("opencode:{}", record["password"].as_str().unwrap());
+    data_encoding::BASE64.encode(pair.as_bytes())
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_at_work_comes_back_and_its_session_goes_on() {
+    let bench = Bench::new().await;
+    let (mut chat, pid) = bench.at_work().await;
+    let port = bench.user.run(&["daemons", "list", "--json"]).json()[0]["port"].as_u64().unwrap();
+    kill9(pid);
+    let heard = stranger(u16::try_from(port).unwrap());
+    let failed = chat.expect("✘ 1.1 failed");
+    assert!(failed.contains("the daemon stopped or restarted"), "{failed}");
+    let session = chat.expect("session ses_");
+
+    bench.model.release();
+    chat.type_line("/continue now the docs");
+    chat.expect("continue_session");
+    chat.type_line("y");
+    chat.expect("The docs too.");
+    assert_eq!(chat.expect("session ses_"), session, "it went on in the same session");
+
+    assert_ne!(bench.pid(), pid);
+    let records = bench.user.state().join("daemons");
+    let record = std::fs::read_dir(&records).unwrap().flatten().map(|entry| entry.path());
+    let record = record.into_iter().find(|path| path.extension().is_some_and(|it| it == "json")).unwrap();
+    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+    assert!(!heard.contains(&credential(&record)), "the stranger can use what it heard: {heard}");
+    chat.type_line("/quit");
+    assert_eq!(chat.finish().0, 0);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_host_that_is_killed_finds_its_daemon_and_the_turn_again() {
+    let bench = Bench::new().await;
+    let (chat, pid) = bench.at_work().await;
+    chat.kill9();
+    let alone = bench.user.run(&["daemons", "list", "--json"]).json();
+    assert_eq!((alone[0]["phase"].as_str(), alone[0]["pid"].as_u64()), (Some("alone"), Some(pid.into())));
+
+    let mut again = bench.chat();
+    again.expect("▶ session");
+    assert_eq!(bench.pid(), pid, "the daemon is the same");
+    bench.model.release();
+    again.expect("✔ 1.1 done");
+    again.expect("It is thought through.");
+    let session = again.expect("session ses_");
+    again.type_line("/continue now the docs");
+    again.expect("└─");
+    again.type_line("y");
+    again.expect("The docs too.");
+    assert_eq!(again.expect("session ses_"), session);
+    again.type_line("/quit");
+    assert_eq!(again.finish().0, 0);
+    let asked =
+        bench.model.seen().iter().filter(|seen| seen.prompt.contains("think long") && !seen.title).count();
+    assert_eq!(asked, 1, "the agent was given the task once");
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn when_host_and_daemon_are_killed_the_step_ends_known_and_nothing_is_left() {
+    let bench = Bench::new().await;
+    let (chat, pid) = bench.at_work().await;
+    chat.kill9();
+    kill9(pid);
+    let mut again = bench.chat();
+    let failed = again.expect("✘ 1.1 failed");
+    assert!(failed.contains("the daemon stopped or restarted"), "{failed}");
+    again.type_line("/quit");
+    assert_eq!(again.finish().0, 0);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn an_agent_in_a_chat_sees_neither_the_home_nor_the_daemons_password() {
+    let bench = Bench::new().await;
+    let home = bench.user.home.path();
+    std::fs::create_dir(home.join(".ssh")).unwrap();
+    std::fs::write(home.join(".ssh/id"), "the key").unwrap();
+    let mut chat = bench.chat();
+    chat.type_line("/fix look around");
+    let confined = chat.expect("confine");
+    assert!(confined.contains("on"), "{confined}");
+    chat.expect("└─");
+    chat.type_line("y");
+    chat.expect("I looked.");
+    let read = |name: &str| std::fs::read_to_string(format!("{}/{name}", bench.workspace)).unwrap();
+    assert_eq!(
+        (read("key.txt"), read("password.txt"), read("environ.txt")),
+        (String::new(), "\n".into(), String::new())
+    );
+    assert!(read("git.txt").contains("On branch"));
+    assert!(!home.join("escaped").exists());
+    chat.type_line("/quit");
+    assert_eq!(chat.finish().0, 0);
+    bench.nothing_is_left();
+}
+
+/// A host configuration with three workspaces and two places.
+fn host_toml(bench: &Bench) -> String {
+    let mut config = format!(
+        "rules = \"rules\"\n[opencode]\npath = \"{}\"\nmax_servers = 2\n[routing]\nmodel = \"scripted/scripted\"\n",
+        bench.opencode
+    );
+    for name in ["a", "b", "c"] {
+        let directory = repository(&bench.user, name);
+        config.push_str(&format!("[workspaces.{name}]\ndirectory = \"{directory}\"\n"));
+    }
+    config.push_str("[connectors.connector-opencode]\nworkspace = \"a\"\n");
+    let home = bench.user.home.path();
+    std::fs::create_dir(home.join("rules")).unwrap();
+    std::fs::write(home.join("rules/fix.toml"), include_str!("../../../rules/tests/fixtures/seed.toml"))
+        .unwrap();
+    let path = home.join("host.toml");
+    std::fs::write(&path, config).unwrap();
+    path.display().to_string()
+}
+
+fn phases(listed: &Value) -> Vec<&str> {
+    listed.as_array().unwrap().iter().map(|standing| standing["phase"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn daemons_are_managed_beside_a_running_host() {
+    let bench = Bench::new().await;
+    let config = host_toml(&bench);
+    let list = || bench.user.run(&["daemons", "list", "--json"]).json();
+    let mut host = bench.user.start(&["run", "-c", &config]);
+    host.expect("host is running");
+    assert_eq!(phases(&list()), ["cold", "cold", "cold"]);
+    let start = |name| bench.user.run(&["daemons", "start", name, "--json"]).json();
+    start("a");
+    start("b");
+    assert_eq!(phases(&start("c")), ["cold", "ready", "ready"], "the one idle for longest made room");
+
+    kill9(u32::try_from(list()[1]["pid"].as_u64().unwrap()).unwrap());
+    let until = Instant::now() + Duration::from_secs(30);
+    while phases(&list())[1] != "cold" {
+        assert!(Instant::now() < until, "{}", list());
+    }
+    let refused = bench.user.run(&["daemons", "start", "nowhere"]);
+    assert_eq!(refused.code(), 1);
+    assert!(refused.text().contains("no workspace `nowhere`"), "{}", refused.text());
+    let stopped = bench.user.run(&["daemons", "stop", "c", "--json"]).json();
+    assert_eq!(phases(&stopped), ["cold", "cold", "cold"]);
+    let log = bench.user.run(&["daemons", "logs", "b"]).text();
+    assert!(log.contains("daemon ended"), "{log}");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait(), 0);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn daemons_are_managed_without_a_host_and_strangers_are_passed_by() {
+    let bench = Bench::new().await;
+    let config = host_toml(&bench);
+    let directory = bench.user.home.path().join("a").canonicalize().unwrap();
+    let port = preferred_port(&directory);
+    let heard = stranger(port);
+    let started = bench.user.run(&["daemons", "start", "a", "-c", &config]);
+    assert_eq!(started.code(), 0, "{}", started.text());
+    let listed = bench.user.run(&["daemons", "list", "--json"]).json();
+    assert_eq!(listed[0]["phase"], "alone");
+    assert_ne!(listed[0]["port"], port);
+    assert_eq!(String::from_utf8_lossy(&heard.lock().unwrap()), "");
+
+    let findings = bench.user.run(&["doctor", "-c", &config, "--json"]);
+    assert_eq!(findings.code(), 0, "{}", findings.text());
+    let findings = findings.json();
+    let find =
+        |what: &str| findings.as_array().unwrap().iter().find(|finding| finding["what"] == what).unwrap();
+    for what in ["opencode", "walls", "git", "model", "workspace a", "port of a"] {
+        assert_eq!(find(what)["verdict"], "good", "{findings}");
+    }
+    let stopped = bench.user.run(&["daemons", "stop", "a"]);
+    assert_eq!(stopped.code(), 0, "{}", stopped.text());
+    assert_eq!(bench.user.run(&["daemons", "stop", "nothing"]).code(), 2);
+    bench.nothing_is_left();
+}
