@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 
+mod attacks;
 mod cards;
 mod cli;
 mod crash;
-mod attacks;
 mod daemons;
 mod gate;
 mod ledger;
