@@ -1,10 +1,12 @@
 //! The ledger when things go wrong around it.
 
 use connector_host::clock::Clock;
+use connector_host::gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::{Ledger, LedgerError};
+use connector_host::ledger::steps::decide::{Decision, Tapped};
+use connector_host::ledger::{Ledger, LedgerError, keep, runs};
 
-use crate::world::{Plan, World, ledger};
+use crate::world::{ANNA, Plan, World, ledger};
 
 #[tokio::test]
 async fn a_second_host_on_one_directory_is_told_who_has_it() {
@@ -124,4 +126,135 @@ fn nobody_else_may_read_the_ledger() {
         drop(open);
     }
     assert_eq!(mode(&new), 0o700);
+}
+
+/// A ledger with one run that has ended and one that waits.
+async fn one_ended_one_waits(state: &std::path::Path) {
+    let world = World::start(state, 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    world.tap(&card, ANNA, Decision::Approve).await;
+    world.result(1).await;
+    world.until_ended(1).await;
+    world.set_time(5_000);
+    world.say("2", "/fix that").await;
+    let second = world.until("a second card", |world| world.screen.cards().get(1).cloned()).await;
+    world.until_delivered(second.id).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_pruned_is_gone_and_what_is_kept_still_verifies() {
+    let state = tempfile::tempdir().unwrap();
+    one_ended_one_waits(state.path()).await;
+    let ledger = at(state.path(), 9_000);
+    let before = ledger.read_now(audit::last).unwrap();
+    let noted = ledger.read_now(audit::verify).unwrap();
+    let Verdict::Intact { head, .. } = noted else { panic!("{noted:?}") };
+
+    let pruned = ledger.write_now(|tx| keep::prune(tx, 5_000, 10)).unwrap();
+    assert_eq!((pruned.runs, pruned.events), (1, 1));
+    assert!(pruned.audit_rows > 4, "{pruned:?}");
+    let verdict = ledger.read_now(audit::verify).unwrap();
+    let kept = before + 1 - i64::try_from(pruned.audit_rows).unwrap();
+    assert!(matches!(verdict, Verdict::Intact { rows, .. } if rows == kept), "{verdict:?}");
+    assert_eq!(ledger.read_now(|tx| audit::with_head(tx, verdict.clone(), &head)).unwrap(), verdict);
+    assert_eq!(ledger.read_now(keep::check).unwrap().problems, Vec::<String>::new());
+    // Again lets go of nothing: the run that waits holds the rest.
+    assert_eq!(ledger.write_now(|tx| keep::prune(tx, 1_000_000, 10)).unwrap().runs, 0);
+    let rows = ledger.read_now(|tx| runs::latest(tx, 10)).unwrap();
+    assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
+    drop(ledger);
+
+    // The card that was kept can still be approved, and runs.
+    let world = World::start(state.path(), 10_000, Plan::default());
+    let card = world.card().await;
+    assert_eq!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Approved);
+    world.result(1).await;
+    assert!(world.audit_is_intact().await);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_anchor_that_was_moved_is_noticed() {
+    let state = tempfile::tempdir().unwrap();
+    one_ended_one_waits(state.path()).await;
+    let ledger = at(state.path(), 9_000);
+    ledger.write_now(|tx| keep::prune(tx, 5_000, 10)).unwrap();
+    let cut = "UPDATE audit_anchor SET (seq, hash) = (SELECT seq, hash FROM audit ORDER BY seq LIMIT 1);
+        DELETE FROM audit WHERE seq <= (SELECT seq FROM audit_anchor)";
+    ledger.write_now(|tx| Ok(tx.sql.execute_batch(cut)?)).unwrap();
+    let verdict = ledger.read_now(audit::verify).unwrap();
+    assert!(matches!(verdict, Verdict::Broken { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_backup_is_a_ledger_and_overwrites_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    one_ended_one_waits(state.path()).await;
+    let copy = tempfile::tempdir().unwrap();
+    let file = copy.path().join("ledger.sqlite");
+    let ledger = at(state.path(), 9_000);
+    ledger.backup(&file).unwrap();
+    assert!(matches!(ledger.backup(&file).unwrap_err(), LedgerError::Open { .. }));
+    let copied = at(copy.path(), 9_000);
+    assert_eq!(copied.read_now(keep::check).unwrap(), ledger.read_now(keep::check).unwrap());
+    assert_eq!(
+        copied.read_now(|tx| runs::latest(tx, 10)).unwrap(),
+        ledger.read_now(|tx| runs::latest(tx, 10)).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_runs_nothing_and_goes_on_when_there_is_room() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    world.until_delivered(card.id).await;
+    let pages = |count: &'static str| {
+        let sql = format!("PRAGMA max_page_count = {count}");
+        world.engine.ledger().read(move |tx| Ok(tx.sql.query_row(&sql, [], |row| row.get::<_, i64>(0))?))
+    };
+    pages("1").await.unwrap();
+    // Until the free pages are used up some events still fit.
+    let mut refused = None;
+    for number in 2..2_000 {
+        let large = crate::world::event(&number.to_string(), &"x".repeat(20_000));
+        if let Err(error) = world.engine.submit(large).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let error = refused.unwrap();
+    assert!(matches!(error, LedgerError::Full(_)), "{error:?}");
+    assert!(error.to_string().contains("the disk is full; nothing was recorded"));
+    pages("1000000").await.unwrap();
+    assert_eq!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Approved);
+    assert_eq!(world.result(1).await.state, StepState::Succeeded);
+    assert!(world.audit_is_intact().await);
+    assert_eq!(world.probe.calls().len(), 1);
+    world.stop().await;
+}
+
+#[test]
+fn a_ledger_that_may_not_be_written_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let ledger = ledger(state.path());
+    ledger.read_now(|tx| Ok(tx.sql.pragma_update(None, "query_only", true)?)).unwrap();
+    let error = ledger.write_now(|_| Ok(())).unwrap_err();
+    assert!(matches!(error, LedgerError::ReadOnly(_)), "{error:?}");
+}
+
+#[test]
+fn time_goes_on_from_the_latest_entry_when_the_clock_is_set_back() {
+    let state = tempfile::tempdir().unwrap();
+    at(state.path(), 50_000).write_now(|_| Ok(())).unwrap();
+    let later = at(state.path(), 10_000);
+    assert_eq!(later.write_now(|tx| Ok(tx.now)).unwrap(), 50_000);
+    assert_eq!(later.read_now(|tx| Ok(tx.now)).unwrap(), 50_000);
+}
+
+fn at(state: &std::path::Path, now: i64) -> Ledger {
+    Ledger::open(state, Clock::manual(now).0).unwrap()
 }

@@ -7,6 +7,8 @@ mod cards;
 mod cli;
 mod crash;
 mod daemons;
+mod delivery;
+mod model;
 mod gate;
 mod ledger;
 mod mistakes;
