@@ -124,6 +124,13 @@ impl Daemon {
         crate::health::version(self.port, &self.password).await
     }
 
+    /// Whether it still serves what `path` names. A directory that was moved, deleted or replaced
+    /// by a link is another one: the walls are around the one that was there at the start.
+    pub(crate) fn is_in_place(&self, path: &Path) -> bool {
+        let same = path.canonicalize().is_ok_and(|now| now == self.directory);
+        same && self.family.leader.as_ref().is_none_or(|leader| leader.runs_in(&self.directory))
+    }
+
     /// Ends the daemon: SIGTERM to its group, after the grace SIGKILL to everything it started.
     pub async fn stop(mut self) {
         let family = self.family.clone();

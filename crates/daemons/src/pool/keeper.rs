@@ -77,6 +77,10 @@ async fn watch(mut daemon: Daemon, job: &Job, mut orders: oneshot::Receiver<Orde
             order = &mut orders => return carry_out(order.unwrap_or(Order::Stop), daemon, job).await,
             () = tokio::time::sleep(DRAIN_EVERY) => keep_lines(job, &daemon.drain_output()),
         }
+        if !daemon.is_in_place(&job.spec.directory) {
+            keep_lines(job, &["-- the directory was moved or replaced; its daemon is ended".to_owned()]);
+            return Report::Died;
+        }
         if asked.elapsed() >= HEALTH_EVERY {
             asked = Instant::now();
             silent = if daemon.health().await.is_ok() { 0 } else { silent + 1 };

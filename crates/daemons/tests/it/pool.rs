@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use opencode_daemons::pool::{Phase, Refusal, Surroundings, Wait};
-use opencode_daemons::{Environment, Home, Lease, Pool, PoolConfig, PoolError};
+use opencode_daemons::{Environment, Home, Lease, Pool, PoolConfig, PoolError, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -223,6 +223,72 @@ async fn an_idle_daemon_is_ended_and_a_working_one_is_only_stopped_by_force() {
     drop(lease);
     eventually("the end of the idle daemon", || bench.processes() == 0).await;
     bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_deleted_or_replaced_by_a_link_has_no_daemon_any_more() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "moved", json!({}));
+    for workspace in ["a", "b", "c"] {
+        drop(bench.lease(workspace).await);
+        let path = root.path().join(workspace);
+        match workspace {
+            "a" => std::fs::rename(&path, path.with_extension("moved")).unwrap(),
+            "b" => std::fs::remove_dir(&path).unwrap(),
+            _ => {
+                std::fs::rename(&path, path.with_extension("moved")).unwrap();
+                std::os::unix::fs::symlink(root.path(), &path).unwrap();
+            }
+        }
+        eventually("the end", || bench.processes() == 0).await;
+    }
+    for workspace in ["a", "b"] {
+        let error = bench.pool.lease(workspace, |_| {}).await.unwrap_err();
+        let PoolError::Refused { source: Refusal::Start(reason), .. } = &error else { panic!("{error:?}") };
+        assert!(matches!(&**reason, StartError::Directory { .. }), "{reason:?}");
+    }
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn one_killed_while_it_starts_is_told_at_once_and_started_again_when_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "starting", json!({ "server_startup_timeout_secs": 600 }));
+    bench.pool.warm("a");
+    eventually("the process", || bench.processes() == 1).await;
+    for pid in processes_with("POOL_TEST", &bench.mark) {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        // It may be up by now; then it is killed idle.
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    let told = async {
+        while bench.phase("a").await != Phase::Cold {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("its end is told at once");
+    let lease = bench.lease("a").await;
+    assert_eq!(bench.phase("a").await, Phase::Ready);
+    drop(lease);
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn two_hosts_with_one_workspace_have_a_daemon_each_unless_they_share_their_state() {
+    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Bench::new(root.path(), "first", json!({}));
+    let second = Bench::new(root.path(), "second", json!({}));
+    let apart = Bench::new(other.path(), "apart", json!({}));
+    let lease = first.lease("a").await;
+    let error = second.pool.lease("a", |_| {}).await.unwrap_err();
+    let PoolError::Refused { source: Refusal::Start(reason), .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(&**reason, StartError::InUse { .. }), "{reason:?}");
+    assert_ne!(apart.lease("a").await.address(), lease.address());
+    assert_eq!(first.processes(), 1, "the first host's daemon was left alone");
+    drop(lease);
+    for bench in [first, second, apart] {
+        bench.ends_clean().await;
+    }
 }
 
 #[tokio::test]
