@@ -86,7 +86,7 @@ impl Engine {
         };
         let Some(waiting) = waiting else { return Ok(Answered::NotOpen) };
         let (step, actor) = (waiting.ask.step, by.clone());
-        let detail = json!({ "ask": waiting.ask.asked, "answer": describe(&answer) });
+        let detail = json!({ "ask": subject(&waiting.ask.asked), "answer": describe(&answer) });
         self.0
             .ledger
             .write(move |tx| audit::append(tx, audit::of_step(step, "ask_answered", actor, None, detail)))
@@ -117,6 +117,17 @@ fn fits(asked: &Asked, answer: &Answer) -> Result<(), String> {
             Ok(())
         }
         _ => Err("that is not the kind of answer it takes".to_owned()),
+    }
+}
+
+/// What was asked, without what the agent adds: that may quote a file.
+fn subject(asked: &Asked) -> serde_json::Value {
+    match asked {
+        Asked::Permission(ask) => json!({ "id": ask.id, "permission": ask.permission, "patterns": ask.patterns }),
+        Asked::Question(ask) => {
+            let questions: Vec<&str> = ask.questions.iter().map(|one| one.question.as_str()).collect();
+            json!({ "id": ask.id, "questions": questions })
+        }
     }
 }
 

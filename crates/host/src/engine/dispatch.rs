@@ -24,7 +24,7 @@ use super::advance::{parse_stored, token};
 use super::asks::Relay;
 use super::{BATCH, Engine, Running};
 use crate::failpoint::failpoint;
-use crate::gate::policy::Terms;
+use crate::gate::policy::{Actor, Terms};
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
 use crate::instance::Instance;
@@ -160,7 +160,17 @@ impl Engine {
             };
             match row.checkpoint.clone() {
                 Some(checkpoint) => self.call(instance, row, Some(checkpoint)),
-                None if instance.described.checkpoints() => self.call(instance, row, None),
+                // Nothing began, so it is as approved as it was; whether that still holds under the
+                // configuration in force is looked at again like that of any other step.
+                None if instance.described.checkpoints() => {
+                    let change = Change::none().set("dispatched_at", rusqlite::types::Null);
+                    self.0
+                        .ledger
+                        .write(move |tx| {
+                            steps::make(tx, step, Move::Return, change.only_if("? AND checkpoint IS NULL", true))
+                        })
+                        .await?;
+                }
                 None => {
                     let reason =
                         "the host stopped while it ran, and its connector keeps no checkpoints".to_owned();
@@ -225,7 +235,8 @@ impl Engine {
         failpoint("call.begins");
         let ready = tokio::select! {
             ready = instance.provider.ready() => ready,
-            () = cancel.cancelled() => return (Move::Cancel, Finish::failed("cancelled before it began".into(), Consequence::NothingStarted)),
+            // What may be running already is stopped by its connector, once that is ready.
+            () = cancel.cancelled(), if resume.is_none() => return (Move::Cancel, Finish::failed("cancelled before it began".into(), Consequence::NothingStarted)),
         };
         failpoint("call.ready");
         let ready = match ready {
@@ -256,7 +267,7 @@ impl Engine {
             step,
             surface: surface.clone(),
             chat: chat.clone(),
-            approvers: row.approvers.clone(),
+            approvers: may_answer(row),
         };
         let resumed = resume.is_some();
         let context = Context {
@@ -339,6 +350,12 @@ impl Engine {
         failpoint("finish.committed");
         Ok(recorded)
     }
+}
+
+/// Who may answer the agent's asks: whoever may approve the step.
+fn may_answer(row: &StepRow) -> Vec<Actor> {
+    let barred = |actor: &&Actor| row.other_approver && **actor == row.requester;
+    row.approvers.iter().filter(|actor| !barred(actor)).cloned().collect()
 }
 
 /// How a call ended, ready to be recorded.

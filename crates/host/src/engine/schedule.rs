@@ -8,6 +8,7 @@
 //!
 //! In memory is only when to look again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use connector_rules::{RuleSet, SCHEDULE, Schedule, Timestamp};
@@ -56,6 +57,8 @@ pub(super) struct Timetable {
     chat: Mutex<ScheduleChat>,
     /// `None`: now, since the rules are new.
     next: Mutex<Option<Next>>,
+    /// How often the rules were new.
+    forgotten: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,7 @@ struct Due {
 impl Timetable {
     /// The rules are new.
     pub(super) fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -101,7 +105,9 @@ impl Engine {
     }
 
     pub(super) async fn fire_schedules(&self) -> Result<(), LedgerError> {
-        let now = self.0.clock.now();
+        // The ledger's time, which never runs backwards, as it is in the passes.
+        let now = self.0.ledger.read(|tx| Ok(tx.now)).await?;
+        let asked = self.0.timetable.forgotten.load(Ordering::SeqCst);
         let anew = match self.0.timetable.next() {
             None => true,
             Some(Next::At(at)) if at <= now => false,
@@ -110,8 +116,12 @@ impl Engine {
         let rules = self.rules();
         let chat = self.0.timetable.chat.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let next = self.0.ledger.write(move |tx| fire_due(tx, &rules, &chat, anew)).await?;
-        *self.0.timetable.next.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(next.map_or(Next::Never, Next::At));
+        // Rules that were replaced meanwhile are looked at in the next pass.
+        let mut known = self.0.timetable.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.timetable.forgotten.load(Ordering::SeqCst) == asked {
+            *known = Some(next.map_or(Next::Never, Next::At));
+        }
+        drop(known);
         Ok(())
     }
 }

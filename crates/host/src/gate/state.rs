@@ -5,6 +5,7 @@
 //!     │          │  ▲        │                                                  │
 //!     │          │  └────────┘ what would run changed                           ▼
 //!     │          └─▶ denied | expired | cancelled              succeeded | failed | cancelled
+//!     │                        (dispatched ─▶ approved: the host died before anything began)
 //!     └─▶ approved (policy) | denied (policy) | skipped (`when`) | cancelled (merged)
 //! ```
 //!
@@ -60,6 +61,8 @@ pub enum Move {
     Rebind,
     /// The connector is about to be called.
     Dispatch,
+    /// The host died before anything began: it may be looked at again.
+    Return,
     /// It did what it was asked.
     Succeed,
     /// It failed.
@@ -122,7 +125,9 @@ impl StepState {
         use StepState as S;
         match (self, made) {
             (S::Resolved, Move::Ask) | (S::Approved, Move::Rebind) => Some(S::Waiting),
-            (S::Resolved, Move::Pass) | (S::Waiting, Move::Approve) => Some(S::Approved),
+            (S::Resolved, Move::Pass) | (S::Waiting, Move::Approve) | (S::Dispatched, Move::Return) => {
+                Some(S::Approved)
+            }
             (S::Resolved | S::Waiting, Move::Deny) => Some(S::Denied),
             (S::Waiting, Move::Expire) => Some(S::Expired),
             (S::Approved, Move::Dispatch) => Some(S::Dispatched),
@@ -142,7 +147,7 @@ impl StepState {
 
 impl Move {
     /// Every move.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ask,
         Self::Pass,
         Self::Approve,
@@ -150,6 +155,7 @@ impl Move {
         Self::Expire,
         Self::Rebind,
         Self::Dispatch,
+        Self::Return,
         Self::Succeed,
         Self::Fail,
         Self::Cancel,
@@ -167,7 +173,7 @@ impl Move {
     pub const fn target(self) -> StepState {
         match self {
             Self::Ask | Self::Rebind => StepState::Waiting,
-            Self::Pass | Self::Approve => StepState::Approved,
+            Self::Pass | Self::Approve | Self::Return => StepState::Approved,
             Self::Deny => StepState::Denied,
             Self::Expire => StepState::Expired,
             Self::Dispatch => StepState::Dispatched,
@@ -189,6 +195,7 @@ impl Move {
             Self::Expire => "expired",
             Self::Rebind => "changed",
             Self::Dispatch => "dispatched",
+            Self::Return => "returned",
             Self::Succeed => "succeeded",
             Self::Fail => "failed",
             Self::Cancel => "cancelled",

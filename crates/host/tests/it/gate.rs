@@ -34,10 +34,11 @@ async fn of_many_taps_at_once_one_decides_and_it_runs_once() {
     world.say("1", "/fix it").await;
     let card = world.card().await;
 
-    let taps = (0..20).map(|n| world.tap(&card, if n % 2 == 0 { ANNA } else { BEN }, Decision::Approve));
+    let who = |n: usize| if n % 2 == 0 { ANNA } else { BEN };
+    let taps = (0..20).map(|n| world.tap(&card, who(n), Decision::Approve));
     let mut approved = 0;
-    for tap in taps {
-        match tap.await {
+    for tap in futures_util::future::join_all(taps).await {
+        match tap {
             Tapped::Approved => approved += 1,
             Tapped::Already { .. } => {}
             other => panic!("{other:?}"),

@@ -115,6 +115,19 @@ async fn what_was_dispatched_and_had_not_begun_begins_now() {
 }
 
 #[tokio::test]
+async fn what_had_not_begun_is_asked_about_again_if_the_configuration_changed() {
+    let state = tempfile::tempdir().unwrap();
+    left_behind(state.path(), &[Move::Dispatch], None).await;
+    let probe = Shared::open();
+    probe.target.lock().unwrap().settings.insert("model".into(), "other/model".into());
+    let world = World::start(state.path(), 2_000, Plan { probe, ..Plan::default() });
+    let card = world.card().await;
+    assert_eq!(card.reason.as_deref(), Some("changed after the approval: model"));
+    assert_eq!(world.probe.calls().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn without_checkpoints_nobody_guesses() {
     let state = tempfile::tempdir().unwrap();
     left_behind(state.path(), &[Move::Dispatch], None).await;

@@ -150,7 +150,7 @@ pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, Led
     Ok(made)
 }
 
-/// Asks the host to stop a step that runs.
+/// Asks the host to stop a step that runs; returns whether it still runs.
 pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
     let changed = tx
         .sql
@@ -161,5 +161,8 @@ pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, Led
     if changed == 1 {
         audit::append(tx, audit::of_step(step, "cancel_requested", by.clone(), None, Value::Null))?;
     }
-    Ok(changed == 1)
+    // Whoever asks again is told the same: it is stopping.
+    let stopping = "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched')";
+    let place = rusqlite::params![step.run.0, step.index];
+    Ok(tx.sql.prepare_cached(stopping)?.query_row(place, |row| row.get(0))?)
 }
