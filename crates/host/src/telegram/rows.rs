@@ -46,8 +46,8 @@ pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option
 /// The steps of a chat that wait or run, oldest first.
 pub(super) fn live_steps(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
-        "SELECT run_id, idx FROM steps JOIN runs ON runs.id = run_id
-         WHERE steps.state IN ('waiting', 'approved', 'dispatched') AND surface = 'telegram' AND chat = ?1
+        "SELECT run_id, idx FROM steps
+         WHERE state IN ('waiting', 'approved', 'dispatched') AND surface = 'telegram' AND chat = ?1
          ORDER BY run_id, idx LIMIT 50",
     )?;
     steps_of(tx, &mut statement, chat)
@@ -56,9 +56,9 @@ pub(super) fn live_steps(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, Ledger
 /// The last steps of a chat that ended with a session, newest first.
 pub(super) fn sessions(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
-        "SELECT run_id, idx FROM steps JOIN runs ON runs.id = run_id
-         WHERE session_id IS NOT NULL AND steps.ended_at IS NOT NULL AND surface = 'telegram' AND chat = ?1
-         ORDER BY steps.ended_at DESC LIMIT 10",
+        "SELECT run_id, idx FROM steps
+         WHERE session_id IS NOT NULL AND ended_at IS NOT NULL AND surface = 'telegram' AND chat = ?1
+         ORDER BY ended_at DESC LIMIT 10",
     )?;
     steps_of(tx, &mut statement, chat)
 }

@@ -1,6 +1,6 @@
 //! Nothing is lost and nothing happens twice, whatever the network does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::model::Script;
@@ -9,6 +9,19 @@ use testkit::telegram::Fault;
 use super::world::{ANNA, CHAT, World};
 
 impl World {
+    /// Waits until the ledger has it that the card was delivered: a crash before that is one
+    /// after which nobody can know, and the card is sent again.
+    fn until_recorded(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let waiting = self.user.run(&["--json", "approvals", "list"]).json();
+            if waiting[0]["delivered_at"].is_number() {
+                return;
+            }
+            assert!(Instant::now() < until, "{waiting}");
+        }
+    }
+
     /// Waits for an answer to a tap that contains `text`.
     pub(super) async fn answered(&self, text: &str) -> Value {
         let is_it = |call: &testkit::telegram::Called| {
@@ -69,6 +82,7 @@ async fn an_update_is_acknowledged_after_its_row_and_done_once() {
     let first = world.telegram.write(ANNA, CHAT, "/fix it");
     world.card(CHAT, "1.1").await;
     world.telegram.wait_until_acknowledged().await;
+    world.until_recorded();
     world.crash();
     // Telegram sends it again: to it, the acknowledgement may have been lost.
     world.telegram.redeliver(first);

@@ -155,7 +155,7 @@ async fn questions_are_answered_by_buttons_and_in_own_words() {
 
 #[tokio::test]
 async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
-    let long = "Zeile mit 👩‍👩‍👧 und שלום. ".repeat(400);
+    let long = "Zeile mit 👍🏽 e\u{301} und שלום. ".repeat(400);
     let mut world = World::start(Script::saying(&long)).await;
     let telegram = &world.telegram;
     let prompt = format!("/fix {}\u{202e}end", "*bold* <b>x</b> 👍🏽 ".repeat(400));
@@ -166,8 +166,8 @@ async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
     assert!(attached.1.contains("\\u{202e}end"), "all of it is there, and nothing hides");
     telegram.tap(ANNA, CHAT, card.id, "Approve");
     let pieces = telegram.wait(CHAT, |screen| {
-        let pieces: Vec<String> =
-            screen.iter().filter(|it| it.text.starts_with("Zeile")).map(|it| it.text.clone()).collect();
+        let reply = |it: &&Shown| it.text.contains("Zeile") && it.document.is_none();
+        let pieces: Vec<String> = screen.iter().filter(reply).map(|it| it.text.clone()).collect();
         let length: usize = pieces.iter().map(String::len).sum();
         (length + 20 >= long.trim().len()).then_some(pieces)
     });
