@@ -269,7 +269,7 @@ pub fn refresh_approvers(tx: &Tx<'_>, rule_version: &str, terms: &Terms) -> Resu
     tx.sql
         .prepare_cached(
             "UPDATE steps SET approvers = ?2, approvals_needed = ?3, other_approver = ?4
-             WHERE state = 'waiting' AND run_id IN (SELECT id FROM runs WHERE rule_version = ?1)",
+             WHERE state = 'waiting' AND (SELECT rule_version FROM runs WHERE id = run_id) = ?1",
         )?
         .execute(rusqlite::params![
             rule_version,

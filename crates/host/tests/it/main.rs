@@ -9,6 +9,7 @@ mod crash;
 mod daemons;
 mod delivery;
 mod model;
+mod commands;
 mod gate;
 mod ledger;
 mod mistakes;
