@@ -52,9 +52,9 @@ pub(super) enum Rules {
     Explain {
         #[command(flatten)]
         sources: Sources,
-        /// The event, as `runs show` names it
+        /// The event [default: list the latest events]
         #[arg(value_name = "EVENT_ID")]
-        event: i64,
+        event: Option<i64>,
     },
     /// Print the JSON Schema of a rule file, for editors
     Schema,
@@ -81,7 +81,8 @@ impl Rules {
             Self::DryRun { sources, event, at } => {
                 dry_run::run(common, Known::load(&sources).await?, &event, at).await
             }
-            Self::Explain { sources, event } => {
+            Self::Explain { event: None, .. } => explain::list(common).await,
+            Self::Explain { sources, event: Some(event) } => {
                 explain::run(common, &Known::load(&sources).await?, event).await
             }
             Self::Schema => {

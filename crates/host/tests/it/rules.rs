@@ -291,6 +291,8 @@ fn what_really_happened_is_explained_and_its_digest_was_foretold() {
     assert!(shown.contains("✔ fix: fires · run 1"), "{shown}");
     assert!(shown.contains("✘ docs: not met:") && shown.contains("saw \"/fix the build\""), "{shown}");
     assert_eq!(user.run(&["rules", "explain", "99", "-c", &config]).code(), 2);
+    let listed = user.run(&["rules", "explain"]).text();
+    assert!(listed.contains("message_received") && listed.contains(": 1 run  /fix the build"), "{listed}");
 
     let edited = FIX.replace("/fix\"\n[[actions]]", "/mend\"\n[[actions]]");
     fs::write(user.home.path().join("rules/fix.toml"), edited).unwrap();
@@ -366,4 +368,31 @@ fn a_running_host_reads_changed_rules_and_keeps_the_old_ones_when_they_are_wrong
     host.signal(Signal::TERM);
     assert_eq!(host.wait(), 0);
     assert!(was_left_alone(&daemon));
+}
+
+#[test]
+fn the_event_of_the_documentation_is_one_and_fires_an_example() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let (_, rest) = docs.split_once("```json\n").unwrap();
+    let (event, _) = rest.split_once("```").unwrap();
+    let user = User::new();
+    let event = event_file(&user, &serde_json::from_str(event).unwrap());
+    let ended = user.run(&["rules", "dry-run", "--rules", &examples(), "--event", &event]);
+    assert_eq!(ended.code(), 0, "{}", ended.text());
+    assert!(ended.text().contains("✔ fix-on-demand fires"), "{}", ended.text());
+    assert!(ended.text().contains("asked by    telegram:1001 in -100500"), "{}", ended.text());
+}
+
+#[test]
+fn schedules_that_would_report_to_nowhere_keep_the_host_from_starting() {
+    let (user, _) = user_with(&[("fix.toml", FIX)]);
+    let config = config(&user, &deaf_daemon(), "[schedules]\nsurface = \"telegraph\"");
+    let ended = user.run(&["run", "-c", &config]);
+    assert_eq!(ended.code(), 2, "{}", ended.text());
+    assert!(
+        ended.text().contains("the surface `telegraph`, which this host does not have"),
+        "{}",
+        ended.text()
+    );
 }

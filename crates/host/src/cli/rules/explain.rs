@@ -12,7 +12,7 @@ use crate::ids::RunId;
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow};
 use crate::ledger::{LedgerError, Tx};
-use crate::text::one_line;
+use crate::text::{one_line, shortened};
 
 /// What the rules of now make of an event of then, and what came of it.
 #[derive(Serialize)]
@@ -31,13 +31,65 @@ struct Explained {
     run: Option<RunId>,
 }
 
+/// How many events are listed.
+const LISTED: u32 = 20;
+
+/// A recorded event and how many runs it made.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    event: EventRow,
+    runs: usize,
+}
+
+/// Lists the latest events, newest first.
+pub(super) async fn list(common: &Common) -> Result<Exit, Failure> {
+    let latest = common.existing_ledger()?.read(latest).await?;
+    common.print(&latest, |latest| match latest.len() {
+        0 => "nothing happened yet".to_owned(),
+        _ => latest.iter().map(one).collect::<Vec<_>>().join("\n"),
+    })?;
+    Ok(Exit::Done)
+}
+
+fn latest(tx: &Tx<'_>) -> Result<Vec<Listed>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached("SELECT id FROM events ORDER BY id DESC LIMIT ?1")?;
+    let ids = statement.query_map([LISTED], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let mut listed = Vec::new();
+    for id in ids {
+        if let Some(event) = events::get(tx, id)? {
+            listed.push(Listed { event, runs: runs_of(tx, id)?.len() });
+        }
+    }
+    Ok(listed)
+}
+
+fn one(listed: &Listed) -> String {
+    let event = &listed.event;
+    let text = event.payload.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let runs = match listed.runs {
+        0 => "no run".to_owned(),
+        1 => "1 run".to_owned(),
+        runs => format!("{runs} runs"),
+    };
+    format!(
+        "{:<5} {}  {}.{} by {}: {runs}  {}",
+        event.id,
+        rfc3339(event.received_at),
+        event.connector,
+        event.event,
+        event.requester,
+        shortened(&one_line(text), 60)
+    )
+}
+
 /// Shows what each rule makes of the recorded event `id`.
 pub(super) async fn run(common: &Common, known: &Known, id: i64) -> Result<Exit, Failure> {
     let rules = known.rules()?;
     let recorded =
         common.existing_ledger()?.read(move |tx| Ok((events::get(tx, id)?, runs_of(tx, id)?))).await?;
     let (Some(event), runs) = recorded else {
-        return Err(Failure::usage(format!("there is no event {id}; `runs show RUN` names a run's event")));
+        return Err(Failure::usage(format!("there is no event {id}; `rules explain` lists the latest")));
     };
     let at = Timestamp::from_millisecond(event.received_at).unwrap_or(Timestamp::UNIX_EPOCH);
     let explain = |explanation: Explanation| {
