@@ -328,6 +328,7 @@ impl Book {
                 self.note_card(id);
             }
             Released::Denied => assert_eq!(self.policy, Policy::Deny),
+            Released::Cancelled => panic!("what is cancelled is not left approved"),
             Released::NotApproved => assert_ne!(before.state, StepState::Approved),
         }
     }

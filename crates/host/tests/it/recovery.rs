@@ -5,8 +5,8 @@ use connector_host::clock::Clock;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::{Move, StepState};
 use connector_host::ids::StepId;
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::Ledger;
+use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::steps::{self, Change};
 use serde_json::json;
 
@@ -135,6 +135,19 @@ async fn without_checkpoints_nobody_guesses() {
     let world = World::start(state.path(), 2_000, plan);
     let result = world.result(1).await;
     assert_eq!(result.state, StepState::Unknown);
+    assert_eq!(world.probe.calls().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_had_not_begun_and_was_cancelled_does_not_begin() {
+    let state = tempfile::tempdir().unwrap();
+    left_behind(state.path(), &[Move::Dispatch], None).await;
+    let ledger = Ledger::open(state.path(), Clock::manual(1_600).0).unwrap();
+    let by = Actor::from_text(ANNA);
+    ledger.write(move |tx| steps::request_cancel(tx, "1.1".parse().unwrap(), &by)).await.unwrap();
+    let world = World::start(state.path(), 2_000, Plan::default());
+    assert_eq!(world.result(1).await.state, StepState::Cancelled);
     assert_eq!(world.probe.calls().len(), 0);
     world.stop().await;
 }

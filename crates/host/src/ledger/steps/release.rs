@@ -9,7 +9,7 @@ use connector_contract::Target;
 use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
-use super::{Change, PassedBy, StepRow, allow, enter, get, lane, make};
+use super::{Change, PassedBy, StepRow, allow, cancel_waiting, enter, get, lane, make};
 use crate::gate::policy::{Actor, Policy, Terms};
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
@@ -40,6 +40,8 @@ pub enum Released {
     AskedAgain(String),
     /// A policy says that nobody can approve it.
     Denied,
+    /// Somebody asked for its end before it began.
+    Cancelled,
     /// It is not approved, or no longer.
     NotApproved,
 }
@@ -50,6 +52,9 @@ pub fn release(tx: &Tx<'_>, id: StepId, now: &InForce) -> Result<Released, Ledge
     if row.state != StepState::Approved {
         return Ok(Released::NotApproved);
     }
+    if let Some(by) = cancelled_by(tx, id)? {
+        return Ok(if cancel_waiting(tx, id, &by)? { Released::Cancelled } else { Released::NotApproved });
+    }
     if let Some(reason) = why_not(tx, &row, now)? {
         return ask_again(tx, &row, now, reason);
     }
@@ -57,6 +62,15 @@ pub fn release(tx: &Tx<'_>, id: StepId, now: &InForce) -> Result<Released, Ledge
         Change::none().set("dispatched_at", tx.now).only_if("digest = ?", row.digest.as_str().to_owned());
     let made = make(tx, id, Move::Dispatch, change)?;
     Ok(if made { Released::Dispatched } else { Released::NotApproved })
+}
+
+/// Who asked for the end of the step or its run, say before a crash that it outlived.
+fn cancelled_by(tx: &Tx<'_>, id: StepId) -> Result<Option<Actor>, LedgerError> {
+    let sql = "SELECT coalesce(steps.cancel_by, runs.cancel_by) FROM steps JOIN runs ON runs.id = run_id
+         WHERE run_id = ?1 AND idx = ?2";
+    let params = rusqlite::params![id.run.0, id.index];
+    let by: Option<String> = tx.sql.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;
+    Ok(by.map(Actor::from_text))
 }
 
 fn why_not(tx: &Tx<'_>, row: &StepRow, now: &InForce) -> Result<Option<String>, LedgerError> {
