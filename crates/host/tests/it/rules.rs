@@ -396,3 +396,33 @@ fn schedules_that_would_report_to_nowhere_keep_the_host_from_starting() {
         ended.text()
     );
 }
+
+#[test]
+fn whom_telegram_lets_in_decides_whether_anybody_can_fire_a_rule() {
+    let telegram = FIX.replace("connector-console", "connector-telegram");
+    let reply = "[[actions]]\ntype = \"RunConnector\"\nconnector = \"connector-telegram\"\n\
+                 action = \"send_message\"\nparams = { chat_id = \"${trigger.chat_id}\", text = \"on it\" }\n[[tests]]";
+    let telegram = telegram.replacen("[[tests]]", reply, 1);
+    let (user, _) = user_with(&[("fix.toml", &telegram)]);
+    let path = user.home.path().join("host.toml");
+    for (allowed, open) in [
+        ("", false),
+        ("allow_users = [1001]", false),
+        ("allow_chats = [-100500]", true),
+        ("allow_users = [1001]\nallow_chats = [-100500]", false),
+    ] {
+        let text = format!(
+            "rules = \"rules\"\n[connectors.connector-opencode]\n\
+             [surfaces.telegram]\nbot_token = \"env:NOT_SET_HERE\"\n{allowed}\n"
+        );
+        fs::write(&path, text).unwrap();
+        let linted = user.run(&["rules", "lint", "-c", path.to_str().unwrap()]);
+        assert_eq!(linted.code(), 0, "{}", linted.text());
+        assert_eq!(linted.text().contains("can fire this rule"), open, "{allowed}: {}", linted.text());
+    }
+    let event = json!({ "connector": "connector-telegram", "surface": "telegram", "chat": "-100500",
+        "payload": { "text": "/fix it", "chat_id": -100500 } });
+    let event = event_file(&user, &event);
+    let shown = user.run(&["rules", "dry-run", "-c", path.to_str().unwrap(), "--event", &event]).text();
+    assert!(shown.contains("connector-telegram · send_message") && !shown.contains("is not run"), "{shown}");
+}

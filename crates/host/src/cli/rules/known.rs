@@ -13,6 +13,7 @@ use connector_contract::{
 };
 use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, Diagnostics, LintPolicy, RuleSet, SourceFile};
+use connector_telegram::TelegramFactory;
 use opencode_daemons::Environment;
 use opencode_daemons::pool::Confine;
 use serde_json::{Map, Value, json};
@@ -21,7 +22,7 @@ use super::super::chat;
 use super::Sources;
 use crate::assemble;
 use crate::catalog::{self, Reach};
-use crate::config::{self, HostConfig};
+use crate::config::{self, HostConfig, TelegramSurface};
 use crate::exit::Failure;
 use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
@@ -29,6 +30,9 @@ use crate::managed;
 
 /// Where the configuration is looked for when nobody says.
 const CONFIG: &str = "host.toml";
+
+/// Has the form of a bot's token, for where the real one is not set.
+const STAND_IN: &str = "1:not-a-token-not-a-token";
 
 /// Why a connector does nothing here.
 const NOT_CALLED: &str = "nothing is called to look at rules";
@@ -76,26 +80,31 @@ impl Known {
     async fn without_config(rules: &Path) -> Result<Self, Failure> {
         let name = OpencodeFactory::default().name().to_owned();
         let described = chat::described(&Map::new()).await?;
+        let mut catalog = catalog::surfaces();
+        catalog.connectors.insert(name.clone(), catalog::of(described.as_ref(), Reach::Admitted));
         let instance = Instance { name, workspace: None, described, provider: Arc::new(NotCalled) };
-        Self::with(rules, vec![instance], catalog::surfaces(), GateConfig::default())
+        Self::with(rules, vec![instance], catalog, GateConfig::default())
     }
 
     async fn of(rules: &Path, config: &HostConfig) -> Result<Self, Failure> {
         let (mut instances, mut surfaces) = (Vec::new(), catalog::surfaces());
+        if let Some(given) = &config.surfaces.telegram {
+            let declared = catalog::telegram(admitted(&given.config));
+            surfaces.connectors.insert(given.connector.clone(), declared);
+            instances.push(telegram(given).await?);
+        }
+        let opencode = OpencodeFactory::default().name();
         for (name, given) in &config.connectors {
             let connector = given.connector.as_deref().unwrap_or(name);
-            if connector == catalog::TELEGRAM {
-                surfaces.connectors.insert(name.clone(), catalog::telegram(admitted(&given.config)));
-            } else if connector == OpencodeFactory::default().name() {
-                instances.push(instance(name, given, config).await?);
-            } else {
-                let text = format!(
-                    "[connectors.{name}]: there is no connector `{connector}`; there are: {} and {}",
-                    OpencodeFactory::default().name(),
-                    catalog::TELEGRAM
-                );
+            if connector != opencode {
+                let text =
+                    format!("[connectors.{name}]: there is no connector `{connector}`; there is: {opencode}");
                 return Err(Failure::usage(text));
             }
+            let instance = instance(name, given, config).await?;
+            let declared = catalog::of(instance.described.as_ref(), Reach::Admitted);
+            surfaces.connectors.insert(name.clone(), declared);
+            instances.push(instance);
         }
         Self::with(rules, instances, surfaces, config.gate.clone())
     }
@@ -103,13 +112,9 @@ impl Known {
     fn with(
         rules: &Path,
         instances: Vec<Instance>,
-        mut catalog: Catalog,
+        catalog: Catalog,
         gate: GateConfig,
     ) -> Result<Self, Failure> {
-        for instance in &instances {
-            let declared = catalog::of(instance.described.as_ref(), Reach::Admitted);
-            catalog.connectors.insert(instance.name.clone(), declared);
-        }
         let files = assemble::rule_files(rules).map_err(|error| Failure::usage(chain(&error)))?;
         Ok(Self { files, instances, gate, catalog })
     }
@@ -136,6 +141,28 @@ impl Known {
 fn admitted(config: &Map<String, Value>) -> Reach {
     let lists = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if lists("allow_chats") && !lists("allow_users") { Reach::Anybody } else { Reach::Admitted }
+}
+
+/// Telegram as `run` would make it, except that it cannot be called and needs no token for it.
+async fn telegram(given: &TelegramSurface) -> Result<Instance, Failure> {
+    let mut settings = given.config.clone();
+    if config::resolve_environment(&mut settings, &Environment::of_this_process()).is_err() {
+        let secrets = settings.iter_mut().filter(|(_, value)| value.as_str().is_some_and(is_environment));
+        secrets.for_each(|(_, value)| *value = json!(STAND_IN));
+    }
+    let connector = TelegramFactory.create(Value::Object(settings)).await;
+    let connector =
+        connector.map_err(|error| Failure::usage(format!("[surfaces.telegram]: {}", chain(&error))))?;
+    Ok(Instance {
+        name: given.connector.clone(),
+        workspace: None,
+        described: Arc::new(Described { connector: connector.into(), confine: None }),
+        provider: Arc::new(NotCalled),
+    })
+}
+
+fn is_environment(value: &str) -> bool {
+    value.starts_with("env:")
 }
 
 /// The instance as `run` would make it, except that it cannot be called.
