@@ -10,17 +10,16 @@ mod prepare;
 mod report;
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use connector_contract::{
     ActionResult, Checkpoint, ConnectorError, Context, Progress, Provenance, Reference, SourceNote, StopCause,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::Settings;
-use crate::drive::{Driver, Ended};
+use crate::drive::{Driver, Ended, Owner, abort};
 use crate::hub::{EventHub, Subscription};
 use crate::ids::{MessageId, SessionId};
 use crate::input::Task;
@@ -54,8 +53,8 @@ struct Ready {
     prompt: Prompt,
     events: Subscription,
     live: bool,
-    /// Held for as long as the turn lasts.
-    _places: Vec<Place>,
+    /// Held for as long as the turn lasts, and until its abort is confirmed.
+    places: Arc<Vec<Place>>,
 }
 
 /// One call.
@@ -65,7 +64,8 @@ struct Call<'a> {
     link: Link,
     task: Task,
     began: Instant,
-    deadline: Instant,
+    /// When the host stops waiting, less what a stop takes.
+    limit: Instant,
 }
 
 /// Runs `action`.
@@ -79,14 +79,14 @@ pub(crate) async fn execute(
     let began = Instant::now();
     // The host stops waiting at its deadline: what runs must have stopped by then.
     let margin = shared.timing.stop.min(ctx.deadline.saturating_duration_since(began) / 4);
-    let deadline = (began + task.deadline).min(ctx.deadline - margin);
+    let limit = ctx.deadline - margin;
     let link = Link {
         http: ctx.http.clone(),
         dialect: Arc::clone(&shared.dialect),
         timing: shared.timing,
         body_bytes: shared.settings.limits.body_bytes,
     };
-    let call = Call { shared, ctx, link, task, began, deadline };
+    let call = Call { shared, ctx, link, task, began, limit };
     match &ctx.resume {
         None => call.fresh().await,
         Some(checkpoint) => call.resume(checkpoint).await,
@@ -95,12 +95,16 @@ pub(crate) async fn execute(
 
 impl Call<'_> {
     async fn fresh(self) -> Result<ActionResult, ConnectorError> {
-        let ready = self.unless_stopped(self.prepare()).await?;
+        let ready = match self.unless_stopped(self.prepare()).await {
+            Ok(ready) => ready?,
+            Err(cause) => return Err(not_begun(cause)),
+        };
         self.turn(ready, false).await
     }
 
     /// Goes on with the turn that `checkpoint` tells of. Whatever hinders it, the
-    /// outcome is then unknown, since that turn may be running.
+    /// outcome is then unknown, since that turn may be running; and it is ours from
+    /// the first moment: a stop ends it.
     async fn resume(self, checkpoint: &Checkpoint) -> Result<ActionResult, ConnectorError> {
         let (session, message) = self.read(checkpoint)?;
         let reference = report::reference(&session, &message);
@@ -114,8 +118,19 @@ impl Call<'_> {
                 reference: reference.clone(),
             },
         };
-        let ready = self.unless_stopped(self.reopen(session, message)).await.map_err(unknown)?;
-        self.turn(ready, true).await
+        let mut owner = Owner::new(&self.link, &session, &message, Arc::default());
+        owner.own();
+        let ready = match self.unless_stopped(self.reopen(session.clone(), message.clone())).await {
+            Ok(ready) => ready.map_err(unknown),
+            Err(cause) => {
+                let stopping = abort(&self.link, &session, &message);
+                let confirmed = timeout(self.shared.timing.stop, stopping).await.is_ok();
+                let reason = report::stop_words(confirmed, true, None, cause);
+                Err(ConnectorError::Stopped { cause, reason, reference })
+            }
+        };
+        owner.release();
+        self.turn(ready?, true).await
     }
 
     fn read(&self, checkpoint: &Checkpoint) -> Result<(SessionId, MessageId), ConnectorError> {
@@ -134,17 +149,18 @@ impl Call<'_> {
     async fn prepare(&self) -> Result<Ready, ConnectorError> {
         let mut places = self.line_up().await;
         self.check_health().await?;
-        let (session, newest) = match &self.task.session {
+        let (facts, newest) = match &self.task.session {
             Some(session) => self.open(session).await?,
             None => (self.create().await?, prepare::Newest::default()),
         };
+        let session = facts.id;
         if self.task.session.is_none() {
             places.push(self.shared.queue.join(session.as_str()));
         }
-        let mut message = MessageId::new(unix_millis(), 0, random::bytes());
-        if let Some(id) = &newest.message {
-            message = message.after(id);
-        }
+        let message = newest
+            .message
+            .and_then(|id| MessageId::after(&id, random::bytes()))
+            .unwrap_or_else(|| MessageId::new(facts.created.unwrap_or_default(), 0, random::bytes()));
         let model = self.task.model.clone().or(newest.model);
         self.record(&session, &message).await?;
         let prompt = self.prompt(session, message, model);
@@ -154,9 +170,14 @@ impl Call<'_> {
     async fn reopen(&self, session: SessionId, message: MessageId) -> Result<Ready, ConnectorError> {
         let place = self.shared.queue.join(session.as_str());
         place.head(|ahead| self.ctx.progress.report(Progress::Queued { ahead })).await;
+        let mut places = vec![place];
+        if !self.shared.settings.parallel_turns {
+            // Without waiting: it may run already, and others wait behind it.
+            places.push(self.shared.queue.join(&self.directory_line()));
+        }
         self.check_health().await?;
         let prompt = self.prompt(session, message, self.task.model.clone());
-        Ok(self.joined(prompt, vec![place]).await)
+        Ok(self.joined(prompt, places).await)
     }
 
     async fn joined(&self, prompt: Prompt, places: Vec<Place>) -> Ready {
@@ -165,7 +186,7 @@ impl Call<'_> {
         if !live {
             tracing::debug!(session = %prompt.session, "going on without events");
         }
-        Ready { prompt, events, live, _places: places }
+        Ready { prompt, events, live, places: Arc::new(places) }
     }
 
     /// One turn of a session at a time, and one of a directory unless configured
@@ -177,13 +198,16 @@ impl Call<'_> {
             places.push(self.shared.queue.join(session.as_str()));
         }
         if !self.shared.settings.parallel_turns {
-            let directory = self.shared.settings.directory.as_deref().unwrap_or_default();
-            places.push(self.shared.queue.join(&format!("directory {directory}")));
+            places.push(self.shared.queue.join(&self.directory_line()));
         }
         for place in &places {
             place.head(|ahead| self.ctx.progress.report(Progress::Queued { ahead })).await;
         }
         places
+    }
+
+    fn directory_line(&self) -> String {
+        format!("directory {}", self.shared.settings.directory.as_deref().unwrap_or_default())
     }
 
     async fn record(&self, session: &SessionId, message: &MessageId) -> Result<(), ConnectorError> {
@@ -218,23 +242,26 @@ impl Call<'_> {
     }
 
     async fn turn(self, ready: Ready, resume: bool) -> Result<ActionResult, ConnectorError> {
-        let Ready { prompt, events, live, _places } = ready;
+        let Ready { prompt, events, live, places } = ready;
         let settings = &self.shared.settings;
         let plan = Plan {
             session: prompt.session.clone(),
             message: prompt.message.clone(),
-            deadline: self.deadline,
+            // The wait in line was not the turn's.
+            deadline: (Instant::now() + self.task.deadline).min(self.limit),
             no_progress: settings.no_progress,
             asks: settings.asks,
             ask_timeout: settings.ask_timeout,
             timing: self.shared.timing,
             resume,
             live,
+            remote: matches!(self.ctx.provenance, Provenance::Chat { .. }),
         };
         let prompt = Arc::new(prompt);
         let driver = Driver {
             link: self.link.clone(),
             prompt: Arc::clone(&prompt),
+            places: Arc::clone(&places),
             events,
             progress: self.ctx.progress.clone(),
             asks: Arc::clone(&self.ctx.asks),
@@ -245,33 +272,27 @@ impl Call<'_> {
     }
 
     /// Runs what comes before the prompt, unless the call is stopped meanwhile.
-    async fn unless_stopped<T>(
-        &self,
-        work: impl Future<Output = Result<T, ConnectorError>>,
-    ) -> Result<T, ConnectorError> {
-        let stopped = |cause| {
-            Err(ConnectorError::Stopped {
-                cause,
-                reason: "nothing was sent to the agent".to_owned(),
-                reference: Reference::default(),
-            })
-        };
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, StopCause> {
         tokio::select! {
             biased;
-            () = self.ctx.cancel.cancelled() => stopped(StopCause::Cancelled),
-            () = sleep_until(self.deadline) => stopped(StopCause::Deadline),
-            done = work => done,
+            () = self.ctx.cancel.cancelled() => Err(StopCause::Cancelled),
+            () = sleep_until(self.limit) => Err(StopCause::Deadline),
+            done = work => Ok(done),
         }
     }
 }
 
-/// Message ids sort by time at the daemon, so they are made of it.
-fn unix_millis() -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an id needs the daemon's notion of time; no decision does"
-    )]
-    let now = std::time::SystemTime::now();
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or_default()
+/// A stop before anything was sent. Who cancelled knows why it is over; to others
+/// it is a call that may be made again.
+fn not_begun(cause: StopCause) -> ConnectorError {
+    let reason = "nothing was sent to the agent";
+    match cause {
+        StopCause::Cancelled => {
+            ConnectorError::Stopped { cause, reason: reason.to_owned(), reference: Reference::default() }
+        }
+        _ => ConnectorError::Unavailable {
+            reason: format!("{} before the daemon was ready for the task; {reason}", cause.as_str()),
+            source: None,
+        },
+    }
 }

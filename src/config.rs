@@ -5,7 +5,8 @@ use std::time::Duration;
 use connector_contract::{ConnectorError, Origin, Provenance};
 use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::ModelRef;
 use crate::permissions::Permissions;
@@ -17,6 +18,7 @@ pub struct Config {
     /// Origin of the running `opencode serve`: scheme, host and port.
     pub base_url: String,
     /// The daemon's `OPENCODE_SERVER_PASSWORD`. The user is always `opencode`.
+    #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>", extend("x-secret" = true))]
     pub password: Option<SecretString>,
     /// `provider/model` for every prompt; absent means the daemon's default.
@@ -201,6 +203,47 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Reads a secret and never repeats what it read: serde's own words for a value of
+/// another type quote it.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    struct Secret;
+    impl<'de> Visitor<'de> for Secret {
+        type Value = Option<SecretString>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.into()))
+        }
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Self::Value, D::Error> {
+            inner.deserialize_any(self)
+        }
+        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+            Err(E::custom(NO_STRING))
+        }
+        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+            Err(E::custom(NO_STRING))
+        }
+        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+            Err(E::custom(NO_STRING))
+        }
+        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+            Err(E::custom(NO_STRING))
+        }
+    }
+    deserializer.deserialize_any(Secret)
+}
+
+/// What is wrong with a secret that is a number or a boolean.
+const NO_STRING: &str = "`password`: expected a string; write it in quotes";
 
 fn invalid(key: &str, reason: &dyn std::fmt::Display) -> ConnectorError {
     ConnectorError::InvalidConfig { reason: format!("`{key}`: {reason}") }

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::{Notice, Subscription};
 use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
+use crate::queue::Place;
 use crate::turn::{Effect, Event, Look, ReplyOutcome, Turn, Verdict};
-use crate::wire::{Answer, Head, History, Prompt, Status};
+use crate::wire::{Answer, Head, History, Pending, Prompt, Status};
 
 /// How many of a session's newest messages are read at first.
 const MESSAGES: usize = 60;
@@ -31,6 +32,8 @@ const ALL_MESSAGES: usize = 100_000;
 pub(crate) struct Driver {
     pub(crate) link: Link,
     pub(crate) prompt: Arc<Prompt>,
+    /// The turn's places in the lines.
+    pub(crate) places: Arc<Vec<Place>>,
     pub(crate) events: Subscription,
     pub(crate) progress: ProgressSink,
     pub(crate) asks: Arc<dyn AskRelay>,
@@ -46,7 +49,8 @@ pub(crate) struct Ended {
 impl Driver {
     /// Runs `turn` to its end.
     pub(crate) async fn run(mut self, mut turn: Turn) -> Ended {
-        let mut owner = Owner::new(&self.link, &self.prompt.session);
+        let Prompt { session, message, .. } = &*self.prompt;
+        let mut owner = Owner::new(&self.link, session, message, Arc::clone(&self.places));
         if turn.resumes() {
             owner.own();
         }
@@ -194,7 +198,8 @@ async fn try_look(
     let dialect = &link.dialect;
     let status = dialect.read_status(&link.fetch(dialect.status()).await?, session)?;
     let history = history(link, session, message).await?;
-    let (mut permissions, mut questions) = (Vec::new(), Vec::new());
+    let mut permissions = Pending { asks: Vec::new(), strange: Vec::new() };
+    let mut questions = Pending { asks: Vec::new(), strange: Vec::new() };
     if status != Status::Idle {
         let mut unread = vec![session.to_string()];
         unread.append(&mut children);
@@ -217,7 +222,22 @@ async fn try_look(
         permissions = dialect.read_permissions(&link.fetch(dialect.permissions()).await?)?;
         questions = dialect.read_questions(&link.fetch(dialect.questions()).await?)?;
     }
-    Ok(Look { status, history, permissions, questions, children })
+    for ask in permissions.strange.iter().chain(&questions.strange) {
+        tracing::warn!(
+            id = ask.id,
+            session = ask.session,
+            "an ask cannot be read; it is rejected if it is ours"
+        );
+    }
+    Ok(Look {
+        status,
+        history,
+        permissions: permissions.asks,
+        questions: questions.asks,
+        strange_permissions: permissions.strange,
+        strange_questions: questions.strange,
+        children,
+    })
 }
 
 /// Reads the session's messages back to the start of the turn.
@@ -232,6 +252,9 @@ pub(crate) async fn history(
         let mut history = link.dialect.read_messages(&body, message)?;
         history.complete |= history.listed < limit;
         if history.complete || limit >= ALL_MESSAGES {
+            if history.unreadable > 0 {
+                tracing::warn!(%session, count = history.unreadable, "messages cannot be read and are skipped");
+            }
             return Ok(history);
         }
         limit = if limit < 1000 { limit * 4 } else { ALL_MESSAGES };
@@ -239,22 +262,30 @@ pub(crate) async fn history(
 }
 
 /// Owns a turn at the daemon: dropped before [`Owner::release`], it aborts it.
-struct Owner {
+pub(crate) struct Owner {
     link: Link,
     session: SessionId,
+    message: MessageId,
+    /// Kept until the abort is confirmed, which must not hit anybody's next turn.
+    places: Arc<Vec<Place>>,
     owns: bool,
 }
 
 impl Owner {
-    fn new(link: &Link, session: &SessionId) -> Self {
-        Self { link: link.clone(), session: session.clone(), owns: false }
+    pub(crate) fn new(
+        link: &Link,
+        session: &SessionId,
+        message: &MessageId,
+        places: Arc<Vec<Place>>,
+    ) -> Self {
+        Self { link: link.clone(), session: session.clone(), message: message.clone(), places, owns: false }
     }
 
-    fn own(&mut self) {
+    pub(crate) fn own(&mut self) {
         self.owns = true;
     }
 
-    fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.owns = false;
     }
 }
@@ -264,27 +295,41 @@ impl Drop for Owner {
         if !self.owns {
             return;
         }
-        let (link, session) = (self.link.clone(), self.session.clone());
+        let (link, session, message) = (self.link.clone(), self.session.clone(), self.message.clone());
+        let places = Arc::clone(&self.places);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if timeout(link.timing.stop, abort(&link, &session)).await.is_err() {
+                if timeout(link.timing.stop, abort(&link, &session, &message)).await.is_err() {
                     tracing::warn!(%session, "a dropped turn could not be confirmed as stopped");
                 }
+                drop(places);
             });
         }
     }
 }
 
-/// Aborts until the session is seen idle twice: the prompt may arrive after the
-/// first abort.
-async fn abort(link: &Link, session: &SessionId) {
-    let mut idle = 0;
+/// Aborts until the turn is seen ended. An idle session alone proves nothing: the
+/// prompt may arrive after the first abort.
+pub(crate) async fn abort(link: &Link, session: &SessionId, message: &MessageId) {
+    let mut broken = 0;
     let mut pause = link.timing.poll_min;
-    while idle < 2 {
-        let aborted = link.fetch(link.dialect.abort(session)).await.is_ok();
+    loop {
         let status = link.fetch(link.dialect.status()).await.ok();
         let status = status.and_then(|body| link.dialect.read_status(&body, session).ok());
-        idle = if aborted && status == Some(Status::Idle) { idle + 1 } else { 0 };
+        let idle = status == Some(Status::Idle);
+        let record = history(link, session, message).await.ok();
+        let last = record.as_ref().and_then(|record| record.steps.last());
+        if idle && last.is_some_and(|last| last.head.completed) {
+            return;
+        }
+        // Half a message of an earlier daemon's ends never.
+        broken = if idle && last.is_some() { broken + 1 } else { 0 };
+        if broken >= 3 {
+            return;
+        }
+        if let Err(error) = link.fetch(link.dialect.abort(session)).await {
+            tracing::debug!(%session, %error, "an abort was not delivered");
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(link.timing.poll_max);
     }

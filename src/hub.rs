@@ -20,7 +20,7 @@ use connector_contract::OutboundHttp;
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::random;
@@ -268,36 +268,39 @@ impl Reader {
     async fn run(&self) {
         let mut pause = self.timing.reconnect_min;
         loop {
-            let lived = self.read_once().await;
+            let opened = Instant::now();
+            self.read_once().await;
             let Some(feed) = self.feed.upgrade() else { return };
             feed.set_live(false);
             drop(feed);
+            // A stream that greets and breaks at once is as bad as none.
+            let lasted = opened.elapsed() >= self.timing.stream_silence / 3;
             pause =
-                if lived { self.timing.reconnect_min } else { (pause * 2).min(self.timing.reconnect_max) };
+                if lasted { self.timing.reconnect_min } else { (pause * 2).min(self.timing.reconnect_max) };
             tokio::time::sleep(random::jitter(pause)).await;
         }
     }
 
-    /// Reads one connection to its end. Returns whether an event came.
-    async fn read_once(&self) -> bool {
+    /// Reads one connection to its end.
+    async fn read_once(&self) {
         let opened = timeout(self.timing.request, self.http.send(self.dialect.events())).await;
         let response = match opened {
             Ok(Ok(response)) if response.status() == StatusCode::OK => response,
             Ok(Ok(response)) => {
                 tracing::debug!(status = response.status().as_u16(), "event stream refused");
-                return false;
+                return;
             }
             Ok(Err(error)) => {
                 tracing::debug!(error = connector_contract::chain(&error), "event stream not opened");
-                return false;
+                return;
             }
-            Err(_) => return false,
+            Err(_) => return,
         };
         let mut chunks = std::pin::pin!(response.chunks());
         let mut decoder = Decoder::new(self.event_bytes);
         let mut lived = false;
         while let Ok(Some(Ok(chunk))) = timeout(self.timing.stream_silence, chunks.next()).await {
-            let Some(feed) = self.feed.upgrade() else { return lived };
+            let Some(feed) = self.feed.upgrade() else { return };
             decoder.feed(&chunk, |data| {
                 if !lived {
                     lived = true;
@@ -313,6 +316,5 @@ impl Reader {
                 "events were too long and skipped"
             );
         }
-        lived
     }
 }

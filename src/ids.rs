@@ -73,6 +73,9 @@ fn valid(text: &str, prefix: &str) -> bool {
         })
 }
 
+/// The greatest stamp that an id can carry.
+const STAMPS: u64 = 0xffff_ffff_ffff;
+
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 impl SessionId {
@@ -93,28 +96,34 @@ impl MessageId {
     ///
     /// `random` is uniform; how a caller obtains it is the caller's business.
     pub fn new(unix_millis: u64, count: u16, random: [u8; 14]) -> Self {
-        let stamp = (unix_millis.wrapping_mul(0x1000).wrapping_add(u64::from(count))) & 0xffff_ffff_ffff;
+        let stamp = unix_millis.wrapping_mul(0x1000).wrapping_add(u64::from(count)) & STAMPS;
+        Self::stamped(stamp, random)
+    }
+}
+
+impl MessageId {
+    /// The id that follows `newest` at once, or `None` if that has not the
+    /// daemon's form.
+    ///
+    /// The daemon goes on until an answer sorts after the prompt, and its answers
+    /// get their ids from its own clock. An id made of another clock that is ahead
+    /// would let the agent run again and again, so no clock but the daemon's is
+    /// ever asked.
+    pub fn after(newest: &str, random: [u8; 14]) -> Option<Self> {
+        let stamp = stamp(newest)?.checked_add(1).filter(|stamp| *stamp <= STAMPS)?;
+        Some(Self::stamped(stamp, random))
+    }
+
+    fn stamped(stamp: u64, random: [u8; 14]) -> Self {
         let tail: String = random.iter().map(|b| char::from(BASE62[usize::from(*b) % 62])).collect();
         Self(format!("msg_{stamp:012x}{tail}").into())
     }
 }
 
-impl MessageId {
-    /// The same, but sorting after `newest`: the daemon takes the message with
-    /// the greatest id for the latest, whatever the clocks say.
-    #[must_use]
-    pub fn after(self, newest: &str) -> Self {
-        if self.as_str() > newest {
-            return self;
-        }
-        let stamp = newest.get(4..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        match stamp {
-            Some(stamp) if stamp < 0xffff_ffff_ffff => {
-                Self(format!("msg_{:012x}{}", stamp + 1, &self.0[16..]).into())
-            }
-            _ => self,
-        }
-    }
+/// The time in an id of the daemon's own form, in its own unit.
+pub(crate) fn stamp(id: &str) -> Option<u64> {
+    let digits = id.get(4..16).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -164,10 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_id_sorts_after_what_is_there_even_when_the_clocks_differ() {
-        let (early, late) = (MessageId::new(1000, 0, [1; 14]), MessageId::new(2000, 5, [2; 14]));
-        assert!(early.clone().after(late.as_str()) > late);
-        assert_eq!(late.clone().after(early.as_str()), late);
+    fn the_next_id_sorts_after_the_newest_and_before_whatever_the_daemon_makes_later() {
+        let newest = MessageId::new(2000, 5, [61; 14]);
+        let next = MessageId::after(newest.as_str(), [0; 14]).unwrap();
+        assert!(next > newest && next < MessageId::new(2001, 1, [0; 14]));
+        for strange in ["", "msg_a", "msg_+00000000000", "msg_fffffffffffff0", "msg_ééééééé"] {
+            assert_eq!(MessageId::after(strange, [0; 14]), None, "{strange}");
+        }
     }
 
     #[test]

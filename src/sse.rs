@@ -87,14 +87,14 @@ impl Decoder {
 
     fn keep(&mut self, bytes: &[u8]) {
         if self.overlong {
+            self.mark_line(bytes);
             return;
         }
         if self.line.len() + self.data.len() + bytes.len() > self.limit.saturating_add(16) {
             self.overlong = true;
             self.line = Vec::new();
             self.data = Vec::new();
-            // A line is needed to tell an empty one from the rest of a long one.
-            self.line.push(b':');
+            self.mark_line(bytes);
             return;
         }
         self.line.extend_from_slice(bytes);
@@ -108,6 +108,13 @@ impl Decoder {
             } else {
                 break;
             }
+        }
+    }
+
+    /// Of what is skipped, only whether a line is empty must be known.
+    fn mark_line(&mut self, bytes: &[u8]) {
+        if self.line.is_empty() && !bytes.is_empty() {
+            self.line.push(b':');
         }
     }
 
@@ -197,6 +204,15 @@ mod tests {
         assert_eq!(decode(1000, &[long.as_bytes()]), (vec!["a".to_owned(), "b".to_owned()], 1));
         let pieces: Vec<&[u8]> = long.as_bytes().chunks(7).collect();
         assert_eq!(decode(1000, &pieces), (vec!["a".to_owned(), "b".to_owned()], 1));
+    }
+
+    #[test]
+    fn the_rest_of_an_event_that_is_too_long_is_no_event_of_its_own() {
+        let long = format!("data: {}\ndata: more\ndata: forged\n\ndata: b\n\n", "x".repeat(5000));
+        for size in [1, 7, 4096, usize::MAX] {
+            let pieces: Vec<&[u8]> = long.as_bytes().chunks(size).collect();
+            assert_eq!(decode(1000, &pieces), (vec!["b".to_owned()], 1), "in pieces of {size}");
+        }
     }
 
     #[test]

@@ -6,21 +6,25 @@
 //!
 //! What counts as the end, strongest first: the answer to our own prompt; the
 //! turn's last assistant message in the daemon's record, when it is complete or
-//! carries an error; a session that is idle twice in a row while nothing answers.
+//! carries an error and the session is idle; a session that is idle twice in a row while nothing answers.
 //! `session.idle` only asks for a look. While the prompt's request is open, an
 //! idle session proves nothing, since the daemon may be about to begin or about
 //! to answer. A lost event only delays, and a repeated one changes nothing.
 //!
+//! A prompt that may have arrived has arrived until the daemon says otherwise:
+//! whether nothing ran is never guessed.
+//!
 //! | seen | then |
 //! |---|---|
 //! | an answer that is ours | the end it tells of |
-//! | no answer, and the daemon has no such message | send again, under the same id |
+//! | no answer, and the daemon has no such message | send again, under the same id; at last, unknown |
 //! | no answer, and the session works | watch until it ends |
 //! | no answer, half a message, idle twice | failed: the daemon lost the turn |
 //! | an error without its reason | wait for the reason a little while |
 //! | cancel, deadline, no progress | abort until confirmed, or say that it was not |
 
 mod asks;
+mod judge;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -36,7 +40,7 @@ use tokio::time::Instant;
 use crate::config::AskPolicy;
 use crate::ids::{MessageId, SessionId};
 use crate::timing::Timing;
-use crate::wire::{Answer, Ending, Failure, FailureKind, Head, History, Message, Signal, Status};
+use crate::wire::{Answer, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
 use asks::Asks;
 use progress::Display;
 pub(crate) use verdict::{NotStarted, Verdict};
@@ -60,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) resume: bool,
     /// Whether events arrive.
     pub(crate) live: bool,
+    /// The work came from a chat: no answer of a person outlives the turn.
+    pub(crate) remote: bool,
 }
 
 /// What happened.
@@ -114,6 +120,10 @@ pub(crate) struct Look {
     pub(crate) history: History,
     pub(crate) permissions: Vec<PermissionAsk>,
     pub(crate) questions: Vec<QuestionAsk>,
+    /// Permission requests that cannot be read.
+    pub(crate) strange_permissions: Vec<StrangeAsk>,
+    /// Questions that cannot be read.
+    pub(crate) strange_questions: Vec<StrangeAsk>,
     pub(crate) children: Vec<String>,
 }
 
@@ -182,6 +192,8 @@ pub(crate) struct Turn {
     mode: Mode,
     sent: Sent,
     sends: u32,
+    /// Whether some sending may have reached the daemon without an answer.
+    may_have_arrived: bool,
     stream_live: bool,
     looking: bool,
     look_again: bool,
@@ -197,6 +209,10 @@ pub(crate) struct Turn {
     asks: Asks,
     display: Display,
     steps: Vec<Head>,
+    /// The messages whose answers are the turn's, as the last look found them.
+    prompts: Vec<String>,
+    /// How much of the turn the last look found: steps, and the size of the last.
+    seen: (usize, usize),
 }
 
 impl Turn {
@@ -205,6 +221,7 @@ impl Turn {
             mode: Mode::Running,
             sent: if plan.resume { Sent::Lost { why: "the host stopped".to_owned() } } else { Sent::No },
             sends: 0,
+            may_have_arrived: plan.resume,
             stream_live: plan.live,
             looking: false,
             look_again: false,
@@ -216,9 +233,11 @@ impl Turn {
             session_failure: None,
             last_retry: None,
             children: HashSet::new(),
-            asks: Asks::new(plan.asks, plan.ask_timeout),
+            asks: Asks::new(plan.asks, plan.ask_timeout, plan.remote),
             display: Display::default(),
             steps: Vec::new(),
+            prompts: Vec::new(),
+            seen: (0, 0),
             plan,
         }
     }
@@ -244,9 +263,6 @@ impl Turn {
         if !self.looking {
             wake = wake.min(self.next_look);
         }
-        if let Sent::Refused { until, .. } = self.sent {
-            wake = wake.min(until);
-        }
         [self.asks.next_deadline(), self.display.due()].into_iter().flatten().fold(wake, Instant::min)
     }
 
@@ -263,9 +279,12 @@ impl Turn {
             Event::EventsLost => self.look_now(now, &mut out),
             Event::PromptAnswered(answer) => self.answered(answer, now, &mut out),
             Event::PromptFailed { nothing_sent, reason } => {
-                let arrived = self.sends > 1 || !nothing_sent;
-                self.sent = if arrived { Sent::Lost { why: reason } } else { Sent::No };
-                self.look_now(now, &mut out);
+                if nothing_sent && !self.may_have_arrived {
+                    self.sent = Sent::No;
+                    self.look_now(now, &mut out);
+                } else {
+                    self.lose(&reason, now, &mut out);
+                }
             }
             Event::Looked(look) => self.looked(*look, now, &mut out),
             Event::LookFailed { unauthorized, reason } => {
@@ -274,7 +293,9 @@ impl Turn {
             Event::PermissionDecided { id, reply } => self.asks.permission_decided(&id, reply, &mut out),
             Event::QuestionDecided { id, reply } => self.asks.question_decided(&id, reply, &mut out),
             Event::ReplySent { id, outcome } => {
-                self.last_progress = now;
+                if matches!(outcome, ReplyOutcome::Taken | ReplyOutcome::Gone) {
+                    self.progressed(now);
+                }
                 self.asks.reply_sent(&id, outcome, &mut out);
             }
             Event::AbortSent { delivered } => self.abort_sent(delivered, now, &mut out),
@@ -316,7 +337,7 @@ impl Turn {
                 let ours =
                     parent.is_some_and(|it| it == self.plan.session.as_str() || self.children.contains(&it));
                 if ours && self.children.insert(session.clone()) {
-                    self.last_progress = now;
+                    self.progressed(now);
                     out.push(Effect::Follow(session.clone()));
                     out.push(Effect::Report(Progress::SubAgentStarted { session_id: session, title }));
                 }
@@ -334,7 +355,15 @@ impl Turn {
             Signal::Tool(tool) => self.display.signal(Signal::Tool(tool), now, out),
             _ => {}
         }
+        self.progressed(now);
+    }
+
+    /// Work went on: what the provider complained of before is over.
+    fn progressed(&mut self, now: Instant) {
         self.last_progress = now;
+        if self.mode == Mode::Running {
+            self.last_retry = None;
+        }
     }
 
     fn status_seen(&mut self, status: &Status, now: Instant, out: &mut Vec<Effect>) {
@@ -361,14 +390,23 @@ impl Turn {
     }
 
     fn head_seen(&mut self, head: Head, now: Instant, out: &mut Vec<Effect>) {
-        if head.parent.as_deref() != Some(self.plan.message.as_str()) {
+        let Some(parent) = head.parent.as_deref() else { return };
+        if !self.is_ours(parent) {
+            if parent > self.plan.message.as_str() {
+                // Maybe an answer to what the daemon added: the record knows.
+                self.look_soon(now);
+            }
             return;
         }
         self.display.own_message(&head.id);
         let over = head.failure.is_some() || head.completed && head.ending == Some(Ending::Final);
         match self.steps.iter_mut().find(|step| step.id == head.id) {
             Some(step) => *step = head,
-            None => self.steps.push(head),
+            None => {
+                // An error that the daemon went on from is not the turn's.
+                self.session_failure = None;
+                self.steps.push(head);
+            }
         }
         if over && self.sent != Sent::Open {
             self.look_now(now, out);
@@ -377,14 +415,21 @@ impl Turn {
         }
     }
 
+    /// Whether answers to this message are the turn's.
+    fn is_ours(&self, parent: &str) -> bool {
+        parent == self.plan.message.as_str() || self.prompts.iter().any(|it| it == parent)
+    }
+
     fn answered(&mut self, answer: Answer, now: Instant, out: &mut Vec<Effect>) {
         match answer {
             Answer::Message(message)
-                if message.head.parent.as_deref() == Some(self.plan.message.as_str()) =>
+                if message.head.parent.as_deref().is_some_and(|parent| self.is_ours(parent))
+                    && !message.head.summary =>
             {
                 self.conclude(&message, now, out);
             }
-            // Two prompts were merged into one turn; the record knows which.
+            // Two prompts were merged into one turn, or the daemon added one of its
+            // own; the record knows.
             Answer::Message(_) => self.lose("the answer belongs to another message", now, out),
             Answer::Odd(what) => self.lose(&format!("the daemon sent {what}"), now, out),
             Answer::Refused { status, failure } => self.refused(status, failure, now, out),
@@ -393,158 +438,30 @@ impl Turn {
 
     fn lose(&mut self, why: &str, now: Instant, out: &mut Vec<Effect>) {
         self.sent = Sent::Lost { why: why.to_owned() };
+        self.may_have_arrived = true;
+        self.idle_looks = 0;
         self.look_now(now, out);
     }
 
     fn refused(&mut self, status: u16, failure: Option<Failure>, now: Instant, out: &mut Vec<Effect>) {
-        let failure = failure.unwrap_or_else(|| Failure {
-            kind: FailureKind::Other,
-            reason: format!("the daemon answered {status}"),
-        });
-        if self.sends > 1 || self.plan.resume || !self.steps.is_empty() {
-            // An earlier sending may have started the turn.
-            self.sent = Sent::Refused { failure, until: now + self.plan.timing.reason };
-            return self.look_now(now, out);
-        }
-        match status {
-            401 | 403 => self.finish(Verdict::NotStarted(NotStarted::Unauthorized), out),
-            400..=499 => self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out),
-            _ => {
+        let unexplained =
+            || Failure { kind: FailureKind::Other, reason: format!("the daemon answered {status}") };
+        // An earlier sending may have started the turn.
+        let first = !self.may_have_arrived && self.steps.is_empty();
+        match (status, failure) {
+            (401 | 403, _) if first => self.finish(Verdict::NotStarted(NotStarted::Unauthorized), out),
+            (400..=499, failure) if first => {
+                let failure = failure.unwrap_or_else(unexplained);
+                self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
+            }
+            // Not the daemon's words: what stands before it gave up waiting.
+            (500..=599, None) => self.lose(&unexplained().reason, now, out),
+            (_, failure) => {
+                let failure = failure.unwrap_or_else(unexplained);
                 self.sent = Sent::Refused { failure, until: now + self.plan.timing.reason };
                 self.look_now(now, out);
             }
         }
-    }
-
-    fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
-        self.looking = false;
-        self.unreachable_since = None;
-        for child in look.children {
-            if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
-                out.push(Effect::Follow(child));
-            }
-        }
-        let ours = |session: &str| session == self.plan.session.as_str() || self.children.contains(session);
-        let permissions = look.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
-        let questions = look.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
-        if self.asks.pending(permissions, questions, now, out) {
-            self.last_progress = now;
-        }
-        for step in &look.history.steps {
-            self.display.own_message(&step.head.id);
-        }
-        if look.history.steps.len() > self.steps.len() {
-            self.last_progress = now;
-        }
-        self.judge(&look.status, &look.history, now, out);
-        if self.look_again {
-            self.look_again = false;
-            self.next_look = now;
-        }
-    }
-
-    /// Decides from the daemon's record.
-    fn judge(&mut self, status: &Status, history: &History, now: Instant, out: &mut Vec<Effect>) {
-        let idle = *status == Status::Idle;
-        if idle {
-            self.idle_looks += 1;
-        } else {
-            self.status_seen(status, now, out);
-        }
-        let last = history.steps.last();
-        self.wait(now);
-        if let Some(last) = last
-            && (last.head.failure.is_some() || last.head.completed && last.head.ending == Some(Ending::Final))
-            && (idle || self.sent != Sent::Open)
-        {
-            return self.conclude(last, now, out);
-        }
-        if matches!(self.mode, Mode::Stopping { .. }) {
-            return self.judge_stop(idle, last, now, out);
-        }
-        if !idle {
-            return;
-        }
-        match self.sent.clone() {
-            Sent::Open => {}
-            Sent::No => self.send_or_give_up("the daemon was not there", out),
-            Sent::Refused { failure, until } => self.judge_refusal(failure, until, last, now, out),
-            Sent::Lost { why } => match last {
-                None if !history.complete && history.arrived => {}
-                None => self.send_or_give_up(&why, out),
-                Some(last) if self.idle_looks >= IDLE_LOOKS => self.conclude_broken(last, out),
-                Some(_) => {}
-            },
-        }
-    }
-
-    fn judge_refusal(
-        &mut self,
-        failure: Failure,
-        until: Instant,
-        last: Option<&Message>,
-        now: Instant,
-        out: &mut Vec<Effect>,
-    ) {
-        let known = self.session_failure.clone();
-        if known.is_none() && failure.kind == FailureKind::Opaque && now < until {
-            return;
-        }
-        let failure = known.unwrap_or(failure);
-        match last {
-            None if !self.plan.resume => self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out),
-            _ => self.finish(Verdict::Failed(failure), out),
-        }
-    }
-
-    fn send_or_give_up(&mut self, why: &str, out: &mut Vec<Effect>) {
-        if self.sends < MAX_SENDS {
-            return self.send(out);
-        }
-        let reason = format!("the prompt was sent {MAX_SENDS} times and never taken: {why}");
-        self.finish(Verdict::NotStarted(NotStarted::Unavailable(reason)), out);
-    }
-
-    /// The daemon's record of a message that ended, by an answer or a look.
-    fn conclude(&mut self, last: &Message, now: Instant, out: &mut Vec<Effect>) {
-        let head = &last.head;
-        let verdict = match (&head.failure, head.ending) {
-            (Some(failure), _) if failure.kind == FailureKind::Aborted => self.stopped(true),
-            (Some(failure), _) => match self.mode {
-                Mode::Stopping { .. } => self.stopped(true),
-                _ => Verdict::Failed(failure.clone()),
-            },
-            (None, Some(Ending::Final)) => Verdict::Completed(Box::new(last.clone())),
-            (None, Some(Ending::Tools)) if head.completed => match self.mode {
-                Mode::Stopping { .. } => self.stopped(true),
-                _ => Verdict::EndedEarly(Box::new(last.clone())),
-            },
-            // Complete, no error, nothing said: an abort while the provider failed.
-            (None, _) => match self.session_failure.clone() {
-                Some(failure) if failure.kind != FailureKind::Aborted && head.completed => {
-                    Verdict::Failed(failure)
-                }
-                _ if head.completed => self.stopped(true),
-                _ => return self.lose("the answer is half a message", now, out),
-            },
-        };
-        self.finish(verdict, out);
-    }
-
-    /// Nothing runs, and the last message has no proper end.
-    fn conclude_broken(&mut self, last: &Message, out: &mut Vec<Effect>) {
-        let verdict = if last.head.completed && last.refused {
-            Verdict::EndedEarly(Box::new(last.clone()))
-        } else if last.head.completed && last.head.ending != Some(Ending::Tools) {
-            self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
-        } else {
-            Verdict::Failed(Failure {
-                kind: FailureKind::Other,
-                reason: "the daemon stopped or restarted during the turn, and nothing runs any more"
-                    .to_owned(),
-            })
-        };
-        self.finish(verdict, out);
     }
 
     fn look_failed(&mut self, unauthorized: bool, reason: String, now: Instant, out: &mut Vec<Effect>) {
@@ -554,14 +471,17 @@ impl Turn {
         if self.sent == Sent::Open && !unauthorized || now < since + self.plan.timing.give_up {
             return;
         }
-        self.finish(
-            if self.sends == 0 && !self.plan.resume {
-                Verdict::NotStarted(NotStarted::Unavailable(reason))
-            } else {
-                Verdict::Unknown { reason }
-            },
-            out,
-        );
+        let verdict = if self.began() {
+            Verdict::Unknown { reason }
+        } else {
+            Verdict::NotStarted(NotStarted::Unavailable(reason))
+        };
+        self.finish(verdict, out);
+    }
+
+    /// Whether the agent may have begun.
+    fn began(&self) -> bool {
+        self.may_have_arrived || self.sent != Sent::No
     }
 
     /// Begins to stop; a second reason to stop changes nothing.
@@ -571,29 +491,22 @@ impl Turn {
         }
         self.mode = Mode::Stopping { cause, until: now + self.plan.timing.stop, delivered: false };
         self.idle_looks = 0;
+        self.pause = self.plan.timing.poll_min;
         self.asks.withdraw_all(out);
-        if self.sends == 0 && !self.plan.resume {
-            return self.finish(self.stopped(true), out);
+        if self.began() {
+            out.push(Effect::Abort);
+        } else {
+            self.finish(self.stopped(true), out);
         }
-        out.push(Effect::Abort);
     }
 
     fn abort_sent(&mut self, arrived: bool, now: Instant, out: &mut Vec<Effect>) {
-        if let Mode::Stopping { delivered, .. } = &mut self.mode {
-            *delivered |= arrived;
-            self.pause = self.plan.timing.poll_min;
+        if let Mode::Stopping { delivered, .. } = &mut self.mode
+            && arrived
+            && !*delivered
+        {
+            *delivered = true;
             self.look_now(now, out);
-        }
-    }
-
-    fn judge_stop(&mut self, idle: bool, last: Option<&Message>, now: Instant, out: &mut Vec<Effect>) {
-        let Mode::Stopping { delivered, .. } = self.mode else { return };
-        if !idle || !delivered {
-            // It may have begun only after the abort arrived.
-            out.push(Effect::Abort);
-            self.next_look = now + self.pause;
-        } else if last.is_some_and(|last| last.head.completed) || self.idle_looks >= IDLE_LOOKS {
-            self.finish(self.stopped(true), out);
         }
     }
 
@@ -602,12 +515,7 @@ impl Turn {
             Mode::Stopping { cause, .. } => cause,
             Mode::Running | Mode::Over => StopCause::AbortedElsewhere,
         };
-        Verdict::Stopped {
-            cause,
-            confirmed,
-            began: self.sends > 0 || self.plan.resume,
-            note: self.last_retry.clone(),
-        }
+        Verdict::Stopped { cause, confirmed, began: self.began(), note: self.last_retry.clone() }
     }
 
     fn time_passed(&mut self, now: Instant, out: &mut Vec<Effect>) {
@@ -636,6 +544,11 @@ impl Turn {
         let calm = self.mode == Mode::Running && self.sent == Sent::Open && self.stream_live;
         self.pause = if calm { timing.poll_min } else { (self.pause * 2).min(timing.poll_max) };
         self.next_look = now + if calm { timing.poll_calm } else { self.pause };
+        if let Sent::Refused { until, .. } = self.sent
+            && until > now
+        {
+            self.next_look = self.next_look.min(until);
+        }
     }
 
     fn look_soon(&mut self, now: Instant) {

@@ -58,8 +58,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef>;
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable>;
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable>;
-    fn read_permissions(&self, body: &[u8]) -> Result<Vec<PermissionAsk>, Undecodable>;
-    fn read_questions(&self, body: &[u8]) -> Result<Vec<QuestionAsk>, Undecodable>;
+    fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable>;
+    fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable>;
     /// Which session an event is about, without reading the rest of it.
     fn peek_event<'a>(&self, data: &'a [u8]) -> Result<Peek<'a>, Undecodable>;
     /// The error an answer's body carries, in the daemon's words.
@@ -111,6 +111,8 @@ pub(crate) struct Prompt {
 pub(crate) struct SessionFacts {
     pub(crate) id: SessionId,
     pub(crate) directory: Option<String>,
+    /// When it was made, in milliseconds by the daemon's own clock.
+    pub(crate) created: Option<u64>,
     pub(crate) rules: Vec<WireRule>,
     /// The model its last prompt named; kept even when it does not exist.
     pub(crate) model: Option<ModelRef>,
@@ -153,6 +155,8 @@ pub(crate) struct Head {
     pub(crate) completed: bool,
     pub(crate) ending: Option<Ending>,
     pub(crate) failure: Option<Failure>,
+    /// It sums up the session because that became too long; no reply to anybody.
+    pub(crate) summary: bool,
     pub(crate) cost: f64,
     pub(crate) tokens: Tokens,
 }
@@ -175,11 +179,17 @@ pub(crate) struct Message {
     pub(crate) touched: Vec<FileChange>,
     /// Whether a person refused one of its tools, which may end the turn.
     pub(crate) refused: bool,
+    /// How much it holds: grows as the work does, and not when it is only retried.
+    pub(crate) size: usize,
     /// `{info, parts}`, unchanged.
     pub(crate) raw: Value,
 }
 
 /// The part of a session's messages that belongs to one turn.
+///
+/// A session that becomes too long is summed up in the middle of a turn: the
+/// daemon then adds messages in the user's name, which ask for the summary and
+/// for the work to go on, and the turn's later answers are answers to those.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct History {
     /// Whether the daemon has the message that starts the turn.
@@ -188,10 +198,40 @@ pub(crate) struct History {
     pub(crate) complete: bool,
     /// How many messages were listed.
     pub(crate) listed: usize,
-    /// The id of the newest message.
+    /// The id of the newest message that has an id of the daemon's form.
     pub(crate) newest: Option<String>,
+    /// How many messages could not be read.
+    pub(crate) unreadable: usize,
+    /// The messages in the user's name that the turn's answers belong to: the one
+    /// that began it, and those that the daemon added.
+    pub(crate) prompts: Vec<String>,
+    /// Whether the newest of them has no answer yet.
+    pub(crate) unanswered: bool,
     /// The turn's assistant messages, oldest first.
     pub(crate) steps: Vec<Message>,
+}
+
+impl History {
+    /// The turn's last answer, summaries aside unless one failed: then it is the
+    /// turn's end.
+    pub(crate) fn last(&self) -> Option<&Message> {
+        self.steps.iter().rfind(|step| !step.head.summary || step.head.failure.is_some())
+    }
+}
+
+/// What waits for an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pending<Ask> {
+    pub(crate) asks: Vec<Ask>,
+    /// Asks in a shape that cannot be read, and whose they are.
+    pub(crate) strange: Vec<StrangeAsk>,
+}
+
+/// An ask of which nothing else can be read: nobody can answer it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StrangeAsk {
+    pub(crate) id: String,
+    pub(crate) session: String,
 }
 
 /// How a prompt was answered.
@@ -210,6 +250,24 @@ pub(crate) enum Answer {
 pub(crate) struct Changes {
     pub(crate) files: Vec<FileChange>,
     pub(crate) patch: String,
+}
+
+impl Changes {
+    /// Adds what changed after it.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.patch.push_str(&later.patch);
+        for change in later.files {
+            let Some(known) = self.files.iter_mut().find(|it| it.path == change.path) else {
+                self.files.push(change);
+                continue;
+            };
+            known.additions = known.additions.zip(change.additions).map(|(a, b)| a + b);
+            known.deletions = known.deletions.zip(change.deletions).map(|(a, b)| a + b);
+            if change.status == "deleted" || known.status == "deleted" {
+                known.status = change.status;
+            }
+        }
+    }
 }
 
 /// An event whose session is known and whose rest is not read yet.

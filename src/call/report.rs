@@ -8,7 +8,7 @@ use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
 use crate::output::{FileChange, Tokens, TurnOutput, cap_patch, cap_response};
 use crate::turn::{NotStarted, Verdict};
-use crate::wire::{Changes, Failure, FailureKind, Head, Message, Prompt};
+use crate::wire::{Changes, Failure, FailureKind, Head, History, Message, Prompt};
 
 pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
     Reference { session_id: Some(session.to_string()), message_id: Some(message.to_string()) }
@@ -53,7 +53,7 @@ impl Call<'_> {
                 count => format!("done; {count} files changed"),
             }
         } else {
-            "the agent stopped without a reply: a request of its was rejected".to_owned()
+            ended_early(last).to_owned()
         };
         ActionResult { success, output: serde_json::to_value(output).unwrap_or_default(), message }
     }
@@ -62,18 +62,15 @@ impl Call<'_> {
     /// is decided already and does not change.
     async fn output(&self, last: &Message, seen: &[Head], prompt: &Prompt) -> TurnOutput {
         let record = history(&self.link, &prompt.session, &prompt.message).await;
-        let steps = record.map_or_else(
-            |error| {
-                tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
-                Vec::new()
-            },
-            |it| it.steps,
-        );
+        let History { steps, prompts, .. } = record.unwrap_or_else(|error| {
+            tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
+            History::default()
+        });
         let touched = touched(&steps, &directory(last));
-        let changes = self.changes(prompt, !touched.is_empty()).await;
+        let changes = self.all_changes(prompt, &prompts, !touched.is_empty()).await;
         let (cost, tokens) = spent(last, &steps, seen);
         let limits = &self.shared.settings.limits;
-        let spoke = |message: &&Message| !message.text.is_empty();
+        let spoke = |message: &&Message| !message.text.is_empty() && !message.head.summary;
         let reply = Some(last).filter(spoke).or_else(|| steps.iter().rfind(spoke));
         TurnOutput {
             session_id: prompt.session.to_string(),
@@ -88,14 +85,29 @@ impl Call<'_> {
         }
     }
 
+    /// The daemon keeps what changed by the message that it answered: the turn's
+    /// own, and those that it added.
+    async fn all_changes(&self, prompt: &Prompt, prompts: &[String], touched: bool) -> Changes {
+        let added: Vec<MessageId> = prompts
+            .iter()
+            .filter(|id| *id != prompt.message.as_str())
+            .filter_map(|id| MessageId::parse(id).ok())
+            .collect();
+        let mut all = self.changes(prompt, &prompt.message, touched && added.is_empty()).await;
+        for message in &added {
+            all.add(self.changes(prompt, message, false).await);
+        }
+        all
+    }
+
     /// The daemon works out the changes after the turn's end: when its own record
     /// says that files were touched, an empty answer is asked again for a while.
-    async fn changes(&self, prompt: &Prompt, touched: bool) -> Changes {
+    async fn changes(&self, prompt: &Prompt, message: &MessageId, touched: bool) -> Changes {
         let dialect = &self.link.dialect;
         let until = Instant::now() + self.shared.timing.reason;
         let mut pause = self.shared.timing.poll_min;
         loop {
-            let body = self.link.fetch(dialect.changes(&prompt.session, &prompt.message)).await;
+            let body = self.link.fetch(dialect.changes(&prompt.session, message)).await;
             match body.and_then(|body| Ok(dialect.read_changes(&body)?)) {
                 Ok(changes) if changes.files.is_empty() && touched && Instant::now() < until => {}
                 Ok(changes) => return changes,
@@ -142,6 +154,14 @@ fn touched(steps: &[Message], directory: &str) -> Vec<FileChange> {
     files
 }
 
+fn ended_early(last: &Message) -> &'static str {
+    if last.refused {
+        "the agent stopped without a reply: a request of its was rejected"
+    } else {
+        "the agent stopped after a tool, without a last word"
+    }
+}
+
 fn words(failure: &Failure, prompt: &Prompt) -> String {
     if failure.kind == FailureKind::UnknownModel {
         return format!(
@@ -152,7 +172,7 @@ fn words(failure: &Failure, prompt: &Prompt) -> String {
     failure.reason.clone()
 }
 
-fn stop_words(confirmed: bool, began: bool, note: Option<String>, cause: StopCause) -> String {
+pub(super) fn stop_words(confirmed: bool, began: bool, note: Option<String>, cause: StopCause) -> String {
     let mut text = match (began, confirmed) {
         (false, _) => "nothing was sent to the agent".to_owned(),
         (true, true) => "the agent has stopped; what it did until then remains".to_owned(),

@@ -5,7 +5,7 @@
 //! that none is put twice. A reply that may not have arrived is sent again, the
 //! same reply, when a look still finds the ask pending.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::{Effect, ReplyOutcome};
 use crate::config::AskPolicy;
 
+/// How often a reply that the daemon refuses is sent.
+const MAX_REFUSALS: u32 = 5;
 /// More asks than this at once is no conversation any more.
 const MAX_WAITING: usize = 64;
 
@@ -21,14 +23,25 @@ const MAX_WAITING: usize = 64;
 pub(super) struct Asks {
     policy: AskPolicy,
     timeout: Duration,
+    /// Whether `always` stays here. The daemon keeps it for every session of its
+    /// directory, which is more than a person in a chat was asked for.
+    remote: bool,
+    /// What a person said `always` to: the session, the kind, and what of it.
+    granted: HashSet<Grant>,
     known: HashMap<String, Ask>,
     look: u64,
 }
+
+/// The session, the kind, and what of it.
+type Grant = (String, String, Vec<String>);
 
 #[derive(Debug)]
 struct Ask {
     state: State,
     questions: Option<usize>,
+    /// What `always` would grant.
+    grants: Option<Grant>,
+    refusals: u32,
     /// The look that was under way, or done, when it was first seen.
     since_look: u64,
 }
@@ -54,15 +67,17 @@ enum Reply {
 }
 
 impl Asks {
-    pub(super) fn new(policy: AskPolicy, timeout: Duration) -> Self {
-        Self { policy, timeout, known: HashMap::new(), look: 0 }
+    pub(super) fn new(policy: AskPolicy, timeout: Duration, remote: bool) -> Self {
+        Self { policy, timeout, remote, granted: HashSet::new(), known: HashMap::new(), look: 0 }
     }
 
     pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
         if self.known.contains_key(&ask.id) {
             return;
         }
+        let grant = (ask.session_id.clone(), ask.permission.clone(), ask.patterns.clone());
         let reply = match self.policy {
+            AskPolicy::Relay if self.granted.contains(&grant) => Some(PermissionReply::Once),
             AskPolicy::Relay if self.room() => None,
             AskPolicy::Relay => Some(reject("too many requests wait for a person at once")),
             AskPolicy::Reject => {
@@ -72,6 +87,9 @@ impl Asks {
         };
         let id = ask.id.clone();
         self.learn(&id, None, now);
+        if let Some(known) = self.known.get_mut(&id) {
+            known.grants = Some(grant);
+        }
         match reply {
             None => out.push(Effect::AskPermission(ask)),
             Some(reply) => self.decide(&id, Reply::Permission(reply), out),
@@ -91,10 +109,35 @@ impl Asks {
         }
     }
 
-    pub(super) fn permission_decided(&mut self, id: &str, reply: PermissionReply, out: &mut Vec<Effect>) {
-        if self.is_waiting(id) {
+    /// A request that cannot be read cannot be shown to anybody: it is rejected.
+    pub(super) fn strange_permission(&mut self, id: &str, now: Instant, out: &mut Vec<Effect>) {
+        if self.is_undecided(id) {
+            self.learn(id, None, now);
+            let reply = reject("this request could not be shown to a person; find another way");
             self.decide(id, Reply::Permission(reply), out);
         }
+    }
+
+    /// The same for questions.
+    pub(super) fn strange_question(&mut self, id: &str, now: Instant, out: &mut Vec<Effect>) {
+        if self.is_undecided(id) {
+            self.learn(id, None, now);
+            self.decide(id, Reply::Question(QuestionReply::Reject), out);
+        }
+    }
+
+    pub(super) fn permission_decided(&mut self, id: &str, reply: PermissionReply, out: &mut Vec<Effect>) {
+        if !self.is_waiting(id) {
+            return;
+        }
+        let reply = match reply {
+            PermissionReply::Always if self.remote => {
+                self.granted.extend(self.known.get(id).and_then(|ask| ask.grants.clone()));
+                PermissionReply::Once
+            }
+            reply => reply,
+        };
+        self.decide(id, Reply::Permission(reply), out);
     }
 
     /// Answers that do not fit the questions would leave the agent waiting for
@@ -117,12 +160,16 @@ impl Asks {
         match outcome {
             ReplyOutcome::Taken | ReplyOutcome::Gone => ask.state = State::Closed,
             ReplyOutcome::Failed => *in_flight = false,
+            ReplyOutcome::Refused if ask.refusals >= MAX_REFUSALS => ask.state = State::Closed,
             ReplyOutcome::Refused => match reply {
                 Reply::Question(QuestionReply::Answers { .. }) => {
                     self.decide(id, Reply::Question(QuestionReply::Reject), out);
                 }
-                // Tried again at the next look; the turn's own limits end it.
-                _ => *in_flight = false,
+                // Tried again at the next looks; then the turn's own limits end it.
+                _ => {
+                    *in_flight = false;
+                    ask.refusals += 1;
+                }
             },
         }
     }
@@ -235,9 +282,17 @@ impl Asks {
         matches!(self.known.get(id), Some(Ask { state: State::Waiting { .. }, .. }))
     }
 
+    /// Whether a reply to it is still to be sent, or to be sent again.
+    fn is_undecided(&self, id: &str) -> bool {
+        self.known.get(id).is_none_or(|ask| matches!(ask.state, State::Decided { in_flight: false, .. }))
+    }
+
     fn learn(&mut self, id: &str, questions: Option<usize>, now: Instant) {
         let state = State::Waiting { until: now + self.timeout };
-        self.known.insert(id.to_owned(), Ask { state, questions, since_look: self.look });
+        self.known.insert(
+            id.to_owned(),
+            Ask { state, questions, grants: None, refusals: 0, since_look: self.look },
+        );
     }
 
     fn decide(&mut self, id: &str, reply: Reply, out: &mut Vec<Effect>) {

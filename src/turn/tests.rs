@@ -1,5 +1,6 @@
 use super::*;
 use crate::output::Tokens;
+use crate::wire::Message;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -14,6 +15,7 @@ fn plan(now: Instant) -> Plan {
         timing: Timing::default(),
         resume: false,
         live: true,
+        remote: false,
     }
 }
 
@@ -24,11 +26,12 @@ fn message(parent: &str, ending: Option<Ending>) -> Box<Message> {
         completed: true,
         ending,
         failure: None,
+        summary: false,
         cost: 0.0,
         tokens: Tokens::default(),
     };
     let raw = serde_json::json!({});
-    Box::new(Message { head, text: "done".into(), touched: Vec::new(), refused: false, raw })
+    Box::new(Message { head, text: "done".into(), touched: Vec::new(), refused: false, size: 0, raw })
 }
 
 fn look(status: Status, steps: Vec<Message>) -> Event {
@@ -38,6 +41,8 @@ fn look(status: Status, steps: Vec<Message>) -> Event {
         history,
         permissions: Vec::new(),
         questions: Vec::new(),
+        strange_permissions: Vec::new(),
+        strange_questions: Vec::new(),
         children: Vec::new(),
     }))
 }
@@ -90,13 +95,12 @@ fn an_answer_that_takes_minutes_to_begin_is_waited_for() {
 }
 
 #[test]
-fn an_hour_of_heartbeats_and_retries_is_no_progress() {
+fn retries_are_no_progress_however_long_they_go_on() {
     let start = Instant::now();
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
     let mut attempt = 0;
     let (now, effects) = idle_away(&mut turn, start, start + 60 * MINUTE, |turn, now| {
-        // Heartbeats reach no turn; the daemon's retries do.
         attempt += 1;
         let retry = Status::Retry { attempt, reason: "boom".into(), next_at_ms: None };
         let mut effects = turn.step(signal(Signal::Status(retry)), now);
@@ -206,4 +210,232 @@ fn work_that_was_done_before_the_stop_arrived_is_done() {
     let effects =
         turn.step(Event::PromptAnswered(Answer::Message(message("msg_m", Some(Ending::Final)))), start);
     assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
+}
+
+fn not_there(reason: &str) -> Event {
+    Event::PromptFailed { nothing_sent: true, reason: reason.into() }
+}
+
+fn empty(status: Status) -> Event {
+    let Event::Looked(mut it) = look(status, Vec::new()) else { unreachable!() };
+    it.history.arrived = false;
+    Event::Looked(it)
+}
+
+fn answered(status: u16, failure: Option<Failure>) -> Event {
+    Event::PromptAnswered(Answer::Refused { status, failure })
+}
+
+#[test]
+fn the_record_alone_shows_progress_only_when_it_changes() {
+    for grows in [false, true] {
+        let start = Instant::now();
+        let mut turn = Turn::new(Plan { live: false, resume: true, ..plan(start) }, start);
+        turn.step(Event::Began, start);
+        let (mut now, mut size) = (start, 0);
+        while now < start + 20 * MINUTE {
+            size += usize::from(grows);
+            let mut step = *message("msg_m", None);
+            step.head.completed = false;
+            step.size = size;
+            turn.step(look(Status::Busy, vec![step]), now);
+            now = turn.next_wake().max(now);
+            if turn.step(Event::TimePassed, now).contains(&Effect::Abort) {
+                break;
+            }
+        }
+        assert_eq!(now < start + 16 * MINUTE, !grows, "grows: {grows}, {:?}", now - start);
+    }
+}
+
+#[test]
+fn a_stop_is_not_confirmed_while_the_prompt_may_still_begin() {
+    let start = Instant::now();
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    turn.step(Event::Cancelled, start);
+    turn.step(Event::AbortSent { delivered: true }, start);
+    for _ in 0..10 {
+        let effects = turn.step(empty(Status::Idle), start);
+        assert_eq!(verdict(&effects), None);
+        assert!(effects.contains(&Effect::Abort), "it goes on aborting: {effects:?}");
+    }
+    let effects = turn.step(Event::TimePassed, start + plan(start).timing.stop);
+    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: false, .. })), "{effects:?}");
+}
+
+#[test]
+fn the_next_wake_is_always_ahead() {
+    let start = Instant::now();
+    let opaque = Failure { kind: FailureKind::Opaque, reason: "?".into() };
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    turn.step(answered(500, Some(opaque)), start);
+    let mut now = start;
+    for round in 0..200 {
+        turn.step(look(Status::Busy, Vec::new()), now);
+        turn.step(Event::TimePassed, now);
+        let next = turn.next_wake();
+        assert!(next > now, "round {round} at {:?}", now - start);
+        now = next;
+    }
+}
+
+#[test]
+fn a_last_word_is_none_while_the_session_works() {
+    let start = Instant::now();
+    let mut turn = Turn::new(Plan { resume: true, ..plan(start) }, start);
+    turn.step(Event::Began, start);
+    let last = || vec![*message("msg_m", Some(Ending::Final))];
+    assert_eq!(verdict(&turn.step(look(Status::Busy, last()), start)), None);
+    let effects = turn.step(look(Status::Idle, last()), start);
+    assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
+}
+
+#[test]
+fn a_last_word_is_none_while_the_daemon_added_a_message_without_an_answer() {
+    let start = Instant::now();
+    let mut turn = Turn::new(Plan { resume: true, ..plan(start) }, start);
+    turn.step(Event::Began, start);
+    let Event::Looked(mut seen) = look(Status::Idle, vec![*message("msg_m", Some(Ending::Final))]) else {
+        unreachable!()
+    };
+    seen.history.unanswered = true;
+    assert_eq!(verdict(&turn.step(Event::Looked(seen), start)), None);
+}
+
+#[test]
+fn what_may_have_arrived_is_not_said_to_have_never_begun() {
+    let start = Instant::now();
+    for (failed, unknown) in [
+        (answered as fn(u16, Option<Failure>) -> Event, true),
+        (|_, _| Event::PromptFailed { nothing_sent: false, reason: "cut".into() }, true),
+        (|_, _| not_there("refused"), false),
+    ] {
+        let mut turn = Turn::new(plan(start), start);
+        let mut effects = turn.step(Event::Began, start);
+        for _ in 0..MAX_SENDS {
+            assert!(effects.contains(&Effect::SendPrompt), "{effects:?}");
+            turn.step(failed(502, None), start);
+            effects = turn.step(empty(Status::Idle), start);
+        }
+        match verdict(&effects) {
+            Some(Verdict::Unknown { .. }) if unknown => {}
+            Some(Verdict::NotStarted(NotStarted::Unavailable(_))) if !unknown => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_was_never_reached_has_nothing_and_is_not_aborted() {
+    let start = Instant::now();
+    for cancelled in [false, true] {
+        let mut turn = Turn::new(plan(start), start);
+        turn.step(Event::Began, start);
+        turn.step(not_there("refused"), start);
+        let effects = if cancelled {
+            turn.step(Event::Cancelled, start)
+        } else {
+            let gone = || Event::LookFailed { unauthorized: false, reason: "refused".into() };
+            turn.step(gone(), start);
+            turn.step(gone(), start + MINUTE)
+        };
+        match verdict(&effects) {
+            Some(Verdict::Stopped { began: false, confirmed: true, .. }) if cancelled => {}
+            Some(Verdict::NotStarted(NotStarted::Unavailable(_))) if !cancelled => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn permission(id: &str) -> PermissionAsk {
+    PermissionAsk {
+        id: id.into(),
+        session_id: "ses_a".into(),
+        permission: "bash".into(),
+        patterns: vec!["ls".into()],
+        metadata: serde_json::Value::Null,
+    }
+}
+
+#[test]
+fn always_stays_with_the_turn_when_the_work_came_from_a_chat() {
+    let start = Instant::now();
+    for remote in [true, false] {
+        let mut turn = Turn::new(Plan { remote, ..plan(start) }, start);
+        turn.step(Event::Began, start);
+        turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
+        let always = PermissionReply::Always;
+        let effects = turn.step(Event::PermissionDecided { id: "per_1".into(), reply: always }, start);
+        let sent = if remote { PermissionReply::Once } else { PermissionReply::Always };
+        assert!(
+            effects.contains(&Effect::ReplyPermission { id: "per_1".into(), reply: sent }),
+            "{effects:?}"
+        );
+
+        let again = turn.step(signal(Signal::PermissionAsked(permission("per_2"))), start);
+        let once = Effect::ReplyPermission { id: "per_2".into(), reply: PermissionReply::Once };
+        assert_eq!(again.contains(&once), remote, "{again:?}");
+        let other = PermissionAsk { patterns: vec!["rm".into()], ..permission("per_3") };
+        let effects = turn.step(signal(Signal::PermissionAsked(other.clone())), start);
+        assert!(effects.contains(&Effect::AskPermission(other)), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_the_daemon_keeps_refusing_is_no_progress_and_is_not_sent_for_ever() {
+    let start = Instant::now();
+    let mut turn = Turn::new(Plan { asks: AskPolicy::Reject, no_progress: MINUTE, ..plan(start) }, start);
+    turn.step(Event::Began, start);
+    let (mut sent, mut now) = (0, start);
+    let mut effects = turn.step(signal(Signal::PermissionAsked(permission("per_1"))), now);
+    while !effects.contains(&Effect::Abort) {
+        assert!(now < start + 2 * MINUTE, "refusals are no progress");
+        if effects.iter().any(|it| matches!(it, Effect::ReplyPermission { .. })) {
+            sent += 1;
+            turn.step(Event::ReplySent { id: "per_1".into(), outcome: ReplyOutcome::Refused }, now);
+        }
+        let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
+        seen.permissions = vec![permission("per_1")];
+        now += Duration::from_secs(1);
+        turn.step(Event::EventsLost, now);
+        effects = turn.step(Event::Looked(seen), now);
+        effects.extend(turn.step(Event::TimePassed, now));
+    }
+    assert!((2..10).contains(&sent), "sent {sent} times");
+}
+
+#[test]
+fn an_ask_that_cannot_be_read_is_rejected_when_it_is_ours() {
+    let start = Instant::now();
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
+    let strange = |id: &str, session: &str| StrangeAsk { id: id.into(), session: session.into() };
+    seen.strange_permissions = vec![strange("per_1", "ses_a"), strange("per_2", "ses_other")];
+    seen.strange_questions = vec![strange("que_1", "ses_a")];
+    let effects = turn.step(Event::Looked(seen), start);
+    let replied: Vec<&str> = effects
+        .iter()
+        .filter_map(|it| match it {
+            Effect::ReplyPermission { id, reply: PermissionReply::Reject { .. } }
+            | Effect::ReplyQuestion { id, reply: QuestionReply::Reject } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(replied, ["per_1", "que_1"]);
+}
+
+#[test]
+fn a_provider_that_recovered_is_not_blamed_later() {
+    let start = Instant::now();
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    let retry = Status::Retry { attempt: 1, reason: "boom".into(), next_at_ms: None };
+    turn.step(signal(Signal::Status(retry)), start);
+    turn.step(signal(Signal::Activity), start);
+    turn.step(Event::Cancelled, start);
+    let effects = turn.step(Event::TimePassed, start + MINUTE);
+    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { note: None, .. })), "{effects:?}");
 }

@@ -18,8 +18,8 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use http::{Request, StatusCode};
 
 use super::{
-    Answer, Changes, Dialect, Failure, Health, History, NewSession, Peek, Prompt, SessionFacts, Status,
-    Undecodable,
+    Answer, Changes, Dialect, Failure, Health, History, NewSession, Peek, Pending, Prompt, SessionFacts,
+    Status, Undecodable,
 };
 use crate::ids::{MessageId, SessionId};
 use crate::model::ModelRef;
@@ -117,10 +117,10 @@ impl Dialect for V1 {
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable> {
         answers::children(body)
     }
-    fn read_permissions(&self, body: &[u8]) -> Result<Vec<PermissionAsk>, Undecodable> {
+    fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable> {
         answers::permissions(body)
     }
-    fn read_questions(&self, body: &[u8]) -> Result<Vec<QuestionAsk>, Undecodable> {
+    fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
         answers::questions(body)
     }
     fn peek_event<'a>(&self, data: &'a [u8]) -> Result<Peek<'a>, Undecodable> {

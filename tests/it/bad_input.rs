@@ -56,6 +56,11 @@ async fn other_bad_configurations_name_their_key_and_no_secret() {
         (json!({ "model": "/x" }), "provider/model"),
         (json!({ "modle": "a/b" }), "modle"),
         (json!({ "password": ["hunter2"] }), "string"),
+        (json!({ "password": { "hunter2": 1 } }), "string"),
+        (json!({ "password": 48_151_623 }), "string"),
+        (json!({ "password": -48_151_623 }), "string"),
+        (json!({ "password": 48_151_623.5 }), "string"),
+        (json!({ "password": true }), "string"),
         (json!({ "asks": "maybe" }), "variant"),
         (json!({ "permissions": { "bash": "hunter2" } }), "match"),
         (json!({ "deadline_secs": 0 }), "deadline_secs"),
@@ -69,6 +74,7 @@ async fn other_bad_configurations_name_their_key_and_no_secret() {
     ] {
         let error = config_error(config.clone()).await;
         assert!(error.contains(word) && !error.contains("hunter2"), "{config}: {error}");
+        assert!(!error.contains("48151623") && !error.contains("true"), "{config}: {error}");
     }
 }
 

@@ -83,20 +83,26 @@ fn about_the_prompt() -> Vec<Row> {
         row("200 null", prompt(PromptFault::Instead(Canned::json(200, &Value::Null))), Same, 1),
         row("500 after the turn ran", prompt(PromptFault::Instead(opaque())), Same, 1),
         row(
-            "502 and not run",
+            "502 and not run, once",
             prompt(PromptFault::InsteadOfTurn(Canned {
                 status: 502,
                 content_type: "text/html",
                 body: b"<html>bad gateway</html>".to_vec(),
             })),
-            Error(NothingStarted, &["502"]),
-            0,
+            Same,
+            1,
         ),
         row("200 empty and not run, once", prompt(PromptFault::InsteadOfTurn(Canned::empty(200))), Same, 1),
         row(
             "200 web page and never run",
             canned("POST /session/", Canned::page()),
-            Error(NothingStarted, &["3 times", "web page"]),
+            Error(Unknown, &["3 times", "web page"]),
+            0,
+        ),
+        row(
+            "504 and never run",
+            canned("POST /session/", Canned::empty(504)),
+            Error(Unknown, &["3 times", "504"]),
             0,
         ),
         row(
@@ -272,7 +278,7 @@ fn about_who_answers() -> Vec<Row> {
         row(
             "too old",
             health(&json!({ "healthy": true, "version": "1.0.215" })),
-            Error(NothingStarted, &["CVE-2026-22812", "1.0.216"]),
+            Error(NothingStarted, &["CVE-2026-22812", "1.1.7"]),
             0,
         ),
         row(
@@ -576,6 +582,66 @@ async fn what_came_from_a_chat_is_strict_and_says_so_outside_the_prompt() {
     assert_eq!(sent["parts"], json!([{ "type": "text", "text": "go" }]));
     let system = sent["system"].as_str().unwrap();
     assert!(system.contains("telegram") && system.contains("fixrm"), "{system}");
+    assert!(!system.contains("approved"), "nobody may have been asked: {system}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_take_the_rules_gets_no_prompt() {
+    let faults =
+        canned("POST /session", Canned::json(200, &json!({ "id": "ses_a", "directory": "/code/app" })));
+    let (fake, mut bench) = fake(Fixture::recorded("text"), faults, json!({})).await;
+    let chat = Provenance::Chat { surface: "console".into(), rule: "fix".into(), note: SourceNote::Usual };
+    bench.provenance = chat;
+    let error = bench.run("go").await.unwrap_err();
+    assert!(matches!(&error, ConnectorError::Refused { reason } if reason.contains("rules")), "{error:?}");
+    assert!(!fake.requests().iter().any(|line| line.contains("/message")), "{:?}", fake.requests());
+}
+
+#[tokio::test]
+async fn the_prompts_id_carries_the_daemons_time_and_no_other() {
+    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+    let first = bench.run("one").await.unwrap();
+    let expected = connector_opencode::MessageId::new(1_795_300_000_001, 0, [0; 14]);
+    let sent = fake.bodies("POST /session/")[0]["messageID"].as_str().unwrap().to_owned();
+    assert_eq!(sent[..16], expected.as_str()[..16]);
+    let newest = first.output["response"]["info"]["id"].as_str().unwrap().to_owned();
+    let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
+    bench.execute("continue_session", input).await.unwrap();
+    let sent = fake.bodies("POST /session/")[1]["messageID"].as_str().unwrap().to_owned();
+    let expected = connector_opencode::MessageId::after(&newest, [0; 14]).unwrap();
+    assert_eq!(sent[..16], expected.as_str()[..16], "right after {newest}");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_at_its_greeting_is_opened_ever_more_rarely() {
+    let faults = Faults { short_streams: true, ..Faults::default() };
+    let fake = testkit::fake::Fake::start(Fixture::recorded("abort"), faults).await.unwrap();
+    let timing = connector_opencode::Timing {
+        reconnect_min: Duration::from_millis(20),
+        reconnect_max: Duration::from_secs(5),
+        ..crate::support::impatient()
+    };
+    let bench = Bench::with_timing(&fake.base_url(), json!({ "deadline_secs": 1 }), timing).await;
+    let error = bench.run("go").await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Stopped { cause: StopCause::Deadline, .. }), "{error:?}");
+    let opened = fake.requests().iter().filter(|line| line.starts_with("GET /event")).count();
+    assert!((2..10).contains(&opened), "opened {opened} times in a second");
+}
+
+#[tokio::test]
+async fn the_wait_in_line_is_not_the_turns() {
+    let faults = Faults { pace: Duration::from_millis(100), ..Faults::default() };
+    let (fake, bench) = fake(Fixture::recorded("text"), faults, json!({})).await;
+    let short = json!({ "prompt": "short", "deadline_secs": 3 });
+    let began = Instant::now();
+    let (first, second, third) = tokio::join!(
+        bench.run("long"),
+        bench.execute("run_task", short.clone()),
+        bench.execute("run_task", short)
+    );
+    assert!(first.is_ok() && second.is_ok() && third.is_ok(), "{first:?} {second:?} {third:?}");
+    assert!(began.elapsed() > Duration::from_secs(3), "the last waited longer than its deadline");
+    assert_eq!(fake.tasks(), 3);
 }
 
 #[tokio::test]

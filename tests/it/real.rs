@@ -133,6 +133,33 @@ async fn a_note_reaches_the_model_beside_the_prompt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_becomes_too_long_is_summed_up_and_the_turn_goes_on_to_its_end() {
+    let call = testkit::Call {
+        tool: "bash".into(),
+        arguments: json!({ "command": "echo hi > out.txt", "description": "say hi" }),
+    };
+    let once = |tools_done, answer| Turn {
+        prompt: Some("LONG-17".into()),
+        tools_done: Some(tools_done),
+        times: Some(1),
+        answer,
+    };
+    let overflow = "This model's maximum context length is 10 tokens";
+    let script = Script::default()
+        .turn(once(0, Answer::Tools { text: "looking".into(), calls: vec![call] }))
+        .turn(once(1, Answer::error(400, overflow)))
+        .reply("", "went on to the end");
+    let daemon = RealDaemon::start(script).await.unwrap();
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    let bench = bench(&daemon, &directory, json!({ "deadline_secs": 20 })).await;
+    let result = bench.run("LONG-17").await.unwrap();
+    assert_eq!((result.success, reply(&result)), (true, "went on to the end"));
+    assert_ne!(result.output["response"]["info"]["parentID"], result.output["message_id"]);
+    assert_eq!(result.output["files"][0]["path"], "out.txt", "what was done before counts too");
+    assert_eq!(result.output["tokens"]["input"], 30, "the summary costs too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_are_answered() {
     let daemon = RealDaemon::shared().await;
     let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();

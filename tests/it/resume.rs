@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_contract::{Checkpoint, ConnectorError, Consequence};
+use connector_contract::{Checkpoint, ConnectorError, Consequence, Progress, StopCause};
 use serde_json::json;
 use testkit::fake::{Fake, Faults, Fixture, PromptFault};
 
@@ -181,4 +181,71 @@ async fn a_turn_whose_prompt_was_cut_goes_on_after_the_crash_too() {
     let checkpoint = crash(&fake).await;
     assert!(resume(&fake, checkpoint).await.unwrap().success);
     assert_eq!(fake.tasks(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was() {
+    let fake = Fake::start(Fixture::recorded("abort"), Faults::default()).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    bench.resume = Some(checkpoint.clone());
+    bench.cancel.cancel();
+    let error = bench.run("go").await.unwrap_err();
+    let ConnectorError::Stopped { cause: StopCause::Cancelled, reason, reference } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(json!(reference.message_id), checkpoint.0["message_id"]);
+    assert!(!reason.contains("nothing was sent"), "{reason}");
+    assert_eq!(fake.running(), 0);
+}
+
+#[tokio::test]
+async fn a_turn_that_cannot_be_reached_to_be_stopped_may_be_running() {
+    let gone = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap().base_url();
+    let mut bench = Bench::new(&gone, json!({})).await;
+    bench.resume = Some(Checkpoint(json!({ "wire": "v1", "session_id": "ses_a", "message_id": "msg_b" })));
+    bench.cancel.cancel();
+    let ConnectorError::Stopped { reason, reference, .. } = bench.run("go").await.unwrap_err() else {
+        panic!()
+    };
+    assert!(reason.contains("may still be running"), "{reason}");
+    assert_eq!(reference.session_id.as_deref(), Some("ses_a"));
+}
+
+#[tokio::test]
+async fn dropping_the_look_for_a_turn_ends_the_turn() {
+    let faults = Faults { no_stream: true, ..Faults::default() };
+    let fake = Fake::start(Fixture::recorded("abort"), faults).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    bench.resume = Some(checkpoint);
+    {
+        let mut running = Box::pin(bench.run("go"));
+        tokio::select! {
+            result = &mut running => panic!("{result:?}"),
+            () = eventually("it is looked up", || fake.requests().iter().any(|it| it.contains("health"))) => {}
+        }
+    }
+    eventually("the turn was ended", || fake.running() == 0).await;
+}
+
+#[tokio::test]
+async fn fresh_work_waits_behind_a_turn_that_is_followed_again() {
+    let faults = Faults { pace: Duration::from_millis(10), ..Faults::default() };
+    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let checkpoint = crash(&fake).await;
+    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    bench.resume = Some(checkpoint);
+    let (again, _stream) = bench.context();
+    bench.resume = None;
+    let input = json!({ "prompt": "go" });
+    let (followed, fresh) = tokio::join!(bench.connector.execute("run_task", input, &again), async {
+        eventually("it is looked up", || fake.requests().iter().any(|it| it.contains("health"))).await;
+        bench.watch("fresh").await
+    });
+    assert!(followed.is_ok(), "{followed:?}");
+    let (result, seen) = fresh;
+    assert!(result.is_ok(), "{result:?}");
+    let queued = |it: &Progress| matches!(it, Progress::Queued { ahead: 1 });
+    assert!(seen.iter().any(queued), "{seen:?}");
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn impatient() -> Timing {
     let ms = Duration::from_millis;
     Timing {
-        request: ms(2000),
+        request: ms(5000),
         stream_open: ms(300),
         stream_silence: ms(5000),
         reconnect_min: ms(1),

@@ -30,7 +30,8 @@ pub struct PermissionAsk {
 pub enum PermissionReply {
     /// This once.
     Once,
-    /// This and alike, for as long as the session lives.
+    /// This and alike. A connector may keep this to the turn; opencode 1.x itself
+    /// keeps it in memory, for every session of its directory.
     Always,
     /// No; the agent is told why and goes on.
     Reject {

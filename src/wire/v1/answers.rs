@@ -15,7 +15,7 @@ use crate::ids::SessionId;
 use crate::model::ModelRef;
 use crate::output::FileChange;
 use crate::permissions::WireRule;
-use crate::wire::{Answer, Changes, Failure, SessionFacts, Status, Undecodable};
+use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, StrangeAsk, Undecodable};
 
 #[derive(Deserialize)]
 struct RawSession {
@@ -26,6 +26,14 @@ struct RawSession {
     permission: Option<Vec<Value>>,
     #[serde(default)]
     model: Option<RawModel>,
+    #[serde(default)]
+    time: Option<RawTime>,
+}
+
+#[derive(Deserialize)]
+struct RawTime {
+    #[serde(default)]
+    created: Option<f64>,
 }
 
 /// A session's model has another shape than a prompt's.
@@ -48,7 +56,8 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
         .filter_map(|rule| serde_json::from_value(rule).ok())
         .collect();
     let model = raw.model.and_then(|it| format!("{}/{}", it.provider, it.id).parse().ok());
-    Ok(SessionFacts { id, directory: raw.directory, rules, model })
+    let created = raw.time.and_then(|time| time.created).map(messages::whole);
+    Ok(SessionFacts { id, directory: raw.directory, created, rules, model })
 }
 
 pub(super) fn default_model(body: &[u8]) -> Option<ModelRef> {
@@ -197,23 +206,33 @@ impl From<RawQuestions> for QuestionAsk {
     }
 }
 
-/// Asks that cannot be read are passed over: the others must still be answered.
+/// Asks that cannot be read do not hide the others.
 fn asks<'a, Raw: Deserialize<'a>, Ask: From<Raw>>(
     body: &'a [u8],
     what: &'static str,
-) -> Result<Vec<Ask>, Undecodable> {
+) -> Result<Pending<Ask>, Undecodable> {
+    #[derive(Deserialize)]
+    struct Whose {
+        id: String,
+        #[serde(rename = "sessionID")]
+        session: String,
+    }
     let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(undecodable(what))?;
-    Ok(list
-        .into_iter()
-        .filter_map(|raw| serde_json::from_str::<Raw>(raw.get()).ok())
-        .map(Ask::from)
-        .collect())
+    let mut pending = Pending { asks: Vec::new(), strange: Vec::new() };
+    for raw in list {
+        if let Ok(ask) = serde_json::from_str::<Raw>(raw.get()) {
+            pending.asks.push(Ask::from(ask));
+        } else if let Ok(Whose { id, session }) = serde_json::from_str(raw.get()) {
+            pending.strange.push(StrangeAsk { id, session });
+        }
+    }
+    Ok(pending)
 }
 
-pub(super) fn permissions(body: &[u8]) -> Result<Vec<PermissionAsk>, Undecodable> {
+pub(super) fn permissions(body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable> {
     asks::<RawPermission, _>(body, "the list of permission requests")
 }
 
-pub(super) fn questions(body: &[u8]) -> Result<Vec<QuestionAsk>, Undecodable> {
+pub(super) fn questions(body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
     asks::<RawQuestions, _>(body, "the list of questions")
 }

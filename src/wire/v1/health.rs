@@ -7,6 +7,10 @@ use crate::wire::Health;
 
 /// Earlier daemons let any web page run commands (CVE-2026-22812).
 const FIRST_SAFE: Version = Version::new(1, 0, 216);
+/// Earlier daemons cannot be asked what waits for an answer: pending permission
+/// requests can be read since 1.1.1, questions since 1.1.7. An agent that must ask
+/// would wait for ever, or never ask.
+const FIRST_ASKING: Version = Version::new(1, 1, 7);
 const FIRST_OTHER: Version = Version::new(2, 0, 0);
 
 /// Reads the body of a 200 of `GET /global/health`.
@@ -20,7 +24,12 @@ pub(super) fn read(body: &[u8]) -> Health {
     let Ok(version) = Version::parse(raw.version.trim_start_matches('v')) else { return Health::Stranger };
     if version < FIRST_SAFE {
         return Health::Unsupported(format!(
-            "opencode {version} has CVE-2026-22812 (any web page can run commands); {FIRST_SAFE} or a later 1.x is needed"
+            "opencode {version} has CVE-2026-22812 (any web page can run commands); {FIRST_ASKING} or a later 1.x is needed"
+        ));
+    }
+    if version < FIRST_ASKING {
+        return Health::Unsupported(format!(
+            "opencode {version} does not tell which permission requests and questions wait for an answer; {FIRST_ASKING} or a later 1.x is needed"
         ));
     }
     if version >= FIRST_OTHER {
@@ -42,7 +51,7 @@ pub(super) fn read_other_generation(body: &[u8]) -> Option<String> {
 
 fn other_generation(version: &Version) -> String {
     format!(
-        "opencode {version} speaks the API of 2.x, which is not supported yet; run a 1.x daemon ({FIRST_SAFE} or later)"
+        "opencode {version} speaks the API of 2.x, which is not supported yet; run a 1.x daemon ({FIRST_ASKING} or later)"
     )
 }
 
@@ -54,7 +63,10 @@ mod tests {
     fn each_daemon_is_told_apart() {
         let health = |version: &str| read(format!(r#"{{"healthy":true,"version":"{version}"}}"#).as_bytes());
         assert_eq!(health("1.18.33"), Health::Fine(Version::new(1, 18, 33)));
-        assert_eq!(health("1.0.216"), Health::Fine(FIRST_SAFE));
+        assert_eq!(health("1.1.7"), Health::Fine(FIRST_ASKING));
+        for early in ["1.0.216", "1.1.6", "1.1.7-rc.1"] {
+            assert!(matches!(health(early), Health::Unsupported(why) if why.contains("1.1.7")), "{early}");
+        }
         assert!(matches!(health("1.0.215"), Health::Unsupported(why) if why.contains("CVE-2026-22812")));
         assert!(matches!(health("1.0.216-rc.1"), Health::Unsupported(_)));
         assert!(matches!(health("2.0.6"), Health::Unsupported(why) if why.contains("2.x")));

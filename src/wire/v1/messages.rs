@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::text::Text;
-use crate::ids::MessageId;
+use crate::ids::{MessageId, stamp};
 use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
 use crate::wire::{Ending, Failure, FailureKind, Head, History, Message, Undecodable};
@@ -33,6 +33,9 @@ struct Info<'a> {
     finish: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// An object in a user's message, which is not meant here.
+    #[serde(borrow, default)]
+    summary: Option<&'a RawValue>,
     #[serde(default)]
     cost: Option<f64>,
     #[serde(default)]
@@ -97,6 +100,14 @@ struct Part<'a> {
     files: Option<Vec<Text<'a>>>,
     #[serde(borrow, default)]
     state: Option<ToolEnd<'a>>,
+    #[serde(borrow, default)]
+    metadata: Option<PartNotes<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PartNotes<'a> {
+    #[serde(borrow, rename = "providerExecuted", default)]
+    provider_executed: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +122,12 @@ struct Parts {
     text: String,
     touched: Vec<FileChange>,
     refused: bool,
+    size: usize,
+    /// Whether it has a tool for the daemon to run: it goes on after that,
+    /// whatever the model said.
+    goes_on: bool,
+    /// Whether a message in the user's name is the daemon's own.
+    added: bool,
 }
 
 /// Why a JSON text does not fit, without quoting it.
@@ -134,6 +151,7 @@ pub(super) fn head(info: &str) -> Result<Head, Undecodable> {
         completed: info.time.completed.is_some(),
         ending: info.finish.as_deref().and_then(ending),
         failure: info.error.and_then(|error| failure(error.get())),
+        summary: info.summary.is_some_and(|summary| summary.get() == "true"),
         cost: info.cost.unwrap_or_default(),
         tokens: Tokens {
             input: whole(tokens.input),
@@ -144,11 +162,10 @@ pub(super) fn head(info: &str) -> Result<Head, Undecodable> {
     })
 }
 
-/// The daemon goes on after `tool-calls` and after `unknown`.
 fn ending(finish: &str) -> Option<Ending> {
     match finish {
         "" => None,
-        "tool-calls" | "unknown" => Some(Ending::Tools),
+        "tool-calls" => Some(Ending::Tools),
         _ => Some(Ending::Final),
     }
 }
@@ -158,7 +175,7 @@ fn ending(finish: &str) -> Option<Ending> {
     clippy::cast_sign_loss,
     reason = "saturates, and counts are small"
 )]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     number as u64
 }
 
@@ -205,30 +222,44 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 
 /// Reads `{info, parts}`.
 pub(super) fn message(raw: &RawMessage<'_>) -> Result<Message, Undecodable> {
-    let head = head(raw.info.get())?;
+    let mut head = head(raw.info.get())?;
     let whole = |text: &str| serde_json::from_str::<Value>(text).map_err(undecodable("a message"));
-    let Parts { text, touched, refused } = parts(raw.parts.get())?;
+    let Parts { text, touched, refused, size, goes_on, .. } = parts(raw.parts.get())?;
+    if goes_on && head.ending == Some(Ending::Final) {
+        head.ending = Some(Ending::Tools);
+    }
     Ok(Message {
         head,
         text,
         touched,
         refused,
+        size,
         raw: json!({ "info": whole(raw.info.get())?, "parts": whole(raw.parts.get())? }),
     })
 }
 
+/// Reads the parts that can be read: one of an unknown shape hides no other.
 fn parts(parts: &str) -> Result<Parts, Undecodable> {
-    let list: Vec<Part<'_>> = serde_json::from_str(parts).map_err(undecodable("a message's parts"))?;
-    let (mut texts, mut parts) = (Vec::new(), Parts::default());
-    for part in list {
-        let spoken = !part.synthetic.unwrap_or(false) && !part.ignored.unwrap_or(false);
+    let list: Vec<&RawValue> = serde_json::from_str(parts).map_err(undecodable("a message's parts"))?;
+    let (mut texts, mut all) = (Vec::new(), Parts::default());
+    let mut added = !list.is_empty();
+    for raw in list {
+        let Ok(part) = serde_json::from_str::<Part<'_>>(raw.get()) else { continue };
+        let synthetic = part.synthetic.unwrap_or(false);
+        added &= synthetic || part.kind == "compaction";
+        if matches!(part.kind.as_ref(), "text" | "reasoning" | "tool") {
+            all.size += raw.get().len();
+        }
+        let by_provider = part.metadata.is_some_and(|it| it.provider_executed.is_some_and(is_true));
+        all.goes_on |= part.kind == "tool" && !by_provider;
         let error = part.state.and_then(|state| state.error);
-        parts.refused |= error.is_some_and(|error| is_refusal(&error));
+        all.refused |= error.is_some_and(|error| is_refusal(&error));
+        let spoken = !synthetic && !part.ignored.unwrap_or(false);
         match (part.kind.as_ref(), part.text, part.files) {
             ("text", Some(text), _) if spoken && !text.trim().is_empty() => {
                 texts.push(text.trim().to_owned());
             }
-            ("patch", _, Some(files)) => parts.touched.extend(files.into_iter().map(|path| FileChange {
+            ("patch", _, Some(files)) => all.touched.extend(files.into_iter().map(|path| FileChange {
                 path: path.into_owned(),
                 additions: None,
                 deletions: None,
@@ -237,8 +268,13 @@ fn parts(parts: &str) -> Result<Parts, Undecodable> {
             _ => {}
         }
     }
-    parts.text = texts.join("\n\n");
-    Ok(parts)
+    all.text = texts.join("\n\n");
+    all.added = added;
+    Ok(all)
+}
+
+fn is_true(value: &RawValue) -> bool {
+    value.get() == "true"
 }
 
 /// The daemon's words for a tool that a person did not let run.
@@ -247,27 +283,64 @@ fn is_refusal(error: &str) -> bool {
 }
 
 /// Reads the newest messages of a session, and keeps what belongs to the turn
-/// that `ours` began.
+/// that `ours` began. A message that cannot be read hides no other.
 pub(super) fn history(body: &[u8], ours: &MessageId) -> Result<History, Undecodable> {
-    let list: Vec<RawMessage<'_>> =
-        serde_json::from_slice(body).map_err(undecodable("the list of messages"))?;
+    let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(undecodable("the list of messages"))?;
     let mut history = History { complete: list.is_empty(), listed: list.len(), ..History::default() };
+    let mut known: Vec<(Head, RawMessage<'_>)> = Vec::with_capacity(list.len());
     for (index, raw) in list.iter().enumerate() {
-        let head = head(raw.info.get())?;
-        history.newest = history.newest.max(Some(head.id.clone()));
-        if head.id == ours.as_str() {
+        let raw = serde_json::from_str::<RawMessage<'_>>(raw.get()).ok();
+        let Some((head, raw)) = raw.and_then(|raw| Some((head(raw.info.get()).ok()?, raw))) else {
+            history.unreadable += 1;
+            continue;
+        };
+        // Ids sort by time: a list that begins before the turn is whole.
+        history.complete |= head.id == ours.as_str() || index == 0 && head.id.as_str() < ours.as_str();
+        if stamp(&head.id).is_some() {
+            history.newest = history.newest.max(Some(head.id.clone()));
+        }
+        known.push((head, raw));
+    }
+    known.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+    own(&known, ours, &mut history);
+    Ok(history)
+}
+
+/// Collects the turn: what answers our message, or one that the daemon added
+/// after it in the user's name. Turns of a session come one after another, so
+/// another message of a user's ends ours.
+fn own(known: &[(Head, RawMessage<'_>)], ours: &MessageId, history: &mut History) {
+    let mut prompt = None;
+    let mut added = false;
+    for (head, raw) in known {
+        if head.parent.is_some() {
+            let answers = head.parent.as_deref();
+            if answers == Some(ours.as_str()) || history.prompts.iter().any(|it| Some(it.as_str()) == answers)
+            {
+                history.arrived = true;
+                history.unanswered = false;
+                match message(raw) {
+                    Ok(step) => history.steps.push(step),
+                    Err(_) => history.unreadable += 1,
+                }
+            }
+        } else if head.id == ours.as_str() {
             history.arrived = true;
-            history.complete = true;
-        } else if head.parent.as_deref() == Some(ours.as_str()) {
-            history.arrived = true;
-            history.steps.push(message(raw)?);
-        } else if index == 0 && head.id.as_str() < ours.as_str() {
-            // Ids sort by time: the list reaches back before the turn.
-            history.complete = true;
+            history.unanswered = true;
+            history.prompts.push(head.id.clone());
+            prompt = parts(raw.parts.get()).ok();
+        } else if !history.prompts.is_empty() {
+            let parts = parts(raw.parts.get()).unwrap_or_default();
+            // When the prompt itself does not fit any more, it is said again.
+            let again = added && prompt.as_ref().is_some_and(|prompt| prompt.text == parts.text);
+            if !parts.added && !again {
+                return;
+            }
+            added |= parts.added;
+            history.unanswered = true;
+            history.prompts.push(head.id.clone());
         }
     }
-    history.steps.sort_by(|a, b| a.head.id.cmp(&b.head.id));
-    Ok(history)
 }
 
 /// The model of the newest assistant message in a list.
@@ -285,9 +358,10 @@ pub(super) fn last_model(body: &[u8]) -> Option<ModelRef> {
         #[serde(rename = "modelID", default)]
         model: Option<String>,
     }
-    let list: Vec<Item> = serde_json::from_slice(body).ok()?;
+    let list: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
     let newest = list
         .into_iter()
+        .filter_map(|raw| serde_json::from_str::<Item>(raw.get()).ok())
         .map(|it| it.info)
         .filter(|it| it.role == "assistant")
         .max_by(|a, b| a.id.cmp(&b.id))?;

@@ -109,3 +109,117 @@ fn health_is_read() {
         matches!(health::read(body.as_bytes()), crate::wire::Health::Fine(version) if version.minor == 18)
     );
 }
+
+const OURS: &str = "msg_1fb6509c0001aaaaaaaaaaaaaa";
+
+fn id(number: u32) -> String {
+    format!("msg_1fb6509c{number:04x}aaaaaaaaaaaaaa")
+}
+
+fn user(number: u32, part: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({ "info": { "id": id(number), "role": "user", "time": {}, "summary": { "diffs": [] } }, "parts": [part] })
+}
+
+fn assistant(number: u32, parent: u32, finish: &str, text: &str) -> serde_json::Value {
+    serde_json::json!({
+        "info": { "id": id(number), "role": "assistant", "parentID": id(parent), "time": { "completed": 1 }, "finish": finish },
+        "parts": [{ "type": "text", "text": text }],
+    })
+}
+
+fn summary(number: u32, parent: u32) -> serde_json::Value {
+    let mut message = assistant(number, parent, "stop", "what happened so far");
+    message["info"]["summary"] = true.into();
+    message
+}
+
+fn said(text: &str) -> serde_json::Value {
+    serde_json::json!({ "type": "text", "text": text })
+}
+
+fn history(list: &[serde_json::Value]) -> crate::wire::History {
+    let body = serde_json::to_vec(list).unwrap();
+    messages::history(&body, &MessageId::parse(OURS).unwrap()).unwrap()
+}
+
+fn compaction() -> serde_json::Value {
+    serde_json::json!({ "type": "compaction", "auto": true })
+}
+
+#[test]
+fn a_turn_that_was_summed_up_on_the_way_goes_on_under_the_daemons_own_messages() {
+    let go_on =
+        serde_json::json!({ "type": "text", "text": "Continue if you have next steps", "synthetic": true });
+    for added in [go_on, said("fix it")] {
+        let list = [
+            user(1, said("fix it")),
+            assistant(2, 1, "tool-calls", "reading"),
+            user(3, compaction()),
+            summary(4, 3),
+            user(5, added),
+            assistant(6, 5, "stop", "fixed"),
+            user(7, said("and now?")),
+            assistant(8, 7, "stop", "somebody else's"),
+        ];
+        let whole = history(&list);
+        assert_eq!(whole.last().map(|it| it.text.as_str()), Some("fixed"));
+        assert_eq!((whole.steps.len(), whole.unanswered), (3, false));
+        assert_eq!(whole.prompts, [id(1), id(3), id(5)]);
+        let summed_up = history(&list[..4]);
+        assert_eq!(summed_up.last().map(|it| it.text.as_str()), Some("reading"), "a summary is no reply");
+        assert!(history(&list[..5]).unanswered);
+    }
+}
+
+#[test]
+fn somebody_elses_prompt_ends_the_turn_even_with_the_same_words() {
+    let list = [
+        user(1, said("go")),
+        assistant(2, 1, "stop", "gone"),
+        user(3, said("go")),
+        assistant(4, 3, "stop", "x"),
+    ];
+    let whole = history(&list);
+    assert_eq!((whole.steps.len(), whole.prompts.len()), (1, 1));
+}
+
+#[test]
+fn a_part_or_message_that_cannot_be_read_hides_no_other() {
+    let mut last = assistant(3, 1, "stop", "done");
+    for strange in
+        [serde_json::json!({ "type": 7 }), serde_json::json!({ "type": "hologram", "text": {} }), 5.into()]
+    {
+        last["parts"].as_array_mut().unwrap().insert(0, strange);
+    }
+    let list = [user(1, said("go")), serde_json::json!({ "info": 4 }), 7.into(), last.clone()];
+    let whole = history(&list);
+    assert_eq!((whole.unreadable, whole.last().unwrap().text.as_str()), (2, "done"));
+    let answer = answers::prompt(StatusCode::OK, last.to_string().as_bytes());
+    assert!(
+        matches!(answer, Answer::Message(it) if it.text == "done" && it.head.ending == Some(Ending::Final))
+    );
+}
+
+#[test]
+fn a_message_with_a_tool_for_the_daemon_is_no_last_word() {
+    for (metadata, ending) in [
+        (serde_json::json!({}), Ending::Tools),
+        (serde_json::json!({ "providerExecuted": false }), Ending::Tools),
+        (serde_json::json!({ "providerExecuted": true }), Ending::Final),
+    ] {
+        let mut last = assistant(2, 1, "stop", "let me see");
+        let tool = serde_json::json!({ "type": "tool", "tool": "bash", "metadata": metadata, "state": { "status": "completed" } });
+        last["parts"].as_array_mut().unwrap().push(tool);
+        let whole = history(&[user(1, said("go")), last]);
+        assert_eq!(whole.last().unwrap().head.ending, Some(ending), "{metadata}");
+    }
+}
+
+#[test]
+fn an_ask_in_another_shape_is_named_and_hides_no_other() {
+    let body = br#"[{"id":"per_1","sessionID":"ses_a","permission":{"kind":"bash"}},{"x":1},
+        {"id":"per_2","sessionID":"ses_a","permission":"bash"}]"#;
+    let pending = answers::permissions(body).unwrap();
+    assert_eq!((pending.asks.len(), pending.asks[0].id.as_str()), (1, "per_2"));
+    assert_eq!((pending.strange.len(), pending.strange[0].id.as_str()), (1, "per_1"));
+}

@@ -70,6 +70,8 @@ pub struct Faults {
     pub no_stream: bool,
     /// The event stream opens and stays silent.
     pub silent_stream: bool,
+    /// Every event stream ends right after its greeting.
+    pub short_streams: bool,
     /// Every stream is written in pieces of so many bytes.
     pub split: Option<usize>,
     /// Lines end in CR LF.

@@ -153,6 +153,10 @@ fn events(shared: &Shared) -> Answer {
     if !shared.faults.silent_stream {
         first.push_str(&format!("data: {{\"type\":\"server.connected\",\"properties\":{{}}}}{end}{end}"));
     }
+    if shared.faults.short_streams {
+        let body = first.into_bytes();
+        return Answer::Whole(Canned { status: 200, content_type: "text/event-stream", body });
+    }
     Answer::Stream { first: first.into_bytes(), items: shared.stream.subscribe() }
 }
 

@@ -161,8 +161,11 @@ impl Shared {
         let mut state = self.state();
         state.next += 1;
         let id = format!("ses_fake{:08}0000000000000000", state.next);
-        let mut info =
-            json!({ "id": id, "directory": directory, "title": body["title"], "version": "1.18.33" });
+        // Later than the recordings, earlier than any clock that is right.
+        let time = json!({ "created": 1_795_300_000_000_u64 + state.next });
+        let mut info = json!({
+            "id": id, "directory": directory, "title": body["title"], "version": "1.18.33", "time": time,
+        });
         if body["permission"].is_array() {
             info["permission"] = body["permission"].clone();
         }

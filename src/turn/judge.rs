@@ -1,0 +1,174 @@
+//! What the daemon's record says of the turn: its end, or that it goes on.
+
+use tokio::time::Instant;
+
+use super::{Effect, IDLE_LOOKS, Look, MAX_SENDS, Mode, NotStarted, Sent, Turn, Verdict};
+use crate::wire::{Ending, Failure, FailureKind, History, Message, Status};
+
+impl Turn {
+    pub(super) fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
+        self.looking = false;
+        self.unreachable_since = None;
+        for child in look.children {
+            if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
+                out.push(Effect::Follow(child));
+            }
+        }
+        let ours = |session: &str| session == self.plan.session.as_str() || self.children.contains(session);
+        let permissions = look.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
+        let questions = look.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
+        for ask in look.strange_permissions.iter().filter(|ask| ours(&ask.session)) {
+            self.asks.strange_permission(&ask.id, now, out);
+        }
+        for ask in look.strange_questions.iter().filter(|ask| ours(&ask.session)) {
+            self.asks.strange_question(&ask.id, now, out);
+        }
+        if self.asks.pending(permissions, questions, now, out) {
+            self.progressed(now);
+        }
+        for step in &look.history.steps {
+            self.display.own_message(&step.head.id);
+        }
+        let seen = (look.history.steps.len(), look.history.steps.last().map_or(0, |step| step.size));
+        if self.seen != seen {
+            self.seen = seen;
+            self.progressed(now);
+        }
+        self.prompts.clone_from(&look.history.prompts);
+        self.judge(&look.status, &look.history, now, out);
+        if self.look_again {
+            self.look_again = false;
+            self.next_look = now;
+        }
+    }
+
+    /// Decides from the daemon's record. While the session is not idle nothing is
+    /// an end: the daemon goes on after many a last word.
+    fn judge(&mut self, status: &Status, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        let idle = *status == Status::Idle;
+        if idle {
+            self.idle_looks += 1;
+        } else {
+            self.status_seen(status, now, out);
+        }
+        let last = history.last();
+        self.wait(now);
+        if let Some(last) = last
+            && idle
+            && (last.head.failure.is_some() || is_last_word(last) && !history.unanswered)
+        {
+            return self.conclude(last, now, out);
+        }
+        if matches!(self.mode, Mode::Stopping { .. }) {
+            return self.judge_stop(idle, last, out);
+        }
+        if !idle {
+            return;
+        }
+        match self.sent.clone() {
+            Sent::Open => {}
+            Sent::No => self.send_or_give_up("the daemon was not there", history, out),
+            Sent::Refused { failure, until } => self.judge_refusal(failure, until, last, now, out),
+            Sent::Lost { why } => match last {
+                None => self.send_or_give_up(&why, history, out),
+                Some(last) if self.idle_looks >= IDLE_LOOKS => self.conclude_broken(last, history, out),
+                Some(_) => {}
+            },
+        }
+    }
+
+    fn judge_refusal(
+        &mut self,
+        failure: Failure,
+        until: Instant,
+        last: Option<&Message>,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
+        let known = self.session_failure.clone();
+        if known.is_none() && failure.kind == FailureKind::Opaque && now < until {
+            return;
+        }
+        let failure = known.unwrap_or(failure);
+        match last {
+            None if !self.may_have_arrived => {
+                self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
+            }
+            _ => self.finish(Verdict::Failed(failure), out),
+        }
+    }
+
+    fn send_or_give_up(&mut self, why: &str, history: &History, out: &mut Vec<Effect>) {
+        if self.sends < MAX_SENDS {
+            return self.send(out);
+        }
+        let verdict = if history.arrived {
+            let reason = format!("the daemon has the prompt and does not begin: {why}");
+            Verdict::Unknown { reason }
+        } else if self.may_have_arrived {
+            let reason = format!(
+                "the prompt was sent {MAX_SENDS} times and is not on record, but may still arrive: {why}"
+            );
+            Verdict::Unknown { reason }
+        } else {
+            let reason = format!("the prompt could not be sent in {MAX_SENDS} attempts: {why}");
+            Verdict::NotStarted(NotStarted::Unavailable(reason))
+        };
+        self.finish(verdict, out);
+    }
+
+    /// A message that ended, as an answer or the daemon's record has it.
+    pub(super) fn conclude(&mut self, last: &Message, now: Instant, out: &mut Vec<Effect>) {
+        let head = &last.head;
+        let stopping = matches!(self.mode, Mode::Stopping { .. });
+        let verdict = match (&head.failure, head.ending) {
+            (Some(failure), _) if stopping || failure.kind == FailureKind::Aborted => self.stopped(true),
+            (Some(failure), _) => Verdict::Failed(failure.clone()),
+            (None, Some(Ending::Final)) => Verdict::Completed(Box::new(last.clone())),
+            (None, Some(Ending::Tools)) if head.completed && stopping => self.stopped(true),
+            (None, Some(Ending::Tools)) if head.completed => Verdict::EndedEarly(Box::new(last.clone())),
+            // Complete, no error, nothing said: an abort while the provider failed.
+            (None, _) => match self.session_failure.clone() {
+                Some(failure) if failure.kind != FailureKind::Aborted && head.completed => {
+                    Verdict::Failed(failure)
+                }
+                _ if head.completed => self.stopped(true),
+                _ => return self.lose("the answer is half a message", now, out),
+            },
+        };
+        self.finish(verdict, out);
+    }
+
+    /// Nothing runs, and the last message has no proper end.
+    fn conclude_broken(&mut self, last: &Message, history: &History, out: &mut Vec<Effect>) {
+        let verdict = if last.head.completed && last.refused {
+            Verdict::EndedEarly(Box::new(last.clone()))
+        } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {
+            self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
+        } else {
+            Verdict::Failed(Failure {
+                kind: FailureKind::Other,
+                reason: "the daemon stopped or restarted during the turn, and nothing runs any more"
+                    .to_owned(),
+            })
+        };
+        self.finish(verdict, out);
+    }
+
+    /// While the prompt's request is open, the prompt may be about to begin: only
+    /// a message that ended proves that it will not.
+    fn judge_stop(&mut self, idle: bool, last: Option<&Message>, out: &mut Vec<Effect>) {
+        let Mode::Stopping { delivered, .. } = self.mode else { return };
+        let ended = last.is_some_and(|last| last.head.completed);
+        let silent = self.sent != Sent::Open && self.idle_looks >= IDLE_LOOKS;
+        if idle && delivered && (ended || silent) {
+            self.finish(self.stopped(true), out);
+        } else if !idle || !delivered || self.sent == Sent::Open {
+            out.push(Effect::Abort);
+        }
+    }
+}
+
+fn is_last_word(message: &Message) -> bool {
+    message.head.completed && message.head.ending == Some(Ending::Final)
+}
