@@ -426,3 +426,23 @@ fn whom_telegram_lets_in_decides_whether_anybody_can_fire_a_rule() {
     let shown = user.run(&["rules", "dry-run", "-c", path.to_str().unwrap(), "--event", &event]).text();
     assert!(shown.contains("connector-telegram · send_message") && !shown.contains("is not run"), "{shown}");
 }
+
+#[test]
+fn the_console_says_what_became_of_changed_rules() {
+    let (user, rules) = user_with(&[("fix.toml", FIX)]);
+    let daemon = deaf_daemon();
+    let url = format!("http://{}", daemon.local_addr().unwrap());
+    let mut chat = user.start(&["chat", "--base-url", &url, "--rules", &rules]);
+    chat.expect("type /fix");
+    let docs = Path::new(&rules).join("docs.toml");
+    fs::write(&docs, "[rule]\nnaem = \"docs\"\n").unwrap();
+    chat.expect("the rules in force stay");
+    chat.expect("naem");
+    fs::write(&docs, DOCS).unwrap();
+    chat.expect("2 rules are in force");
+    chat.type_line("the docs");
+    chat.expect("docs (");
+    chat.type_line("/quit");
+    assert_eq!(chat.finish().0, 0);
+    assert!(was_left_alone(&daemon));
+}

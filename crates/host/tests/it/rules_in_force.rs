@@ -8,7 +8,7 @@ use connector_host::ledger::runs::RunState;
 use connector_host::ledger::steps::decide::Decision;
 use connector_rules::{RuleSet, SourceFile};
 
-use crate::world::{ANNA, FIX, Plan, World};
+use crate::world::{ANNA, FIX, Plan, World, event, reply_to};
 
 const MINUTE: i64 = 60_000;
 
@@ -59,6 +59,16 @@ fn scheduled(state: &std::path::Path, now: i64) -> World {
     let chat = ScheduleChat { surface: "screen".into(), chat: "main".into() };
     world.engine.schedules_report_to(chat).unwrap();
     world
+}
+
+/// The rules that come with the host, for the chat and the connector of a world.
+fn built_in() -> Plan {
+    let texts = [include_str!("../../rules/fix.toml"), include_str!("../../rules/continue.toml")];
+    let here = |text: &str| -> &'static str {
+        let text = text.replace("connector-console", "chat").replace("connector-opencode", "oc");
+        String::leak(text)
+    };
+    Plan { rules: texts.map(here).to_vec(), ..Plan::default() }
 }
 
 impl World {
@@ -292,4 +302,31 @@ async fn the_earlier_of_the_hosts_deadline_and_the_steps_timeout_holds() {
         assert!(seconds.contains(&left), "{timeout:?}: {left:?}");
         world.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_result_goes_on_in_its_session_with_or_without_the_command() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), MINUTE, built_in());
+    world.say("1", "/fix the build").await;
+    let card = world.card().await;
+    world.tap(&card, ANNA, Decision::Approve).await;
+    let session = world.result(1).await.session_id.unwrap();
+
+    for (answer, prompt) in [("and the docs", "and the docs"), ("/continue and the tests", "and the tests")] {
+        let mut answered = event(answer, answer);
+        answered.reply = Some(reply_to(&session));
+        world.engine.submit(answered).await.unwrap();
+        let card = world
+            .until("a card for it", |world| {
+                world.screen.cards().into_iter().find(|card| card.input["prompt"] == prompt)
+            })
+            .await;
+        assert_eq!(
+            (card.action.as_str(), &card.input["session_id"]),
+            ("continue_session", &session.clone().into())
+        );
+    }
+    assert_eq!(world.screen.cards().len(), 3);
+    world.stop().await;
 }
