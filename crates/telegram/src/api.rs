@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use error::ApiError;
-pub use method::{GetMe, Method};
+pub use method::{GetMe, Method, Sent};
 pub use upload::Document;
 
 use crate::token::Token;
@@ -79,10 +79,6 @@ impl Api {
     pub async fn upload(&self, document: &Document) -> Result<i32, ApiError> {
         let (content_type, body) = document.encode();
         let request = self.request("sendDocument", &content_type, body)?;
-        #[derive(Deserialize)]
-        struct Sent {
-            message_id: i32,
-        }
         let sent: Sent = self.send(request, PATIENCE).await?;
         Ok(sent.message_id)
     }

@@ -199,7 +199,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn check(more: Value) -> Result<Settings, String> {
+    fn check(more: impl Into<Value>) -> Result<Settings, String> {
+        let more: Value = more.into();
         let mut config = json!({ "bot_token": "42:SECRETSECRETSECRET" });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let config: Config = serde_json::from_value(config).map_err(|error| error.to_string())?;

@@ -173,7 +173,7 @@ fn pause(error: &ApiError, failures: u32) -> Duration {
         error if error.is_passing() => {
             Duration::from_millis(250 << failures.min(7)).min(Duration::from_secs(30))
         }
-        _ => Duration::from_secs(5 << failures.min(4)).min(Duration::from_secs(60)),
+        _ => Duration::from_secs(5 << failures.min(4)).min(Duration::from_mins(1)),
     }
 }
 

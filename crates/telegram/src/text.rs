@@ -260,7 +260,7 @@ mod tests {
     fn a_character_with_too_many_marks_still_gets_through() {
         let text = format!("e{}", "\u{301}".repeat(50));
         let pieces = Styled::new().plain(&text).split(10);
-        assert_eq!(pieces.iter().map(|piece| piece.text()).collect::<String>(), text);
+        assert_eq!(pieces.iter().map(Styled::text).collect::<String>(), text);
         assert!(pieces.iter().all(|piece| piece.units() <= 10));
     }
 
@@ -270,7 +270,7 @@ mod tests {
             let styled = Styled::new().styled(Style::Bold, &text);
             let pieces = styled.split(limit);
             let squeeze = |text: &str| text.chars().filter(|it| !it.is_whitespace()).collect::<String>();
-            let joined: String = pieces.iter().map(|piece| piece.text()).collect();
+            let joined: String = pieces.iter().map(Styled::text).collect();
             prop_assert_eq!(squeeze(&joined), squeeze(&text));
             for piece in &pieces {
                 prop_assert!(piece.units() <= limit.max(2), "{:?}", piece);

@@ -31,7 +31,7 @@ pub const TOKEN: &str = "7000000001:FAKE-TOKEN-nobody-may-ever-see-this";
 pub const BOT: u64 = 7_000_000_001;
 
 /// How long a test waits for something that should happen.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The running server. Dropping it ends it.
 #[derive(Debug)]
@@ -175,10 +175,10 @@ impl FakeTelegram {
                 let _ = changes.changed().await;
             }
         };
-        match tokio::time::timeout(LIMIT, seen).await {
-            Ok(found) => found,
-            Err(_) => panic!("it never showed; the screen of {chat}: {:#?}", self.screen(chat)),
-        }
+        let Ok(found) = tokio::time::timeout(LIMIT, seen).await else {
+            panic!("it never showed; the screen of {chat}: {:#?}", self.screen(chat));
+        };
+        found
     }
 
     /// Waits for a message of the bot that contains `text`.
@@ -191,7 +191,6 @@ impl FakeTelegram {
     /// # Panics
     ///
     /// After a minute.
-    #[expect(clippy::panic, reason = "a test that waits in vain has failed")]
     pub async fn wait_until_acknowledged(&self) {
         let mut changes = self.shared.changes.subscribe();
         let all = async {
@@ -200,9 +199,8 @@ impl FakeTelegram {
                 let _ = changes.changed().await;
             }
         };
-        if tokio::time::timeout(LIMIT, all).await.is_err() {
-            panic!("{} updates were never acknowledged", self.unacknowledged());
-        }
+        let done = tokio::time::timeout(LIMIT, all).await.is_ok();
+        assert!(done, "{} updates were never acknowledged", self.unacknowledged());
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {

@@ -143,13 +143,11 @@ impl Telegram {
             }
             shown.press(choice)
         };
-        match answer {
-            Some(answer) => self.pass_on(number, tap.user, answer).await,
-            None => {
-                self.redraw(number);
-                Ok(String::new())
-            }
+        if let Some(answer) = answer {
+            return self.pass_on(number, tap.user, answer).await;
         }
+        self.redraw(number);
+        Ok(String::new())
     }
 
     /// A reply to an ask's message is an answer in one's own words. Whether it was one.

@@ -132,7 +132,7 @@ impl Telegram {
                 let this = self.clone();
                 self.0.tasks.spawn(async move { this.show_step(step).await });
             }
-            let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            let next = next.unwrap_or_else(|| Instant::now() + Duration::from_mins(1));
             tokio::select! {
                 () = self.0.live.news.notified() => {}
                 () = tokio::time::sleep_until(next) => {}

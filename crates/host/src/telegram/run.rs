@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::Telegram;
 
 /// How long without an answer until somebody is told.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// How long until an update that could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -63,15 +63,13 @@ impl Telegram {
         self.0.tasks.spawn(async move { this.register_commands().await });
         let this = self.clone();
         self.0.tasks.spawn(async move { this.show_live().await });
-        match self.0.settings.webhook.clone() {
-            Some(webhook) => self.serve_webhook(webhook).await,
-            None => {
-                let this = self.clone();
-                self.0.tasks.spawn(async move { this.watch().await });
-                self.supervise_polling().await;
-                Ok(())
-            }
+        if let Some(webhook) = self.0.settings.webhook.clone() {
+            return self.serve_webhook(webhook).await;
         }
+        let this = self.clone();
+        self.0.tasks.spawn(async move { this.watch().await });
+        self.supervise_polling().await;
+        Ok(())
     }
 
     /// Stops taking updates and waits, at most `grace`, for what is being sent.

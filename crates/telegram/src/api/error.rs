@@ -131,9 +131,11 @@ mod tests {
         ApiError::from_refusal(ErrorResponse { ok: false, description, error_code: code, parameters: None })
     }
 
+    type Fits = fn(&ApiError) -> bool;
+
     #[test]
     fn each_refusal_says_what_to_do() {
-        let table: [(u64, &str, fn(&ApiError) -> bool); 10] = [
+        let table: [(u64, &str, Fits); 10] = [
             (400, "Bad Request: message is not modified: specified new …", |it| {
                 matches!(it, ApiError::NotModified)
             }),

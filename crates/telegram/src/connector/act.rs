@@ -59,8 +59,8 @@ pub(super) fn cut_off(reason: &str) -> ConnectorError {
     ConnectorError::OutcomeUnknown { reason: reason.to_owned(), reference: Reference::default() }
 }
 
-fn done(output: Value, message: &str) -> Result<ActionResult, ConnectorError> {
-    Ok(ActionResult { success: true, output, message: message.to_owned() })
+fn done(output: Value, message: &str) -> ActionResult {
+    ActionResult { success: true, output, message: message.to_owned() }
 }
 
 /// What a caller must assume after an error of the Bot API.
@@ -101,7 +101,7 @@ async fn send_message(api: &Api, input: SendMessage) -> Result<ActionResult, Con
             }
         }
     }
-    done(json!({ "message_id": ids.first(), "message_ids": ids }), "sent")
+    Ok(done(json!({ "message_id": ids.first(), "message_ids": ids }), "sent"))
 }
 
 async fn send_keyboard(api: &Api, input: SendKeyboard) -> Result<ActionResult, ConnectorError> {
@@ -115,7 +115,7 @@ async fn send_keyboard(api: &Api, input: SendKeyboard) -> Result<ActionResult, C
         .reply_markup(ReplyMarkup::InlineKeyboardMarkup(keyboard(input.buttons).map_err(invalid)?))
         .build();
     let sent = api.call(&message).await.map_err(consequence)?;
-    done(json!({ "message_id": sent.message_id }), "sent")
+    Ok(done(json!({ "message_id": sent.message_id }), "sent"))
 }
 
 async fn edit_message(api: &Api, input: EditMessage) -> Result<ActionResult, ConnectorError> {
@@ -126,7 +126,7 @@ async fn edit_message(api: &Api, input: EditMessage) -> Result<ActionResult, Con
         .text(&input.text)
         .build();
     match api.call(&edit).await {
-        Ok(_) | Err(ApiError::NotModified) => done(json!({ "message_id": input.message_id }), "edited"),
+        Ok(_) | Err(ApiError::NotModified) => Ok(done(json!({ "message_id": input.message_id }), "edited")),
         Err(error) => Err(consequence(error)),
     }
 }
@@ -135,7 +135,7 @@ async fn delete_message(api: &Api, input: DeleteMessage) -> Result<ActionResult,
     let delete =
         DeleteMessageParams::builder().chat_id(input.chat_id.id()).message_id(input.message_id).build();
     match api.call(&delete).await {
-        Ok(_) | Err(ApiError::Gone) => done(json!({ "deleted": true }), "deleted"),
+        Ok(_) | Err(ApiError::Gone) => Ok(done(json!({ "deleted": true }), "deleted")),
         Err(error) => Err(consequence(error)),
     }
 }
@@ -149,7 +149,7 @@ async fn send_document(api: &Api, input: SendDocument) -> Result<ActionResult, C
         content: input.content.into(),
     };
     let id = api.upload(&document).await.map_err(consequence)?;
-    done(json!({ "message_id": id }), "sent")
+    Ok(done(json!({ "message_id": id }), "sent"))
 }
 
 fn chat_key(place: &Place) -> Result<ChatKey, ConnectorError> {
@@ -169,7 +169,7 @@ async fn send_photo(api: &Api, input: SendPhoto) -> Result<ActionResult, Connect
         .maybe_reply_parameters(input.place.reply())
         .build();
     let sent = api.call(&photo).await.map_err(consequence)?;
-    done(json!({ "message_id": sent.message_id }), "sent")
+    Ok(done(json!({ "message_id": sent.message_id }), "sent"))
 }
 
 async fn answer_query(api: &Api, input: AnswerQuery) -> Result<ActionResult, ConnectorError> {
@@ -179,8 +179,8 @@ async fn answer_query(api: &Api, input: AnswerQuery) -> Result<ActionResult, Con
         .show_alert(input.show_alert)
         .build();
     match api.call(&answer).await {
-        Ok(_) => done(json!({ "answered": true }), "answered"),
-        Err(ApiError::TooOld) => done(json!({ "answered": false }), "too old to be answered"),
+        Ok(_) => Ok(done(json!({ "answered": true }), "answered")),
+        Err(ApiError::TooOld) => Ok(done(json!({ "answered": false }), "too old to be answered")),
         Err(error) => Err(consequence(error)),
     }
 }

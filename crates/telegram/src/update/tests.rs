@@ -21,12 +21,12 @@ fn message(chat: i64, user: u64, text: &str) -> Value {
     })
 }
 
-fn update(kind: &str, content: Value) -> Value {
-    json!({ "update_id": 9, kind: content })
+fn update(kind: &str, content: impl Into<Value>) -> Value {
+    json!({ "update_id": 9, kind: content.into() })
 }
 
-fn patched(mut message: Value, more: Value) -> Value {
-    message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+fn patched(mut message: Value, more: impl std::borrow::Borrow<Value>) -> Value {
+    message.as_object_mut().unwrap().extend(more.borrow().as_object().unwrap().clone());
     message
 }
 

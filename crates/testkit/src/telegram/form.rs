@@ -16,8 +16,7 @@ pub(super) fn read(content_type: &str, body: &[u8]) -> Option<Value> {
             fields.insert("document_content".into(), content.into());
         } else {
             let value = match name {
-                "chat_id" | "message_thread_id" => serde_json::from_str(content).ok()?,
-                "reply_parameters" => serde_json::from_str(content).ok()?,
+                "chat_id" | "message_thread_id" | "reply_parameters" => serde_json::from_str(content).ok()?,
                 _ => Value::String(content.to_owned()),
             };
             fields.insert(name.to_owned(), value);

@@ -18,8 +18,10 @@ pub(super) fn carry_out(state: &mut State, method: &str, params: &Value) -> Resu
         "deleteMessage" => delete(state, params),
         "answerCallbackQuery" => answer_query(state, params),
         "setMyCommands" => Ok(json!(true)),
-        "setWebhook" => Ok(json!(std::mem::replace(&mut state.webhook, true) || true)),
-        "deleteWebhook" => Ok(json!(!std::mem::replace(&mut state.webhook, false) || true)),
+        "setWebhook" | "deleteWebhook" => {
+            state.webhook = method == "setWebhook";
+            Ok(json!(true))
+        }
         _ => Err((404, "Not Found".into(), None)),
     }
 }

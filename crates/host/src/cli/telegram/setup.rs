@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 const VARIABLE: &str = "TELEGRAM_BOT_TOKEN";
 
 /// How long somebody has to write to the bot.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The rules that are written: `/fix`, and replies that go on.
 const RULES: [(&str, &str); 2] = [

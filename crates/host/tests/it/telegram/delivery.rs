@@ -12,7 +12,7 @@ impl World {
     /// Waits until the ledger has it that the card was delivered: a crash before that is one
     /// after which nobody can know, and the card is sent again.
     fn until_recorded(&self) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         loop {
             let waiting = self.user.run(&["--json", "approvals", "list"]).json();
             if waiting[0]["delivered_at"].is_number() {
@@ -112,7 +112,7 @@ async fn forwarded_and_edited_messages_fire_nothing_and_a_thousand_updates_are_t
     for number in 0..1_000 {
         telegram.write(ANNA, CHAT, &format!("hello {number}"));
     }
-    tokio::time::timeout(Duration::from_secs(60), telegram.wait_until_acknowledged()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), telegram.wait_until_acknowledged()).await.unwrap();
     telegram.write(ANNA, CHAT, "/queue");
     telegram.wait_for(CHAT, "nothing waits here").await;
     let runs = world.user.run(&["--json", "runs", "list"]).json();
