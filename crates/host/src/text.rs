@@ -100,7 +100,10 @@ mod tests {
         let lines = folded(&text, 10);
         assert_eq!(lines.concat(), text.replace('\n', ""));
         assert_eq!(lines.len(), 3 + 1 + 3);
-        assert!(lines.iter().all(|line| line.chars().filter_map(|it| it.width()).sum::<usize>() <= 10), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().filter_map(|it| it.width()).sum::<usize>() <= 10),
+            "{lines:?}"
+        );
     }
 
     #[test]

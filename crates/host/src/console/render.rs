@@ -189,7 +189,8 @@ pub fn ask(ask: &OpenAsk) -> String {
 
 fn permission(number: u64, ask: &PermissionAsk) -> String {
     let mut lines = vec![format!("┌─ the agent asks ({number}): may it use {}?", one_line(&ask.permission))];
-    let mut quote = |text: &str| lines.extend(folded(text, COLUMNS - 2).iter().map(|line| format!("│   {line}")));
+    let mut quote =
+        |text: &str| lines.extend(folded(text, COLUMNS - 2).iter().map(|line| format!("│   {line}")));
     ask.patterns.iter().for_each(|pattern| quote(pattern));
     // What the agent adds, such as the whole command or the change to a file.
     for (key, value) in ask.metadata.as_object().into_iter().flatten() {

@@ -123,7 +123,9 @@ fn fits(asked: &Asked, answer: &Answer) -> Result<(), String> {
 /// What was asked, without what the agent adds: that may quote a file.
 fn subject(asked: &Asked) -> serde_json::Value {
     match asked {
-        Asked::Permission(ask) => json!({ "id": ask.id, "permission": ask.permission, "patterns": ask.patterns }),
+        Asked::Permission(ask) => {
+            json!({ "id": ask.id, "permission": ask.permission, "patterns": ask.patterns })
+        }
         Asked::Question(ask) => {
             let questions: Vec<&str> = ask.questions.iter().map(|one| one.question.as_str()).collect();
             json!({ "id": ask.id, "questions": questions })

@@ -167,7 +167,12 @@ impl Engine {
                     self.0
                         .ledger
                         .write(move |tx| {
-                            steps::make(tx, step, Move::Return, change.only_if("? AND checkpoint IS NULL", true))
+                            steps::make(
+                                tx,
+                                step,
+                                Move::Return,
+                                change.only_if("? AND checkpoint IS NULL", true),
+                            )
                         })
                         .await?;
                 }

@@ -21,10 +21,8 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut environment: Vec<(OsString, OsString)> = ["PATH", "LANG"]
-            .iter()
-            .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
-            .collect();
+        let mut environment: Vec<(OsString, OsString)> =
+            ["PATH", "LANG"].iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect();
         // Whatever this user starts carries the home's path, by one of these.
         let temporary = home.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();

@@ -162,7 +162,8 @@ pub fn request_cancel(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, Led
         audit::append(tx, audit::of_step(step, "cancel_requested", by.clone(), None, Value::Null))?;
     }
     // Whoever asks again is told the same: it is stopping.
-    let stopping = "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched')";
+    let stopping =
+        "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND idx = ?2 AND state = 'dispatched')";
     let place = rusqlite::params![step.run.0, step.index];
     Ok(tx.sql.prepare_cached(stopping)?.query_row(place, |row| row.get(0))?)
 }
