@@ -78,6 +78,8 @@ pub struct Faults {
     pub crlf: bool,
     /// The stream begins with a byte order mark.
     pub bom: bool,
+    /// Every second event comes before the one it should follow.
+    pub reorder: bool,
     /// Every event comes twice.
     pub duplicate: bool,
     /// Bytes put into the stream before the event of that number.

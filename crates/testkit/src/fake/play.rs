@@ -1,7 +1,7 @@
 //! Plays a turn: its events one by one, waiting where the recording waited.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -190,7 +190,15 @@ pub(super) fn emit(shared: &Shared, event: &Value) {
     }
     let end = if shared.faults.crlf { "\r\n" } else { "\n" };
     let bytes: Arc<[u8]> = format!("data: {event}{end}{end}").into_bytes().into();
+    let mut held = shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+    if shared.faults.reorder && held.is_none() {
+        *held = Some(bytes);
+        return;
+    }
     for _ in 0..=usize::from(shared.faults.duplicate) {
         let _ = shared.stream.send(Item::Bytes(Arc::clone(&bytes)));
+    }
+    if let Some(earlier) = held.take() {
+        let _ = shared.stream.send(Item::Bytes(earlier));
     }
 }

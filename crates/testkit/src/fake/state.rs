@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) prompt_fault_used: AtomicBool,
     pub(super) stream_cut_used: AtomicBool,
     pub(super) restart_used: AtomicBool,
+    /// An event that waits for the next one to go first.
+    pub(super) held: Mutex<Option<Arc<[u8]>>>,
     pub(super) closed: watch::Sender<bool>,
 }
 
@@ -81,6 +83,7 @@ impl Shared {
             prompt_fault_used: AtomicBool::new(false),
             stream_cut_used: AtomicBool::new(false),
             restart_used: AtomicBool::new(false),
+            held: Mutex::default(),
             closed: watch::Sender::new(false),
         }
     }
