@@ -58,7 +58,8 @@ pub struct Config {
 pub struct Limits {
     /// The longest prompt.
     pub prompt_bytes: usize,
-    /// The longest `response` in an output; longer ones are cut, with a marker.
+    /// The longest `response` in an output, and the longest `reply`; longer ones
+    /// are cut, with a marker.
     pub response_bytes: usize,
     /// The longest `patch` in an output; longer ones are cut, with a marker.
     pub patch_bytes: usize,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub struct TurnOutput {
     /// The session, to continue it.
     pub session_id: String,
-    /// The agent's text of this turn.
+    /// The agent's text of this turn; cut, with a marker, when too long.
     pub reply: String,
     /// The daemon's `{info, parts}` of the last message, unchanged; when it is
     /// too long, `{truncated: true, bytes, info}`.
@@ -86,6 +86,18 @@ pub(crate) fn cap_response(response: Value, limit: usize) -> Value {
     json!({ "truncated": true, "bytes": bytes, "info": info })
 }
 
+/// `reply` under its cap, cut at a character.
+pub(crate) fn cap_reply(mut reply: String, limit: usize) -> String {
+    if reply.len() <= limit {
+        return reply;
+    }
+    let bytes = reply.len();
+    let cut = reply.floor_char_boundary(limit);
+    reply.truncate(cut);
+    reply.push_str(&format!("\n[cut: {} of {bytes} bytes left out]\n", bytes - cut));
+    reply
+}
+
 /// `patch` under its cap, cut at a line.
 pub(crate) fn cap_patch(mut patch: String, limit: usize) -> String {
     if patch.len() <= limit {
@@ -108,6 +120,9 @@ mod tests {
         assert_eq!(cap_response(long.clone(), 1000), long);
         let cut = cap_response(long, 100);
         assert_eq!((&cut["truncated"], &cut["info"]["id"]), (&json!(true), &json!("msg_a")));
+
+        assert_eq!(cap_reply("é".into(), 2), "é");
+        assert_eq!(cap_reply("aé".into(), 2), "a\n[cut: 2 of 3 bytes left out]\n");
 
         assert_eq!(cap_patch("+a\n+b\n".into(), 6), "+a\n+b\n");
         assert_eq!(cap_patch("+a\n+é\n+c\n".into(), 5), "+a\n[cut: 7 of 10 bytes left out]\n");

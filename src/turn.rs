@@ -185,6 +185,15 @@ enum Mode {
     Over,
 }
 
+/// Whether the daemon's state is being read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Looking {
+    No,
+    Once,
+    /// Something happened meanwhile: read it once more.
+    Again,
+}
+
 /// One turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -195,8 +204,7 @@ pub(crate) struct Turn {
     /// Whether some sending may have reached the daemon without an answer.
     may_have_arrived: bool,
     stream_live: bool,
-    looking: bool,
-    look_again: bool,
+    looking: Looking,
     next_look: Instant,
     pause: Duration,
     idle_looks: u32,
@@ -223,8 +231,7 @@ impl Turn {
             sends: 0,
             may_have_arrived: plan.resume,
             stream_live: plan.live,
-            looking: false,
-            look_again: false,
+            looking: Looking::No,
             next_look: now + plan.timing.poll_calm,
             pause: plan.timing.poll_min,
             idle_looks: 0,
@@ -260,7 +267,7 @@ impl Turn {
             Mode::Stopping { until, .. } => until,
             Mode::Over => self.plan.deadline,
         };
-        if !self.looking {
+        if self.looking == Looking::No {
             wake = wake.min(self.next_look);
         }
         [self.asks.next_deadline(), self.display.due()].into_iter().flatten().fold(wake, Instant::min)
@@ -400,13 +407,12 @@ impl Turn {
         }
         self.display.own_message(&head.id);
         let over = head.failure.is_some() || head.completed && head.ending == Some(Ending::Final);
-        match self.steps.iter_mut().find(|step| step.id == head.id) {
-            Some(step) => *step = head,
-            None => {
-                // An error that the daemon went on from is not the turn's.
-                self.session_failure = None;
-                self.steps.push(head);
-            }
+        if let Some(step) = self.steps.iter_mut().find(|step| step.id == head.id) {
+            *step = head;
+        } else {
+            // An error that the daemon went on from is not the turn's.
+            self.session_failure = None;
+            self.steps.push(head);
         }
         if over && self.sent != Sent::Open {
             self.look_now(now, out);
@@ -465,7 +471,7 @@ impl Turn {
     }
 
     fn look_failed(&mut self, unauthorized: bool, reason: String, now: Instant, out: &mut Vec<Effect>) {
-        self.looking = false;
+        self.looking = Looking::No;
         self.wait(now);
         let since = *self.unreachable_since.get_or_insert(now);
         if self.sent == Sent::Open && !unauthorized || now < since + self.plan.timing.give_up {
@@ -533,7 +539,7 @@ impl Turn {
             Mode::Stopping { until, .. } if now >= until => self.finish(self.stopped(false), out),
             _ => {}
         }
-        if self.mode != Mode::Over && !self.looking && now >= self.next_look {
+        if self.mode != Mode::Over && self.looking == Looking::No && now >= self.next_look {
             self.look(out);
         }
     }
@@ -556,16 +562,16 @@ impl Turn {
     }
 
     fn look_now(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.looking {
-            self.look_again = true;
-        } else {
+        if self.looking == Looking::No {
             self.next_look = now;
             self.look(out);
+        } else {
+            self.looking = Looking::Again;
         }
     }
 
     fn look(&mut self, out: &mut Vec<Effect>) {
-        self.looking = true;
+        self.looking = Looking::Once;
         self.asks.look_began();
         let mut children: Vec<String> = self.children.iter().cloned().collect();
         children.sort();

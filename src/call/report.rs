@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::Call;
 use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
-use crate::output::{FileChange, Tokens, TurnOutput, cap_patch, cap_response};
+use crate::output::{FileChange, Tokens, TurnOutput, cap_patch, cap_reply, cap_response};
 use crate::turn::{NotStarted, Verdict};
 use crate::wire::{Changes, Failure, FailureKind, Head, History, Message, Prompt};
 
@@ -74,7 +74,10 @@ impl Call<'_> {
         let reply = Some(last).filter(spoke).or_else(|| steps.iter().rfind(spoke));
         TurnOutput {
             session_id: prompt.session.to_string(),
-            reply: reply.map_or_else(String::new, |message| message.text.clone()),
+            reply: cap_reply(
+                reply.map_or_else(String::new, |message| message.text.clone()),
+                limits.response_bytes,
+            ),
             response: cap_response(last.raw.clone(), limits.response_bytes),
             message_id: prompt.message.to_string(),
             files: if changes.files.is_empty() { touched } else { changes.files },

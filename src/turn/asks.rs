@@ -161,16 +161,14 @@ impl Asks {
             ReplyOutcome::Taken | ReplyOutcome::Gone => ask.state = State::Closed,
             ReplyOutcome::Failed => *in_flight = false,
             ReplyOutcome::Refused if ask.refusals >= MAX_REFUSALS => ask.state = State::Closed,
-            ReplyOutcome::Refused => match reply {
-                Reply::Question(QuestionReply::Answers { .. }) => {
-                    self.decide(id, Reply::Question(QuestionReply::Reject), out);
-                }
-                // Tried again at the next looks; then the turn's own limits end it.
-                _ => {
-                    *in_flight = false;
-                    ask.refusals += 1;
-                }
-            },
+            ReplyOutcome::Refused if matches!(reply, Reply::Question(QuestionReply::Answers { .. })) => {
+                self.decide(id, Reply::Question(QuestionReply::Reject), out);
+            }
+            // Tried again at the next looks; then the turn's own limits end it.
+            ReplyOutcome::Refused => {
+                *in_flight = false;
+                ask.refusals += 1;
+            }
         }
     }
 

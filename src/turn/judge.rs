@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::{Effect, IDLE_LOOKS, Look, MAX_SENDS, Mode, NotStarted, Sent, Turn, Verdict};
+use super::{Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, Sent, Turn, Verdict};
 use crate::wire::{Ending, Failure, FailureKind, History, Message, Status};
 
 impl Turn {
     pub(super) fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
-        self.looking = false;
+        let again = std::mem::replace(&mut self.looking, Looking::No) == Looking::Again;
         self.unreachable_since = None;
         for child in look.children {
             if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
@@ -36,8 +36,7 @@ impl Turn {
         }
         self.prompts.clone_from(&look.history.prompts);
         self.judge(&look.status, &look.history, now, out);
-        if self.look_again {
-            self.look_again = false;
+        if again {
             self.next_look = now;
         }
     }

@@ -167,6 +167,16 @@ fn about_the_prompt() -> Vec<Row> {
     ]
 }
 
+/// `write`, whose last message has a part that nobody knows.
+fn hologram() -> Fixture {
+    let fixture = Fixture::recorded("write");
+    let last = &fixture.answer()["info"];
+    let part = json!({ "id": "prt_0", "messageID": last["id"], "type": { "hologram": 1 }, "text": 7 });
+    let properties = json!({ "sessionID": last["sessionID"], "part": part });
+    let at = fixture.len() - 1;
+    fixture.with(at, [json!({ "type": "message.part.updated", "properties": properties })])
+}
+
 fn about_the_stream() -> Vec<Row> {
     let line = |text: &str| text.as_bytes().to_vec();
     let insert =
@@ -193,6 +203,17 @@ fn about_the_stream() -> Vec<Row> {
             Same,
             1,
         ),
+        row("every second event early", Faults { reorder: true, ..Faults::default() }, Same, 1),
+        row(
+            "every second event early, prompt cut",
+            Faults { reorder: true, prompt: PromptFault::CutAt(20), ..Faults::default() },
+            Same,
+            1,
+        ),
+        Row {
+            fixture: hologram(),
+            ..row("unknown part type in the record", prompt(PromptFault::CutAt(20)), Same, 1)
+        },
         row("every event twice", Faults { duplicate: true, ..Faults::default() }, Same, 1),
         row("invalid UTF-8", insert(b"data: \"\xff\xfe\"\n\n".to_vec()), Same, 1),
         row("not JSON", insert(line("data: {oops\n\n")), Same, 1),
@@ -551,7 +572,7 @@ async fn the_output_is_whole_and_capped() {
         json!([{ "file": "hello.txt", "patch": patch, "additions": 2, "deletions": 0, "status": "added" }]);
     let fixture = Fixture::recorded("write").changing(changes);
     let (_fake, bench) =
-        fake(fixture, Faults::default(), json!({ "limits": { "patch_bytes": 20, "response_bytes": 100 } }))
+        fake(fixture, Faults::default(), json!({ "limits": { "patch_bytes": 20, "response_bytes": 12 } }))
             .await;
     let output = bench.run("go").await.unwrap().output;
     assert_eq!(
@@ -560,6 +581,7 @@ async fn the_output_is_whole_and_capped() {
     );
     assert_eq!(output["patch"], "--- a\n+++ b\n[cut: 30 of 42 bytes left out]\n");
     assert_eq!(output["response"]["truncated"], true);
+    assert_eq!(output["reply"], "Done: WRITE \n[cut: 6 of 18 bytes left out]\n");
     assert_eq!(output["tokens"]["input"], 20, "both steps count");
     let output: connector_opencode::TurnOutput = serde_json::from_value(output).unwrap();
     assert!(output.message_id.starts_with("msg_") && output.session_id.starts_with("ses_"));
@@ -626,6 +648,20 @@ async fn a_stream_that_ends_at_its_greeting_is_opened_ever_more_rarely() {
     assert!(matches!(error, ConnectorError::Stopped { cause: StopCause::Deadline, .. }), "{error:?}");
     let opened = fake.requests().iter().filter(|line| line.starts_with("GET /event")).count();
     assert!((2..10).contains(&opened), "opened {opened} times in a second");
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_given_up_and_opened_again() {
+    for silent in [true, false] {
+        let faults = Faults { silent_stream: silent, ..Faults::default() };
+        let fake = testkit::fake::Fake::start(Fixture::recorded("abort"), faults).await.unwrap();
+        let stream_silence = Duration::from_millis(if silent { 100 } else { 5000 });
+        let timing = connector_opencode::Timing { stream_silence, ..crate::support::impatient() };
+        let bench = Bench::with_timing(&fake.base_url(), json!({ "deadline_secs": 1 }), timing).await;
+        bench.run("go").await.unwrap_err();
+        let opened = fake.requests().iter().filter(|line| line.starts_with("GET /event")).count();
+        assert_eq!(opened > 1, silent, "opened {opened} times");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::support::{Bench, Person, eventually};
 async fn bench(daemon: &RealDaemon, directory: &Path, mut config: Value) -> Bench {
     config["password"] = json!(daemon.password().expose_secret());
     config["directory"] = json!(directory);
-    let timing = Timing { give_up: Duration::from_secs(8), ..Timing::default() };
+    let timing = Timing { give_up: Duration::from_secs(15), ..Timing::default() };
     let mut bench = Bench::with_timing(&daemon.base_url(), config, timing).await;
     bench.deadline = Duration::from_secs(100);
     bench
@@ -32,6 +32,14 @@ fn bash(prompt: &str, command: &str) -> Script {
 
 fn reply(result: &ActionResult) -> &str {
     result.output["reply"].as_str().unwrap()
+}
+
+/// What the model was told of the first tool it called for `prompt`.
+fn told_of_tool(daemon: &RealDaemon, prompt: &str) -> Option<String> {
+    let seen = daemon.model().seen();
+    let after = seen.iter().find(|it| it.prompt.contains(prompt) && it.tools_done == 1)?;
+    let messages = after.body["messages"].as_array()?;
+    messages.iter().rfind(|it| it["role"] == "tool").map(|it| it["content"].to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +119,9 @@ async fn a_chat_cannot_reach_outside_the_directory() {
     bench.relay = person.clone();
     let result = bench.run("OUTSIDE-4").await;
     assert!(!outside.join("x.txt").exists());
+    let told =
+        told_of_tool(daemon, "OUTSIDE-4").expect("the tool was tried, and the model told what came of it");
+    assert!(told.contains("external_directory"), "{told}");
     assert_eq!(person.asked(), Vec::<Value>::new(), "it is denied, not asked: {result:?}");
     let system =
         daemon.model().seen().iter().any(|it| it.body.to_string().contains("typed in a chat (console)"));
@@ -210,6 +221,18 @@ async fn an_agent_that_must_ask_cannot_let_a_sub_agent_do_it_unasked() {
     let bench = bench(daemon, &directory, json!({ "permissions": { "bash": "ask" } })).await;
     let result = bench.run("PARENT-16").await;
     assert!(!directory.join("child.txt").exists(), "{result:?}");
+    let seen = daemon.model().seen();
+    let asked = seen.iter().find(|it| it.prompt.contains("PARENT-16") && !it.title).expect("the agent ran");
+    let tools: Vec<&str> = asked.body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|it| it["function"]["name"].as_str())
+        .collect();
+    assert!(
+        tools.contains(&"bash") && !tools.contains(&"task"),
+        "sub-agents are not even offered: {tools:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

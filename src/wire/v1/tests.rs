@@ -116,7 +116,7 @@ fn id(number: u32) -> String {
     format!("msg_1fb6509c{number:04x}aaaaaaaaaaaaaa")
 }
 
-fn user(number: u32, part: serde_json::Value) -> serde_json::Value {
+fn user(number: u32, part: &serde_json::Value) -> serde_json::Value {
     serde_json::json!({ "info": { "id": id(number), "role": "user", "time": {}, "summary": { "diffs": [] } }, "parts": [part] })
 }
 
@@ -152,13 +152,13 @@ fn a_turn_that_was_summed_up_on_the_way_goes_on_under_the_daemons_own_messages()
         serde_json::json!({ "type": "text", "text": "Continue if you have next steps", "synthetic": true });
     for added in [go_on, said("fix it")] {
         let list = [
-            user(1, said("fix it")),
+            user(1, &said("fix it")),
             assistant(2, 1, "tool-calls", "reading"),
-            user(3, compaction()),
+            user(3, &compaction()),
             summary(4, 3),
-            user(5, added),
+            user(5, &added),
             assistant(6, 5, "stop", "fixed"),
-            user(7, said("and now?")),
+            user(7, &said("and now?")),
             assistant(8, 7, "stop", "somebody else's"),
         ];
         let whole = history(&list);
@@ -174,9 +174,9 @@ fn a_turn_that_was_summed_up_on_the_way_goes_on_under_the_daemons_own_messages()
 #[test]
 fn somebody_elses_prompt_ends_the_turn_even_with_the_same_words() {
     let list = [
-        user(1, said("go")),
+        user(1, &said("go")),
         assistant(2, 1, "stop", "gone"),
-        user(3, said("go")),
+        user(3, &said("go")),
         assistant(4, 3, "stop", "x"),
     ];
     let whole = history(&list);
@@ -191,8 +191,8 @@ fn a_part_or_message_that_cannot_be_read_hides_no_other() {
     {
         last["parts"].as_array_mut().unwrap().insert(0, strange);
     }
-    let list = [user(1, said("go")), serde_json::json!({ "info": 4 }), 7.into(), last.clone()];
-    let whole = history(&list);
+    let all = [user(1, &said("go")), serde_json::json!({ "info": 4 }), 7.into(), last.clone()];
+    let whole = history(&all);
     assert_eq!((whole.unreadable, whole.last().unwrap().text.as_str()), (2, "done"));
     let answer = answers::prompt(StatusCode::OK, last.to_string().as_bytes());
     assert!(
@@ -210,7 +210,7 @@ fn a_message_with_a_tool_for_the_daemon_is_no_last_word() {
         let mut last = assistant(2, 1, "stop", "let me see");
         let tool = serde_json::json!({ "type": "tool", "tool": "bash", "metadata": metadata, "state": { "status": "completed" } });
         last["parts"].as_array_mut().unwrap().push(tool);
-        let whole = history(&[user(1, said("go")), last]);
+        let whole = history(&[user(1, &said("go")), last]);
         assert_eq!(whole.last().unwrap().head.ending, Some(ending), "{metadata}");
     }
 }
@@ -222,4 +222,12 @@ fn an_ask_in_another_shape_is_named_and_hides_no_other() {
     let pending = answers::permissions(body).unwrap();
     assert_eq!((pending.asks.len(), pending.asks[0].id.as_str()), (1, "per_2"));
     assert_eq!((pending.strange.len(), pending.strange[0].id.as_str()), (1, "per_1"));
+}
+
+#[test]
+fn heartbeats_are_about_the_connection_and_reach_no_turn() {
+    for kind in ["server.connected", "server.heartbeat"] {
+        let event = format!(r#"{{"type":"{kind}","properties":{{}}}}"#);
+        assert!(matches!(events::peek(event.as_bytes()), Ok(Peek::Connection)), "{kind}");
+    }
 }
