@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
+use unicode_width::UnicodeWidthChar;
 
 /// `text` with every character that does not simply show itself written out,
 /// such as `\u{202e}`. Line breaks stay; tabs become spaces.
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(lines.concat(), text.replace('\n', ""));
         assert_eq!(lines.len(), 3 + 1 + 3);
         assert!(
-            lines.iter().all(|line| line.chars().filter_map(|it| it.width()).sum::<usize>() <= 10),
+            lines.iter().all(|line| line.chars().filter_map(UnicodeWidthChar::width).sum::<usize>() <= 10),
             "{lines:?}"
         );
     }

@@ -34,7 +34,7 @@ async fn of_many_taps_at_once_one_decides_and_it_runs_once() {
     world.say("1", "/fix it").await;
     let card = world.card().await;
 
-    let who = |n: usize| if n % 2 == 0 { ANNA } else { BEN };
+    let who = |n: usize| if n.is_multiple_of(2) { ANNA } else { BEN };
     let taps = (0..20).map(|n| world.tap(&card, who(n), Decision::Approve));
     let mut approved = 0;
     for tap in futures_util::future::join_all(taps).await {

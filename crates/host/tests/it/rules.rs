@@ -421,7 +421,7 @@ fn whom_telegram_lets_in_decides_whether_anybody_can_fire_a_rule() {
         assert_eq!(linted.text().contains("can fire this rule"), open, "{allowed}: {}", linted.text());
     }
     let event = json!({ "connector": "connector-telegram", "surface": "telegram", "chat": "-100500",
-        "payload": { "text": "/fix it", "chat_id": -100500 } });
+        "payload": { "text": "/fix it", "chat_id": -100_500 } });
     let event = event_file(&user, &event);
     let shown = user.run(&["rules", "dry-run", "-c", path.to_str().unwrap(), "--event", &event]).text();
     assert!(shown.contains("connector-telegram · send_message") && !shown.contains("is not run"), "{shown}");

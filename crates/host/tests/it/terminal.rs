@@ -167,7 +167,16 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
+    /// A test that fails ends its host in order, so that no daemon outlives it.
     fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        let pid = rustix::process::Pid::from_child(&self.child);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
