@@ -5,9 +5,12 @@ use semver::Version;
 /// The version that [`install`](crate::install) fetches, and that the tests run against.
 pub const PINNED: &str = "1.18.33";
 
-/// The oldest version that is started: everything before it has CVE-2026-22812, which lets any
-/// web page run commands through the daemon.
-pub const OLDEST: Version = Version::new(1, 0, 216);
+/// Everything before it has CVE-2026-22812, which lets any web page run commands through the daemon.
+const FIRST_SAFE: Version = Version::new(1, 0, 216);
+
+/// The oldest version that is started. Earlier ones cannot be asked which permission requests and
+/// questions of their agents wait for an answer.
+pub const OLDEST: Version = Version::new(1, 1, 7);
 
 /// Why a version is refused. Nothing was started, or it was ended again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +18,9 @@ pub enum VersionError {
     /// Open to CVE-2026-22812.
     #[error("opencode {0} has the remote code execution hole CVE-2026-22812; update to {OLDEST} or later")]
     Vulnerable(Version),
+    /// Without the routes that asks need.
+    #[error("opencode {0} does not tell what its agent waits for; update to {OLDEST} or later")]
+    TooOld(Version),
     /// A major version with another API.
     #[error(
         "opencode {0} speaks another API than 1.x, which is not supported yet; use a 1.x release such as {PINNED}"
@@ -32,8 +38,10 @@ pub fn check(text: &str) -> Result<Version, VersionError> {
         .map_err(|_| VersionError::Unreadable(text.chars().take(80).collect()))?;
     if version.major >= 2 {
         Err(VersionError::TooNew(version))
-    } else if version < OLDEST {
+    } else if version < FIRST_SAFE {
         Err(VersionError::Vulnerable(version))
+    } else if version < OLDEST {
+        Err(VersionError::TooOld(version))
     } else {
         Ok(version)
     }
@@ -44,9 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_from_the_fix_up_to_the_next_major_are_accepted() {
-        for text in ["1.0.216", "1.18.33\n", "v1.2.3", PINNED] {
+    fn releases_that_tell_of_asks_are_accepted_up_to_the_next_major() {
+        for text in ["1.1.7", "1.18.33\n", "v1.2.3", PINNED] {
             assert!(check(text).is_ok(), "{text}");
+        }
+        for text in ["1.0.216", "1.1.6", "1.1.7-beta.1"] {
+            assert!(matches!(check(text), Err(VersionError::TooOld(_))), "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use connector_contract::Progress;
 use connector_contract::ask::{PermissionAsk, QuestionAsk};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
@@ -75,4 +76,28 @@ pub trait Surface: Send + Sync + 'static {
 
     /// An ask no longer waits: it was answered (`by` somebody) or withdrawn.
     fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>);
+}
+
+/// How long a step took and what it cost, to stand after its headline; empty where nothing is known.
+pub fn figures(row: &StepRow) -> String {
+    let Some(output) = &row.output else { return String::new() };
+    let mut text = String::new();
+    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
+        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
+    }
+    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
+        text.push_str(&format!(" · cost ${cost:.4}"));
+    }
+    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
+        text.push_str(&format!(" · {tokens} tokens"));
+    }
+    text
+}
+
+fn total_tokens(tokens: &Value) -> Option<u64> {
+    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
+    direct.or_else(|| {
+        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
+        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
+    })
 }

@@ -72,7 +72,7 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
         ("delete a file", format!("rm -f {out}/secret && test ! -e {out}/secret")),
         ("make a directory", format!("mkdir {out}/dir")),
         ("link a file in", format!("ln {out}/secret hard")),
-        ("read the user's keys", "ls /root/.ssh/ || ls ~root/.ssh/".to_owned()),
+        ("read the user's keys", "ls ~root/.ssh/".to_owned()),
         ("write to the system", "touch /usr/escaped".to_owned()),
         ("write to shared temporary files", "touch /tmp/escaped-from-walls".to_owned()),
         ("signal a process", format!("kill -9 {pid}")),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::clock::Millis;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
-use crate::surface::{Asked, OpenAsk};
+use crate::surface::{Asked, OpenAsk, figures};
 use crate::text::{folded, one_line, shortened, visible};
 
 /// How much of a reply is printed; all of it is in `runs show`.
@@ -117,29 +117,6 @@ fn headline(row: &StepRow) -> String {
         StepState::Unknown => format!("? {id}: nobody knows what became of it{}", why("outcome unknown")),
         _ => format!("✘ {id} failed{}", why("failed")),
     }
-}
-
-fn figures(row: &StepRow) -> String {
-    let Some(output) = &row.output else { return String::new() };
-    let mut text = String::new();
-    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
-        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
-    }
-    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
-        text.push_str(&format!(" · cost ${cost:.4}"));
-    }
-    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
-        text.push_str(&format!(" · {tokens} tokens"));
-    }
-    text
-}
-
-fn total_tokens(tokens: &Value) -> Option<u64> {
-    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
-    direct.or_else(|| {
-        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
-        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
-    })
 }
 
 fn changed_file(file: &Value) -> String {

@@ -286,7 +286,14 @@ impl Book {
         let in_time = before.expires_at.is_none_or(|at| at > now);
         let may = before.approvers.contains(who)
             && !(before.other_approver && before.requester == *who && decision != Decision::Deny);
-        let card = self.cards.get_mut(&(id, in_force)).unwrap();
+        let Some(card) = self.cards.get_mut(&(id, in_force)) else {
+            // Policy denied it under a digest that no card ever showed.
+            assert!(
+                matches!(answer, Tapped::Already { state: StepState::Denied, .. }),
+                "{answer:?} {before:?}"
+            );
+            return;
+        };
         match answer {
             Tapped::Approved | Tapped::Counted { .. } => {
                 assert!(waits && in_time && may && fits, "{who} {named:?} {answer:?} {before:?}");

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Rendered;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
+use crate::surface::figures;
 use crate::text::{one_line, shortened, visible};
 
 /// How many changed files are listed.
@@ -64,32 +65,9 @@ fn headline(row: &StepRow) -> Styled {
     text
 }
 
-fn figures(row: &StepRow) -> String {
-    let Some(output) = &row.output else { return String::new() };
-    let mut text = String::new();
-    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
-        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
-    }
-    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
-        text.push_str(&format!(" · ${cost:.4}"));
-    }
-    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
-        text.push_str(&format!(" · {tokens} tokens"));
-    }
-    text
-}
-
-fn total_tokens(tokens: &Value) -> Option<u64> {
-    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
-    direct.or_else(|| {
-        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
-        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
-    })
-}
-
 fn changed_file(file: &Value) -> String {
     let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
     let path = shortened(&one_line(text("path")), 120);
-    format!("{} {path} +{} −{}", text("status"), number("additions"), number("deletions"))
+    format!("{} {path} +{} −{}", one_line(text("status")), number("additions"), number("deletions"))
 }
