@@ -60,7 +60,7 @@ const DEVICES: [&str; 9] = [
     "/dev/shm",
 ];
 /// Toolchains and harmless settings that people keep in their home directory.
-const AT_HOME: [&str; 14] = [
+const AT_HOME: [&str; 16] = [
     ".cargo/bin",
     ".cargo/registry",
     ".cargo/git",
@@ -74,7 +74,10 @@ const AT_HOME: [&str; 14] = [
     ".bun",
     ".deno",
     ".gitconfig",
-    ".config/git",
+    // File by file: git keeps `credentials` beside these.
+    ".config/git/config",
+    ".config/git/ignore",
+    ".config/git/attributes",
 ];
 const OPENCODE_DIRECTORIES: [(&str, &str); 4] = [
     ("XDG_DATA_HOME", ".local/share"),
