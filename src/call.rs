@@ -237,8 +237,8 @@ impl Call<'_> {
             },
             Provenance::Chat { .. } | Provenance::Local => None,
         };
-        let (text, agent) = (self.task.prompt.clone(), self.task.agent.clone());
-        Prompt { session, message, text, system, model, agent }
+        let Task { prompt: text, files, agent, .. } = self.task.clone();
+        Prompt { session, message, text, files, system, model, agent }
     }
 
     async fn turn(self, ready: Ready, resume: bool) -> Result<ActionResult, ConnectorError> {
@@ -287,9 +287,7 @@ impl Call<'_> {
 fn not_begun(cause: StopCause) -> ConnectorError {
     let reason = "nothing was sent to the agent";
     match cause {
-        StopCause::Cancelled => {
-            ConnectorError::Stopped { cause, reason: reason.to_owned(), reference: Reference::default() }
-        }
+        StopCause::Cancelled => ConnectorError::Cancelled { reason: reason.to_owned() },
         _ => ConnectorError::Unavailable {
             reason: format!("{} before the daemon was ready for the task; {reason}", cause.as_str()),
             source: None,

@@ -58,6 +58,8 @@ pub struct Config {
 pub struct Limits {
     /// The longest prompt.
     pub prompt_bytes: usize,
+    /// The files that go with a prompt, together.
+    pub files_bytes: usize,
     /// The longest `response` in an output, and the longest `reply`; longer ones
     /// are cut, with a marker.
     pub response_bytes: usize,
@@ -73,6 +75,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             prompt_bytes: 256 << 10,
+            files_bytes: 8 << 20,
             response_bytes: 1 << 20,
             patch_bytes: 256 << 10,
             event_bytes: 4 << 20,

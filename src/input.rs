@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::{Settings, check_name, check_secs};
+use crate::files::{self, Attached, GivenFile};
 use crate::ids::SessionId;
 use crate::model::ModelRef;
 
@@ -19,6 +20,9 @@ pub struct RunTask {
     /// The coding task, in plain language.
     #[schemars(length(min = 1))]
     pub prompt: String,
+    /// Pictures and documents that belong to it; ten at most.
+    #[schemars(length(max = 10))]
+    pub files: Option<Vec<GivenFile>>,
     /// Title of the new session, for later reference.
     #[schemars(length(max = 512))]
     pub title: Option<String>,
@@ -41,6 +45,9 @@ pub struct ContinueSession {
     /// The follow-up instruction, such as `now add tests`.
     #[schemars(length(min = 1))]
     pub prompt: String,
+    /// Pictures and documents that belong to it; ten at most.
+    #[schemars(length(max = 10))]
+    pub files: Option<Vec<GivenFile>>,
     /// `provider/model`; overrides the configuration.
     pub model: Option<ModelRef>,
     /// The daemon's agent; overrides the configuration.
@@ -55,6 +62,7 @@ pub struct ContinueSession {
 pub(crate) struct Task {
     pub(crate) session: Option<SessionId>,
     pub(crate) prompt: String,
+    pub(crate) files: Vec<Attached>,
     pub(crate) title: Option<String>,
     pub(crate) model: Option<ModelRef>,
     pub(crate) agent: Option<String>,
@@ -68,7 +76,7 @@ pub(crate) const CONTINUE_SESSION: &str = "continue_session";
 impl Task {
     pub(crate) fn parse(action: &str, input: Value, settings: &Settings) -> Result<Self, ConnectorError> {
         let task = match action {
-            RUN_TASK => Self::run(read(input)?, settings),
+            RUN_TASK => Self::run(read(input)?, settings)?,
             CONTINUE_SESSION => Self::go_on(read(input)?, settings)?,
             other => {
                 return Err(ConnectorError::UnknownAction {
@@ -80,15 +88,16 @@ impl Task {
         task.check(settings)
     }
 
-    fn run(input: RunTask, settings: &Settings) -> Self {
-        Self {
+    fn run(input: RunTask, settings: &Settings) -> Result<Self, ConnectorError> {
+        Ok(Self {
             session: None,
             prompt: input.prompt,
+            files: files::check(input.files.unwrap_or_default(), settings.limits.files_bytes)?,
             title: input.title.filter(|title| !title.trim().is_empty()),
             model: input.model.or_else(|| settings.model.clone()),
             agent: input.agent.or_else(|| settings.agent.clone()),
             deadline: input.deadline_secs.map_or(settings.deadline, Duration::from_secs),
-        }
+        })
     }
 
     fn go_on(input: ContinueSession, settings: &Settings) -> Result<Self, ConnectorError> {
@@ -97,6 +106,7 @@ impl Task {
         Ok(Self {
             session: Some(session),
             prompt: input.prompt,
+            files: files::check(input.files.unwrap_or_default(), settings.limits.files_bytes)?,
             title: None,
             model: input.model.or_else(|| settings.model.clone()),
             agent: input.agent.or_else(|| settings.agent.clone()),

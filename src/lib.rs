@@ -21,6 +21,7 @@ mod call;
 mod config;
 mod connector;
 mod drive;
+mod files;
 mod hub;
 mod ids;
 mod input;

@@ -77,7 +77,7 @@ pub fn manifest() -> Manifest {
         ],
         data_disclosure: vec![
             disclosed(
-                "the prompt, the title, and the name of the rule and chat it came from",
+                "the prompt and its files, the title, and the name of the rule and chat it came from",
                 "to do the task",
             ),
             disclosed("files and command output of the directory that the agent works in", "to do the task"),

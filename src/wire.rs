@@ -13,6 +13,7 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use http::{Request, StatusCode};
 use serde_json::Value;
 
+use crate::files::Attached;
 use crate::ids::{MessageId, SessionId};
 use crate::model::ModelRef;
 use crate::output::{FileChange, Tokens};
@@ -101,6 +102,7 @@ pub(crate) struct Prompt {
     pub(crate) session: SessionId,
     pub(crate) message: MessageId,
     pub(crate) text: String,
+    pub(crate) files: Vec<Attached>,
     pub(crate) system: Option<String>,
     pub(crate) model: Option<ModelRef>,
     pub(crate) agent: Option<String>,

@@ -73,6 +73,32 @@ async fn a_task_writes_a_file_and_a_second_turn_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_reach_the_model_as_pictures_and_as_text() {
+    // The smallest picture there is: one pixel.
+    const PIXEL: &str =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    daemon.model().add(Script::default().reply("FILES-1", "seen"));
+    let files = json!([
+        { "name": "shot.png", "mime": "image/png", "data": PIXEL },
+        { "name": "log.txt", "mime": "text/plain", "data": "dGhlIGxvZyBzYXlzIG5v" },
+    ]);
+    let bench = bench(daemon, &directory, json!({})).await;
+    let result = bench.execute("run_task", json!({ "prompt": "FILES-1", "files": files })).await.unwrap();
+    assert_eq!(reply(&result), "seen");
+    let seen = daemon.model().seen();
+    let is_the_turn =
+        |body: &&Value| body["tools"].is_array() && body["messages"].to_string().contains("FILES-1");
+    let body = seen.iter().map(|it| &it.body).find(is_the_turn).unwrap();
+    let parts = body["messages"].as_array().unwrap().last().unwrap()["content"].as_array().unwrap();
+    assert_eq!(parts[0], json!({ "type": "text", "text": "FILES-1" }));
+    let picture = parts.iter().find(|part| part["type"] == "image_url").unwrap();
+    assert_eq!(picture["image_url"]["url"], format!("data:image/png;base64,{PIXEL}"));
+    assert!(parts.iter().any(|part| part["text"] == "the log says no"), "{parts:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_runs_a_command() {
     let daemon = RealDaemon::shared().await;
     let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();

@@ -103,6 +103,12 @@ pub enum ConnectorError {
         /// The other side's words.
         reason: String,
     },
+    /// Nothing started: it was cancelled first.
+    #[error("cancelled: {reason}")]
+    Cancelled {
+        /// How far it came.
+        reason: String,
+    },
     /// It ran and failed; effects may remain.
     #[error("failed: {reason}")]
     Failed {
@@ -154,7 +160,8 @@ impl ConnectorError {
             | Self::Unauthorized { .. }
             | Self::Unavailable { .. }
             | Self::UnsupportedVersion { .. }
-            | Self::Refused { .. } => Consequence::NothingStarted,
+            | Self::Refused { .. }
+            | Self::Cancelled { .. } => Consequence::NothingStarted,
             Self::Failed { .. } => Consequence::Failed,
             Self::Stopped { .. } => Consequence::Stopped,
             Self::OutcomeUnknown { .. } => Consequence::Unknown,

@@ -89,6 +89,8 @@ impl ScriptedModel {
                 "models": { "scripted": {
                     "name": "Scripted",
                     "tool_call": true,
+                    "attachment": true,
+                    "modalities": { "input": ["text", "image"], "output": ["text"] },
                     "limit": { "context": 100_000, "output": 8_000 },
                 } },
             } },

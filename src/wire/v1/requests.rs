@@ -74,7 +74,11 @@ impl Requests {
         if let Some(system) = &prompt.system {
             body.insert("system".into(), json!(system));
         }
-        body.insert("parts".into(), json!([{ "type": "text", "text": prompt.text }]));
+        let mut parts = vec![json!({ "type": "text", "text": prompt.text })];
+        parts.extend(prompt.files.iter().map(
+            |file| json!({ "type": "file", "mime": file.mime, "filename": file.name, "url": file.url() }),
+        ));
+        body.insert("parts".into(), Value::Array(parts));
         self.post(&format!("/session/{}/message", prompt.session), Some(&Value::Object(body)))
     }
 
@@ -141,6 +145,7 @@ fn query(pairs: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Attached;
     use crate::ids::MessageId;
 
     fn requests(directory: Option<&str>) -> Requests {
@@ -153,6 +158,7 @@ mod tests {
             session: SessionId::parse("ses_a").unwrap(),
             message: MessageId::parse("msg_b").unwrap(),
             text: "fix it".into(),
+            files: Vec::new(),
             system: None,
             model: Some("openrouter/meta/llama".parse().unwrap()),
             agent: Some("build".into()),
@@ -173,6 +179,20 @@ mod tests {
                 "agent": "build",
                 "parts": [{ "type": "text", "text": "fix it" }],
             })
+        );
+    }
+
+    #[test]
+    fn files_follow_the_text_as_parts_that_hold_their_content() {
+        let file = Attached { name: "shot.png".into(), mime: "image/png".into(), data: "AAEC".into() };
+        let request = requests(None).prompt(&Prompt { files: vec![file], ..prompt() });
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(
+            body["parts"],
+            json!([
+                { "type": "text", "text": "fix it" },
+                { "type": "file", "mime": "image/png", "filename": "shot.png", "url": "data:image/png;base64,AAEC" },
+            ])
         );
     }
 

@@ -391,7 +391,9 @@ fn judge(result: Result<ActionResult, ConnectorError>, resumed: bool) -> (Move, 
             (made, Finish { reason, session_id, output: Some(result.output), consequence: None })
         }
         Err(error) => {
+            let cancelled = matches!(error, ConnectorError::Cancelled { .. });
             let made = match error.consequence() {
+                Consequence::NothingStarted if cancelled && !resumed => Move::Cancel,
                 // An effect was announced before: that it cannot be looked at now says nothing about it.
                 Consequence::NothingStarted if resumed => Move::LoseTrack,
                 Consequence::NothingStarted | Consequence::Failed => Move::Fail,

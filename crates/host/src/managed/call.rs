@@ -113,7 +113,7 @@ impl Managed {
                     reference: Reference::default(),
                 },
             }),
-            () = ctx.cancel.cancelled() => Err(cancelled("it waited for its daemon")),
+            () = ctx.cancel.cancelled() => Err(cancelled("it waited for its daemon", ctx.resume.as_ref())),
         }
     }
 }
@@ -124,7 +124,7 @@ async fn came_back(lease: &mut Lease, ctx: &Context) -> Result<Address, Connecto
     let limit = RETURN.min(ctx.deadline.saturating_duration_since(tokio::time::Instant::now()));
     let address = tokio::select! {
         address = timeout(limit, lease.running()) => address.ok().flatten(),
-        () = ctx.cancel.cancelled() => return Err(cancelled("its daemon died, and nothing of it runs")),
+        () = ctx.cancel.cancelled() => return Err(cancelled("its daemon died, and nothing of it runs", ctx.resume.as_ref())),
     };
     let address = address.ok_or_else(|| died(ctx.resume.as_ref()))?;
     ctx.progress.report(Progress::Connection { live: true });
@@ -144,9 +144,15 @@ fn died(announced: Option<&Checkpoint>) -> ConnectorError {
     }
 }
 
-fn cancelled(reason: &str) -> ConnectorError {
-    let (cause, reference) = (StopCause::Cancelled, Reference::default());
-    ConnectorError::Stopped { cause, reason: reason.to_owned(), reference }
+fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> ConnectorError {
+    let reason = reason.to_owned();
+    match announced {
+        None => ConnectorError::Cancelled { reason },
+        Some(_) => {
+            let (cause, reference) = (StopCause::Cancelled, Reference::default());
+            ConnectorError::Stopped { cause, reason, reference }
+        }
+    }
 }
 
 /// The target as `confine` shapes it.
