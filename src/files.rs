@@ -50,7 +50,7 @@ impl Attached {
 /// Checks all files of one prompt; `limit` is how many bytes they may have together.
 pub(crate) fn check(given: Vec<GivenFile>, limit: usize) -> Result<Vec<Attached>, ConnectorError> {
     if given.len() > MOST {
-        return Err(invalid(format!("there are {}; at most {MOST} go with a prompt", given.len())));
+        return Err(invalid(&format!("there are {}; at most {MOST} go with a prompt", given.len())));
     }
     let mut bytes = 0;
     let mut files = Vec::with_capacity(given.len());
@@ -61,18 +61,18 @@ pub(crate) fn check(given: Vec<GivenFile>, limit: usize) -> Result<Vec<Attached>
             || name.contains(['/', '\\'])
             || name.contains(char::is_control)
         {
-            return Err(invalid(format!("the name of file {at} is not a plain file name")));
+            return Err(invalid(&format!("the name of file {at} is not a plain file name")));
         }
         if !is_mime(&mime) {
-            return Err(invalid(format!("`mime` of file {at} is not like `image/png`")));
+            return Err(invalid(&format!("`mime` of file {at} is not like `image/png`")));
         }
         let content = BASE64.decode(data.as_bytes());
-        let content = content.map_err(|_| invalid(format!("`data` of file {at} is not base64")))?;
+        let content = content.map_err(|_| invalid(&format!("`data` of file {at} is not base64")))?;
         bytes += content.len();
         files.push(Attached { name, mime, data });
     }
     if bytes > limit {
-        return Err(invalid(format!("they have {bytes} bytes together; the limit is {limit}")));
+        return Err(invalid(&format!("they have {bytes} bytes together; the limit is {limit}")));
     }
     Ok(files)
 }
@@ -85,7 +85,7 @@ fn is_mime(text: &str) -> bool {
     text.len() <= 127 && text.split_once('/').is_some_and(|(kind, sub)| plain(kind) && plain(sub))
 }
 
-fn invalid(reason: String) -> ConnectorError {
+fn invalid(reason: &str) -> ConnectorError {
     ConnectorError::InvalidInput { reason: format!("`files`: {reason}") }
 }
 
