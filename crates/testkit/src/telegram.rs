@@ -181,6 +181,34 @@ impl FakeTelegram {
         found
     }
 
+    /// Waits, at most `limit`, until `look` finds something on all screens.
+    ///
+    /// # Panics
+    ///
+    /// After `limit`.
+    #[expect(clippy::panic, reason = "a test that waits in vain has failed")]
+    pub async fn wait_everywhere<T>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut(&[Shown]) -> Option<T>,
+    ) -> T {
+        let mut changes = self.shared.changes.subscribe();
+        let seen = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(found) = self.shared.look(|state| look(&state.screen)) {
+                    return found;
+                }
+                // The sender lives as long as `self`.
+                let _ = changes.changed().await;
+            }
+        };
+        let Ok(found) = tokio::time::timeout(limit, seen).await else {
+            panic!("it never showed; there are {} messages", self.shared.look(|state| state.screen.len()));
+        };
+        found
+    }
+
     /// Waits for a message of the bot that contains `text`.
     pub async fn wait_for(&self, chat: i64, text: &str) -> Shown {
         self.wait(chat, |screen| screen.iter().rev().find(|shown| shown.text.contains(text)).cloned()).await

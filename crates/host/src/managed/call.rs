@@ -146,13 +146,11 @@ fn died(announced: Option<&Checkpoint>) -> ConnectorError {
 
 fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> ConnectorError {
     let reason = reason.to_owned();
-    match announced {
-        None => ConnectorError::Cancelled { reason },
-        Some(_) => {
-            let (cause, reference) = (StopCause::Cancelled, Reference::default());
-            ConnectorError::Stopped { cause, reason, reference }
-        }
+    if announced.is_none() {
+        return ConnectorError::Cancelled { reason };
     }
+    let (cause, reference) = (StopCause::Cancelled, Reference::default());
+    ConnectorError::Stopped { cause, reason, reference }
 }
 
 /// The target as `confine` shapes it.

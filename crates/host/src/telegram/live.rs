@@ -147,19 +147,18 @@ impl Telegram {
         else {
             return;
         };
-        let spare = self.0.pace.until_spare(chat.id);
-        if !spare.is_zero() {
-            return self.0.live.postpone(id, spare);
-        }
         let (Some(message), Some(token)) = (self.message_of(id).await, self.token_of(id).await) else {
             return;
         };
+        if let Err(wait) = self.0.pace.spare(chat.id) {
+            return self.0.live.postpone(id, wait);
+        }
         let guard = editing.lock().await;
         let shown = locked(&self.0.live.steps)
             .get(&id)
             .map(|step| render::status(&id.to_string(), &step.doing, step.began.elapsed().as_secs()));
         let Some(shown) = shown else { return };
-        let outcome = self.edit(chat, message, &shown, buttons::of_running(&token)).await;
+        let outcome = self.edit_now(chat, message, &shown, buttons::of_running(&token)).await;
         drop(guard);
         match outcome {
             Ok(()) => {}

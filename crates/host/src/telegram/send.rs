@@ -162,8 +162,20 @@ impl Telegram {
         Ok(sent.message_id)
     }
 
-    /// Changes a message. That it already says so is fine.
+    /// Changes a message, at its turn.
     pub(super) async fn edit(
+        &self,
+        chat: ChatKey,
+        message: i32,
+        text: &Styled,
+        buttons: InlineKeyboardMarkup,
+    ) -> Result<(), ApiError> {
+        self.0.pace.turn(chat.id).await;
+        self.edit_now(chat, message, text, buttons).await
+    }
+
+    /// Changes a message whose turn was taken. That it already says so is fine.
+    pub(super) async fn edit_now(
         &self,
         chat: ChatKey,
         message: i32,

@@ -34,9 +34,7 @@ fn send(state: &mut State, params: &Value, words: &str, most: usize) -> Result<V
     let chat = params["chat_id"].as_i64().ok_or_else(|| bad("chat not found"))?;
     let text = checked_text(params, words, most)?;
     let (buttons, data) = keyboard(&params["reply_markup"])?;
-    if let Some(wait) = state.limits.refuse(chat) {
-        return Err((429, format!("Too Many Requests: retry after {wait}"), Some(wait)));
-    }
+    pace(state, chat)?;
     let id = state.next_message(chat);
     let content = params["document_content"].as_str().map(str::to_owned);
     let name = params["document_name"].as_str().unwrap_or_default().to_owned();
@@ -53,6 +51,14 @@ fn send(state: &mut State, params: &Value, words: &str, most: usize) -> Result<V
         edits: 0,
     });
     Ok(json!({ "message_id": id, "date": 1, "chat": super::chat_of(chat) }))
+}
+
+/// Messages and edits count alike.
+fn pace(state: &mut State, chat: i64) -> Result<(), Refusal> {
+    match state.limits.refuse(chat) {
+        Some(wait) => Err((429, format!("Too Many Requests: retry after {wait}"), Some(wait))),
+        None => Ok(()),
+    }
 }
 
 fn checked_text(params: &Value, words: &str, most: usize) -> Result<String, Refusal> {
@@ -103,6 +109,7 @@ fn keyboard(markup: &Value) -> Result<(Rows, Rows), Refusal> {
 fn edit(state: &mut State, params: &Value) -> Result<Value, Refusal> {
     let text = checked_text(params, "text", 4_096)?;
     let (buttons, data) = keyboard(&params["reply_markup"])?;
+    pace(state, params["chat_id"].as_i64().unwrap_or_default())?;
     let shown = state
         .screen
         .iter_mut()

@@ -53,7 +53,7 @@ impl World {
              [workspaces.main]\ndirectory = \"{workspace}\"\n\
              [connectors.connector-opencode]\nworkspace = \"main\"\n\
              [surfaces.telegram]\nbot_token = \"env:TELEGRAM_BOT_TOKEN\"\napi_base = \"{}\"\n\
-             poll_timeout = 2\nallow_users = [{ANNA}, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110]\nallow_chats = [{GROUP}]\n",
+             poll_timeout = 2\nallow_users = [{ANNA}]\nallow_chats = [{GROUP}]\n",
             opencode().await,
             telegram.base_url(),
         );
