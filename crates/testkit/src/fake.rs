@@ -12,17 +12,22 @@
 
 mod fault;
 mod fixture;
+mod generation;
 mod play;
-mod route;
+mod reply;
 mod server;
 mod state;
+mod v1;
+mod v2;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use fault::{Canned, Faults, PromptFault};
 pub use fixture::Fixture;
+pub use generation::Generation;
 use state::Shared;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -55,6 +60,16 @@ impl Fake {
         format!("http://{}", self.address)
     }
 
+    /// Whose API it speaks.
+    pub fn generation(&self) -> Generation {
+        self.shared.generation()
+    }
+
+    /// The password it wants.
+    pub fn password(&self) -> Option<&str> {
+        self.shared.password()
+    }
+
     /// How many distinct tasks it was asked to run.
     pub fn tasks(&self) -> usize {
         self.shared.tasks()
@@ -65,14 +80,20 @@ impl Fake {
         self.shared.running()
     }
 
+    /// Whether a turn waits for somebody to abort it.
+    pub fn waits_for_abort(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
     /// Every request so far, `METHOD /path?query`, without event streams' ends.
     pub fn requests(&self) -> Vec<String> {
         self.shared.requests()
     }
 
-    /// The bodies of the requests whose line starts with `prefix`.
-    pub fn bodies(&self, prefix: &str) -> Vec<serde_json::Value> {
-        self.shared.bodies(prefix)
+    /// The bodies of the requests whose line starts with `pattern`, where `*` is a
+    /// part of a path.
+    pub fn bodies(&self, pattern: &str) -> Vec<serde_json::Value> {
+        self.shared.bodies(pattern)
     }
 
     /// How many event streams are open.

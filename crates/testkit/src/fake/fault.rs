@@ -49,11 +49,13 @@ pub enum PromptFault {
     Instead(Canned),
     /// The turn does not run; something else is answered, once.
     InsteadOfTurn(Canned),
-    /// The turn does not run, ever; after this `session.error`, something else is answered.
+    /// The turn does not run, ever, for this reason. On 1.x a `session.error` tells
+    /// it and something else is answered; on 2.x the prompt is admitted as ever, and
+    /// the execution fails before its first step.
     Refused {
         /// The session's error: `{name, data}`.
         error: serde_json::Value,
-        /// The answer.
+        /// The answer of 1.x.
         answer: Canned,
     },
 }
@@ -91,8 +93,20 @@ pub struct Faults {
     pub canned: Vec<(String, Canned)>,
     /// Between two events.
     pub pace: Duration,
-    /// Wants this password.
+    /// Wants this password; its generation's own when absent.
     pub password: Option<String>,
     /// Wants another password once so many events were played.
     pub lock_out_at: Option<usize>,
+    /// Says it is this version; its generation's own when absent.
+    pub version: Option<String>,
+    /// So many first requests find it starting (2.x: 503).
+    pub starting: usize,
+    /// Answers 401 without a body, as something in front of a 2.x server would.
+    pub bare_401: bool,
+    /// Between two heartbeats of an event stream (2.x: comments). None when absent.
+    pub heartbeat: Option<Duration>,
+    /// Between an abort's answer and the end of the turn (2.x).
+    pub cleanup: Duration,
+    /// The first list of models is empty, as on a cold directory (2.x).
+    pub cold_models: bool,
 }

@@ -1,12 +1,17 @@
-//! Recorded turns, and how they are changed into others.
+//! Turns as events, and how they are changed into others.
 
-use std::collections::HashMap;
+mod ids;
 
 use serde_json::{Value, json};
 
-/// A recorded turn: its events and the answer to its prompt.
+use super::generation::Generation;
+use ids::Ids;
+
+/// A turn: its events and, on 1.x, the answer to its prompt. Those of 1.x were
+/// recorded from a real daemon; those of 2.x are written from its description.
 #[derive(Debug, Clone)]
 pub struct Fixture {
+    pub(super) generation: Generation,
     pub(super) name: String,
     pub(super) events: Vec<Value>,
     pub(super) answer: Value,
@@ -17,11 +22,21 @@ pub struct Fixture {
 
 macro_rules! recorded {
     ($($name:literal),* $(,)?) => {
-        /// The recorded turns: name, events, requests and answers.
-        const RECORDED: &[(&str, &str, &str)] = &[$((
+        /// The turns of 1.x: name, events, requests and answers.
+        const V1: &[(&str, &str, &str)] = &[$((
             $name,
             include_str!(concat!("../../../../tests/fixtures/wire/1.18.33/", $name, ".sse")),
             include_str!(concat!("../../../../tests/fixtures/wire/1.18.33/", $name, ".json")),
+        )),*];
+    };
+}
+
+macro_rules! written {
+    ($($name:literal),* $(,)?) => {
+        /// The turns of 2.x: name, events.
+        const V2: &[(&str, &str)] = &[$((
+            $name,
+            include_str!(concat!("../../../../tests/fixtures/wire2/", $name, ".sse")),
         )),*];
     };
 }
@@ -38,22 +53,56 @@ recorded!(
     "provider-500-retry",
 );
 
+written!(
+    "text",
+    "write",
+    "bash",
+    "permission-once",
+    "permission-reject",
+    "permission-reject-silent",
+    "question",
+    "abort",
+    "provider-400",
+    "provider-500-retry",
+    "no-step",
+);
+
 impl Fixture {
-    /// The names of all recorded turns.
+    /// The names of all recorded turns of 1.x.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        RECORDED.iter().map(|(name, ..)| *name)
+        Self::names_of(Generation::V1)
     }
 
-    /// A recorded turn.
+    /// The names of all turns of a generation.
+    pub fn names_of(generation: Generation) -> impl Iterator<Item = &'static str> {
+        let names: Vec<_> = match generation {
+            Generation::V1 => V1.iter().map(|it| it.0).collect(),
+            Generation::V2 => V2.iter().map(|it| it.0).collect(),
+        };
+        names.into_iter()
+    }
+
+    /// A recorded turn of 1.x.
     ///
     /// # Panics
     ///
     /// If there is none of that name.
-    #[expect(clippy::panic, reason = "a test names a recording that is there")]
     pub fn recorded(name: &str) -> Self {
-        let Some((_, events, exchange)) = RECORDED.iter().find(|it| it.0 == name) else {
-            panic!("no recorded turn `{name}`");
-        };
+        Self::of(Generation::V1, name)
+    }
+
+    /// A turn of a generation.
+    ///
+    /// # Panics
+    ///
+    /// If there is none of that name.
+    #[expect(clippy::panic, reason = "a test names a turn that is there")]
+    pub fn of(generation: Generation, name: &str) -> Self {
+        let (events, exchange) = match generation {
+            Generation::V1 => V1.iter().find(|it| it.0 == name).map(|it| (it.1, it.2)),
+            Generation::V2 => V2.iter().find(|it| it.0 == name).map(|it| (it.1, "[]")),
+        }
+        .unwrap_or_else(|| panic!("no turn `{name}` of {generation:?}"));
         let events: Vec<Value> = events
             .lines()
             .filter_map(|line| line.strip_prefix("data: "))
@@ -68,14 +117,21 @@ impl Fixture {
             .iter()
             .find(|it| it["request"].as_str().is_some_and(|line| line.ends_with("/message")))
             .map_or(Value::Null, |it| it["response"].clone());
-        let session = text(&answer["info"]["sessionID"]);
-        let message = text(&answer["info"]["parentID"]);
-        Self { name: name.to_owned(), events, answer, session, message, changes: json!([]) }
+        let (session, message) = match generation {
+            Generation::V1 => (text(&answer["info"]["sessionID"]), text(&answer["info"]["parentID"])),
+            Generation::V2 => (text(&events[0]["data"]["sessionID"]), text(&events[0]["data"]["inboxID"])),
+        };
+        Self { generation, name: name.to_owned(), events, answer, session, message, changes: json!([]) }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whose API it is a turn of.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// How many events it plays.
@@ -93,20 +149,29 @@ impl Fixture {
         self.events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect()
     }
 
-    /// The answer to its prompt.
+    /// The answer to its prompt. On 2.x there is none: a prompt is only admitted.
     pub fn answer(&self) -> &Value {
         &self.answer
     }
 
-    /// The agent's text in its answer.
+    /// The agent's last text.
     pub fn reply(&self) -> String {
-        let parts = self.answer["parts"].as_array().into_iter().flatten();
-        parts
-            .filter(|part| part["type"] == "text")
-            .map(|part| text(&part["text"]))
-            .collect::<String>()
-            .trim()
-            .to_owned()
+        let said = match self.generation {
+            Generation::V1 => {
+                let parts = self.answer["parts"].as_array().into_iter().flatten();
+                parts.filter(|part| part["type"] == "text").map(|part| text(&part["text"])).collect()
+            }
+            Generation::V2 => {
+                let last = self.events.iter().rfind(|it| it["type"] == "session.step.started");
+                let last = last.map_or(&Value::Null, |it| &it["data"]["assistantMessageID"]);
+                let texts = self.events.iter().filter(|it| it["type"] == "session.text.ended");
+                texts
+                    .filter(|it| &it["data"]["assistantMessageID"] == last)
+                    .map(|it| text(&it["data"]["text"]))
+                    .collect::<String>()
+            }
+        };
+        said.trim().to_owned()
     }
 
     /// The same with every event changed.
@@ -133,36 +198,85 @@ impl Fixture {
     /// The same with so many pieces of text before the last whole one.
     #[must_use]
     pub fn with_deltas(self, count: usize) -> Self {
-        let at = self.events.iter().rposition(|event| event["type"] == "message.part.delta").unwrap_or(0);
+        let kind = match self.generation {
+            Generation::V1 => "message.part.delta",
+            Generation::V2 => "session.text.delta",
+        };
+        let at = self.events.iter().rposition(|event| event["type"] == kind).unwrap_or(0);
         let delta = self.events[at].clone();
         self.with(at, std::iter::repeat_n(delta, count))
     }
 
+    /// `permission-once` of 1.x, asked by a sub-agent.
+    pub fn child_ask(announced: bool) -> Self {
+        Self::child_ask_of(Generation::V1, announced)
+    }
+
     /// `permission-once`, asked by a sub-agent: a child session that is
     /// `announced` by an event, or found in the list of children alone.
-    pub fn child_ask(announced: bool) -> Self {
+    pub fn child_ask_of(generation: Generation, announced: bool) -> Self {
         const CHILD: &str = "ses_00000000000000child0000000";
-        let mut fixture = Self::recorded("permission-once");
+        let mut fixture = Self::of(generation, "permission-once");
         let parent = fixture.session.clone();
         let at = fixture.events.iter().position(|it| it["type"] == "permission.asked").unwrap_or(0);
+        let body = body_key(generation);
         for event in &mut fixture.events {
             if event["type"].as_str().is_some_and(|kind| kind.starts_with("permission.")) {
-                event["properties"]["sessionID"] = json!(CHILD);
+                event[body]["sessionID"] = json!(CHILD);
             }
         }
         let kind = if announced { "session.created" } else { "fake.child" };
-        let info = json!({ "id": CHILD, "parentID": parent, "title": "look around (@explore subagent)" });
+        let title = "look around (@explore subagent)";
+        let child = match generation {
+            Generation::V1 => {
+                let info = json!({ "id": CHILD, "parentID": parent, "title": title });
+                json!({ "sessionID": CHILD, "info": info })
+            }
+            Generation::V2 => json!({
+                "sessionID": CHILD, "parentID": parent, "title": title, "projectID": "global",
+                "location": { "directory": "/code/app" }, "version": "2.0.22",
+            }),
+        };
         fixture.name = format!("child-ask{}", if announced { "" } else { "-unannounced" });
-        fixture.with(at, [json!({ "type": kind, "properties": { "sessionID": CHILD, "info": info } })])
+        fixture.with(at, [json!({ "type": kind, body: child })])
     }
 
-    /// The same turn in another session, begun by another message. Ids keep
-    /// their order and sort after the message's.
+    /// `write`, whose last message has a part that nobody knows. The record tells
+    /// of it; on 2.x no event does.
+    pub fn hologram(generation: Generation) -> Self {
+        let fixture = Self::of(generation, "write");
+        let at = fixture.len() - 1;
+        let part = match generation {
+            Generation::V1 => {
+                let last = &fixture.answer["info"];
+                let part =
+                    json!({ "id": "prt_0", "messageID": last["id"], "type": { "hologram": 1 }, "text": 7 });
+                json!({
+                    "type": "message.part.updated",
+                    "properties": { "sessionID": last["sessionID"], "part": part },
+                })
+            }
+            Generation::V2 => json!({
+                "type": "fake.content",
+                "data": { "sessionID": fixture.session, "content": { "type": { "hologram": 1 }, "text": 7 } },
+            }),
+        };
+        fixture.with(at, [part])
+    }
+
+    /// The id of an event that follows all of the turn's.
+    pub(super) fn late_event(&self, number: u64) -> String {
+        ids::late("evt_", &self.message, number)
+    }
+
+    /// The same turn in another session, begun by another message.
     pub(super) fn rewritten(&self, session: &str, message: &str) -> Self {
-        let stamp = message.get(4..16).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(1);
-        let mut ids = Ids { known: HashMap::new(), stamp, tail: tail(message) };
-        ids.known.insert(self.session.clone(), session.to_owned());
-        ids.known.insert(self.message.clone(), message.to_owned());
+        if self.session == session && self.message == message {
+            return self.clone();
+        }
+        let mut ids = Ids::after(message);
+        ids.put(&self.session, session);
+        ids.put(&self.message, message);
         let mut copy = self.clone();
         copy.events.iter_mut().for_each(|event| ids.rewrite(event));
         ids.rewrite(&mut copy.answer);
@@ -172,43 +286,12 @@ impl Fixture {
     }
 }
 
-struct Ids {
-    known: HashMap<String, String>,
-    stamp: u64,
-    tail: String,
-}
-
-impl Ids {
-    fn rewrite(&mut self, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                if let Some(id) = self.replacement(text) {
-                    *text = id;
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.rewrite(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.rewrite(field)),
-            _ => {}
-        }
+/// Where an event of a generation keeps what it tells.
+pub(super) fn body_key(generation: Generation) -> &'static str {
+    match generation {
+        Generation::V1 => "properties",
+        Generation::V2 => "data",
     }
-
-    fn replacement(&mut self, text: &str) -> Option<String> {
-        if let Some(known) = self.known.get(text) {
-            return Some(known.clone());
-        }
-        let prefix = text.get(..4)?;
-        if text.len() != 30 || !matches!(prefix, "msg_" | "prt_" | "per_" | "que_" | "evt_") {
-            return None;
-        }
-        self.stamp += 1;
-        let id = format!("{prefix}{:012x}{}", self.stamp & 0xffff_ffff_ffff, self.tail);
-        self.known.insert(text.to_owned(), id.clone());
-        Some(id)
-    }
-}
-
-fn tail(id: &str) -> String {
-    id.get(16..).filter(|tail| tail.len() == 14).unwrap_or("00000000000000").to_owned()
 }
 
 pub(super) fn text(value: &Value) -> String {

@@ -6,14 +6,27 @@ use std::sync::{Arc, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::fixture::{Fixture, text};
+use super::fixture::{Fixture, body_key, text};
+use super::generation::Generation;
 use super::state::{Finish, Item, Shared};
+use super::{v1, v2};
+
+/// A turn that is to be played, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Playing {
+    pub(super) fixture: Fixture,
+    pub(super) finish: watch::Sender<Option<Finish>>,
+    /// Counts the events played.
+    pub(super) progress: watch::Sender<usize>,
+}
 
 /// Why playing stopped.
 enum Stop {
     End,
     Aborted,
     Restarted,
+    /// An ask was turned down without a word, which ends a turn of 2.x.
+    Silenced,
 }
 
 /// Starts the turn that `message` begins in `session`, or finds it again.
@@ -37,46 +50,60 @@ pub(super) fn turn(
     // Busy at once, so that an abort that comes early finds something.
     known.status = Some(json!({ "type": "busy" }));
     drop(state);
-    let fixture = shared.fixture.rewritten(session, message);
+    let playing = Playing { fixture: shared.fixture.rewritten(session, message), finish, progress };
     let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let result = play(&shared, &fixture, &progress).await;
-        finish.send_replace(Some(result));
-    });
+    tokio::spawn(async move { play(&shared, &playing).await });
     (answer, watcher)
 }
 
-async fn play(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usize>) -> Finish {
+/// Plays a turn to its end, and says whether it was left to end by itself.
+pub(super) async fn play(shared: &Shared, playing: &Playing) -> bool {
+    let Playing { fixture, finish, progress } = playing;
     let stop = events(shared, fixture, progress).await;
+    let (result, whole) = match stop {
+        Stop::End => (Finish::Answer(fixture.answer.clone()), true),
+        Stop::Aborted => match fixture.generation {
+            Generation::V1 => (abort(shared, fixture), false),
+            Generation::V2 => (v2::interrupted(shared, fixture, "user").await, false),
+        },
+        Stop::Silenced => (v2::interrupted(shared, fixture, "shutdown").await, false),
+        Stop::Restarted => (restart(shared, fixture), false),
+    };
     progress.send_replace(usize::MAX);
-    match stop {
-        Stop::End => Finish::Answer(fixture.answer.clone()),
-        Stop::Aborted => abort(shared, fixture),
-        Stop::Restarted => {
-            let mut state = shared.state();
-            state.permissions.clear();
-            state.questions.clear();
-            state.sessions.values_mut().for_each(|session| session.status = None);
-            // Without an answer begun, the same message sent again begins one.
-            let answered = state
-                .sessions
-                .get(&fixture.session)
-                .is_some_and(|it| it.messages.values().any(|message| message.info["role"] == "assistant"));
-            if !answered {
-                state.turns.remove(&(fixture.session.clone(), fixture.message.clone()));
-            }
-            drop(state);
-            let _ = shared.stream.send(Item::Cut);
-            Finish::Gone
-        }
+    finish.send_replace(Some(result));
+    whole
+}
+
+fn restart(shared: &Shared, fixture: &Fixture) -> Finish {
+    let mut state = shared.state();
+    state.permissions.clear();
+    state.questions.clear();
+    state.queues.clear();
+    state.sessions.values_mut().for_each(|session| session.status = None);
+    // Without an answer begun, the same message sent again begins one.
+    let begun = match fixture.generation {
+        Generation::V1 => state
+            .sessions
+            .get(&fixture.session)
+            .is_some_and(|it| it.messages.values().any(|message| message.info["role"] == "assistant")),
+        Generation::V2 => !v2::is_waiting(&state, &fixture.session, &fixture.message),
+    };
+    if !begun {
+        state.turns.remove(&(fixture.session.clone(), fixture.message.clone()));
     }
+    drop(state);
+    let _ = shared.stream.send(Item::Cut);
+    Finish::Gone
 }
 
 async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usize>) -> Stop {
     let faults = &shared.faults;
     for (index, event) in fixture.events.iter().enumerate() {
-        if waits_for_abort(fixture, index) && !until(shared, &fixture.session, |_| false).await {
-            return if fixture.name == "abort" || fixture.name == "provider-500-retry" {
+        if waits_for_abort(fixture, index) {
+            shared.waiting.store(true, Ordering::Relaxed);
+            until(shared, &fixture.session, |_| false).await;
+            return if matches!(fixture.name.as_str(), "abort" | "provider-500-retry") {
+                tokio::time::sleep(faults.cleanup).await;
                 rest(shared, fixture, index);
                 Stop::End
             } else {
@@ -100,10 +127,14 @@ async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usi
         if faults.restart_at == Some(index) && !shared.restart_used.swap(true, Ordering::Relaxed) {
             return Stop::Restarted;
         }
-        if let Some(id) = ask_of(event)
-            && !until(shared, &fixture.session, |shared| !is_pending(shared, &id)).await
-        {
-            return Stop::Aborted;
+        if let Some(id) = ask_of(fixture.generation, event) {
+            if !until(shared, &fixture.session, |shared| !is_pending(shared, &id)).await {
+                return Stop::Aborted;
+            }
+            // That one tells its own end.
+            if fixture.name != "permission-reject-silent" && shared.state().silenced.contains(&id) {
+                return Stop::Silenced;
+            }
         }
         if faults.pace.is_zero() {
             tokio::task::yield_now().await;
@@ -117,20 +148,30 @@ async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usi
 /// The recordings that somebody aborted wait for that.
 fn waits_for_abort(fixture: &Fixture, index: usize) -> bool {
     let kind = |at: usize| fixture.events.get(at).map(|event| text(&event["type"]));
-    match fixture.name.as_str() {
-        "abort" => kind(index).as_deref() == Some("session.error"),
-        "provider-500-retry" => {
+    match (fixture.generation, fixture.name.as_str()) {
+        (Generation::V1, "abort") => kind(index).as_deref() == Some("session.error"),
+        (Generation::V1, "provider-500-retry") => {
             index > 0
                 && fixture.events[index - 1]["properties"]["status"]["attempt"] == 3
                 && kind(index).as_deref() == Some("message.updated")
+        }
+        (Generation::V2, "abort" | "provider-500-retry") => {
+            let ends = |event: &Value| {
+                event["data"]["error"]["type"] == "aborted" || event["data"]["reason"] == "user"
+            };
+            fixture.events.iter().position(ends) == Some(index)
         }
         _ => false,
     }
 }
 
-fn ask_of(event: &Value) -> Option<String> {
-    matches!(event["type"].as_str(), Some("permission.asked" | "question.asked"))
-        .then(|| text(&event["properties"]["id"]))
+/// The ask that an event tells of.
+fn ask_of(generation: Generation, event: &Value) -> Option<String> {
+    match event["type"].as_str()? {
+        "permission.asked" | "question.asked" => Some(text(&event[body_key(generation)]["id"])),
+        "form.created" => Some(text(&event["data"]["form"]["id"])),
+        _ => None,
+    }
 }
 
 fn is_pending(shared: &Shared, id: &str) -> bool {
@@ -158,7 +199,7 @@ fn rest(shared: &Shared, fixture: &Fixture, from: usize) {
     fixture.events[from..].iter().for_each(|event| emit(shared, event));
 }
 
-/// What the real daemon does when a turn is aborted.
+/// What the real daemon of 1.x does when a turn is aborted.
 fn abort(shared: &Shared, fixture: &Fixture) -> Finish {
     let error = json!({ "name": "MessageAbortedError", "data": { "message": "Aborted" } });
     let last = {
@@ -183,9 +224,14 @@ fn abort(shared: &Shared, fixture: &Fixture) -> Finish {
     Finish::Answer(json!({ "info": answer, "parts": [] }))
 }
 
+/// Lets an event happen: the fake knows it, and its streams tell it. What begins
+/// with `fake.` happens untold.
 pub(super) fn emit(shared: &Shared, event: &Value) {
-    shared.state().apply(event);
-    if event["type"] == "fake.child" {
+    let event = match shared.generation() {
+        Generation::V1 => v1::commit(&mut shared.state(), event),
+        Generation::V2 => v2::commit(&mut shared.state(), event),
+    };
+    if event["type"].as_str().is_some_and(|kind| kind.starts_with("fake.")) {
         return;
     }
     let end = if shared.faults.crlf { "\r\n" } else { "\n" };

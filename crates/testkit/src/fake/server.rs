@@ -3,15 +3,18 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::fault::Canned;
-use super::route;
+use super::generation::Generation;
 use super::state::{Item, Shared};
+use super::{v1, v2};
 
 /// A request, read whole.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Request {
     pub(super) path: String,
     query: String,
     pub(super) authorization: Option<String>,
+    /// `x-opencode-directory`, decoded.
+    pub(super) directory: Option<String>,
     pub(super) body: Value,
 }
 
@@ -31,7 +36,7 @@ impl Request {
 
     pub(super) fn query(&self, key: &str) -> Option<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(name, _)| *name == key).map(|(_, value)| decode(value)).next()
+        pairs.filter(|(name, _)| decode(name) == key).map(|(_, value)| decode(value)).next()
     }
 }
 
@@ -85,7 +90,12 @@ async fn connection(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     while let Some(request) = request(&mut read).await? {
-        let answering = route::answer(shared, request);
+        let answering = async {
+            match shared.generation() {
+                Generation::V1 => v1::answer(shared, request).await,
+                Generation::V2 => v2::answer(shared, request).await,
+            }
+        };
         let answer = tokio::select! {
             answer = answering => answer,
             // The client hung up; like the real daemon, the turn goes on.
@@ -128,8 +138,17 @@ async fn stream_out(
     write.write_all(head.as_bytes()).await?;
     let size = shared.faults.split.unwrap_or(usize::MAX);
     chunks(write, first, size).await?;
+    let every = shared.faults.heartbeat.unwrap_or(Duration::from_hours(1));
+    let mut heart = tokio::time::interval_at(Instant::now() + every, every);
     loop {
-        match items.recv().await {
+        let item = tokio::select! {
+            item = items.recv() => item,
+            _ = heart.tick() => {
+                chunks(write, b": heartbeat\n\n", size).await?;
+                continue;
+            }
+        };
+        match item {
             Ok(Item::Bytes(_)) if shared.faults.silent_stream => {}
             Ok(Item::Bytes(bytes)) => chunks(write, &bytes, size).await?,
             Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -151,9 +170,11 @@ async fn chunks(write: &mut tokio::net::tcp::OwnedWriteHalf, bytes: &[u8], size:
 
 fn whole(canned: &Canned) -> Vec<u8> {
     let Canned { status, content_type, body } = canned;
+    let length = body.len();
+    // As a 2.x server that starts says it.
+    let again = if *status == 503 { "retry-after: 1\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {status} Fake\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
+        "HTTP/1.1 {status} Fake\r\n{again}content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }
@@ -171,6 +192,7 @@ async fn request(read: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> io::Re
         path: path.to_owned(),
         query: query.to_owned(),
         authorization: None,
+        directory: None,
         body: Value::Null,
     };
     let mut length = 0;
@@ -180,6 +202,7 @@ async fn request(read: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> io::Re
         let Some((name, value)) = header.trim_end().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap_or(0),
+            "x-opencode-directory" => request.directory = Some(decode(value.trim())),
             "authorization" => request.authorization = Some(value.trim().to_owned()),
             _ => {}
         }

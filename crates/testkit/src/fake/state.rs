@@ -1,14 +1,17 @@
 //! What the fake knows: sessions, folded from the events that were played.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::fault::Faults;
-use super::fixture::{Fixture, text};
+use super::fixture::Fixture;
+use super::generation::{Generation, matches};
+use super::play::Playing;
+use super::v2::Record;
 
 /// What event streams are told.
 #[derive(Debug, Clone)]
@@ -37,6 +40,11 @@ pub(super) struct Shared {
     pub(super) locked: AtomicBool,
     pub(super) prompt_fault_used: AtomicBool,
     pub(super) stream_cut_used: AtomicBool,
+    /// A turn waits for somebody to abort it.
+    pub(super) waiting: AtomicBool,
+    /// Requests that still find it starting.
+    pub(super) starting: AtomicUsize,
+    pub(super) cold: AtomicBool,
     pub(super) restart_used: AtomicBool,
     /// An event that waits for the next one to go first.
     pub(super) held: Mutex<Option<Arc<[u8]>>>,
@@ -51,8 +59,14 @@ pub(super) struct State {
     pub(super) tasks: HashSet<(String, String)>,
     pub(super) permissions: Vec<Value>,
     pub(super) questions: Vec<Value>,
+    /// Asks of 2.x that were turned down without a word, which ends the turn.
+    pub(super) silenced: HashSet<String>,
+    /// Prompts of 2.x that wait for their session.
+    pub(super) queues: HashMap<String, VecDeque<Playing>>,
+    /// Forms of 2.x that were answered or cancelled.
+    pub(super) settled: HashSet<String>,
     pub(super) requests: Vec<(String, Value)>,
-    next: u64,
+    pub(super) next: u64,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -62,6 +76,8 @@ pub(super) struct Session {
     pub(super) messages: BTreeMap<String, Message>,
     pub(super) aborted: bool,
     pub(super) children: Vec<Value>,
+    /// What only 2.x has.
+    pub(super) record: Record,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -74,7 +90,6 @@ impl Shared {
     pub(super) fn new(fixture: Fixture, faults: Faults) -> Self {
         Self {
             fixture,
-            faults,
             stream: broadcast::Sender::new(1 << 15),
             changed: Notify::new(),
             state: Mutex::default(),
@@ -82,9 +97,13 @@ impl Shared {
             locked: AtomicBool::new(false),
             prompt_fault_used: AtomicBool::new(false),
             stream_cut_used: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            starting: AtomicUsize::new(faults.starting),
+            cold: AtomicBool::new(faults.cold_models),
             restart_used: AtomicBool::new(false),
             held: Mutex::default(),
             closed: watch::Sender::new(false),
+            faults,
         }
     }
 
@@ -104,12 +123,12 @@ impl Shared {
         self.state().requests.iter().map(|(line, _)| line.clone()).collect()
     }
 
-    pub(super) fn bodies(&self, prefix: &str) -> Vec<Value> {
+    pub(super) fn bodies(&self, pattern: &str) -> Vec<Value> {
         let state = self.state();
         state
             .requests
             .iter()
-            .filter(|(line, _)| line.starts_with(prefix))
+            .filter(|(line, _)| matches(pattern, line))
             .map(|(_, body)| body.clone())
             .collect()
     }
@@ -160,62 +179,15 @@ impl Shared {
         answered
     }
 
-    pub(super) fn create(&self, body: &Value, directory: &str) -> Value {
-        let mut state = self.state();
-        state.next += 1;
-        let id = format!("ses_fake{:08}0000000000000000", state.next);
-        // Later than the recordings, earlier than any clock that is right.
-        let time = json!({ "created": 1_795_300_000_000_u64 + state.next });
-        let mut info = json!({
-            "id": id, "directory": directory, "title": body["title"], "version": "1.18.33", "time": time,
-        });
-        if body["permission"].is_array() {
-            info["permission"] = body["permission"].clone();
-        }
-        state.sessions.insert(id, Session { info: info.clone(), ..Session::default() });
-        info
-    }
-}
-
-impl State {
-    /// Folds one event into what the fake knows.
-    pub(super) fn apply(&mut self, event: &Value) {
-        let properties = &event["properties"];
-        let session = text(&properties["sessionID"]);
-        match event["type"].as_str().unwrap_or_default() {
-            "message.updated" => {
-                let info = &properties["info"];
-                self.message(&session, &text(&info["id"])).info = info.clone();
-            }
-            "message.part.updated" => {
-                let part = &properties["part"];
-                let parts = &mut self.message(&session, &text(&part["messageID"])).parts;
-                match parts.iter_mut().find(|it| it["id"] == part["id"]) {
-                    Some(known) => *known = part.clone(),
-                    None => parts.push(part.clone()),
-                }
-            }
-            "session.status" => {
-                let status = &properties["status"];
-                let known = (status["type"] != "idle").then(|| status.clone());
-                self.session(&session).status = known;
-            }
-            "session.idle" => self.session(&session).status = None,
-            "permission.asked" => self.permissions.push(properties.clone()),
-            "question.asked" => self.questions.push(properties.clone()),
-            "session.created" | "fake.child" => {
-                let parent = text(&properties["info"]["parentID"]);
-                self.session(&parent).children.push(properties["info"].clone());
-            }
-            _ => {}
-        }
+    pub(super) fn generation(&self) -> Generation {
+        self.fixture.generation
     }
 
-    fn session(&mut self, id: &str) -> &mut Session {
-        self.sessions.entry(id.to_owned()).or_default()
+    pub(super) fn password(&self) -> Option<&str> {
+        self.faults.password.as_deref().or(self.generation().password())
     }
 
-    fn message(&mut self, session: &str, id: &str) -> &mut Message {
-        self.session(session).messages.entry(id.to_owned()).or_default()
+    pub(super) fn version(&self) -> &str {
+        self.faults.version.as_deref().unwrap_or(self.generation().version())
     }
 }

@@ -6,3 +6,4 @@ mod client;
 mod demo;
 mod model;
 mod real;
+mod wire2;

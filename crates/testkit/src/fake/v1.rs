@@ -1,14 +1,19 @@
-//! Which request gets which answer.
+//! A daemon of 1.x: which request gets which answer.
+
+mod fold;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub(super) use fold::commit;
 use serde_json::{Value, json};
 
 use super::fault::{Canned, PromptFault};
+use super::generation::matches;
 use super::play;
+use super::reply::{authorized, events, json_answer, ok};
 use super::server::{Answer, Request};
-use super::state::{Finish, Shared};
+use super::state::{Finish, Session, Shared};
 
 /// Answers one request.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
@@ -16,16 +21,15 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
     if !authorized(shared, &request) {
         return Answer::Whole(Canned::empty(401));
     }
-    if let Some((_, canned)) =
-        shared.faults.canned.iter().find(|(start, _)| request.line().starts_with(start.as_str()))
-    {
+    let line = request.line();
+    if let Some((_, canned)) = shared.faults.canned.iter().find(|(pattern, _)| matches(pattern, &line)) {
         return Answer::Whole(canned.clone());
     }
     let path: Vec<&str> = request.path.trim_matches('/').split('/').collect();
     match (request.method.as_str(), path.as_slice()) {
-        ("GET", ["event"]) => events(shared),
+        ("GET", ["event"]) => events(shared, r#"{"type":"server.connected","properties":{}}"#),
         ("GET", ["fake", "tasks"]) => ok(&json!(shared.tasks())),
-        ("GET", ["global", "health"]) => ok(&json!({ "healthy": true, "version": "1.18.33" })),
+        ("GET", ["global", "health"]) => ok(&json!({ "healthy": true, "version": shared.version() })),
         ("GET", ["config"]) => ok(&json!({ "model": "scripted/scripted" })),
         ("GET", ["session", "status"]) => status(shared),
         ("GET", ["permission"]) => ok(&Value::Array(shared.state().permissions.clone())),
@@ -33,7 +37,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
         ("POST", ["permission" | "question", id, "reply" | "reject"]) => reply(shared, id, &request),
         ("POST", ["session"]) => {
             let directory = request.query("directory").unwrap_or_else(|| "/code/app".to_owned());
-            ok(&shared.create(&request.body, &directory))
+            ok(&create(shared, &request.body, &directory))
         }
         (_, ["session", id, rest @ ..]) => session(shared, id, rest, &request).await,
         _ => Answer::Whole(Canned::page()),
@@ -144,50 +148,18 @@ fn reply(shared: &Shared, id: &str, request: &Request) -> Answer {
     }
 }
 
-fn events(shared: &Shared) -> Answer {
-    if shared.faults.no_stream {
-        return Answer::Hangup;
+fn create(shared: &Shared, body: &Value, directory: &str) -> Value {
+    let mut state = shared.state();
+    state.next += 1;
+    let id = format!("ses_fake{:08}0000000000000000", state.next);
+    // Later than the recordings, earlier than any clock that is right.
+    let time = json!({ "created": 1_795_300_000_000_u64 + state.next });
+    let mut info = json!({
+        "id": id, "directory": directory, "title": body["title"], "version": shared.version(), "time": time,
+    });
+    if body["permission"].is_array() {
+        info["permission"] = body["permission"].clone();
     }
-    let end = if shared.faults.crlf { "\r\n" } else { "\n" };
-    let mut first = if shared.faults.bom { "\u{feff}".to_owned() } else { String::new() };
-    if !shared.faults.silent_stream {
-        first.push_str(&format!("data: {{\"type\":\"server.connected\",\"properties\":{{}}}}{end}{end}"));
-    }
-    if shared.faults.short_streams {
-        let body = first.into_bytes();
-        return Answer::Whole(Canned { status: 200, content_type: "text/event-stream", body });
-    }
-    Answer::Stream { first: first.into_bytes(), items: shared.stream.subscribe() }
-}
-
-fn authorized(shared: &Shared, request: &Request) -> bool {
-    if shared.locked.load(Ordering::Relaxed) {
-        return false;
-    }
-    shared.faults.password.as_ref().is_none_or(|password| {
-        request.authorization.as_deref()
-            == Some(&format!("Basic {}", base64(&format!("opencode:{password}"))))
-    })
-}
-
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for piece in text.as_bytes().chunks(3) {
-        let word =
-            piece.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
-        for at in 0..4 {
-            let sextet = (word >> (18 - 6 * at)) & 63;
-            out.push(if at <= piece.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
-        }
-    }
-    out
-}
-
-fn ok(body: &Value) -> Answer {
-    json_answer(200, body)
-}
-
-fn json_answer(status: u16, body: &Value) -> Answer {
-    Answer::Whole(Canned::json(status, body))
+    state.sessions.insert(id, Session { info: info.clone(), ..Session::default() });
+    info
 }
