@@ -9,6 +9,7 @@ mod faults;
 mod garbage;
 mod manifest;
 mod real;
+mod releases;
 mod resume;
 mod support;
 mod walls;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::support::{Bench, Person, eventually};
 
-async fn bench(daemon: &RealDaemon, directory: &Path, mut config: Value) -> Bench {
+pub(crate) async fn bench(daemon: &RealDaemon, directory: &Path, mut config: Value) -> Bench {
     config["password"] = json!(daemon.password().expose_secret());
     config["directory"] = json!(directory);
     let timing = Timing { give_up: Duration::from_secs(15), ..Timing::default() };
@@ -24,13 +24,13 @@ async fn bench(daemon: &RealDaemon, directory: &Path, mut config: Value) -> Benc
     bench
 }
 
-fn bash(prompt: &str, command: &str) -> Script {
+pub(crate) fn bash(prompt: &str, command: &str) -> Script {
     Script::default()
         .call(prompt, 0, "bash", json!({ "command": command, "description": "a command" }))
         .reply(prompt, &format!("ran {prompt}"))
 }
 
-fn reply(result: &ActionResult) -> &str {
+pub(crate) fn reply(result: &ActionResult) -> &str {
     result.output["reply"].as_str().unwrap()
 }
 

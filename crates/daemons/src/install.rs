@@ -1,7 +1,7 @@
 //! Finding opencode, or installing it.
 //!
 //! In this order: the path given, `opencode` on `PATH`, an earlier install in the user's cache
-//! directory, and then `npm install` of the pinned version into that directory. An install is
+//! directory, and then `npm install` of the pinned release into that directory. An install is
 //! made beside its final place and renamed when it works, under a file lock: a killed one leaves
 //! nothing half done, and of many processes that want it one installs and the others wait.
 //!
@@ -31,6 +31,9 @@ pub struct Locate {
     pub search_path: bool,
     /// Where installs are kept; the user's cache directory when absent.
     pub cache: Option<PathBuf>,
+    /// Which release is installed when none is found; [`PINNED`] unless somebody must know how
+    /// another one behaves.
+    pub release: String,
     /// The host's environment.
     pub environment: Environment,
 }
@@ -38,7 +41,7 @@ pub struct Locate {
 impl Locate {
     /// The usual places.
     pub fn new(environment: Environment) -> Self {
-        Self { path: None, search_path: true, cache: None, environment }
+        Self { path: None, search_path: true, cache: None, release: PINNED.to_owned(), environment }
     }
 }
 
@@ -74,7 +77,7 @@ pub enum Progress {
     /// `npm install` runs.
     Installing {
         /// The package's version.
-        version: &'static str,
+        version: String,
         /// The final place.
         into: PathBuf,
     },
@@ -89,7 +92,7 @@ pub enum Progress {
 pub async fn find(from: &Locate) -> Result<Option<Opencode>, InstallError> {
     match named(from).await? {
         Some(found) => Ok(Some(found)),
-        None => Ok(npm::installed(&cache(from)?, Source::Cache)),
+        None => Ok(npm::installed(&cache(from)?, &from.release, Source::Cache)),
     }
 }
 
@@ -97,7 +100,7 @@ pub async fn find(from: &Locate) -> Result<Option<Opencode>, InstallError> {
 pub async fn locate(from: &Locate, progress: impl Fn(Progress)) -> Result<Opencode, InstallError> {
     match named(from).await? {
         Some(found) => Ok(found),
-        None => npm::cached_or_install(&cache(from)?, &from.environment, progress).await,
+        None => npm::cached_or_install(&cache(from)?, from, progress).await,
     }
 }
 
@@ -150,7 +153,7 @@ async fn checked(path: PathBuf, source: Source, environment: &Environment) -> Re
     }
 }
 
-/// The place of the pinned version below a cache directory.
-fn place(cache: &Path) -> PathBuf {
-    cache.join(format!("opencode-{PINNED}"))
+/// The place of a release below a cache directory.
+fn place(cache: &Path, release: &str) -> PathBuf {
+    cache.join(format!("opencode-{release}"))
 }

@@ -59,7 +59,22 @@ impl RealDaemon {
 
     /// The same, with a last word on the daemon's [`Spec`], such as permissions in its `config`.
     pub async fn with(script: Script, adjust: impl FnOnce(&mut Spec)) -> Result<Self, RealError> {
-        let opencode = opencode().await?;
+        Self::of(opencode().await?, script, adjust).await
+    }
+
+    /// The same with another published `release` than the pinned one, installed beside it.
+    pub async fn of_release(release: &str, script: Script) -> Result<Self, RealError> {
+        let environment = Environment::of_this_process();
+        let locate = Locate { search_path: false, release: release.to_owned(), ..Locate::new(environment) };
+        let opencode = opencode_daemons::install::locate(&locate, |_| {}).await?;
+        Self::of(opencode, script, |_| {}).await
+    }
+
+    async fn of(
+        opencode: Opencode,
+        script: Script,
+        adjust: impl FnOnce(&mut Spec),
+    ) -> Result<Self, RealError> {
         let root = tempfile::Builder::new().prefix("opencode-real-").tempdir()?;
         let watchdog = Watchdog::over(root.path())?;
         let home = root.path().join("home");

@@ -44,8 +44,10 @@ pub enum InstallError {
     )]
     NoNpm,
     /// npm failed.
-    #[error("npm install of opencode {PINNED} failed{tail}")]
+    #[error("npm install of opencode {release} failed{tail}")]
     Npm {
+        /// What was to be installed.
+        release: String,
         /// What it said last.
         tail: Tail,
     },

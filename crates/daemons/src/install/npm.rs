@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{InstallError, Opencode, Progress, Source, checked, on_path, place};
+use super::{InstallError, Locate, Opencode, Progress, Source, checked, on_path, place};
 use crate::daemon::Tail;
 use crate::environment::Environment;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
 use crate::redact::Redactor;
 use crate::spool::Spool;
-use crate::version::PINNED;
 
 const PACKAGE: &str = "opencode-ai";
-const BINARY: &str = "node_modules/.bin/opencode";
+/// Where npm puts it.
+const BIN: &str = "node_modules/.bin/opencode";
+/// A link of ours to what npm's leads to: some releases link their binary by an absolute path,
+/// which the move into the final place breaks.
+const BINARY: &str = "opencode";
 const LOCK_POLL: Duration = Duration::from_millis(100);
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 const INSTALL_LIMIT: Duration = Duration::from_mins(15);
@@ -39,25 +42,27 @@ const PASS: [&str; 9] = [
 
 pub(super) async fn cached_or_install(
     cache: &Path,
-    environment: &Environment,
+    from: &Locate,
     progress: impl Fn(Progress),
 ) -> Result<Opencode, InstallError> {
-    if let Some(found) = installed(cache, Source::Cache) {
+    let Locate { release, environment, .. } = from;
+    if let Some(found) = installed(cache, release, Source::Cache) {
         return Ok(found);
     }
     let npm = on_path("npm", environment).ok_or(InstallError::NoNpm)?;
     let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
     std::fs::create_dir_all(cache).map_err(failed)?;
     let _lock = lock(cache, &progress).await.map_err(failed)?;
-    if let Some(found) = installed(cache, Source::Cache) {
+    if let Some(found) = installed(cache, release, Source::Cache) {
         return Ok(found);
     }
-    clear_leftovers(cache);
+    clear_leftovers(cache, release);
     let begun = Instant::now();
-    progress(Progress::Installing { version: PINNED, into: place(cache) });
-    install(&npm, cache, environment).await?;
+    progress(Progress::Installing { version: release.clone(), into: place(cache, release) });
+    install(&npm, cache, release, environment).await?;
     progress(Progress::Installed { took: begun.elapsed() });
-    installed(cache, Source::Installed).ok_or(InstallError::Npm { tail: Tail::default() })
+    installed(cache, release, Source::Installed)
+        .ok_or_else(|| InstallError::Npm { release: release.clone(), tail: Tail::default() })
 }
 
 /// Asks a binary for its version.
@@ -76,9 +81,9 @@ pub(super) async fn printed_version(path: &Path, environment: &Environment) -> R
 }
 
 /// A finished install was checked before it was renamed into place.
-pub(super) fn installed(cache: &Path, source: Source) -> Option<Opencode> {
-    let path = place(cache).join(BINARY);
-    path.is_file().then(|| Opencode { path, version: PINNED.to_owned(), source })
+pub(super) fn installed(cache: &Path, release: &str, source: Source) -> Option<Opencode> {
+    let path = place(cache, release).join(BINARY);
+    path.is_file().then(|| Opencode { path, version: release.to_owned(), source })
 }
 
 /// One process installs at a time. The lock is let go of when the file is dropped or its holder dies.
@@ -98,19 +103,28 @@ async fn lock(cache: &Path, progress: &impl Fn(Progress)) -> io::Result<File> {
     }
 }
 
-/// Removes what killed installs left; only called under the lock.
-fn clear_leftovers(cache: &Path) {
+/// Removes what killed installs left, and an install of `release` that has lost its binary; only
+/// called under the lock.
+fn clear_leftovers(cache: &Path, release: &str) {
     let Ok(entries) = std::fs::read_dir(cache) else { return };
-    for entry in
-        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".installing-"))
-    {
+    let broken = place(cache, release);
+    let is_leftover = |entry: &std::fs::DirEntry| {
+        entry.path() == broken || entry.file_name().as_encoded_bytes().starts_with(b".installing-")
+    };
+    for entry in entries.flatten().filter(is_leftover) {
         if let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::debug!(path = %entry.path().display(), %error, "a leftover of an install stays");
         }
     }
 }
 
-async fn install(npm: &Path, cache: &Path, environment: &Environment) -> Result<(), InstallError> {
+async fn install(
+    npm: &Path,
+    cache: &Path,
+    release: &str,
+    environment: &Environment,
+) -> Result<(), InstallError> {
+    let npm_failed = |lines| InstallError::Npm { release: release.to_owned(), tail: Tail(lines) };
     let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
     let beside = tempfile::Builder::new().prefix(".installing-").tempdir_in(cache).map_err(failed)?;
     std::fs::write(beside.path().join("package.json"), "{\"private\":true}\n").map_err(failed)?;
@@ -118,20 +132,26 @@ async fn install(npm: &Path, cache: &Path, environment: &Environment) -> Result<
     let mut command = Command::new(npm);
     command
         .args(["install", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error"])
-        .arg(format!("{PACKAGE}@{PINNED}"))
+        .arg(format!("{PACKAGE}@{release}"))
         .current_dir(beside.path())
         .env_clear()
         .envs(npm_environment(environment).iter());
     let (exit, lines) = run(command, INSTALL_LIMIT).await.map_err(failed)?;
     match exit {
         Some(Exit::Status(status)) if status.success() => {}
-        Some(_) => return Err(InstallError::Npm { tail: Tail(lines) }),
-        None => {
-            return Err(InstallError::Npm { tail: Tail(vec![format!("no end within {INSTALL_LIMIT:?}")]) });
-        }
+        Some(_) => return Err(npm_failed(lines)),
+        None => return Err(npm_failed(vec![format!("no end within {INSTALL_LIMIT:?}")])),
     }
-    checked(beside.path().join(BINARY), Source::Installed, environment).await?;
-    std::fs::rename(beside.path(), place(cache)).map_err(failed)
+    checked(beside.path().join(BIN), Source::Installed, environment).await?;
+    link(beside.path()).map_err(failed)?;
+    std::fs::rename(beside.path(), place(cache, release)).map_err(failed)
+}
+
+/// Makes [`BINARY`] in `root`, by a path that moves with it.
+fn link(root: &Path) -> io::Result<()> {
+    let binary = root.join(BIN).canonicalize()?;
+    let within = binary.strip_prefix(root.canonicalize()?).unwrap_or(&binary);
+    std::os::unix::fs::symlink(within, root.join(BINARY))
 }
 
 fn npm_environment(environment: &Environment) -> Environment {

@@ -106,6 +106,7 @@ async fn a_leftover_of_a_killed_install_is_cleared_and_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
     std::fs::create_dir_all(cache.join(".installing-x/node_modules/.bin")).unwrap();
+    std::fs::create_dir_all(cache.join("opencode-1.18.33/node_modules/half-deleted")).unwrap();
     let found = locate(&with_npm(Some("npm-installs"), &cache), |_| {}).await.unwrap();
     assert_eq!(found.source, Source::Installed);
     assert_eq!(left_in(&cache), ["install.lock", "opencode-1.18.33"]);
