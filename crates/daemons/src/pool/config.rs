@@ -89,6 +89,8 @@ pub struct PoolConfig {
     pub max_restart_retries: u32,
     /// After how long without a lease a daemon is ended; 0 is never.
     pub idle_timeout_secs: u64,
+    /// How long a daemon that runs may leave questions unanswered before it is replaced.
+    pub answer_timeout_secs: u64,
     /// How long a lease waits for a place or a start.
     pub wait_timeout_secs: u64,
     /// What becomes of the daemons when the host ends.
@@ -145,6 +147,7 @@ impl Default for PoolConfig {
             server_startup_timeout_secs: 30,
             max_restart_retries: 5,
             idle_timeout_secs: 30 * 60,
+            answer_timeout_secs: 60,
             wait_timeout_secs: 10 * 60,
             on_exit: OnExit::Stop,
             permissions: BTreeMap::new(),
@@ -165,6 +168,7 @@ impl PoolConfig {
         let least = [
             ("max_servers", self.max_servers as u64),
             ("server_startup_timeout_secs", self.server_startup_timeout_secs),
+            ("answer_timeout_secs", self.answer_timeout_secs),
             ("wait_timeout_secs", self.wait_timeout_secs),
         ];
         if let Some((name, _)) = least.into_iter().find(|(_, value)| *value == 0) {

@@ -13,6 +13,9 @@ use super::Phase;
 use super::budget::{Budget, HEALS_EVERY};
 use crate::daemon::StartError;
 
+/// A daemon that answered this recently is given out without asking it again.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A place in the queue.
 pub(super) type Ticket = u64;
 
@@ -34,6 +37,8 @@ pub(super) enum Input {
     Returned { workspace: String },
     Started { workspace: String },
     Failed { workspace: String, error: Arc<StartError> },
+    Answered { workspace: String },
+    Silent { workspace: String },
     Died { workspace: String },
     Stopped { workspace: String },
     StopAsked { workspace: String },
@@ -43,11 +48,28 @@ pub(super) enum Input {
 /// Something to do.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Start { workspace: String },
-    Stop { workspace: String },
-    Grant { ticket: Ticket, workspace: String },
-    Refuse { ticket: Ticket, refusal: Refusal },
-    Tell { ticket: Ticket, wait: Wait },
+    Start {
+        workspace: String,
+    },
+    Stop {
+        workspace: String,
+    },
+    /// Ask it whether it answers.
+    Prove {
+        workspace: String,
+    },
+    Grant {
+        ticket: Ticket,
+        workspace: String,
+    },
+    Refuse {
+        ticket: Ticket,
+        refusal: Refusal,
+    },
+    Tell {
+        ticket: Ticket,
+        wait: Wait,
+    },
 }
 
 /// Why a lease takes time.
@@ -83,8 +105,12 @@ enum State {
     Cold,
     Starting,
     Ready,
+    /// Idle and wanted; asked whether it still answers.
+    Proving,
     Stopping,
-    Resting { until: Instant },
+    Resting {
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -95,6 +121,8 @@ struct Slot {
     /// Told to stop, and not asked for since: outstanding leases do not start it again.
     barred: bool,
     used: Instant,
+    /// When it was last known to answer.
+    proven: Instant,
     budget: Budget,
 }
 
@@ -118,7 +146,8 @@ impl Desk {
     pub(super) fn new(limits: Limits, workspaces: impl IntoIterator<Item = String>, now: Instant) -> Self {
         let slot = |name| {
             let budget = Budget::new(limits.retries, now);
-            (name, Slot { state: State::Cold, leases: 0, warmed: false, barred: false, used: now, budget })
+            let (state, used, proven) = (State::Cold, now, now);
+            (name, Slot { state, leases: 0, warmed: false, barred: false, used, proven, budget })
         };
         let slots = workspaces.into_iter().map(slot).collect();
         Self { limits, slots, queue: VecDeque::new() }
@@ -129,6 +158,7 @@ impl Desk {
         let mut effects = Vec::new();
         self.apply(now, input, &mut effects);
         self.wake(now);
+        self.prove(now, &mut effects);
         self.grant(now, &mut effects);
         self.start(&mut effects);
         self.evict(now, &mut effects);
@@ -154,7 +184,7 @@ impl Desk {
         let phase = match slot.state {
             State::Cold => Phase::Cold,
             State::Starting => Phase::Starting,
-            State::Ready => Phase::Ready,
+            State::Ready | State::Proving => Phase::Ready,
             State::Stopping => Phase::Stopping,
             State::Resting { .. } => Phase::Resting,
         };
@@ -184,8 +214,18 @@ impl Desk {
                 }
                 slot.warmed = false;
                 slot.used = now;
+                slot.proven = now;
             }),
-            Input::Stopped { workspace } => self.change(&workspace, |slot| slot.state = State::Cold),
+            Input::Answered { workspace } => self.change(&workspace, |slot| {
+                if matches!(slot.state, State::Proving) {
+                    slot.state = State::Ready;
+                }
+                slot.proven = now;
+            }),
+            // One that hangs is replaced at once: it died of nothing that a rest would cure.
+            Input::Stopped { workspace } | Input::Silent { workspace } => {
+                self.change(&workspace, |slot| slot.state = State::Cold);
+            }
             Input::Failed { workspace, error } => {
                 self.refuse_all(&workspace, &Refusal::Start(error), effects);
                 self.rest(now, &workspace, effects);
@@ -193,7 +233,7 @@ impl Desk {
             Input::Died { workspace } => self.rest(now, &workspace, effects),
             Input::StopAsked { workspace } => self.change(&workspace, |slot| {
                 slot.barred = true;
-                if matches!(slot.state, State::Ready | State::Starting) {
+                if matches!(slot.state, State::Ready | State::Proving | State::Starting) {
                     slot.state = State::Stopping;
                     effects.push(Effect::Stop { workspace: workspace.clone() });
                 }
@@ -222,6 +262,24 @@ impl Desk {
         for slot in self.slots.values_mut() {
             if matches!(slot.state, State::Resting { until } if until <= now) {
                 slot.state = State::Cold;
+            }
+        }
+    }
+
+    /// Asks idle daemons that are wanted whether they still answer. A daemon that works is asked by
+    /// its keeper, with more patience.
+    fn prove(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for (workspace, slot) in &mut self.slots {
+            let asked = self.queue.iter().any(|waiting| waiting.workspace == *workspace);
+            if !matches!(slot.state, State::Ready) || slot.leases > 0 || !(asked || slot.warmed) {
+                continue;
+            }
+            slot.warmed = false;
+            if now.duration_since(slot.proven) >= FRESH {
+                // Still wanted as a warm one, if it turns out to hang.
+                slot.warmed = !asked;
+                slot.state = State::Proving;
+                effects.push(Effect::Prove { workspace: workspace.clone() });
             }
         }
     }
@@ -275,7 +333,8 @@ impl Desk {
     fn forget_warmth(&mut self) {
         let stopping = self.slots.values().any(|slot| matches!(slot.state, State::Stopping));
         if !stopping && self.running() >= self.limits.servers {
-            self.slots.values_mut().for_each(|slot| slot.warmed = false);
+            let cold = self.slots.values_mut().filter(|slot| !matches!(slot.state, State::Proving));
+            cold.for_each(|slot| slot.warmed = false);
         }
     }
 
@@ -319,7 +378,7 @@ impl Desk {
     /// Places taken: processes, and resting daemons that somebody holds a lease of.
     fn running(&self) -> usize {
         let taken = |slot: &&Slot| match slot.state {
-            State::Starting | State::Ready | State::Stopping => true,
+            State::Starting | State::Ready | State::Proving | State::Stopping => true,
             State::Resting { .. } => slot.leases > 0,
             State::Cold => false,
         };

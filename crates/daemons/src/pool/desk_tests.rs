@@ -38,6 +38,14 @@ impl Bench {
         self.step(Input::Returned { workspace: workspace.into() })
     }
 
+    fn answered(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Answered { workspace: workspace.into() })
+    }
+
+    fn silent(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Silent { workspace: workspace.into() })
+    }
+
     fn died(&mut self, workspace: &str) -> Vec<String> {
         self.step(Input::Died { workspace: workspace.into() })
     }
@@ -53,6 +61,7 @@ fn word(effect: Effect) -> String {
     match effect {
         Effect::Start { workspace } => format!("start {workspace}"),
         Effect::Stop { workspace } => format!("stop {workspace}"),
+        Effect::Prove { workspace } => format!("prove {workspace}"),
         Effect::Grant { ticket, workspace } => format!("grant {ticket} {workspace}"),
         Effect::Refuse { ticket, refusal: Refusal::Full(_) } => format!("refuse {ticket} full"),
         Effect::Refuse { ticket, refusal: Refusal::Slow } => format!("refuse {ticket} slow"),
@@ -94,7 +103,8 @@ fn the_least_recently_used_idle_daemon_is_ended_and_never_a_working_one() {
     bench.returned("b");
     bench.now += Duration::from_secs(5);
     bench.returned("a");
-    assert_eq!(bench.ask(3, "a"), ["grant 3 a"]);
+    assert_eq!(bench.ask(3, "a"), ["prove a", "tell 3 Starting"]);
+    assert_eq!(bench.answered("a"), ["grant 3 a"]);
     assert_eq!(bench.ask(4, "c"), ["stop b", "tell 4 Full"]);
 }
 
@@ -196,6 +206,75 @@ fn warming_starts_and_holds_nothing() {
     assert!(bench.started("a").is_empty());
     assert_eq!(bench.step(warm("b")), ["stop a"], "an idle one makes room");
     assert_eq!(bench.step(Input::Stopped { workspace: "a".into() }), ["start b"]);
+}
+
+#[test]
+fn an_idle_daemon_is_given_out_when_it_answered_just_now_or_does_when_asked() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.returned("a");
+    assert_eq!(bench.ask(2, "a"), ["grant 2 a"], "it started just now");
+    bench.returned("a");
+    bench.later(FRESH);
+    assert_eq!(bench.ask(3, "a"), ["prove a", "tell 3 Starting"]);
+    assert_eq!(bench.ask(4, "a"), ["tell 4 Starting"], "it is asked once");
+    assert_eq!(bench.answered("a"), ["grant 3 a", "grant 4 a"]);
+    bench.later(FRESH);
+    assert_eq!(bench.ask(5, "a"), ["grant 5 a"], "one that works is its keeper's to ask");
+}
+
+#[test]
+fn an_idle_daemon_that_hangs_is_replaced_at_once_and_spends_no_try() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.returned("a");
+    for ticket in 2..6 {
+        bench.later(FRESH);
+        bench.ask(ticket, "a");
+        assert_eq!(bench.silent("a"), ["start a"]);
+        assert_eq!(bench.started("a"), [format!("grant {ticket} a")]);
+        bench.returned("a");
+    }
+}
+
+#[test]
+fn warming_replaces_a_daemon_that_hangs_and_leaves_one_that_answers_alone() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.returned("a");
+    bench.later(FRESH);
+    let warm = || Input::Warmed { workspace: "a".into() };
+    assert_eq!(bench.step(warm()), ["prove a"]);
+    assert!(bench.answered("a").is_empty());
+    assert_eq!(bench.later(IDLE), ["stop a"]);
+    assert!(
+        bench.step(Input::Stopped { workspace: "a".into() }).is_empty(),
+        "it was warm when that was wished"
+    );
+
+    bench.lease(2, "a");
+    bench.returned("a");
+    bench.later(FRESH);
+    assert_eq!(bench.step(warm()), ["prove a"]);
+    assert_eq!(bench.silent("a"), ["start a"]);
+    assert!(bench.started("a").is_empty());
+}
+
+#[test]
+fn a_daemon_that_is_asked_can_be_stopped_and_can_die() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.returned("a");
+    bench.later(FRESH);
+    bench.ask(2, "a");
+    assert_eq!(bench.step(Input::StopAsked { workspace: "a".into() }), ["stop a"]);
+    assert!(bench.answered("a").is_empty(), "the order came after the answer");
+    assert_eq!(bench.step(Input::Stopped { workspace: "a".into() }), ["start a"]);
+    bench.started("a");
+    bench.returned("a");
+    bench.later(FRESH);
+    bench.ask(3, "a");
+    assert_eq!(bench.died("a"), ["tell 3 Resting"]);
 }
 
 #[test]

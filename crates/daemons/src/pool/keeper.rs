@@ -3,24 +3,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::lease::Address;
 use super::log;
-use crate::daemon::{Daemon, Spec, StartError};
+use crate::daemon::{Daemon, Exit, Spec, StartError};
 
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often a daemon is asked whether it answers, unless its patience is shorter.
 const HEALTH_EVERY: Duration = Duration::from_secs(15);
-/// How many health questions in a row may go unanswered. A daemon that runs but does not answer
-/// is as good as dead.
-const PATIENCE: u32 = 3;
 
-/// What the table tells a keeper. Dropping the sender means [`Order::Stop`].
+/// What the table tells a keeper. Dropping the sender means [`Order::Stop`]. Until the daemon has
+/// started every order means that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Stop,
     Leave,
+    /// Say whether it answers, and end it if it does not.
+    Prove,
 }
 
 /// What a keeper tells the table.
@@ -28,6 +29,9 @@ pub(super) enum Order {
 pub(super) enum Report {
     Started(Address),
     Failed(StartError),
+    Answered,
+    /// It did not answer when asked to, and was ended.
+    Silent,
     Died,
     Stopped,
 }
@@ -37,10 +41,12 @@ pub(super) struct Job {
     pub(super) spec: Spec,
     pub(super) record: PathBuf,
     pub(super) log: PathBuf,
+    /// How long a daemon that runs may leave questions unanswered.
+    pub(super) patience: Duration,
 }
 
 /// Runs to the daemon's end. When dropped, the daemon is killed.
-pub(super) async fn keep(job: Job, mut orders: oneshot::Receiver<Order>, report: impl Fn(Report)) {
+pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report: impl Fn(Report)) {
     let note = |line: String| keep_lines(&job, &[line]);
     let starting = Daemon::adopt_or_start(job.spec.clone(), &job.record);
     let daemon = tokio::select! {
@@ -54,49 +60,74 @@ pub(super) async fn keep(job: Job, mut orders: oneshot::Receiver<Order>, report:
                 return report(Report::Failed(error));
             }
         },
-        _ = &mut orders => return report(Report::Stopped),
+        _ = orders.recv() => return report(Report::Stopped),
     };
     report(Report::Started(Address {
         base_url: daemon.base_url(),
         password: daemon.password().clone(),
         pid: daemon.pid(),
     }));
-    report(watch(daemon, &job, orders).await);
+    let end = watch(daemon, &job, orders, &report).await;
+    report(end);
 }
 
-async fn watch(mut daemon: Daemon, job: &Job, mut orders: oneshot::Receiver<Order>) -> Report {
+/// Ends the daemon and says why.
+async fn watch(
+    mut daemon: Daemon,
+    job: &Job,
+    mut orders: UnboundedReceiver<Order>,
+    report: &impl Fn(Report),
+) -> Report {
+    let every = HEALTH_EVERY.min(job.patience / 4);
     let mut asked = Instant::now();
-    let mut silent = 0;
+    let mut answered = asked;
     loop {
         tokio::select! {
-            exit = daemon.exited() => {
-                keep_lines(job, &daemon.drain_output());
-                keep_lines(job, &[format!("-- daemon ended ({exit:?})")]);
-                return Report::Died;
-            }
-            order = &mut orders => return carry_out(order.unwrap_or(Order::Stop), daemon, job).await,
-            () = tokio::time::sleep(DRAIN_EVERY) => keep_lines(job, &daemon.drain_output()),
+            exit = daemon.exited() => return died(&mut daemon, job, exit),
+            order = orders.recv() => match order {
+                Some(Order::Prove) if daemon.health().await.is_ok() => report(Report::Answered),
+                Some(Order::Prove) => return match daemon.try_exit() {
+                    Some(exit) => died(&mut daemon, job, exit),
+                    None => silent(&mut daemon, job, Report::Silent),
+                },
+                order => return carry_out(order.unwrap_or(Order::Stop), daemon, job).await,
+            },
+            () = tokio::time::sleep(DRAIN_EVERY.min(every)) => keep_lines(job, &daemon.drain_output()),
         }
         if !daemon.is_in_place(&job.spec.directory) {
             keep_lines(job, &["-- the directory was moved or replaced; its daemon is ended".to_owned()]);
             return Report::Died;
         }
-        if asked.elapsed() >= HEALTH_EVERY {
+        if asked.elapsed() >= every {
             asked = Instant::now();
-            silent = if daemon.health().await.is_ok() { 0 } else { silent + 1 };
-            if silent >= PATIENCE {
-                keep_lines(job, &["-- daemon does not answer and is ended".to_owned()]);
-                return Report::Died;
+            if daemon.health().await.is_ok() {
+                answered = Instant::now();
             }
         }
+        if answered.elapsed() >= job.patience {
+            return silent(&mut daemon, job, Report::Died);
+        }
     }
+}
+
+fn died(daemon: &mut Daemon, job: &Job, exit: Exit) -> Report {
+    keep_lines(job, &daemon.drain_output());
+    keep_lines(job, &[format!("-- daemon ended ({exit:?})")]);
+    Report::Died
+}
+
+/// A daemon that runs but does not answer is as good as dead.
+fn silent(daemon: &mut Daemon, job: &Job, report: Report) -> Report {
+    keep_lines(job, &daemon.drain_output());
+    keep_lines(job, &["-- daemon does not answer and is ended".to_owned()]);
+    report
 }
 
 async fn carry_out(order: Order, mut daemon: Daemon, job: &Job) -> Report {
     keep_lines(job, &daemon.drain_output());
     match order {
         Order::Leave => daemon.leave(),
-        Order::Stop => daemon.stop().await,
+        Order::Stop | Order::Prove => daemon.stop().await,
     }
     Report::Stopped
 }

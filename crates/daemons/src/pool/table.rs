@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ struct Asking {
 struct Place {
     spec: Spec,
     address: watch::Sender<Option<Address>>,
-    orders: Option<oneshot::Sender<Order>>,
+    orders: Option<mpsc::UnboundedSender<Order>>,
     stopping: Vec<oneshot::Sender<Result<(), PoolError>>>,
 }
 
@@ -60,6 +61,7 @@ pub(super) struct Table {
     last_ticket: Ticket,
     around: Surroundings,
     on_exit: OnExit,
+    patience: Duration,
     reports: mpsc::UnboundedReceiver<(String, Report)>,
     reporter: mpsc::UnboundedSender<(String, Report)>,
 }
@@ -70,9 +72,8 @@ impl Table {
         let limits = Limits {
             servers: config.max_servers,
             retries: config.max_restart_retries,
-            wait: std::time::Duration::from_secs(config.wait_timeout_secs),
-            idle: (config.idle_timeout_secs > 0)
-                .then(|| std::time::Duration::from_secs(config.idle_timeout_secs)),
+            wait: Duration::from_secs(config.wait_timeout_secs),
+            idle: (config.idle_timeout_secs > 0).then(|| Duration::from_secs(config.idle_timeout_secs)),
         };
         let place = |(name, workspace): (&String, &WorkspaceConfig)| {
             let spec = config.spec(name, workspace, around)?;
@@ -87,6 +88,7 @@ impl Table {
             last_ticket: 0,
             around: around.clone(),
             on_exit: config.on_exit,
+            patience: Duration::from_secs(config.answer_timeout_secs),
             reports,
             reporter,
         })
@@ -188,9 +190,13 @@ impl Table {
 
     fn reported(&mut self, workspace: String, report: Report) -> Input {
         let Some(place) = self.places.get_mut(&workspace) else { return Input::TimePassed };
-        if let Report::Started(address) = report {
-            place.address.send_replace(Some(address));
-            return Input::Started { workspace };
+        match report {
+            Report::Started(address) => {
+                place.address.send_replace(Some(address));
+                return Input::Started { workspace };
+            }
+            Report::Answered => return Input::Answered { workspace },
+            _ => {}
         }
         place.orders = None;
         place.address.send_replace(None);
@@ -200,7 +206,8 @@ impl Table {
         match report {
             Report::Failed(error) => Input::Failed { workspace, error: Arc::new(error) },
             Report::Died => Input::Died { workspace },
-            Report::Stopped | Report::Started(_) => Input::Stopped { workspace },
+            Report::Silent => Input::Silent { workspace },
+            Report::Stopped | Report::Started(_) | Report::Answered => Input::Stopped { workspace },
         }
     }
 
@@ -209,6 +216,7 @@ impl Table {
         match effect {
             Effect::Start { workspace } => self.start(workspace),
             Effect::Stop { workspace } => self.order(&workspace, Order::Stop),
+            Effect::Prove { workspace } => self.order(&workspace, Order::Prove),
             Effect::Tell { ticket, wait } => {
                 if let Some(asking) = self.asking.get(&ticket) {
                     (asking.told)(wait);
@@ -238,12 +246,13 @@ impl Table {
     fn start(&mut self, workspace: String) {
         let Some(place) = self.places.get_mut(&workspace) else { return };
         let spec = place.spec.clone();
-        let (orders, receiver) = oneshot::channel();
+        let (orders, receiver) = mpsc::unbounded_channel();
         place.orders = Some(orders);
         let job = Job {
             spec,
             record: self.around.state.join(format!("{workspace}.json")),
             log: log::path(&self.around.state, &workspace),
+            patience: self.patience,
         };
         let reporter = self.reporter.clone();
         tokio::spawn(keeper::keep(job, receiver, move |report| {
@@ -251,8 +260,9 @@ impl Table {
         }));
     }
 
+    /// A keeper that ended meanwhile hears nothing; its report is on the way.
     fn order(&mut self, workspace: &str, order: Order) {
-        if let Some(orders) = self.places.get_mut(workspace).and_then(|place| place.orders.take()) {
+        if let Some(orders) = self.places.get(workspace).and_then(|place| place.orders.as_ref()) {
             let _ = orders.send(order);
         }
     }

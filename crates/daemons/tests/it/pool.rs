@@ -73,8 +73,12 @@ impl Bench {
 }
 
 fn kill(lease: &Lease) {
+    signal(lease, Signal::KILL);
+}
+
+fn signal(lease: &Lease, signal: Signal) {
     let pid = i32::try_from(lease.address().pid.unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 #[tokio::test]
@@ -179,6 +183,45 @@ async fn one_that_hangs_delays_nobody_else() {
     drop(lease);
     pool.shutdown().await;
     assert!(processes_with("POOL_TEST", &mark).is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_daemon_that_hangs_is_replaced_before_it_is_used_again() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "hung-idle", json!({}));
+    let lease = bench.lease("a").await;
+    let before = lease.address();
+    signal(&lease, Signal::STOP);
+    drop(lease);
+    // One that answered less than a second ago is not asked.
+    let replaced = async {
+        loop {
+            let lease = bench.lease("a").await;
+            if lease.address().pid != before.pid {
+                return lease;
+            }
+        }
+    };
+    let lease = tokio::time::timeout(Duration::from_mins(1), replaced).await.expect("it is replaced");
+    assert_eq!(bench.processes(), 1, "the one that hung is gone");
+    let log = bench.pool.logs("a", 10).unwrap().join("\n");
+    assert!(log.contains("does not answer"), "{log}");
+    drop(lease);
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_hangs_at_work_is_replaced_after_its_time() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "hung-at-work", json!({ "answer_timeout_secs": 2 }));
+    let mut lease = bench.lease("a").await;
+    let before = lease.address();
+    signal(&lease, Signal::STOP);
+    lease.lost(&before).await;
+    assert_ne!(lease.running().await.unwrap().pid, before.pid);
+    assert_eq!(bench.processes(), 1, "the one that hung is gone");
+    drop(lease);
+    bench.ends_clean().await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod daemons;
 mod delivery;
 mod gate;
 mod ledger;
+mod misbehaving;
 mod mistakes;
 mod model;
 mod probe;
