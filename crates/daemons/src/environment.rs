@@ -7,6 +7,13 @@ use std::fmt;
 const ALWAYS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"];
 const PREFIXES: [&str; 2] = ["XDG_", "LC_"];
 
+/// Whether a variable tells of the terminal or the login session: the next one has other values,
+/// and a daemon does the same work with either.
+pub(crate) fn is_of_the_session(name: &str) -> bool {
+    let directory = name.starts_with("XDG_") && name.ends_with("_HOME");
+    matches!(name, "TERM" | "LANG") || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !directory
+}
+
 /// A set of environment variables. `Debug` shows names only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<OsString, OsString>);
@@ -84,6 +91,16 @@ mod tests {
         let passed = host.allowed(&["ANTHROPIC_API_KEY".into()]);
         let names: Vec<_> = passed.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["ANTHROPIC_API_KEY", "LC_ALL", "PATH", "XDG_CACHE_HOME"]);
+    }
+
+    #[test]
+    fn the_session_is_told_from_what_a_daemon_works_with() {
+        for name in ["TERM", "LANG", "LC_CTYPE", "XDG_RUNTIME_DIR", "XDG_SESSION_ID", "XDG_DATA_DIRS"] {
+            assert!(is_of_the_session(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "SHELL", "TMPDIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "LANGUAGE_KEY"] {
+            assert!(!is_of_the_session(name), "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::confine::Confinement;
-use crate::environment::Environment;
+use crate::environment::{Environment, is_of_the_session};
 
 /// Where the daemon keeps its sessions and finds its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,8 @@ impl Spec {
     }
 
     /// A digest of everything that decides how the daemon behaves, the values of passed variables
-    /// included: a daemon with another digest is another daemon.
+    /// included: a daemon with another digest is another daemon. The terminal and the login session
+    /// it was started from do not count, unless they are passed by name.
     pub(crate) fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         let mut part = |bytes: &[u8]| {
@@ -114,7 +115,9 @@ impl Spec {
             hasher.update(bytes);
         };
         part(self.program.as_os_str().as_encoded_bytes());
-        for (name, value) in self.child_environment().iter() {
+        let passed = |name: &str| self.pass.iter().any(|pass| pass == name);
+        let kept = self.child_environment().without(|name| is_of_the_session(name) && !passed(name));
+        for (name, value) in kept.iter() {
             part(name.as_encoded_bytes());
             part(value.as_encoded_bytes());
         }
@@ -206,5 +209,22 @@ mod tests {
         let mut rotated = other.clone();
         rotated.environment = rotated.environment.with("KEY", "k2");
         assert_ne!(other.digest(), rotated.digest());
+    }
+
+    #[test]
+    fn the_digest_is_the_same_from_another_terminal() {
+        let base = spec();
+        let mut other = spec();
+        for name in ["TERM", "LANG", "LC_ALL", "XDG_RUNTIME_DIR", "XDG_SESSION_ID"] {
+            other.environment = other.environment.with(name, "another");
+        }
+        assert_eq!(base.digest(), other.digest());
+        other.pass = vec!["LANG".into()];
+        assert_ne!(base.digest(), other.digest(), "what is passed by name was meant");
+        for name in ["PATH", "HOME", "XDG_DATA_HOME"] {
+            let mut other = spec();
+            other.environment = other.environment.with(name, "/another");
+            assert_ne!(base.digest(), other.digest(), "{name}");
+        }
     }
 }

@@ -48,6 +48,20 @@ async fn a_second_host_is_refused_while_the_first_has_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_daemon_started_from_another_terminal_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("app.json");
+    let mut spec = spec("answers", dir.path());
+    spec.environment = spec.environment.with("TERM", "xterm").with("XDG_SESSION_ID", "1");
+    let (first, _) = adopt(&spec, &record).await;
+    let pid = first.pid();
+    first.leave();
+    spec.environment = spec.environment.with("TERM", "dumb").with("XDG_SESSION_ID", "2").with("LC_ALL", "C");
+    let (second, how) = adopt(&spec, &record).await;
+    assert_eq!((how, second.pid()), (Adopted::Same, pid));
+}
+
+#[tokio::test]
 async fn a_daemon_with_another_configuration_is_ended_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let record = dir.path().join("app.json");
