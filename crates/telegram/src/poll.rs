@@ -81,18 +81,22 @@ pub struct Poller {
     offset: Option<i64>,
     failures: u32,
     health: Health,
+    /// Whether a webhook may be set, which keeps updates from being polled.
+    hooked: bool,
 }
 
 impl Poller {
     /// A poller whose requests are held for `timeout` when there is nothing new.
     pub fn new(api: Api, timeout: Duration, health: Health) -> Self {
-        Self { api, timeout, offset: None, failures: 0, health }
+        Self { api, timeout, offset: None, failures: 0, health, hooked: true }
     }
 
     /// Removes a webhook that would keep updates from being polled. What waits
-    /// there is kept.
-    pub async fn take_over(&self) -> Result<(), ApiError> {
-        self.api.call(&DeleteWebhookParams::builder().drop_pending_updates(false).build()).await.map(|_| ())
+    /// there is kept. [`next`](Self::next) does it by itself.
+    pub async fn take_over(&mut self) -> Result<(), ApiError> {
+        self.api.call(&DeleteWebhookParams::builder().drop_pending_updates(false).build()).await?;
+        self.hooked = false;
+        Ok(())
     }
 
     /// The next updates, in order; waits until there are some. Cancel safe.
@@ -109,6 +113,7 @@ impl Poller {
                 }
                 Err(error) => {
                     self.failures += 1;
+                    self.hooked |= matches!(error, ApiError::Conflict { .. });
                     self.health.failing(&error);
                     let pause = pause(&error, self.failures);
                     let reason = connector_contract::chain(&error);
@@ -137,7 +142,10 @@ impl Poller {
         }
     }
 
-    async fn ask(&self) -> Result<Vec<Value>, ApiError> {
+    async fn ask(&mut self) -> Result<Vec<Value>, ApiError> {
+        if self.hooked {
+            self.take_over().await?;
+        }
         let seconds = u32::try_from(self.timeout.as_secs()).unwrap_or(50);
         let request = GetUpdatesParams::builder()
             .maybe_offset(self.offset)

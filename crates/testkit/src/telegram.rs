@@ -68,6 +68,11 @@ impl FakeTelegram {
         self.change(|state| state.limits.strict = true);
     }
 
+    /// Somebody else sets a webhook for the bot, or did so earlier.
+    pub fn set_webhook(&self) {
+        self.change(|state| state.webhook = true);
+    }
+
     /// Puts `fault` in front of the next `times` calls of `method`; `*` is any.
     pub fn fault(&self, method: &str, times: usize, fault: &Fault) {
         self.change(|state| {

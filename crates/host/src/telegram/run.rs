@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_telegram::api::GetMe;
+use connector_telegram::api::{GetMe, Method};
 use connector_telegram::config::Webhook;
 use connector_telegram::frankenstein::methods::SetWebhookParams;
 use connector_telegram::poll::{self, Poller, State};
@@ -18,6 +18,9 @@ use super::Telegram;
 
 /// How long without an answer until somebody is told.
 const SILENCE: Duration = Duration::from_mins(2);
+
+/// How long until Telegram is called again at the start.
+const UNREACHABLE: Duration = Duration::from_secs(3);
 
 /// How long until an update that could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -37,17 +40,21 @@ impl Telegram {
     /// Finds out who the bot is. Waits as long as Telegram cannot be reached;
     /// a token that is not valid is an error.
     pub async fn introduce(&self) -> Result<Me, ApiError> {
+        let user = self.patiently(&GetMe {}).await?;
+        let me = Me { id: user.id, username: user.username.unwrap_or_default() };
+        Ok(self.0.me.get_or_init(|| me).clone())
+    }
+
+    /// Calls a method until it succeeds, or fails in a way that waiting does not mend.
+    async fn patiently<M: Method>(&self, method: &M) -> Result<M::Answer, ApiError> {
         loop {
-            match self.0.api.call(&GetMe {}).await {
-                Ok(user) => {
-                    let me = Me { id: user.id, username: user.username.unwrap_or_default() };
-                    return Ok(self.0.me.get_or_init(|| me).clone());
-                }
+            match self.0.api.call(method).await {
                 Err(error) if error.is_passing() => {
                     tracing::warn!(reason = connector_contract::chain(&error), "telegram is not there yet");
-                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    let pause = if let ApiError::Throttled { after } = error { after } else { UNREACHABLE };
+                    tokio::time::sleep(pause).await;
                 }
-                Err(error) => return Err(error),
+                ended => return ended,
             }
         }
     }
@@ -95,9 +102,6 @@ impl Telegram {
     async fn poll(&self) {
         let settings = &self.0.settings;
         let mut poller = Poller::new(self.0.api.clone(), settings.poll_timeout, self.0.health.clone());
-        if let Err(error) = poller.take_over().await {
-            tracing::warn!(reason = %error, "whether a webhook is set is not known");
-        }
         loop {
             let updates = tokio::select! {
                 updates = poller.next() => updates,
@@ -159,8 +163,11 @@ impl Telegram {
             .allowed_updates(poll::kinds())
             .max_connections(1)
             .build();
-        self.0.api.call(&set).await?;
-        tracing::info!(listen = %hook.listen, "telegram brings updates to the webhook");
+        tokio::select! {
+            set = self.patiently(&set) => set?,
+            () = self.0.stopping.cancelled() => return Ok(()),
+        };
+        tracing::info!(listen = %listener.local_addr()?, "telegram brings updates to the webhook");
         let stopping = self.0.stopping.clone();
         let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
         Ok(served.await?)

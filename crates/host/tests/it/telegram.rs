@@ -4,4 +4,5 @@ mod delivery;
 mod load;
 mod setup;
 mod walk;
+mod webhook;
 mod world;
