@@ -56,6 +56,9 @@ pub fn telegram(reach: Reach) -> CatalogConnector {
     for trigger in bare {
         if trigger.name != "callback_query_received" {
             trigger.payload_schema = message();
+            if trigger.name == "files_received" {
+                trigger.payload_schema["properties"]["files"] = json!({ "type": "array" });
+            }
         }
     }
     connector

@@ -17,6 +17,7 @@ pub mod console;
 pub mod engine;
 pub mod exit;
 pub mod failpoint;
+pub mod files;
 pub mod gate;
 pub mod headless;
 pub mod ids;

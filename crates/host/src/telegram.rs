@@ -12,6 +12,7 @@
 mod asks;
 mod buttons;
 mod commands;
+mod files;
 mod intake;
 mod live;
 mod pace;

@@ -45,6 +45,35 @@ pub struct Config {
     pub allow_chats: Vec<i64>,
     /// Sends the agent's changes as a document below the result.
     pub send_patch: bool,
+    /// Takes photos and documents, for rules on `files_received`. Absent means that none is taken.
+    pub files: Option<Files>,
+}
+
+/// Which files are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Files {
+    /// The largest, in bytes.
+    pub max_bytes: usize,
+    /// What their content may be: `image/png`, `image/jpeg`, `image/webp`, `image/gif`,
+    /// `application/pdf`, or `text/plain` for every text.
+    pub types: Vec<String>,
+}
+
+impl Files {
+    /// Every type that is known by its content.
+    pub const KNOWN: [&str; 6] =
+        ["image/png", "image/jpeg", "image/webp", "image/gif", "text/plain", "application/pdf"];
+
+    /// More than this no file may have, whatever is configured.
+    pub const MOST: usize = 8 << 20;
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        let types = Self::KNOWN[..5].iter().map(|it| (*it).to_owned()).collect();
+        Self { max_bytes: 2 << 20, types }
+    }
 }
 
 /// How updates come in.
@@ -72,6 +101,7 @@ impl Default for Config {
             allow_users: Vec::new(),
             allow_chats: Vec::new(),
             send_patch: true,
+            files: None,
         }
     }
 }
@@ -93,6 +123,8 @@ pub struct Settings {
     pub allow: Allow,
     /// Whether the agent's changes are sent as a document.
     pub send_patch: bool,
+    /// Which files are taken, if any.
+    pub files: Option<Files>,
 }
 
 /// A checked webhook.
@@ -153,6 +185,7 @@ impl Config {
                 chats: self.allow_chats.into_iter().collect(),
             },
             send_patch: self.send_patch,
+            files: self.files.map(checked_files).transpose()?,
         })
     }
 
@@ -178,6 +211,19 @@ impl Config {
             return Err(invalid("`webhook_secret` takes 16 to 256 letters, digits, `_` and `-`"));
         }
         Ok(Some(Webhook { url, path, secret, listen: self.webhook_listen }))
+    }
+}
+
+fn checked_files(files: Files) -> Result<Files, ConnectorError> {
+    if !(1..=Files::MOST).contains(&files.max_bytes) {
+        return Err(invalid(format!("`files.max_bytes` takes 1 to {}", Files::MOST)));
+    }
+    match files.types.iter().find(|it| !Files::KNOWN.contains(&it.as_str())) {
+        Some(unknown) => {
+            let known = Files::KNOWN.join(", ");
+            Err(invalid(format!("`files.types`: `{unknown}` is not one of {known}")))
+        }
+        None => Ok(files),
     }
 }
 
@@ -229,6 +275,10 @@ mod tests {
             json!({ "update_mode": "webhook", "webhook_url": "http://h.example/aaaaaaaaaaaaaaaa", "webhook_secret": secret }),
             json!({ "update_mode": "webhook", "webhook_url": "https://h.example/aaaaaaaaaaaaaaaa", "webhook_secret": "short" }),
             json!({ "approver": 5 }),
+            json!({ "files": { "max_bytes": 0 } }),
+            json!({ "files": { "max_bytes": 8_388_609 } }),
+            json!({ "files": { "types": ["image/*"] } }),
+            json!({ "files": { "size": 1 } }),
         ] {
             let error = check(wrong.clone()).unwrap_err();
             assert!(!error.contains("SECRET"), "{wrong}: {error}");

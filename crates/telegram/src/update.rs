@@ -4,6 +4,7 @@
 //! with nothing at all. Who somebody is comes from `from`, never from the chat;
 //! whoever speaks as a group or a channel is nobody.
 
+mod attachment;
 mod payload;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,8 @@ use std::collections::BTreeSet;
 use frankenstein::types::{CallbackQuery, MaybeInaccessibleMessage, Message, User};
 use frankenstein::updates::{Update, UpdateContent};
 use serde_json::Value;
+
+pub use attachment::Attachment;
 
 use crate::chat::ChatKey;
 
@@ -58,6 +61,8 @@ pub struct Received {
     pub text: String,
     /// The command it begins with, without `/`.
     pub command: Option<String>,
+    /// The file that hangs on it.
+    pub file: Option<Attachment>,
     /// Whether it was just written.
     pub kind: Kind,
     /// The message of the bot that it answers.
@@ -105,7 +110,7 @@ pub enum Ignored {
     Anonymous,
     /// A command for another bot.
     NotForUs,
-    /// No text.
+    /// Neither a text nor a file.
     Empty,
     /// A kind of update that is not looked at.
     Kind,
@@ -172,7 +177,8 @@ fn received(
     }
     let words = message.text.as_deref().or(message.caption.as_deref()).unwrap_or_default();
     let (command, text) = command(words, me)?;
-    if text.is_empty() {
+    let file = attachment::of(message);
+    if text.is_empty() && file.is_none() {
         return Err(Ignored::Empty);
     }
     let kind = if message.forward_origin.is_some() { Kind::Forwarded } else { kind };
@@ -189,6 +195,7 @@ fn received(
         message_id,
         text,
         command,
+        file,
         kind,
         reply_to,
         payload,

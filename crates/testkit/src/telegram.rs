@@ -111,6 +111,31 @@ impl FakeTelegram {
         })
     }
 
+    /// Somebody sends a document with a caption.
+    pub fn document(&self, user: u64, chat: i64, caption: &str, name: &str, content: &[u8]) -> u32 {
+        let id = self.upload(content);
+        let document = json!({
+            "file_id": id, "file_unique_id": id, "file_name": name, "mime_type": "application/octet-stream",
+            "file_size": content.len(),
+        });
+        self.message(user, chat, "", &json!({ "text": null, "caption": caption, "document": document }))
+    }
+
+    /// Somebody sends a photo with a caption.
+    pub fn photo(&self, user: u64, chat: i64, caption: &str, content: &[u8]) -> u32 {
+        let id = self.upload(content);
+        let photo = json!([{ "file_id": id, "file_unique_id": id, "width": 1, "height": 1 }]);
+        self.message(user, chat, "", &json!({ "text": null, "caption": caption, "photo": photo }))
+    }
+
+    /// Puts a file there; its `file_id`.
+    pub fn upload(&self, content: &[u8]) -> String {
+        self.change(|state| {
+            state.files.push(content.to_vec());
+            (state.files.len() - 1).to_string()
+        })
+    }
+
     /// Somebody taps the button with this label on a message of the bot.
     ///
     /// # Panics

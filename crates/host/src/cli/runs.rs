@@ -117,7 +117,10 @@ fn describe(whole: &Whole) -> String {
                 step.decided_at.map(rfc3339).unwrap_or_default()
             ));
         }
-        text.push_str(&format!("\n  input  {}", crate::text::visible(&step.input.to_string())));
+        text.push_str(&format!(
+            "\n  input  {}",
+            crate::text::visible(&crate::files::without_content(&step.input).to_string())
+        ));
         text.push_str(&format!("\n{}", render::result(step)));
     }
     text

@@ -9,6 +9,7 @@ use connector_contract::ask::{PermissionAsk, QuestionAsk};
 use serde_json::Value;
 
 use crate::clock::Millis;
+use crate::files;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::surface::{Asked, OpenAsk, figures};
@@ -51,7 +52,10 @@ pub fn card(row: &StepRow, now: Millis) -> String {
     let empty = serde_json::Map::new();
     let input = row.input.as_object().unwrap_or(&empty);
     for (key, value) in input.iter().filter(|(key, _)| *key != "prompt") {
-        field(key, &plain(value));
+        match files::described(key, value) {
+            Some(files) => files.iter().for_each(|file| field("file", file)),
+            None => field(key, &plain(value)),
+        }
     }
     field("digest", row.digest.short());
     field("expires", &expiry(row, now));

@@ -31,10 +31,10 @@ use sheet::{Filled, Sheet};
 pub(super) struct Asks {
     /// New with each start: asks are counted from 1 again.
     word: String,
-    open: Mutex<HashMap<u64, Shown>>,
+    pub(super) open: Mutex<HashMap<u64, Shown>>,
 }
 
-struct Shown {
+pub(super) struct Shown {
     chat: ChatKey,
     ask: OpenAsk,
     message: Option<i32>,
@@ -158,9 +158,7 @@ impl Telegram {
     ) -> Result<bool, LedgerError> {
         let found = {
             let mut open = locked(&self.0.asks.open);
-            let found = open
-                .iter_mut()
-                .find(|(_, shown)| shown.message == Some(message) && shown.chat.id == received.chat.id);
+            let found = open.iter_mut().find(|(_, shown)| shown.is_at(received.chat, message));
             let Some((number, shown)) = found else { return Ok(false) };
             let allowed = shown.ask.approvers.contains(&actor(received.user));
             (*number, allowed.then(|| shown.words(&received.text)))
@@ -229,6 +227,11 @@ impl Telegram {
 }
 
 impl Shown {
+    /// Whether it is this message.
+    pub(super) fn is_at(&self, chat: ChatKey, message: i32) -> bool {
+        self.message == Some(message) && self.chat.id == chat.id
+    }
+
     /// What a button means; `None` while more is to be chosen.
     fn press(&mut self, choice: Choice) -> Option<Answer> {
         match (&self.ask.asked, choice) {

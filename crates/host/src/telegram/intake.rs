@@ -38,6 +38,10 @@ impl Telegram {
     }
 
     async fn received(&self, received: Received) -> Result<(), LedgerError> {
+        let ours = received.command.as_deref().is_some_and(commands::is_ours);
+        if let Some(file) = received.file.as_ref().filter(|_| !ours) {
+            return self.received_file(&received, file).await;
+        }
         match received.kind {
             Kind::Forwarded => return self.store(&received, "message_forwarded", None).await.map(|_| ()),
             Kind::Edited => return self.store(&received, "message_edited", None).await.map(|_| ()),
@@ -62,7 +66,7 @@ impl Telegram {
     }
 
     /// Stores an event of a message; whether it is new.
-    async fn store(
+    pub(super) async fn store(
         &self,
         received: &Received,
         trigger: &str,

@@ -11,6 +11,7 @@ use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 use serde_json::{Map, Value};
 
 use crate::clock::Millis;
+use crate::files;
 use crate::ledger::steps::StepRow;
 use crate::text::{one_line, shortened, visible};
 
@@ -59,7 +60,10 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
     let empty = Map::new();
     let input = row.input.as_object().unwrap_or(&empty);
     for (key, value) in input.iter().filter(|(key, _)| *key != "prompt") {
-        lines.field(key, &plain(value));
+        match files::described(key, value) {
+            Some(files) => files.iter().for_each(|file| lines.field("file", file)),
+            None => lines.field(key, &plain(value)),
+        }
     }
     lines.field("digest", row.digest.short());
     lines.field("expires", &expiry(row, now));
@@ -91,7 +95,8 @@ fn whole(row: &StepRow) -> String {
         text.push_str(&format!("\n{key}: {}", visible(&plain(value))));
     }
     for (key, value) in row.input.as_object().into_iter().flatten() {
-        text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&plain(value))));
+        let value = files::described(key, value).map_or_else(|| plain(value), |files| files.join("\n"));
+        text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&value)));
     }
     text.push('\n');
     text

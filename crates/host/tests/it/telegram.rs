@@ -1,6 +1,7 @@
 //! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
 
 mod delivery;
+mod files;
 mod load;
 mod setup;
 mod walk;

@@ -23,6 +23,7 @@ pub(super) fn of_message(
         "command": command.unwrap_or_default(),
         "args": args,
         "date": message.date,
+        "files": [],
         "is_forwarded": message.forward_origin.is_some(),
         "is_edited": message.edit_date.is_some(),
         "reply_to_message_id": message.reply_to_message.as_ref().map(|it| it.message_id),
@@ -78,7 +79,7 @@ fn extend(payload: &mut Map<String, Value>, more: Value) {
 
 /// A message with only the fields that are needed here.
 pub(super) fn reduced(message: &Value) -> Option<Value> {
-    const KEPT: [&str; 14] = [
+    const KEPT: [&str; 20] = [
         "message_id",
         "message_thread_id",
         "is_topic_message",
@@ -92,6 +93,12 @@ pub(super) fn reduced(message: &Value) -> Option<Value> {
         "caption",
         "photo",
         "document",
+        "animation",
+        "video",
+        "audio",
+        "voice",
+        "video_note",
+        "media_group_id",
         "forward_origin",
     ];
     let all = message.as_object()?;

@@ -17,6 +17,7 @@ pub(super) fn carry_out(state: &mut State, method: &str, params: &Value) -> Resu
         "editMessageText" => edit(state, params),
         "deleteMessage" => delete(state, params),
         "answerCallbackQuery" => answer_query(state, params),
+        "getFile" => get_file(state, params),
         "setMyCommands" => Ok(json!(true)),
         "setWebhook" | "deleteWebhook" => {
             state.webhook = method == "setWebhook";
@@ -130,6 +131,18 @@ fn delete(state: &mut State, params: &Value) -> Result<Value, Refusal> {
     let before = state.screen.len();
     state.screen.retain(|shown| params["chat_id"] != shown.chat || params["message_id"] != shown.id);
     if state.screen.len() < before { Ok(json!(true)) } else { Err(bad("message to delete not found")) }
+}
+
+fn get_file(state: &State, params: &Value) -> Result<Value, Refusal> {
+    let id = params["file_id"].as_str().unwrap_or_default();
+    let content = id.parse().ok().and_then(|at: usize| state.files.get(at));
+    match content {
+        Some(content) if content.len() > 20 << 20 => Err(bad("file is too big")),
+        Some(content) => Ok(json!({
+            "file_id": id, "file_unique_id": id, "file_size": content.len(), "file_path": format!("documents/{id}"),
+        })),
+        None => Err(bad("wrong file_id or the file is temporarily unavailable")),
+    }
 }
 
 fn answer_query(state: &mut State, params: &Value) -> Result<Value, Refusal> {

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State as Extracted};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -32,6 +32,7 @@ pub(super) fn run(listener: std::net::TcpListener, router: Router, ended: onesho
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/{bot}/{method}", post(call))
+        .route("/file/{bot}/documents/{id}", get(download))
         .layer(DefaultBodyLimit::max(64 << 20))
         .with_state(shared)
 }
@@ -70,6 +71,22 @@ async fn call(
     };
     let response = finish(&shared, &method, params, outcome);
     if matches!(fault, Some(Fault::CutAfter)) { broken() } else { response }
+}
+
+async fn download(
+    Extracted(shared): Extracted<Arc<Shared>>,
+    Path((bot, id)): Path<(String, usize)>,
+) -> Response {
+    if bot != format!("bot{TOKEN}") {
+        return refused(&(401, "Unauthorized".into(), None));
+    }
+    match shared.change(|state| state.take_fault("download")) {
+        Some(_) => broken(),
+        None => match shared.look(|state| state.files.get(id).cloned()) {
+            Some(content) => content.into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+    }
 }
 
 fn finish(shared: &Shared, method: &str, params: Value, outcome: Result<Value, Refusal>) -> Response {

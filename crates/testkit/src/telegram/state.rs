@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) faults: Vec<(String, Fault)>,
     pub(super) limits: Limits,
     pub(super) webhook: bool,
+    /// What people sent, by its id.
+    pub(super) files: Vec<Vec<u8>>,
     /// Counts requests for updates: a newer one ends the one before.
     pub(super) polling: u64,
     pub(super) open_queries: Vec<String>,

@@ -22,10 +22,12 @@ const VARIABLE: &str = "TELEGRAM_BOT_TOKEN";
 /// How long somebody has to write to the bot.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// The rules that are written: `/fix`, and replies that go on.
-const RULES: [(&str, &str); 2] = [
+/// The rules that are written: `/fix`, and replies that go on; both also with files.
+const RULES: [(&str, &str); 4] = [
     ("fix.toml", include_str!("../../../rules/telegram/fix.toml")),
     ("reply.toml", include_str!("../../../rules/telegram/reply.toml")),
+    ("fix-files.toml", include_str!("../../../rules/telegram/fix-files.toml")),
+    ("reply-files.toml", include_str!("../../../rules/telegram/reply-files.toml")),
 ];
 
 /// `telegram setup`

@@ -42,8 +42,18 @@ fn a_token_that_telegram_does_not_know_is_said_at_once() {
 }
 
 #[test]
+fn the_bundled_rules_pass_their_own_tests() {
+    let user = User::new();
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/telegram");
+    let ended = user.run(&["rules", "test", "--rules", rules]);
+    assert_eq!(ended.code(), 0, "{}", ended.text());
+    assert!(ended.text().contains("12 passed, 0 failed"), "{}", ended.text());
+}
+
+#[test]
 fn the_bundled_rule_is_the_seeds() {
     let rule = include_str!("../../../rules/telegram/fix.toml");
+    let (rule, _) = rule.split_once("[[tests]]").unwrap();
     let lines: Vec<&str> = rule.lines().filter(|line| !line.is_empty()).collect();
     let seed = r#"[rule]
 name = "fix-on-demand"

@@ -31,6 +31,11 @@ pub(crate) struct World {
 impl World {
     /// A host that runs, with a model that follows `script`.
     pub(crate) async fn start(script: Script) -> Self {
+        Self::with(script, "").await
+    }
+
+    /// The same, with more in the section about Telegram.
+    pub(crate) async fn with(script: Script, more: &str) -> Self {
         let telegram = FakeTelegram::start().unwrap();
         let model = ScriptedModel::start(script).unwrap();
         let user = User::new()
@@ -44,7 +49,7 @@ impl World {
         let rules = user.home.path().join("rules");
         std::fs::create_dir(&rules).unwrap();
         let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/telegram");
-        for name in ["fix.toml", "reply.toml"] {
+        for name in ["fix.toml", "reply.toml", "fix-files.toml", "reply-files.toml"] {
             std::fs::copy(format!("{bundled}/{name}"), rules.join(name)).unwrap();
         }
         let config = format!(
@@ -53,7 +58,7 @@ impl World {
              [workspaces.main]\ndirectory = \"{workspace}\"\n\
              [connectors.connector-opencode]\nworkspace = \"main\"\n\
              [surfaces.telegram]\nbot_token = \"env:TELEGRAM_BOT_TOKEN\"\napi_base = \"{}\"\n\
-             poll_timeout = 2\nallow_users = [{ANNA}]\nallow_chats = [{GROUP}]\n",
+             poll_timeout = 2\nallow_users = [{ANNA}]\nallow_chats = [{GROUP}]\n{more}",
             opencode().await,
             telegram.base_url(),
         );
