@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use launcher::relaunch;
 
 use crate::daemon::{Home, Spec};
+use crate::environment::Environment;
 
 /// The first argument that makes our binary a launcher.
 pub(crate) const LAUNCH: &str = "--launch-within-walls";
@@ -111,6 +112,8 @@ pub struct Confinement {
     workspace: PathBuf,
     /// The home of its own, if it has one.
     home: Option<PathBuf>,
+    /// Where its tasks have their working trees, in place of the workspace.
+    trees: Option<PathBuf>,
 }
 
 /// How much of the walls this kernel can hold.
@@ -140,18 +143,35 @@ pub fn kernel() -> Kernel {
 struct Plan {
     walls: Walls,
     required: bool,
+    /// Of what is below it, only the one in which the program starts can be opened.
+    #[serde(default)]
+    trees: Option<PathBuf>,
 }
 
 impl Walls {
     /// The usual walls around a daemon. The binary, the toolchains on `PATH` and at home, and the
     /// system can be read; the workspace and opencode's own directories can be written.
     pub fn around(spec: &Spec) -> Self {
+        let mut walls = Self::of_programs(&spec.environment);
+        walls.read.extend(install_of(&spec.program));
+        let home = spec.environment.get("HOME").map(PathBuf::from);
+        match &spec.home {
+            Home::Isolated(directory) => walls.write.push(directory.clone()),
+            Home::User => walls.write.extend(own_directories(spec, home.as_deref())),
+        }
+        walls.write.push(spec.directory.clone());
+        walls
+    }
+}
+
+impl Walls {
+    /// What programs of the system and the user's toolchains need to run, and nothing of a daemon's.
+    pub(crate) fn of_programs(environment: &Environment) -> Self {
         let mut walls = Self::default();
         walls.read.extend(SYSTEM.map(PathBuf::from));
         walls.write.extend(DEVICES.map(PathBuf::from));
-        walls.read.extend(install_of(&spec.program));
-        let home = spec.environment.get("HOME").map(PathBuf::from);
-        if let Some(path) = spec.environment.get("PATH") {
+        let home = environment.get("HOME").map(PathBuf::from);
+        if let Some(path) = environment.get("PATH") {
             // `HOME` itself on `PATH` would open all of it.
             walls.read.extend(std::env::split_paths(path).filter(|entry| {
                 entry.is_absolute() && !home.as_ref().is_some_and(|home| home.starts_with(entry))
@@ -160,13 +180,13 @@ impl Walls {
         if let Some(home) = &home {
             walls.read.extend(AT_HOME.map(|name| home.join(name)));
         }
-        match &spec.home {
-            Home::Isolated(directory) => walls.write.push(directory.clone()),
-            Home::User => walls.write.extend(own_directories(spec, home.as_deref())),
-        }
-        walls.write.push(spec.directory.clone());
         walls
     }
+}
+
+/// The plan of a launcher that puts up `walls` as far as the kernel can.
+pub(crate) fn plan_of(walls: Walls) -> String {
+    serde_json::to_string(&Plan { walls, required: false, trees: None }).unwrap_or_default()
 }
 
 impl Confinement {
@@ -182,7 +202,19 @@ impl Confinement {
                 Home::Isolated(home) => Some(home.clone()),
                 Home::User => None,
             },
+            trees: None,
         }
+    }
+
+    /// The same for tasks that have their working trees in `trees`: they write there and in place
+    /// of the workspace, which can be read. The agent's commands reach one tree each, the one that
+    /// they are started in.
+    #[must_use]
+    pub(crate) fn with_trees(mut self, trees: PathBuf) -> Self {
+        self.walls.write.retain(|path| *path != self.workspace);
+        self.walls.read.push(self.workspace.clone());
+        self.trees = Some(trees);
+        self
     }
 
     /// The shell that opencode runs the agent's commands with: walls of its own within the
@@ -200,7 +232,7 @@ impl Confinement {
         builder.create(shell.parent().unwrap_or(&self.tmp))?;
         write_program(&shell, &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
-        let mut ours = own.chain(&self.home);
+        let mut ours = own.chain(&self.home).chain(&self.trees);
         ours.try_for_each(|path| builder.create(path))
     }
 
@@ -208,17 +240,33 @@ impl Confinement {
         format!(
             "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT\n\
              {PLAN}={} exec {} {LAUNCH} /bin/sh \"$@\"\n",
-            quoted(&self.plan()),
+            quoted(&self.plan_for(true)),
             quoted(&self.launcher.to_string_lossy()),
         )
     }
 
     pub(crate) fn plan(&self) -> String {
+        self.plan_for(false)
+    }
+
+    /// What the daemon may, or one of the agent's commands.
+    fn plan_for(&self, command: bool) -> String {
         let mut walls = self.walls.clone();
         walls.read.push(self.launcher.clone());
         walls.write.push(self.tmp.clone());
-        walls.write.extend(git::common_directory(&self.workspace, &walls.write));
-        serde_json::to_string(&Plan { walls, required: self.required }).unwrap_or_default()
+        let mut trees = None;
+        match &self.trees {
+            None => walls.write.extend(git::common_directory(&self.workspace, &walls.write)),
+            Some(all) => {
+                walls.read.extend(git::objects(&self.workspace));
+                if command {
+                    trees = Some(all.clone());
+                } else {
+                    walls.write.push(all.clone());
+                }
+            }
+        }
+        serde_json::to_string(&Plan { walls, required: self.required, trees }).unwrap_or_default()
     }
 }
 

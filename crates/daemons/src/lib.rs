@@ -18,6 +18,7 @@ pub mod install;
 pub mod known;
 pub mod pool;
 pub mod version;
+pub mod worktree;
 
 mod health;
 mod process;
@@ -30,3 +31,4 @@ pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
 pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
 pub use pool::{Lease, Pool, PoolConfig, PoolError};
+pub use worktree::{Worktree, WorktreeError, Worktrees};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use config::{Action, ConfigError, Confine, OnExit, PoolConfig, WorkspaceConfig};
+pub use config::{Action, ConfigError, Confine, Isolation, OnExit, PoolConfig, WorkspaceConfig};
 pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};
 

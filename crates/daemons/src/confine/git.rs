@@ -26,6 +26,23 @@ pub(super) fn common_directory(workspace: &Path, writable: &[PathBuf]) -> Option
     worktrees.parent().filter(|common| common.join("HEAD").is_file()).map(Path::to_owned)
 }
 
+/// The objects of the repository that `workspace` is in or below: where it has a `.git`, which the
+/// agent does not write, and what that names.
+pub(super) fn objects(workspace: &Path) -> Option<PathBuf> {
+    let workspace = workspace.canonicalize().ok()?;
+    let git = workspace.ancestors().map(|above| above.join(".git")).find(|git| git.exists())?;
+    if git.is_dir() {
+        return Some(git.join("objects"));
+    }
+    let named = read_to_string(&git).ok()?;
+    let own = git.parent()?.join(named.strip_prefix("gitdir:")?.trim()).canonicalize().ok()?;
+    let common = match read_to_string(own.join("commondir")) {
+        Ok(common) => own.join(common.trim()).canonicalize().ok()?,
+        Err(_) => own,
+    };
+    Some(common.join("objects"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

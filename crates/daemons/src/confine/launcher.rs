@@ -41,7 +41,9 @@ fn launch(mut arguments: impl Iterator<Item = OsString>) -> String {
 
 #[cfg(target_os = "linux")]
 fn put_up(plan: &Plan) -> Result<(), String> {
-    let held = super::linux::put_up(&plan.walls).map_err(|error| error.to_string())?;
+    let mut walls = plan.walls.clone();
+    walls.write.extend(plan.trees.as_deref().and_then(own_tree));
+    let held = super::linux::put_up(&walls).map_err(|error| error.to_string())?;
     super::linux::drop_capabilities().map_err(|error| format!("capabilities stay: {error}"))?;
     if plan.required && !held {
         return Err("this kernel cannot hold them, and they are required".to_owned());
@@ -52,4 +54,11 @@ fn put_up(plan: &Plan) -> Result<(), String> {
 #[cfg(not(target_os = "linux"))]
 fn put_up(plan: &Plan) -> Result<(), String> {
     if plan.required { Err("this system cannot hold them, and they are required".to_owned()) } else { Ok(()) }
+}
+
+/// The entry of `trees` that this process starts in.
+#[cfg(target_os = "linux")]
+fn own_tree(trees: &std::path::Path) -> Option<std::path::PathBuf> {
+    let (trees, here) = (trees.canonicalize().ok()?, std::env::current_dir().ok()?);
+    here.strip_prefix(&trees).ok()?.components().next().map(|tree| trees.join(tree))
 }

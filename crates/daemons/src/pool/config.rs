@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Surroundings;
 use crate::confine::Confinement;
 use crate::daemon::{Port, Spec};
+use crate::worktree;
 
 /// Why the configuration is refused; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,17 @@ pub enum Confine {
     Required,
 }
 
+/// Where tasks work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In the workspace's directory.
+    #[default]
+    None,
+    /// Each in a working tree and on a branch of its own.
+    Worktree,
+}
+
 /// The daemons of this host.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -129,6 +141,9 @@ pub struct WorkspaceConfig {
     pub pass: Vec<String>,
     /// Whether it runs within walls.
     pub confine: Option<Confine>,
+    /// Where its tasks work.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// What it may read besides.
     #[serde(default)]
     pub read: Vec<PathBuf>,
@@ -232,6 +247,9 @@ impl PoolConfig {
         };
         let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
         confinement.required = wanted == Confine::Required;
+        if workspace.isolation == Isolation::Worktree {
+            confinement = confinement.with_trees(worktree::trees(&around.state, name));
+        }
         confinement.walls.read.extend(self.read.iter().chain(&workspace.read).cloned());
         confinement.walls.write.extend(self.write.iter().chain(&workspace.write).cloned());
         Ok(Some(confinement))

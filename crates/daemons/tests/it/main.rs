@@ -10,3 +10,4 @@ mod real;
 mod start;
 mod support;
 mod walls;
+mod worktree;

@@ -1,0 +1,295 @@
+//! A working tree for each task: its own files, its own branch, and a repository of its own that
+//! borrows the objects of the workspace's.
+//!
+//! Git's linked worktrees share configuration, hooks and objects with the repository they belong
+//! to, so whoever may commit in one may also change what the person's next git command runs, and
+//! delete what the person committed. Here the agent writes nothing of the repository: its tree has
+//! a `.git` of its own, which reads the repository's objects. When the turn has ended, what came of
+//! it is committed there *within walls*, handed over as a bundle, checked, and stored in the
+//! repository as a branch. Merging it is left to people ([`apply`]).
+//!
+//! What a tree is for is written down beside it, out of the agent's reach, before it is made; so
+//! what a crash leaves behind is found and removed ([`Worktrees::clean`]).
+//!
+//! Never does: run git outside walls in a place that an agent has written to; touch the person's
+//! files, index or current branch, except by [`apply`].
+
+mod apply;
+mod collect;
+mod git;
+mod record;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
+
+pub use apply::{Applied, ApplyError, apply};
+pub use collect::Collected;
+use git::{Git, Repository};
+use record::Record;
+
+use crate::environment::Environment;
+use crate::random;
+
+/// How many trees of a workspace are kept for sessions to go on in. Beyond them the one unused for
+/// longest is removed; its branch stays, and a session that goes on gets it back from there.
+const KEPT: usize = 10;
+
+/// How many tasks of a workspace are remembered after their tree was removed.
+const REMEMBERED: usize = 500;
+
+/// Why there is no working tree. The agent was told nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum WorktreeError {
+    /// No repository.
+    #[error("{} is in no git repository, which `isolation = \"worktree\"` needs", .0.display())]
+    NoRepository(PathBuf),
+    /// Nothing to begin from.
+    #[error("the repository of {} has no commit to begin from; make one first", .0.display())]
+    NoCommit(PathBuf),
+    /// The session began elsewhere, or its branch is gone too.
+    #[error("session {0} has no working tree any more; begin a new task")]
+    Gone(String),
+    /// Git refused.
+    #[error("git {what}: {reason}")]
+    Git {
+        /// What was tried.
+        what: &'static str,
+        /// The last line it said.
+        reason: String,
+    },
+    /// The system refused.
+    #[error("the working tree cannot be kept")]
+    Io(#[from] io::Error),
+}
+
+/// The trees of one workspace. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Worktrees(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    workspace: PathBuf,
+    root: PathBuf,
+    git: Git,
+    used: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A tree in use: nobody else uses or removes it while this lives.
+#[derive(Debug)]
+pub struct Worktree {
+    trees: Worktrees,
+    repository: Repository,
+    record: Record,
+    _used: OwnedMutexGuard<()>,
+}
+
+/// Where the trees of `workspace` are; the part of `state` that an agent may write.
+pub(crate) fn trees(state: &Path, workspace: &str) -> PathBuf {
+    root(state, workspace).join("trees")
+}
+
+fn root(state: &Path, workspace: &str) -> PathBuf {
+    state.join(format!("{workspace}.worktrees"))
+}
+
+impl Worktrees {
+    /// The trees of the workspace `name` in `directory`, kept below the pool's `state`. `launcher`
+    /// puts up the walls around git where an agent has been; without it there are none.
+    pub fn new(
+        name: &str,
+        directory: &Path,
+        state: &Path,
+        environment: Environment,
+        launcher: Option<PathBuf>,
+    ) -> Self {
+        let git = Git { environment, launcher };
+        let (workspace, root) = (directory.to_owned(), root(state, name));
+        Self(Arc::new(Inner { workspace, root, git, used: Mutex::default() }))
+    }
+
+    /// Makes a tree at the repository's current commit.
+    pub async fn make(&self) -> Result<Worktree, WorktreeError> {
+        self.clean().await;
+        let repository = self.0.git.repository(&self.0.workspace).await?;
+        let base = self.0.git.head(&repository).await?;
+        let id = random::hex::<4>()?;
+        let used = self.hold(&id).await;
+        let record = Record::new(&id, &base);
+        record.write(&self.0.root)?;
+        let tree = Worktree { trees: self.clone(), repository, record, _used: used };
+        let ready = async {
+            self.0.git.point(&tree.repository, &tree.record.branch, &base, None).await?;
+            tree.fill().await
+        };
+        match ready.await {
+            Ok(()) => Ok(tree),
+            Err(error) => {
+                self.discard(&tree.record).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The tree in which `session` worked, made again from its branch if it was removed. Waits
+    /// while another turn uses it.
+    pub async fn of_session(&self, session: &str) -> Result<Worktree, WorktreeError> {
+        let gone = || WorktreeError::Gone(session.to_owned());
+        self.find(|record| record.session.as_deref() == Some(session)).await?.ok_or_else(gone)
+    }
+
+    /// The tree in which what `checkpoint` announced goes on.
+    pub async fn of_checkpoint(&self, checkpoint: &Value) -> Result<Option<Worktree>, WorktreeError> {
+        self.find(|record| record.checkpoint.as_ref() == Some(checkpoint)).await
+    }
+
+    async fn find(&self, is_it: impl Fn(&Record) -> bool) -> Result<Option<Worktree>, WorktreeError> {
+        let Some(found) = Record::all(&self.0.root).into_iter().find(|record| is_it(record)) else {
+            return Ok(None);
+        };
+        let used = self.hold(&found.id).await;
+        let Some(record) = Record::read(&self.0.root, &found.id) else { return Ok(None) };
+        let repository = self.0.git.repository(&self.0.workspace).await?;
+        let tree = Worktree { trees: self.clone(), repository, record, _used: used };
+        if !tree.root().join(".git").exists() {
+            let gone = || WorktreeError::Gone(found.session.unwrap_or_default());
+            if !self.0.git.has_commit(&tree.repository, tree.record.tip()).await {
+                return Err(gone());
+            }
+            remove(&tree.root())?;
+            tree.fill().await?;
+        }
+        Ok(Some(tree))
+    }
+
+    /// Removes what crashes left behind and what is beyond the number kept. Trees in use stay.
+    /// Only for the one host of the state directory.
+    pub async fn clean(&self) {
+        let mut records = Record::all(&self.0.root);
+        let named: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
+        for entry in std::fs::read_dir(self.0.root.join("trees")).into_iter().flatten().flatten() {
+            if !entry.file_name().to_str().is_some_and(|name| named.iter().any(|known| known == name)) {
+                warn(remove(&entry.path()));
+            }
+        }
+        records.retain(|record| !self.is_used(&record.id));
+        let (began, never): (Vec<_>, Vec<_>) = records.into_iter().partition(Record::has_begun);
+        for record in never {
+            self.discard(&record).await;
+        }
+        for (place, record) in began.into_iter().enumerate() {
+            if place >= KEPT {
+                warn(remove(&self.tree(&record.id)));
+            }
+            if place >= REMEMBERED {
+                record.remove(&self.0.root);
+            }
+        }
+    }
+
+    /// Takes back a tree in which nothing was begun.
+    async fn discard(&self, record: &Record) {
+        warn(remove(&self.tree(&record.id)));
+        if let Ok(repository) = self.0.git.repository(&self.0.workspace).await {
+            self.0.git.forget(&repository, &record.branch, &record.base).await;
+        }
+        record.remove(&self.0.root);
+    }
+
+    fn tree(&self, id: &str) -> PathBuf {
+        self.0.root.join("trees").join(id)
+    }
+
+    async fn hold(&self, id: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(used.entry(id.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    fn is_used(&self, id: &str) -> bool {
+        let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.get(id).is_some_and(|lock| Arc::strong_count(lock) > 1)
+    }
+}
+
+impl Worktree {
+    /// Where the agent works: as far below the tree's root as the workspace is below its repository's.
+    pub fn directory(&self) -> PathBuf {
+        self.root().join(&self.repository.prefix)
+    }
+
+    /// The branch on which the repository gets what comes of it.
+    pub fn branch(&self) -> &str {
+        &self.record.branch
+    }
+
+    /// The commit it began from.
+    pub fn base(&self) -> &str {
+        &self.record.base
+    }
+
+    /// Writes down what is about to begin in it; returns when that would survive a crash.
+    pub fn announces(&mut self, checkpoint: &Value) -> io::Result<()> {
+        self.record.checkpoint = Some(checkpoint.clone());
+        self.record.write(&self.trees.0.root)
+    }
+
+    /// Writes down the session that works in it.
+    pub fn belongs_to(&mut self, session: &str) -> io::Result<()> {
+        self.record.session = Some(session.to_owned());
+        self.record.write(&self.trees.0.root)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.trees.tree(&self.record.id)
+    }
+
+    async fn fill(&self) -> Result<(), WorktreeError> {
+        let root = self.root();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        self.trees.0.git.fill(&self.repository, &root, &self.record).await?;
+        Ok(std::fs::create_dir_all(self.directory())?)
+    }
+}
+
+/// Removes a tree whatever its agent made of it. Nothing outside it is touched: links are removed,
+/// not followed.
+fn remove(tree: &Path) -> io::Result<()> {
+    let Ok(kind) = tree.symlink_metadata() else { return Ok(()) };
+    if !kind.is_dir() {
+        return std::fs::remove_file(tree);
+    }
+    match std::fs::remove_dir_all(tree) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(tree)?;
+            std::fs::remove_dir_all(tree)
+        }
+        removed => removed,
+    }
+}
+
+/// Makes directories without write permission removable.
+fn open_up(directory: &Path) -> io::Result<()> {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn warn(removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "a working tree that is not needed any more cannot be removed");
+    }
+}

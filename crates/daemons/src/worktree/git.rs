@@ -1,0 +1,224 @@
+//! Git itself, run without hooks, prompts and the environment's say; and within walls where an
+//! agent has been.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process_group};
+
+use super::record::Record;
+use super::{WorktreeError, remove};
+use crate::confine::{self, Walls};
+use crate::environment::Environment;
+use crate::process::pid;
+
+/// How long one git command may take.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// What makes git do nothing but what it was told.
+const QUIET: [&str; 14] = [
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
+    "-c",
+    "commit.gpgSign=false",
+    "-c",
+    "advice.detachedHead=false",
+    "-c",
+    "core.quotePath=false",
+];
+
+#[derive(Debug, Clone)]
+pub(super) struct Git {
+    pub(super) environment: Environment,
+    pub(super) launcher: Option<PathBuf>,
+}
+
+/// The repository that a workspace is in.
+#[derive(Debug, Clone)]
+pub(super) struct Repository {
+    /// The root of its working tree.
+    pub(super) top: PathBuf,
+    /// Where its objects and references are.
+    pub(super) common: PathBuf,
+    /// Where the workspace is below `top`.
+    pub(super) prefix: PathBuf,
+}
+
+impl Git {
+    pub(super) async fn repository(&self, workspace: &Path) -> Result<Repository, WorktreeError> {
+        let none = || WorktreeError::NoRepository(workspace.to_owned());
+        let workspace = workspace.canonicalize().map_err(|_| none())?;
+        let said = |what| {
+            self.run(&workspace, "looks at the repository", ["rev-parse", "--path-format=absolute", what])
+        };
+        let top = path(&said("--show-toplevel").await.map_err(|_| none())?);
+        let common = path(&said("--git-common-dir").await.map_err(|_| none())?);
+        let prefix = workspace.strip_prefix(&top).map(Path::to_owned).unwrap_or_default();
+        Ok(Repository { top, common, prefix })
+    }
+
+    /// The commit that the repository is at.
+    pub(super) async fn head(&self, repository: &Repository) -> Result<String, WorktreeError> {
+        let head = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
+        let head = self.run(&repository.top, "looks for a commit", head).await;
+        Ok(text(&head.map_err(|_| WorktreeError::NoCommit(repository.top.clone()))?))
+    }
+
+    pub(super) async fn has_commit(&self, repository: &Repository, commit: &str) -> bool {
+        let name = format!("{commit}^{{commit}}");
+        self.run(&repository.top, "looks for a commit", ["cat-file", "-e", &name]).await.is_ok()
+    }
+
+    /// Points `branch` at `commit`; with `from`, only if it points there now, else only if it is new.
+    pub(super) async fn point(
+        &self,
+        repository: &Repository,
+        branch: &str,
+        commit: &str,
+        from: Option<&str>,
+    ) -> Result<(), WorktreeError> {
+        let reference = format!("refs/heads/{branch}");
+        let update = ["update-ref", &reference, commit, from.unwrap_or("")];
+        self.run(&repository.top, "makes a branch", update).await.map(drop)
+    }
+
+    /// Deletes `branch` if it still points at `commit`.
+    pub(super) async fn forget(&self, repository: &Repository, branch: &str, commit: &str) {
+        let reference = format!("refs/heads/{branch}");
+        let _ = self.run(&repository.top, "deletes a branch", ["update-ref", "-d", &reference, commit]).await;
+    }
+
+    /// Makes a repository in the empty directory `root` that borrows the objects of another, with
+    /// the files of the record's tip.
+    pub(super) async fn fill(
+        &self,
+        repository: &Repository,
+        root: &Path,
+        record: &Record,
+    ) -> Result<(), WorktreeError> {
+        let format = ["rev-parse", "--show-object-format"];
+        let format = text(&self.run(&repository.top, "looks at the repository", format).await?);
+        let (format, branch) =
+            (format!("--object-format={format}"), format!("--initial-branch={}", record.branch));
+        self.run(root, "makes a repository", ["init", "--quiet", "--template=", &format, &branch]).await?;
+        let git = root.join(".git");
+        let mut objects = repository.common.join("objects").into_os_string().as_bytes().to_owned();
+        objects.push(b'\n');
+        std::fs::create_dir_all(git.join("objects/info"))?;
+        std::fs::write(git.join("objects/info/alternates"), objects)?;
+        if let Ok(shallow) = std::fs::read(repository.common.join("shallow")) {
+            std::fs::write(git.join("shallow"), shallow)?;
+        }
+        for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
+            let known = self.run(&repository.top, "looks at the author", ["config", key]).await;
+            let author = known.map_or_else(|_| default.to_owned(), |known| text(&known));
+            self.run(root, "names the author", ["config", key, &author]).await?;
+        }
+        let files = ["reset", "--quiet", "--hard", record.tip()];
+        if let Err(error) = self.run(root, "writes the files", files).await {
+            remove(root)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Runs git in a place that no agent has written to; what it printed.
+    pub(super) async fn run<'a>(
+        &self,
+        directory: &Path,
+        what: &'static str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<u8>, WorktreeError> {
+        let mut command = self.command(directory, Path::new("git"), None);
+        command.args(QUIET).args(arguments).stdout(Stdio::piped());
+        finished(what, command).await.map(|output| output.stdout)
+    }
+
+    /// Runs git in a tree where an agent has been, within walls like the agent's. What it says is
+    /// the agent's word. Its output goes to `output`, if that is given.
+    pub(super) async fn run_within<'a>(
+        &self,
+        (root, repository): (&Path, &Repository),
+        what: &'static str,
+        arguments: impl IntoIterator<Item = &'a str>,
+        output: Option<File>,
+    ) -> Result<Vec<u8>, WorktreeError> {
+        let plan = self.launcher.as_ref().map(|launcher| {
+            let mut walls = Walls::of_programs(&self.environment);
+            walls.read.push(repository.common.join("objects"));
+            walls.write.push(root.to_owned());
+            (launcher.as_path(), confine::plan_of(walls))
+        });
+        let program = which::which("git").unwrap_or_else(|_| PathBuf::from("git"));
+        let mut command = self.command(root, &program, plan);
+        command.args(QUIET).args(arguments);
+        command.stdout(output.map_or_else(Stdio::piped, Stdio::from));
+        finished(what, command).await.map(|output| output.stdout)
+    }
+
+    fn command(
+        &self,
+        directory: &Path,
+        program: &Path,
+        walls: Option<(&Path, String)>,
+    ) -> tokio::process::Command {
+        #[expect(clippy::disallowed_methods, reason = "git is run here, for working trees")]
+        let mut command =
+            tokio::process::Command::new(walls.as_ref().map_or(program, |(launcher, _)| launcher));
+        if walls.is_some() {
+            command.arg(confine::LAUNCH).arg(program);
+        }
+        command
+            .current_dir(directory)
+            .env_clear()
+            .envs(self.environment.allowed(&[]).iter())
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_EDITOR", "true")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some((_, plan)) = walls {
+            command.env(confine::PLAN, plan);
+        }
+        command
+    }
+}
+
+async fn finished(what: &'static str, mut command: tokio::process::Command) -> Result<Output, WorktreeError> {
+    let child = command.spawn()?;
+    let group = child.id().and_then(pid);
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+    if let Some(group) = group {
+        // What a tree's own settings made git start ends with it.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let failed = |reason: String| WorktreeError::Git { what, reason };
+    let output = ended.map_err(|_| failed(format!("it took longer than {LIMIT:?}")))??;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    Err(failed(last.map_or_else(|| output.status.to_string(), |line| line.chars().take(300).collect())))
+}
+
+/// The line that git printed.
+pub(super) fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).trim_end_matches('\n').to_owned()
+}
+
+fn path(output: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(output.strip_suffix(b"\n").unwrap_or(output)))
+}

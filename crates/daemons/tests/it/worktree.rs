@@ -1,0 +1,232 @@
+//! Working trees of tasks, with git itself and the kernel's walls.
+
+use std::path::{Path, PathBuf};
+
+use opencode_daemons::worktree::{ApplyError, apply};
+use opencode_daemons::{Environment, WorktreeError, Worktrees};
+use serde_json::json;
+use testkit::scratch::{git, repository};
+
+struct Bench {
+    root: tempfile::TempDir,
+    workspace: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = root.path().join("app");
+        repository(
+            &workspace,
+            &[("a.txt", "one\ntwo\nthree\n"), ("sub/b.txt", "b\n"), (".gitignore", "*.log\n")],
+        )
+        .unwrap();
+        Self { root, workspace }
+    }
+
+    fn trees(&self) -> Worktrees {
+        self.trees_of(&self.workspace)
+    }
+
+    fn trees_of(&self, workspace: &Path) -> Worktrees {
+        let launcher = env!("CARGO_BIN_EXE_opencode-within-walls");
+        Worktrees::new("app", workspace, &self.state(), environment(), Some(launcher.into()))
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.path().join("state")
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        git(&self.workspace, arguments).unwrap()
+    }
+
+    async fn apply(&self, base: &str, commit: &str) -> Result<Vec<String>, ApplyError> {
+        apply(&self.workspace, (base, commit), environment()).await.map(|applied| applied.files)
+    }
+
+    fn left(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.state().join("app.worktrees/trees")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+fn environment() -> Environment {
+    Environment::of_this_process().with("HOME", "/nonexistent")
+}
+
+#[tokio::test]
+async fn what_an_agent_changes_becomes_a_branch_and_the_persons_files_stay_as_they_are() {
+    let bench = Bench::new();
+    std::fs::write(bench.workspace.join("a.txt"), "not committed\n").unwrap();
+    std::fs::write(bench.workspace.join("untracked"), "x").unwrap();
+    let before = bench.git(&["status", "--porcelain"]);
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    assert_eq!(
+        std::fs::read_to_string(here.join("a.txt")).unwrap(),
+        "one\ntwo\nthree\n",
+        "it begins at the commit"
+    );
+    assert!(!here.join("untracked").exists());
+    std::fs::write(here.join("a.txt"), "one\nTWO\nthree\n").unwrap();
+    git(&here, &["commit", "--all", "--message=by the agent"]).unwrap();
+    std::fs::write(here.join("new.txt"), "new\n").unwrap();
+    std::fs::write(here.join("noise.log"), "noise\n").unwrap();
+
+    let came = tree.collect().await.unwrap();
+
+    assert!(came.patch.contains("+TWO") && came.patch.contains("+new") && !came.patch.contains("noise"));
+    let commit = came.commit.unwrap();
+    assert_eq!(bench.git(&["rev-parse", tree.branch()]).trim(), commit);
+    assert!(bench.git(&["log", "--format=%s", tree.branch()]).contains("by the agent\nStart"));
+    assert_eq!(bench.git(&["status", "--porcelain"]), before);
+    bench.git(&["fsck", "--strict"]);
+}
+
+#[tokio::test]
+async fn a_task_that_changes_nothing_leaves_no_branch() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    std::fs::write(tree.directory().join("noise.log"), "ignored\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert_eq!((came.commit, came.patch.as_str()), (None, ""));
+    assert_eq!(bench.git(&["branch", "--list", "opencode-*"]), "");
+}
+
+#[tokio::test]
+async fn a_session_goes_on_in_its_tree_and_gets_it_back_from_its_branch() {
+    let bench = Bench::new();
+    let trees = bench.trees();
+    let mut tree = trees.make().await.unwrap();
+    let here = tree.directory();
+    tree.announces(&json!({ "at": 1 })).unwrap();
+    tree.belongs_to("ses_1").unwrap();
+    std::fs::write(here.join("a.txt"), "first\n").unwrap();
+    tree.collect().await.unwrap();
+    drop(tree);
+    // Another host, later.
+    let trees = {
+        drop(trees);
+        bench.trees()
+    };
+    assert_eq!(trees.of_checkpoint(&json!({ "at": 1 })).await.unwrap().unwrap().directory(), here);
+    std::fs::remove_dir_all(&here).unwrap();
+    let mut tree = trees.of_session("ses_1").await.unwrap();
+    assert_eq!(tree.directory(), here, "the session's directory is the same");
+    assert_eq!(std::fs::read_to_string(here.join("a.txt")).unwrap(), "first\n");
+    std::fs::write(here.join("a.txt"), "second\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert!(came.patch.contains("-first\n+second"), "the patch is this turn's: {}", came.patch);
+    let error = trees.of_session("ses_2").await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Gone(_)), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_behind_is_removed_and_what_is_used_stays() {
+    let bench = Bench::new();
+    let trees = bench.trees();
+    let crashed = trees.make().await.unwrap();
+    let sealed = crashed.directory().join("sealed");
+    std::fs::create_dir(&sealed).unwrap();
+    std::fs::write(sealed.join("file"), "x").unwrap();
+    std::os::unix::fs::symlink(&bench.workspace, crashed.directory().join("link")).unwrap();
+    std::fs::set_permissions(&sealed, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+    drop(crashed);
+    std::fs::create_dir(bench.state().join("app.worktrees/trees/stray")).unwrap();
+    let used = trees.make().await.unwrap();
+    trees.clean().await;
+    assert_eq!(bench.left(), [used.directory().file_name().unwrap().to_string_lossy()]);
+    assert_eq!(
+        bench.git(&["branch", "--list", "opencode-*", "--format=%(refname:short)"]).trim(),
+        used.branch()
+    );
+    assert!(bench.workspace.join("a.txt").exists());
+    drop(used);
+    trees.clean().await;
+    assert_eq!((bench.left(), bench.git(&["branch", "--list", "opencode-*"])), (Vec::new(), String::new()));
+}
+
+#[tokio::test]
+async fn a_subdirectory_of_a_repository_and_a_linked_worktree_have_trees_of_the_whole() {
+    let bench = Bench::new();
+    let sub = bench.trees_of(&bench.workspace.join("sub")).make().await.unwrap();
+    assert!(sub.directory().ends_with("sub") && sub.directory().join("b.txt").exists());
+    let linked = bench.root.path().join("linked");
+    bench.git(&["worktree", "add", "--quiet", &linked.display().to_string()]);
+    let mut tree = bench.trees_of(&linked).make().await.unwrap();
+    std::fs::write(tree.directory().join("c.txt"), "c\n").unwrap();
+    assert!(tree.collect().await.unwrap().commit.is_some());
+}
+
+#[tokio::test]
+async fn directories_that_have_nothing_to_begin_from_are_refused() {
+    let bench = Bench::new();
+    let plain = bench.root.path().join("plain");
+    std::fs::create_dir(&plain).unwrap();
+    let error = bench.trees_of(&plain).make().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::NoRepository(_)), "{error}");
+    git(&plain, &["init", "--quiet"]).unwrap();
+    let error = bench.trees_of(&plain).make().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::NoCommit(_)), "{error}");
+    assert_eq!(bench.left(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_tree_whose_settings_run_programs_runs_them_within_walls() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    let outside = bench.root.path().join("escaped");
+    let script = format!("#!/bin/sh\ntouch ran; touch {}\ncat\n", outside.display());
+    std::fs::write(here.join("evil.sh"), script).unwrap();
+    std::fs::set_permissions(here.join("evil.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    git(&here, &["config", "filter.evil.clean", "./evil.sh"]).unwrap();
+    std::fs::write(here.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
+    std::fs::write(here.join("a.txt"), "changed\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert!(came.commit.is_some());
+    assert!(here.join("ran").exists(), "the filter ran");
+    assert!(!outside.exists());
+    assert!(!bench.workspace.join("ran").exists());
+}
+
+#[tokio::test]
+async fn a_branch_is_applied_whole_or_not_at_all() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    std::fs::write(tree.directory().join("a.txt"), "one\nTWO\nthree\n").unwrap();
+    std::fs::write(tree.directory().join("new.txt"), "new\n").unwrap();
+    let commit = tree.collect().await.unwrap().commit.unwrap();
+    let base = tree.base().to_owned();
+    let read = |name: &str| std::fs::read_to_string(bench.workspace.join(name)).unwrap_or_default();
+
+    std::fs::write(bench.workspace.join("new.txt"), "mine\n").unwrap();
+    let error = bench.apply(&base, &commit).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Dirty { files, .. } if files == &["new.txt"]), "{error}");
+    std::fs::remove_file(bench.workspace.join("new.txt")).unwrap();
+    std::fs::write(bench.workspace.join("a.txt"), "one\ntwo\nthree\nmine\n").unwrap();
+    assert!(matches!(bench.apply(&base, &commit).await.unwrap_err(), ApplyError::Dirty { .. }));
+    bench.git(&["add", "--all"]);
+    assert!(
+        matches!(bench.apply(&base, &commit).await.unwrap_err(), ApplyError::Dirty { .. }),
+        "staged is dirty too"
+    );
+    bench.git(&["reset", "--quiet", "--hard"]);
+    std::fs::write(bench.workspace.join("a.txt"), "quite\nother\n").unwrap();
+    bench.git(&["commit", "--all", "--quiet", "--message=moved on"]);
+    let error = bench.apply(&base, &commit).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Conflict { .. }), "{error}");
+    assert_eq!(
+        (read("a.txt").as_str(), read("new.txt").as_str()),
+        ("quite\nother\n", ""),
+        "nothing was changed"
+    );
+
+    bench.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    std::fs::write(bench.workspace.join("sub/b.txt"), "mine\n").unwrap();
+    assert_eq!(bench.apply(&base, &commit).await.unwrap(), ["a.txt", "new.txt"]);
+    assert_eq!((read("a.txt").as_str(), read("new.txt").as_str()), ("one\nTWO\nthree\n", "new\n"));
+    assert_eq!(read("sub/b.txt"), "mine\n", "what it does not touch may be dirty");
+}
