@@ -3,10 +3,11 @@
 //! A fresh connection per question, to 127.0.0.1 only. Never follows a redirect, never uses a
 //! proxy, and is only asked after the port's owner is proven, because it carries the password.
 
+use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,9 +38,9 @@ struct Health {
 
 /// The version that the daemon on `port` reports.
 pub(crate) async fn version(port: u16, password: &SecretString) -> Result<String, HealthError> {
-    let (status, body) = tokio::time::timeout(LIMIT, get(port, "/global/health", password))
-        .await
-        .map_err(|_| HealthError::Silent)??;
+    let question = request(Method::GET, port, "/global/health", password);
+    let (status, body) =
+        tokio::time::timeout(LIMIT, ask(port, question)).await.map_err(|_| HealthError::Silent)??;
     match status {
         StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
         StatusCode::OK => match serde_json::from_slice::<Health>(&body) {
@@ -51,21 +52,49 @@ pub(crate) async fn version(port: u16, password: &SecretString) -> Result<String
     }
 }
 
-fn request(port: u16, path: &str, password: &SecretString) -> http::Result<Request<Empty<bytes::Bytes>>> {
+/// Ends what the daemon on `port` holds in memory for one directory.
+pub(crate) async fn dispose(port: u16, password: &SecretString, directory: &Path) -> Result<(), HealthError> {
+    let directory: String = directory
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .map(|byte| match byte {
+            b'/' | b'-' | b'_' | b'.' => char::from(*byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    let path = format!("/instance/dispose?directory={directory}");
+    let order = request(Method::POST, port, &path, password);
+    let answer = tokio::time::timeout(LIMIT, ask(port, order)).await;
+    match answer.map_err(|_| HealthError::Silent)?? {
+        (StatusCode::OK, _) => Ok(()),
+        (other, _) => Err(HealthError::Foreign(other.as_u16())),
+    }
+}
+
+fn request(
+    method: Method,
+    port: u16,
+    path: &str,
+    password: &SecretString,
+) -> http::Result<Request<Empty<bytes::Bytes>>> {
     let token = BASE64.encode(format!("opencode:{}", password.expose_secret()).as_bytes());
     let mut authorization = header::HeaderValue::try_from(format!("Basic {token}"))?;
     authorization.set_sensitive(true);
-    Request::get(path)
+    Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, format!("127.0.0.1:{port}"))
         .header(header::AUTHORIZATION, authorization)
         .body(Empty::new())
 }
 
-async fn get(
+async fn ask(
     port: u16,
-    path: &str,
-    password: &SecretString,
+    request: http::Result<Request<Empty<bytes::Bytes>>>,
 ) -> Result<(StatusCode, bytes::Bytes), HealthError> {
+    let request = request.map_err(|_| HealthError::Silent)?;
     let silent = |_| HealthError::Silent;
     #[expect(clippy::disallowed_methods, reason = "the health question goes to our own child on loopback")]
     let stream = tokio::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port))
@@ -73,7 +102,6 @@ async fn get(
         .map_err(|_| HealthError::Silent)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
-    let request = request(port, path, password).map_err(|_| HealthError::Silent)?;
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(silent)?;
         let status = answer.status();
@@ -96,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_question_carries_the_password_as_a_sensitive_header() {
-        let request = request(4096, "/global/health", &SecretString::from("pw")).unwrap();
+        let request = request(Method::GET, 4096, "/global/health", &SecretString::from("pw")).unwrap();
         assert_eq!(request.uri(), "/global/health");
         assert_eq!(request.headers()["host"], "127.0.0.1:4096");
         assert_eq!(request.headers()["authorization"], "Basic b3BlbmNvZGU6cHc=");

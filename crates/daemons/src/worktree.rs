@@ -183,7 +183,9 @@ impl Worktrees {
             self.discard(&record).await;
         }
         for (place, record) in began.into_iter().enumerate() {
-            if place >= KEPT {
+            if place >= KEPT && record.tip.is_none() && record.session.is_none() {
+                self.discard(&record).await;
+            } else if place >= KEPT {
                 warn(remove(&self.tree(&record.id)));
             }
             if place >= REMEMBERED {

@@ -9,7 +9,9 @@
 mod call;
 pub mod config;
 pub mod control;
+mod tree;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +20,8 @@ use connector_contract::{
     Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Reach, Target, chain,
 };
 use opencode_daemons::confine::{self, Kernel};
-use opencode_daemons::pool::{Address, ConfigError, Confine, Surroundings};
-use opencode_daemons::{Environment, Home, Pool, PoolConfig};
+use opencode_daemons::pool::{Address, ConfigError, Confine, Isolation, Surroundings, WorkspaceConfig};
+use opencode_daemons::{Environment, Home, Pool, PoolConfig, Worktrees};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -31,6 +33,8 @@ pub struct Daemons {
     pool: Pool,
     state: PathBuf,
     control: Option<control::Serving>,
+    /// Of the workspaces whose tasks have working trees of their own.
+    trees: BTreeMap<String, Worktrees>,
 }
 
 impl Daemons {
@@ -44,13 +48,26 @@ impl Daemons {
     ) -> Result<Self, ConfigError> {
         let launcher = std::env::current_exe().ok();
         let state = directory(state);
+        let trees = |(name, workspace): (&String, &WorkspaceConfig)| {
+            let confined = config::confine(config, name) != Confine::Off;
+            let launcher = launcher.clone().filter(|_| confined);
+            let trees = Worktrees::new(name, &workspace.directory, &state, environment.clone(), launcher);
+            (name.clone(), trees)
+        };
+        let isolated = config.workspaces.iter().filter(|(_, one)| one.isolation == Isolation::Worktree);
+        let trees = isolated.map(trees).collect();
         let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
-        Ok(Self { pool: Pool::new(config, &surroundings)?, state, control: None })
+        Ok(Self { pool: Pool::new(config, &surroundings)?, state, control: None, trees })
     }
 
-    /// Answers the commands of other processes from now on. To be called by the one host of the
+    /// Answers the commands of other processes from now on, and removes what an earlier host left of
+    /// working trees. To be called by the one host of the
     /// state directory, once it is the one.
     pub fn answer_commands(&mut self) {
+        for trees in self.trees.values() {
+            let trees = trees.clone();
+            tokio::spawn(async move { trees.clean().await });
+        }
         self.control = Some(control::serve(&self.state, &self.pool));
     }
 
@@ -71,9 +88,9 @@ pub fn directory(state: &Path) -> PathBuf {
     state.join("daemons")
 }
 
-/// What a step would touch at a daemon within the walls of `confine`.
-pub fn within(target: Target, confine: Confine) -> Target {
-    call::within(target, confine)
+/// What a step would touch at a daemon within the walls of `confine`, with tasks apart by `isolation`.
+pub fn within(target: Target, confine: Confine, isolation: Isolation) -> Target {
+    call::within(target, confine, isolation)
 }
 
 /// What is missing of the walls that `wanted` asks for, in words for people; nothing when they
@@ -104,6 +121,7 @@ struct Inner {
     /// As the pool knows it.
     workspace: String,
     confine: Confine,
+    trees: Option<Worktrees>,
     factory: Arc<dyn ConnectorFactory>,
     config: Map<String, Value>,
     /// Declares everything; is never called.
@@ -125,6 +143,7 @@ impl Managed {
             pool: daemons.pool.clone(),
             workspace: workspace.to_owned(),
             confine,
+            trees: daemons.trees.get(workspace).cloned(),
             factory,
             config,
             described,
@@ -142,13 +161,24 @@ impl Managed {
         }
     }
 
-    /// The connector for the daemon at `address`, with the way out to it and nowhere else.
-    async fn connect(&self, address: &Address) -> Result<Ready, ConnectorError> {
+    /// The connector for the daemon at `address`, with the way out to it and nowhere else; one of
+    /// its own for a `directory` of its own.
+    async fn connect(&self, address: &Address, directory: Option<&Path>) -> Result<Ready, ConnectorError> {
+        if let Some(directory) = directory {
+            let mut config = self.0.config.clone();
+            config.insert("directory".to_owned(), json!(directory));
+            return self.make(address, config).await;
+        }
         let mut connected = self.0.connected.lock().await;
         if let Some((_, ready)) = connected.as_ref().filter(|(known, _)| known == address) {
             return Ok(ready.clone());
         }
-        let mut config = self.0.config.clone();
+        let ready = self.make(address, self.0.config.clone()).await?;
+        *connected = Some((address.clone(), ready.clone()));
+        Ok(ready)
+    }
+
+    async fn make(&self, address: &Address, mut config: Map<String, Value>) -> Result<Ready, ConnectorError> {
         config.insert("base_url".to_owned(), json!(address.base_url));
         config.insert("password".to_owned(), json!(address.password.expose_secret()));
         let connector = self.0.factory.create(Value::Object(config)).await?;
@@ -156,9 +186,7 @@ impl Managed {
             reason: format!("the daemon's address: {}", chain(&error)),
         })?;
         let http = grant(connector.as_ref(), &origin, Reach::Loopback)?;
-        let ready = Ready { connector: connector.into(), http };
-        *connected = Some((address.clone(), ready.clone()));
-        Ok(ready)
+        Ok(Ready { connector: connector.into(), http })
     }
 
     /// Lets go of the connector to a daemon that is gone: its event stream must not try the port
@@ -168,6 +196,12 @@ impl Managed {
         if connected.as_ref().is_some_and(|(known, _)| known == address) {
             *connected = None;
         }
+    }
+}
+
+impl Inner {
+    fn isolation(&self) -> Isolation {
+        if self.trees.is_some() { Isolation::Worktree } else { Isolation::None }
     }
 }
 

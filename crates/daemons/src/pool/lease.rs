@@ -1,6 +1,7 @@
 //! The ticket that keeps a daemon.
 
 use std::fmt;
+use std::path::Path;
 
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
@@ -64,6 +65,18 @@ impl Lease {
     /// Where the daemon listens now; while it is being restarted, where it last did.
     pub fn address(&self) -> Address {
         self.address.borrow().clone().unwrap_or_else(|| self.last.clone())
+    }
+
+    /// Lets the daemon forget what it holds in memory for a directory in which nothing runs any more.
+    /// That it cannot costs memory only.
+    pub async fn leave_directory(&self, directory: &Path) {
+        let Some(address) = self.address.borrow().clone() else { return };
+        let port = address.base_url.rsplit(':').next().and_then(|port| port.parse().ok());
+        if let Some(port) = port
+            && let Err(error) = crate::health::dispose(port, &address.password, directory).await
+        {
+            tracing::debug!(%error, "a daemon keeps a directory in memory");
+        }
     }
 
     /// Waits until the daemon at `from` is known to be gone. What is said to its port from then on

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::pool::{Confine, WorkspaceConfig};
+use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig};
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
@@ -56,6 +56,9 @@ pub(super) struct ChatArgs {
     /// Whether the daemon and its agent are confined to the repository
     #[arg(long, value_name = "WHEN", default_value = "on", value_parser = walls(), conflicts_with = "base_url")]
     confine: Confine,
+    /// Give each task a working tree and a branch of its own
+    #[arg(long, conflicts_with = "base_url")]
+    worktrees: bool,
     /// How long a card waits, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     expiry: u64,
@@ -161,6 +164,7 @@ impl ChatArgs {
         let workspace = WorkspaceConfig {
             pass: provider_keys(&environment),
             confine: Some(self.confine),
+            isolation: if self.worktrees { Isolation::Worktree } else { Isolation::None },
             ..WorkspaceConfig::default()
         };
         let (key, pool) = managed::config::for_directory(&directory, workspace);

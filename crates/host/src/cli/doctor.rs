@@ -7,7 +7,7 @@ use std::time::Duration;
 use connector_contract::chain;
 use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::install::{self, Locate};
-use opencode_daemons::pool::{Confine, preferred_port};
+use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
 use opencode_daemons::{Environment, PoolConfig};
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ impl Doctor {
             findings.push(Finding::bad("configuration", chain(&error)));
         }
         for (name, workspace) in &pool.workspaces {
-            findings.push(directory(name, &workspace.directory));
+            findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));
         }
         common.print(&findings, |findings| findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
@@ -178,8 +178,8 @@ fn model(config: Option<&HostConfig>, pool: &PoolConfig, environment: &Environme
     Finding::doubtful("model", text)
 }
 
-fn directory(name: &str, path: &Path) -> Finding {
-    let what = format!("workspace {name}");
+fn directory(name: &str, workspace: &WorkspaceConfig) -> Finding {
+    let (what, path) = (format!("workspace {name}"), workspace.directory.as_path());
     if !path.is_dir() {
         return Finding::bad(what, format!("{} is not there", path.display()));
     }
@@ -187,6 +187,15 @@ fn directory(name: &str, path: &Path) -> Finding {
         return Finding::good(what, path.display().to_string());
     }
     let inside = path.ancestors().skip(1).find(|above| above.join(".git").exists());
+    if workspace.isolation == Isolation::Worktree {
+        return match inside {
+            Some(root) => Finding::good(what, format!("{} of {}", path.display(), root.display())),
+            None => Finding::bad(
+                what,
+                format!("{} is in no git repository, which `isolation = \"worktree\"` needs", path.display()),
+            ),
+        };
+    }
     Finding::doubtful(
         what,
         match inside {

@@ -1,5 +1,7 @@
 //! `runs`: what ran, what runs, and stopping it.
 
+mod apply;
+
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -40,6 +42,11 @@ pub(super) enum Runs {
         /// The run, such as 3
         id: RunId,
     },
+    /// Bring a run's branch into the files of its workspace: all of it, or nothing
+    Apply {
+        /// The run, such as 3
+        id: RunId,
+    },
     /// Print what happens to a run, or to all of them, as it happens
     Follow {
         /// The run, such as 3; its end ends this
@@ -63,6 +70,7 @@ impl Runs {
             Self::List { limit } => list(common, limit).await,
             Self::Show { id } => show(common, id).await,
             Self::Cancel { id } => stop(common, id).await,
+            Self::Apply { id } => apply::apply(common, id).await,
             Self::Follow { id } => follow(common, id).await,
         }
     }

@@ -99,6 +99,10 @@ pub fn result(row: &StepRow) -> String {
     if files.is_some_and(Vec::is_empty) {
         lines.push("  no files changed".to_owned());
     }
+    if let Some(branch) = output.and_then(|output| output.get("branch")).and_then(Value::as_str) {
+        let apply = format!("connector-host runs apply {}", row.id.run);
+        lines.push(format!("  branch {} · bring it in with: {apply}", one_line(branch)));
+    }
     if let Some(session) = &row.session_id {
         lines.push(format!("  session {} · go on with: /continue …", one_line(session)));
     }

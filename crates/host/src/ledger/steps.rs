@@ -214,10 +214,12 @@ impl NewStep {
     }
 }
 
-/// Steps of one lane share a directory, so that they run one after another.
-pub fn lane(connector: &str, target: &Target) -> String {
-    let directory = target.settings.get("directory").and_then(Value::as_str).unwrap_or_default();
-    format!("{} {directory}", target.origin.as_deref().unwrap_or(connector))
+/// Steps of one lane share a directory, so that they run one after another. A step with a working
+/// tree of its own shares it with none.
+pub fn lane(connector: &str, target: &Target, step: StepId) -> String {
+    let setting = |key: &str| target.settings.get(key).and_then(Value::as_str).unwrap_or_default();
+    let lane = format!("{} {}", target.origin.as_deref().unwrap_or(connector), setting("directory"));
+    if setting("isolation") == "worktree" { format!("{lane} {step}") } else { lane }
 }
 
 /// Stores a resolved step of `run`; `false` if it is there already.
@@ -244,7 +246,7 @@ pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerE
             step.read_only,
             step.input.to_string(),
             serde_json::to_string(&step.target)?,
-            lane(&step.connector, &step.target),
+            lane(&step.connector, &step.target, step.id),
             step.rule_now,
             digest.as_str(),
             step.terms.needed,

@@ -15,11 +15,12 @@ use connector_contract::{
     Target, TriggerDecl, chain,
 };
 use opencode_daemons::Lease;
-use opencode_daemons::pool::{Address, Confine, Wait};
+use opencode_daemons::pool::{Address, Confine, Isolation, Wait};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Managed;
+use super::tree::Tree;
 
 /// How long a daemon that died may take to come back before the outcome is unknown.
 const RETURN: Duration = Duration::from_mins(1);
@@ -50,29 +51,26 @@ impl Connector for Managed {
         input: Value,
         ctx: &Context,
     ) -> Result<ActionResult, ConnectorError> {
-        let notes =
-            Arc::new(Notes { inner: Arc::clone(&ctx.checkpoints), last: Mutex::new(ctx.resume.clone()) });
-        let mut attempt = ctx.clone();
-        attempt.checkpoints = Arc::clone(&notes) as Arc<dyn CheckpointLog>;
-        let mut lease = self.lease(ctx).await?;
-        let mut address = lease.address();
-        for _ in 0..DEATHS {
-            let ready = self.connect(&address).await?;
-            attempt.http = ready.http;
-            let ended = tokio::select! {
-                ended = ready.connector.execute(action, input.clone(), &attempt) => ended,
-                () = lease.lost(&address) => Err(died(None)),
-            };
-            let suspect = matches!(&ended, Err(error) if may_be_a_death(error));
-            if !suspect || timeout(NOTICE, lease.lost(&address)).await.is_err() {
-                return ended;
+        let tree = match &self.0.trees {
+            Some(trees) => Some(Arc::new(Tree::of(trees, &input, ctx).await?)),
+            None => None,
+        };
+        let (ended, lease) = match self.lease(ctx).await {
+            Ok(mut lease) => {
+                (self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()).await, Some(lease))
             }
-            drop(ready.connector);
-            self.disconnect(&address).await;
-            attempt.resume = notes.last();
-            address = came_back(&mut lease, &attempt).await?;
+            Err(error) => (Err(error), None),
+        };
+        let Some(tree) = tree else { return ended };
+        let ended = tree.ends(ended).await;
+        let unknown = matches!(&ended, Err(error) if error.consequence() == Consequence::Unknown);
+        if let Some(lease) = lease.filter(|_| !unknown) {
+            lease.leave_directory(tree.directory()).await;
         }
-        Err(died(notes.last().as_ref()))
+        if let Some(tree) = Arc::into_inner(tree) {
+            tree.let_go().await;
+        }
+        ended
     }
 
     fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
@@ -80,7 +78,7 @@ impl Connector for Managed {
     }
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
-        within(self.0.described.target(action, input, provenance), self.0.confine)
+        within(self.0.described.target(action, input, provenance), self.0.confine, self.0.isolation())
     }
 
     fn checkpoints(&self) -> bool {
@@ -97,6 +95,41 @@ impl Connector for Managed {
 }
 
 impl Managed {
+    /// Calls the connector, again for each death of the daemon.
+    async fn over_deaths(
+        &self,
+        (action, input): (&str, &Value),
+        ctx: &Context,
+        lease: &mut Lease,
+        tree: Option<&Arc<Tree>>,
+    ) -> Result<ActionResult, ConnectorError> {
+        let notes = Arc::new(Notes {
+            inner: Arc::clone(&ctx.checkpoints),
+            last: Mutex::new(ctx.resume.clone()),
+            tree: tree.map(Arc::clone),
+        });
+        let mut attempt = ctx.clone();
+        attempt.checkpoints = Arc::clone(&notes) as Arc<dyn CheckpointLog>;
+        let mut address = lease.address();
+        for _ in 0..DEATHS {
+            let ready = self.connect(&address, tree.map(|tree| tree.directory())).await?;
+            attempt.http = ready.http;
+            let ended = tokio::select! {
+                ended = ready.connector.execute(action, input.clone(), &attempt) => ended,
+                () = lease.lost(&address) => Err(died(None)),
+            };
+            let suspect = matches!(&ended, Err(error) if may_be_a_death(error));
+            if !suspect || timeout(NOTICE, lease.lost(&address)).await.is_err() {
+                return ended;
+            }
+            drop(ready.connector);
+            self.disconnect(&address).await;
+            attempt.resume = notes.last();
+            address = came_back(lease, &attempt).await?;
+        }
+        Err(died(notes.last().as_ref()))
+    }
+
     /// Waits for the daemon, visibly while the pool is full.
     async fn lease(&self, ctx: &Context) -> Result<Lease, ConnectorError> {
         let progress = ctx.progress.clone();
@@ -144,7 +177,7 @@ fn died(announced: Option<&Checkpoint>) -> ConnectorError {
     }
 }
 
-fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> ConnectorError {
+pub(super) fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> ConnectorError {
     let reason = reason.to_owned();
     if announced.is_none() {
         return ConnectorError::Cancelled { reason };
@@ -153,9 +186,13 @@ fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> ConnectorError {
     ConnectorError::Stopped { cause, reason, reference }
 }
 
-/// The target as `confine` shapes it.
-pub(super) fn within(mut target: Target, confine: Confine) -> Target {
+/// The target as `confine` and `isolation` shape it.
+pub(super) fn within(mut target: Target, confine: Confine, isolation: Isolation) -> Target {
     target.settings.insert("confine".to_owned(), json!(word(confine)));
+    if isolation == Isolation::Worktree {
+        target.settings.insert("isolation".to_owned(), json!("worktree"));
+        target.settings.insert("base".to_owned(), json!("HEAD at dispatch, or where its session was"));
+    }
     target
 }
 
@@ -171,6 +208,7 @@ fn word(confine: Confine) -> &'static str {
 struct Notes {
     inner: Arc<dyn CheckpointLog>,
     last: Mutex<Option<Checkpoint>>,
+    tree: Option<Arc<Tree>>,
 }
 
 impl Notes {
@@ -182,6 +220,11 @@ impl Notes {
 #[async_trait]
 impl CheckpointLog for Notes {
     async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        // First, so that whoever finds the checkpoint finds the tree.
+        if let Some(tree) = &self.tree {
+            let failed = |error: std::io::Error| CheckpointError { reason: error.to_string() };
+            tree.announces(&checkpoint).await.map_err(failed)?;
+        }
         self.inner.record(checkpoint.clone()).await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
         Ok(())

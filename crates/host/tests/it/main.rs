@@ -22,4 +22,5 @@ mod rules_in_force;
 mod telegram;
 mod terminal;
 mod walk;
+mod worktrees;
 mod world;

@@ -15,7 +15,7 @@ use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, Diagnostics, LintPolicy, RuleSet, SourceFile};
 use connector_telegram::TelegramFactory;
 use opencode_daemons::Environment;
-use opencode_daemons::pool::Confine;
+use opencode_daemons::pool::{Confine, Isolation};
 use serde_json::{Map, Value, json};
 
 use super::super::chat;
@@ -156,7 +156,7 @@ async fn telegram(given: &TelegramSurface) -> Result<Instance, Failure> {
     Ok(Instance {
         name: given.connector.clone(),
         workspace: None,
-        described: Arc::new(Described { connector: connector.into(), confine: None }),
+        described: Arc::new(Described { connector: connector.into(), bounds: None }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -192,11 +192,11 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
     let connector = chat::described(&settings)
         .await
         .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
-    let confine = workspace.map(|known| known.confine.unwrap_or(config.opencode.confine));
+    let bounds = workspace.map(|known| (known.confine.unwrap_or(config.opencode.confine), known.isolation));
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
-        described: Arc::new(Described { connector, confine }),
+        described: Arc::new(Described { connector, bounds }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -204,8 +204,8 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
 /// What a connector declares, and nothing that it does.
 struct Described {
     connector: Arc<dyn Connector>,
-    /// The walls of its daemon, if the host starts that.
-    confine: Option<Confine>,
+    /// The walls of its daemon and where tasks work, if the host starts that.
+    bounds: Option<(Confine, Isolation)>,
 }
 
 #[async_trait]
@@ -232,8 +232,8 @@ impl Connector for Described {
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.connector.target(action, input, provenance);
-        match self.confine {
-            Some(confine) => managed::within(target, confine),
+        match self.bounds {
+            Some((confine, isolation)) => managed::within(target, confine, isolation),
             None => target,
         }
     }

@@ -1,0 +1,134 @@
+//! The working tree of one call, where the workspace's tasks have one each.
+
+use std::path::PathBuf;
+
+use connector_contract::{ActionResult, Checkpoint, ConnectorError, Consequence, Context, Reference, chain};
+use opencode_daemons::worktree::Collected;
+use opencode_daemons::{Worktree, WorktreeError, Worktrees};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::call::cancelled;
+
+/// The longest patch in an output; a longer one is cut at a line, with a marker.
+const PATCH: usize = 256 << 10;
+
+/// A tree that one call works in.
+pub(super) struct Tree {
+    trees: Worktrees,
+    used: Mutex<Worktree>,
+    directory: PathBuf,
+}
+
+impl Tree {
+    /// A new tree; or for a call that goes on with something, the tree where that was begun.
+    pub(super) async fn of(trees: &Worktrees, input: &Value, ctx: &Context) -> Result<Self, ConnectorError> {
+        let tree = tokio::select! {
+            tree = find(trees, input, ctx.resume.as_ref()) => tree,
+            () = ctx.cancel.cancelled(), if ctx.resume.is_none() => {
+                return Err(cancelled("it waited for its working tree", None));
+            }
+        };
+        let tree = tree.map_err(|error| match ctx.resume {
+            None => ConnectorError::Unavailable { reason: chain(&error), source: None },
+            Some(_) => ConnectorError::OutcomeUnknown {
+                reason: format!("the turn was begun earlier; its working tree: {}", chain(&error)),
+                reference: Reference::default(),
+            },
+        })?;
+        Ok(Self { trees: trees.clone(), directory: tree.directory(), used: Mutex::new(tree) })
+    }
+
+    /// Where the agent works.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// Writes down what is about to begin in it.
+    pub(super) async fn announces(&self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        self.used.lock().await.announces(&checkpoint.0)
+    }
+
+    /// Takes out what came of the call, and says so in its result.
+    pub(super) async fn ends(
+        &self,
+        ended: Result<ActionResult, ConnectorError>,
+    ) -> Result<ActionResult, ConnectorError> {
+        let mut tree = self.used.lock().await;
+        let session = match &ended {
+            Ok(result) => result.output.get("session_id").and_then(Value::as_str),
+            Err(error) => error.reference().and_then(|reference| reference.session_id.as_deref()),
+        };
+        if let Some(Err(error)) = session.map(|session| tree.belongs_to(session)) {
+            tracing::warn!(%error, "a session's working tree cannot be written down");
+        }
+        match ended {
+            Ok(result) => {
+                let came = tree.collect().await;
+                Ok(told(result, &tree, came))
+            }
+            Err(error) if matches!(error.consequence(), Consequence::Failed | Consequence::Stopped) => {
+                // What was done until then is not lost: the session goes on from there.
+                if let Err(problem) = tree.collect().await {
+                    tracing::warn!(error = %chain(&problem), "what a failed task changed stays in its working tree");
+                }
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the tree if nothing was begun in it, and others that are not needed any more.
+    pub(super) async fn let_go(self) {
+        drop(self.used);
+        self.trees.clean().await;
+    }
+}
+
+async fn find(
+    trees: &Worktrees,
+    input: &Value,
+    resume: Option<&Checkpoint>,
+) -> Result<Worktree, WorktreeError> {
+    if let Some(Checkpoint(checkpoint)) = resume {
+        let found = trees.of_checkpoint(checkpoint).await?;
+        return found.ok_or_else(|| WorktreeError::Gone("of the turn".to_owned()));
+    }
+    match input.get("session_id").and_then(Value::as_str) {
+        Some(session) => trees.of_session(session).await,
+        None => trees.make().await,
+    }
+}
+
+fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
+    match came {
+        Ok(Collected { commit, patch }) => {
+            if let Some(output) = result.output.as_object_mut() {
+                output.insert("base".to_owned(), json!(tree.base()));
+                output.insert("patch".to_owned(), json!(capped(patch)));
+                if let Some(commit) = commit {
+                    output.insert("branch".to_owned(), json!(tree.branch()));
+                    output.insert("commit".to_owned(), json!(commit));
+                }
+            }
+        }
+        Err(error) => {
+            let place = tree.directory();
+            result.success = false;
+            result.message =
+                format!("it was done in {}, and cannot be taken out: {}", place.display(), chain(&error));
+        }
+    }
+    result
+}
+
+fn capped(mut patch: String) -> String {
+    let bytes = patch.len();
+    if bytes > PATCH {
+        let head = patch.get(..patch.floor_char_boundary(PATCH)).unwrap_or_default();
+        let cut = head.rfind('\n').map_or(0, |at| at + 1);
+        patch.truncate(cut);
+        patch.push_str(&format!("[cut: {} of {bytes} bytes left out]\n", bytes - cut));
+    }
+    patch
+}
