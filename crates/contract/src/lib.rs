@@ -24,7 +24,7 @@ mod progress;
 
 pub use action::{ActionDecl, ActionResult, InputError, TriggerDecl};
 pub use ask::AskRelay;
-pub use capability::Capability;
+pub use capability::{Capability, CapabilityError};
 pub use connector::{Connector, ConnectorFactory, EventHandler, Subscription, Target};
 pub use context::{
     Checkpoint, CheckpointError, CheckpointLog, Context, NoCheckpoints, Provenance, SourceNote,

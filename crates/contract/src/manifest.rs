@@ -114,6 +114,9 @@ mod tests {
             "wasm = true",
             "[[capabilities]]\ntype = \"Everything\"",
             "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"a:1\"\nport = 1",
+            "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"*:1\"",
+            "[[capabilities]]\ntype = \"FilesystemRead\"\npath = \"a/../b\"",
+            "[[capabilities]]\ntype = \"ShellExec\"\nsignature = \"00\"",
             "[[actions]]\nname = \"a\"\ndescription = \"\"\nreadonly = true",
             "[[actions]]\nname = \"a\"\ndescription = \"\"\n[[actions]]\nname = \"a\"\ndescription = \"\"",
         ] {
