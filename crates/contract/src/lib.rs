@@ -32,5 +32,5 @@ pub use context::{
 pub use error::{ConnectorError, Consequence, Reference, StopCause, chain};
 pub use manifest::{DataDisclosure, Manifest, ManifestError};
 pub use origin::{Origin, OriginError};
-pub use outbound::{Grant, GrantError, OutboundError, OutboundHttp, OutboundResponse, Reach};
+pub use outbound::{Grant, GrantError, OutboundError, OutboundHttp, OutboundResponse, Pins, Reach};
 pub use progress::{Progress, ProgressSink, ProgressStream, TodoItem, ToolOutcome, progress_channel};

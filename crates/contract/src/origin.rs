@@ -89,6 +89,14 @@ impl Origin {
         self.host.to_string()
     }
 
+    /// The host where it is a name and not an address.
+    pub fn name(&self) -> Option<&str> {
+        match &self.host {
+            Host::Domain(name) => Some(name),
+            Host::Ipv4(_) | Host::Ipv6(_) => None,
+        }
+    }
+
     /// The port, whether or not it was written.
     pub fn port(&self) -> u16 {
         self.port

@@ -21,6 +21,7 @@ use http::{HeaderMap, Request, StatusCode};
 
 use crate::Origin;
 use resolve::PinnedResolver;
+pub use resolve::Pins;
 
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -126,6 +127,16 @@ pub struct OutboundHttp {
 impl OutboundHttp {
     /// A client for these grants. With none, every request is refused.
     pub fn new(grants: impl Into<Arc<[Grant]>>) -> Result<Self, OutboundError> {
+        Self::resolving(grants, PinnedResolver::default())
+    }
+
+    /// A client for these grants that looks up no name: what `pins` does not know
+    /// cannot be reached.
+    pub fn pinned(grants: impl Into<Arc<[Grant]>>, pins: Pins) -> Result<Self, OutboundError> {
+        Self::resolving(grants, PinnedResolver::sealed(pins))
+    }
+
+    fn resolving(grants: impl Into<Arc<[Grant]>>, resolver: PinnedResolver) -> Result<Self, OutboundError> {
         // Fails only when another provider is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that opens sockets")]
@@ -136,7 +147,7 @@ impl OutboundHttp {
             .referer(false)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(PinnedResolver::default())
+            .dns_resolver(resolver)
             .build()
             .map_err(OutboundError::Setup)?;
         Ok(Self { client, grants: grants.into() })
