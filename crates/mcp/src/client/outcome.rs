@@ -1,0 +1,154 @@
+//! What a call came to, by consequence.
+
+use std::time::Duration;
+
+use connector_contract::{ActionDecl, ActionResult, ConnectorError, Reference, StopCause};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ServerResult};
+use rmcp::service::ServiceError;
+use serde_json::{Value, json};
+
+use crate::extension::{self, ResultMeta};
+use crate::pipe::End;
+use crate::problem::Problem;
+
+/// What decides what an ending means.
+pub(super) struct Facts {
+    pub(super) connector: String,
+    /// Whether it reports every effect before it begins.
+    pub(super) checkpoints: bool,
+    /// Whether the effect was begun by an earlier call.
+    pub(super) resumed: bool,
+}
+
+impl Facts {
+    /// An ending without an outcome: nothing began if the connector would have said so.
+    fn without_outcome(&self, reason: String, recorded: bool) -> ConnectorError {
+        if self.checkpoints && !recorded && !self.resumed {
+            return ConnectorError::Unavailable { reason, source: None };
+        }
+        unknown(reason)
+    }
+
+    /// The call never left.
+    pub(super) fn nothing_sent(&self, end: Option<&End>, cancelled: bool) -> ConnectorError {
+        let reason = match end {
+            Some(end) => format!("{} does not run: {end}", self.connector),
+            None => format!("{} does not take calls", self.connector),
+        };
+        match (self.resumed, cancelled && end.is_none()) {
+            (true, _) => unknown(reason),
+            (false, true) => ConnectorError::Cancelled { reason: "cancelled before it was sent".to_owned() },
+            (false, false) => ConnectorError::Unavailable { reason, source: None },
+        }
+    }
+
+    /// The connection ended during the call.
+    pub(super) fn died(&self, end: &End, recorded: bool) -> ConnectorError {
+        self.without_outcome(format!("{} ended during the call: {end}", self.connector), recorded)
+    }
+
+    /// It was told to stop, and said nothing more.
+    pub(super) fn silent(&self, limit: Duration) -> ConnectorError {
+        unknown(format!("{} was told to stop and gave no outcome within {limit:?}", self.connector))
+    }
+
+    /// It was told to stop in a way that has no answer.
+    pub(super) fn told_to_stop(&self, cause: StopCause) -> ConnectorError {
+        let reason = format!("{} was told to stop; it does not say whether it did", self.connector);
+        ConnectorError::Stopped { cause, reason, reference: Reference::default() }
+    }
+
+    /// The SDK's answer, if there is one.
+    pub(super) fn answered(
+        &self,
+        answer: Option<Result<ServerResult, ServiceError>>,
+        end: &End,
+        recorded: bool,
+    ) -> Result<CallToolResult, ConnectorError> {
+        match answer {
+            Some(Ok(ServerResult::CallToolResult(result))) => Ok(result),
+            Some(Ok(_)) => Err(unknown(format!("{} answered with no tool's result", self.connector))),
+            Some(Err(ServiceError::McpError(error))) => {
+                Err(self.refused(error.code, &error.message, recorded))
+            }
+            Some(Err(_)) | None => Err(self.died(end, recorded)),
+        }
+    }
+
+    /// A protocol error: the server did not take the call as such.
+    fn refused(&self, code: ErrorCode, message: &str, recorded: bool) -> ConnectorError {
+        let reason = format!("{}: {}", self.connector, shortened(message));
+        let early = [ErrorCode::INVALID_PARAMS, ErrorCode::METHOD_NOT_FOUND, ErrorCode::INVALID_REQUEST]
+            .contains(&code);
+        if early && !recorded && !self.resumed {
+            ConnectorError::Refused { reason }
+        } else if self.resumed || recorded {
+            unknown(reason)
+        } else {
+            ConnectorError::Failed { reason, reference: Reference::default() }
+        }
+    }
+}
+
+fn unknown(reason: String) -> ConnectorError {
+    ConnectorError::OutcomeUnknown { reason, reference: Reference::default() }
+}
+
+/// A tool's result as the action's.
+pub(super) fn read(
+    result: CallToolResult,
+    schema: Option<&Value>,
+    facts: &Facts,
+) -> Result<ActionResult, ConnectorError> {
+    let meta = result.meta.unwrap_or_default().0;
+    let text = text(&result.content);
+    if result.is_error == Some(true) {
+        match extension::read::<Problem>(&meta, extension::ERROR) {
+            Ok(Some(problem)) => return Err(problem.into_error(&facts.connector)),
+            Ok(None) if meta.contains_key(extension::RESULT) => {}
+            _ => return Err(failed(if text.is_empty() { "no reason given" } else { &text })),
+        }
+    }
+    let about = extension::read::<ResultMeta>(&meta, extension::RESULT).ok().flatten();
+    let output = result.structured_content.unwrap_or_else(|| json!({ "text": text }));
+    if let Some(schema) = schema {
+        fits(&output, schema)?;
+    }
+    let (success, message) = match about {
+        Some(about) => (about.success && result.is_error != Some(true), about.message),
+        None => (true, text.lines().next().map(shortened).unwrap_or_default()),
+    };
+    Ok(ActionResult { success, output, message })
+}
+
+/// It ran, and what it says of it cannot be used.
+fn fits(output: &Value, schema: &Value) -> Result<(), ConnectorError> {
+    let output_schema = ActionDecl {
+        name: "output".to_owned(),
+        description: String::new(),
+        read_only: true,
+        input_schema: Some(schema.clone()),
+        output_schema: None,
+    };
+    output_schema.validate(output).map_err(|error| {
+        failed(&format!("its result does not fit the declared schema: {}", error.problems.join("; ")))
+    })
+}
+
+fn failed(reason: &str) -> ConnectorError {
+    ConnectorError::Failed { reason: shortened(reason), reference: Reference::default() }
+}
+
+fn text(blocks: &[ContentBlock]) -> String {
+    let texts = blocks.iter().filter_map(|block| block.as_text()).map(|block| block.text.as_str());
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// A server's words, short enough for a chat.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

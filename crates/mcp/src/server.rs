@@ -1,0 +1,275 @@
+//! Any connector as an MCP server.
+//!
+//! One [`Server`] serves one connection. It is configured before it serves, by
+//! whoever starts it, or over the connection by a host of ours, or both: then the
+//! host's configuration counts. Each call runs in a task of its own under a
+//! [`Context`](connector_contract::Context) whose sinks lead back over the
+//! connection. When the connection ends, every call is cancelled and has a bounded
+//! time to stop what it started and to confirm that.
+
+mod asks;
+mod call;
+mod configure;
+mod updates;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_contract::{Connector, ConnectorFactory, Manifest, OutboundHttp};
+use rmcp::ErrorData;
+use rmcp::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, Implementation, InitializeResult, JsonObject, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, Tool,
+};
+use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
+use serde::Deserialize as _;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::extension::{self, Offer, StopCall, VERSION};
+use crate::pipe::{End, Lane, Limits, Local, Pipe, Refusal};
+use crate::tools::tool;
+
+/// How long calls may take to stop after the connection ended. The SDK waits five
+/// seconds of its own before that for answers still to be written.
+const STOP: Duration = Duration::from_secs(30);
+
+/// How long the last lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// A connector, offered over one connection.
+pub struct Server {
+    state: State,
+    limits: Limits,
+}
+
+/// Why serving ended otherwise than by the client closing the connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The client broke the protocol or a limit.
+    #[error("{0}")]
+    Ended(End),
+    /// No session came about.
+    #[error("the client could not be greeted: {0}")]
+    Greeting(String),
+}
+
+/// What a call needs: who performs it, and the one way out.
+#[derive(Clone)]
+struct Equipped {
+    connector: Arc<dyn Connector>,
+    http: OutboundHttp,
+}
+
+struct State {
+    manifest: Manifest,
+    factory: Option<Arc<dyn ConnectorFactory>>,
+    equipped: Mutex<Option<Equipped>>,
+    /// Set once a host configured it or a call was made.
+    settled: Mutex<bool>,
+    calls: Mutex<Calls>,
+    running: TaskTracker,
+    /// Cancelled when the connection is at an end.
+    over: CancellationToken,
+    lane: std::sync::OnceLock<Lane>,
+}
+
+/// Calls that a host named.
+#[derive(Default)]
+struct Calls {
+    open: HashMap<String, CancellationToken>,
+    /// Stops of calls that are not open: a stop may overtake its call.
+    early: VecDeque<String>,
+}
+
+impl Calls {
+    /// Stops of calls that never come are forgotten beyond this many.
+    const EARLY: usize = 256;
+
+    fn open(&mut self, call: String, cancel: CancellationToken) {
+        if self.early.contains(&call) {
+            cancel.cancel();
+        }
+        self.open.insert(call, cancel);
+    }
+
+    fn stop(&mut self, call: String) {
+        if let Some(cancel) = self.open.get(&call) {
+            return cancel.cancel();
+        }
+        if self.early.len() == Self::EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(call);
+    }
+}
+
+impl Server {
+    /// A server that presents itself as `manifest` and cannot be called yet.
+    pub fn new(manifest: Manifest) -> Self {
+        let state = State {
+            manifest,
+            factory: None,
+            equipped: Mutex::default(),
+            settled: Mutex::default(),
+            calls: Mutex::default(),
+            running: TaskTracker::new(),
+            over: CancellationToken::new(),
+            lane: std::sync::OnceLock::new(),
+        };
+        Self { state, limits: Limits::default() }
+    }
+
+    /// Calls go to `connector`, which reaches what `http` reaches.
+    #[must_use]
+    pub fn with_connector(self, connector: Arc<dyn Connector>, http: OutboundHttp) -> Self {
+        *lock(&self.state.equipped) = Some(Equipped { connector, http });
+        self
+    }
+
+    /// A host may configure it over the connection; `factory` then makes the connector.
+    #[must_use]
+    pub fn with_factory(mut self, factory: Arc<dyn ConnectorFactory>) -> Self {
+        self.state.factory = Some(factory);
+        self
+    }
+
+    /// How much a client may say.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves until the connection ends; returns once every call has stopped, or its
+    /// time to do so is over. Dropping the future ends the connection and leaves
+    /// the calls to stop by themselves.
+    pub async fn serve(
+        self,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(), ServeError> {
+        let state = Arc::new(self.state);
+        let _over = state.over.clone().drop_guard();
+        let local = Arc::new(Session(Arc::clone(&state)));
+        let (pipe, lane, writing) = Pipe::open(reader, writer, self.limits, local);
+        // It was made just now, so nobody has set it.
+        let _ = state.lane.set(lane.clone());
+        let ending = tokio::spawn({
+            let (lane, over) = (lane.clone(), state.over.clone());
+            async move {
+                lane.wait_end().await;
+                over.cancel();
+            }
+        });
+        let greeted = rmcp::service::serve_server(Session(Arc::clone(&state)), pipe).await;
+        let greeting = match greeted {
+            Ok(running) => {
+                let _ = running.waiting().await;
+                None
+            }
+            Err(ServerInitializeError::ConnectionClosed(_)) => None,
+            Err(error) => Some(ServeError::Greeting(connector_contract::chain(&error))),
+        };
+        let end = lane.ended();
+        lane.close();
+        state.running.close();
+        if tokio::time::timeout(STOP, state.running.wait()).await.is_err() {
+            tracing::error!(calls = state.running.len(), "calls did not stop in time");
+        }
+        let _ = tokio::time::timeout(FLUSH, writing).await;
+        let _ = ending.await;
+        match (end, greeting) {
+            (Some(end @ (End::Violation(_) | End::Unreadable(_))), _) => Err(ServeError::Ended(end)),
+            (_, Some(greeting)) => Err(greeting),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One connection, as the SDK and as the lane see it.
+#[derive(Clone)]
+struct Session(Arc<State>);
+
+impl Session {
+    fn tools(&self) -> Vec<Tool> {
+        match &*lock(&self.0.equipped) {
+            Some(equipped) => equipped.connector.actions().iter().map(tool).collect(),
+            None => self.0.manifest.actions.iter().map(tool).collect(),
+        }
+    }
+}
+
+impl ServerHandler for Session {
+    fn get_info(&self) -> InitializeResult {
+        let manifest = &self.0.manifest;
+        let mut capabilities = ServerCapabilities::builder().enable_tools().build();
+        let offer = extension::meta(extension::CAPABILITY, &Offer { version: VERSION });
+        let settings = offer.into_iter().filter_map(|(key, value)| Some((key, object(value)?)));
+        capabilities.experimental = Some(settings.collect());
+        InitializeResult::new(capabilities).with_protocol_version(crate::NEWEST_PROTOCOL).with_server_info(
+            Implementation::new(manifest.name.clone(), manifest.version.clone())
+                .with_description(manifest.description.clone()),
+        )
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(ProtocolVersion::known_up_to(&crate::NEWEST_PROTOCOL))
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.tools()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let state = Arc::clone(&self.0);
+        let running = self.0.running.clone();
+        running.track_future(call::run(state, request, context)).await.map(CallToolResponse::Complete)
+    }
+}
+
+#[async_trait]
+impl Local for Session {
+    async fn request(&self, method: &str, params: Value) -> Result<Value, Refusal> {
+        match method {
+            extension::CONFIGURE => configure::configure(&self.0, params).await,
+            _ => Err(Refusal::unknown(method)),
+        }
+    }
+
+    fn notification(&self, method: &str, params: &RawValue) -> bool {
+        if method != extension::STOP {
+            return false;
+        }
+        if let Ok(stop) = StopCall::deserialize(params) {
+            lock(&self.0.calls).stop(stop.call);
+        }
+        true
+    }
+}
+
+fn object(value: Value) -> Option<JsonObject> {
+    match value {
+        Value::Object(map) => Some(map),
+        _ => None,
+    }
+}

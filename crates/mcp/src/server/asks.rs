@@ -1,0 +1,114 @@
+//! The agent's asks go to the person at the client, as elicitations.
+
+use async_trait::async_trait;
+use connector_contract::AskRelay;
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use rmcp::model::{
+    ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, MetaObject,
+    RequestMetaObject, ServerRequest,
+};
+use rmcp::service::{ElicitationMode, Peer, PeerRequestOptions, RequestHandle, RoleServer};
+
+use crate::extension::{self, Ask, AskMeta, Reply};
+use crate::forms::{self, Form};
+
+/// Asks of one call. A client that cannot elicit, declines, or is gone, rejects.
+pub(super) struct PeerAsks {
+    peer: Peer<RoleServer>,
+    call: Option<String>,
+}
+
+/// Why nobody answered.
+enum Silence {
+    CannotElicit,
+    Declined,
+    Gone,
+}
+
+impl Silence {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::CannotElicit => "nobody can be asked through this client; do without it",
+            Self::Declined => "declined",
+            Self::Gone => "nobody answered",
+        }
+    }
+}
+
+impl PeerAsks {
+    pub(super) fn new(peer: Peer<RoleServer>, call: Option<String>) -> Self {
+        Self { peer, call }
+    }
+
+    async fn elicit(&self, form: Form, ask: Ask) -> Result<ElicitResult, Silence> {
+        if !self.peer.supported_elicitation_modes().contains(&ElicitationMode::Form) {
+            return Err(Silence::CannotElicit);
+        }
+        let schema = serde_json::from_value(form.schema).map_err(|_| Silence::CannotElicit)?;
+        let meta = AskMeta { call: self.call.clone(), ask };
+        let meta = RequestMetaObject(MetaObject(extension::meta(extension::ASK, &meta)));
+        let params = ElicitRequestParams::FormElicitationParams {
+            meta: None,
+            message: form.message,
+            requested_schema: schema,
+        };
+        let request = ServerRequest::ElicitRequest(ElicitRequest::new(params));
+        let options = PeerRequestOptions::no_options().with_meta(meta);
+        let handle = self.peer.send_cancellable_request(request, options).await.map_err(|_| Silence::Gone)?;
+        let mut asked = Asked(Some(handle));
+        match asked.answer().await {
+            Some(ClientResult::ElicitResult(result)) if result.action == ElicitationAction::Accept => {
+                Ok(result)
+            }
+            Some(ClientResult::ElicitResult(_)) => Err(Silence::Declined),
+            _ => Err(Silence::Gone),
+        }
+    }
+}
+
+#[async_trait]
+impl AskRelay for PeerAsks {
+    async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
+        match self.elicit(forms::permission(&ask), Ask::Permission(ask)).await {
+            Ok(result) => match exact(&result) {
+                Some(Reply::Permission(reply)) => reply,
+                _ => forms::permission_reply(result.content.as_ref()),
+            },
+            Err(silence) => forms::reject(silence.as_str()),
+        }
+    }
+
+    async fn question(&self, ask: QuestionAsk) -> QuestionReply {
+        match self.elicit(forms::questions(&ask), Ask::Question(ask.clone())).await {
+            Ok(result) => match exact(&result) {
+                Some(Reply::Question(reply)) => reply,
+                _ => forms::question_reply(&ask, result.content.as_ref()),
+            },
+            Err(_) => QuestionReply::Reject,
+        }
+    }
+}
+
+/// A host of ours answers exactly, beside what it filled in.
+fn exact(result: &ElicitResult) -> Option<Reply> {
+    extension::read(&result.meta.as_ref()?.0, extension::REPLY).ok().flatten()
+}
+
+/// An elicitation under way. Dropping it withdraws it.
+struct Asked(Option<RequestHandle<RoleServer>>);
+
+impl Asked {
+    async fn answer(&mut self) -> Option<ClientResult> {
+        let answer = (&mut self.0.as_mut()?.rx).await;
+        self.0 = None;
+        answer.ok()?.ok()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.take() {
+            tokio::spawn(handle.cancel(Some("the ask was withdrawn".to_owned())));
+        }
+    }
+}

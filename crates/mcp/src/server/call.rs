@@ -1,0 +1,149 @@
+//! One tool call, from its parameters to its result.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_contract::{
+    ActionResult, Checkpoint, CheckpointError, CheckpointLog, ConnectorError, Context, NoCheckpoints,
+    Provenance, progress_channel,
+};
+use rmcp::ErrorData;
+use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock, MetaObject};
+use rmcp::service::{RequestContext, RoleServer};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::asks::PeerAsks;
+use super::updates::Updates;
+use super::{Equipped, State, lock};
+use crate::extension::{self, CHECKPOINT, CallMeta, CheckpointNote, ResultMeta};
+use crate::pipe::Lane;
+use crate::problem::Problem;
+
+/// How long a call may take when its client does not say. The connector's own
+/// limits come first.
+const A_WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// Progress that a slow client has not taken yet.
+const UPDATES: usize = 256;
+
+pub(super) async fn run(
+    state: Arc<State>,
+    request: CallToolRequestParams,
+    context: RequestContext<RoleServer>,
+) -> Result<CallToolResult, ErrorData> {
+    *lock(&state.settled) = true;
+    let meta = extension::read::<CallMeta>(&context.meta.0.0, extension::CALL)
+        .map_err(|error| ErrorData::invalid_params(format!("`{}`: {error}", extension::CALL), None))?;
+    let Some(Equipped { connector, http }) = lock(&state.equipped).clone() else {
+        return Ok(failure(&not_configured()));
+    };
+    if !connector.actions().iter().any(|action| action.name == request.name) {
+        return Err(ErrorData::invalid_params(format!("no tool `{}`", request.name), None));
+    }
+    let cancel = state.over.child_token();
+    let _entry = Entry::new(&state, meta.as_ref(), &cancel);
+    let (progress, stream) = progress_channel(UPDATES);
+    let ctx = Context {
+        http,
+        deadline: Instant::now()
+            + meta.as_ref().map_or(A_WEEK, |it| Duration::from_millis(it.deadline_ms).min(A_WEEK)),
+        cancel: cancel.clone(),
+        progress,
+        asks: Arc::new(PeerAsks::new(context.peer.clone(), meta.as_ref().map(|it| it.call.clone()))),
+        checkpoints: checkpoints(&state, meta.as_ref()),
+        resume: meta.as_ref().and_then(|it| it.resume.clone()),
+        provenance: meta.as_ref().map_or(Provenance::Local, |it| it.provenance.clone()),
+    };
+    let updates = Updates::new(&context, meta.as_ref().map(|it| it.call.clone()));
+    let input = Value::Object(request.arguments.unwrap_or_default());
+    let finished = CancellationToken::new();
+    let work = async {
+        let result = connector.execute(&request.name, input, &ctx).await;
+        finished.cancel();
+        result
+    };
+    let cancelled = async {
+        tokio::select! {
+            () = context.ct.cancelled() => cancel.cancel(),
+            () = finished.cancelled() => {}
+        }
+    };
+    let (result, (), ()) = tokio::join!(work, updates.forward(stream, &finished), cancelled);
+    Ok(match result {
+        Ok(result) => success(result),
+        Err(error) => failure(&error),
+    })
+}
+
+fn not_configured() -> ConnectorError {
+    ConnectorError::InvalidConfig { reason: "the connector is not configured yet".to_owned() }
+}
+
+/// The output as structured content, and as text for clients that know no other.
+fn success(result: ActionResult) -> CallToolResult {
+    let ActionResult { success, output, message } = result;
+    let mut blocks = vec![ContentBlock::text(output.to_string())];
+    if !message.is_empty() {
+        blocks.insert(0, ContentBlock::text(message.clone()));
+    }
+    let mut answer = if success { CallToolResult::success(blocks) } else { CallToolResult::error(blocks) };
+    answer.structured_content = output.is_object().then_some(output);
+    answer.with_meta(Some(MetaObject(extension::meta(extension::RESULT, &ResultMeta { success, message }))))
+}
+
+/// What to assume, in words and as data. The data is in `_meta`: structured content
+/// has to be in the shape of the tool's output, and clients hold an error to that too.
+fn failure(error: &ConnectorError) -> CallToolResult {
+    let problem = Problem::from(error);
+    CallToolResult::error(vec![ContentBlock::text(problem.for_people())])
+        .with_meta(Some(MetaObject(extension::meta(extension::ERROR, &problem))))
+}
+
+/// The call's name, known for as long as it runs.
+struct Entry<'a> {
+    state: &'a State,
+    call: Option<String>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(state: &'a State, meta: Option<&CallMeta>, cancel: &CancellationToken) -> Self {
+        let call = meta.map(|it| it.call.clone());
+        if let Some(call) = &call {
+            lock(&state.calls).open(call.clone(), cancel.clone());
+        }
+        Self { state, call }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = &self.call {
+            lock(&self.state.calls).open.remove(call);
+        }
+    }
+}
+
+/// Only a host that named the call keeps checkpoints of it.
+fn checkpoints(state: &State, meta: Option<&CallMeta>) -> Arc<dyn CheckpointLog> {
+    match (meta, state.lane.get()) {
+        (Some(meta), Some(lane)) => Arc::new(HostLog { lane: lane.clone(), call: meta.call.clone() }),
+        _ => Arc::new(NoCheckpoints),
+    }
+}
+
+struct HostLog {
+    lane: Lane,
+    call: String,
+}
+
+#[async_trait]
+impl CheckpointLog for HostLog {
+    async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        let note = CheckpointNote { call: self.call.clone(), checkpoint };
+        let answer = self.lane.request(CHECKPOINT, json!(note)).await;
+        answer.map(|_| ()).map_err(|error| CheckpointError { reason: error.to_string() })
+    }
+}

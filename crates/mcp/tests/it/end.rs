@@ -1,0 +1,175 @@
+//! What an ending means.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use connector_contract::{Checkpoint, Connector as _, ConnectorError, Consequence};
+use connector_mcp::End;
+use serde_json::json;
+
+use crate::peer::connected;
+use crate::probe::{Bench, pair, soon};
+
+fn checkpoint(call: &str, id: &str) -> serde_json::Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "connector-opencode/checkpoint",
+        "params": { "call": call, "checkpoint": { "session": "ses_1" } } })
+}
+
+#[tokio::test]
+async fn a_server_that_dies_before_a_checkpoint_started_nothing() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    let dies = async {
+        peer.call().await;
+        drop(peer);
+    };
+    let (result, ()) = soon(async { tokio::join!(bench.call(&connector, "x"), dies) }).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.consequence(), Consequence::NothingStarted, "{error:?}");
+    assert_eq!(soon(connector.ended()).await, End::Closed);
+    let error = bench.call(&connector, "x").await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_after_a_checkpoint_leaves_the_outcome_unknown() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    let dies = async {
+        let (call, _) = peer.call().await;
+        peer.send(checkpoint(&call, "c1")).await;
+        let answer = peer.read().await;
+        assert_eq!((answer["id"].as_str(), &answer["result"]), (Some("c1"), &json!({})));
+        drop(peer);
+    };
+    let (result, ()) = soon(async { tokio::join!(bench.call(&connector, "x"), dies) }).await;
+    assert_eq!(result.unwrap_err().consequence(), Consequence::Unknown);
+    assert_eq!(*bench.log.kept.lock().unwrap(), [Checkpoint(json!({ "session": "ses_1" }))]);
+}
+
+#[tokio::test]
+async fn what_was_begun_earlier_is_unknown_while_the_server_is_gone() {
+    let (connector, peer) = connected().await;
+    drop(peer);
+    soon(connector.ended()).await;
+    let bench = Bench { resume: Some(Checkpoint(json!(1))), ..Bench::default() };
+    assert_eq!(bench.call(&connector, "x").await.unwrap_err().consequence(), Consequence::Unknown);
+}
+
+#[tokio::test]
+async fn a_checkpoint_or_an_ask_for_another_call_is_refused() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    let tries = async {
+        let (_, request) = peer.call().await;
+        peer.send(checkpoint("call-999", "c1")).await;
+        assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
+        let ask = json!({ "call": "call-999", "ask": { "type": "permission", "id": "per_1",
+            "session_id": "ses_1", "permission": "bash", "patterns": ["rm"] } });
+        peer.send(json!({ "jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": {
+            "message": "may I?", "requestedSchema": { "type": "object", "properties": {} },
+            "_meta": { "connector-opencode/ask": ask } } }))
+            .await;
+        assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
+        peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
+    };
+    let (result, ()) = soon(async { tokio::join!(bench.call(&connector, "x"), tries) }).await;
+    assert!(result.unwrap().success);
+    assert!(bench.log.kept.lock().unwrap().is_empty());
+    assert!(bench.asks.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_form_without_an_ask_is_declined() {
+    let (connector, mut peer) = connected().await;
+    peer.send(json!({ "jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": {
+        "message": "your password?", "requestedSchema": { "type": "object", "properties": {} } } }))
+        .await;
+    let answer = soon(peer.read()).await;
+    assert_eq!(answer["result"]["action"], "decline", "{answer}");
+    assert_eq!(connector.end(), None);
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_a_stop_is_not_waited_for() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    let stop = async {
+        let (call, _) = peer.call().await;
+        bench.cancel.cancel();
+        assert_eq!(peer.expect("connector-opencode/stop").await["params"]["call"], call.as_str());
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), stop) }).await;
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, ConnectorError::OutcomeUnknown { reason, .. } if reason.contains("no outcome")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_the_deadline_is_stopped() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench { deadline: Duration::from_millis(50), ..Bench::default() };
+    let stop = async {
+        peer.call().await;
+        peer.expect("connector-opencode/stop").await;
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), stop) }).await;
+    assert_eq!(result.unwrap_err().consequence(), Consequence::Unknown);
+}
+
+#[tokio::test]
+async fn closing_stops_the_calls_and_the_server_leaves() {
+    let (pair, bench) = (pair().await, Bench::default());
+    let close = async {
+        pair.seen.reached.notified().await;
+        pair.connector.close().await;
+    };
+    let (result, ()) =
+        soon(async { tokio::join!(bench.call(&pair.connector, "checkpoint and wait"), close) }).await;
+    assert_eq!(result.unwrap_err().consequence(), Consequence::Unknown);
+    soon(pair.served).await.unwrap().unwrap();
+    assert!(pair.seen.stopped.load(Ordering::SeqCst));
+    assert_eq!(pair.connector.end(), Some(End::Shut));
+}
+
+#[tokio::test]
+async fn a_server_that_answers_with_what_is_no_answer_is_ended() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    let answers = async {
+        let (_, request) = peer.call().await;
+        peer.send(json!({ "jsonrpc": "2.0", "id": request["id"] })).await;
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), answers) }).await;
+    assert!(result.is_err());
+    assert!(matches!(connector.end(), Some(End::Violation(_))), "{:?}", connector.end());
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_at_once_never_left() {
+    let (pair, bench) = (pair().await, Bench::default());
+    bench.cancel.cancel();
+    let (ctx, _stream) = bench.context();
+    let error = pair.connector.execute("work", json!({ "do": "wait" }), &ctx).await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Cancelled { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stop_that_overtakes_its_call_still_stops_it() {
+    let pair = pair().await;
+    for _ in 0..50 {
+        let bench = Bench::default();
+        let stop = async { bench.cancel.cancel() };
+        let (result, ()) = soon(async { tokio::join!(bench.call(&pair.connector, "wait"), stop) }).await;
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, ConnectorError::Stopped { .. } | ConnectorError::Cancelled { .. }),
+            "{error:?}"
+        );
+    }
+}

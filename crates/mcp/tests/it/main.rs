@@ -1,0 +1,12 @@
+//! Both ends of a pipe: a connector served and called, and peers that misbehave.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
+
+mod calls;
+mod end;
+mod flood;
+mod greeting;
+mod peer;
+mod probe;
+mod rubbish;
+mod secret;
