@@ -1,6 +1,6 @@
 //! Peers that say too much.
 
-use connector_contract::Progress;
+use connector_contract::{Connector as _, Progress};
 use connector_mcp::End;
 use serde_json::json;
 
@@ -97,7 +97,6 @@ async fn a_flood_of_progress_is_thinned_and_the_call_goes_on() {
         peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
     };
     let input = json!({ "do": "x" });
-    use connector_contract::Connector as _;
     let (result, ()) = soon(async { tokio::join!(connector.execute("work", input, &ctx), floods) }).await;
     assert!(result.unwrap().success);
     drop(ctx);

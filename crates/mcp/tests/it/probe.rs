@@ -238,8 +238,8 @@ pub(crate) async fn try_pair(manifest: Manifest, extended: Extended) -> Result<P
     let seen = Arc::<Seen>::default();
     let (near, far) = tokio::io::duplex(1 << 16);
     let (reader, writer) = tokio::io::split(far);
-    let server = Server::new(self::manifest()).with_factory(Arc::new(ProbeFactory(Arc::clone(&seen))));
-    let served = tokio::spawn(server.serve(reader, writer));
+    let probe = Server::new(self::manifest()).with_factory(Arc::new(ProbeFactory(Arc::clone(&seen))));
+    let served = tokio::spawn(probe.serve(reader, writer));
     let (reader, writer) = tokio::io::split(near);
     let connector = McpConnector::connect(reader, writer, ConnectOptions::new(manifest, extended)).await?;
     Ok(Pair { connector: Arc::new(connector), seen, served })

@@ -57,8 +57,8 @@ proptest! {
         run(async {
             let (near, far) = tokio::io::duplex(1 << 16);
             let (reader, writer) = tokio::io::split(far);
-            let server = Server::new(manifest()).with_factory(Arc::new(ProbeFactory(Arc::default())));
-            let served = tokio::spawn(server.serve(reader, writer));
+            let probe = Server::new(manifest()).with_factory(Arc::new(ProbeFactory(Arc::default())));
+            let served = tokio::spawn(probe.serve(reader, writer));
             let (mut reader, mut writer) = tokio::io::split(near);
             let write = async {
                 let _ = writer.write_all(&bytes).await;
