@@ -17,25 +17,26 @@ use connector_contract::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::drive::{Driver, Ended, Owner, abort};
-use crate::hub::{EventHub, Subscription};
+use crate::hub::Subscription;
 use crate::ids::{MessageId, SessionId};
 use crate::input::Task;
 use crate::link::Link;
+use crate::peer::{Peer, Peers};
 use crate::queue::{Place, Queue};
 use crate::random;
 use crate::timing::Timing;
 use crate::turn::{Plan, Turn};
-use crate::wire::{Dialect, Prompt};
+use crate::wire::Prompt;
 
 /// What all calls of one connector share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) timing: Timing,
-    pub(crate) dialect: Arc<dyn Dialect>,
-    pub(crate) hub: EventHub,
+    pub(crate) peers: Peers,
     pub(crate) queue: Queue,
 }
 
@@ -61,6 +62,8 @@ struct Ready {
 struct Call<'a> {
     shared: &'a Shared,
     ctx: &'a Context,
+    /// Who answers, once that is known; until then, who answered last.
+    peer: Arc<Peer>,
     link: Link,
     task: Task,
     began: Instant,
@@ -80,13 +83,14 @@ pub(crate) async fn execute(
     // The host stops waiting at its deadline: what runs must have stopped by then.
     let margin = shared.timing.stop.min(ctx.deadline.saturating_duration_since(began) / 4);
     let limit = ctx.deadline - margin;
+    let peer = shared.peers.last();
     let link = Link {
         http: ctx.http.clone(),
-        dialect: Arc::clone(&shared.dialect),
+        dialect: Arc::clone(&peer.dialect),
         timing: shared.timing,
         body_bytes: shared.settings.limits.body_bytes,
     };
-    let call = Call { shared, ctx, link, task, began, limit };
+    let call = Call { shared, ctx, peer, link, task, began, limit };
     match &ctx.resume {
         None => call.fresh().await,
         Some(checkpoint) => call.resume(checkpoint).await,
@@ -94,8 +98,9 @@ pub(crate) async fn execute(
 }
 
 impl Call<'_> {
-    async fn fresh(self) -> Result<ActionResult, ConnectorError> {
-        let ready = match self.unless_stopped(self.prepare()).await {
+    async fn fresh(mut self) -> Result<ActionResult, ConnectorError> {
+        let stop = self.stop();
+        let ready = match stop.unless(self.prepare()).await {
             Ok(ready) => ready?,
             Err(cause) => return Err(not_begun(cause)),
         };
@@ -105,8 +110,9 @@ impl Call<'_> {
     /// Goes on with the turn that `checkpoint` tells of. Whatever hinders it, the
     /// outcome is then unknown, since that turn may be running; and it is ours from
     /// the first moment: a stop ends it.
-    async fn resume(self, checkpoint: &Checkpoint) -> Result<ActionResult, ConnectorError> {
-        let (session, message) = self.read(checkpoint)?;
+    async fn resume(mut self, checkpoint: &Checkpoint) -> Result<ActionResult, ConnectorError> {
+        let (peer, session, message) = self.read(checkpoint)?;
+        self.turn_to(peer);
         let reference = report::reference(&session, &message);
         let unknown = |error: ConnectorError| match error {
             error @ (ConnectorError::Stopped { .. } | ConnectorError::OutcomeUnknown { .. }) => error,
@@ -120,7 +126,8 @@ impl Call<'_> {
         };
         let mut owner = Owner::new(&self.link, &session, &message, Arc::default());
         owner.own();
-        let ready = match self.unless_stopped(self.reopen(session.clone(), message.clone())).await {
+        let stop = self.stop();
+        let ready = match stop.unless(self.reopen(session.clone(), message.clone())).await {
             Ok(ready) => ready.map_err(unknown),
             Err(cause) => {
                 let stopping = abort(&self.link, &session, &message);
@@ -133,27 +140,31 @@ impl Call<'_> {
         self.turn(ready?, true).await
     }
 
-    fn read(&self, checkpoint: &Checkpoint) -> Result<(SessionId, MessageId), ConnectorError> {
+    fn read(&self, checkpoint: &Checkpoint) -> Result<(Arc<Peer>, SessionId, MessageId), ConnectorError> {
         let unreadable = || ConnectorError::OutcomeUnknown {
             reason: "the checkpoint of the turn cannot be read".to_owned(),
             reference: Reference::default(),
         };
         let note: Note = serde_json::from_value(checkpoint.0.clone()).map_err(|_| unreadable())?;
-        if note.wire != self.link.dialect.name() {
-            return Err(unreadable());
-        }
+        let peer = self.shared.peers.named(&note.wire).ok_or_else(unreadable)?;
         let session = SessionId::parse(&note.session_id).map_err(|_| unreadable())?;
-        Ok((session, MessageId::parse(&note.message_id).map_err(|_| unreadable())?))
+        Ok((peer, session, MessageId::parse(&note.message_id).map_err(|_| unreadable())?))
     }
 
-    async fn prepare(&self) -> Result<Ready, ConnectorError> {
+    fn turn_to(&mut self, peer: Arc<Peer>) {
+        self.link.dialect = Arc::clone(&peer.dialect);
+        self.peer = peer;
+    }
+
+    async fn prepare(&mut self) -> Result<Ready, ConnectorError> {
         let mut places = self.line_up().await;
-        self.check_health().await?;
+        let peer = self.recognise().await?;
+        self.turn_to(peer);
         let (facts, newest) = match &self.task.session {
             Some(session) => self.open(session).await?,
             None => (self.create().await?, prepare::Newest::default()),
         };
-        let session = facts.id;
+        let session = facts.id.clone();
         if self.task.session.is_none() {
             places.push(self.shared.queue.join(session.as_str()));
         }
@@ -162,8 +173,9 @@ impl Call<'_> {
             .and_then(|id| MessageId::after(&id, random::bytes()))
             .unwrap_or_else(|| MessageId::new(facts.created.unwrap_or_default(), 0, random::bytes()));
         let model = self.task.model.clone().or(newest.model);
-        self.record(&session, &message).await?;
         let prompt = self.prompt(session, message, model);
+        self.settle(&facts, &prompt).await?;
+        self.record(&prompt.session, &prompt.message).await?;
         Ok(self.joined(prompt, places).await)
     }
 
@@ -175,13 +187,23 @@ impl Call<'_> {
             // Without waiting: it may run already, and others wait behind it.
             places.push(self.shared.queue.join(&self.directory_line()));
         }
-        self.check_health().await?;
+        let now = self.recognise().await?;
+        if now.dialect.name() != self.peer.dialect.name() {
+            return Err(ConnectorError::OutcomeUnknown {
+                reason: format!(
+                    "the turn was begun at a daemon of opencode {}, and one of {} answers now, which does not know it",
+                    self.peer.dialect.generation(),
+                    now.dialect.generation()
+                ),
+                reference: report::reference(&session, &message),
+            });
+        }
         let prompt = self.prompt(session, message, self.task.model.clone());
         Ok(self.joined(prompt, places).await)
     }
 
     async fn joined(&self, prompt: Prompt, places: Vec<Place>) -> Ready {
-        let events = self.shared.hub.subscribe(&self.ctx.http, prompt.session.as_str());
+        let events = self.peer.hub.subscribe(&self.ctx.http, prompt.session.as_str());
         let live = events.opened(self.shared.timing.stream_open).await;
         if !live {
             tracing::debug!(session = %prompt.session, "going on without events");
@@ -255,7 +277,8 @@ impl Call<'_> {
             timing: self.shared.timing,
             resume,
             live,
-            remote: matches!(self.ctx.provenance, Provenance::Chat { .. }),
+            keeps_grants: matches!(self.ctx.provenance, Provenance::Chat { .. })
+                || !self.link.dialect.takes_always(),
         };
         let prompt = Arc::new(prompt);
         let driver = Driver {
@@ -271,11 +294,23 @@ impl Call<'_> {
         self.report(verdict, &steps, &prompt).await
     }
 
+    fn stop(&self) -> Stop {
+        Stop { cancel: self.ctx.cancel.clone(), limit: self.limit }
+    }
+}
+
+/// What ends a call before its prompt.
+struct Stop {
+    cancel: CancellationToken,
+    limit: Instant,
+}
+
+impl Stop {
     /// Runs what comes before the prompt, unless the call is stopped meanwhile.
-    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, StopCause> {
+    async fn unless<T>(&self, work: impl Future<Output = T>) -> Result<T, StopCause> {
         tokio::select! {
             biased;
-            () = self.ctx.cancel.cancelled() => Err(StopCause::Cancelled),
+            () = self.cancel.cancelled() => Err(StopCause::Cancelled),
             () = sleep_until(self.limit) => Err(StopCause::Deadline),
             done = work => Ok(done),
         }

@@ -1,7 +1,6 @@
 //! The plugin as a host sees it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_contract::{
@@ -12,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::call::{self, Shared};
 use crate::config::{Config, Settings};
-use crate::hub::EventHub;
+use crate::peer::Peers;
 use crate::queue::Queue;
 use crate::timing::Timing;
-use crate::wire::v1::{Requests, V1};
+use crate::wire;
 
 /// `connector.toml`, as it is in the repository.
 pub const MANIFEST: &str = include_str!("../connector.toml");
@@ -38,11 +37,10 @@ impl OpencodeConnector {
     pub fn new(config: Config, timing: Timing) -> Result<Self, ConnectorError> {
         let settings = config.check()?;
         let manifest = manifest_for(&settings)?;
-        let requests =
-            Requests::new(&settings.origin, settings.password.as_ref(), settings.directory.as_deref());
-        let dialect = Arc::new(V1 { requests });
-        let hub = EventHub::new(dialect.clone(), timing, settings.limits.event_bytes);
-        let shared = Shared { settings, timing, dialect, hub, queue: Queue::default() };
+        let (password, directory) = (settings.password.as_ref(), settings.directory.as_deref());
+        let dialects = wire::dialects(&settings.origin, password, directory);
+        let peers = Peers::new(dialects, timing, settings.limits.event_bytes);
+        let shared = Shared { settings, timing, peers, queue: Queue::default() };
         Ok(Self { manifest, shared })
     }
 }

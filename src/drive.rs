@@ -21,12 +21,12 @@ use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
 use crate::queue::Place;
 use crate::turn::{Effect, Event, Look, ReplyOutcome, Turn, Verdict};
-use crate::wire::{Answer, Head, History, Pending, Prompt, Status};
+use crate::wire::{Answer, End, Head, History, Pending, Prompt, Status};
 
-/// How many of a session's newest messages are read at first.
-const MESSAGES: usize = 60;
-/// Beyond this, all of them are.
-const ALL_MESSAGES: usize = 100_000;
+/// How many sessions of a turn are asked for what they wait for.
+const SESSIONS: usize = 32;
+/// How many pages of messages are read at most: a turn is far shorter.
+const PAGES: usize = 100;
 
 /// What the driver works with.
 pub(crate) struct Driver {
@@ -102,8 +102,9 @@ impl Driver {
                 tasks.running.spawn(look(link, session, message, children));
             }
             Effect::Abort => {
+                let message = self.prompt.message.clone();
                 tasks.running.spawn(async move {
-                    Event::AbortSent { delivered: link.fetch(link.dialect.abort(&session)).await.is_ok() }
+                    Event::AbortSent { delivered: send_abort(&link, &session, &message).await }
                 });
             }
             Effect::AskPermission(ask) => {
@@ -127,13 +128,13 @@ impl Driver {
                     handle.abort();
                 }
             }
-            Effect::ReplyPermission { id, reply } => {
-                let request = link.dialect.reply_permission(&id, &reply);
-                tasks.running.spawn(send_reply(link, id, request));
+            Effect::ReplyPermission { ask, reply } => {
+                let request = link.dialect.reply_permission(&ask, &reply);
+                tasks.running.spawn(send_reply(link, ask.id, request));
             }
-            Effect::ReplyQuestion { id, reply } => {
-                let request = link.dialect.reply_question(&id, &reply);
-                tasks.running.spawn(send_reply(link, id, request));
+            Effect::ReplyQuestion { ask, reply } => {
+                let request = link.dialect.reply_question(&ask, &reply);
+                tasks.running.spawn(send_reply(link, ask.id, request));
             }
             Effect::Follow(child) => self.events.follow(&child),
             Effect::Report(progress) => self.progress.report(progress),
@@ -149,8 +150,20 @@ struct Tasks {
     asks: HashMap<String, AbortHandle>,
 }
 
+/// Sends the prompt. Where its answer comes at the turn's end that may take hours;
+/// elsewhere an answer that does not come is lost.
 async fn send_prompt(link: Link, prompt: Arc<Prompt>) -> Event {
-    let sent = link.http.send(link.dialect.prompt(&prompt)).await;
+    if !link.dialect.answers_at_once() {
+        return ask_prompt(&link, &prompt).await;
+    }
+    match timeout(link.timing.request, ask_prompt(&link, &prompt)).await {
+        Ok(event) => event,
+        Err(_) => Event::PromptFailed { nothing_sent: false, reason: chain(&LinkError::Timeout) },
+    }
+}
+
+async fn ask_prompt(link: &Link, prompt: &Prompt) -> Event {
+    let sent = link.http.send(link.dialect.prompt(prompt)).await;
     let response = match sent {
         Ok(response) => response,
         Err(error) => {
@@ -159,12 +172,25 @@ async fn send_prompt(link: Link, prompt: Arc<Prompt>) -> Event {
     };
     let status = response.status();
     match response.bytes(link.body_bytes).await {
-        Ok(body) => Event::PromptAnswered(link.dialect.read_answer(status, &body)),
+        Ok(body) => Event::PromptAnswered(link.dialect.read_answer(status, &body, &prompt.message)),
         Err(_) if status != StatusCode::OK => {
             Event::PromptAnswered(Answer::Refused { status: status.as_u16(), failure: None })
         }
         Err(error) => Event::PromptFailed { nothing_sent: false, reason: chain(&error) },
     }
+}
+
+/// Returns whether it was delivered.
+async fn send_abort(link: &Link, session: &SessionId, message: &MessageId) -> bool {
+    let mut delivered = false;
+    for request in link.dialect.abort(session, message) {
+        let sent = link.fetch(request).await;
+        if let Err(error) = &sent {
+            tracing::debug!(%session, %error, "an abort was not delivered");
+        }
+        delivered = sent.is_ok();
+    }
+    delivered
 }
 
 async fn send_reply(link: Link, id: String, request: Option<http::Request<bytes::Bytes>>) -> Event {
@@ -193,51 +219,107 @@ async fn try_look(
     link: &Link,
     session: &SessionId,
     message: &MessageId,
-    mut children: Vec<String>,
+    children: Vec<String>,
 ) -> Result<Look, LinkError> {
     let dialect = &link.dialect;
     let status = dialect.read_status(&link.fetch(dialect.status()).await?, session)?;
-    let history = history(link, session, message).await?;
-    let mut permissions = Pending { asks: Vec::new(), strange: Vec::new() };
-    let mut questions = Pending { asks: Vec::new(), strange: Vec::new() };
-    if status != Status::Idle {
-        let mut unread = vec![session.to_string()];
-        unread.append(&mut children);
-        let mut at = 0;
-        while at < unread.len() && at < 32 {
-            let found = match link.fetch(dialect.children(&unread[at])).await {
-                Ok(body) => dialect.read_children(&body)?,
-                // Deleted meanwhile: it has none.
-                Err(LinkError::Status { status: 404, .. }) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            for child in found {
-                if !unread.contains(&child) {
-                    unread.push(child);
-                }
-            }
-            at += 1;
-        }
-        children = unread;
-        permissions = dialect.read_permissions(&link.fetch(dialect.permissions()).await?)?;
-        questions = dialect.read_questions(&link.fetch(dialect.questions()).await?)?;
+    let mut history = history(link, session, message).await?;
+    let mut look = Look {
+        status,
+        history: History::default(),
+        permissions: Vec::new(),
+        questions: Vec::new(),
+        strange_permissions: Vec::new(),
+        strange_questions: Vec::new(),
+        children,
+    };
+    if look.status == Status::Idle {
+        explain(link, session, message, &mut history).await?;
+    } else {
+        look_at_asks(link, session, &mut look).await?;
     }
-    for ask in permissions.strange.iter().chain(&questions.strange) {
+    look.history = history;
+    Ok(look)
+}
+
+/// Reads what an idle session's messages leave open: whether work still waits, and
+/// why it failed.
+async fn explain(
+    link: &Link,
+    session: &SessionId,
+    message: &MessageId,
+    history: &mut History,
+) -> Result<(), LinkError> {
+    let dialect = &link.dialect;
+    if history.end == End::Open
+        && let Some(request) = dialect.inbox(session)
+    {
+        history.inbox = dialect.read_inbox(&link.fetch(request).await?, message)?;
+        history.arrived |= history.inbox.ours;
+    }
+    if history.lacks_reason()
+        && let Some(request) = dialect.reasons(session)
+    {
+        match link.fetch(request).await {
+            Ok(body) => history.reason = dialect.read_reason(&body, message),
+            Err(error) => tracing::debug!(%session, %error, "the reason of a failure cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what the session and its children wait for.
+async fn look_at_asks(link: &Link, session: &SessionId, look: &mut Look) -> Result<(), LinkError> {
+    let dialect = &link.dialect;
+    let mut sessions = vec![session.to_string()];
+    sessions.append(&mut look.children);
+    let mut at = 0;
+    while at < sessions.len() && at < SESSIONS {
+        let Some(body) = fetch_of(link, dialect.children(&sessions[at])).await? else {
+            at += 1;
+            continue;
+        };
+        for child in dialect.read_children(&body)? {
+            if !sessions.contains(&child) {
+                sessions.push(child);
+            }
+        }
+        at += 1;
+    }
+    let asked = &sessions[..sessions.len().min(SESSIONS)];
+    for request in dialect.permissions(asked) {
+        let Some(body) = fetch_of(link, request).await? else { continue };
+        let Pending { asks, strange } = dialect.read_permissions(&body)?;
+        look.permissions.extend(asks);
+        look.strange_permissions.extend(strange);
+    }
+    for request in dialect.questions(asked) {
+        let Some(body) = fetch_of(link, request).await? else { continue };
+        let Pending { asks, strange } = dialect.read_questions(&body)?;
+        look.questions.extend(asks);
+        look.strange_questions.extend(strange);
+    }
+    for ask in look.strange_permissions.iter().chain(&look.strange_questions) {
         tracing::warn!(
             id = ask.id,
             session = ask.session,
             "an ask cannot be read; it is rejected if it is ours"
         );
     }
-    Ok(Look {
-        status,
-        history,
-        permissions: permissions.asks,
-        questions: questions.asks,
-        strange_permissions: permissions.strange,
-        strange_questions: questions.strange,
-        children,
-    })
+    look.children = sessions;
+    Ok(())
+}
+
+/// Asks for something of a session; one that was deleted meanwhile has nothing.
+async fn fetch_of(
+    link: &Link,
+    request: http::Request<bytes::Bytes>,
+) -> Result<Option<bytes::Bytes>, LinkError> {
+    match link.fetch(request).await {
+        Ok(body) => Ok(Some(body)),
+        Err(LinkError::Status { status: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads the session's messages back to the start of the turn.
@@ -246,19 +328,19 @@ pub(crate) async fn history(
     session: &SessionId,
     message: &MessageId,
 ) -> Result<History, LinkError> {
-    let mut limit = MESSAGES;
-    loop {
-        let body = link.fetch(link.dialect.messages(session, limit)).await?;
-        let mut history = link.dialect.read_messages(&body, message)?;
-        history.complete |= history.listed < limit;
-        if history.complete || limit >= ALL_MESSAGES {
-            if history.unreadable > 0 {
-                tracing::warn!(%session, count = history.unreadable, "messages cannot be read and are skipped");
-            }
-            return Ok(history);
+    let mut pages = Vec::new();
+    let mut history = History::default();
+    while let Some(request) = link.dialect.messages(session, &pages).filter(|_| pages.len() < PAGES) {
+        pages.push(link.fetch(request).await?);
+        history = link.dialect.read_messages(&pages, message)?;
+        if history.complete {
+            break;
         }
-        limit = if limit < 1000 { limit * 4 } else { ALL_MESSAGES };
     }
+    if history.unreadable > 0 {
+        tracing::warn!(%session, count = history.unreadable, "messages cannot be read and are skipped");
+    }
+    Ok(history)
 }
 
 /// Owns a turn at the daemon: dropped before [`Owner::release`], it aborts it.
@@ -317,9 +399,9 @@ pub(crate) async fn abort(link: &Link, session: &SessionId, message: &MessageId)
         let status = link.fetch(link.dialect.status()).await.ok();
         let status = status.and_then(|body| link.dialect.read_status(&body, session).ok());
         let idle = status == Some(Status::Idle);
-        let record = history(link, session, message).await.ok();
-        let last = record.as_ref().and_then(|record| record.steps.last());
-        if idle && last.is_some_and(|last| last.head.completed) {
+        let record = history(link, session, message).await.unwrap_or_default();
+        let last = record.steps.last();
+        if idle && (matches!(record.end, End::Told(_)) || last.is_some_and(|last| last.head.completed)) {
             return;
         }
         // Half a message of an earlier daemon's ends never.
@@ -327,9 +409,7 @@ pub(crate) async fn abort(link: &Link, session: &SessionId, message: &MessageId)
         if broken >= 3 {
             return;
         }
-        if let Err(error) = link.fetch(link.dialect.abort(session)).await {
-            tracing::debug!(%session, %error, "an abort was not delivered");
-        }
+        send_abort(link, session, message).await;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(link.timing.poll_max);
     }

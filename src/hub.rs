@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::random;
 use crate::sse::Decoder;
 use crate::timing::Timing;
-use crate::wire::{Dialect, Peek, Signal};
+use crate::wire::{Dialect, Signal, Told};
 
 /// Events a turn may fall behind.
 const BACKLOG: usize = 512;
@@ -158,19 +158,15 @@ impl Feed {
     }
 
     fn try_dispatch(&self, dialect: &dyn Dialect, data: &[u8]) -> Result<(), crate::wire::Undecodable> {
-        let Peek::Session { session: Some(session), rest } = dialect.peek_event(data)? else { return Ok(()) };
         let mut listeners = lock(&self.listeners);
-        let known = listeners.by_session.contains_key(session.as_ref());
-        if !known && !rest.is_creation() {
-            return Ok(());
-        }
-        let Some(signal) = rest.read()? else { return Ok(()) };
+        let known = |session: &str, created: bool| created || listeners.by_session.contains_key(session);
+        let Some(Told { session, signal }) = dialect.read_event(data, &known)? else { return Ok(()) };
         if let Signal::Created { session: child, parent: Some(parent), .. } = &signal {
             listeners.adopt(parent, child);
         }
-        let Some(ids) = listeners.by_session.get(session.as_ref()) else { return Ok(()) };
+        let Some(ids) = listeners.by_session.get(&session) else { return Ok(()) };
         for listener in ids.iter().filter_map(|id| listeners.by_id.get(id)) {
-            listener.tell(Notice::Signal { session: session.to_string(), signal: signal.clone() });
+            listener.tell(Notice::Signal { session: session.clone(), signal: signal.clone() });
         }
         Ok(())
     }

@@ -66,6 +66,12 @@ id!(
     "que_"
 );
 
+id!(
+    /// A form, `frm_…`.
+    pub(crate) FormId,
+    "frm_"
+);
+
 fn valid(text: &str, prefix: &str) -> bool {
     text.len() <= MAX_LEN
         && text.strip_prefix(prefix).is_some_and(|rest| {

@@ -28,6 +28,7 @@ mod input;
 mod link;
 mod model;
 mod output;
+mod peer;
 mod permissions;
 mod queue;
 mod random;

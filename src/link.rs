@@ -35,12 +35,12 @@ pub(crate) enum LinkError {
 }
 
 impl Link {
-    /// Sends `request` and returns the body of a 200.
+    /// Sends `request` and returns the body of a success, which may be empty.
     pub(crate) async fn fetch(&self, request: Request<Bytes>) -> Result<Bytes, LinkError> {
         let (status, body) = self.exchange(request).await?;
         match status {
-            StatusCode::OK => Ok(body),
             StatusCode::UNAUTHORIZED => Err(LinkError::Unauthorized),
+            success if success.is_success() => Ok(body),
             other => {
                 Err(LinkError::Status { status: other.as_u16(), failure: self.dialect.read_failure(&body) })
             }

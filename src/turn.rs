@@ -4,9 +4,11 @@
 //! the daemon's state was read, time passed) and says what to do. It never waits,
 //! and the time is an argument.
 //!
-//! What counts as the end, strongest first: the answer to our own prompt; the
-//! turn's last assistant message in the daemon's record, when it is complete or
-//! carries an error and the session is idle; a session that is idle twice in a row while nothing answers.
+//! What counts as the end, strongest first: the answer to our own prompt, where the
+//! daemon answers at the end; the end that the session's record tells of, where it
+//! tells of ends; the turn's last assistant message in the record, when it is
+//! complete or carries an error and the session is idle; a session that is idle
+//! several times in a row while nothing answers.
 //! `session.idle` only asks for a look. While the prompt's request is open, an
 //! idle session proves nothing, since the daemon may be about to begin or about
 //! to answer. A lost event only delays, and a repeated one changes nothing.
@@ -17,6 +19,7 @@
 //! | seen | then |
 //! |---|---|
 //! | an answer that is ours | the end it tells of |
+//! | the prompt was taken | watch until the record tells the end |
 //! | no answer, and the daemon has no such message | send again, under the same id; at last, unknown |
 //! | no answer, and the session works | watch until it ends |
 //! | no answer, half a message, idle twice | failed: the daemon lost the turn |
@@ -40,7 +43,7 @@ use tokio::time::Instant;
 use crate::config::AskPolicy;
 use crate::ids::{MessageId, SessionId};
 use crate::timing::Timing;
-use crate::wire::{Answer, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
+use crate::wire::{Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
 use asks::Asks;
 use progress::Display;
 pub(crate) use verdict::{NotStarted, Verdict};
@@ -49,6 +52,9 @@ pub(crate) use verdict::{NotStarted, Verdict};
 const MAX_SENDS: u32 = 3;
 /// How often an idle session is seen before its silence means the end.
 const IDLE_LOOKS: u32 = 3;
+/// How often a last word in an idle session is seen before it is the end, where the
+/// record should tell of ends and does not.
+const SETTLED_LOOKS: u32 = 2;
 
 /// What a turn is told at its start.
 #[derive(Debug, Clone)]
@@ -64,8 +70,9 @@ pub(crate) struct Plan {
     pub(crate) resume: bool,
     /// Whether events arrive.
     pub(crate) live: bool,
-    /// The work came from a chat: no answer of a person outlives the turn.
-    pub(crate) remote: bool,
+    /// Whether a person's "always" must not outlive the turn: the work came from a
+    /// chat, or the daemon would keep it for every later one.
+    pub(crate) keeps_grants: bool,
 }
 
 /// What happened.
@@ -152,11 +159,11 @@ pub(crate) enum Effect {
     /// Nobody needs the answer to this ask any more.
     Withdraw(String),
     ReplyPermission {
-        id: String,
+        ask: Asked,
         reply: PermissionReply,
     },
     ReplyQuestion {
-        id: String,
+        ask: Asked,
         reply: QuestionReply,
     },
     Abort,
@@ -172,6 +179,8 @@ enum Sent {
     No,
     /// The request is open.
     Open,
+    /// The daemon has taken it; the end is told by the session's record.
+    Admitted { since: Instant },
     /// It may have arrived; its answer will not come.
     Lost { why: String },
     /// Refused without a reason; the reason may still come.
@@ -208,6 +217,11 @@ pub(crate) struct Turn {
     next_look: Instant,
     pause: Duration,
     idle_looks: u32,
+    /// How many looks in a row found an idle session whose last message is complete.
+    settled_looks: u32,
+    /// Whether the session is known to work at this turn: events do not tell whose
+    /// the messages are everywhere.
+    underway: bool,
     unreachable_since: Option<Instant>,
     last_progress: Instant,
     /// The session's own error event, which explains opaque answers.
@@ -235,12 +249,14 @@ impl Turn {
             next_look: now + plan.timing.poll_calm,
             pause: plan.timing.poll_min,
             idle_looks: 0,
+            settled_looks: 0,
+            underway: false,
             unreachable_since: None,
             last_progress: now,
             session_failure: None,
             last_retry: None,
             children: HashSet::new(),
-            asks: Asks::new(plan.asks, plan.ask_timeout, plan.remote),
+            asks: Asks::new(plan.asks, plan.ask_timeout, plan.keeps_grants),
             display: Display::default(),
             steps: Vec::new(),
             prompts: Vec::new(),
@@ -357,7 +373,10 @@ impl Turn {
             Signal::Status(status) if own => return self.status_seen(&status, now, out),
             Signal::Failed(failure) if own => return self.failure_seen(failure, now, out),
             Signal::Head(head) if own => self.head_seen(head, now, out),
-            Signal::Status(_) | Signal::Failed(_) => return,
+            Signal::Taken(message) if own => self.underway |= message == self.plan.message.as_str(),
+            Signal::Step(head) if own => self.step_seen(head),
+            Signal::Ended(failure) if own => return self.end_seen(failure, now, out),
+            Signal::Status(_) | Signal::Failed(_) | Signal::Ended(_) => return,
             other if own => self.display.signal(other, now, out),
             Signal::Tool(tool) => self.display.signal(Signal::Tool(tool), now, out),
             _ => {}
@@ -405,8 +424,23 @@ impl Turn {
             }
             return;
         }
-        self.display.own_message(&head.id);
         let over = head.failure.is_some() || head.completed && head.ending == Some(Ending::Final);
+        self.learn_step(head);
+        if over && self.sent != Sent::Open {
+            self.look_now(now, out);
+        } else if over {
+            self.look_soon(now);
+        }
+    }
+
+    fn step_seen(&mut self, head: Head) {
+        if self.underway || self.steps.iter().any(|step| step.id == head.id) {
+            self.learn_step(head);
+        }
+    }
+
+    fn learn_step(&mut self, head: Head) {
+        self.display.own_message(&head.id);
         if let Some(step) = self.steps.iter_mut().find(|step| step.id == head.id) {
             *step = head;
         } else {
@@ -414,11 +448,14 @@ impl Turn {
             self.session_failure = None;
             self.steps.push(head);
         }
-        if over && self.sent != Sent::Open {
-            self.look_now(now, out);
-        } else if over {
-            self.look_soon(now);
+    }
+
+    /// The session is done with what it began; the record says with what.
+    fn end_seen(&mut self, failure: Option<Failure>, now: Instant, out: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.underway) && failure.is_some() {
+            self.session_failure = failure;
         }
+        self.look_now(now, out);
     }
 
     /// Whether answers to this message are the turn's.
@@ -428,6 +465,7 @@ impl Turn {
 
     fn answered(&mut self, answer: Answer, now: Instant, out: &mut Vec<Effect>) {
         match answer {
+            Answer::Admitted => self.admitted(now, out),
             Answer::Message(message)
                 if message.head.parent.as_deref().is_some_and(|parent| self.is_ours(parent))
                     && !message.head.summary =>
@@ -439,6 +477,18 @@ impl Turn {
             Answer::Message(_) => self.lose("the answer belongs to another message", now, out),
             Answer::Odd(what) => self.lose(&format!("the daemon sent {what}"), now, out),
             Answer::Refused { status, failure } => self.refused(status, failure, now, out),
+        }
+    }
+
+    /// A stop that was delivered before the prompt has not stopped it.
+    fn admitted(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.sent = Sent::Admitted { since: now };
+        self.may_have_arrived = true;
+        self.idle_looks = 0;
+        self.settled_looks = 0;
+        if let Mode::Stopping { delivered, .. } = &mut self.mode {
+            *delivered = false;
+            out.push(Effect::Abort);
         }
     }
 
@@ -497,6 +547,7 @@ impl Turn {
         }
         self.mode = Mode::Stopping { cause, until: now + self.plan.timing.stop, delivered: false };
         self.idle_looks = 0;
+        self.settled_looks = 0;
         self.pause = self.plan.timing.poll_min;
         self.asks.withdraw_all(out);
         if self.began() {
@@ -547,7 +598,12 @@ impl Turn {
     /// When to look next, after a look.
     fn wait(&mut self, now: Instant) {
         let timing = &self.plan.timing;
-        let calm = self.mode == Mode::Running && self.sent == Sent::Open && self.stream_live;
+        let expected = match self.sent {
+            Sent::Open => true,
+            Sent::Admitted { .. } => self.idle_looks == 0,
+            Sent::No | Sent::Lost { .. } | Sent::Refused { .. } => false,
+        };
+        let calm = self.mode == Mode::Running && self.stream_live && expected;
         self.pause = if calm { timing.poll_min } else { (self.pause * 2).min(timing.poll_max) };
         self.next_look = now + if calm { timing.poll_calm } else { self.pause };
         if let Sent::Refused { until, .. } = self.sent

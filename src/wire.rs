@@ -5,13 +5,22 @@
 //! and reading is pure: a dialect opens nothing and waits for nothing. The turn
 //! and its driver know only the types of this module.
 
+mod base;
+mod read;
+mod text;
 pub(crate) mod v1;
+pub(crate) mod v2;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use connector_contract::TodoItem;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use connector_contract::{Origin, TodoItem};
 use http::{Request, StatusCode};
+use secrecy::SecretString;
 use serde_json::Value;
+
+pub(crate) use base::Base;
 
 use crate::files::Attached;
 use crate::ids::{MessageId, SessionId};
@@ -20,51 +29,100 @@ use crate::output::{FileChange, Tokens};
 use crate::permissions::WireRule;
 
 /// One generation of the daemon's API.
+///
+/// Where one generation needs more requests than the other, a method gives a list
+/// or an option; what is empty is not needed there.
 pub(crate) trait Dialect: Send + Sync + 'static {
     /// Its name in checkpoints.
     fn name(&self) -> &'static str;
+    /// The generation, in words for people.
+    fn generation(&self) -> &'static str;
+    /// The variable that a daemon's password comes from.
+    fn password_variable(&self) -> &'static str;
+    /// Whether a person's "always" may be handed to the daemon. If not, it is
+    /// kept here, for the turn.
+    fn takes_always(&self) -> bool;
+    /// Whether a prompt is answered when it is taken, and not when its turn is over.
+    fn answers_at_once(&self) -> bool;
+    /// `rules` in the daemon's own names, as its sessions tell them.
+    fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule>;
 
     fn create_session(&self, new: &NewSession<'_>) -> Request<Bytes>;
     fn session(&self, session: &SessionId) -> Request<Bytes>;
-    fn set_rules(&self, session: &SessionId, rules: &[WireRule]) -> Request<Bytes>;
+    /// Puts `rules` behind those that the session has.
+    fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes>;
+    /// What must be changed in the session before `prompt` is sent: nothing once
+    /// it has been done, so what is still left then was not taken.
+    fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>>;
+    /// Tells the agent what the prompt itself does not carry, or, in a session that is
+    /// not new, to forget what it was told.
+    fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>>;
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes>;
-    fn abort(&self, session: &SessionId) -> Request<Bytes>;
+    /// Ends the turn that `message` began, or is about to begin. The last of them
+    /// tells whether it was delivered.
+    fn abort(&self, session: &SessionId, message: &MessageId) -> Vec<Request<Bytes>>;
     fn status(&self) -> Request<Bytes>;
-    /// The session's newest `limit` messages.
-    fn messages(&self, session: &SessionId, limit: usize) -> Request<Bytes>;
-    /// The daemon's configuration, for its default model.
+    /// The next page of a session's messages, newest first, after those that were
+    /// read; `None` if there is no more.
+    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>>;
+    /// What the session has taken and not begun.
+    fn inbox(&self, session: &SessionId) -> Option<Request<Bytes>>;
+    /// Where the reason of a failure is kept that no message tells.
+    fn reasons(&self, session: &SessionId) -> Option<Request<Bytes>>;
+    /// The daemon's default model.
     fn defaults(&self) -> Request<Bytes>;
     fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes>;
     fn children(&self, session: &str) -> Request<Bytes>;
-    fn permissions(&self) -> Request<Bytes>;
-    fn questions(&self) -> Request<Bytes>;
-    /// `None` if `id` is not one of the daemon's.
-    fn reply_permission(&self, id: &str, reply: &PermissionReply) -> Option<Request<Bytes>>;
-    /// `None` if `id` is not one of the daemon's.
-    fn reply_question(&self, id: &str, reply: &QuestionReply) -> Option<Request<Bytes>>;
+    /// What waits for an answer in these sessions; other sessions' asks may come too.
+    fn permissions(&self, sessions: &[String]) -> Vec<Request<Bytes>>;
+    fn questions(&self, sessions: &[String]) -> Vec<Request<Bytes>>;
+    /// `None` if the ask is not one of the daemon's.
+    fn reply_permission(&self, ask: &Asked, reply: &PermissionReply) -> Option<Request<Bytes>>;
+    /// `None` if the ask is not one of the daemon's.
+    fn reply_question(&self, ask: &Asked, reply: &QuestionReply) -> Option<Request<Bytes>>;
     fn events(&self) -> Request<Bytes>;
+    /// Answered by a daemon of this generation alone.
     fn health(&self) -> Request<Bytes>;
-    /// What the other generation answers in JSON, and this one does not.
-    fn other_generation(&self) -> Request<Bytes>;
+    /// Answered by daemons of this generation that are too old for anything else.
+    fn elders(&self) -> Vec<Request<Bytes>>;
 
-    fn read_health(&self, body: &[u8]) -> Health;
-    /// Why a daemon of the other generation is refused, if it is one.
-    fn read_other_generation(&self, body: &[u8]) -> Option<String>;
+    fn read_health(&self, status: StatusCode, body: &[u8]) -> Health;
     fn read_session(&self, body: &[u8]) -> Result<SessionFacts, Undecodable>;
-    fn read_answer(&self, status: StatusCode, body: &[u8]) -> Answer;
+    fn read_answer(&self, status: StatusCode, body: &[u8], message: &MessageId) -> Answer;
     fn read_status(&self, body: &[u8], session: &SessionId) -> Result<Status, Undecodable>;
-    fn read_messages(&self, body: &[u8], message: &MessageId) -> Result<History, Undecodable>;
-    /// The model that answered last in a list of messages.
-    fn read_last_model(&self, body: &[u8]) -> Option<ModelRef>;
+    /// Reads all pages that there are.
+    fn read_messages(&self, pages: &[Bytes], message: &MessageId) -> Result<History, Undecodable>;
+    fn read_inbox(&self, body: &[u8], message: &MessageId) -> Result<Inbox, Undecodable>;
+    /// Why the turn that `message` began has failed.
+    fn read_reason(&self, body: &[u8], message: &MessageId) -> Option<Failure>;
+    /// The model that answered last in a page of messages.
+    fn read_last_model(&self, page: &[u8]) -> Option<ModelRef>;
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef>;
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable>;
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable>;
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable>;
     fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable>;
-    /// Which session an event is about, without reading the rest of it.
-    fn peek_event<'a>(&self, data: &'a [u8]) -> Result<Peek<'a>, Undecodable>;
+    /// Reads an event if it is `wanted`, which is told the session it is about and
+    /// whether it tells of a new one; `None` if nothing of it is.
+    fn read_event(
+        &self,
+        data: &[u8],
+        wanted: &dyn Fn(&str, bool) -> bool,
+    ) -> Result<Option<Told>, Undecodable>;
     /// The error an answer's body carries, in the daemon's words.
     fn read_failure(&self, body: &[u8]) -> Option<Failure>;
+}
+
+/// Every dialect there is.
+pub(crate) fn dialects(
+    origin: &Origin,
+    password: Option<&SecretString>,
+    directory: Option<&str>,
+) -> Vec<Arc<dyn Dialect>> {
+    vec![
+        Arc::new(v2::V2::new(origin, password, directory)),
+        Arc::new(v1::V1 { requests: v1::Requests::new(origin, password, directory) }),
+    ]
 }
 
 /// An answer or event that is not what the daemon sends. Never quotes it.
@@ -81,19 +139,35 @@ pub(crate) struct Undecodable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
     /// A daemon this dialect speaks to.
-    Fine(semver::Version),
+    Fine(Process),
     /// A daemon, and why not this one.
     Unsupported(String),
-    /// A daemon that says of itself that it is not well.
-    Unwell,
+    /// A daemon that says of itself that it is not well, in words that follow "it".
+    Unwell(&'static str),
+    /// A daemon that has not begun to serve.
+    Starting,
+    /// A daemon that wants another password.
+    Locked,
     /// Something else.
     Stranger,
+}
+
+/// One daemon's process, as far as it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) version: semver::Version,
+    pub(crate) pid: Option<u64>,
+    /// Whether nothing is known of this version.
+    pub(crate) untested: bool,
 }
 
 /// A session to make.
 pub(crate) struct NewSession<'a> {
     pub(crate) title: Option<&'a str>,
+    /// In the daemon's own names.
     pub(crate) rules: &'a [WireRule],
+    pub(crate) model: Option<&'a ModelRef>,
+    pub(crate) agent: Option<&'a str>,
 }
 
 /// A prompt to send.
@@ -115,9 +189,12 @@ pub(crate) struct SessionFacts {
     pub(crate) directory: Option<String>,
     /// When it was made, in milliseconds by the daemon's own clock.
     pub(crate) created: Option<u64>,
+    /// In the daemon's own names.
     pub(crate) rules: Vec<WireRule>,
     /// The model its last prompt named; kept even when it does not exist.
     pub(crate) model: Option<ModelRef>,
+    /// The agent that its prompts go to, where the session keeps it.
+    pub(crate) agent: Option<String>,
 }
 
 /// What a session is doing. The daemon leaves idle sessions out of its list,
@@ -198,8 +275,6 @@ pub(crate) struct History {
     pub(crate) arrived: bool,
     /// Whether the list reaches back to the start of the turn.
     pub(crate) complete: bool,
-    /// How many messages were listed.
-    pub(crate) listed: usize,
     /// The id of the newest message that has an id of the daemon's form.
     pub(crate) newest: Option<String>,
     /// How many messages could not be read.
@@ -211,6 +286,41 @@ pub(crate) struct History {
     pub(crate) unanswered: bool,
     /// The turn's assistant messages, oldest first.
     pub(crate) steps: Vec<Message>,
+    /// What the record itself says of the turn's end.
+    pub(crate) end: End,
+    /// What the session has not begun, where that was asked for.
+    pub(crate) inbox: Inbox,
+    /// Why the turn failed, where no message says so.
+    pub(crate) reason: Option<Failure>,
+}
+
+/// What a session's record says of a turn's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing, ever: a last word in an idle session is the end.
+    #[default]
+    Untold,
+    /// Nothing yet.
+    Open,
+    /// This.
+    Told(Outcome),
+}
+
+/// How a session's record says that a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Succeeded,
+    Failed,
+    Interrupted,
+}
+
+/// What a session has taken and not begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Inbox {
+    /// Whether our message is there.
+    pub(crate) ours: bool,
+    /// Whether anything is.
+    pub(crate) any: bool,
 }
 
 impl History {
@@ -218,6 +328,18 @@ impl History {
     /// turn's end.
     pub(crate) fn last(&self) -> Option<&Message> {
         self.steps.iter().rfind(|step| !step.head.summary || step.head.failure.is_some())
+    }
+
+    /// Whether the turn may have failed without a word in its messages.
+    pub(crate) fn lacks_reason(&self) -> bool {
+        let silent = self.steps.iter().all(|step| step.head.failure.is_none());
+        match self.end {
+            End::Untold | End::Told(Outcome::Succeeded | Outcome::Interrupted) => false,
+            End::Open => {
+                self.arrived && !self.inbox.any && self.steps.iter().all(|step| !step.head.completed)
+            }
+            End::Told(Outcome::Failed) => silent,
+        }
     }
 }
 
@@ -236,9 +358,20 @@ pub(crate) struct StrangeAsk {
     pub(crate) session: String,
 }
 
+/// An ask, as far as a reply to it must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) session: String,
+    pub(crate) id: String,
+    /// For each question, whether several answers may be given.
+    pub(crate) multiple: Vec<bool>,
+}
+
 /// How a prompt was answered.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
+    /// It was taken. The turn's end is told elsewhere.
+    Admitted,
     /// The turn's last message.
     Message(Box<Message>),
     /// A refusal by status.
@@ -272,13 +405,11 @@ impl Changes {
     }
 }
 
-/// An event whose session is known and whose rest is not read yet.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one event; a box would cost more")]
-pub(crate) enum Peek<'a> {
-    /// About the connection itself, or about nothing that matters.
-    Connection,
-    /// About a session, or about all.
-    Session { session: Option<std::borrow::Cow<'a, str>>, rest: v1::RawEvent<'a> },
+/// What was told of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) session: String,
+    pub(crate) signal: Signal,
 }
 
 /// What an event says about a session.
@@ -292,6 +423,13 @@ pub(crate) enum Signal {
     Status(Status),
     Failed(Failure),
     Head(Head),
+    /// The session begins with this message.
+    Taken(String),
+    /// An assistant's message, where events do not tell whose: it belongs to what
+    /// the session began with last.
+    Step(Head),
+    /// The session is done with what it began, and why it failed.
+    Ended(Option<Failure>),
     /// A whole text part.
     Text {
         message: String,
@@ -318,8 +456,10 @@ pub(crate) enum Signal {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ToolSignal {
     pub(crate) call: String,
-    pub(crate) tool: String,
-    pub(crate) title: String,
+    /// Its name, in the events that tell it.
+    pub(crate) tool: Option<String>,
+    /// What it does, in the events that tell it.
+    pub(crate) title: Option<String>,
     pub(crate) state: ToolState,
 }
 

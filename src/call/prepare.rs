@@ -1,13 +1,16 @@
 //! What must be true before a prompt is sent.
 
+use std::sync::Arc;
+
 use connector_contract::{ConnectorError, Progress};
 
 use super::Call;
 use crate::ids::SessionId;
 use crate::link::LinkError;
 use crate::model::ModelRef;
+use crate::peer::{Peer, Unmet};
 use crate::permissions::WireRule;
-use crate::wire::{Health, NewSession, SessionFacts, Status};
+use crate::wire::{NewSession, Prompt, SessionFacts, Status};
 
 /// What a session's newest messages tell the next prompt.
 #[derive(Debug, Default)]
@@ -20,41 +23,64 @@ pub(super) struct Newest {
 
 impl Call<'_> {
     /// Recognises a daemon that this connector speaks to.
-    pub(super) async fn check_health(&self) -> Result<(), ConnectorError> {
+    pub(super) async fn recognise(&self) -> Result<Arc<Peer>, ConnectorError> {
         let origin = &self.shared.settings.origin;
-        let dialect = &self.link.dialect;
-        let health = match self.link.fetch(dialect.health()).await {
-            Ok(body) => dialect.read_health(&body),
-            Err(LinkError::Status { .. } | LinkError::Undecodable(_)) => Health::Stranger,
-            Err(error) => return Err(self.not_started(error)),
-        };
-        let unavailable = |reason| Err(ConnectorError::Unavailable { reason, source: None });
-        match health {
-            Health::Fine(_) => Ok(()),
-            Health::Unsupported(reason) => Err(ConnectorError::UnsupportedVersion { reason }),
-            Health::Unwell => {
-                unavailable(format!("the daemon at {origin} says that it is not healthy; restart it"))
+        let unavailable = |reason| ConnectorError::Unavailable { reason, source: None };
+        self.shared.peers.meet(&self.link).await.map_err(|unmet| match unmet {
+            Unmet::Unsupported(reason) => ConnectorError::UnsupportedVersion { reason },
+            Unmet::Unwell(words) => {
+                unavailable(format!("the daemon at {origin} says that it {words}; restart it"))
             }
-            Health::Stranger => {
-                if let Ok(body) = self.link.fetch(dialect.other_generation()).await
-                    && let Some(reason) = dialect.read_other_generation(&body)
-                {
-                    return Err(ConnectorError::UnsupportedVersion { reason });
-                }
+            Unmet::Starting => unavailable(format!("the daemon at {origin} is still starting; try again")),
+            Unmet::Locked { variable } => self.unauthorized(variable),
+            Unmet::Stranger => {
                 unavailable(format!("what answers at {origin} is not opencode; check `base_url`"))
             }
-        }
+            Unmet::Unreachable(error) => self.not_started(error),
+        })
     }
 
     pub(super) async fn create(&self) -> Result<SessionFacts, ConnectorError> {
-        let rules = self.shared.settings.permissions_for(&self.ctx.provenance).unwrap_or_default().wire();
         let dialect = &self.link.dialect;
-        let request =
-            dialect.create_session(&NewSession { title: self.task.title.as_deref(), rules: &rules });
+        let rules = self.shared.settings.permissions_for(&self.ctx.provenance).unwrap_or_default();
+        let rules = dialect.rules(rules.wire());
+        let request = dialect.create_session(&NewSession {
+            title: self.task.title.as_deref(),
+            rules: &rules,
+            model: self.task.model.as_ref(),
+            agent: self.task.agent.as_deref(),
+        });
         let facts = self.facts(self.link.fetch(request).await)?;
         self.check_directory(&facts)?;
         check_rules(&facts, &rules)?;
         Ok(facts)
+    }
+
+    /// Makes the session what the prompt needs, where the prompt does not say it all.
+    pub(super) async fn settle(&self, facts: &SessionFacts, prompt: &Prompt) -> Result<(), ConnectorError> {
+        let dialect = &self.link.dialect;
+        let missing = dialect.settle(facts, prompt);
+        if !missing.is_empty() {
+            for request in missing {
+                self.link.fetch(request).await.map_err(|error| self.not_started(error))?;
+            }
+            let changed = self.facts(self.link.fetch(dialect.session(&facts.id)).await)?;
+            if !dialect.settle(&changed, prompt).is_empty() {
+                return Err(ConnectorError::Refused {
+                    reason: format!(
+                        "the daemon did not take the model or the agent of session {}, so nothing was sent to the agent",
+                        facts.id
+                    ),
+                });
+            }
+        }
+        let Some(note) = dialect.note(prompt, self.task.session.is_none()) else { return Ok(()) };
+        match self.link.fetch(note).await {
+            Ok(_) => Ok(()),
+            // There was nothing to forget.
+            Err(LinkError::Status { status: 404, .. }) if prompt.system.is_none() => Ok(()),
+            Err(error) => Err(self.not_started(error)),
+        }
     }
 
     /// Opens an existing session: it must be there, at rest, in our directory, and
@@ -62,13 +88,15 @@ impl Call<'_> {
     pub(super) async fn open(&self, session: &SessionId) -> Result<(SessionFacts, Newest), ConnectorError> {
         let dialect = &self.link.dialect;
         self.wait_for_rest(session).await?;
-        let facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
+        let mut facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
         self.check_directory(&facts)?;
         if let Some(permissions) = self.shared.settings.permissions_for(&self.ctx.provenance) {
-            let rules = permissions.wire();
+            let rules = dialect.rules(permissions.wire());
             if !facts.rules.ends_with(&rules) {
-                let changed = self.facts(self.link.fetch(dialect.set_rules(session, &rules)).await)?;
-                check_rules(&changed, &rules)?;
+                let change = dialect.set_rules(&facts, &rules);
+                self.link.fetch(change).await.map_err(|error| self.not_started(error))?;
+                facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
+                check_rules(&facts, &rules)?;
             }
         }
         let newest = self.newest(session, &facts).await.map_err(|error| self.not_started(error))?;
@@ -97,16 +125,17 @@ impl Call<'_> {
 
     async fn newest(&self, session: &SessionId, facts: &SessionFacts) -> Result<Newest, LinkError> {
         let dialect = &self.link.dialect;
-        let body = self.link.fetch(dialect.messages(session, 40)).await?;
+        let Some(page) = dialect.messages(session, &[]) else { return Ok(Newest::default()) };
+        let page = self.link.fetch(page).await?;
         // No message has this id: only the newest is asked for.
         let message = crate::ids::MessageId::new(0, 0, [0; 14]);
-        let newest = dialect.read_messages(&body, &message)?.newest;
+        let newest = dialect.read_messages(std::slice::from_ref(&page), &message)?.newest;
         if self.task.model.is_some() {
             return Ok(Newest { message: newest, model: None });
         }
         // A session keeps the model of its last prompt even when that does not
         // exist. The one that answered last does.
-        let answered = dialect.read_last_model(&body);
+        let answered = dialect.read_last_model(&page);
         let model = if newest.is_none() || answered == facts.model {
             None
         } else if answered.is_some() {
@@ -155,7 +184,7 @@ impl Call<'_> {
                 ),
                 None,
             ),
-            LinkError::Unauthorized => self.unauthorized(),
+            LinkError::Unauthorized => self.unauthorized(self.link.dialect.password_variable()),
             LinkError::Status { status: 404, failure: Some(failure) } => {
                 ConnectorError::Refused { reason: failure.reason }
             }
@@ -168,14 +197,13 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn unauthorized(&self) -> ConnectorError {
+    /// `variable` is where the daemon got its password from.
+    pub(super) fn unauthorized(&self, variable: &str) -> ConnectorError {
         let origin = &self.shared.settings.origin;
-        let what = if self.shared.settings.password.is_some() {
-            "refuses the password; set `password` to its OPENCODE_SERVER_PASSWORD"
-        } else {
-            "wants a password; set `password` to its OPENCODE_SERVER_PASSWORD"
-        };
-        ConnectorError::Unauthorized { reason: format!("the daemon at {origin} {what}") }
+        let what =
+            if self.shared.settings.password.is_some() { "refuses the password" } else { "wants a password" };
+        let reason = format!("the daemon at {origin} {what}; set `password` to its {variable}");
+        ConnectorError::Unauthorized { reason }
     }
 }
 
@@ -186,7 +214,7 @@ fn check_rules(facts: &SessionFacts, rules: &[WireRule]) -> Result<(), Connector
     }
     Err(ConnectorError::Refused {
         reason: format!(
-            "the daemon did not take the permission rules of session {}, so nothing was sent to the agent; use a newer 1.x daemon",
+            "the daemon did not take the permission rules of session {}, so nothing was sent to the agent; use a newer opencode",
             facts.id
         ),
     })

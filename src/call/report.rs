@@ -34,7 +34,9 @@ impl Call<'_> {
                 reference,
             }),
             Verdict::Unknown { reason } => Err(ConnectorError::OutcomeUnknown { reason, reference }),
-            Verdict::NotStarted(NotStarted::Unauthorized) => Err(self.unauthorized()),
+            Verdict::NotStarted(NotStarted::Unauthorized) => {
+                Err(self.unauthorized(self.link.dialect.password_variable()))
+            }
             Verdict::NotStarted(NotStarted::Refused(failure)) => {
                 Err(ConnectorError::Refused { reason: words(&failure, prompt) })
             }

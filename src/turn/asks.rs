@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Effect, ReplyOutcome};
 use crate::config::AskPolicy;
+use crate::wire::{Asked, StrangeAsk};
 
 /// How often a reply that the daemon refuses is sent.
 const MAX_REFUSALS: u32 = 5;
@@ -25,7 +26,7 @@ pub(super) struct Asks {
     timeout: Duration,
     /// Whether `always` stays here. The daemon keeps it for every session of its
     /// directory, which is more than a person in a chat was asked for.
-    remote: bool,
+    keeps_grants: bool,
     /// What a person said `always` to: the session, the kind, and what of it.
     granted: HashSet<Grant>,
     known: HashMap<String, Ask>,
@@ -38,12 +39,19 @@ type Grant = (String, String, Vec<String>);
 #[derive(Debug)]
 struct Ask {
     state: State,
-    questions: Option<usize>,
+    asked: Asked,
+    kind: Kind,
     /// What `always` would grant.
     grants: Option<Grant>,
     refusals: u32,
     /// The look that was under way, or done, when it was first seen.
     since_look: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Permission,
+    Question,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +75,8 @@ enum Reply {
 }
 
 impl Asks {
-    pub(super) fn new(policy: AskPolicy, timeout: Duration, remote: bool) -> Self {
-        Self { policy, timeout, remote, granted: HashSet::new(), known: HashMap::new(), look: 0 }
+    pub(super) fn new(policy: AskPolicy, timeout: Duration, keeps_grants: bool) -> Self {
+        Self { policy, timeout, keeps_grants, granted: HashSet::new(), known: HashMap::new(), look: 0 }
     }
 
     pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
@@ -86,7 +94,7 @@ impl Asks {
             AskPolicy::Allow => Some(PermissionReply::Once),
         };
         let id = ask.id.clone();
-        self.learn(&id, None, now);
+        self.learn(asked(&ask.session_id, &ask.id), Kind::Permission, now);
         if let Some(known) = self.known.get_mut(&id) {
             known.grants = Some(grant);
         }
@@ -101,7 +109,8 @@ impl Asks {
             return;
         }
         let id = ask.id.clone();
-        self.learn(&id, Some(ask.questions.len()), now);
+        let multiple = ask.questions.iter().map(|question| question.multiple).collect();
+        self.learn(Asked { multiple, ..asked(&ask.session_id, &id) }, Kind::Question, now);
         if self.policy == AskPolicy::Relay && self.room() {
             out.push(Effect::AskQuestion(ask));
         } else {
@@ -110,19 +119,19 @@ impl Asks {
     }
 
     /// A request that cannot be read cannot be shown to anybody: it is rejected.
-    pub(super) fn strange_permission(&mut self, id: &str, now: Instant, out: &mut Vec<Effect>) {
-        if self.is_undecided(id) {
-            self.learn(id, None, now);
+    pub(super) fn strange_permission(&mut self, ask: &StrangeAsk, now: Instant, out: &mut Vec<Effect>) {
+        if self.is_undecided(&ask.id) {
+            self.learn(asked(&ask.session, &ask.id), Kind::Permission, now);
             let reply = reject("this request could not be shown to a person; find another way");
-            self.decide(id, Reply::Permission(reply), out);
+            self.decide(&ask.id, Reply::Permission(reply), out);
         }
     }
 
     /// The same for questions.
-    pub(super) fn strange_question(&mut self, id: &str, now: Instant, out: &mut Vec<Effect>) {
-        if self.is_undecided(id) {
-            self.learn(id, None, now);
-            self.decide(id, Reply::Question(QuestionReply::Reject), out);
+    pub(super) fn strange_question(&mut self, ask: &StrangeAsk, now: Instant, out: &mut Vec<Effect>) {
+        if self.is_undecided(&ask.id) {
+            self.learn(asked(&ask.session, &ask.id), Kind::Question, now);
+            self.decide(&ask.id, Reply::Question(QuestionReply::Reject), out);
         }
     }
 
@@ -131,7 +140,7 @@ impl Asks {
             return;
         }
         let reply = match reply {
-            PermissionReply::Always if self.remote => {
+            PermissionReply::Always if self.keeps_grants => {
                 self.granted.extend(self.known.get(id).and_then(|ask| ask.grants.clone()));
                 PermissionReply::Once
             }
@@ -146,7 +155,7 @@ impl Asks {
         if !self.is_waiting(id) {
             return;
         }
-        let asked = self.known.get(id).and_then(|ask| ask.questions);
+        let asked = self.known.get(id).map(|ask| ask.asked.multiple.len());
         let fits = match &reply {
             QuestionReply::Answers { answers } => Some(answers.len()) == asked,
             QuestionReply::Reject => true,
@@ -237,7 +246,7 @@ impl Asks {
             .known
             .iter()
             .filter(|(_, ask)| matches!(ask.state, State::Waiting { until } if until <= now))
-            .map(|(id, ask)| (id.clone(), ask.questions.is_some()))
+            .map(|(id, ask)| (id.clone(), ask.kind == Kind::Question))
             .collect();
         for (id, question) in late {
             out.push(Effect::Withdraw(id.clone()));
@@ -285,22 +294,28 @@ impl Asks {
         self.known.get(id).is_none_or(|ask| matches!(ask.state, State::Decided { in_flight: false, .. }))
     }
 
-    fn learn(&mut self, id: &str, questions: Option<usize>, now: Instant) {
+    fn learn(&mut self, asked: Asked, kind: Kind, now: Instant) {
         let state = State::Waiting { until: now + self.timeout };
         self.known.insert(
-            id.to_owned(),
-            Ask { state, questions, grants: None, refusals: 0, since_look: self.look },
+            asked.id.clone(),
+            Ask { state, asked, kind, grants: None, refusals: 0, since_look: self.look },
         );
     }
 
     fn decide(&mut self, id: &str, reply: Reply, out: &mut Vec<Effect>) {
         let Some(ask) = self.known.get_mut(id) else { return };
         out.push(match &reply {
-            Reply::Permission(reply) => Effect::ReplyPermission { id: id.to_owned(), reply: reply.clone() },
-            Reply::Question(reply) => Effect::ReplyQuestion { id: id.to_owned(), reply: reply.clone() },
+            Reply::Permission(reply) => {
+                Effect::ReplyPermission { ask: ask.asked.clone(), reply: reply.clone() }
+            }
+            Reply::Question(reply) => Effect::ReplyQuestion { ask: ask.asked.clone(), reply: reply.clone() },
         });
         ask.state = State::Decided { reply, in_flight: true };
     }
+}
+
+fn asked(session: &str, id: &str) -> Asked {
+    Asked { session: session.to_owned(), id: id.to_owned(), multiple: Vec::new() }
 }
 
 fn reject(message: &str) -> PermissionReply {

@@ -2,8 +2,10 @@
 
 use tokio::time::Instant;
 
-use super::{Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, Sent, Turn, Verdict};
-use crate::wire::{Ending, Failure, FailureKind, History, Message, Status};
+use super::{
+    Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, SETTLED_LOOKS, Sent, Turn, Verdict,
+};
+use crate::wire::{End, Ending, Failure, FailureKind, History, Message, Outcome, Status};
 
 impl Turn {
     pub(super) fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
@@ -18,10 +20,10 @@ impl Turn {
         let permissions = look.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         let questions = look.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         for ask in look.strange_permissions.iter().filter(|ask| ours(&ask.session)) {
-            self.asks.strange_permission(&ask.id, now, out);
+            self.asks.strange_permission(ask, now, out);
         }
         for ask in look.strange_questions.iter().filter(|ask| ours(&ask.session)) {
-            self.asks.strange_question(&ask.id, now, out);
+            self.asks.strange_question(ask, now, out);
         }
         if self.asks.pending(permissions, questions, now, out) {
             self.progressed(now);
@@ -35,6 +37,7 @@ impl Turn {
             self.progressed(now);
         }
         self.prompts.clone_from(&look.history.prompts);
+        self.underway |= look.history.end == End::Open && look.history.arrived && !look.history.inbox.any;
         self.judge(&look.status, &look.history, now, out);
         if again {
             self.next_look = now;
@@ -51,15 +54,27 @@ impl Turn {
             self.status_seen(status, now, out);
         }
         let last = history.last();
+        let over = |last: &Message| last.head.completed || last.head.failure.is_some();
+        let settled = idle && !history.inbox.any && last.is_some_and(over);
+        self.settled_looks = if settled { self.settled_looks + 1 } else { 0 };
         self.wait(now);
+        match history.end {
+            // What is being interrupted has not stopped before the session is idle.
+            End::Told(outcome) if idle || outcome != Outcome::Interrupted => {
+                return self.conclude_told(outcome, history, now, out);
+            }
+            _ => {}
+        }
+        let enough = history.end == End::Untold || self.settled_looks >= SETTLED_LOOKS;
         if let Some(last) = last
             && idle
+            && enough
             && (last.head.failure.is_some() || is_last_word(last) && !history.unanswered)
         {
             return self.conclude(last, now, out);
         }
         if matches!(self.mode, Mode::Stopping { .. }) {
-            return self.judge_stop(idle, last, out);
+            return self.judge_stop(idle, history, out);
         }
         if !idle {
             return;
@@ -68,11 +83,32 @@ impl Turn {
             Sent::Open => {}
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
             Sent::Refused { failure, until } => self.judge_refusal(failure, until, last, now, out),
+            Sent::Admitted { since } => self.judge_admitted(since, history, now, out),
             Sent::Lost { why } => match last {
                 None => self.send_or_give_up(&why, history, out),
                 Some(last) if self.idle_looks >= IDLE_LOOKS => self.conclude_broken(last, history, out),
                 Some(_) => {}
             },
+        }
+    }
+
+    /// The daemon has the prompt, and nothing of the session works.
+    fn judge_admitted(&mut self, since: Instant, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        if self.idle_looks < IDLE_LOOKS {
+            return;
+        }
+        let known = self.session_failure.clone().or_else(|| history.reason.clone());
+        match (history.last(), known) {
+            (Some(last), Some(failure)) if !last.head.completed => {
+                self.finish(Verdict::Failed(last.head.failure.clone().unwrap_or(failure)), out);
+            }
+            (Some(last), _) => self.conclude_broken(last, history, out),
+            (None, Some(failure)) if history.arrived && !history.inbox.any => {
+                self.finish(Verdict::Failed(failure), out);
+            }
+            (None, _) if self.sends < MAX_SENDS => self.send(out),
+            (None, _) if now < since + self.plan.timing.give_up => {}
+            (None, _) => self.send_or_give_up("the session stays idle", history, out),
         }
     }
 
@@ -138,6 +174,41 @@ impl Turn {
         self.finish(verdict, out);
     }
 
+    /// The turn's end, as the session's record tells it.
+    fn conclude_told(&mut self, outcome: Outcome, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        let stopping = matches!(self.mode, Mode::Stopping { .. });
+        let last = history.last();
+        let failure = |reason: &str| Failure { kind: FailureKind::Other, reason: reason.to_owned() };
+        let verdict = match (outcome, last) {
+            (Outcome::Succeeded, Some(last)) if last.head.failure.is_none() && last.head.completed => {
+                match last.head.ending {
+                    Some(Ending::Tools) => return self.conclude(last, now, out),
+                    Some(Ending::Final) | None => Verdict::Completed(Box::new(last.clone())),
+                }
+            }
+            (Outcome::Interrupted, Some(last)) if last.refused && !stopping => {
+                Verdict::EndedEarly(Box::new(last.clone()))
+            }
+            (Outcome::Interrupted, _) => self.stopped(true),
+            (Outcome::Failed, _) if stopping => self.stopped(true),
+            (Outcome::Succeeded | Outcome::Failed, last) => {
+                let known = last.and_then(|last| last.head.failure.clone());
+                let known = known.or_else(|| self.session_failure.clone()).or_else(|| history.reason.clone());
+                let words = match outcome {
+                    Outcome::Succeeded => "the daemon ended the turn without an answer",
+                    _ => "the turn failed, and the daemon did not record why",
+                };
+                let failure = known.unwrap_or_else(|| failure(words));
+                if failure.kind == FailureKind::Aborted {
+                    self.stopped(true)
+                } else {
+                    Verdict::Failed(failure)
+                }
+            }
+        };
+        self.finish(verdict, out);
+    }
+
     /// Nothing runs, and the last message has no proper end.
     fn conclude_broken(&mut self, last: &Message, history: &History, out: &mut Vec<Effect>) {
         let verdict = if last.head.completed && last.refused {
@@ -156,13 +227,13 @@ impl Turn {
 
     /// While the prompt's request is open, the prompt may be about to begin: only
     /// a message that ended proves that it will not.
-    fn judge_stop(&mut self, idle: bool, last: Option<&Message>, out: &mut Vec<Effect>) {
+    fn judge_stop(&mut self, idle: bool, history: &History, out: &mut Vec<Effect>) {
         let Mode::Stopping { delivered, .. } = self.mode else { return };
-        let ended = last.is_some_and(|last| last.head.completed);
+        let ended = history.last().is_some_and(|last| last.head.completed);
         let silent = self.sent != Sent::Open && self.idle_looks >= IDLE_LOOKS;
-        if idle && delivered && (ended || silent) {
+        if idle && delivered && !history.inbox.any && (ended || silent) {
             self.finish(self.stopped(true), out);
-        } else if !idle || !delivered || self.sent == Sent::Open {
+        } else if !idle || !delivered || history.inbox.any || self.sent == Sent::Open {
             out.push(Effect::Abort);
         }
     }

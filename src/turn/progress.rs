@@ -22,8 +22,17 @@ pub(super) struct Display {
     text: String,
     due: Option<Instant>,
     reported: Option<Instant>,
-    tools: HashMap<String, bool>,
+    tools: HashMap<String, Tool>,
     retry: u64,
+}
+
+/// What is known of a tool's call; events tell each of it once or more.
+#[derive(Debug, Default)]
+struct Tool {
+    name: Option<String>,
+    title: Option<String>,
+    started: bool,
+    finished: bool,
 }
 
 impl Display {
@@ -105,6 +114,9 @@ impl Display {
     /// Each tool starts once and finishes once, however often it is told.
     fn tool(&mut self, signal: ToolSignal, out: &mut Vec<Effect>) {
         let ToolSignal { call, tool, title, state } = signal;
+        let known = self.tools.entry(call.clone()).or_default();
+        known.name = tool.or(known.name.take());
+        known.title = title.or(known.title.take());
         let outcome = match state {
             // Its arguments are not there yet.
             ToolState::Pending => return,
@@ -112,13 +124,15 @@ impl Display {
             ToolState::Completed => Some(ToolOutcome::Completed),
             ToolState::Failed(reason) => Some(ToolOutcome::Failed { reason }),
         };
-        if !self.tools.contains_key(&call) {
-            self.tools.insert(call.clone(), false);
+        let tool = known.name.clone().unwrap_or_else(|| "tool".to_owned());
+        let title = known.title.clone().unwrap_or_else(|| tool.clone());
+        if !known.started {
+            known.started = true;
             let (call_id, tool, title) = (call.clone(), tool.clone(), title.clone());
             out.push(Effect::Report(Progress::ToolStarted { call_id, tool, title }));
         }
-        if let (Some(outcome), Some(finished @ false)) = (outcome, self.tools.get_mut(&call)) {
-            *finished = true;
+        if let (Some(outcome), false) = (outcome, known.finished) {
+            known.finished = true;
             out.push(Effect::Report(Progress::ToolFinished { call_id: call, tool, title, outcome }));
         }
     }

@@ -15,7 +15,7 @@ fn plan(now: Instant) -> Plan {
         timing: Timing::default(),
         resume: false,
         live: true,
-        remote: false,
+        keeps_grants: false,
     }
 }
 
@@ -349,6 +349,10 @@ fn a_daemon_that_was_never_reached_has_nothing_and_is_not_aborted() {
     }
 }
 
+fn asked(id: &str) -> Asked {
+    Asked { session: "ses_a".into(), id: id.into(), multiple: Vec::new() }
+}
+
 fn permission(id: &str) -> PermissionAsk {
     PermissionAsk {
         id: id.into(),
@@ -362,21 +366,21 @@ fn permission(id: &str) -> PermissionAsk {
 #[test]
 fn always_stays_with_the_turn_when_the_work_came_from_a_chat() {
     let start = Instant::now();
-    for remote in [true, false] {
-        let mut turn = Turn::new(Plan { remote, ..plan(start) }, start);
+    for keeps_grants in [true, false] {
+        let mut turn = Turn::new(Plan { keeps_grants, ..plan(start) }, start);
         turn.step(Event::Began, start);
         turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
         let always = PermissionReply::Always;
         let effects = turn.step(Event::PermissionDecided { id: "per_1".into(), reply: always }, start);
-        let sent = if remote { PermissionReply::Once } else { PermissionReply::Always };
+        let sent = if keeps_grants { PermissionReply::Once } else { PermissionReply::Always };
         assert!(
-            effects.contains(&Effect::ReplyPermission { id: "per_1".into(), reply: sent }),
+            effects.contains(&Effect::ReplyPermission { ask: asked("per_1"), reply: sent }),
             "{effects:?}"
         );
 
         let again = turn.step(signal(Signal::PermissionAsked(permission("per_2"))), start);
-        let once = Effect::ReplyPermission { id: "per_2".into(), reply: PermissionReply::Once };
-        assert_eq!(again.contains(&once), remote, "{again:?}");
+        let once = Effect::ReplyPermission { ask: asked("per_2"), reply: PermissionReply::Once };
+        assert_eq!(again.contains(&once), keeps_grants, "{again:?}");
         let other = PermissionAsk { patterns: vec!["rm".into()], ..permission("per_3") };
         let effects = turn.step(signal(Signal::PermissionAsked(other.clone())), start);
         assert!(effects.contains(&Effect::AskPermission(other)), "{effects:?}");
@@ -419,8 +423,8 @@ fn an_ask_that_cannot_be_read_is_rejected_when_it_is_ours() {
     let replied: Vec<&str> = effects
         .iter()
         .filter_map(|it| match it {
-            Effect::ReplyPermission { id, reply: PermissionReply::Reject { .. } }
-            | Effect::ReplyQuestion { id, reply: QuestionReply::Reject } => Some(id.as_str()),
+            Effect::ReplyPermission { ask, reply: PermissionReply::Reject { .. } }
+            | Effect::ReplyQuestion { ask, reply: QuestionReply::Reject } => Some(ask.id.as_str()),
             _ => None,
         })
         .collect();

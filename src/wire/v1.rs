@@ -11,21 +11,22 @@ mod messages;
 mod requests;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use bytes::Bytes;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use http::{Request, StatusCode};
 
 use super::{
-    Answer, Changes, Dialect, Failure, Health, History, NewSession, Peek, Pending, Prompt, SessionFacts,
-    Status, Undecodable,
+    Answer, Asked, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
+    SessionFacts, Status, Told, Undecodable,
 };
 use crate::ids::{MessageId, SessionId};
 use crate::model::ModelRef;
 use crate::permissions::WireRule;
-pub(crate) use events::RawEvent;
 pub(crate) use requests::Requests;
+
+/// How many of a session's newest messages are read: first few, then more.
+const LIMITS: [usize; 4] = [60, 240, 960, 100_000];
 
 /// The dialect of opencode 1.x.
 pub(crate) struct V1 {
@@ -36,26 +37,55 @@ impl Dialect for V1 {
     fn name(&self) -> &'static str {
         "v1"
     }
+    fn generation(&self) -> &'static str {
+        "1.x"
+    }
+    fn password_variable(&self) -> &'static str {
+        "OPENCODE_SERVER_PASSWORD"
+    }
+    fn takes_always(&self) -> bool {
+        true
+    }
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+    fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
+        rules
+    }
     fn create_session(&self, new: &NewSession<'_>) -> Request<Bytes> {
         self.requests.create_session(new)
     }
     fn session(&self, session: &SessionId) -> Request<Bytes> {
         self.requests.get(&format!("/session/{session}"))
     }
-    fn set_rules(&self, session: &SessionId, rules: &[WireRule]) -> Request<Bytes> {
-        self.requests.set_rules(session, rules)
+    fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes> {
+        self.requests.set_rules(&session.id, rules)
+    }
+    fn settle(&self, _session: &SessionFacts, _prompt: &Prompt) -> Vec<Request<Bytes>> {
+        Vec::new()
+    }
+    fn note(&self, _prompt: &Prompt, _new: bool) -> Option<Request<Bytes>> {
+        None
     }
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         self.requests.prompt(prompt)
     }
-    fn abort(&self, session: &SessionId) -> Request<Bytes> {
-        self.requests.post(&format!("/session/{session}/abort"), None)
+    fn abort(&self, session: &SessionId, _message: &MessageId) -> Vec<Request<Bytes>> {
+        vec![self.requests.post(&format!("/session/{session}/abort"), None)]
     }
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/session/status")
     }
-    fn messages(&self, session: &SessionId, limit: usize) -> Request<Bytes> {
-        self.requests.get_with(&format!("/session/{session}/message"), &[("limit", &limit.to_string())])
+    /// Each page holds the one before.
+    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>> {
+        let limit = LIMITS.get(read.len())?.to_string();
+        Some(self.requests.get_with(&format!("/session/{session}/message"), &[("limit", &limit)]))
+    }
+    fn inbox(&self, _session: &SessionId) -> Option<Request<Bytes>> {
+        None
+    }
+    fn reasons(&self, _session: &SessionId) -> Option<Request<Bytes>> {
+        None
     }
     fn defaults(&self) -> Request<Bytes> {
         self.requests.get("/config")
@@ -66,17 +96,17 @@ impl Dialect for V1 {
     fn children(&self, session: &str) -> Request<Bytes> {
         self.requests.children(session)
     }
-    fn permissions(&self) -> Request<Bytes> {
-        self.requests.get("/permission")
+    fn permissions(&self, _sessions: &[String]) -> Vec<Request<Bytes>> {
+        vec![self.requests.get("/permission")]
     }
-    fn questions(&self) -> Request<Bytes> {
-        self.requests.get("/question")
+    fn questions(&self, _sessions: &[String]) -> Vec<Request<Bytes>> {
+        vec![self.requests.get("/question")]
     }
-    fn reply_permission(&self, id: &str, reply: &PermissionReply) -> Option<Request<Bytes>> {
-        self.requests.reply_permission(id, reply)
+    fn reply_permission(&self, ask: &Asked, reply: &PermissionReply) -> Option<Request<Bytes>> {
+        self.requests.reply_permission(&ask.id, reply)
     }
-    fn reply_question(&self, id: &str, reply: &QuestionReply) -> Option<Request<Bytes>> {
-        self.requests.reply_question(id, reply)
+    fn reply_question(&self, ask: &Asked, reply: &QuestionReply) -> Option<Request<Bytes>> {
+        self.requests.reply_question(&ask.id, reply)
     }
     fn events(&self) -> Request<Bytes> {
         self.requests.get("/event")
@@ -84,29 +114,33 @@ impl Dialect for V1 {
     fn health(&self) -> Request<Bytes> {
         self.requests.get("/global/health")
     }
-    fn other_generation(&self) -> Request<Bytes> {
-        self.requests.get("/api/info")
+    fn elders(&self) -> Vec<Request<Bytes>> {
+        Vec::new()
     }
-    fn read_health(&self, body: &[u8]) -> Health {
-        health::read(body)
-    }
-    fn read_other_generation(&self, body: &[u8]) -> Option<String> {
-        health::read_other_generation(body)
+    fn read_health(&self, status: StatusCode, body: &[u8]) -> Health {
+        health::read(status, body)
     }
     fn read_session(&self, body: &[u8]) -> Result<SessionFacts, Undecodable> {
         answers::session(body)
     }
-    fn read_answer(&self, status: StatusCode, body: &[u8]) -> Answer {
+    fn read_answer(&self, status: StatusCode, body: &[u8], _message: &MessageId) -> Answer {
         answers::prompt(status, body)
     }
     fn read_status(&self, body: &[u8], session: &SessionId) -> Result<Status, Undecodable> {
         answers::status(body, session)
     }
-    fn read_messages(&self, body: &[u8], message: &MessageId) -> Result<History, Undecodable> {
-        messages::history(body, message)
+    fn read_messages(&self, pages: &[Bytes], message: &MessageId) -> Result<History, Undecodable> {
+        let Some((page, earlier)) = pages.split_last() else { return Ok(History::default()) };
+        messages::history(page, message, LIMITS.get(earlier.len()).copied().unwrap_or(usize::MAX))
     }
-    fn read_last_model(&self, body: &[u8]) -> Option<ModelRef> {
-        messages::last_model(body)
+    fn read_inbox(&self, _body: &[u8], _message: &MessageId) -> Result<Inbox, Undecodable> {
+        Ok(Inbox::default())
+    }
+    fn read_reason(&self, _body: &[u8], _message: &MessageId) -> Option<Failure> {
+        None
+    }
+    fn read_last_model(&self, page: &[u8]) -> Option<ModelRef> {
+        messages::last_model(page)
     }
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef> {
         answers::default_model(body)
@@ -123,8 +157,12 @@ impl Dialect for V1 {
     fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
         answers::questions(body)
     }
-    fn peek_event<'a>(&self, data: &'a [u8]) -> Result<Peek<'a>, Undecodable> {
-        events::peek(data)
+    fn read_event(
+        &self,
+        data: &[u8],
+        wanted: &dyn Fn(&str, bool) -> bool,
+    ) -> Result<Option<Told>, Undecodable> {
+        events::read(data, wanted)
     }
     fn read_failure(&self, body: &[u8]) -> Option<Failure> {
         answers::failure(body)

@@ -308,7 +308,8 @@ fn about_who_answers() -> Vec<Row> {
             Error(NothingStarted, &["2.0.6", "2.x"]),
             0,
         ),
-        row("2.x", info("2.0.24"), Error(NothingStarted, &["2.0.24", "not supported yet"]), 0),
+        row("an early 2.x", info("2.0.5"), Error(NothingStarted, &["2.0.5", "2.0.6"]), 0),
+        row("3.x", info("3.0.0"), Error(NothingStarted, &["3.0.0", "2.x daemon"]), 0),
         row(
             "unhealthy",
             health(&json!({ "healthy": false, "version": "1.18.33" })),

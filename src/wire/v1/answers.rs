@@ -9,12 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::messages::{self, RawMessage, undecodable};
-use super::text::Text;
+use super::messages::{self, RawMessage};
 use crate::ids::SessionId;
 use crate::model::ModelRef;
 use crate::output::FileChange;
 use crate::permissions::WireRule;
+use crate::wire::read::{shorten, undecodable, whole};
+use crate::wire::text::Text;
 use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, StrangeAsk, Undecodable};
 
 #[derive(Deserialize)]
@@ -56,8 +57,8 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
         .filter_map(|rule| serde_json::from_value(rule).ok())
         .collect();
     let model = raw.model.and_then(|it| format!("{}/{}", it.provider, it.id).parse().ok());
-    let created = raw.time.and_then(|time| time.created).map(messages::whole);
-    Ok(SessionFacts { id, directory: raw.directory, created, rules, model })
+    let created = raw.time.and_then(|time| time.created).map(whole);
+    Ok(SessionFacts { id, directory: raw.directory, created, rules, model, agent: None })
 }
 
 pub(super) fn default_model(body: &[u8]) -> Option<ModelRef> {
@@ -110,7 +111,7 @@ impl RawStatus<'_> {
             "idle" => Status::Idle,
             "retry" => Status::Retry {
                 attempt: self.attempt.unwrap_or(1),
-                reason: self.message.map_or_else(String::new, |text| messages::shorten(&text, 500)),
+                reason: self.message.map_or_else(String::new, |text| shorten(&text, 500)),
                 next_at_ms: self.next.map(|at| at as u64),
             },
             _ => Status::Busy,

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answers::{RawPermission, RawQuestions, RawStatus};
-use super::messages::{self, shorten, undecodable};
-use super::text::Text;
-use crate::wire::{Peek, Signal, Status, ToolSignal, ToolState, Undecodable};
+use super::messages;
+use crate::wire::read::{shorten, undecodable};
+use crate::wire::text::Text;
+use crate::wire::{Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
 const WHAT: &str = "an event";
 
@@ -51,25 +52,26 @@ struct Properties<'a> {
     todos: Option<&'a RawValue>,
 }
 
-/// An event whose session is known; [`RawEvent::read`] does the rest.
-pub(crate) struct RawEvent<'a> {
+/// An event whose session is known.
+struct RawEvent<'a> {
     kind: Cow<'a, str>,
     properties: Properties<'a>,
     data: &'a str,
 }
 
-/// Reads which session an event is about.
-pub(super) fn peek(data: &[u8]) -> Result<Peek<'_>, Undecodable> {
+/// Reads an event if its session is wanted.
+pub(super) fn read(data: &[u8], wanted: &dyn Fn(&str, bool) -> bool) -> Result<Option<Told>, Undecodable> {
     // Once here, instead of once for each string and each raw value.
     let data =
         std::str::from_utf8(data).map_err(|_| Undecodable { what: WHAT, why: "not UTF-8".to_owned() })?;
     let envelope: Envelope<'_> = serde_json::from_str(data).map_err(undecodable(WHAT))?;
-    let Some(properties) = envelope.properties else { return Ok(Peek::Connection) };
-    if !matters(&envelope.kind) {
-        return Ok(Peek::Connection);
+    let Some(properties) = envelope.properties.filter(|_| matters(&envelope.kind)) else { return Ok(None) };
+    let Some(session) = properties.session.clone() else { return Ok(None) };
+    if !wanted(&session, envelope.kind == "session.created") {
+        return Ok(None);
     }
-    let session = properties.session.clone().map(Text::into_cow);
-    Ok(Peek::Session { session, rest: RawEvent { kind: envelope.kind, properties, data } })
+    let signal = RawEvent { kind: envelope.kind, properties, data }.read()?;
+    Ok(signal.map(|signal| Told { session: session.into_owned(), signal }))
 }
 
 fn matters(kind: &str) -> bool {
@@ -80,13 +82,8 @@ fn matters(kind: &str) -> bool {
 }
 
 impl RawEvent<'_> {
-    /// Whether it tells of a new session, which may be a child of a known one.
-    pub(crate) fn is_creation(&self) -> bool {
-        self.kind == "session.created"
-    }
-
     /// Reads what it says; `None` if that is nothing a turn needs.
-    pub(crate) fn read(&self) -> Result<Option<Signal>, Undecodable> {
+    fn read(&self) -> Result<Option<Signal>, Undecodable> {
         let properties = &self.properties;
         Ok(match self.kind.as_ref() {
             "message.part.delta" => delta(properties),
@@ -199,8 +196,8 @@ fn part_updated(part: &str) -> Result<Signal, Undecodable> {
         ("tool", _, Some(tool), Some(state)) => Signal::Tool(ToolSignal {
             // Not `callID`, which a provider may use again in a child session.
             call: part.id.into_owned(),
-            title: shorten(&title(&state, &tool), 300),
-            tool: tool.into_owned(),
+            title: Some(shorten(&title(&state, &tool), 300)),
+            tool: Some(tool.into_owned()),
             state: tool_state(&state),
         }),
         _ => Signal::Activity,

@@ -1,9 +1,10 @@
 //! Who answers at the origin: a daemon we can speak to, another, or a stranger.
 
+use http::StatusCode;
 use semver::Version;
 use serde::Deserialize;
 
-use crate::wire::Health;
+use crate::wire::{Health, Process};
 
 /// Earlier daemons let any web page run commands (CVE-2026-22812).
 const FIRST_SAFE: Version = Version::new(1, 0, 216);
@@ -13,12 +14,24 @@ const FIRST_SAFE: Version = Version::new(1, 0, 216);
 const FIRST_ASKING: Version = Version::new(1, 1, 7);
 const FIRST_OTHER: Version = Version::new(2, 0, 0);
 
-/// Reads the body of a 200 of `GET /global/health`.
-pub(super) fn read(body: &[u8]) -> Health {
+/// Reads the answer to `GET /global/health`. A daemon of 2.x says what it wants a
+/// password for; one of 1.x does not.
+pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
     #[derive(Deserialize)]
     struct Raw {
         healthy: bool,
         version: String,
+    }
+    #[derive(Deserialize)]
+    struct Tagged {
+        #[serde(rename = "_tag")]
+        _tag: String,
+    }
+    if status == StatusCode::UNAUTHORIZED && serde_json::from_slice::<Tagged>(body).is_err() {
+        return Health::Locked;
+    }
+    if status != StatusCode::OK {
+        return Health::Stranger;
     }
     let Ok(raw) = serde_json::from_slice::<Raw>(body) else { return Health::Stranger };
     let Ok(version) = Version::parse(raw.version.trim_start_matches('v')) else { return Health::Stranger };
@@ -33,26 +46,15 @@ pub(super) fn read(body: &[u8]) -> Health {
         ));
     }
     if version >= FIRST_OTHER {
-        return Health::Unsupported(other_generation(&version));
+        return Health::Unsupported(format!(
+            "opencode {version} answers as 1.x does and not as 2.x; run a released version"
+        ));
     }
-    if raw.healthy { Health::Fine(version) } else { Health::Unwell }
-}
-
-/// Reads the body of a 200 of `GET /api/info`, which on 1.x is a web page.
-pub(super) fn read_other_generation(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Raw {
-        version: String,
+    if raw.healthy {
+        Health::Fine(Process { version, pid: None, untested: false })
+    } else {
+        Health::Unwell("is not healthy")
     }
-    let raw: Raw = serde_json::from_slice(body).ok()?;
-    let version = Version::parse(raw.version.trim_start_matches('v')).ok()?;
-    Some(other_generation(&version))
-}
-
-fn other_generation(version: &Version) -> String {
-    format!(
-        "opencode {version} speaks the API of 2.x, which is not supported yet; run a 1.x daemon ({FIRST_ASKING} or later)"
-    )
 }
 
 #[cfg(test)]
@@ -61,16 +63,18 @@ mod tests {
 
     #[test]
     fn each_daemon_is_told_apart() {
+        let fine = |version| Health::Fine(Process { version, pid: None, untested: false });
+        let read = |body: &[u8]| super::read(StatusCode::OK, body);
         let health = |version: &str| read(format!(r#"{{"healthy":true,"version":"{version}"}}"#).as_bytes());
-        assert_eq!(health("1.18.33"), Health::Fine(Version::new(1, 18, 33)));
-        assert_eq!(health("1.1.7"), Health::Fine(FIRST_ASKING));
+        assert_eq!(health("1.18.33"), fine(Version::new(1, 18, 33)));
+        assert_eq!(health("1.1.7"), fine(FIRST_ASKING));
         for early in ["1.0.216", "1.1.6", "1.1.7-rc.1"] {
             assert!(matches!(health(early), Health::Unsupported(why) if why.contains("1.1.7")), "{early}");
         }
         assert!(matches!(health("1.0.215"), Health::Unsupported(why) if why.contains("CVE-2026-22812")));
         assert!(matches!(health("1.0.216-rc.1"), Health::Unsupported(_)));
         assert!(matches!(health("2.0.6"), Health::Unsupported(why) if why.contains("2.x")));
-        assert_eq!(read(br#"{"healthy":false,"version":"1.18.33"}"#), Health::Unwell);
+        assert_eq!(read(br#"{"healthy":false,"version":"1.18.33"}"#), Health::Unwell("is not healthy"));
     }
 
     #[test]
@@ -84,9 +88,10 @@ mod tests {
             r#"{"healthy":true}"#,
             r#"{"healthy":true,"version":"x"}"#,
         ] {
-            assert_eq!(read(body.as_bytes()), Health::Stranger, "{body}");
+            assert_eq!(read(StatusCode::OK, body.as_bytes()), Health::Stranger, "{body}");
         }
-        assert!(read_other_generation(br#"{"version":"2.0.24","pid":1,"urls":[],"paths":{}}"#).is_some());
-        assert!(read_other_generation(b"<!doctype html>").is_none());
+        assert_eq!(read(StatusCode::UNAUTHORIZED, b""), Health::Locked);
+        assert_eq!(read(StatusCode::UNAUTHORIZED, b"{\"_tag\":\"UnauthorizedError\"}"), Health::Stranger);
+        assert_eq!(read(StatusCode::NOT_FOUND, b"{}"), Health::Stranger);
     }
 }

@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::text::Text;
 use crate::ids::{MessageId, stamp};
 use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
+use crate::wire::read::{shorten, undecodable, whole};
+use crate::wire::text::Text;
 use crate::wire::{Ending, Failure, FailureKind, Head, History, Message, Undecodable};
 
 #[derive(Deserialize)]
@@ -130,17 +131,6 @@ struct Parts {
     added: bool,
 }
 
-/// Why a JSON text does not fit, without quoting it.
-pub(super) fn undecodable(what: &'static str) -> impl Fn(serde_json::Error) -> Undecodable {
-    move |error| {
-        let kind = match error.classify() {
-            serde_json::error::Category::Data => "a field is missing or of another type",
-            _ => "not JSON",
-        };
-        Undecodable { what, why: format!("{kind}, at byte {} of line {}", error.column(), error.line()) }
-    }
-}
-
 /// Reads `info`. The user's own messages have no parent.
 pub(super) fn head(info: &str) -> Result<Head, Undecodable> {
     let info: Info<'_> = serde_json::from_str(info).map_err(undecodable("a message"))?;
@@ -168,15 +158,6 @@ fn ending(finish: &str) -> Option<Ending> {
         "tool-calls" => Some(Ending::Tools),
         _ => Some(Ending::Final),
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "saturates, and counts are small"
-)]
-pub(super) fn whole(number: f64) -> u64 {
-    number as u64
 }
 
 /// Reads `{name, data: {message}}` and its relatives.
@@ -211,13 +192,6 @@ pub(super) fn failure(error: &str) -> Option<Failure> {
         reason = format!("{}: {reason}", shorten(&name, 100));
     }
     Some(Failure { kind, reason })
-}
-
-pub(super) fn shorten(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        None => text.to_owned(),
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-    }
 }
 
 /// Reads `{info, parts}`.
@@ -284,9 +258,10 @@ fn is_refusal(error: &str) -> bool {
 
 /// Reads the newest messages of a session, and keeps what belongs to the turn
 /// that `ours` began. A message that cannot be read hides no other.
-pub(super) fn history(body: &[u8], ours: &MessageId) -> Result<History, Undecodable> {
+/// All of a session's are read if they are fewer than `limit`.
+pub(super) fn history(body: &[u8], ours: &MessageId, limit: usize) -> Result<History, Undecodable> {
     let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(undecodable("the list of messages"))?;
-    let mut history = History { complete: list.is_empty(), listed: list.len(), ..History::default() };
+    let mut history = History { complete: list.len() < limit, ..History::default() };
     let mut known: Vec<(Head, RawMessage<'_>)> = Vec::with_capacity(list.len());
     for (index, raw) in list.iter().enumerate() {
         let raw = serde_json::from_str::<RawMessage<'_>>(raw.get()).ok();

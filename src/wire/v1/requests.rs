@@ -3,35 +3,24 @@
 use bytes::Bytes;
 use connector_contract::Origin;
 use connector_contract::ask::{PermissionReply, QuestionReply};
-use data_encoding::BASE64;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::ids::{PermissionId, QuestionId, SessionId};
 use crate::permissions::WireRule;
-use crate::wire::{NewSession, Prompt};
+use crate::wire::{Base, NewSession, Prompt};
 
 /// What every request to one daemon carries.
 #[derive(Clone)]
 pub(crate) struct Requests {
-    origin: Origin,
-    authorization: Option<HeaderValue>,
-    /// `directory=…`, encoded.
+    base: Base,
     directory: Option<String>,
 }
 
 impl Requests {
     pub(crate) fn new(origin: &Origin, password: Option<&SecretString>, directory: Option<&str>) -> Self {
-        let authorization = password.and_then(|password| {
-            let pair = BASE64.encode(format!("opencode:{}", password.expose_secret()).as_bytes());
-            let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let directory = directory.map(|directory| query(&[("directory", directory)]));
-        Self { origin: origin.clone(), authorization, directory }
+        Self { base: Base::new(origin, password), directory: directory.map(str::to_owned) }
     }
 
     pub(crate) fn get(&self, path: &str) -> Request<Bytes> {
@@ -114,36 +103,16 @@ impl Requests {
         pairs: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Request<Bytes> {
-        let mut uri = format!("{}{path}", self.origin);
-        let mut separator = '?';
-        for part in self.directory.iter().cloned().chain((!pairs.is_empty()).then(|| query(pairs))) {
-            uri.push(separator);
-            uri.push_str(&part);
-            separator = '&';
-        }
-        let mut request = Request::new(body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())));
-        *request.method_mut() = method;
-        // Origins, validated ids and encoded queries are always a URI; an empty
-        // one reaches nothing.
-        *request.uri_mut() = uri.parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        if body.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        if let Some(value) = &self.authorization {
-            headers.insert(AUTHORIZATION, value.clone());
-        }
-        request
+        let directory = self.directory.iter().map(|directory| ("directory", directory.as_str()));
+        let pairs: Vec<_> = directory.chain(pairs.iter().copied()).collect();
+        self.base.request(method, path, &pairs, body)
     }
-}
-
-fn query(pairs: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
     use crate::files::Attached;
     use crate::ids::MessageId;

@@ -23,10 +23,7 @@ fn answer(recording: &str) -> Answer {
 fn signals(recording: &str) -> Vec<Signal> {
     let lines = recording.lines().filter_map(|line| line.strip_prefix("data: "));
     lines
-        .filter_map(|data| match events::peek(data.as_bytes()).unwrap() {
-            Peek::Session { rest, .. } => rest.read().unwrap(),
-            Peek::Connection => None,
-        })
+        .filter_map(|data| events::read(data.as_bytes(), &|_, _| true).unwrap().map(|told| told.signal))
         .collect()
 }
 
@@ -94,7 +91,7 @@ fn the_events_that_decide_are_read() {
     let tools: Vec<_> = bash
         .iter()
         .filter_map(|it| match it {
-            Signal::Tool(tool) => Some((tool.title.as_str(), tool.state.clone())),
+            Signal::Tool(tool) => Some((tool.title.as_deref().unwrap(), tool.state.clone())),
             _ => None,
         })
         .collect();
@@ -106,7 +103,7 @@ fn health_is_read() {
     let exchange: serde_json::Value = serde_json::from_str(fixture!("health.json")).unwrap();
     let body = exchange[0]["response"].to_string();
     assert!(
-        matches!(health::read(body.as_bytes()), crate::wire::Health::Fine(version) if version.minor == 18)
+        matches!(health::read(StatusCode::OK, body.as_bytes()), crate::wire::Health::Fine(process) if process.version.minor == 18)
     );
 }
 
@@ -139,7 +136,7 @@ fn said(text: &str) -> serde_json::Value {
 
 fn history(list: &[serde_json::Value]) -> crate::wire::History {
     let body = serde_json::to_vec(list).unwrap();
-    messages::history(&body, &MessageId::parse(OURS).unwrap()).unwrap()
+    messages::history(&body, &MessageId::parse(OURS).unwrap(), 0).unwrap()
 }
 
 fn compaction() -> serde_json::Value {
@@ -228,6 +225,6 @@ fn an_ask_in_another_shape_is_named_and_hides_no_other() {
 fn heartbeats_are_about_the_connection_and_reach_no_turn() {
     for kind in ["server.connected", "server.heartbeat"] {
         let event = format!(r#"{{"type":"{kind}","properties":{{}}}}"#);
-        assert!(matches!(events::peek(event.as_bytes()), Ok(Peek::Connection)), "{kind}");
+        assert_eq!(events::read(event.as_bytes(), &|_, _| true), Ok(None), "{kind}");
     }
 }

@@ -1,0 +1,180 @@
+//! Who answers at the origin, and in which dialect.
+//!
+//! A call asks before it begins: the dialect that was right the last time alone,
+//! or, when that does not fit any more or nothing is known, all of them at once. A
+//! daemon that was replaced by one of the other generation is noticed by the next
+//! call; a turn under way keeps the dialect it began with.
+//!
+//! Nothing here knows what the generations are: each dialect recognises its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::Request;
+use tokio::time::{Instant, sleep};
+
+use crate::hub::EventHub;
+use crate::link::{Link, LinkError};
+use crate::timing::Timing;
+use crate::wire::{Dialect, Health, Process};
+
+/// One dialect, and the events of the daemons that speak it.
+pub(crate) struct Peer {
+    pub(crate) dialect: Arc<dyn Dialect>,
+    pub(crate) hub: EventHub,
+}
+
+/// All dialects, and who answered last.
+pub(crate) struct Peers {
+    all: Vec<Arc<Peer>>,
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    peer: Arc<Peer>,
+    process: Process,
+}
+
+/// Why there is nobody to talk to.
+#[derive(Debug)]
+pub(crate) enum Unmet {
+    Unsupported(String),
+    /// It says this of itself.
+    Unwell(&'static str),
+    Starting,
+    /// It wants the password that this variable holds.
+    Locked {
+        variable: &'static str,
+    },
+    Stranger,
+    Unreachable(LinkError),
+}
+
+impl Peers {
+    pub(crate) fn new(dialects: Vec<Arc<dyn Dialect>>, timing: Timing, event_bytes: usize) -> Self {
+        let peer = |dialect: Arc<dyn Dialect>| {
+            let hub = EventHub::new(Arc::clone(&dialect), timing, event_bytes);
+            Arc::new(Peer { dialect, hub })
+        };
+        Self { all: dialects.into_iter().map(peer).collect(), known: Mutex::default() }
+    }
+
+    /// The one whose dialect has this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Peer>> {
+        self.all.iter().find(|peer| peer.dialect.name() == name).cloned()
+    }
+
+    /// Who answered last; before anybody did, any.
+    pub(crate) fn last(&self) -> Arc<Peer> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map_or_else(|| Arc::clone(&self.all[0]), |known| Arc::clone(&known.peer))
+    }
+
+    /// Finds who answers now. A daemon that is starting is waited for a little.
+    pub(crate) async fn meet(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+        let until = Instant::now() + link.timing.request;
+        let mut pause = link.timing.poll_min;
+        loop {
+            match self.ask(link).await {
+                Err(Unmet::Starting) if Instant::now() + pause < until => sleep(pause).await,
+                other => return other,
+            }
+            pause = (pause * 2).min(link.timing.poll_max);
+        }
+    }
+
+    async fn ask(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+        match self.ask_known(link).await {
+            Some(peer) => Ok(peer),
+            None => self.ask_all(link).await,
+        }
+    }
+
+    async fn ask_known(&self, link: &Link) -> Option<Arc<Peer>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Known { peer, process } = known?;
+        let Ok(Health::Fine(now)) = health(link, &peer, peer.dialect.health()).await else { return None };
+        if now != process {
+            self.learn(&peer, now);
+        }
+        Some(peer)
+    }
+
+    /// All at once: what is foreign to a daemon may take it long to refuse.
+    async fn ask_all(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+        let mut asked: FuturesUnordered<_> = self
+            .all
+            .iter()
+            .enumerate()
+            .map(|(order, peer)| async move { (order, health(link, peer, peer.dialect.health()).await) })
+            .collect();
+        let mut answers = Vec::new();
+        while let Some((order, answer)) = asked.next().await {
+            match answer {
+                Ok(Health::Fine(process)) => {
+                    self.learn(&self.all[order], process);
+                    return Ok(Arc::clone(&self.all[order]));
+                }
+                other => answers.push((order, other)),
+            }
+        }
+        answers.sort_by_key(|(order, _)| *order);
+        let mut unmet = None;
+        for (order, answer) in answers {
+            match answer {
+                Ok(Health::Stranger) => {}
+                Ok(health) if matches!(unmet, None | Some(Unmet::Unreachable(_))) => {
+                    unmet = Some(reason(&self.all[order], &health));
+                }
+                Ok(_) => {}
+                Err(error) => unmet = unmet.or(Some(Unmet::Unreachable(error))),
+            }
+        }
+        Err(match unmet {
+            Some(unmet) => unmet,
+            None => self.ask_elders(link).await,
+        })
+    }
+
+    /// What does not answer as any daemon that is spoken to may be an older one.
+    async fn ask_elders(&self, link: &Link) -> Unmet {
+        for peer in &self.all {
+            for request in peer.dialect.elders() {
+                if let Ok(Health::Unsupported(why)) = health(link, peer, request).await {
+                    return Unmet::Unsupported(why);
+                }
+            }
+        }
+        Unmet::Stranger
+    }
+
+    fn learn(&self, peer: &Arc<Peer>, process: Process) {
+        let Process { version, pid, untested } = &process;
+        let generation = peer.dialect.generation();
+        if *untested {
+            tracing::warn!(%version, generation, "an untested version of opencode answers; its turns may fail");
+        } else {
+            tracing::debug!(%version, ?pid, generation, "a daemon answers");
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Known { peer: Arc::clone(peer), process });
+    }
+}
+
+/// A stranger is whoever gives no answer that this dialect understands.
+async fn health(link: &Link, peer: &Peer, request: Request<bytes::Bytes>) -> Result<Health, LinkError> {
+    let (status, body) = link.exchange(request).await?;
+    Ok(peer.dialect.read_health(status, &body))
+}
+
+fn reason(peer: &Peer, health: &Health) -> Unmet {
+    match health {
+        Health::Unsupported(why) => Unmet::Unsupported(why.clone()),
+        Health::Unwell(words) => Unmet::Unwell(words),
+        Health::Starting => Unmet::Starting,
+        Health::Locked => Unmet::Locked { variable: peer.dialect.password_variable() },
+        Health::Fine(_) | Health::Stranger => Unmet::Stranger,
+    }
+}

@@ -1,0 +1,30 @@
+//! What all readers share.
+
+use super::Undecodable;
+
+/// Why a JSON text does not fit, without quoting it.
+pub(super) fn undecodable(what: &'static str) -> impl Fn(serde_json::Error) -> Undecodable {
+    move |error| {
+        let kind = match error.classify() {
+            serde_json::error::Category::Data => "a field is missing or of another type",
+            _ => "not JSON",
+        };
+        Undecodable { what, why: format!("{kind}, at byte {} of line {}", error.column(), error.line()) }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and counts are small"
+)]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+pub(super) fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+    }
+}

@@ -1,0 +1,181 @@
+//! opencode 2.x from 2.0.6 on, as public material describes it: nobody could run
+//! one where this was written. `docs/opencode-versions.md` says how each statement
+//! is known.
+//!
+//! A prompt is answered when it is taken; how its turn ends is told by a row of the
+//! session's record and by an event. Model and agent belong to the session. Asks
+//! belong to sessions too, and a question comes as a form. Everything that knows
+//! this API is here; unknown fields, events, rows and parts are passed over.
+
+mod answers;
+mod asks;
+mod events;
+mod failure;
+mod health;
+mod log;
+mod messages;
+mod names;
+mod number;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use connector_contract::Origin;
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use http::{Request, StatusCode};
+use secrecy::SecretString;
+
+use super::{
+    Answer, Asked, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
+    SessionFacts, Status, Told, Undecodable,
+};
+use crate::ids::{MessageId, SessionId};
+use crate::model::ModelRef;
+use crate::permissions::WireRule;
+use requests::Requests;
+
+/// The dialect of opencode 2.x.
+pub(crate) struct V2 {
+    requests: Requests,
+}
+
+impl V2 {
+    pub(crate) fn new(origin: &Origin, password: Option<&SecretString>, directory: Option<&str>) -> Self {
+        Self { requests: Requests::new(origin, password, directory) }
+    }
+}
+
+impl Dialect for V2 {
+    fn name(&self) -> &'static str {
+        "v2"
+    }
+    fn generation(&self) -> &'static str {
+        "2.x"
+    }
+    fn password_variable(&self) -> &'static str {
+        "OPENCODE_PASSWORD"
+    }
+    /// The daemon would keep it for the whole project, and for good.
+    fn takes_always(&self) -> bool {
+        false
+    }
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+    fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
+        names::rules(rules)
+    }
+    fn create_session(&self, new: &NewSession<'_>) -> Request<Bytes> {
+        self.requests.create_session(new)
+    }
+    fn session(&self, session: &SessionId) -> Request<Bytes> {
+        self.requests.get(&format!("/api/session/{session}"))
+    }
+    fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes> {
+        self.requests.set_rules(session, rules)
+    }
+    fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
+        self.requests.settle(session, prompt)
+    }
+    fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>> {
+        self.requests.note(prompt, new)
+    }
+    fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
+        self.requests.prompt(prompt)
+    }
+    fn abort(&self, session: &SessionId, message: &MessageId) -> Vec<Request<Bytes>> {
+        self.requests.abort(session, message)
+    }
+    fn status(&self) -> Request<Bytes> {
+        self.requests.get("/api/session/active")
+    }
+    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>> {
+        self.requests.messages(session, read)
+    }
+    fn inbox(&self, session: &SessionId) -> Option<Request<Bytes>> {
+        Some(self.requests.get(&format!("/api/session/{session}/inbox")))
+    }
+    fn reasons(&self, session: &SessionId) -> Option<Request<Bytes>> {
+        Some(self.requests.log(session))
+    }
+    fn defaults(&self) -> Request<Bytes> {
+        self.requests.default_model()
+    }
+    fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
+        self.requests.changes(session, message)
+    }
+    fn children(&self, session: &str) -> Request<Bytes> {
+        self.requests.children(session)
+    }
+    fn permissions(&self, sessions: &[String]) -> Vec<Request<Bytes>> {
+        self.requests.each(sessions, "permission")
+    }
+    fn questions(&self, sessions: &[String]) -> Vec<Request<Bytes>> {
+        self.requests.each(sessions, "form")
+    }
+    fn reply_permission(&self, ask: &Asked, reply: &PermissionReply) -> Option<Request<Bytes>> {
+        self.requests.reply_permission(ask, reply)
+    }
+    fn reply_question(&self, ask: &Asked, reply: &QuestionReply) -> Option<Request<Bytes>> {
+        self.requests.reply_question(ask, reply)
+    }
+    fn events(&self) -> Request<Bytes> {
+        self.requests.get("/api/event")
+    }
+    fn health(&self) -> Request<Bytes> {
+        self.requests.get("/api/info")
+    }
+    fn elders(&self) -> Vec<Request<Bytes>> {
+        vec![self.requests.get("/api/status"), self.requests.get("/api/health")]
+    }
+    fn read_health(&self, status: StatusCode, body: &[u8]) -> Health {
+        health::read(status, body)
+    }
+    fn read_session(&self, body: &[u8]) -> Result<SessionFacts, Undecodable> {
+        answers::session(body)
+    }
+    fn read_answer(&self, status: StatusCode, body: &[u8], message: &MessageId) -> Answer {
+        answers::prompt(status, body, message)
+    }
+    fn read_status(&self, body: &[u8], session: &SessionId) -> Result<Status, Undecodable> {
+        answers::status(body, session)
+    }
+    fn read_messages(&self, pages: &[Bytes], message: &MessageId) -> Result<History, Undecodable> {
+        messages::history(pages, message)
+    }
+    fn read_inbox(&self, body: &[u8], message: &MessageId) -> Result<Inbox, Undecodable> {
+        answers::inbox(body, message)
+    }
+    fn read_reason(&self, body: &[u8], message: &MessageId) -> Option<Failure> {
+        log::reason(body, message)
+    }
+    fn read_last_model(&self, page: &[u8]) -> Option<ModelRef> {
+        messages::last_model(page)
+    }
+    fn read_default_model(&self, body: &[u8]) -> Option<ModelRef> {
+        answers::default_model(body)
+    }
+    fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable> {
+        answers::changes(body)
+    }
+    fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable> {
+        answers::children(body)
+    }
+    fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable> {
+        asks::permissions(body)
+    }
+    fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
+        asks::forms(body)
+    }
+    fn read_event(
+        &self,
+        data: &[u8],
+        wanted: &dyn Fn(&str, bool) -> bool,
+    ) -> Result<Option<Told>, Undecodable> {
+        events::read(data, wanted)
+    }
+    fn read_failure(&self, body: &[u8]) -> Option<Failure> {
+        failure::of_answer(body)
+    }
+}

@@ -1,0 +1,200 @@
+//! Events: `{type, data}`, most of them about one session.
+//!
+//! They tell what happens and not for which prompt: a session's steps belong to
+//! what it began with last. A tool's name, its input and its end come in events of
+//! their own, joined by the call's id.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::messages::{RawTokens, ending};
+use super::number::Number;
+use super::{asks, failure};
+use crate::wire::read::{shorten, undecodable};
+use crate::wire::text::Text;
+use crate::wire::{Head, Signal, Status, Told, ToolSignal, ToolState, Undecodable};
+
+const WHAT: &str = "an event";
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// The union of the fields that matter, over all types.
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow, rename = "sessionID", default)]
+    session: Option<Text<'a>>,
+    #[serde(borrow, rename = "parentID", default)]
+    parent: Option<Text<'a>>,
+    #[serde(borrow, rename = "assistantMessageID", default)]
+    message: Option<Text<'a>>,
+    #[serde(borrow, rename = "inboxID", default)]
+    inbox: Option<Text<'a>>,
+    #[serde(borrow, rename = "requestID", default)]
+    request: Option<Text<'a>>,
+    #[serde(borrow, alias = "callID", default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    title: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    finish: Option<Text<'a>>,
+    #[serde(default)]
+    ordinal: Option<Number>,
+    #[serde(default)]
+    attempt: Option<Number>,
+    #[serde(default)]
+    at: Option<Number>,
+    #[serde(default)]
+    cost: Option<Number>,
+    #[serde(default)]
+    tokens: Option<RawTokens>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    form: Option<&'a RawValue>,
+}
+
+/// Reads an event if its session is wanted.
+pub(super) fn read(data: &[u8], wanted: &dyn Fn(&str, bool) -> bool) -> Result<Option<Told>, Undecodable> {
+    let text =
+        std::str::from_utf8(data).map_err(|_| Undecodable { what: WHAT, why: "not UTF-8".to_owned() })?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(undecodable(WHAT))?;
+    let kind = envelope.kind.as_ref();
+    let Some(raw) = envelope.data.filter(|_| matters(kind)) else { return Ok(None) };
+    let data: Data<'_> = serde_json::from_str(raw.get()).map_err(undecodable(WHAT))?;
+    let session = data.session.as_deref().map(str::to_owned);
+    let Some(session) = session.or_else(|| asks::session_of_form(data.form?)) else { return Ok(None) };
+    if !wanted(&session, kind == "session.created") {
+        return Ok(None);
+    }
+    let signal = match kind {
+        "permission.asked" => Some(Signal::PermissionAsked(asks::permission(raw)?)),
+        "form.created" => data.form.map(asks::form).transpose()?.map(Signal::QuestionAsked),
+        _ => data.read(kind, &session),
+    };
+    Ok(signal.map(|signal| Told { session, signal }))
+}
+
+fn matters(kind: &str) -> bool {
+    ["session.", "permission.", "form."].iter().any(|prefix| kind.starts_with(prefix))
+        && !matches!(kind, "session.usage.updated" | "session.updated")
+}
+
+impl Data<'_> {
+    /// `None` if it is nothing that a turn needs.
+    fn read(&self, kind: &str, session: &str) -> Option<Signal> {
+        let kind = kind.strip_prefix("session.").unwrap_or(kind);
+        Some(match kind {
+            "created" => Signal::Created {
+                session: session.to_owned(),
+                parent: self.parent.as_deref().map(str::to_owned),
+                title: shorten(self.title.as_deref().unwrap_or_default(), 200),
+            },
+            "inbox.delivered" => Signal::Taken(self.inbox.as_deref()?.to_owned()),
+            "execution.started" => Signal::Status(Status::Busy),
+            "execution.succeeded" | "execution.interrupted" => Signal::Ended(None),
+            "execution.failed" => Signal::Ended(self.error.and_then(failure::read)),
+            "step.started" | "step.ended" | "step.failed" => Signal::Step(self.head(kind)?),
+            "retry.scheduled" => Signal::Status(self.retry()),
+            "text.delta" => Signal::Delta {
+                message: self.message.as_deref()?.to_owned(),
+                part: self.part()?,
+                text: self.delta.as_deref()?.to_owned(),
+            },
+            "text.ended" => Signal::Text {
+                message: self.message.as_deref()?.to_owned(),
+                part: self.part()?,
+                text: self.text.as_deref()?.to_owned(),
+            },
+            "tool.input.started" => self.tool(ToolState::Pending)?,
+            "tool.called" => self.tool(ToolState::Running)?,
+            "tool.success" => self.tool(ToolState::Completed)?,
+            "tool.failed" => {
+                let reason = self.error.and_then(failure::read);
+                let reason = reason.map_or_else(|| "no reason given".to_owned(), |failure| failure.reason);
+                self.tool(ToolState::Failed(shorten(&reason, 500)))?
+            }
+            "permission.replied" => Signal::AskClosed(self.request.as_deref()?.to_owned()),
+            "form.replied" | "form.cancelled" => Signal::AskClosed(self.id.as_deref()?.to_owned()),
+            _ if ["reasoning.", "tool.", "text.", "step.", "compaction."]
+                .iter()
+                .any(|it| kind.starts_with(it)) =>
+            {
+                Signal::Activity
+            }
+            _ => return None,
+        })
+    }
+
+    fn head(&self, kind: &str) -> Option<Head> {
+        Some(Head {
+            id: self.message.as_deref()?.to_owned(),
+            parent: None,
+            completed: kind != "step.started",
+            ending: self.finish.as_deref().and_then(ending),
+            failure: self.error.and_then(failure::read),
+            summary: false,
+            cost: self.cost.unwrap_or_default().float(),
+            tokens: self.tokens.unwrap_or_default().read(),
+        })
+    }
+
+    fn retry(&self) -> Status {
+        Status::Retry {
+            attempt: self.attempt.map_or(1, Number::whole),
+            reason: self
+                .error
+                .and_then(failure::read)
+                .map_or_else(String::new, |failure| shorten(&failure.reason, 500)),
+            next_at_ms: self.at.map(Number::whole),
+        }
+    }
+
+    /// Texts are numbered within their message.
+    fn part(&self) -> Option<String> {
+        Some(format!("{}/{}", self.message.as_deref()?, self.ordinal.unwrap_or_default().whole()))
+    }
+
+    /// A provider may use a call's id again in another message.
+    fn tool(&self, state: ToolState) -> Option<Signal> {
+        let call = format!("{}/{}", self.message.as_deref().unwrap_or_default(), self.id.as_deref()?);
+        let title = self.input.and_then(title);
+        let tool = self.name.as_deref().map(str::to_owned);
+        Some(Signal::Tool(ToolSignal { call, tool, title, state }))
+    }
+}
+
+/// What a tool is called with, as far as one line tells.
+fn title(input: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Input<'a> {
+        #[serde(borrow, default)]
+        command: Option<Text<'a>>,
+        #[serde(borrow, alias = "filePath", default)]
+        path: Option<Text<'a>>,
+        #[serde(borrow, default)]
+        pattern: Option<Text<'a>>,
+        #[serde(borrow, default)]
+        description: Option<Text<'a>>,
+        #[serde(borrow, default)]
+        url: Option<Text<'a>>,
+    }
+    let it: Input<'_> = serde_json::from_str(input.get()).ok()?;
+    let known = it.command.or(it.path).or(it.pattern).or(it.description).or(it.url)?;
+    Some(shorten(&known, 300))
+}

@@ -1,0 +1,280 @@
+//! A session's record: rows of several types, among them the proof of a turn's end.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::answers::{RawModel, unwrap};
+use super::failure;
+use super::number::Number;
+use crate::ids::{MessageId, stamp};
+use crate::model::ModelRef;
+use crate::output::{CacheTokens, FileChange, Tokens};
+use crate::wire::read::undecodable;
+use crate::wire::text::Text;
+use crate::wire::{End, Ending, Head, History, Message, Outcome, Undecodable};
+
+#[derive(Deserialize)]
+struct Row<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    time: Option<Time<'a>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish: Option<Text<'a>>,
+    #[serde(default)]
+    cost: Option<Number>,
+    #[serde(default)]
+    tokens: Option<RawTokens>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    snapshot: Option<Snapshot<'a>>,
+    #[serde(borrow, default)]
+    outcome: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Time<'a> {
+    #[serde(borrow, default)]
+    completed: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Snapshot<'a> {
+    #[serde(borrow, default)]
+    files: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+pub(super) struct RawTokens {
+    input: Number,
+    output: Number,
+    reasoning: Number,
+    cache: RawCache,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+struct RawCache {
+    read: Number,
+    write: Number,
+}
+
+impl RawTokens {
+    pub(super) fn read(self) -> Tokens {
+        Tokens {
+            input: self.input.whole(),
+            output: self.output.whole(),
+            reasoning: self.reasoning.whole(),
+            cache: CacheTokens { read: self.cache.read.whole(), write: self.cache.write.whole() },
+        }
+    }
+}
+
+/// A piece of an assistant's row.
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    /// Whether the provider ran the tool itself.
+    #[serde(default)]
+    executed: Option<bool>,
+    #[serde(borrow, default)]
+    state: Option<ToolEnd<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ToolEnd<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// What the pieces come to.
+#[derive(Default)]
+struct Parts {
+    text: String,
+    refused: bool,
+    goes_on: bool,
+    size: usize,
+}
+
+pub(super) fn ending(finish: &str) -> Option<Ending> {
+    match finish {
+        "" => None,
+        "tool-calls" => Some(Ending::Tools),
+        _ => Some(Ending::Final),
+    }
+}
+
+/// Where the next page begins; `None` after the last, and after an empty one.
+pub(super) fn cursor(page: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Page<'a> {
+        #[serde(borrow)]
+        data: Vec<&'a RawValue>,
+        #[serde(default)]
+        cursor: Option<Cursor>,
+    }
+    #[derive(Deserialize)]
+    struct Cursor {
+        #[serde(default)]
+        next: Option<String>,
+    }
+    let page: Page<'_> = serde_json::from_slice(page).ok()?;
+    if page.data.is_empty() { None } else { page.cursor?.next }
+}
+
+/// Reads pages, newest first, and keeps what belongs to the turn that `ours` began.
+/// A row that cannot be read hides no other.
+pub(super) fn history(pages: &[Bytes], ours: &MessageId) -> Result<History, Undecodable> {
+    let mut history = History { end: End::Open, ..History::default() };
+    let mut rows: Vec<(Row<'_>, &RawValue)> = Vec::new();
+    for page in pages {
+        for raw in unwrap::<Vec<&RawValue>>(page, "the list of messages")? {
+            let Ok(row) = serde_json::from_str::<Row<'_>>(raw.get()) else {
+                history.unreadable += 1;
+                continue;
+            };
+            if stamp(&row.id).is_some() {
+                history.newest = history.newest.max(Some(row.id.clone().into_owned()));
+            }
+            rows.push((row, raw));
+        }
+    }
+    rows.reverse();
+    let found = rows.iter().position(|(row, _)| row.id == ours.as_str());
+    // Ids sort by time: a list that begins before the turn is whole.
+    let earlier = rows.first().is_some_and(|(row, _)| stamp(&row.id).is_some() && *row.id < *ours.as_str());
+    history.complete = found.is_some() || earlier || pages.last().is_none_or(|page| cursor(page).is_none());
+    if let Some(found) = found {
+        history.arrived = true;
+        history.prompts.push(ours.to_string());
+        own(&rows[found + 1..], ours, &mut history);
+    }
+    Ok(history)
+}
+
+/// Collects the turn: all steps until the session goes idle. What somebody sends
+/// meanwhile belongs to it, unless our last word had been said.
+fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
+    for (row, raw) in rows {
+        match row.kind.as_ref() {
+            "assistant" => match message(row, raw, ours) {
+                Ok(step) => history.steps.push(step),
+                Err(_) => history.unreadable += 1,
+            },
+            "compaction" => history.steps.push(summary(row, ours)),
+            "idle" => {
+                history.end = End::Told(match row.outcome.as_deref() {
+                    Some("succeeded") => Outcome::Succeeded,
+                    Some("interrupted") => Outcome::Interrupted,
+                    _ => Outcome::Failed,
+                });
+                return;
+            }
+            "user" if history.last().is_some_and(said_all) => {
+                history.end = End::Told(Outcome::Succeeded);
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn said_all(step: &Message) -> bool {
+    step.head.completed && step.head.failure.is_none() && step.head.ending == Some(Ending::Final)
+}
+
+fn head(row: &Row<'_>, ours: &MessageId) -> Head {
+    Head {
+        id: row.id.clone().into_owned(),
+        parent: Some(ours.to_string()),
+        completed: row.time.as_ref().is_some_and(|time| time.completed.is_some()),
+        ending: row.finish.as_deref().and_then(ending),
+        failure: row.error.and_then(failure::read),
+        summary: false,
+        cost: row.cost.unwrap_or_default().float(),
+        tokens: row.tokens.unwrap_or_default().read(),
+    }
+}
+
+/// What a summary of the session cost; whether it failed is not the turn's end.
+fn summary(row: &Row<'_>, ours: &MessageId) -> Message {
+    Message {
+        head: Head { summary: true, failure: None, ..head(row, ours) },
+        text: String::new(),
+        touched: Vec::new(),
+        refused: false,
+        size: 0,
+        raw: Value::Null,
+    }
+}
+
+fn message(row: &Row<'_>, raw: &RawValue, ours: &MessageId) -> Result<Message, Undecodable> {
+    let mut head = head(row, ours);
+    let Parts { text, refused, goes_on, size } = row.content.map(parts).transpose()?.unwrap_or_default();
+    if goes_on && head.ending == Some(Ending::Final) {
+        head.ending = Some(Ending::Tools);
+    }
+    let mut info: Map<String, Value> = serde_json::from_str(raw.get()).map_err(undecodable("a message"))?;
+    let content = info.remove("content").unwrap_or_else(|| json!([]));
+    let files = row.snapshot.as_ref().and_then(|snapshot| snapshot.files.as_ref());
+    let touched = files.into_iter().flatten().map(|path| FileChange {
+        path: path.to_string(),
+        additions: None,
+        deletions: None,
+        status: "modified".to_owned(),
+    });
+    Ok(Message {
+        head,
+        text,
+        touched: touched.collect(),
+        refused,
+        size,
+        raw: json!({ "info": info, "parts": content }),
+    })
+}
+
+/// Reads the pieces that can be read: one of an unknown shape hides no other.
+fn parts(content: &RawValue) -> Result<Parts, Undecodable> {
+    let list: Vec<&RawValue> =
+        serde_json::from_str(content.get()).map_err(undecodable("a message's content"))?;
+    let (mut texts, mut all) = (Vec::new(), Parts::default());
+    for raw in list {
+        let Ok(part) = serde_json::from_str::<Part<'_>>(raw.get()) else { continue };
+        all.size += raw.get().len();
+        all.goes_on |= part.kind == "tool" && part.executed != Some(true);
+        let error = part.state.and_then(|state| state.error);
+        all.refused |= error.is_some_and(failure::is_refusal);
+        match (part.kind.as_ref(), part.text) {
+            ("text", Some(text)) if !text.trim().is_empty() => texts.push(text.trim().to_owned()),
+            _ => {}
+        }
+    }
+    all.text = texts.join("\n\n");
+    Ok(all)
+}
+
+/// The model of the newest assistant's row in a page, newest first.
+pub(super) fn last_model(page: &[u8]) -> Option<ModelRef> {
+    #[derive(Deserialize)]
+    struct Answering {
+        #[serde(rename = "type")]
+        kind: String,
+        model: RawModel,
+    }
+    let list: Vec<&RawValue> = unwrap(page, "the list of messages").ok()?;
+    let mut rows = list.into_iter().filter_map(|raw| serde_json::from_str::<Answering>(raw.get()).ok());
+    rows.find(|row| row.kind == "assistant")?.model.read()
+}
