@@ -7,6 +7,7 @@ mod daemons;
 mod demo;
 mod doctor;
 mod ledger;
+mod plugins;
 mod rules;
 mod runs;
 mod send;
@@ -76,6 +77,9 @@ enum Command {
     /// List, start, stop and look into the daemons of workspaces
     #[command(subcommand)]
     Daemons(daemons::Daemons),
+    /// List, verify and grant the packages of connectors
+    #[command(subcommand)]
+    Plugins(plugins::Plugins),
     /// Check what a host needs here: opencode, walls, ports, git, disk, models
     Doctor(doctor::Doctor),
     /// Verify and export the audit
@@ -112,6 +116,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Runs(runs) => runs.run(&common).await,
         Command::Telegram(telegram) => telegram.run(&common).await,
         Command::Daemons(daemons) => daemons.run(&common).await,
+        Command::Plugins(plugins) => plugins.run(&common),
         Command::Doctor(doctor) => doctor.run(&common).await,
         Command::Audit(audit) => audit.run(&common).await,
         Command::Ledger(ledger) => ledger.run(&common).await,

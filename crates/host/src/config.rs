@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use connector_plugins::package::{PackageGrant, PluginName, Trust};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
 use serde::Deserialize;
@@ -45,6 +46,15 @@ pub struct HostConfig {
     /// Which model does what.
     #[serde(default)]
     pub routing: Routing,
+    /// What packages of connectors were granted, by their names.
+    #[serde(default)]
+    pub plugins: BTreeMap<PluginName, PackageGrant>,
+    /// Whose signatures on packages count.
+    #[serde(default)]
+    pub plugin_trust: Trust,
+    /// The directory of packages, relative to the file.
+    #[serde(default = "plugins")]
+    pub plugins_dir: PathBuf,
 }
 
 /// The surfaces of a host without a terminal.
@@ -118,6 +128,7 @@ impl HostConfig {
             toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         config.rules = base.join(&config.rules);
+        config.plugins_dir = base.join(&config.plugins_dir);
         for workspace in config.workspaces.values_mut() {
             workspace.directory = base.join(&workspace.directory);
         }
@@ -146,6 +157,10 @@ pub fn resolve_environment(
 
 fn telegram() -> String {
     connector_telegram::NAME.to_owned()
+}
+
+fn plugins() -> PathBuf {
+    "plugins".into()
 }
 
 fn hour() -> u64 {

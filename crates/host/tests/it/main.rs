@@ -14,6 +14,7 @@ mod ledger;
 mod misbehaving;
 mod mistakes;
 mod model;
+mod plugins;
 mod probe;
 mod readme;
 mod recovery;

@@ -21,7 +21,7 @@ impl Plugins {
     fn new() -> Self {
         let plugins = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(plugins.package()).unwrap();
-        plugins.mode(&plugins.package(), 0o755);
+        Self::mode(&plugins.package(), 0o755);
         plugins.put(MANIFEST, TEXT.as_bytes(), 0o644);
         plugins.put(EXECUTABLE, SCRIPT, 0o755);
         plugins
@@ -34,10 +34,10 @@ impl Plugins {
     fn put(&self, name: &str, bytes: &[u8], mode: u32) {
         let path = self.package().join(name);
         std::fs::write(&path, bytes).unwrap();
-        self.mode(&path, mode);
+        Self::mode(&path, mode);
     }
 
-    fn mode(&self, path: &Path, mode: u32) {
+    fn mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
@@ -83,10 +83,10 @@ fn what_others_could_have_changed_is_no_package() {
             symlink(away, it.package()).unwrap();
         }),
         ("connector-x can be written by others than its owner (mode 775)", |it| {
-            it.mode(&it.package(), 0o775);
+            Plugins::mode(&it.package(), 0o775);
         }),
-        ("connector-x can be written by others", |it| it.mode(&it.package(), 0o757)),
-        ("can be written by others than its owner (mode 777)", |it| it.mode(it.0.path(), 0o777)),
+        ("connector-x can be written by others", |it| Plugins::mode(&it.package(), 0o757)),
+        ("can be written by others than its owner (mode 777)", |it| Plugins::mode(it.0.path(), 0o777)),
         ("connector.toml does not exist", |it| std::fs::remove_file(it.package().join(MANIFEST)).unwrap()),
         ("connector.toml is a link", |it| moved(it, MANIFEST)),
         ("connector.toml can be written by others", |it| it.put(MANIFEST, TEXT.as_bytes(), 0o666)),
