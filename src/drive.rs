@@ -233,7 +233,8 @@ async fn try_look(
         strange_questions: Vec::new(),
         children,
     };
-    if look.status == Status::Idle {
+    // The turn may have ended between the two.
+    if look.status == Status::Idle || matches!(history.end, End::Told(_)) {
         explain(link, session, message, &mut history).await?;
     } else {
         look_at_asks(link, session, &mut look).await?;
@@ -242,8 +243,8 @@ async fn try_look(
     Ok(look)
 }
 
-/// Reads what an idle session's messages leave open: whether work still waits, and
-/// why it failed.
+/// Reads what the messages of a turn that does not run leave open: whether work still
+/// waits, and why it failed.
 async fn explain(
     link: &Link,
     session: &SessionId,

@@ -30,6 +30,8 @@ pub(super) struct Asks {
     /// What a person said `always` to: the session, the kind, and what of it.
     granted: HashSet<Grant>,
     known: HashMap<String, Ask>,
+    /// Whether a request of the turn was rejected from here.
+    rejected: bool,
     look: u64,
 }
 
@@ -76,7 +78,15 @@ enum Reply {
 
 impl Asks {
     pub(super) fn new(policy: AskPolicy, timeout: Duration, keeps_grants: bool) -> Self {
-        Self { policy, timeout, keeps_grants, granted: HashSet::new(), known: HashMap::new(), look: 0 }
+        Self {
+            policy,
+            timeout,
+            keeps_grants,
+            granted: HashSet::new(),
+            known: HashMap::new(),
+            rejected: false,
+            look: 0,
+        }
     }
 
     pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
@@ -281,6 +291,11 @@ impl Asks {
         deadlines.min()
     }
 
+    /// Whether a request of the turn was rejected from here.
+    pub(super) fn rejected(&self) -> bool {
+        self.rejected
+    }
+
     fn room(&self) -> bool {
         self.known.values().filter(|ask| matches!(ask.state, State::Waiting { .. })).count() < MAX_WAITING
     }
@@ -304,6 +319,7 @@ impl Asks {
 
     fn decide(&mut self, id: &str, reply: Reply, out: &mut Vec<Effect>) {
         let Some(ask) = self.known.get_mut(id) else { return };
+        self.rejected |= matches!(reply, Reply::Permission(PermissionReply::Reject { .. }));
         out.push(match &reply {
             Reply::Permission(reply) => {
                 Effect::ReplyPermission { ask: ask.asked.clone(), reply: reply.clone() }

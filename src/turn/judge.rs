@@ -1,5 +1,6 @@
 //! What the daemon's record says of the turn: its end, or that it goes on.
 
+use connector_contract::StopCause;
 use tokio::time::Instant;
 
 use super::{
@@ -80,11 +81,18 @@ impl Turn {
             return;
         }
         match self.sent.clone() {
-            Sent::Open => {}
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
             Sent::Refused { failure, until } => self.judge_refusal(failure, until, last, now, out),
-            Sent::Admitted { since } => self.judge_admitted(since, history, now, out),
+            Sent::Admitted { since } if self.idle_looks >= IDLE_LOOKS => {
+                self.judge_taken(since, "the daemon took the prompt and does not have it", history, now, out);
+            }
+            Sent::Open | Sent::Admitted { .. } => {}
             Sent::Lost { why } => match last {
+                None if history.end != End::Untold && history.arrived => {
+                    if self.idle_looks >= IDLE_LOOKS {
+                        self.judge_taken(now, &why, history, now, out);
+                    }
+                }
                 None => self.send_or_give_up(&why, history, out),
                 Some(last) if self.idle_looks >= IDLE_LOOKS => self.conclude_broken(last, history, out),
                 Some(_) => {}
@@ -92,23 +100,33 @@ impl Turn {
         }
     }
 
-    /// The daemon has the prompt, and nothing of the session works.
-    fn judge_admitted(&mut self, since: Instant, history: &History, now: Instant, out: &mut Vec<Effect>) {
-        if self.idle_looks < IDLE_LOOKS {
-            return;
-        }
+    /// The daemon has, or had, the prompt, and nothing of the session works. What is
+    /// in the inbox was not begun; what is in the record was.
+    fn judge_taken(
+        &mut self,
+        since: Instant,
+        why: &str,
+        history: &History,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
         let known = self.session_failure.clone().or_else(|| history.reason.clone());
         match (history.last(), known) {
             (Some(last), Some(failure)) if !last.head.completed => {
                 self.finish(Verdict::Failed(last.head.failure.clone().unwrap_or(failure)), out);
             }
+            // What waits in the inbox is somebody else's, and does not begin.
+            (Some(last), _) if is_last_word(last) => self.conclude(last, now, out),
             (Some(last), _) => self.conclude_broken(last, history, out),
-            (None, Some(failure)) if history.arrived && !history.inbox.any => {
-                self.finish(Verdict::Failed(failure), out);
+            (None, known) if history.arrived && !history.inbox.ours => {
+                self.finish(Verdict::Failed(known.unwrap_or_else(lost_by_daemon)), out);
             }
-            (None, _) if self.sends < MAX_SENDS => self.send(out),
+            (None, _) if !history.arrived || self.sends < MAX_SENDS => {
+                self.send_or_give_up(why, history, out);
+            }
             (None, _) if now < since + self.plan.timing.give_up => {}
-            (None, _) => self.send_or_give_up("the session stays idle", history, out),
+            // Somebody stopped the session before it came to this; it is taken back.
+            (None, _) => self.stop(StopCause::AbortedElsewhere, now, out),
         }
     }
 
@@ -211,16 +229,14 @@ impl Turn {
 
     /// Nothing runs, and the last message has no proper end.
     fn conclude_broken(&mut self, last: &Message, history: &History, out: &mut Vec<Effect>) {
-        let verdict = if last.head.completed && last.refused {
+        // Where ends are told, a turn goes on after what was rejected from here.
+        let ends_it = history.end == End::Untold || !self.asks.rejected();
+        let verdict = if last.head.completed && last.refused && ends_it {
             Verdict::EndedEarly(Box::new(last.clone()))
         } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {
             self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
         } else {
-            Verdict::Failed(Failure {
-                kind: FailureKind::Other,
-                reason: "the daemon stopped or restarted during the turn, and nothing runs any more"
-                    .to_owned(),
-            })
+            Verdict::Failed(lost_by_daemon())
         };
         self.finish(verdict, out);
     }
@@ -237,6 +253,11 @@ impl Turn {
             out.push(Effect::Abort);
         }
     }
+}
+
+fn lost_by_daemon() -> Failure {
+    let reason = "the daemon stopped or restarted during the turn, and nothing runs any more".to_owned();
+    Failure { kind: FailureKind::Other, reason }
 }
 
 fn is_last_word(message: &Message) -> bool {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::output::Tokens;
-use crate::wire::Message;
+use crate::wire::{End, Inbox, Message, Outcome, ToolSignal, ToolState};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -442,4 +442,181 @@ fn a_provider_that_recovered_is_not_blamed_later() {
     turn.step(Event::Cancelled, start);
     let effects = turn.step(Event::TimePassed, start + MINUTE);
     assert!(matches!(verdict(&effects), Some(Verdict::Stopped { note: None, .. })), "{effects:?}");
+}
+
+/// A turn whose prompt was taken.
+fn admitted(start: Instant) -> Turn {
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    turn.step(Event::PromptAnswered(Answer::Admitted), start);
+    turn
+}
+
+/// What a look finds where the record tells of ends.
+fn record(status: Status, steps: Vec<Message>, change: impl FnOnce(&mut History)) -> Event {
+    let Event::Looked(mut seen) = look(status, steps) else { unreachable!() };
+    seen.history.end = End::Open;
+    change(&mut seen.history);
+    Event::Looked(seen)
+}
+
+#[test]
+fn the_end_that_the_record_tells_is_the_turns() {
+    let start = Instant::now();
+    let last = || vec![*message("msg_m", Some(Ending::Final))];
+    for (outcome, steps, status) in [
+        (Outcome::Succeeded, last(), Status::Busy),
+        (Outcome::Failed, Vec::new(), Status::Busy),
+        (Outcome::Interrupted, last(), Status::Idle),
+    ] {
+        let effects = admitted(start).step(record(status, steps, |it| it.end = End::Told(outcome)), start);
+        match (outcome, verdict(&effects)) {
+            (Outcome::Succeeded, Some(Verdict::Completed(_)))
+            | (Outcome::Interrupted, Some(Verdict::Stopped { cause: StopCause::AbortedElsewhere, .. })) => {}
+            (Outcome::Failed, Some(Verdict::Failed(it))) if it.reason.contains("did not record why") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_turn_is_over_when_its_session_is_idle() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    let told = |status| record(status, Vec::new(), |it| it.end = End::Told(Outcome::Interrupted));
+    assert_eq!(verdict(&turn.step(told(Status::Busy), start)), None);
+    assert!(verdict(&turn.step(told(Status::Idle), start)).is_some());
+}
+
+#[test]
+fn a_last_word_without_a_told_end_is_looked_at_twice_and_more_often_while_work_waits() {
+    let start = Instant::now();
+    let seen = |any| {
+        let inbox = Inbox { ours: false, any };
+        record(Status::Idle, vec![*message("msg_m", Some(Ending::Final))], |it| it.inbox = inbox)
+    };
+    for looks in [[false, false].as_slice(), &[false, true, true]] {
+        let mut turn = admitted(start);
+        let (last, before) = looks.split_last().unwrap();
+        for any in before {
+            assert_eq!(verdict(&turn.step(seen(*any), start)), None);
+        }
+        let effects = turn.step(seen(*last), start);
+        assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{looks:?}: {effects:?}");
+    }
+}
+
+#[test]
+fn the_reason_of_a_failure_without_a_step_comes_from_its_event_or_from_the_log() {
+    let start = Instant::now();
+    let failure = |reason: &str| Failure { kind: FailureKind::Other, reason: reason.into() };
+    let told = |log: Option<Failure>| {
+        record(Status::Idle, Vec::new(), |it| {
+            it.end = End::Told(Outcome::Failed);
+            it.reason = log;
+        })
+    };
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    turn.step(signal(Signal::Ended(Some(failure("event")))), start);
+    assert_eq!(verdict(&turn.step(told(None), start)), Some(&Verdict::Failed(failure("event"))));
+
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::Ended(Some(failure("of an earlier turn")))), start);
+    assert_eq!(
+        verdict(&turn.step(told(Some(failure("log"))), start)),
+        Some(&Verdict::Failed(failure("log")))
+    );
+}
+
+/// Idle looks until the turn does something.
+fn idle_looks(turn: &mut Turn, now: Instant, seen: impl Fn() -> Event) -> Vec<Effect> {
+    for _ in 0..20 {
+        let effects = turn.step(seen(), now);
+        if effects.iter().any(|effect| !matches!(effect, Effect::Look { .. })) {
+            return effects;
+        }
+    }
+    Vec::new()
+}
+
+#[test]
+fn a_prompt_that_was_taken_and_does_not_begin_is_sent_again_and_at_last_taken_back() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
+    for _ in 1..MAX_SENDS {
+        assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+        turn.step(Event::PromptAnswered(Answer::Admitted), start);
+    }
+    assert_eq!(idle_looks(&mut turn, start, parked), []);
+    let late = start + 2 * MINUTE;
+    assert!(idle_looks(&mut turn, late, parked).contains(&Effect::Abort));
+    turn.step(Event::AbortSent { delivered: true }, late);
+    assert_eq!(verdict(&turn.step(parked(), late)), None, "it is still there");
+    let gone = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
+    let effects = idle_looks(&mut turn, late, gone);
+    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: true, .. })), "{effects:?}");
+}
+
+#[test]
+fn a_prompt_that_was_begun_and_left_is_not_sent_again() {
+    let start = Instant::now();
+    let effects = idle_looks(&mut admitted(start), start, || record(Status::Idle, Vec::new(), |_| {}));
+    assert!(
+        matches!(verdict(&effects), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_prompt_that_is_taken_after_the_stop_is_stopped_again() {
+    let start = Instant::now();
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    turn.step(Event::Cancelled, start);
+    turn.step(Event::AbortSent { delivered: true }, start);
+    let effects = turn.step(Event::PromptAnswered(Answer::Admitted), start);
+    assert!(effects.contains(&Effect::Abort), "{effects:?}");
+}
+
+#[test]
+fn steps_that_do_not_say_whose_they_are_belong_to_what_the_session_began_with() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    let step = || Signal::Step(Head { parent: None, ..message("msg_m", None).head });
+    turn.step(signal(step()), start);
+    assert!(turn.steps().is_empty());
+    turn.step(signal(Signal::Taken("msg_other".into())), start);
+    turn.step(signal(step()), start);
+    assert!(turn.steps().is_empty());
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    turn.step(signal(step()), start);
+    assert_eq!(turn.steps().len(), 1);
+}
+
+#[test]
+fn a_tool_that_is_told_in_pieces_starts_once_with_its_name_and_title() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    let piece = |tool: Option<&str>, title: Option<&str>, state| {
+        signal(Signal::Tool(ToolSignal {
+            call: "c".into(),
+            tool: tool.map(Into::into),
+            title: title.map(Into::into),
+            state,
+        }))
+    };
+    turn.step(piece(Some("shell"), None, ToolState::Pending), start);
+    let started = turn.step(piece(None, Some("ls"), ToolState::Running), start);
+    let (call_id, tool, title) = ("c".to_owned(), "shell".to_owned(), "ls".to_owned());
+    let progress = Progress::ToolStarted { call_id, tool, title };
+    assert!(started.contains(&Effect::Report(progress)), "{started:?}");
+    let finished = turn.step(piece(None, None, ToolState::Completed), start);
+    assert!(
+        finished
+            .iter()
+            .any(|it| matches!(it, Effect::Report(Progress::ToolFinished { title, .. }) if title == "ls")),
+        "{finished:?}"
+    );
 }
