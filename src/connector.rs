@@ -170,11 +170,13 @@ impl ConnectorFactory for OpencodeFactory {
     }
 }
 
-/// serde quotes a value of the wrong type, and one of them may be a secret.
+/// serde quotes a value of the wrong type, and one of them may be a secret. What is
+/// quoted may contain quotation marks: everything from the first to the last goes.
 fn redact(reason: &str) -> String {
-    let mut text = String::new();
-    for (index, piece) in reason.split('"').enumerate() {
-        text.push_str(if index % 2 == 1 { "\"…\"" } else { piece });
+    match (reason.find('"'), reason.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &reason[..first], &reason[last + 1..])
+        }
+        _ => reason.to_owned(),
     }
-    text
 }

@@ -127,7 +127,9 @@ fn report(outcome: Result<Exit, Failure>) -> ExitCode {
     match outcome {
         Ok(exit) => exit.code(),
         Err(failure) => {
-            let _ = writeln!(anstream::stderr(), "error: {}", failure.text);
+            if !failure.text.is_empty() {
+                let _ = writeln!(anstream::stderr(), "error: {}", failure.text);
+            }
             failure.exit.code()
         }
     }

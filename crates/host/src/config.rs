@@ -1,6 +1,7 @@
 //! `host.toml`: what a host without a terminal is made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
@@ -13,6 +14,12 @@ use crate::engine::ScheduleChat;
 use crate::gate::policy::GateConfig;
 use crate::managed;
 use crate::managed::config::Routing;
+
+/// In seconds.
+const WEEK: u64 = 7 * 24 * 60 * 60;
+
+/// In seconds.
+const YEAR: u64 = 365 * 24 * 60 * 60;
 
 /// The whole file. Unknown keys are errors.
 #[derive(Debug, Clone, Deserialize)]
@@ -66,7 +73,7 @@ pub struct Surfaces {
 }
 
 /// Telegram as a surface, and as the connector behind it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct TelegramSurface {
     /// The name rules know its messages and actions by.
     #[serde(default = "telegram")]
@@ -77,7 +84,7 @@ pub struct TelegramSurface {
 }
 
 /// A connector and its configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Instance {
     /// The connector; the instance's own name when absent.
     #[serde(rename = "use", default)]
@@ -105,14 +112,25 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// It is not what a host takes; the source has line and column.
-    #[error("{} is not a host's configuration", .path.display())]
+    /// It is not what a host takes. Neither the line nor a value is quoted: it may be a secret.
+    #[error("{} is not a host's configuration: {place}: {reason}", .path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: toml::de::Error,
+        /// The line, the column, and the key if there is one.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// A number that cannot be meant.
+    #[error("{}: `{key}` takes {takes}", .path.display())]
+    Range {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it takes.
+        takes: String,
     },
     /// A value refers to what is not there.
     #[error("{0}")]
@@ -124,8 +142,12 @@ impl HostConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config: Self =
-            toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            place: place(&text, error.span().map_or(0, |span| span.start)),
+            reason: connector_telegram::config::unquoted(error.message()),
+        })?;
+        config.check(path)?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         config.rules = base.join(&config.rules);
         config.plugins_dir = base.join(&config.plugins_dir);
@@ -133,6 +155,61 @@ impl HostConfig {
             workspace.directory = base.join(&workspace.directory);
         }
         Ok(config)
+    }
+}
+
+impl HostConfig {
+    /// No number may be one that stops the host or overflows a clock.
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let most_running = 10_000;
+        for (key, value, range) in [
+            ("max_running", self.max_running as u64, 1..=most_running),
+            ("deadline_secs", self.deadline_secs, 1..=WEEK),
+            ("gate.expiry_secs", self.gate.expiry_secs, 1..=YEAR),
+            ("gate.session_allowance_secs", self.gate.session_allowance_secs, 0..=YEAR),
+        ] {
+            if !range.contains(&value) {
+                let takes = format!("{} to {}", range.start(), range.end());
+                return Err(ConfigError::Range { path: path.to_owned(), key, takes });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where in `text` the byte `at` is, in words.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let (line, column) = (before.matches('\n').count() + 1, before[start..].chars().count() + 1);
+    let whole = text[start..].lines().next().unwrap_or_default();
+    let bare = |key: &str| key.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-.".contains(&it));
+    match whole.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty() && bare(key)) {
+        Some(key) => format!("line {line}, column {column}, at `{key}`"),
+        None => format!("line {line}, column {column}"),
+    }
+}
+
+/// Shows the names of settings, and no value: one of them may be a secret.
+fn names(config: &Map<String, Value>) -> Vec<&str> {
+    config.keys().map(String::as_str).collect()
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("connector", &self.connector)
+            .field("workspace", &self.workspace)
+            .field("allow_remote", &self.allow_remote)
+            .field("config", &names(&self.config))
+            .finish()
+    }
+}
+
+impl fmt::Debug for TelegramSurface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (connector, config) = (&self.connector, names(&self.config));
+        f.debug_struct("TelegramSurface").field("connector", connector).field("config", &config).finish()
     }
 }
 
@@ -169,4 +246,27 @@ fn hour() -> u64 {
 
 fn four() -> usize {
     4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_names_the_key_and_no_value() {
+        let text = "a = 1\nbot_token = hunter2\n[x]\n";
+        assert_eq!(place(text, 18), "line 2, column 13, at `bot_token`");
+        assert_eq!(place(text, 0), "line 1, column 1, at `a`");
+        assert_eq!(place(text, 26), "line 3, column 1");
+        assert_eq!(place("hunter2 is = it", 3), "line 1, column 4");
+        assert_eq!(place("", 9), "line 1, column 1");
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let text = "rules = \"r\"\n[connectors.oc]\npassword = \"hunter2\"\n[surfaces.telegram]\nbot_token = \"hunter2\"\n";
+        let config: HostConfig = toml::from_str(text).unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && shown.contains("bot_token"), "{shown}");
+    }
 }

@@ -1,6 +1,7 @@
 //! How a command ends, as a process sees it.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 use connector_contract::chain;
@@ -21,7 +22,7 @@ pub enum Exit {
 pub struct Failure {
     /// Which exit it means.
     pub exit: Exit,
-    /// What went wrong, with its causes.
+    /// What went wrong, with its causes. Empty when there is nothing to say.
     pub text: String,
 }
 
@@ -51,6 +52,13 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     /// Whatever stops a command and is not a mistake of its caller is a failure.
     fn from(error: E) -> Self {
-        Self::failed(chain(&error))
+        let error: &(dyn Error + 'static) = &error;
+        // Whoever read the output has seen enough, as with `| head`.
+        let closed =
+            error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe);
+        if closed {
+            return Self { exit: Exit::Done, text: String::new() };
+        }
+        Self::failed(chain(error))
     }
 }

@@ -38,7 +38,8 @@ use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
-pub use render::{Rendered, card, question, result, status};
+pub use commands::help;
+pub use render::{Doing, Rendered, card, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "telegram";

@@ -12,10 +12,16 @@ use unicode_width::UnicodeWidthChar;
 /// such as `\u{202e}`. Line breaks stay; tabs become spaces.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
+    let mut before = None;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let previous = before.replace(character);
         match character {
             '\n' => shown.push('\n'),
             '\t' => shown.push_str("    "),
+            JOINER | EMOJI_STYLE if is_part_of_emoji(previous, character, characters.peek()) => {
+                shown.push(character);
+            }
             hidden if is_deceptive(hidden) => {
                 let _ = write!(shown, "\\u{{{:x}}}", u32::from(hidden));
             }
@@ -60,6 +66,31 @@ pub fn shortened(text: &str, limit: usize) -> String {
     format!("{head}… ({} more characters)", total - limit)
 }
 
+/// Joins emoji to one, such as a family.
+const JOINER: char = '\u{200d}';
+
+/// Shows the character before it as an emoji, such as a red heart.
+const EMOJI_STYLE: char = '\u{fe0f}';
+
+/// Whether an invisible character stands where it only makes an emoji: there it hides nothing.
+fn is_part_of_emoji(before: Option<char>, character: char, after: Option<&char>) -> bool {
+    let pictured = before.is_some_and(is_pictograph);
+    if character == EMOJI_STYLE {
+        // Or a digit as a key, which an enclosing keycap follows.
+        return pictured || after == Some(&'\u{20e3}');
+    }
+    (pictured || before == Some(EMOJI_STYLE)) && after.copied().is_some_and(is_pictograph)
+}
+
+/// Whether emoji are made of it: the blocks of pictographs, and the few signs outside of them.
+fn is_pictograph(character: char) -> bool {
+    matches!(character,
+        '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{2190}'..='\u{21ff}'
+            | '\u{2300}'..='\u{23ff}' | '\u{25a0}'..='\u{27bf}' | '\u{2934}' | '\u{2935}'
+            | '\u{2b00}'..='\u{2bff}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}'
+            | '\u{1f000}'..='\u{1faff}')
+}
+
 /// Controls, bidirectional marks, invisible fillers, variation selectors, tags.
 fn is_deceptive(character: char) -> bool {
     character.is_control()
@@ -88,6 +119,14 @@ mod tests {
             ("\u{34f}\u{180b}\u{2800}", "\\u{34f}\\u{180b}\\u{2800}"),
             ("a\u{fe01}\u{fe0f}\u{e0100}", "a\\u{fe01}\\u{fe0f}\\u{e0100}"),
             ("\u{1d173}\u{e0041}", "\\u{1d173}\\u{e0041}"),
+            // Emoji that are made of several characters stay one.
+            ("👩\u{200d}👩\u{200d}👧", "👩\u{200d}👩\u{200d}👧"),
+            (
+                "🏳\u{fe0f}\u{200d}🌈 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+                "🏳\u{fe0f}\u{200d}🌈 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+            ),
+            ("a\u{200d}b 👩\u{200d}b a\u{200d}👩", "a\\u{200d}b 👩\\u{200d}b a\\u{200d}👩"),
+            ("👩\u{200d}\u{200d}👧 👩\u{fe0f}\u{fe0f}", "👩\\u{200d}\\u{200d}👧 👩\u{fe0f}\\u{fe0f}"),
         ] {
             assert_eq!(visible(text), shown);
         }

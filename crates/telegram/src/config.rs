@@ -144,10 +144,15 @@ fn invalid(reason: impl Into<String>) -> ConnectorError {
     ConnectorError::InvalidConfig { reason: reason.into() }
 }
 
-/// The text of an error without what it quotes.
+/// The text of an error without what it quotes: from the first quotation mark to the last, since
+/// what is quoted may contain some.
 pub fn unquoted(reason: &str) -> String {
-    let pieces = reason.split('"').enumerate();
-    pieces.map(|(index, piece)| if index % 2 == 1 { "\"…\"" } else { piece }).collect()
+    match (reason.find('"'), reason.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &reason[..first], &reason[last + 1..])
+        }
+        _ => reason.to_owned(),
+    }
 }
 
 impl Config {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use connector_contract::{ConnectorFactory as _, chain};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::{Environment, Home};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::terminal::Signals;
 use super::{Common, chat, demo};
@@ -137,13 +137,21 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
 
 /// An instance at a daemon that somebody else runs.
 async fn attached(name: &str, mut given: config::Instance) -> Result<Instance, Failure> {
-    let base_url = given.config.remove("base_url");
-    let base_url = base_url.as_ref().and_then(Value::as_str).unwrap_or("http://127.0.0.1:4096");
-    let password = given.config.remove("password");
-    let password = password.as_ref().and_then(Value::as_str);
-    let fixed = chat::attached(given.config, base_url, password, given.allow_remote).await?;
+    let base_url = text(name, &mut given.config, "base_url")?;
+    let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
+    let password = text(name, &mut given.config, "password")?;
+    let fixed = chat::attached(given.config, base_url, password.as_deref(), given.allow_remote).await?;
     let described = fixed.0.connector.clone();
     Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
+}
+
+/// Takes a text out of a connector's configuration. What is there and no text is never left out.
+fn text(name: &str, config: &mut Map<String, Value>, key: &str) -> Result<Option<String>, Failure> {
+    match config.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Failure::usage(format!("[connectors.{name}]: `{key}` takes a text in quotes"))),
+    }
 }
 
 /// An instance at a daemon of the host's own.

@@ -148,11 +148,12 @@ impl Engine {
             .ledger
             .write(move |tx| {
                 let mut wait = (1_000 << row.attempts.min(6)).min(MAX_WAIT);
-                if let Parcel::Card(step) = row.parcel {
-                    if tx.now - row.since >= UNDELIVERABLE {
-                        steps::deny_undeliverable(tx, step, &reason)?;
-                    }
-                } else if !known {
+                // Also those that wait behind it: nobody sees them either.
+                let (cards, late) = outbox::cards_of(tx, &row, tx.now - UNDELIVERABLE)?;
+                for step in late {
+                    steps::deny_undeliverable(tx, step, &reason)?;
+                }
+                if !known && !cards {
                     wait = NO_SURFACE;
                 }
                 outbox::postponed(tx, &row, tx.now + wait)

@@ -125,6 +125,24 @@ pub fn postponed(tx: &Tx<'_>, row: &OutboxRow, next_at: Millis) -> Result<(), Le
     Ok(())
 }
 
+/// Whether undelivered cards of steps that wait are among the parcels of this one's chat, and those
+/// that were put there before `since`.
+pub fn cards_of(tx: &Tx<'_>, row: &OutboxRow, since: Millis) -> Result<(bool, Vec<StepId>), LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT outbox.run_id, outbox.idx, outbox.since FROM outbox
+         JOIN steps ON steps.run_id = outbox.run_id AND steps.idx = outbox.idx
+         WHERE outbox.delivered_at IS NULL AND outbox.surface = ?1 AND outbox.chat = ?2 AND outbox.kind = 'card'
+           AND steps.state = 'waiting' ORDER BY outbox.id",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((StepId { run: RunId(row.get(0)?), index: row.get(1)? }, row.get::<_, Millis>(2)?))
+    };
+    let cards = statement.query_map([&row.surface, &row.chat], read)?;
+    let cards: Vec<(StepId, Millis)> = cards.collect::<Result<_, _>>()?;
+    let late = cards.iter().filter(|(_, put)| *put <= since).map(|(step, _)| *step).collect();
+    Ok((!cards.is_empty(), late))
+}
+
 /// Puts the cards that still wait on `surface` out again: its screen is new.
 pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
     Ok(tx.sql.execute(

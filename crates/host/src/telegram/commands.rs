@@ -139,7 +139,8 @@ fn listed(rows: &[StepRow], which: impl Fn(&StepRow) -> bool, nothing: &str) -> 
     if lines.is_empty() { nothing.to_owned() } else { visible(&lines.join("\n")) }
 }
 
-fn help() -> String {
+/// What `/help` is answered with.
+pub fn help() -> String {
     let mut text = "write what is to be done, beginning with /fix. somebody who may approves the card; \
         then the agent works, and you see it here. reply to a result to go on.\n"
         .to_owned();

@@ -147,7 +147,7 @@ fn tail(words: &str) -> &str {
 }
 
 /// A permission request.
-pub(super) fn permission(step: &str, ask: &PermissionAsk) -> Styled {
+pub fn permission(step: &str, ask: &PermissionAsk) -> Styled {
     let mut text = Styled::new()
         .styled(Style::Bold, &format!("🔐 {step}: may the agent use {}?", one_line(&ask.permission)));
     let patterns: Vec<String> = ask.patterns.iter().map(|pattern| visible(pattern)).collect();

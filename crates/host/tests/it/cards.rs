@@ -11,7 +11,7 @@ use connector_host::surface::{Asked, OpenAsk};
 use insta::assert_snapshot;
 use serde_json::json;
 
-fn row() -> StepRow {
+pub(crate) fn row() -> StepRow {
     let settings = [
         ("directory".to_owned(), json!("/code/myapp")),
         ("model".to_owned(), json!("anthropic/claude-sonnet-4")),

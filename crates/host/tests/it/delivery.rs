@@ -9,7 +9,7 @@ use connector_host::ids::{RunId, StepId};
 use connector_host::ledger::runs::{self, RunState};
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{PassedBy, allow};
-use connector_host::ledger::{events, steps};
+use connector_host::ledger::{events, outbox, steps};
 
 use crate::probe::Shared;
 use crate::world::{ANNA, BEN, Plan, World, event, ledger, reply_to};
@@ -73,6 +73,29 @@ async fn a_card_that_cannot_be_delivered_is_denied_in_the_end_and_the_chat_told_
     world.say("3", "wake up").await;
     assert_eq!(world.result(1).await.state, StepState::Denied);
     assert!(world.screen.cards().is_empty(), "a card that is decided is not shown");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_card_behind_a_parcel_that_cannot_be_delivered_expires_too() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    *world.screen.broken.lock().unwrap() = true;
+    let put = |tx: &connector_host::ledger::Tx<'_>| {
+        let parcel = outbox::Parcel::Text { run: None, body: "stuck".into() };
+        let event = event("0", "");
+        outbox::put(tx, &event.surface, &event.chat, &parcel)
+    };
+    world.engine.ledger().write(put).await.unwrap();
+    world.say("1", "/fix it").await;
+    while attempts(&world).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    until_state(&world, "1.1", StepState::Waiting).await;
+    world.set_time(1_000 + 16 * MINUTE);
+    world.say("2", "wake up").await;
+    let row = until_state(&world, "1.1", StepState::Denied).await;
+    assert!(row.reason.unwrap().contains("the screen is broken"));
     world.stop().await;
 }
 

@@ -157,8 +157,57 @@ fn a_configuration_with_mistakes_is_shown_with_their_places() {
         ("rules = \"r\"\ncolour = 1\n[connectors]\n", "colour"),
         ("rules = 7\n[connectors]\n", "line 1"),
         ("[connectors]\n", "rules"),
+        ("rules = \"r\"\nmax_running = 0\n[connectors]\n", "`max_running` takes 1 to 10000"),
+        ("rules = \"r\"\ndeadline_secs = 9223372036854775807\n[connectors]\n", "`deadline_secs` takes 1 to"),
+        ("rules = \"r\"\n[gate]\nexpiry_secs = 0\n[connectors]\n", "`gate.expiry_secs` takes 1 to"),
+        ("rules = \"r\"\n[gate]\nexpiry_secs = 9223372036854775807\n[connectors]\n", "`gate.expiry_secs`"),
+        (
+            "rules = \"r\"\n[gate]\nsession_allowance_secs = 9223372036854775807\n[connectors]\n",
+            "`gate.session",
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
         refused(&user, &["run", "-c", path_text], 2, &["host.toml", words]);
     }
+}
+
+#[test]
+fn a_mistake_in_the_line_of_a_secret_does_not_show_it() {
+    let user = User::new();
+    let path = user.home.path().join("host.toml");
+    std::fs::create_dir(user.home.path().join("r")).unwrap();
+    std::fs::write(user.home.path().join("r/fix.toml"), include_str!("../../rules/fix.toml")).unwrap();
+    for (line, words) in [
+        ("password = hunter2", "at `password`"),
+        ("password = \"hunter2", "at `password`"),
+        ("password = 'hunter2' x", "at `password`"),
+        ("password = \"hunter2\"\npassword = \"x\"", "line 5"),
+        ("password = [\"hunter2\"]", "`password` takes a text in quotes"),
+        ("base_url = 4096\npassword = \"hunter2\"", "`base_url` takes a text in quotes"),
+        ("allow_remote = \"a\\\"hunter2\"", "invalid type"),
+    ] {
+        let text = format!("rules = \"r\"\n\n[connectors.connector-opencode]\n{line}\n");
+        std::fs::write(&path, text).unwrap();
+        let ended = user.run(&["run", "-c", path.to_str().unwrap()]);
+        assert_eq!(ended.code(), 2, "{line}: {}", ended.text());
+        assert!(
+            !ended.text().contains("hunter2") && ended.text().contains(words),
+            "{line}: {}",
+            ended.text()
+        );
+    }
+}
+
+#[test]
+fn output_that_nobody_reads_to_its_end_is_no_error() {
+    use std::io::Read as _;
+    let user = User::new();
+    let mut command = user.command(&["rules", "schema"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
 }

@@ -1,8 +1,10 @@
 //! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
 
+mod cards;
 mod delivery;
 mod files;
 mod load;
+mod picture;
 mod setup;
 mod walk;
 mod webhook;
