@@ -109,7 +109,7 @@ fn svg(bubbles: &[Bubble<'_>]) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{}\" viewBox=\"0 0 {WIDTH} {}\" \
-         font-family=\"system-ui, 'Noto Sans', 'Noto Color Emoji', sans-serif\" font-size=\"14\">\n\
+         font-family=\"system-ui, 'Noto Sans', sans-serif\" font-size=\"14\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#cfdde8\"/>\n{body}</svg>\n",
         y + 6,
         y + 6
