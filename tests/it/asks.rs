@@ -5,44 +5,76 @@ use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use serde_json::{Value, json};
-use testkit::fake::{Canned, Faults, Fixture, PromptFault};
+use testkit::fake::{Canned, Fake, Faults, Fixture, Generation, PromptFault};
 
 use crate::support::{Person, eventually, fake};
+use crate::wires::on_wires;
 
-fn replies(fake: &testkit::fake::Fake) -> Vec<String> {
-    let requests = fake.requests();
-    requests.into_iter().filter(|line| line.contains("/reply") || line.contains("/reject")).collect()
-}
-
-#[tokio::test]
-async fn each_answer_of_a_person_reaches_the_agent() {
-    let reject = PermissionReply::Reject { message: "not now".into() };
-    for (reply, sent) in [
-        (PermissionReply::Once, json!({ "reply": "once" })),
-        (PermissionReply::Always, json!({ "reply": "always" })),
-        (reject, json!({ "reply": "reject", "message": "not now" })),
-    ] {
-        let (fake, mut bench) =
-            fake(Fixture::recorded("permission-once"), Faults::default(), json!({})).await;
-        let person = Person::who_says([reply]);
-        bench.relay = person.clone();
-        bench.run("go").await.unwrap();
-        assert_eq!(fake.bodies("POST /permission/"), [sent]);
-        let asked = person.asked();
-        assert_eq!(asked.len(), 1);
-        assert_eq!(asked[0]["patterns"], json!(["echo hi > out.txt", "ls"]));
+on_wires! {
+    both {
+        each_answer_of_a_person_reaches_the_agent,
+        an_ask_is_put_once_however_often_it_is_told,
+        a_sub_agents_ask_is_put_too_whether_or_not_its_session_was_announced,
+        an_ask_answered_elsewhere_is_withdrawn_and_the_turn_goes_on,
+        a_reply_that_comes_too_late_is_no_error,
+        an_ask_that_nobody_answers_is_rejected_at_its_deadline,
+        a_policy_answers_without_a_person,
+        several_questions_are_answered_together,
+        answers_that_do_not_fit_the_questions_leave_nobody_waiting,
+        a_relay_that_panics_costs_its_ask_and_not_the_turn,
+    }
+    only V2 because "1.x goes on after a rejection in any case" {
+        an_empty_rejection_does_not_end_the_turn,
     }
 }
 
-#[tokio::test]
-async fn an_ask_is_put_once_however_often_it_is_told() {
+/// What was sent to answer or to turn down an ask.
+fn replies(fake: &Fake) -> Vec<String> {
+    let generation = fake.generation();
+    let sent = [generation.permission_reply(), generation.question_reply(), generation.question_reject()];
+    sent.iter().flat_map(|pattern| fake.lines(pattern)).collect()
+}
+
+/// How a permission request was answered: `once`, `always` or `reject`, and the words.
+fn decisions(fake: &Fake) -> Vec<(String, Option<String>)> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let bodies = fake.bodies(fake.generation().permission_reply());
+    bodies
+        .iter()
+        .map(|it| (text(&it["reply"]).or(text(&it["decision"])).unwrap(), text(&it["message"])))
+        .collect()
+}
+
+async fn each_answer_of_a_person_reaches_the_agent(generation: Generation) {
+    let reject = PermissionReply::Reject { message: "not now".into() };
+    // On 2.x "always" would hold for the whole project, and is never sent.
+    let always = if generation == Generation::V1 { "always" } else { "once" };
+    for (reply, sent, words) in [
+        (PermissionReply::Once, "once", None),
+        (PermissionReply::Always, always, None),
+        (reject, "reject", Some("not now".to_owned())),
+    ] {
+        let (fake, mut bench) =
+            fake(Fixture::of(generation, "permission-once"), Faults::default(), json!({})).await;
+        let person = Person::who_says([reply]);
+        bench.relay = person.clone();
+        bench.run("go").await.unwrap();
+        assert_eq!(decisions(&fake), [(sent.to_owned(), words)]);
+        let asked = person.asked();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0]["patterns"], json!(["echo hi > out.txt", "ls"]));
+        assert_eq!(asked[0]["permission"], "bash");
+    }
+}
+
+async fn an_ask_is_put_once_however_often_it_is_told(generation: Generation) {
     for faults in [
         Faults { duplicate: true, ..Faults::default() },
         Faults { no_stream: true, ..Faults::default() },
         Faults { stream_cut_at: Some(18), pace: Duration::from_millis(1), ..Faults::default() },
         Faults { prompt: PromptFault::CutAt(5), duplicate: true, ..Faults::default() },
     ] {
-        let (fake, mut bench) = fake(Fixture::recorded("permission-once"), faults, json!({})).await;
+        let (fake, mut bench) = fake(Fixture::of(generation, "permission-once"), faults, json!({})).await;
         let person = Person::who_says([PermissionReply::Once]);
         bench.relay = person.clone();
         assert!(bench.run("go").await.unwrap().success);
@@ -50,12 +82,12 @@ async fn an_ask_is_put_once_however_often_it_is_told() {
     }
 }
 
-#[tokio::test]
-async fn a_sub_agents_ask_is_put_too_whether_or_not_its_session_was_announced() {
+async fn a_sub_agents_ask_is_put_too_whether_or_not_its_session_was_announced(generation: Generation) {
     for announced in [true, false] {
         for no_stream in [false, true] {
             let faults = Faults { no_stream, ..Faults::default() };
-            let (_fake, mut bench) = fake(Fixture::child_ask(announced), faults, json!({})).await;
+            let (_fake, mut bench) =
+                fake(Fixture::child_ask_of(generation, announced), faults, json!({})).await;
             let person = Person::who_says([PermissionReply::Once]);
             bench.relay = person.clone();
             assert!(bench.run("go").await.unwrap().success);
@@ -65,9 +97,9 @@ async fn a_sub_agents_ask_is_put_too_whether_or_not_its_session_was_announced() 
     }
 }
 
-#[tokio::test]
-async fn an_ask_answered_elsewhere_is_withdrawn_and_the_turn_goes_on() {
-    let (fake, mut bench) = fake(Fixture::recorded("permission-once"), Faults::default(), json!({})).await;
+async fn an_ask_answered_elsewhere_is_withdrawn_and_the_turn_goes_on(generation: Generation) {
+    let (fake, mut bench) =
+        fake(Fixture::of(generation, "permission-once"), Faults::default(), json!({})).await;
     let person = Arc::new(Person::default());
     bench.relay = person.clone();
     let (result, ()) = tokio::join!(bench.run("go"), async {
@@ -78,11 +110,10 @@ async fn an_ask_answered_elsewhere_is_withdrawn_and_the_turn_goes_on() {
     assert_eq!(replies(&fake), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_reply_that_comes_too_late_is_no_error() {
+async fn a_reply_that_comes_too_late_is_no_error(generation: Generation) {
     let gone = Canned::json(404, &json!({ "_tag": "PermissionNotFoundError" }));
-    let faults = Faults { canned: vec![("POST /permission/".into(), gone)], ..Faults::default() };
-    let (fake, mut bench) = fake(Fixture::recorded("permission-once"), faults, json!({})).await;
+    let faults = Faults { canned: vec![(generation.permission_reply().into(), gone)], ..Faults::default() };
+    let (fake, mut bench) = fake(Fixture::of(generation, "permission-once"), faults, json!({})).await;
     bench.relay = Person::who_says([PermissionReply::Once]);
     let (result, ()) = tokio::join!(bench.run("go"), async {
         eventually("the reply was sent", || !replies(&fake).is_empty()).await;
@@ -92,78 +123,97 @@ async fn a_reply_that_comes_too_late_is_no_error() {
     assert_eq!(replies(&fake).len(), 1);
 }
 
-#[tokio::test]
-async fn an_ask_that_nobody_answers_is_rejected_at_its_deadline() {
-    for (fixture, path) in [("permission-once", "/permission/"), ("question", "/question/")] {
+async fn an_ask_that_nobody_answers_is_rejected_at_its_deadline(generation: Generation) {
+    for (fixture, turned_down) in
+        [("permission-once", generation.permission_reply()), ("question", generation.question_reject())]
+    {
         let (fake, mut bench) =
-            fake(Fixture::recorded(fixture), Faults::default(), json!({ "ask_timeout_secs": 1 })).await;
+            fake(Fixture::of(generation, fixture), Faults::default(), json!({ "ask_timeout_secs": 1 })).await;
         bench.relay = Arc::new(Person::default());
         bench.run("go").await.unwrap();
         let sent = replies(&fake);
         assert_eq!(sent.len(), 1, "{sent:?}");
-        let rejected =
-            sent[0].ends_with("/reject") || fake.bodies("POST /permission/")[0]["reply"] == "reject";
-        assert!(sent[0].contains(path) && rejected, "{sent:?}");
+        assert_eq!(fake.lines(turned_down), sent);
+        assert!(decisions(&fake).iter().all(|it| it.0 == "reject"), "{:?}", decisions(&fake));
     }
 }
 
-#[tokio::test]
-async fn a_policy_answers_without_a_person() {
+async fn a_policy_answers_without_a_person(generation: Generation) {
     let sent = async |policy: &str, fixture: &str| {
         let (fake, mut bench) =
-            fake(Fixture::recorded(fixture), Faults::default(), json!({ "asks": policy })).await;
+            fake(Fixture::of(generation, fixture), Faults::default(), json!({ "asks": policy })).await;
         let person = Arc::new(Person::default());
         bench.relay = person.clone();
         bench.run("go").await.unwrap();
         assert_eq!(person.asked(), Vec::<Value>::new());
-        (fake.bodies("POST /permission/"), replies(&fake))
+        (decisions(&fake), replies(&fake), fake.lines(generation.question_reject()))
     };
-    assert_eq!(sent("allow", "permission-once").await.0[0]["reply"], "once");
-    let (bodies, _) = sent("reject", "permission-once").await;
-    assert_eq!(bodies[0]["reply"], "reject");
-    assert!(
-        bodies[0]["message"].as_str().is_some_and(|it| !it.is_empty()),
-        "with a message the agent goes on"
-    );
+    assert_eq!(sent("allow", "permission-once").await.0[0].0, "once");
+    let (decisions, ..) = sent("reject", "permission-once").await;
+    assert_eq!(decisions[0].0, "reject");
+    assert!(decisions[0].1.as_ref().is_some_and(|it| !it.is_empty()), "with a message the agent goes on");
     for policy in ["allow", "reject"] {
-        assert!(sent(policy, "question").await.1[0].ends_with("/reject"));
+        let (_, all, rejected) = sent(policy, "question").await;
+        assert_eq!((all.len(), rejected.len()), (1, 1), "{all:?}");
     }
 }
 
-fn two_questions() -> Fixture {
+fn two_questions(generation: Generation) -> Fixture {
     let options = json!([{ "label": "A", "description": "a" }, { "label": "B", "description": "b" }]);
-    Fixture::recorded("question").edited(|event| {
+    let values = json!([
+        { "value": "A", "label": "A", "description": "a" },
+        { "value": "B", "label": "B", "description": "b" },
+    ]);
+    Fixture::of(generation, "question").edited(|event| {
         if event["type"] == "question.asked" {
             event["properties"]["questions"] = json!([
                 { "question": "Which?", "header": "Pick", "options": options, "multiple": true },
                 { "question": "Why?", "header": "Say", "options": [] },
             ]);
         }
+        if event["type"] == "form.created" {
+            event["data"]["form"]["fields"] = json!([
+                { "key": "q0", "title": "Pick", "description": "Which?", "type": "multiselect", "options": values },
+                { "key": "q1", "title": "Say", "description": "Why?", "type": "string", "custom": true },
+            ]);
+        }
     })
 }
 
-#[tokio::test]
-async fn several_questions_are_answered_together() {
+async fn several_questions_are_answered_together(generation: Generation) {
     let answers = vec![vec!["A".to_owned(), "B".to_owned()], vec!["because".to_owned()]];
-    let (fake, mut bench) = fake(two_questions(), Faults::default(), json!({})).await;
+    let (fake, mut bench) = fake(two_questions(generation), Faults::default(), json!({})).await;
     let person = Person::who_answers([QuestionReply::Answers { answers }]);
     bench.relay = person.clone();
     assert!(bench.run("go").await.unwrap().success);
     assert_eq!(person.asked()[0]["questions"][0]["multiple"], true);
-    assert_eq!(fake.bodies("POST /question/"), [json!({ "answers": [["A", "B"], ["because"]] })]);
+    let sent = match generation {
+        Generation::V1 => json!({ "answers": [["A", "B"], ["because"]] }),
+        Generation::V2 => json!({ "answer": { "q0": ["A", "B"], "q1": "because" } }),
+    };
+    assert_eq!(fake.bodies(generation.question_reply()), [sent]);
 }
 
-#[tokio::test]
-async fn answers_that_do_not_fit_the_questions_leave_nobody_waiting() {
+async fn answers_that_do_not_fit_the_questions_leave_nobody_waiting(generation: Generation) {
     let answers = vec![vec!["A".to_owned()]];
-    let (fake, mut bench) = fake(two_questions(), Faults::default(), json!({})).await;
+    let (fake, mut bench) = fake(two_questions(generation), Faults::default(), json!({})).await;
     bench.relay = Person::who_answers([QuestionReply::Answers { answers }]);
     bench.run("go").await.unwrap();
-    assert!(replies(&fake)[0].ends_with("/reject"), "{:?}", replies(&fake));
+    assert_eq!(fake.lines(generation.question_reject()), replies(&fake));
 }
 
-#[tokio::test]
-async fn a_relay_that_panics_costs_its_ask_and_not_the_turn() {
+async fn an_empty_rejection_does_not_end_the_turn(generation: Generation) {
+    for message in ["", " "] {
+        let (fake, mut bench) =
+            fake(Fixture::of(generation, "permission-reject"), Faults::default(), json!({})).await;
+        bench.relay = Person::who_says([PermissionReply::Reject { message: message.into() }]);
+        let result = bench.run("go").await.unwrap();
+        assert_eq!(result.output["reply"], "It was not allowed.");
+        assert!(decisions(&fake)[0].1.as_ref().is_some_and(|it| !it.trim().is_empty()));
+    }
+}
+
+async fn a_relay_that_panics_costs_its_ask_and_not_the_turn(generation: Generation) {
     struct Clumsy;
     #[async_trait::async_trait]
     impl connector_contract::AskRelay for Clumsy {
@@ -175,8 +225,9 @@ async fn a_relay_that_panics_costs_its_ask_and_not_the_turn() {
         }
     }
     let (fake, mut bench) =
-        fake(Fixture::recorded("permission-once"), Faults::default(), json!({ "ask_timeout_secs": 1 })).await;
+        fake(Fixture::of(generation, "permission-once"), Faults::default(), json!({ "ask_timeout_secs": 1 }))
+            .await;
     bench.relay = Arc::new(Clumsy);
     bench.run("go").await.unwrap();
-    assert_eq!(fake.bodies("POST /permission/")[0]["reply"], "reject");
+    assert_eq!(decisions(&fake)[0].0, "reject");
 }

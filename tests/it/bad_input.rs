@@ -4,9 +4,14 @@
 use connector_contract::{ConnectorError, ConnectorFactory as _, Consequence};
 use connector_opencode::OpencodeFactory;
 use serde_json::{Value, json};
-use testkit::fake::{Faults, Fixture};
+use testkit::fake::{Faults, Fixture, Generation};
 
 use crate::support::fake;
+use crate::wires::on_wires;
+
+on_wires! {
+    both { bad_inputs_are_refused_before_anything_is_sent }
+}
 
 async fn config_error(config: Value) -> String {
     match OpencodeFactory::default().create(config.clone()).await {
@@ -91,9 +96,8 @@ async fn a_password_is_never_shown() {
     assert!(!format!("{connector:?}").contains("hunter2"));
 }
 
-#[tokio::test]
-async fn bad_inputs_are_refused_before_anything_is_sent() {
-    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+async fn bad_inputs_are_refused_before_anything_is_sent(generation: Generation) {
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
     let long = "x".repeat(1 << 20);
     let long_id = format!("ses_{long}");
     let (run, go_on) = ("run_task", "continue_session");

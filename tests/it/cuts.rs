@@ -10,10 +10,15 @@ use std::time::Duration;
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_contract::{ActionResult, ConnectorError, StopCause};
 use serde_json::{Value, json};
-use testkit::fake::{Faults, Fixture, PromptFault};
+use testkit::fake::{Faults, Fixture, Generation, PromptFault};
 use tokio::time::Instant;
 
 use crate::support::{Bench, Person, fake};
+use crate::wires::on_wires;
+
+on_wires! {
+    threaded { a_cut_anywhere_never_changes_what_a_turn_came_to }
+}
 
 /// What a turn came to, without what differs from run to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +51,7 @@ async fn play(fixture: &Fixture, faults: Faults) -> Outcome {
     bench.relay = std::sync::Arc::new(person);
     let began = Instant::now();
     let result = if aborted { with_abort(&bench, &fake).await } else { bench.run("go").await };
-    assert!(began.elapsed() < Duration::from_secs(20), "{} took {:?}", fixture.name(), began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "{} took {:?}", fixture.name(), began.elapsed());
     assert!(fake.tasks() <= 1, "{} ran {} times", fixture.name(), fake.tasks());
     outcome(result)
 }
@@ -57,7 +62,12 @@ async fn with_abort(bench: &Bench, fake: &testkit::fake::Fake) -> Result<ActionR
     loop {
         tokio::select! {
             result = &mut running => return result,
-            () = tokio::time::sleep(Duration::from_millis(10)) => fake.abort_elsewhere(),
+            () = tokio::time::sleep(Duration::from_millis(10)) => {
+                // On 2.x a prompt that is interrupted before it begins stays where it is.
+                if fake.generation() == Generation::V1 || fake.waits_for_abort() {
+                    fake.abort_elsewhere();
+                }
+            }
         }
     }
 }
@@ -78,23 +88,21 @@ fn variants(at: usize) -> Vec<(&'static str, Faults)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_anywhere_never_changes_what_a_turn_came_to() {
+async fn a_cut_anywhere_never_changes_what_a_turn_came_to(generation: Generation) {
     let mut cases: Vec<(Fixture, usize, &'static str, Faults)> = Vec::new();
-    for name in Fixture::names() {
-        let fixture = Fixture::recorded(name);
+    for name in Fixture::names_of(generation) {
+        let fixture = Fixture::of(generation, name);
         for at in 0..fixture.len() {
             cases.extend(variants(at).into_iter().map(|(kind, faults)| (fixture.clone(), at, kind, faults)));
         }
     }
     let count = cases.len();
-    let began = Instant::now();
     let mut baselines = std::collections::HashMap::new();
-    for name in Fixture::names() {
-        baselines.insert(name.to_owned(), play(&Fixture::recorded(name), Faults::default()).await);
+    for name in Fixture::names_of(generation) {
+        baselines.insert(name.to_owned(), play(&Fixture::of(generation, name), Faults::default()).await);
     }
     let baselines = std::sync::Arc::new(baselines);
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(64));
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(32));
     let mut running = tokio::task::JoinSet::new();
     for (fixture, at, kind, faults) in cases {
         let (baselines, slots) = (baselines.clone(), slots.clone());
@@ -114,13 +122,17 @@ async fn a_cut_anywhere_never_changes_what_a_turn_came_to() {
     while let Some(done) = running.join_next().await {
         done.unwrap();
     }
-    println!("{count} cases in {:?}; without a fault: {baselines:#?}", began.elapsed());
-    assert!(count > 1500, "{count}");
-    let success = |name: &str| matches!(&baselines[name], Outcome::Done { success: true, reply, .. } if reply == &Fixture::recorded(name).reply());
+    assert!(count > 1100, "only {count} cases; without a fault: {baselines:#?}");
+    let success = |name: &str| matches!(&baselines[name], Outcome::Done { success: true, reply, .. } if reply == &Fixture::of(generation, name).reply());
     for name in ["text", "write", "bash", "permission-once", "question"] {
         assert!(success(name), "{name}: {:?}", baselines[name]);
     }
-    assert!(matches!(&baselines["permission-reject"], Outcome::Done { success: false, .. }));
+    // 1.x ends the turn at a rejection; 2.x only at one without a word.
+    let ended = match generation {
+        Generation::V1 => "permission-reject",
+        Generation::V2 => "permission-reject-silent",
+    };
+    assert!(matches!(&baselines[ended], Outcome::Done { success: false, .. }), "{:?}", baselines[ended]);
     assert!(
         matches!(&baselines["provider-400"], Outcome::Failed(why) if why.contains("bad request from provider"))
     );

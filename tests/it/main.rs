@@ -13,3 +13,4 @@ mod releases;
 mod resume;
 mod support;
 mod walls;
+mod wires;

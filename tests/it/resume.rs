@@ -3,66 +3,109 @@
 use std::time::Duration;
 
 use connector_contract::{Checkpoint, ConnectorError, Consequence, Progress, StopCause};
-use serde_json::json;
-use testkit::fake::{Fake, Faults, Fixture, PromptFault};
+use serde_json::{Value, json};
+use testkit::fake::{Fake, Faults, Fixture, Generation, PromptFault};
 
-use crate::support::{Bench, eventually, fake};
+use crate::support::{Bench, eventually, fake, id_of, prompts, text_of};
+use crate::wires::on_wires;
+
+on_wires! {
+    both {
+        a_finished_turn_is_found_finished_and_not_run_again,
+        a_running_turn_is_followed_to_its_end,
+        a_failed_turn_is_found_failed,
+        a_turn_that_died_with_the_daemon_is_found_dead,
+        a_prompt_that_never_arrived_is_sent_now_under_its_own_id,
+        the_checkpoint_is_recorded_before_the_prompt_is_sent_and_names_what_is_sent,
+        whatever_hinders_the_look_the_outcome_is_unknown_and_nothing_is_started,
+        continuing_uses_the_session_and_sends_only_the_new_prompt,
+        continuing_what_is_not_there_or_elsewhere_starts_nothing,
+        a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them,
+        a_turn_whose_prompt_was_cut_goes_on_after_the_crash_too,
+        a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was,
+        a_turn_that_cannot_be_reached_to_be_stopped_may_be_running,
+        dropping_the_look_for_a_turn_ends_the_turn,
+        fresh_work_waits_behind_a_turn_that_is_followed_again,
+    }
+}
+
+const MESSAGE: &str = "msg_1fbb8188c000Gy2jna7bblV55l";
 
 /// Sends a prompt and dies: the call's task is forgotten without a goodbye, as
 /// when a process is killed. The turn goes on at the daemon.
 async fn crash(fake: &Fake) -> Checkpoint {
-    let bench = Bench::new(&fake.base_url(), json!({})).await;
-    let (prompt, session, message) = ("go", session(fake).await, "msg_1fbb8188c000Gy2jna7bblV55l");
-    let body = json!({ "messageID": message, "parts": [{ "type": "text", "text": prompt }] });
-    let request = http::Request::post(format!("{}/session/{session}/message", fake.base_url()))
-        .body(body.to_string().into())
-        .unwrap();
-    let http = bench.http.clone();
-    let sending = tokio::spawn(async move { http.send(request).await });
+    let session = session(fake).await;
+    let (path, body) = match fake.generation() {
+        Generation::V1 => (
+            format!("/session/{session}/message"),
+            json!({ "messageID": MESSAGE, "parts": [{ "type": "text", "text": "go" }] }),
+        ),
+        Generation::V2 => (
+            format!("/api/session/{session}/prompt"),
+            json!({ "id": MESSAGE, "text": "go", "delivery": "queue" }),
+        ),
+    };
+    let sending = tokio::spawn(post(fake.base_url(), fake.generation(), path, body));
     eventually("the task arrived", || fake.tasks() == 1).await;
     sending.abort();
-    Checkpoint(json!({ "wire": "v1", "session_id": session, "message_id": message }))
+    note(fake.generation(), &session, MESSAGE)
+}
+
+fn note(generation: Generation, session: &str, message: &str) -> Checkpoint {
+    Checkpoint(json!({ "wire": generation.wire(), "session_id": session, "message_id": message }))
 }
 
 async fn session(fake: &Fake) -> String {
-    let bench = Bench::new(&fake.base_url(), json!({})).await;
-    let request = http::Request::post(format!("{}/session", fake.base_url())).body("{}".into()).unwrap();
-    let body = bench.http.send(request).await.unwrap().bytes(1 << 20).await.unwrap();
-    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"].as_str().unwrap().to_owned()
+    let (path, body) = match fake.generation() {
+        Generation::V1 => ("/session", json!({})),
+        Generation::V2 => ("/api/session", json!({ "location": { "directory": "/code/app" } })),
+    };
+    let answer = post(fake.base_url(), fake.generation(), path.to_owned(), body).await;
+    answer["id"].as_str().or(answer["data"]["id"].as_str()).unwrap().to_owned()
+}
+
+/// Asks as another program of the same user would.
+async fn post(base: String, generation: Generation, path: String, body: Value) -> Value {
+    let bench = Bench::new(&base, json!({})).await;
+    let mut request = http::Request::post(format!("{base}{path}"));
+    if let Some(password) = generation.password() {
+        let token = data_encoding::BASE64.encode(format!("opencode:{password}").as_bytes());
+        request = request.header("authorization", format!("Basic {token}"));
+    }
+    let answer = bench.http.send(request.body(body.to_string().into()).unwrap()).await.unwrap();
+    serde_json::from_slice(&answer.bytes(1 << 20).await.unwrap()).unwrap()
 }
 
 async fn resume(
     fake: &Fake,
     checkpoint: Checkpoint,
 ) -> Result<connector_contract::ActionResult, ConnectorError> {
-    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    let mut bench = Bench::at(fake, json!({})).await;
     bench.resume = Some(checkpoint);
     bench.run("go").await
 }
 
-#[tokio::test]
-async fn a_finished_turn_is_found_finished_and_not_run_again() {
-    let fake = Fake::start(Fixture::recorded("write"), Faults::default()).await.unwrap();
+async fn a_finished_turn_is_found_finished_and_not_run_again(generation: Generation) {
+    let fake = Fake::start(Fixture::of(generation, "write"), Faults::default()).await.unwrap();
     let checkpoint = crash(&fake).await;
     eventually("the turn ended", || fake.running() == 0).await;
     let result = resume(&fake, checkpoint).await.unwrap();
     assert_eq!((result.output["reply"].as_str(), fake.tasks()), (Some("Done: WRITE a file"), 1));
-    assert_eq!(result.output["message_id"], "msg_1fbb8188c000Gy2jna7bblV55l");
-    assert!(!fake.requests().iter().skip_while(|it| !it.contains("health")).any(|it| it.starts_with("POST")));
+    assert_eq!(result.output["message_id"], MESSAGE);
+    let asked = |it: &String| it.starts_with(generation.health());
+    assert!(!fake.requests().iter().skip_while(|it| !asked(it)).any(|it| it.starts_with("POST")));
 }
 
-#[tokio::test]
-async fn a_running_turn_is_followed_to_its_end() {
+async fn a_running_turn_is_followed_to_its_end(generation: Generation) {
     let faults = Faults { pace: Duration::from_millis(5), ..Faults::default() };
-    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let fake = Fake::start(Fixture::of(generation, "write"), faults).await.unwrap();
     let checkpoint = crash(&fake).await;
     let result = resume(&fake, checkpoint).await.unwrap();
     assert_eq!((result.output["reply"].as_str(), fake.tasks()), (Some("Done: WRITE a file"), 1));
 }
 
-#[tokio::test]
-async fn a_failed_turn_is_found_failed() {
-    let fake = Fake::start(Fixture::recorded("provider-400"), Faults::default()).await.unwrap();
+async fn a_failed_turn_is_found_failed(generation: Generation) {
+    let fake = Fake::start(Fixture::of(generation, "provider-400"), Faults::default()).await.unwrap();
     let checkpoint = crash(&fake).await;
     eventually("the turn ended", || fake.running() == 0).await;
     let error = resume(&fake, checkpoint).await.unwrap_err();
@@ -72,10 +115,9 @@ async fn a_failed_turn_is_found_failed() {
     );
 }
 
-#[tokio::test]
-async fn a_turn_that_died_with_the_daemon_is_found_dead() {
+async fn a_turn_that_died_with_the_daemon_is_found_dead(generation: Generation) {
     let faults = Faults { restart_at: Some(18), ..Faults::default() };
-    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let fake = Fake::start(Fixture::of(generation, "write"), faults).await.unwrap();
     let checkpoint = crash(&fake).await;
     eventually("the daemon restarted", || fake.running() == 0).await;
     let error = resume(&fake, checkpoint).await.unwrap_err();
@@ -85,35 +127,34 @@ async fn a_turn_that_died_with_the_daemon_is_found_dead() {
     );
 }
 
-#[tokio::test]
-async fn a_prompt_that_never_arrived_is_sent_now_under_its_own_id() {
-    let fake = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
-    let note = json!({ "wire": "v1", "session_id": session(&fake).await, "message_id": "msg_1fbb8188c000Gy2jna7bblV55l" });
-    let result = resume(&fake, Checkpoint(note)).await.unwrap();
+async fn a_prompt_that_never_arrived_is_sent_now_under_its_own_id(generation: Generation) {
+    let fake = Fake::start(Fixture::of(generation, "text"), Faults::default()).await.unwrap();
+    let checkpoint = note(generation, &session(&fake).await, MESSAGE);
+    let result = resume(&fake, checkpoint).await.unwrap();
     assert_eq!((result.success, fake.tasks()), (true, 1));
-    assert_eq!(fake.bodies("POST /session/")[0]["messageID"], "msg_1fbb8188c000Gy2jna7bblV55l");
+    assert_eq!(id_of(&prompts(&fake)[0]), MESSAGE);
 }
 
-#[tokio::test]
-async fn the_checkpoint_is_recorded_before_the_prompt_is_sent_and_names_what_is_sent() {
-    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+async fn the_checkpoint_is_recorded_before_the_prompt_is_sent_and_names_what_is_sent(generation: Generation) {
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
     let result = bench.run("go").await.unwrap();
     let note = bench.notes.last().unwrap().0;
     assert_eq!(note["session_id"], result.output["session_id"]);
-    assert_eq!(note["message_id"], fake.bodies("POST /session/")[0]["messageID"]);
+    assert_eq!(note["message_id"], id_of(&prompts(&fake)[0]));
+    assert_eq!(note["wire"], generation.wire());
 }
 
-#[tokio::test]
-async fn whatever_hinders_the_look_the_outcome_is_unknown_and_nothing_is_started() {
-    let fake = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
+async fn whatever_hinders_the_look_the_outcome_is_unknown_and_nothing_is_started(generation: Generation) {
+    let fake = Fake::start(Fixture::of(generation, "text"), Faults::default()).await.unwrap();
     let gone = {
-        let other = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
+        let other = Fake::start(Fixture::of(generation, "text"), Faults::default()).await.unwrap();
         other.base_url()
     };
-    let note = json!({ "wire": "v1", "session_id": "ses_a", "message_id": "msg_b" });
+    let wire = generation.wire();
+    let note = json!({ "wire": wire, "session_id": "ses_a", "message_id": "msg_b" });
     let cases = [
         (fake.base_url(), json!({ "wire": "v9", "session_id": "ses_a", "message_id": "msg_b" })),
-        (fake.base_url(), json!({ "wire": "v1", "session_id": "../a", "message_id": "msg_b" })),
+        (fake.base_url(), json!({ "wire": wire, "session_id": "../a", "message_id": "msg_b" })),
         (fake.base_url(), json!("nonsense")),
         (gone, note.clone()),
     ];
@@ -126,21 +167,19 @@ async fn whatever_hinders_the_look_the_outcome_is_unknown_and_nothing_is_started
     assert_eq!(fake.tasks(), 0);
 }
 
-#[tokio::test]
-async fn continuing_uses_the_session_and_sends_only_the_new_prompt() {
-    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+async fn continuing_uses_the_session_and_sends_only_the_new_prompt(generation: Generation) {
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
     let first = bench.run("one").await.unwrap();
     let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
     let second = bench.execute("continue_session", input).await.unwrap();
     assert_eq!(second.output["session_id"], first.output["session_id"]);
     assert!(second.output["message_id"].as_str() > first.output["message_id"].as_str());
-    assert_eq!(fake.bodies("POST /session/")[1]["parts"], json!([{ "type": "text", "text": "two" }]));
+    assert_eq!(text_of(&prompts(&fake)[1]), "two");
     assert_eq!(fake.tasks(), 2);
 }
 
-#[tokio::test]
-async fn continuing_what_is_not_there_or_elsewhere_starts_nothing() {
-    let (fake, bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+async fn continuing_what_is_not_there_or_elsewhere_starts_nothing(generation: Generation) {
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
     let unknown = json!({ "session_id": "ses_nope", "prompt": "x" });
     let error = bench.execute("continue_session", unknown).await.unwrap_err();
     assert!(
@@ -148,16 +187,15 @@ async fn continuing_what_is_not_there_or_elsewhere_starts_nothing() {
         "{error:?}"
     );
 
-    let elsewhere = Bench::new(&fake.base_url(), json!({ "directory": "/code/other" })).await;
+    let elsewhere = Bench::at(&fake, json!({ "directory": "/code/other" })).await;
     let input = json!({ "session_id": session(&fake).await, "prompt": "x" });
     let error = elsewhere.execute("continue_session", input).await.unwrap_err();
     assert!(error.to_string().contains("/code/app, not to /code/other"), "{error}");
     assert_eq!(fake.tasks(), 0);
 }
 
-#[tokio::test]
-async fn a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them() {
-    let (fake, mut bench) = fake(Fixture::recorded("text"), Faults::default(), json!({})).await;
+async fn a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them(generation: Generation) {
+    let (fake, mut bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
     let first = bench.run("one").await.unwrap();
     bench.provenance = connector_contract::Provenance::Chat {
         surface: "console".into(),
@@ -168,26 +206,25 @@ async fn a_chat_cannot_escape_its_rules_by_continuing_a_session_without_them() {
         let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
         bench.execute("continue_session", input).await.unwrap();
     }
-    let patches = fake.bodies("PATCH /session/");
+    let patches = fake.bodies(generation.rules());
     assert_eq!(patches.len(), 1, "rules that are in force are not sent again");
-    assert!(patches[0]["permission"].as_array().unwrap().len() > 3);
+    let rules = patches[0]["permission"].as_array().or(patches[0]["permissions"].as_array());
+    assert!(rules.unwrap().len() > 3);
 }
 
-#[tokio::test]
-async fn a_turn_whose_prompt_was_cut_goes_on_after_the_crash_too() {
+async fn a_turn_whose_prompt_was_cut_goes_on_after_the_crash_too(generation: Generation) {
     let faults =
         Faults { prompt: PromptFault::CutAt(9), pace: Duration::from_millis(3), ..Faults::default() };
-    let fake = Fake::start(Fixture::recorded("bash"), faults).await.unwrap();
+    let fake = Fake::start(Fixture::of(generation, "bash"), faults).await.unwrap();
     let checkpoint = crash(&fake).await;
     assert!(resume(&fake, checkpoint).await.unwrap().success);
     assert_eq!(fake.tasks(), 1);
 }
 
-#[tokio::test]
-async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was() {
-    let fake = Fake::start(Fixture::recorded("abort"), Faults::default()).await.unwrap();
+async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was(generation: Generation) {
+    let fake = Fake::start(Fixture::of(generation, "abort"), Faults::default()).await.unwrap();
     let checkpoint = crash(&fake).await;
-    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    let mut bench = Bench::at(&fake, json!({})).await;
     bench.resume = Some(checkpoint.clone());
     bench.cancel.cancel();
     let error = bench.run("go").await.unwrap_err();
@@ -199,11 +236,10 @@ async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was() {
     assert_eq!(fake.running(), 0);
 }
 
-#[tokio::test]
-async fn a_turn_that_cannot_be_reached_to_be_stopped_may_be_running() {
-    let gone = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap().base_url();
+async fn a_turn_that_cannot_be_reached_to_be_stopped_may_be_running(generation: Generation) {
+    let gone = Fake::start(Fixture::of(generation, "text"), Faults::default()).await.unwrap().base_url();
     let mut bench = Bench::new(&gone, json!({})).await;
-    bench.resume = Some(Checkpoint(json!({ "wire": "v1", "session_id": "ses_a", "message_id": "msg_b" })));
+    bench.resume = Some(note(generation, "ses_a", "msg_b"));
     bench.cancel.cancel();
     let ConnectorError::Stopped { reason, reference, .. } = bench.run("go").await.unwrap_err() else {
         panic!()
@@ -212,35 +248,36 @@ async fn a_turn_that_cannot_be_reached_to_be_stopped_may_be_running() {
     assert_eq!(reference.session_id.as_deref(), Some("ses_a"));
 }
 
-#[tokio::test]
-async fn dropping_the_look_for_a_turn_ends_the_turn() {
+async fn dropping_the_look_for_a_turn_ends_the_turn(generation: Generation) {
     let faults = Faults { no_stream: true, ..Faults::default() };
-    let fake = Fake::start(Fixture::recorded("abort"), faults).await.unwrap();
+    let fake = Fake::start(Fixture::of(generation, "abort"), faults).await.unwrap();
     let checkpoint = crash(&fake).await;
-    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    let mut bench = Bench::at(&fake, json!({})).await;
     bench.resume = Some(checkpoint);
     {
         let mut running = Box::pin(bench.run("go"));
         tokio::select! {
             result = &mut running => panic!("{result:?}"),
-            () = eventually("it is looked up", || fake.requests().iter().any(|it| it.contains("health"))) => {}
+            () = eventually("it is looked up", || fake.requests().iter().any(|it| it.starts_with(generation.health()))) => {}
         }
     }
     eventually("the turn was ended", || fake.running() == 0).await;
 }
 
-#[tokio::test]
-async fn fresh_work_waits_behind_a_turn_that_is_followed_again() {
+async fn fresh_work_waits_behind_a_turn_that_is_followed_again(generation: Generation) {
     let faults = Faults { pace: Duration::from_millis(10), ..Faults::default() };
-    let fake = Fake::start(Fixture::recorded("write"), faults).await.unwrap();
+    let fake = Fake::start(Fixture::of(generation, "write"), faults).await.unwrap();
     let checkpoint = crash(&fake).await;
-    let mut bench = Bench::new(&fake.base_url(), json!({})).await;
+    let mut bench = Bench::at(&fake, json!({})).await;
     bench.resume = Some(checkpoint);
     let (again, _stream) = bench.context();
     bench.resume = None;
     let input = json!({ "prompt": "go" });
     let (followed, fresh) = tokio::join!(bench.connector.execute("run_task", input, &again), async {
-        eventually("it is looked up", || fake.requests().iter().any(|it| it.contains("health"))).await;
+        eventually("it is looked up", || {
+            fake.requests().iter().any(|it| it.starts_with(generation.health()))
+        })
+        .await;
         bench.watch("fresh").await
     });
     assert!(followed.is_ok(), "{followed:?}");

@@ -13,7 +13,7 @@ use connector_contract::{
 };
 use connector_opencode::{OpencodeFactory, Timing};
 use serde_json::{Value, json};
-use testkit::fake::{Fake, Faults, Fixture};
+use testkit::fake::{Fake, Faults, Fixture, Generation};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn impatient() -> Timing {
     let ms = Duration::from_millis;
     Timing {
-        request: ms(5000),
+        request: ms(20_000),
         stream_open: ms(300),
         stream_silence: ms(5000),
         reconnect_min: ms(1),
@@ -29,7 +29,7 @@ pub(crate) fn impatient() -> Timing {
         poll_calm: ms(100),
         poll_min: ms(3),
         poll_max: ms(25),
-        reason: ms(300),
+        reason: ms(2000),
         give_up: ms(400),
         stop: ms(1500),
     }
@@ -66,6 +66,18 @@ impl Bench {
             provenance: Provenance::Local,
             deadline: Duration::from_mins(1),
         }
+    }
+
+    /// A bench at a fake, with the password that its generation wants.
+    pub(crate) async fn at(fake: &Fake, config: Value) -> Self {
+        Self::at_with_timing(fake, config, impatient()).await
+    }
+
+    pub(crate) async fn at_with_timing(fake: &Fake, mut config: Value, timing: Timing) -> Self {
+        if let (None, Some(password)) = (config.get("password"), fake.generation().password()) {
+            config["password"] = json!(password);
+        }
+        Self::with_timing(&fake.base_url(), config, timing).await
     }
 
     pub(crate) fn context(&self) -> (Context, ProgressStream) {
@@ -105,11 +117,46 @@ impl Bench {
     }
 }
 
-/// A fake and a bench at it.
+/// A fake and a bench at it that knows its generation's password.
 pub(crate) async fn fake(fixture: Fixture, faults: Faults, config: Value) -> (Fake, Bench) {
     let fake = Fake::start(fixture, faults).await.unwrap();
-    let bench = Bench::new(&fake.base_url(), config).await;
+    let bench = Bench::at(&fake, config).await;
     (fake, bench)
+}
+
+/// The prompts that a fake was sent, whatever it made of them.
+pub(crate) fn prompts(fake: &Fake) -> Vec<Value> {
+    fake.bodies(fake.generation().prompt())
+}
+
+/// The id that a prompt is sent under.
+pub(crate) fn id_of(prompt: &Value) -> &str {
+    prompt["messageID"].as_str().or(prompt["id"].as_str()).unwrap()
+}
+
+/// The text of a prompt; nothing else may be said in the user's name.
+pub(crate) fn text_of(prompt: &Value) -> &str {
+    match prompt["parts"].as_array() {
+        Some(parts) => {
+            assert_eq!((parts.len(), &parts[0]["type"]), (1, &json!("text")), "{prompt}");
+            parts[0]["text"].as_str().unwrap()
+        }
+        None => prompt["text"].as_str().unwrap(),
+    }
+}
+
+/// What is said beside the prompts, one for each.
+pub(crate) fn notes(fake: &Fake) -> Vec<Value> {
+    match fake.generation() {
+        Generation::V1 => {
+            prompts(fake).iter().map(|it| it.get("system").cloned().unwrap_or_default()).collect()
+        }
+        Generation::V2 => fake
+            .bodies("PUT /api/experimental/session/*/instructions/entries/")
+            .iter()
+            .map(|it| it["value"].clone())
+            .collect(),
+    }
 }
 
 /// Keeps checkpoints.

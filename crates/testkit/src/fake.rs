@@ -90,6 +90,11 @@ impl Fake {
         self.shared.requests()
     }
 
+    /// The requests whose line starts with `pattern`, where `*` is a part of a path.
+    pub fn lines(&self, pattern: &str) -> Vec<String> {
+        self.shared.requests().into_iter().filter(|line| generation::matches(pattern, line)).collect()
+    }
+
     /// The bodies of the requests whose line starts with `pattern`, where `*` is a
     /// part of a path.
     pub fn bodies(&self, pattern: &str) -> Vec<serde_json::Value> {
