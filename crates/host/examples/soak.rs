@@ -1,7 +1,9 @@
 //! Tasks over several workspaces while their daemons are killed at random: none may be lost, and
-//! nothing may grow. Real daemons in their walls, a scripted model.
+//! nothing may grow. Real daemons in their walls, a scripted model. Times are those until the agent
+//! asks its model: of tasks whose daemon was cold and warm, and of the same prompt sent to a warm
+//! daemon with nothing of ours in between.
 //!
-//! `cargo run --release -p connector-host --example soak -- [TASKS] [KILL ONE TASK IN]`
+//! `cargo run --release -p connector-host --example soak -- [TASKS] [KILL ONE TASK IN] [PLACES]`
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -11,9 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{
-    Connector as _, Context, NoCheckpoints, OutboundHttp, Progress, Provenance, progress_channel,
+    Connector as _, Context, Grant, NoCheckpoints, OutboundHttp, Provenance, Reach, progress_channel,
 };
 use connector_host::managed::{Daemons, Managed};
 use connector_opencode::OpencodeFactory;
@@ -21,11 +24,11 @@ use opencode_daemons::install::{self, Locate};
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use rustix::process::{Pid, Signal, kill_process};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use testkit::model::{Script, ScriptedModel};
 
 const WORKSPACES: usize = 5;
-const PLACES: usize = 3;
 
 type Failure = Box<dyn Error>;
 
@@ -40,20 +43,22 @@ async fn soak() -> Result<ExitCode, Failure> {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<usize>());
     let tasks = numbers.next().transpose()?.unwrap_or(500);
     let kill_one_in = numbers.next().transpose()?.unwrap_or(10).max(1);
+    let places = numbers.next().transpose()?.unwrap_or(3);
     let root = tempfile::tempdir()?;
     let model = ScriptedModel::start(
         Script::default()
             .call("task", 0, "bash", json!({ "command": "echo x >> done", "description": "works" }))
             .reply("task", "Done."),
     )?;
-    let (daemons, connectors) = pool(root.path(), &model).await?;
-    let (mut ends, mut cold, mut warm) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (daemons, connectors) = pool(root.path(), &model, places).await?;
+    let (mut ends, mut cold, mut warm, mut bare) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
     let mut grown = Vec::new();
     for task in 0..tasks {
         let (name, connector) = &connectors[(task * 7 + task / 3) % WORKSPACES];
         let was_warm = pids(&daemons).await?.contains_key(name);
         let killed = task % kill_one_in == kill_one_in - 1;
-        let (took, end) = run(connector, task, async {
+        model.forget();
+        let (took, end) = run(connector, task, &model, async {
             if killed {
                 // At a different moment of the turn each time.
                 tokio::time::sleep(Duration::from_millis((task as u64 * 37) % 900)).await;
@@ -66,14 +71,27 @@ async fn soak() -> Result<ExitCode, Failure> {
         if !killed {
             if was_warm { &mut warm } else { &mut cold }.extend(took);
         }
+        if task % 10 == 4 {
+            model.forget();
+            bare.extend(asked_bare(&daemons, name, &model).await?);
+        }
         *ends.entry(end).or_insert(0) += 1;
-        if task % (tasks / 5).max(1) == 0 {
+        if task % (tasks / 10).max(1) == 0 {
             grown.push(own()?);
+            println!("{task} of {tasks}: {ends:?}");
         }
     }
     daemons.stop().await;
     println!("ends: {ends:?}");
-    println!("tap to prompt, median: cold {:?}, warm {:?}", median(&mut cold), median(&mut warm));
+    println!(
+        "tap to the agent's first question, median: cold {:?} of {}, warm {:?} of {}, bare daemon {:?} of {}",
+        median(&mut cold),
+        cold.len(),
+        median(&mut warm),
+        warm.len(),
+        median(&mut bare),
+        bare.len()
+    );
     println!("(resident KiB, open files, children) over time: {grown:?}, at the end {:?}", own()?);
     let lost = ends.get("outcome unknown").copied().unwrap_or(0);
     Ok(ExitCode::from(u8::from(lost > 0 || own()?.2 > 0)))
@@ -82,9 +100,10 @@ async fn soak() -> Result<ExitCode, Failure> {
 async fn pool(
     root: &std::path::Path,
     model: &ScriptedModel,
+    places: usize,
 ) -> Result<(Daemons, Vec<(String, Managed)>), Failure> {
     let mut config = PoolConfig {
-        max_servers: PLACES,
+        max_servers: places,
         max_restart_retries: 1000,
         extra_config: Some(model.config()),
         ..PoolConfig::default()
@@ -111,13 +130,14 @@ async fn pool(
     Ok((daemons, connectors))
 }
 
-/// Runs one task beside `meanwhile`; how long it took until its prompt went out, and how it ended.
+/// Runs one task beside `meanwhile`; how long it took until the agent asked its model, and how it ended.
 async fn run(
     connector: &Managed,
     task: usize,
+    model: &ScriptedModel,
     meanwhile: impl Future<Output = ()>,
 ) -> Result<(Option<Duration>, &'static str), Failure> {
-    let (progress, mut updates) = progress_channel(256);
+    let (progress, _updates) = progress_channel(256);
     let context = Context {
         http: OutboundHttp::new([])?,
         deadline: tokio::time::Instant::now() + Duration::from_mins(5),
@@ -129,22 +149,18 @@ async fn run(
         provenance: Provenance::Local,
     };
     let begun = Instant::now();
-    let call = async {
-        let ended =
-            connector.execute("run_task", json!({ "prompt": format!("task {task}") }), &context).await;
-        drop(context);
-        ended
-    };
-    let watch = async {
-        let mut took = None;
-        while let Some(update) = updates.next().await {
-            if matches!(update, Progress::Started { .. }) {
-                took.get_or_insert_with(|| begun.elapsed());
+    let input = json!({ "prompt": format!("task {task}") });
+    let task = async {
+        let mut call = std::pin::pin!(connector.execute("run_task", input, &context));
+        tokio::select! {
+            ended = &mut call => (ended, None),
+            () = asked(model) => {
+                let took = begun.elapsed();
+                (call.await, Some(took))
             }
         }
-        took
     };
-    let (ended, took, ()) = tokio::join!(call, watch, meanwhile);
+    let ((ended, took), ()) = tokio::join!(task, meanwhile);
     Ok((
         took,
         match ended {
@@ -157,6 +173,44 @@ async fn run(
             },
         },
     ))
+}
+
+/// Waits until the agent asks its model.
+async fn asked(model: &ScriptedModel) {
+    model.wait_for(Duration::from_mins(10), |seen| seen.iter().any(|seen| !seen.title)).await;
+}
+
+/// The same prompt in a new session of a warm daemon, by two requests and nothing else.
+async fn asked_bare(
+    daemons: &Daemons,
+    workspace: &str,
+    model: &ScriptedModel,
+) -> Result<Option<Duration>, Failure> {
+    let lease = daemons.pool().lease(workspace, |_| {}).await?;
+    let address = lease.address();
+    let http = OutboundHttp::new([Grant::new(address.base_url.parse()?, Reach::Loopback)?])?;
+    let pair = format!("opencode:{}", address.password.expose_secret());
+    let authorization = format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()));
+    let post = |path: &str, body: serde_json::Value| {
+        http::Request::post(format!("{}{path}", address.base_url))
+            .header("content-type", "application/json")
+            .header("authorization", &authorization)
+            .body(Bytes::from(body.to_string()))
+    };
+    let begun = Instant::now();
+    let session = http.send(post("/session", json!({}))?).await?.bytes(1 << 20).await?;
+    let session: serde_json::Value = serde_json::from_slice(&session)?;
+    let path = format!("/session/{}/message", session["id"].as_str().unwrap_or_default());
+    let prompt = post(&path, json!({ "parts": [{ "type": "text", "text": "task bare" }] }))?;
+    let mut turn = std::pin::pin!(http.send(prompt));
+    tokio::select! {
+        _ = &mut turn => Ok(None),
+        () = asked(model) => {
+            let took = begun.elapsed();
+            turn.await?.bytes(1 << 24).await?;
+            Ok(Some(took))
+        }
+    }
 }
 
 /// The daemons that run.

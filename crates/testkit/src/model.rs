@@ -110,6 +110,11 @@ impl ScriptedModel {
         self.shared.seen.borrow().clone()
     }
 
+    /// Forgets the requests so far, for runs so long that they would fill the memory.
+    pub fn forget(&self) {
+        self.shared.seen.send_modify(Vec::clear);
+    }
+
     /// The requests that no turn fitted, title requests aside.
     pub fn misses(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| seen.missed).collect()
