@@ -108,6 +108,8 @@ pub struct Confinement {
     pub required: bool,
     /// The daemon's private temporary directory; made when it is missing.
     pub tmp: PathBuf,
+    /// How much data each process of the agent's commands may hold, in MiB.
+    pub memory_mb: Option<u64>,
     /// What it serves. The repository of a linked worktree stays reachable with it.
     workspace: PathBuf,
     /// The home of its own, if it has one.
@@ -146,6 +148,9 @@ struct Plan {
     /// Of what is below it, only the one in which the program starts can be opened.
     #[serde(default)]
     trees: Option<PathBuf>,
+    /// How much data the program and each one it starts may hold, in MiB.
+    #[serde(default)]
+    memory_mb: Option<u64>,
 }
 
 impl Walls {
@@ -186,7 +191,7 @@ impl Walls {
 
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    serde_json::to_string(&Plan { walls, required: false, trees: None }).unwrap_or_default()
+    serde_json::to_string(&Plan { walls, required: false, trees: None, memory_mb: None }).unwrap_or_default()
 }
 
 impl Confinement {
@@ -196,6 +201,7 @@ impl Confinement {
             launcher: launcher.into(),
             walls: Walls::around(spec),
             required: false,
+            memory_mb: None,
             tmp: tmp.into(),
             workspace: spec.directory.clone(),
             home: match &spec.home {
@@ -219,7 +225,8 @@ impl Confinement {
 
     /// The shell that opencode runs the agent's commands with: walls of its own within the
     /// daemon's, so that a command can neither see the daemon's password nor read it from the
-    /// daemon's process, and therefore cannot answer the asks that are about it.
+    /// daemon's process, and therefore cannot answer the asks that are about it. It waits for the
+    /// command and ends with a status of its own: opencode takes no notice of one that was killed.
     pub(crate) fn shell(&self) -> PathBuf {
         self.tmp.join("shell").join("sh")
     }
@@ -239,7 +246,9 @@ impl Confinement {
     fn shell_script(&self) -> String {
         format!(
             "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT\n\
-             {PLAN}={} exec {} {LAUNCH} /bin/sh \"$@\"\n",
+             trap 'exit 143' TERM\n\
+             {PLAN}={} {} {LAUNCH} /bin/sh \"$@\"\n\
+             exit $?\n",
             quoted(&self.plan_for(true)),
             quoted(&self.launcher.to_string_lossy()),
         )
@@ -266,7 +275,8 @@ impl Confinement {
                 }
             }
         }
-        serde_json::to_string(&Plan { walls, required: self.required, trees }).unwrap_or_default()
+        let memory_mb = self.memory_mb.filter(|_| command);
+        serde_json::to_string(&Plan { walls, required: self.required, trees, memory_mb }).unwrap_or_default()
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use secrecy::SecretString;
 
+use crate::allowance::{Allowance, Excess};
 pub use crate::health::HealthError;
 pub use crate::process::Exit;
 use crate::process::{Family, Leader};
@@ -129,6 +130,18 @@ impl Daemon {
     pub(crate) fn is_in_place(&self, path: &Path) -> bool {
         let same = path.canonicalize().is_ok_and(|now| now == self.directory);
         same && self.family.leader.as_ref().is_none_or(|leader| leader.runs_in(&self.directory))
+    }
+
+    /// What it and its commands hold too much of.
+    pub(crate) fn exceeded(&self, allowance: Allowance) -> Option<Excess> {
+        allowance.exceeded(&self.family)
+    }
+
+    /// Ends the agent's commands and nothing else; says whether there were any.
+    pub(crate) fn end_commands(&self) -> bool {
+        let any = !self.family.commands().is_empty();
+        self.family.end_commands();
+        any
     }
 
     /// Ends the daemon: SIGTERM to its group, after the grace SIGKILL to everything it started.

@@ -20,6 +20,7 @@ pub mod pool;
 pub mod version;
 pub mod worktree;
 
+mod allowance;
 mod health;
 mod process;
 mod random;

@@ -27,6 +27,8 @@ mod os;
 pub(crate) const MARK: &str = "OPENCODE_DAEMONS_MARK";
 
 const POLL: Duration = Duration::from_millis(25);
+/// How often the process table is read before giving up on processes that do not end.
+const ROUNDS: usize = 2_000;
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +75,40 @@ impl Family {
         os::members(self)
     }
 
+    /// What the daemon started for its agent: opencode gives each command a process group of its
+    /// own, and keeps what serves itself in the leader's.
+    pub(crate) fn commands(&self) -> BTreeSet<ProcessId> {
+        os::commands(self)
+    }
+
+    /// The memory that members hold and share with nobody, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.members().iter().map(os::memory).sum()
+    }
+
+    /// Ends the agent's commands and leaves the daemon. They are stopped first, so that none starts
+    /// another while the rest are ended. Those that the daemon waits for itself are asked to end.
+    pub(crate) fn end_commands(&self) {
+        let mut stopped = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let running: Vec<_> = self.commands().difference(&stopped).cloned().collect();
+            if running.is_empty() {
+                break;
+            }
+            for command in running {
+                command.signal(Signal::STOP);
+                stopped.insert(command);
+            }
+        }
+        let awaited = os::children_of_leader(self);
+        for command in &stopped {
+            command.signal(if awaited.contains(command) { Signal::TERM } else { Signal::KILL });
+        }
+        for command in &awaited {
+            command.signal(Signal::CONT);
+        }
+    }
+
     /// Whether a member listens on this loopback port, according to the kernel.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
         os::listens_on(&self.members(), port)
@@ -96,7 +132,7 @@ impl Family {
     /// Kills until nothing of the family is left. Returns at once when nothing runs; gives up on
     /// processes that the kernel does not let go of.
     pub(crate) fn end_now(&self) {
-        for _ in 0..2_000 {
+        for _ in 0..ROUNDS {
             self.signal_group(Signal::KILL);
             let members = self.members();
             if members.is_empty() {

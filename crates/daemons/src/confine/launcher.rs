@@ -44,6 +44,9 @@ fn put_up(plan: &Plan) -> Result<(), String> {
     let mut walls = plan.walls.clone();
     walls.write.extend(plan.trees.as_deref().and_then(own_tree));
     let held = super::linux::put_up(&walls).map_err(|error| error.to_string())?;
+    if let Some(memory) = plan.memory_mb {
+        super::linux::limit_data(memory << 20).map_err(|error| format!("memory is not limited: {error}"))?;
+    }
     super::linux::drop_capabilities().map_err(|error| format!("capabilities stay: {error}"))?;
     if plan.required && !held {
         return Err("this kernel cannot hold them, and they are required".to_owned());

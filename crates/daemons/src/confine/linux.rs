@@ -5,6 +5,7 @@ use landlock::{
     RulesetStatus, Scope, path_beneath_rules,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::{Kernel, Walls};
@@ -15,6 +16,14 @@ use super::{Kernel, Walls};
 pub(super) fn drop_capabilities() -> rustix::io::Result<()> {
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+/// Limits the data that this process and each one it starts may hold, in bytes. What is reserved
+/// and not used does not count, so that interpreters with large reservations run.
+pub(super) fn limit_data(most: u64) -> rustix::io::Result<()> {
+    let old = getrlimit(Resource::Data).maximum;
+    let most = Some(old.map_or(most, |old| old.min(most)));
+    setrlimit(Resource::Data, Rlimit { current: most, maximum: most })
 }
 
 /// The newest rules asked for; an older kernel holds what it knows.

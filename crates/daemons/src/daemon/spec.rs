@@ -123,6 +123,9 @@ impl Spec {
         }
         if let Some(confinement) = &self.confinement {
             part(confinement.plan().as_bytes());
+            if let Some(memory) = confinement.memory_mb {
+                part(&memory.to_be_bytes());
+            }
         }
         HEXLOWER.encode(&hasher.finalize())
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
+use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::Confinement;
 use crate::daemon::{Port, Spec};
 use crate::worktree;
@@ -29,6 +30,9 @@ pub enum ConfigError {
         "workspace `{0}` requires confinement, which this host cannot do; set `confine = \"on\"` or \"off\""
     )]
     Unconfined(String),
+    /// Less memory than the daemon itself needs.
+    #[error("`memory_mb` must be at least {LEAST_MEMORY}: a daemon alone holds about half of that")]
+    Memory,
     /// A door that is not a whole path.
     #[error("`read` and `write` take absolute paths, and {} is none", .0.display())]
     Relative(PathBuf),
@@ -119,6 +123,10 @@ pub struct PoolConfig {
     pub read: Vec<PathBuf>,
     /// What every daemon may write beyond its workspace.
     pub write: Vec<PathBuf>,
+    /// How much private memory a daemon and its agent's commands may hold together, in MiB.
+    pub memory_mb: Option<u64>,
+    /// How many processes the commands of a daemon's agent may be.
+    pub max_processes: Option<usize>,
     /// Laid over opencode's configuration, for every workspace.
     pub extra_config: Option<Value>,
     /// The workspaces by name.
@@ -150,6 +158,10 @@ pub struct WorkspaceConfig {
     /// What it may write besides.
     #[serde(default)]
     pub write: Vec<PathBuf>,
+    /// How much private memory its daemon and commands may hold together, in MiB.
+    pub memory_mb: Option<u64>,
+    /// How many processes its agent's commands may be.
+    pub max_processes: Option<usize>,
     /// Laid over everything else.
     pub extra_config: Option<Value>,
 }
@@ -171,6 +183,8 @@ impl Default for PoolConfig {
             confine: Confine::On,
             read: Vec::new(),
             write: Vec::new(),
+            memory_mb: None,
+            max_processes: None,
             extra_config: None,
             workspaces: BTreeMap::new(),
         }
@@ -188,6 +202,14 @@ impl PoolConfig {
         ];
         if let Some((name, _)) = least.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero(name));
+        }
+        let workspaces = || self.workspaces.values();
+        let memory = workspaces().filter_map(|w| w.memory_mb).chain(self.memory_mb).min();
+        if memory.is_some_and(|memory| memory < LEAST_MEMORY) {
+            return Err(ConfigError::Memory);
+        }
+        if workspaces().filter_map(|w| w.max_processes).chain(self.max_processes).any(|most| most == 0) {
+            return Err(ConfigError::Zero("max_processes"));
         }
         let mut directories = BTreeMap::new();
         for (name, workspace) in &self.workspaces {
@@ -211,6 +233,14 @@ impl PoolConfig {
         let mut extras =
             self.extra_config.iter().chain(self.workspaces.values().filter_map(|w| w.extra_config.as_ref()));
         extras.try_for_each(|extra| extra.as_object().map(|_| ()).ok_or(ConfigError::Extra))
+    }
+
+    /// What the daemon of one workspace and its commands may hold.
+    pub(super) fn allowance(&self, workspace: &WorkspaceConfig) -> Allowance {
+        Allowance {
+            memory_mb: workspace.memory_mb.or(self.memory_mb),
+            processes: workspace.max_processes.or(self.max_processes),
+        }
     }
 
     /// The daemon of one workspace.
@@ -247,6 +277,7 @@ impl PoolConfig {
         };
         let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
         confinement.required = wanted == Confine::Required;
+        confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
         }
@@ -331,6 +362,8 @@ mod tests {
             (json!({ "model": "gpt" }), "provider/model"),
             (json!({ "extra_config": 7 }), "extra_config"),
             (json!({ "read": ["here"] }), "absolute"),
+            (json!({ "memory_mb": 512 }), "memory_mb"),
+            (json!({ "workspaces": { "a": { "directory": "/a", "max_processes": 0 } } }), "max_processes"),
             (json!({ "workspaces": { "../x": { "directory": "/a" } } }), "../x"),
             (json!({ "workspaces": { "a": { "directory": "/a" }, "b": { "directory": "/a" } } }), "same"),
         ] {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::lease::Address;
 use super::log;
+use crate::allowance::{Allowance, LOOK_EVERY};
 use crate::daemon::{Daemon, Exit, Spec, StartError};
 
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub(super) enum Report {
 /// Everything a keeper needs.
 pub(super) struct Job {
     pub(super) spec: Spec,
+    pub(super) allowance: Allowance,
     pub(super) record: PathBuf,
     pub(super) log: PathBuf,
     /// How long a daemon that runs may leave questions unanswered.
@@ -79,6 +81,7 @@ async fn watch(
     report: &impl Fn(Report),
 ) -> Report {
     let every = HEALTH_EVERY.min(job.patience / 4);
+    let look = if job.allowance.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
     let mut asked = Instant::now();
     let mut answered = asked;
     loop {
@@ -92,10 +95,13 @@ async fn watch(
                 },
                 order => return carry_out(order.unwrap_or(Order::Stop), daemon, job).await,
             },
-            () = tokio::time::sleep(DRAIN_EVERY.min(every)) => keep_lines(job, &daemon.drain_output()),
+            () = tokio::time::sleep(look.min(every)) => keep_lines(job, &daemon.drain_output()),
         }
         if !daemon.is_in_place(&job.spec.directory) {
             keep_lines(job, &["-- the directory was moved or replaced; its daemon is ended".to_owned()]);
+            return Report::Died;
+        }
+        if !keep_to_limits(&daemon, job) {
             return Report::Died;
         }
         if asked.elapsed() >= every {
@@ -108,6 +114,15 @@ async fn watch(
             return silent(&mut daemon, job, Report::Died);
         }
     }
+}
+
+/// Ends what the agent runs when too much is held; false when that is the daemon itself.
+fn keep_to_limits(daemon: &Daemon, job: &Job) -> bool {
+    let Some(excess) = daemon.exceeded(job.allowance) else { return true };
+    let any = daemon.end_commands();
+    let ended = if any { "the agent's commands are ended" } else { "the daemon is ended" };
+    keep_lines(job, &[format!("-- {excess}; {ended}")]);
+    any
 }
 
 fn died(daemon: &mut Daemon, job: &Job, exit: Exit) -> Report {

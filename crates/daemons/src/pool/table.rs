@@ -11,6 +11,7 @@ use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
 use super::keeper::{self, Job, Order, Report};
 use super::lease::Address;
 use super::{ConfigError, OnExit, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log};
+use crate::allowance::Allowance;
 use crate::daemon::Spec;
 
 type Granted = (Address, watch::Receiver<Option<Address>>);
@@ -49,6 +50,7 @@ struct Asking {
 
 struct Place {
     spec: Spec,
+    allowance: Allowance,
     address: watch::Sender<Option<Address>>,
     orders: Option<mpsc::UnboundedSender<Order>>,
     stopping: Vec<oneshot::Sender<Result<(), PoolError>>>,
@@ -77,7 +79,8 @@ impl Table {
         };
         let place = |(name, workspace): (&String, &WorkspaceConfig)| {
             let spec = config.spec(name, workspace, around)?;
-            let place = Place { spec, address: watch::Sender::new(None), orders: None, stopping: Vec::new() };
+            let (allowance, address) = (config.allowance(workspace), watch::Sender::new(None));
+            let place = Place { spec, allowance, address, orders: None, stopping: Vec::new() };
             Ok((name.clone(), place))
         };
         let (reporter, reports) = mpsc::unbounded_channel();
@@ -245,11 +248,12 @@ impl Table {
 
     fn start(&mut self, workspace: String) {
         let Some(place) = self.places.get_mut(&workspace) else { return };
-        let spec = place.spec.clone();
+        let (spec, allowance) = (place.spec.clone(), place.allowance);
         let (orders, receiver) = mpsc::unbounded_channel();
         place.orders = Some(orders);
         let job = Job {
             spec,
+            allowance,
             record: self.around.state.join(format!("{workspace}.json")),
             log: log::path(&self.around.state, &workspace),
             patience: self.patience,

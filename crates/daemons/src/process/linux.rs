@@ -31,7 +31,34 @@ pub(super) fn runs_in(process: &ProcessId, directory: &Path) -> bool {
 }
 
 pub(super) fn members(family: &Family) -> BTreeSet<ProcessId> {
-    let rows = all_rows();
+    member_rows(family).into_iter().map(|row| row.id).collect()
+}
+
+pub(super) fn commands(family: &Family) -> BTreeSet<ProcessId> {
+    let Some(leader) = &family.leader else { return BTreeSet::new() };
+    member_rows(family).into_iter().filter(|row| row.group != leader.pid).map(|row| row.id).collect()
+}
+
+/// Commands whose parent is the daemon.
+pub(super) fn children_of_leader(family: &Family) -> BTreeSet<ProcessId> {
+    let Some(leader) = &family.leader else { return BTreeSet::new() };
+    let rows = member_rows(family);
+    let own: BTreeSet<u32> =
+        rows.iter().filter(|row| row.group == leader.pid).map(|row| row.id.pid).collect();
+    let child = |row: &Row| row.group != leader.pid && own.contains(&row.parent);
+    rows.into_iter().filter(child).map(|row| row.id).collect()
+}
+
+/// The second and third number are the pages held and those of them that are shared or of a file.
+pub(super) fn memory(process: &ProcessId) -> u64 {
+    let Ok(pages) = fs::read_to_string(format!("/proc/{}/statm", process.pid)) else { return 0 };
+    let pages: Vec<u64> = pages.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    let own = pages.get(1).zip(pages.get(2)).map_or(0, |(held, shared)| held.saturating_sub(*shared));
+    own * rustix::param::page_size() as u64
+}
+
+fn member_rows(family: &Family) -> Vec<Row> {
+    let mut rows = all_rows();
     let leader = family
         .leader
         .as_ref()
@@ -54,7 +81,7 @@ pub(super) fn members(family: &Family) -> BTreeSet<ProcessId> {
             found.len() > before
         }
     {}
-    found.iter().filter_map(|number| rows.get(number)).map(|row| row.id.clone()).collect()
+    found.iter().filter_map(|number| rows.remove(number)).collect()
 }
 
 pub(super) fn listens_on(members: &BTreeSet<ProcessId>, port: u16) -> bool {
@@ -163,6 +190,15 @@ mod tests {
         assert!(me.is_alive());
         assert!(!ProcessId { started: me.started + 1, ..me.clone() }.is_alive());
         assert!(!ProcessId { boot: "earlier".into(), ..me }.is_alive());
+    }
+
+    #[test]
+    fn touched_memory_counts() {
+        let me = ProcessId::of(std::process::id()).unwrap();
+        let before = memory(&me);
+        let held = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(memory(&me) >= before + (48 << 20), "{before} and {}", memory(&me));
+        drop(held);
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub(super) fn members(_family: &Family) -> BTreeSet<ProcessId> {
     BTreeSet::new()
 }
 
+pub(super) fn commands(_family: &Family) -> BTreeSet<ProcessId> {
+    BTreeSet::new()
+}
+
+pub(super) fn children_of_leader(_family: &Family) -> BTreeSet<ProcessId> {
+    BTreeSet::new()
+}
+
+pub(super) fn memory(_process: &ProcessId) -> u64 {
+    0
+}
+
 /// Cannot be told here: the caller's own child said that it listens.
 pub(super) fn listens_on(_members: &BTreeSet<ProcessId>, _port: u16) -> bool {
     true

@@ -85,15 +85,23 @@ impl Drop for Stranger {
 
 /// Runs one prompt in a new session of a real daemon; the answer of the prompt's POST.
 pub(crate) async fn prompt(daemon: &testkit::RealDaemon, text: &str) -> serde_json::Value {
-    let session = post(daemon, "/session", "{}").await;
-    let body = serde_json::json!({ "parts": [{ "type": "text", "text": text }] }).to_string();
-    post(daemon, &format!("/session/{}/message", session["id"].as_str().unwrap()), &body).await
+    prompt_at(&daemon.base_url(), &daemon.password(), text).await
 }
 
-async fn post(daemon: &testkit::RealDaemon, path: &str, body: &str) -> serde_json::Value {
+/// The same at an address.
+pub(crate) async fn prompt_at(
+    address: &str,
+    password: &secrecy::SecretString,
+    text: &str,
+) -> serde_json::Value {
+    let session = post(address, password, "/session", "{}").await;
+    let body = serde_json::json!({ "parts": [{ "type": "text", "text": text }] }).to_string();
+    post(address, password, &format!("/session/{}/message", session["id"].as_str().unwrap()), &body).await
+}
+
+async fn post(address: &str, password: &secrecy::SecretString, path: &str, body: &str) -> serde_json::Value {
     use http_body_util::{BodyExt, Full};
-    let address = daemon.base_url();
-    let token = format!("opencode:{}", secrecy::ExposeSecret::expose_secret(&daemon.password()));
+    let token = format!("opencode:{}", secrecy::ExposeSecret::expose_secret(password));
     let request = http::Request::post(path)
         .header("host", address.trim_start_matches("http://"))
         .header("content-type", "application/json")

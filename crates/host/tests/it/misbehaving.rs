@@ -66,7 +66,8 @@ impl Bench {
             if step["ended_at"].is_number() {
                 return step.clone();
             }
-            assert!(Instant::now() < until, "it does not end: {run}");
+            let log = || self.user.run(&["daemons", "logs", "app"]).text();
+            assert!(Instant::now() < until, "it does not end: {run}\n{}", log());
         }
     }
 

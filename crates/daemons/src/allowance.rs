@@ -1,0 +1,62 @@
+//! What a daemon and everything it starts may hold together, and what is done about more.
+//!
+//! Looked at by counting, twice a second, because neither can be left to the kernel everywhere: a
+//! limit on a user's processes counts those of other programs and does not hold for root, and one on
+//! a process's memory says nothing of a hundred processes. Between two looks more may be held.
+//!
+//! Never does: end the daemon for what a command does, nor a command for what another workspace does.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::process::Family;
+
+/// How often is looked.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The least of `memory_mb`: a daemon alone holds about half a gigabyte.
+pub(crate) const LEAST_MEMORY: u64 = 1024;
+
+/// What a workspace may hold. No limit where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Private memory of the daemon and its commands, in MiB.
+    pub(crate) memory_mb: Option<u64>,
+    /// Processes of the agent's commands.
+    pub(crate) processes: Option<usize>,
+}
+
+/// What was held beyond a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    Memory { held: u64, most: u64 },
+    Processes { held: usize, most: usize },
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory { held, most } => write!(f, "{held} MiB of memory are held, and {most} allowed"),
+            Self::Processes { held, most } => write!(f, "{held} processes run, and {most} are allowed"),
+        }
+    }
+}
+
+impl Allowance {
+    pub(crate) fn are_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// What the family holds too much of now.
+    pub(crate) fn exceeded(self, family: &Family) -> Option<Excess> {
+        if let Some(most) = self.processes {
+            let held = family.commands().len();
+            if held > most {
+                return Some(Excess::Processes { held, most });
+            }
+        }
+        let most = self.memory_mb?;
+        let held = family.memory() >> 20;
+        (held > most).then_some(Excess::Memory { held, most })
+    }
+}
