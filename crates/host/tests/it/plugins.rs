@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{self, OpenptFlags};
 use serde_json::json;
 
 use crate::terminal::{Ended, User};
@@ -51,6 +53,19 @@ impl Packages {
     fn run(&self, arguments: &[&str]) -> Ended {
         let config = self.path("host.toml").display().to_string();
         self.0.run(&[&["plugins"], arguments, &["-c", &config]].concat())
+    }
+
+    /// Runs a command at a terminal where `typed` was typed.
+    fn at_a_terminal(&self, typed: &str, arguments: &[&str]) -> Ended {
+        let terminal = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        pty::grantpt(&terminal).unwrap();
+        pty::unlockpt(&terminal).unwrap();
+        let path = pty::ptsname(&terminal, Vec::new()).unwrap();
+        let input = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        rustix::io::write(&terminal, typed.as_bytes()).unwrap();
+        let config = self.path("host.toml").display().to_string();
+        let mut command = self.0.command(&[&["plugins"], arguments, &["-c", &config]].concat());
+        Ended(command.stdin(input).output().unwrap())
     }
 
     fn refused(&self, arguments: &[&str], code: i32, words: &[&str]) {
@@ -142,6 +157,25 @@ fn a_grant_holds_until_a_file_changes_or_it_is_taken_back() {
     assert_eq!(packages.host(), HOST);
     packages.refused(&["verify"], 1, &["was not granted anything"]);
     packages.refused(&["revoke", "connector-x"], 2, &["was not granted"]);
+}
+
+#[test]
+fn at_a_terminal_a_person_sees_what_is_asked_for_and_says_yes_or_no() {
+    let packages = Packages::new();
+    for no in ["n\n", "\n", "yes please\n", "\u{4}"] {
+        let ended = packages.at_a_terminal(no, &["grant", "connector-x"]);
+        let text = ended.text();
+        assert_eq!(ended.code(), 1, "{no:?}: {text}");
+        for words in ["asks for  NetworkOutbound(127.0.0.1:4096)", "[y/N]", "nothing was granted"] {
+            assert!(text.contains(words), "{no:?}: {text}");
+        }
+        assert_eq!(packages.host(), HOST, "{no:?}");
+    }
+    assert_eq!(packages.at_a_terminal("y\n", &["grant", "connector-x"]).code(), 0);
+    assert_eq!(packages.run(&["verify"]).code(), 0);
+    packages.put("plugins/connector-x/connector.toml", &MANIFEST.replace("4096\"\n[", "4097\"\n["), 0o644);
+    let ended = packages.at_a_terminal("n\n", &["grant", "connector-x"]);
+    assert!(ended.text().contains("NetworkOutbound(127.0.0.1:4097)   (new)"), "{}", ended.text());
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn what_others_could_have_changed_is_no_package() {
             std::fs::remove_file(it.package().join(EXECUTABLE)).unwrap();
             std::fs::create_dir(it.package().join(EXECUTABLE)).unwrap();
         }),
+        #[cfg(not(target_vendor = "apple"))]
         ("executable is not a plain file", |it| {
             std::fs::remove_file(it.package().join(EXECUTABLE)).unwrap();
             let mode = rustix::fs::Mode::from_raw_mode(0o700);
