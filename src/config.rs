@@ -17,7 +17,8 @@ use crate::permissions::Permissions;
 pub struct Config {
     /// Origin of the running `opencode serve`: scheme, host and port.
     pub base_url: String,
-    /// The daemon's `OPENCODE_SERVER_PASSWORD`. The user is always `opencode`.
+    /// The daemon's `OPENCODE_SERVER_PASSWORD`, or `OPENCODE_PASSWORD` of 2.x, which
+    /// always has one. The user is always `opencode`.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>", extend("x-secret" = true))]
     pub password: Option<SecretString>,

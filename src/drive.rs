@@ -238,6 +238,7 @@ async fn try_look(
         explain(link, session, message, &mut history).await?;
     } else {
         look_at_asks(link, session, &mut look).await?;
+        look.status = history.retry.take().unwrap_or(look.status);
     }
     look.history = history;
     Ok(look)

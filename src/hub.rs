@@ -2,7 +2,7 @@
 //!
 //! A stream is opened when the first turn subscribes and closed when the last
 //! one leaves. In between it is kept open: when it breaks, or is silent for
-//! longer than three heartbeats, it is opened again after a growing, jittered
+//! longer than three heartbeats, of whatever kind, it is opened again after a growing, jittered
 //! pause. Events are handed to the turn whose session they are about, the events
 //! of child sessions to the turn of their parent; events that are nobody's are
 //! not even read.

@@ -9,7 +9,8 @@ pub struct Timing {
     pub request: Duration,
     /// For the event stream to open before the prompt is sent without it.
     pub stream_open: Duration,
-    /// Silence after which the event stream is dead: over three heartbeats.
+    /// Silence after which the event stream is dead, in bytes and not in events: three
+    /// heartbeats of 2.x, where they are comments, and four of 1.x.
     pub stream_silence: Duration,
     /// Between attempts to open the event stream: from this, doubling, …
     pub reconnect_min: Duration,
@@ -34,7 +35,7 @@ impl Default for Timing {
         Self {
             request: Duration::from_secs(30),
             stream_open: Duration::from_secs(3),
-            stream_silence: Duration::from_secs(35),
+            stream_silence: Duration::from_secs(45),
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(5),
             poll_calm: Duration::from_secs(15),

@@ -292,6 +292,8 @@ pub(crate) struct History {
     pub(crate) inbox: Inbox,
     /// Why the turn failed, where no message says so.
     pub(crate) reason: Option<Failure>,
+    /// What the last message waits for, where the session's status does not tell.
+    pub(crate) retry: Option<Status>,
 }
 
 /// What a session's record says of a turn's end.

@@ -10,6 +10,7 @@ mod garbage;
 mod manifest;
 mod real;
 mod releases;
+mod replaced;
 mod resume;
 mod support;
 mod walls;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::messages::{RawTokens, ending};
+use super::messages::{RawRetry, RawTokens, ending};
 use super::number::Number;
 use super::{asks, failure};
 use crate::wire::read::{shorten, undecodable};
@@ -110,7 +110,7 @@ impl Data<'_> {
             "execution.succeeded" | "execution.interrupted" => Signal::Ended(None),
             "execution.failed" => Signal::Ended(self.error.and_then(failure::read)),
             "step.started" | "step.ended" | "step.failed" => Signal::Step(self.head(kind)?),
-            "retry.scheduled" => Signal::Status(self.retry()),
+            "retry.scheduled" => Signal::Status(self.retry().read()),
             "text.delta" => Signal::Delta {
                 message: self.message.as_deref()?.to_owned(),
                 part: self.part()?,
@@ -154,15 +154,8 @@ impl Data<'_> {
         })
     }
 
-    fn retry(&self) -> Status {
-        Status::Retry {
-            attempt: self.attempt.map_or(1, Number::whole),
-            reason: self
-                .error
-                .and_then(failure::read)
-                .map_or_else(String::new, |failure| shorten(&failure.reason, 500)),
-            next_at_ms: self.at.map(Number::whole),
-        }
+    fn retry(&self) -> RawRetry<'_> {
+        RawRetry { attempt: self.attempt, at: self.at, error: self.error }
     }
 
     /// Texts are numbered within their message.

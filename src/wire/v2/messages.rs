@@ -13,9 +13,9 @@ use super::number::Number;
 use crate::ids::{MessageId, stamp};
 use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
-use crate::wire::read::undecodable;
+use crate::wire::read::{shorten, undecodable};
 use crate::wire::text::Text;
-use crate::wire::{End, Ending, Head, History, Message, Outcome, Undecodable};
+use crate::wire::{End, Ending, Head, History, Message, Outcome, Status, Undecodable};
 
 #[derive(Deserialize)]
 struct Row<'a> {
@@ -35,8 +35,11 @@ struct Row<'a> {
     tokens: Option<RawTokens>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// These two decide nothing: another shape of theirs hides no row.
     #[serde(borrow, default)]
-    snapshot: Option<Snapshot<'a>>,
+    retry: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    snapshot: Option<&'a RawValue>,
     #[serde(borrow, default)]
     outcome: Option<Text<'a>>,
 }
@@ -78,6 +81,32 @@ impl RawTokens {
             cache: CacheTokens { read: self.cache.read.whole(), write: self.cache.write.whole() },
         }
     }
+}
+
+/// The provider failed, and is asked again.
+#[derive(Deserialize)]
+pub(super) struct RawRetry<'a> {
+    #[serde(default)]
+    pub(super) attempt: Option<Number>,
+    #[serde(default)]
+    pub(super) at: Option<Number>,
+    #[serde(borrow, default)]
+    pub(super) error: Option<&'a RawValue>,
+}
+
+impl RawRetry<'_> {
+    pub(super) fn read(&self) -> Status {
+        let failure = self.error.and_then(failure::read);
+        Status::Retry {
+            attempt: self.attempt.map_or(1, Number::whole),
+            reason: failure.map_or_else(String::new, |failure| shorten(&failure.reason, 500)),
+            next_at_ms: self.at.map(Number::whole),
+        }
+    }
+}
+
+fn retry(raw: &RawValue) -> Option<Status> {
+    Some(serde_json::from_str::<RawRetry<'_>>(raw.get()).ok()?.read())
 }
 
 /// A piece of an assistant's row.
@@ -171,7 +200,12 @@ fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
     for (row, raw) in rows {
         match row.kind.as_ref() {
             "assistant" => match message(row, raw, ours) {
-                Ok(step) => history.steps.push(step),
+                Ok(step) => {
+                    // A message that grows is not retried any more.
+                    let waits = !step.head.completed && step.size == 0;
+                    history.retry = row.retry.filter(|_| waits).and_then(retry);
+                    history.steps.push(step);
+                }
                 Err(_) => history.unreadable += 1,
             },
             "compaction" => history.steps.push(summary(row, ours)),
@@ -229,9 +263,10 @@ fn message(row: &Row<'_>, raw: &RawValue, ours: &MessageId) -> Result<Message, U
     }
     let mut info: Map<String, Value> = serde_json::from_str(raw.get()).map_err(undecodable("a message"))?;
     let content = info.remove("content").unwrap_or_else(|| json!([]));
-    let files = row.snapshot.as_ref().and_then(|snapshot| snapshot.files.as_ref());
-    let touched = files.into_iter().flatten().map(|path| FileChange {
-        path: path.to_string(),
+    let snapshot = row.snapshot.and_then(|it| serde_json::from_str::<Snapshot<'_>>(it.get()).ok());
+    let files = snapshot.and_then(|snapshot| snapshot.files).unwrap_or_default();
+    let touched = files.into_iter().map(|path| FileChange {
+        path: path.into_owned(),
         additions: None,
         deletions: None,
         status: "modified".to_owned(),

@@ -233,6 +233,7 @@ fn a_turn_is_all_steps_until_the_session_goes_idle() {
         json!({ "id": "msg_x", "type": "novel" }),
         json!("no row"),
         step("msg_11191c80b0010000000000000A", "tool-calls", &tool),
+        json!({ "id": "msg_s", "type": "assistant", "snapshot": 7, "retry": [], "content": [], "time": null }),
         json!({ "id": "msg_c", "type": "compaction", "status": "completed", "cost": 1, "tokens": { "input": 2 } }),
         step("msg_11191c80c0010000000000000A", "stop", &text),
         idle("succeeded"),
@@ -274,6 +275,17 @@ fn each_end_is_told_apart() {
     }
     let absent = history(&[last]);
     assert_eq!((absent.arrived, absent.end, absent.lacks_reason()), (false, End::Open, false));
+}
+
+#[test]
+fn a_provider_that_is_asked_again_is_told_until_the_message_grows() {
+    let row = |content: Value| {
+        json!({ "id": "msg_11191c80b0010000000000000A", "type": "assistant", "content": content, "time": {},
+            "retry": { "attempt": 2, "at": 9.5, "error": { "type": "unknown", "message": "boom" } } })
+    };
+    let retry = Status::Retry { attempt: 2, reason: "boom".into(), next_at_ms: Some(9) };
+    assert_eq!(history(&[user(OURS), row(json!([]))]).retry, Some(retry));
+    assert_eq!(history(&[user(OURS), row(json!([{ "type": "text", "text": "h" }]))]).retry, None);
 }
 
 #[test]
