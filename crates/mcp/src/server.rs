@@ -48,6 +48,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct Server {
     state: State,
     limits: Limits,
+    stop: CancellationToken,
 }
 
 /// Why serving ended otherwise than by the client closing the connection.
@@ -124,7 +125,7 @@ impl Server {
             over: CancellationToken::new(),
             lane: std::sync::OnceLock::new(),
         };
-        Self { state, limits: Limits::default() }
+        Self { state, limits: Limits::default(), stop: CancellationToken::new() }
     }
 
     /// Calls go to `connector`, which reaches what `http` reaches.
@@ -148,6 +149,13 @@ impl Server {
         self
     }
 
+    /// Cancelling `stop` ends the connection from this side, in order.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// Serves until the connection ends; returns once every call has stopped, or its
     /// time to do so is over. Dropping the future ends the connection and leaves
     /// the calls to stop by themselves.
@@ -163,19 +171,23 @@ impl Server {
         // It was made just now, so nobody has set it.
         let _ = state.lane.set(lane.clone());
         let ending = tokio::spawn({
-            let (lane, over) = (lane.clone(), state.over.clone());
+            let (lane, over, stop) = (lane.clone(), state.over.clone(), self.stop.clone());
             async move {
-                lane.wait_end().await;
+                tokio::select! {
+                    _ = lane.wait_end() => {}
+                    () = stop.cancelled() => {}
+                }
                 over.cancel();
             }
         });
-        let greeted = rmcp::service::serve_server(Session(Arc::clone(&state)), pipe).await;
+        let session = Session(Arc::clone(&state));
+        let greeted = rmcp::service::serve_server_with_ct(session, pipe, self.stop).await;
         let greeting = match greeted {
             Ok(running) => {
                 let _ = running.waiting().await;
                 None
             }
-            Err(ServerInitializeError::ConnectionClosed(_)) => None,
+            Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => None,
             Err(error) => Some(ServeError::Greeting(connector_contract::chain(&error))),
         };
         let end = lane.ended();

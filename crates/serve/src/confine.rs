@@ -1,0 +1,29 @@
+//! The walls around this process, for when nobody else put any up.
+
+use connector_sandbox::{Body, Walls};
+
+use crate::Failure;
+use crate::arguments;
+
+/// Confines this process to its open descriptors and TCP to `port`. To be called
+/// while it has one thread, and before anything is read from a client.
+pub(crate) fn put_up(walls: arguments::Walls, port: u16) -> Result<(), Failure> {
+    if walls == arguments::Walls::Off {
+        tracing::warn!("no walls around this process: only its own client keeps it to the daemon's origin");
+        return Ok(());
+    }
+    // Standard input and output are read and written by threads.
+    let around = Walls { body: Body::Threads, ..Walls::around_rest([port]) };
+    let held = around
+        .put_up()
+        .map_err(|error| Failure::Failed(format!("walls: {}", connector_contract::chain(&error))))?;
+    if held.is_whole() {
+        tracing::info!(port, "walls are up");
+        return Ok(());
+    }
+    if walls == arguments::Walls::Require {
+        return Err(Failure::Failed(format!("walls are required, and not all of them hold; {held}")));
+    }
+    tracing::warn!(port, %held, "walls are up, not all of them");
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! From a configuration to a served connection.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_contract::{
+    Connector, ConnectorFactory as _, Grant, Manifest, Origin, OutboundHttp, Pins, Provenance, Reach, chain,
+};
+use connector_mcp::Server;
+use connector_opencode::{MANIFEST, OpencodeFactory};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use crate::arguments::Arguments;
+use crate::{Failure, confine, settings};
+
+/// What somebody sees who starts it by hand.
+const BY_HAND: &str = "\
+this is an MCP server: an MCP host starts it and speaks to it over standard input and output.
+Put it into your host's configuration (examples/mcp has two), or see --help.
+To hand tasks to an agent from a chat, with approval, use connector-host.";
+
+/// Serves one connection, to its end.
+pub(crate) fn serve(arguments: Arguments) -> Result<(), Failure> {
+    log(&arguments.log)?;
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(BY_HAND.to_owned()));
+    }
+    let environment = settings::environment();
+    let manifest = Manifest::parse(MANIFEST).map_err(failed)?;
+    if environment.is_empty() && arguments.config.is_none() && arguments.password_fd.is_none() {
+        let server = Server::new(manifest).with_factory(Arc::new(OpencodeFactory::default()));
+        return runtime()?.block_on_then_leave(run(server, || Ok(())));
+    }
+    let config = settings::gather(&arguments, &environment)?;
+    let Equipped { connector, http, port } = equip(config)?;
+    let server = Server::new(connector.manifest().clone()).with_connector(connector, http);
+    runtime()?.block_on_then_leave(run(server, || confine::put_up(arguments.walls, port)))
+}
+
+struct Equipped {
+    connector: Arc<dyn Connector>,
+    http: OutboundHttp,
+    port: u16,
+}
+
+/// Makes the connector and its way out. Names are looked up here, for there are
+/// none to ask behind walls; the threads that this takes are gone when it returns.
+fn equip(config: Value) -> Result<Equipped, Failure> {
+    let reach = if config["allow_remote"] == true { Reach::Remote } else { Reach::Loopback };
+    runtime()?.0.block_on(async {
+        let created = OpencodeFactory::default().create(config).await;
+        let connector: Arc<dyn Connector> = created.map_err(|error| settings::refused(&error))?.into();
+        let origin = connector.target("run_task", &json!({}), &Provenance::Local).origin.unwrap_or_default();
+        let origin: Origin = origin.parse().map_err(failed)?;
+        let grants = [Grant::new(origin.clone(), reach).map_err(failed)?];
+        let pins = Pins::look_up(&grants)
+            .await
+            .map_err(|error| Failure::Failed(format!("{}: {error}", origin.host())))?;
+        let http = OutboundHttp::pinned(grants, pins).map_err(failed)?;
+        Ok(Equipped { connector, http, port: origin.port() })
+    })
+}
+
+/// Serves standard input and output until the client or a signal ends it. `confine`
+/// runs before anything is read, and before there is a second thread.
+async fn run(server: Server, confine: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    confine()?;
+    let signalled = stop.clone();
+    let serving = server.stopped_by(stop).serve(tokio::io::stdin(), tokio::io::stdout());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.map_err(failed),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("told to leave; stopping what runs");
+    signalled.cancel();
+    serving.await.map_err(failed)
+}
+
+/// Logs to standard error. The SDK's debug output holds prompts and is left out.
+fn log(filter: &str) -> Result<(), Failure> {
+    let wanted =
+        EnvFilter::try_new(filter).map_err(|error| Failure::Usage(format!("--log {filter}: {error}")))?;
+    let quiet = filter_fn(|meta| !meta.target().starts_with("rmcp") || *meta.level() <= LevelFilter::WARN);
+    let writer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(writer.with_filter(quiet)).with(wanted).init();
+    Ok(())
+}
+
+struct Runtime(tokio::runtime::Runtime);
+
+fn runtime() -> Result<Runtime, Failure> {
+    let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    made.map(Runtime).map_err(failed)
+}
+
+impl Runtime {
+    /// A thread may still be reading standard input: it is not waited for.
+    fn block_on_then_leave(self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        let result = self.0.block_on(work);
+        self.0.shutdown_timeout(Duration::ZERO);
+        result
+    }
+}
+
+fn failed(error: impl std::error::Error + 'static) -> Failure {
+    Failure::Failed(chain(&error))
+}
