@@ -74,9 +74,14 @@ impl Origin {
         }
     }
 
+    /// Whether it is `https`.
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
     /// Whether a secret may be sent to it: encrypted, or never leaving the machine.
     pub fn is_confidential(&self) -> bool {
-        self.scheme == Scheme::Https || self.is_loopback()
+        self.is_encrypted() || self.is_loopback()
     }
 
     /// `host:port`, as capabilities name it.

@@ -140,17 +140,21 @@ impl OutboundHttp {
         // Fails only when another provider is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that opens sockets")]
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
             .referer(false)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(resolver)
-            .build()
-            .map_err(OutboundError::Setup)?;
-        Ok(Self { client, grants: grants.into() })
+            .dns_resolver(resolver);
+        let grants = grants.into();
+        // The system's certificates are files, which a confined process cannot read
+        // and plain http does not need.
+        let encrypted = grants.iter().any(|grant| grant.origin().is_encrypted());
+        let builder = if encrypted { builder } else { builder.tls_certs_only([]) };
+        let client = builder.build().map_err(OutboundError::Setup)?;
+        Ok(Self { client, grants })
     }
 
     /// The grants it was made with.

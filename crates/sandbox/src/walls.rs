@@ -52,6 +52,10 @@ pub struct Limits {
     pub memory: u64,
     /// Open descriptors.
     pub descriptors: u64,
+    /// How long a file may become that was open before the walls went up: none can be opened after.
+    /// Writing beyond it ends the process.
+    #[serde(default)]
+    pub file: u64,
     /// Tasks of this user, its own included, beyond which it starts no thread. Not held for root.
     pub tasks: u64,
 }
@@ -60,7 +64,7 @@ const MIB: u64 = 1 << 20;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { address_space: 1024 * MIB, memory: 256 * MIB, descriptors: 64, tasks: 8192 }
+        Self { address_space: 1024 * MIB, memory: 256 * MIB, descriptors: 64, file: 0, tasks: 8192 }
     }
 }
 
@@ -87,8 +91,13 @@ impl Walls {
     /// Walls for a program of somebody else's: its pipes, the libraries it is loaded from, and TCP
     /// to these ports. Room for runtimes that reserve address space by the gigabyte.
     pub fn around_program(tcp_connect: impl Into<Vec<u16>>) -> Self {
-        let limits =
-            Limits { address_space: 64 * 1024 * MIB, memory: 1024 * MIB, descriptors: 256, tasks: 8192 };
+        let limits = Limits {
+            address_space: 64 * 1024 * MIB,
+            memory: 1024 * MIB,
+            descriptors: 256,
+            file: 0,
+            tasks: 8192,
+        };
         Self {
             tcp_connect: tcp_connect.into(),
             read: LIBRARIES.into_iter().chain(DEVICES).map(PathBuf::from).collect(),

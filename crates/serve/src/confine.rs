@@ -1,6 +1,6 @@
 //! The walls around this process, for when nobody else put any up.
 
-use connector_sandbox::{Body, Walls};
+use connector_sandbox::{Body, Limits, Walls};
 
 use crate::Failure;
 use crate::arguments;
@@ -12,8 +12,10 @@ pub(crate) fn put_up(walls: arguments::Walls, port: u16) -> Result<(), Failure> 
         tracing::warn!("no walls around this process: only its own client keeps it to the daemon's origin");
         return Ok(());
     }
+    // A log or an output that is a file is written on; another cannot be opened.
+    let limits = Limits { file: u64::MAX, ..Limits::default() };
     // Standard input and output are read and written by threads.
-    let around = Walls { body: Body::Threads, ..Walls::around_rest([port]) };
+    let around = Walls { body: Body::Threads, limits, ..Walls::around_rest([port]) };
     let held = around
         .put_up()
         .map_err(|error| Failure::Failed(format!("walls: {}", connector_contract::chain(&error))))?;

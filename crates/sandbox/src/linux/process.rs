@@ -23,7 +23,7 @@ pub(super) fn give_up(limits: &Limits) -> Result<(), WallsError> {
         ("the limit of memory", Resource::Data, limits.memory),
         ("the limit of descriptors", Resource::Nofile, limits.descriptors),
         ("the limit of tasks", Resource::Nproc, limits.tasks),
-        ("the size of files", Resource::Fsize, 0),
+        ("the size of files", Resource::Fsize, limits.file),
         ("the size of core dumps", Resource::Core, 0),
         ("the limit of locked memory", Resource::Memlock, 0),
         ("the limit of queued messages", Resource::Msgqueue, 0),

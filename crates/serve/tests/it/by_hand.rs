@@ -76,3 +76,12 @@ fn what_is_no_protocol_is_answered_with_protocol() {
     assert_eq!(answer["error"]["code"], -32700);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
+
+#[test]
+fn a_log_that_is_a_file_is_written_within_the_walls() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let status = program(&["--log", "debug"], &[]).stderr(file.reopen().unwrap()).status().unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert!(text.contains("walls"), "{text}");
+}

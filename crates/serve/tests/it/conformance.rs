@@ -31,6 +31,7 @@ async fn the_tools_are_listed_with_schemas_and_honest_annotations() {
     let seen = drive(&[], json!({ "CONNECTOR_OPENCODE_ASKS": "reject" }), json!({})).await;
     assert_eq!(seen["errors"], json!([]));
     assert_eq!(seen["server"]["name"], "connector-opencode");
+    assert!(seen["stderr"].as_str().unwrap().contains("walls"), "what holds is said: {}", seen["stderr"]);
     let names: Vec<&str> =
         seen["tools"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["run_task", "continue_session"]);
@@ -54,7 +55,8 @@ async fn a_task_reports_progress_and_its_output_fits_its_schema() {
     assert_eq!(output["reply"], "ran MCP-1", "{seen:#}");
     assert_eq!(output["files"][0]["path"], "out.txt");
     let text = seen["result"]["content"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap();
-    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), *output);
+    let same: Value = serde_json::from_str(text).unwrap();
+    assert_eq!((&same["session_id"], &same["files"]), (&output["session_id"], &output["files"]));
     let progress = seen["progress"].as_array().unwrap();
     let counts: Vec<f64> = progress.iter().map(|it| it["progress"].as_f64().unwrap()).collect();
     assert!(counts.is_sorted_by(|one, next| one < next), "{counts:?}");
