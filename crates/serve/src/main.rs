@@ -33,7 +33,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let Err(failure) = serve::serve(Arguments::parse()) else { return ExitCode::SUCCESS };
+    let Err(failure) = serve::serve(&Arguments::parse()) else { return ExitCode::SUCCESS };
     // Nobody is left to tell when this cannot be written.
     let _ = writeln!(std::io::stderr(), "connector-opencode: {failure}");
     ExitCode::from(match failure {

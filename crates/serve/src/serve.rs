@@ -27,7 +27,7 @@ Put it into your host's configuration (examples/mcp has two), or see --help.
 To hand tasks to an agent from a chat, with approval, use connector-host.";
 
 /// Serves one connection, to its end.
-pub(crate) fn serve(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
     log(&arguments.log)?;
     if std::io::stdin().is_terminal() {
         return Err(Failure::Usage(BY_HAND.to_owned()));
@@ -38,7 +38,7 @@ pub(crate) fn serve(arguments: Arguments) -> Result<(), Failure> {
         let server = Server::new(manifest).with_factory(Arc::new(OpencodeFactory::default()));
         return runtime()?.block_on_then_leave(run(server, || Ok(())));
     }
-    let config = settings::gather(&arguments, &environment)?;
+    let config = settings::gather(arguments, &environment)?;
     let Equipped { connector, http, port } = equip(config)?;
     let server = Server::new(connector.manifest().clone()).with_connector(connector, http);
     runtime()?.block_on_then_leave(run(server, || confine::put_up(arguments.walls, port)))
@@ -79,7 +79,7 @@ async fn run(server: Server, confine: impl FnOnce() -> Result<(), Failure>) -> R
     let serving = server.stopped_by(stop).serve(tokio::io::stdin(), tokio::io::stdout());
     tokio::pin!(serving);
     tokio::select! {
-        served = &mut serving => return served.map_err(failed),
+        ended = &mut serving => return ended.map_err(failed),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
