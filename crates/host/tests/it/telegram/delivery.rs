@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use connector_host::clock::Clock;
+use connector_host::ledger::Ledger;
 use serde_json::{Value, json};
 use testkit::model::Script;
 use testkit::telegram::Fault;
@@ -118,5 +120,27 @@ async fn forwarded_and_edited_messages_fire_nothing_and_a_thousand_updates_are_t
     let runs = world.user.run(&["--json", "runs", "list"]).json();
     assert_eq!(runs.as_array().map(Vec::len), Some(0), "{runs}");
     world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn a_thousand_updates_are_each_stored_once_across_a_kill() {
+    let mut world = World::start(Script::saying("x")).await;
+    for number in 0..1_000 {
+        world.telegram.write(ANNA, CHAT, &format!("hello {number}"));
+    }
+    // In the middle of a batch: some are acknowledged, some durable alone, some neither.
+    world.telegram.wait(CHAT, |_| (world.telegram.unacknowledged() <= 700).then_some(())).await;
+    world.crash();
+    assert!(world.telegram.unacknowledged() > 0, "it was killed in time");
+    world.restart();
+    world.telegram.wait_until_acknowledged().await;
+    world.stop();
+    let ledger = Ledger::open_existing(&world.user.state(), Clock::System).unwrap();
+    let sql =
+        "SELECT count(*), count(DISTINCT payload ->> '$.text') FROM events WHERE event = 'message_received'";
+    let counted: (u32, u32) =
+        ledger.read_now(|tx| Ok(tx.sql.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)).unwrap();
+    assert_eq!(counted, (1_000, 1_000));
     world.assert_no_token();
 }
