@@ -25,25 +25,49 @@ pub enum HealthError {
     /// The password was not accepted.
     #[error("the daemon does not accept its own password")]
     Unauthorized,
-    /// Something answered, but not as opencode 1.x does.
+    /// Something answered, but not as opencode does.
     #[error("the answer to the health question is not opencode's (HTTP {0})")]
     Foreign(u16),
 }
 
+/// Where versions of opencode say which they are: 1.x, 2.x since 2.0.6, and earlier 2.x, which is
+/// asked so that it can be refused by its version. What a version does not know it answers with a
+/// web page or 404.
+const ROUTES: [&str; 4] = ["/global/health", "/api/info", "/api/status", "/api/health"];
+
+/// `healthy` is 1.x's alone.
 #[derive(Deserialize)]
 struct Health {
+    #[serde(default = "yes")]
     healthy: bool,
     version: String,
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// The version that the daemon on `port` reports.
 pub(crate) async fn version(port: u16, password: &SecretString) -> Result<String, HealthError> {
-    let question = request(Method::GET, port, "/global/health", password);
-    let (status, body) =
-        tokio::time::timeout(LIMIT, ask(port, question)).await.map_err(|_| HealthError::Silent)??;
+    let mut foreign = HealthError::Silent;
+    for route in ROUTES {
+        let question = request(Method::GET, port, route, password);
+        let (status, body) =
+            tokio::time::timeout(LIMIT, ask(port, question)).await.map_err(|_| HealthError::Silent)??;
+        match read(status, &body) {
+            Err(error @ HealthError::Foreign(_)) => foreign = error,
+            other => return other,
+        }
+    }
+    Err(foreign)
+}
+
+/// Reads one answer. Who is starting has not answered yet.
+fn read(status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
     match status {
         StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
-        StatusCode::OK => match serde_json::from_slice::<Health>(&body) {
+        StatusCode::SERVICE_UNAVAILABLE => Err(HealthError::Silent),
+        StatusCode::OK => match serde_json::from_slice::<Health>(body) {
             Ok(Health { healthy: true, version }) => Ok(version),
             Ok(_) => Err(HealthError::Silent),
             Err(_) => Err(HealthError::Foreign(200)),
@@ -121,6 +145,22 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_generation_is_understood_and_a_page_is_foreign() {
+        let read = |status: u16, body: &str| read(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        for (status, body, expected) in [
+            (200, r#"{"healthy":true,"version":"1.18.33"}"#, Ok("1.18.33".to_owned())),
+            (200, r#"{"healthy":false,"version":"1.18.33"}"#, Err(HealthError::Silent)),
+            (200, r#"{"version":"2.0.22","pid":7,"urls":[],"paths":{}}"#, Ok("2.0.22".to_owned())),
+            (200, "<!doctype html>", Err(HealthError::Foreign(200))),
+            (404, "", Err(HealthError::Foreign(404))),
+            (401, "", Err(HealthError::Unauthorized)),
+            (503, r#"{"code":"service_starting"}"#, Err(HealthError::Silent)),
+        ] {
+            assert_eq!(read(status, body), expected, "{status} {body}");
+        }
+    }
 
     #[test]
     fn the_question_carries_the_password_as_a_sensitive_header() {

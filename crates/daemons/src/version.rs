@@ -12,6 +12,9 @@ const FIRST_SAFE: Version = Version::new(1, 0, 216);
 /// questions of their agents wait for an answer.
 pub const OLDEST: Version = Version::new(1, 1, 7);
 
+/// The oldest version of 2.x that is started. Earlier ones speak an API that was still being made.
+pub const OLDEST_OF_2: Version = Version::new(2, 0, 6);
+
 /// Why a version is refused. Nothing was started, or it was ended again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
@@ -21,23 +24,26 @@ pub enum VersionError {
     /// Without the routes that asks need.
     #[error("opencode {0} does not tell what its agent waits for; update to {OLDEST} or later")]
     TooOld(Version),
+    /// An early 2.x, whose API was still being made.
+    #[error("opencode {0} speaks an early form of the API of 2.x; update to {OLDEST_OF_2} or later")]
+    Early(Version),
     /// A major version with another API.
-    #[error(
-        "opencode {0} speaks another API than 1.x, which is not supported yet; use a 1.x release such as {PINNED}"
-    )]
+    #[error("opencode {0} speaks another API than 1.x and 2.x; use a 1.x release such as {PINNED}")]
     TooNew(Version),
     /// Not a version at all.
     #[error("`{0}` is not a version of opencode")]
     Unreadable(String),
 }
 
-/// Accepts a version as printed by `opencode --version` or `/global/health`.
+/// Accepts a version as printed by `opencode --version` or by the daemon.
 pub fn check(text: &str) -> Result<Version, VersionError> {
     let text = text.trim();
     let version = Version::parse(text.strip_prefix('v').unwrap_or(text))
         .map_err(|_| VersionError::Unreadable(text.chars().take(80).collect()))?;
-    if version.major >= 2 {
+    if version.major > 2 {
         Err(VersionError::TooNew(version))
+    } else if version.major == 2 && version < OLDEST_OF_2 {
+        Err(VersionError::Early(version))
     } else if version < FIRST_SAFE {
         Err(VersionError::Vulnerable(version))
     } else if version < OLDEST {
@@ -52,8 +58,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_that_tell_of_asks_are_accepted_up_to_the_next_major() {
-        for text in ["1.1.7", "1.18.33\n", "v1.2.3", PINNED] {
+    fn releases_that_tell_of_asks_are_accepted() {
+        for text in ["1.1.7", "1.18.33\n", "v1.2.3", PINNED, "2.0.6", "2.0.22", "2.1.4", "2.9.0"] {
             assert!(check(text).is_ok(), "{text}");
         }
         for text in ["1.0.216", "1.1.6", "1.1.7-beta.1"] {
@@ -72,7 +78,11 @@ mod tests {
 
     #[test]
     fn the_next_major_and_nonsense_are_refused() {
-        for text in ["2.0.0", "2.0.0-rc.1", "10.1.0"] {
+        for text in ["2.0.0", "2.0.3", "2.0.5", "2.0.6-rc.1"] {
+            let error = check(text).unwrap_err();
+            assert!(matches!(error, VersionError::Early(_)) && error.to_string().contains("2.0.6"), "{text}");
+        }
+        for text in ["3.0.0", "3.0.0-rc.1", "10.1.0"] {
             assert!(matches!(check(text), Err(VersionError::TooNew(_))), "{text}");
         }
         for text in ["", "1.2", "opencode", "<html>"] {

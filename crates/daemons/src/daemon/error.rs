@@ -65,7 +65,7 @@ pub enum StartError {
         tail: Tail,
     },
     /// It answered as something else than opencode 1.x; it was killed.
-    #[error("the started process does not answer as opencode 1.x and was ended")]
+    #[error("the started process does not answer as opencode and was ended")]
     Foreign(#[source] HealthError),
     /// It answered with a version that is not spoken to; it was killed.
     #[error("the started daemon is refused")]

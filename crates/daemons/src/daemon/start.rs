@@ -160,6 +160,8 @@ fn command(
         .envs(spec.child_environment().iter())
         .env("PWD", directory)
         .env("OPENCODE_SERVER_PASSWORD", password.expose_secret())
+        // What 2.x calls it; 1.x does not look at it.
+        .env("OPENCODE_PASSWORD", password.expose_secret())
         .env(MARK, mark)
         .stdin(Stdio::null())
         .stdout(stdio()?)

@@ -101,7 +101,7 @@ pub struct Faults {
     pub version: Option<String>,
     /// So many first requests find it starting (2.x: 503).
     pub starting: usize,
-    /// Answers 401 without a body, as something in front of a 2.x server would.
+    /// Answers 401 without a body to everything, as something in front of a 2.x server would.
     pub bare_401: bool,
     /// Between two heartbeats of an event stream (2.x: comments). None when absent.
     pub heartbeat: Option<Duration>,

@@ -40,15 +40,15 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
     if shared.starting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, starting).is_ok() {
         return json_answer(503, &json!({ "code": "service_starting", "message": "opencode is starting" }));
     }
+    let known = authorized(shared, &request);
+    if shared.faults.bare_401 && !known {
+        return Answer::Whole(Canned::empty(401));
+    }
     if !request.path.starts_with("/api/") && request.path != "/openapi.json" {
         return identity::outside(shared, &request);
     }
-    if !authorized(shared, &request) {
-        return if shared.faults.bare_401 {
-            Answer::Whole(Canned::empty(401))
-        } else {
-            Refusal::unauthorized().into()
-        };
+    if !known {
+        return Refusal::unauthorized().into();
     }
     let line = request.line();
     if let Some((_, canned)) = shared.faults.canned.iter().find(|(pattern, _)| matches(pattern, &line)) {

@@ -4,6 +4,7 @@
 
 mod client;
 mod demo;
+mod generations;
 mod model;
 mod real;
 mod wire2;

@@ -1,0 +1,127 @@
+//! Who answers at the origin, and what comes of it.
+
+use connector_contract::{ConnectorError, Consequence};
+use serde_json::json;
+use testkit::RealDaemon;
+use testkit::fake::{Canned, Fake, Faults, Fixture, Generation};
+
+use crate::support::{Bench, impatient};
+
+fn says(version: &str) -> Faults {
+    Faults { version: Some(version.into()), ..Faults::default() }
+}
+
+/// Runs a turn; the reply, or why there is none.
+async fn answer(generation: Generation, faults: Faults) -> Result<String, String> {
+    let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
+    let mut timing = impatient();
+    timing.request = std::time::Duration::from_secs(3);
+    let bench = Bench::at_with_timing(&fake, json!({}), timing).await;
+    match bench.run("go").await {
+        Ok(result) => Ok(result.output["reply"].as_str().unwrap().to_owned()),
+        Err(error) => {
+            assert_eq!((error.consequence(), fake.tasks()), (Consequence::NothingStarted, 0), "{error}");
+            Err(connector_contract::chain(&error))
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_version_is_spoken_to_or_refused_with_what_to_do() {
+    use Generation::{V1, V2};
+    for (generation, version, refusal) in [
+        (V1, "1.1.7", None),
+        (V1, "1.18.33", None),
+        (V2, "2.0.6", None),
+        (V2, "2.0.22", None),
+        (V2, "2.1.4", None),
+        (V2, "2.9.0", None),
+        (V1, "1.0.215", Some("CVE-2026-22812")),
+        (V1, "1.1.6", Some("1.1.7")),
+        (V2, "2.0.3", Some("2.0.6")),
+        (V2, "2.0.5", Some("2.0.6")),
+        (V2, "3.0.0", Some("2.x")),
+    ] {
+        match (answer(generation, says(version)).await, refusal) {
+            (Ok(reply), None) => assert_eq!(reply, "Done: hello", "{version}"),
+            (Err(why), Some(word)) => {
+                assert!(why.contains(word) && why.contains(version), "{version}: {why}");
+            }
+            (other, _) => panic!("{version}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_daemon_of_1_x_is_told_from_the_rest() {
+    use secrecy::ExposeSecret as _;
+    let daemon = RealDaemon::shared().await;
+    daemon.model().add(testkit::Script::default().reply("PROBE", "probed"));
+    let config = json!({ "password": daemon.password().expose_secret(), "directory": daemon.directory() });
+    let timing = connector_opencode::Timing::default();
+    let bench = Bench::with_timing(&daemon.base_url(), config, timing).await;
+    assert_eq!(bench.run("PROBE").await.unwrap().output["reply"], "probed");
+}
+
+#[tokio::test]
+async fn a_web_server_that_answers_everything_is_no_daemon() {
+    let faults = Faults { canned: vec![(String::new(), Canned::page())], ..Faults::default() };
+    let why = answer(Generation::V1, faults).await.unwrap_err();
+    assert!(why.contains("not opencode"), "{why}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_accepted_is_named_with_and_without_a_body() {
+    let other = || Some("another".to_owned());
+    for (generation, bare_401) in [(Generation::V1, false), (Generation::V2, false), (Generation::V2, true)] {
+        let faults = Faults { password: other(), bare_401, ..Faults::default() };
+        let why = answer(generation, faults).await.unwrap_err();
+        assert!(why.contains("password"), "{generation:?} {bare_401}: {why}");
+        assert!(!why.contains("another") && !why.contains("two-needs-one"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_starts_is_waited_for_a_little() {
+    let starting = |starting| Faults { starting, ..Faults::default() };
+    assert_eq!(answer(Generation::V2, starting(6)).await.unwrap(), "Done: hello");
+    let why = answer(Generation::V2, starting(usize::MAX)).await.unwrap_err();
+    assert!(why.contains("starting"), "{why}");
+}
+
+#[tokio::test]
+async fn a_daemon_replaced_by_one_of_the_other_generation_is_noticed_by_the_next_turn() {
+    let password = Generation::V2.password().map(str::to_owned);
+    let start = async |generation, port| {
+        let faults = Faults { password: password.clone(), ..Faults::default() };
+        let fixture = Fixture::of(generation, "text");
+        for _ in 0..2000 {
+            // The one before lets go of the port a moment after it is dropped.
+            match Fake::start_on(port, fixture.clone(), faults.clone()).await {
+                Ok(fake) => return fake,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+        panic!("port {port} stays taken")
+    };
+    let first = start(Generation::V1, 0).await;
+    let port: u16 = first.base_url().rsplit(':').next().unwrap().parse().unwrap();
+    let mut bench = Bench::new(&first.base_url(), json!({ "password": password })).await;
+    assert!(bench.run("one").await.unwrap().success);
+    let note = bench.notes.last().unwrap();
+    drop(first);
+    let second = start(Generation::V2, port).await;
+    assert!(bench.run("two").await.unwrap().success);
+    assert_eq!(second.tasks(), 1);
+
+    // What began with the other generation cannot be looked up with this one.
+    bench.resume = Some(note);
+    let error = bench.run("one").await.unwrap_err();
+    assert!(matches!(error, ConnectorError::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!(second.tasks(), 1);
+    bench.resume = None;
+    drop(second);
+    let third = start(Generation::V1, port).await;
+    assert!(bench.run("three").await.unwrap().success);
+    assert_eq!(third.tasks(), 1);
+}
