@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use launcher::relaunch;
 
-use crate::daemon::{Home, Spec};
+use crate::daemon::{Home, OWN, Spec};
 use crate::environment::Environment;
+use crate::keys::{self, Keys};
 
 /// The first argument that makes our binary a launcher.
 pub(crate) const LAUNCH: &str = "--launch-within-walls";
@@ -114,6 +115,12 @@ pub struct Confinement {
     workspace: PathBuf,
     /// The home of its own, if it has one.
     home: Option<PathBuf>,
+    /// What only the daemon opens, and none of its agent's commands.
+    of_daemon: Vec<PathBuf>,
+    /// What the agent's commands have in place of what the daemon has: `export` and `unset`.
+    of_commands: String,
+    /// The user's configuration of opencode, to be made when it is missing.
+    configuration: Option<PathBuf>,
     /// Where its tasks have their working trees, in place of the workspace.
     trees: Option<PathBuf>,
 }
@@ -163,6 +170,13 @@ impl Walls {
         match &spec.home {
             Home::Isolated(directory) => walls.write.push(directory.clone()),
             Home::User => walls.write.extend(own_directories(spec, home.as_deref())),
+            Home::Own(own) => {
+                walls.write.push(own.clone());
+                walls.read.extend(configuration(spec));
+                if let Keys::Linked(file) = Keys::of(spec) {
+                    walls.write.push(file);
+                }
+            }
         }
         walls.write.push(spec.directory.clone());
         walls
@@ -197,17 +211,21 @@ pub(crate) fn plan_of(walls: Walls) -> String {
 impl Confinement {
     /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
+        let tmp = tmp.into();
         Self {
             launcher: launcher.into(),
             walls: Walls::around(spec),
             required: false,
             memory_mb: None,
-            tmp: tmp.into(),
             workspace: spec.directory.clone(),
             home: match &spec.home {
                 Home::Isolated(home) => Some(home.clone()),
-                Home::User => None,
+                Home::User | Home::Own(_) => None,
             },
+            of_daemon: of_daemon(spec),
+            of_commands: of_commands(spec, &tmp),
+            configuration: configuration(spec).filter(|_| matches!(spec.home, Home::Own(_))),
+            tmp,
             trees: None,
         }
     }
@@ -239,16 +257,18 @@ impl Confinement {
         builder.create(shell.parent().unwrap_or(&self.tmp))?;
         write_program(&shell, &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
-        let mut ours = own.chain(&self.home).chain(&self.trees);
+        let mut ours = own.chain(&self.home).chain(&self.trees).chain(&self.configuration);
         ours.try_for_each(|path| builder.create(path))
     }
 
     fn shell_script(&self) -> String {
         format!(
-            "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT\n\
+            "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT {}\n{}\
              trap 'exit 143' TERM\n\
              {PLAN}={} {} {LAUNCH} /bin/sh \"$@\"\n\
              exit $?\n",
+            keys::VARIABLE,
+            self.of_commands,
             quoted(&self.plan_for(true)),
             quoted(&self.launcher.to_string_lossy()),
         )
@@ -263,6 +283,10 @@ impl Confinement {
         let mut walls = self.walls.clone();
         walls.read.push(self.launcher.clone());
         walls.write.push(self.tmp.clone());
+        if command {
+            walls.read.retain(|path| !self.of_daemon.contains(path));
+            walls.write.retain(|path| !self.of_daemon.contains(path));
+        }
         let mut trees = None;
         match &self.trees {
             None => walls.write.extend(git::common_directory(&self.workspace, &walls.write)),
@@ -302,6 +326,40 @@ fn install_of(program: &Path) -> Vec<PathBuf> {
         binary.ancestors().find(|directory| directory.ends_with("node_modules")).map(Path::to_owned);
     let link = program.parent().map(Path::to_owned);
     [modules, link, Some(binary)].into_iter().flatten().collect()
+}
+
+/// The user's configuration of opencode.
+fn configuration(spec: &Spec) -> Option<PathBuf> {
+    let home = || spec.environment.get("HOME").map(|home| Path::new(home).join(".config"));
+    let base = spec.environment.get("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+    base.map(|base| base.join("opencode"))
+}
+
+/// A command that could read or write these would see keys, and could change what the daemon runs
+/// outside the walls that are around commands.
+fn of_daemon(spec: &Spec) -> Vec<PathBuf> {
+    let Home::Own(own) = &spec.home else { return Vec::new() };
+    let keys = match Keys::of(spec) {
+        Keys::Linked(file) => Some(file),
+        Keys::None | Keys::Passed(_) => None,
+    };
+    [Some(own.clone()), configuration(spec), keys].into_iter().flatten().collect()
+}
+
+/// Commands have the user's directories again, so that tools find what is theirs, and a cache that
+/// can be written.
+fn of_commands(spec: &Spec, tmp: &Path) -> String {
+    if !matches!(spec.home, Home::Own(_)) {
+        return String::new();
+    }
+    let value = |(variable, _): (&str, &str)| match spec.environment.get(variable) {
+        _ if variable == "XDG_CACHE_HOME" => {
+            format!("export {variable}={}\n", quoted(&tmp.join("cache").to_string_lossy()))
+        }
+        Some(value) => format!("export {variable}={}\n", quoted(&value.to_string_lossy())),
+        None => format!("unset {variable}\n"),
+    };
+    OWN.into_iter().map(value).collect()
 }
 
 fn own_directories(spec: &Spec, home: Option<&Path>) -> Vec<PathBuf> {

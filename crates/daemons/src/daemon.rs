@@ -26,8 +26,8 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 pub use adopt::{Adopted, Unfit};
 pub use error::{StartError, Tail};
-pub(crate) use spec::lay_over;
 pub use spec::{Home, Port, Spec};
+pub(crate) use spec::{OWN, lay_over};
 
 /// A daemon that answers.
 ///

@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod disk;
 pub mod environment;
 pub mod install;
+pub mod keys;
 pub mod known;
 pub mod pool;
 pub mod version;

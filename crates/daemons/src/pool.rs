@@ -42,7 +42,8 @@ pub struct Surroundings {
     /// The binary that puts up the walls: one that calls [`relaunch`](crate::confine::relaunch)
     /// first thing in its `main`, usually the host itself. Without one there are no walls.
     pub launcher: Option<PathBuf>,
-    /// Whose configuration and sessions the daemons use.
+    /// Whose configuration the daemons use. With the user's, each workspace has sessions of its own,
+    /// below `state`.
     pub home: Home,
 }
 

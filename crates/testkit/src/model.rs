@@ -33,6 +33,8 @@ pub struct Seen {
     pub title: bool,
     /// Whether no turn of the script fitted.
     pub missed: bool,
+    /// The key it was sent with.
+    pub key: Option<String>,
     /// The whole body.
     pub body: Value,
 }
@@ -149,13 +151,13 @@ impl Drop for ScriptedModel {
 
 impl Shared {
     /// The answer to a request, and a record of it.
-    pub(crate) fn answer(&self, body: Value) -> Answer {
+    pub(crate) fn answer(&self, key: Option<String>, body: Value) -> Answer {
         let asked = script::Asked::read(&body);
         let chosen = if asked.title { Some(Answer::text("Scripted")) } else { self.choose(&asked) };
         let missed = chosen.is_none();
         let answer = chosen.unwrap_or_else(|| script::nothing_fits(&asked));
         let script::Asked { prompt, tools_done, title } = asked;
-        self.seen.send_modify(|seen| seen.push(Seen { prompt, tools_done, title, missed, body }));
+        self.seen.send_modify(|seen| seen.push(Seen { prompt, tools_done, title, missed, key, body }));
         answer
     }
 

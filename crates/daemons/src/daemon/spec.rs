@@ -6,18 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::confine::Confinement;
 use crate::environment::{Environment, is_of_the_session};
+use crate::keys::Keys;
+
+/// What [`Home::Own`] sets, and where below it.
+pub(crate) const OWN: [(&str, &str); 3] =
+    [("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")];
 
 /// Where the daemon keeps its sessions and finds its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home {
     /// The user's own `HOME` and XDG directories, with their models, keys and sessions.
     User,
+    /// The user's `HOME` and configuration, and their stored keys; sessions, state and caches in a
+    /// directory of its own.
+    Own(PathBuf),
     /// A directory of its own; nothing of the user's is seen.
     Isolated(PathBuf),
 }
@@ -96,8 +104,14 @@ impl Spec {
     /// The environment that the daemon gets, its secrets aside.
     pub(crate) fn child_environment(&self) -> Environment {
         let mut environment = self.environment.allowed(&self.pass);
-        if let Home::Isolated(home) = &self.home {
-            environment = isolated(environment, home);
+        match &self.home {
+            Home::User => {}
+            Home::Own(own) => {
+                for (variable, below) in OWN {
+                    environment = environment.with(variable, own.join(below));
+                }
+            }
+            Home::Isolated(home) => environment = isolated(environment, home),
         }
         environment
             .with("OPENCODE_CONFIG_CONTENT", self.merged_config().to_string())
@@ -120,6 +134,9 @@ impl Spec {
         for (name, value) in kept.iter() {
             part(name.as_encoded_bytes());
             part(value.as_encoded_bytes());
+        }
+        if let Keys::Passed(keys) = Keys::of(self) {
+            part(keys.expose_secret().as_bytes());
         }
         if let Some(confinement) = &self.confinement {
             part(confinement.plan().as_bytes());

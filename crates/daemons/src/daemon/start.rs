@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,9 +11,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::{Daemon, Port, Spec, StartError, Tail};
+use super::{Daemon, Home, OWN, Port, Spec, StartError, Tail};
 use crate::confine;
 use crate::health::{self, HealthError};
+use crate::keys::{self, Keys};
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
 use crate::record::{Record, RecordFile};
@@ -58,6 +60,7 @@ pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, Start
     redactor.add(password.expose_secret());
     let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
     passed.for_each(|value| redactor.add(value));
+    Keys::of(spec).secrets().iter().for_each(|key| redactor.add(key));
     match &spec.output {
         Some(path) => Spool::at(path, redactor),
         None => Spool::unnamed(redactor),
@@ -167,6 +170,13 @@ fn command(
         .stdout(stdio()?)
         .stderr(stdio()?)
         .process_group(0);
+    if let Home::Own(own) = &spec.home {
+        let keys = Keys::of(spec);
+        prepare(own, &keys).map_err(StartError::system("make the daemon's own directory"))?;
+        if let Keys::Passed(keys) = &keys {
+            command.env(keys::VARIABLE, keys.expose_secret());
+        }
+    }
     if let Some(confinement) = &spec.confinement {
         confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
         command
@@ -175,6 +185,15 @@ fn command(
             .env(confine::PLAN, confinement.plan());
     }
     Ok(command)
+}
+
+fn prepare(own: &Path, keys: &Keys) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    for (_, below) in OWN {
+        builder.create(own.join(below).join("opencode"))?;
+    }
+    keys.prepare(own)
 }
 
 fn write(record: Option<&(RecordFile, Record)>) -> Result<(), StartError> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::Confinement;
-use crate::daemon::{Port, Spec};
+use crate::daemon::{Home, Port, Spec};
 use crate::worktree;
 
 /// Why the configuration is refused; nothing was started.
@@ -252,7 +252,10 @@ impl PoolConfig {
     ) -> Result<Spec, ConfigError> {
         let mut spec = Spec::new(&around.program, &workspace.directory, around.environment.clone());
         let canonical = workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
-        spec.home = around.home.clone();
+        spec.home = match &around.home {
+            Home::User => Home::Own(around.state.join(format!("{name}.own"))),
+            other => other.clone(),
+        };
         spec.port = Port::FirstFree(super::port::candidates(&canonical));
         spec.config = self.opencode_config(workspace);
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();

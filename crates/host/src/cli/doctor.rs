@@ -7,6 +7,7 @@ use std::time::Duration;
 use connector_contract::chain;
 use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::install::{self, Locate};
+use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
 use opencode_daemons::{Environment, PoolConfig};
 use serde::Serialize;
@@ -60,6 +61,10 @@ impl Doctor {
         let mut findings =
             vec![opencode(&pool, &environment).await, walls(&pool), git(&environment).await, disk(&state)];
         findings.push(model(config.as_ref(), &pool, &environment));
+        if keys::are_renewed(&environment) {
+            let text = "a stored login is renewed, so daemons work on your own file of keys; commands do not reach it";
+            findings.push(Finding::doubtful("keys", text));
+        }
         if let Err(error) = pool.check() {
             findings.push(Finding::bad("configuration", chain(&error)));
         }

@@ -1,11 +1,14 @@
 //! The socket by which commands of the same user ask a running host about its daemons.
 //!
 //! One line of JSON in, one line out, then the connection ends. The socket is in the host's own
-//! state directory, which nobody else can enter. Passwords never pass through it.
+//! state directory, which nobody else can enter. Landlock's walls do not hold sockets that have a
+//! path, so an agent of the same user could connect: each request carries a key from a file beside
+//! the socket, which the walls do hold. Passwords never pass through it.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
@@ -13,11 +16,13 @@ use opencode_daemons::Pool;
 use opencode_daemons::known::{Known, known};
 use opencode_daemons::pool::{Phase, Status};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 const SOCKET: &str = "control.sock";
+const KEY: &str = "control.key";
 
 /// The longest request that is read.
 const LONGEST: u64 = 64 * 1024;
@@ -43,6 +48,14 @@ pub enum Request {
         /// Even if it works.
         force: bool,
     },
+}
+
+/// A request, and the proof that whoever asks can read the host's files.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    key: String,
+    request: Request,
 }
 
 /// What is answered.
@@ -93,8 +106,8 @@ impl Drop for Serving {
 pub fn serve(state: &Path, pool: &Pool) -> Serving {
     let serving = Serving { stopping: CancellationToken::new(), path: state.join(SOCKET) };
     match listen(state, &serving.path) {
-        Ok(listener) => {
-            let work = accept(listener, state.to_owned(), pool.clone());
+        Ok((listener, key)) => {
+            let work = accept(listener, key.into(), state.to_owned(), pool.clone());
             let stopping = serving.stopping.clone();
             tokio::spawn(async move { stopping.run_until_cancelled(work).await });
         }
@@ -112,7 +125,8 @@ pub async fn ask(state: &Path, request: &Request) -> io::Result<Option<Answer>> 
         stream => stream?,
     };
     let mut stream = BufReader::new(stream);
-    let mut line = serde_json::to_vec(request)?;
+    let key = std::fs::read_to_string(state.join(KEY))?;
+    let mut line = serde_json::to_vec(&Sealed { key, request: request.clone() })?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut answer = String::new();
@@ -137,25 +151,29 @@ pub fn without_host(state: &Path) -> io::Result<Vec<Standing>> {
     Ok(known(state)?.into_iter().map(standing).collect())
 }
 
-fn listen(state: &Path, path: &Path) -> io::Result<UnixListener> {
+fn listen(state: &Path, path: &Path) -> io::Result<(UnixListener, String)> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
     // Only one host has this state directory: a socket that is there already is left over.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    let key = crate::engine::unique().map_err(io::Error::other)?;
+    let mut file = tempfile::NamedTempFile::new_in(state)?;
+    file.write_all(key.as_bytes())?;
+    file.persist(state.join(KEY))?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    Ok((listener, key))
 }
 
-async fn accept(listener: UnixListener, state: PathBuf, pool: Pool) {
+async fn accept(listener: UnixListener, key: Arc<str>, state: PathBuf, pool: Pool) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (state, pool) = (state.clone(), pool.clone());
+                let (key, state, pool) = (Arc::clone(&key), state.clone(), pool.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &state, &pool).await {
+                    if let Err(error) = answer(stream, &key, &state, &pool).await {
                         tracing::debug!(%error, "a `daemons` command was not answered");
                     }
                 });
@@ -168,12 +186,15 @@ async fn accept(listener: UnixListener, state: PathBuf, pool: Pool) {
     }
 }
 
-async fn answer(stream: UnixStream, state: &Path, pool: &Pool) -> io::Result<()> {
+async fn answer(stream: UnixStream, key: &str, state: &Path, pool: &Pool) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     tokio::time::timeout(PATIENCE, (&mut stream).take(LONGEST).read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => carry_out(request, state, pool).await.unwrap_or_else(Answer::Refused),
+    let answer = match serde_json::from_str::<Sealed>(&line) {
+        Ok(Sealed { key: given, .. }) if !bool::from(given.as_bytes().ct_eq(key.as_bytes())) => {
+            Answer::Refused("that is not the host's key".to_owned())
+        }
+        Ok(Sealed { request, .. }) => carry_out(request, state, pool).await.unwrap_or_else(Answer::Refused),
         Err(error) => Answer::Refused(format!("the host does not understand: {error}")),
     };
     let mut line = serde_json::to_vec(&answer)?;

@@ -206,7 +206,7 @@ async fn an_agent_in_a_chat_sees_neither_the_home_nor_the_daemons_password() {
 /// A host configuration with three workspaces and two places.
 fn host_toml(bench: &Bench) -> String {
     let mut config = format!(
-        "rules = \"rules\"\n[opencode]\npath = \"{}\"\nmax_servers = 2\n[routing]\nmodel = \"scripted/scripted\"\n",
+        "rules = \"rules\"\n[opencode]\npath = \"{}\"\nmax_servers = 2\nserver_startup_timeout_secs = 120\n[routing]\nmodel = \"scripted/scripted\"\n",
         bench.opencode
     );
     for name in ["a", "b", "c"] {

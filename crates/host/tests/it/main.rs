@@ -20,6 +20,7 @@ mod readme;
 mod recovery;
 mod rules;
 mod rules_in_force;
+mod secrets;
 mod telegram;
 mod terminal;
 mod walk;

@@ -1,0 +1,124 @@
+//! The provider keys that opencode stored when the user logged in, on their way to a daemon with
+//! data of its own.
+//!
+//! Keys go in the daemon's environment, where its agent's commands do not get them: there is no
+//! file to read. Logins that are renewed (`"type": "oauth"`) cannot go that way, because each
+//! renewal replaces the stored one, for the user's own opencode too; with one of those the daemon
+//! works on the user's file itself, through a link, and its agent's commands still do not reach it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use crate::daemon::{Home, Spec};
+use crate::environment::Environment;
+
+/// The variable by which opencode takes the contents of its file of keys.
+pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
+
+/// How a daemon comes by the user's stored keys.
+pub(crate) enum Keys {
+    /// It has what its environment and configuration hold.
+    None,
+    /// In its environment.
+    Passed(SecretString),
+    /// It works on this file, which is the user's.
+    Linked(PathBuf),
+}
+
+/// Whether the user's stored keys, which are in the `HOME` or `XDG_DATA_HOME` of `environment`, hold a login
+/// that is renewed, so that daemons work on the user's own file.
+pub fn are_renewed(environment: &Environment) -> bool {
+    read(environment).is_some_and(|(_, keys)| renewed(&keys))
+}
+
+impl Keys {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        if !matches!(spec.home, Home::Own(_)) || spec.pass.iter().any(|name| name == VARIABLE) {
+            return Self::None;
+        }
+        match read(&spec.environment) {
+            None => Self::None,
+            Some((file, keys)) if renewed(&keys) => Self::Linked(file),
+            Some((_, keys)) => Self::Passed(keys.to_string().into()),
+        }
+    }
+
+    /// Puts the link where the daemon with data in `own` looks, and nothing else: a file that an
+    /// agent left there is not taken for the user's.
+    pub(crate) fn prepare(&self, own: &Path) -> io::Result<()> {
+        let file = own.join("data/opencode/auth.json");
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self {
+            Self::Linked(keys) => std::os::unix::fs::symlink(keys, file),
+            Self::None | Self::Passed(_) => Ok(()),
+        }
+    }
+
+    /// What must not be shown of them.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let Self::Passed(keys) = self else { return Vec::new() };
+        let parsed: Value = serde_json::from_str(keys.expose_secret()).unwrap_or_default();
+        let entries = parsed.as_object().into_iter().flat_map(|keys| keys.values());
+        let values = entries.filter_map(|entry| entry.get("key").or_else(|| entry.get("token"))?.as_str());
+        values.map(str::to_owned).collect()
+    }
+}
+
+fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
+    let data = environment.get("XDG_DATA_HOME").map(PathBuf::from);
+    let data = data.or_else(|| Some(Path::new(environment.get("HOME")?).join(".local/share")))?;
+    let file = data.join("opencode/auth.json");
+    let keys: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+    keys.as_object().is_some_and(|keys| !keys.is_empty()).then_some((file, keys))
+}
+
+fn renewed(keys: &Value) -> bool {
+    let mut entries = keys.as_object().into_iter().flat_map(|keys| keys.values());
+    entries.any(|entry| entry.get("type").and_then(Value::as_str) == Some("oauth"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn spec(home: &Path, keys: &str) -> Spec {
+        std::fs::create_dir_all(home.join(".local/share/opencode")).unwrap();
+        std::fs::write(home.join(".local/share/opencode/auth.json"), keys).unwrap();
+        let mut spec = Spec::new("/bin/opencode", "/code", Environment::from_iter([("HOME", home)]));
+        spec.home = Home::Own(home.join("own"));
+        spec
+    }
+
+    #[test]
+    fn keys_go_by_the_environment_and_renewed_logins_by_a_link() {
+        let home = tempfile::tempdir().unwrap();
+        let keys = Keys::of(&spec(home.path(), r#"{"a":{"type":"api","key":"sk-1"}}"#));
+        assert!(matches!(&keys, Keys::Passed(_)));
+        assert_eq!(keys.secrets(), ["sk-1"]);
+        let keys = r#"{"a":{"type":"api","key":"sk-1"},"b":{"type":"oauth","refresh":"r"}}"#;
+        let keys = Keys::of(&spec(home.path(), keys));
+        assert!(matches!(&keys, Keys::Linked(file) if file.ends_with(".local/share/opencode/auth.json")));
+        for nothing in ["", "{}", "[]"] {
+            assert!(matches!(Keys::of(&spec(home.path(), nothing)), Keys::None), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_an_agent_left_in_place_of_the_keys_is_removed() {
+        let own = tempfile::tempdir().unwrap();
+        let file = own.path().join("data/opencode/auth.json");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        symlink("/etc/passwd", &file).unwrap();
+        Keys::None.prepare(own.path()).unwrap();
+        assert!(file.symlink_metadata().is_err());
+        Keys::Linked("/user/auth.json".into()).prepare(own.path()).unwrap();
+        assert_eq!(std::fs::read_link(&file).unwrap(), Path::new("/user/auth.json"));
+    }
+}
