@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::ScheduleChat;
 use crate::gate::policy::GateConfig;
+use crate::isolation::Isolation;
 use crate::managed;
 use crate::managed::config::Routing;
 
@@ -95,6 +96,9 @@ pub struct Instance {
     /// Whether it may leave this machine.
     #[serde(default)]
     pub allow_remote: bool,
+    /// Where its calls are performed.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// The connector's own configuration.
     #[serde(flatten)]
     pub config: Map<String, Value>,

@@ -22,6 +22,7 @@ pub mod gate;
 pub mod headless;
 pub mod ids;
 pub mod instance;
+pub mod isolation;
 pub mod ledger;
 pub mod managed;
 pub mod reload;

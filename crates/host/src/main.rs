@@ -7,5 +7,10 @@ fn main() -> ExitCode {
     if let Some(code) = opencode_daemons::confine::relaunch(std::env::args_os()) {
         return code;
     }
-    connector_host::cli::main()
+    // So does a connector's process, which goes on to serve that connector.
+    match connector_sandbox::launch::within(std::env::args_os()) {
+        Ok(None) => connector_host::cli::main(),
+        Ok(Some(within)) => connector_host::isolation::serve(&within),
+        Err(code) => code,
+    }
 }

@@ -16,7 +16,7 @@ pub(crate) fn put_up(walls: &Walls, these: &[Wall]) -> Result<BTreeSet<Wall>, Wa
     let mut held = rules::put_up(walls, these)?;
     // Last: it lets nobody put up walls.
     if these.contains(&Wall::Calls) {
-        calls::put_up(walls.body)?;
+        calls::put_up(walls.body, !walls.read.is_empty())?;
         held.insert(Wall::Calls);
     }
     Ok(held)

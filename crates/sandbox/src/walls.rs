@@ -31,8 +31,8 @@ pub struct Walls {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// The rest of this process. It is loaded and running: it may name no path, start no thread,
-    /// and make no memory executable.
+    /// The rest of this process. It is loaded and running: it may start no thread, make no memory
+    /// executable, and name no path unless there is one that it may read.
     #[default]
     Rest,
     /// As [`Rest`](Self::Rest), with threads.

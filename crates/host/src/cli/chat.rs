@@ -19,6 +19,7 @@ use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
 use crate::instance::{Fixed, Instance, Ready, grant};
+use crate::isolation::Isolation;
 use crate::managed::{self, Daemons, Managed};
 use crate::reload::Watch;
 
@@ -59,6 +60,10 @@ pub(super) struct ChatArgs {
     /// Give each task a working tree and a branch of its own
     #[arg(long, conflicts_with = "base_url")]
     worktrees: bool,
+    /// Where the connector's calls are performed: in a process of its own, only if it is wholly
+    /// confined, or in this one
+    #[arg(long, value_name = "WHERE", default_value = "process", value_parser = isolation())]
+    isolation: Isolation,
     /// How long a card waits, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     expiry: u64,
@@ -102,6 +107,9 @@ impl ChatArgs {
             if let Some(missing) = managed::missing_walls(self.confine) {
                 chat.console.print(missing)?;
             }
+        }
+        if let Some(missing) = self.isolation.missing() {
+            chat.console.print(&missing)?;
         }
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
         let inputs = terminal::inputs()?;
@@ -149,7 +157,8 @@ impl ChatArgs {
         }
         if let Some(base_url) = &self.base_url {
             let password = environment.get("OPENCODE_SERVER_PASSWORD").and_then(|value| value.to_str());
-            let provider = attached(config.clone(), base_url, password, self.allow_remote).await?;
+            let provider =
+                attached(config.clone(), base_url, password, (self.allow_remote, self.isolation)).await?;
             let described = provider.0.connector.clone();
             let name = INSTANCE.to_owned();
             return Ok((Instance { name, workspace: None, described, provider: Arc::new(provider) }, None));
@@ -158,6 +167,7 @@ impl ChatArgs {
             return Err(Failure::usage("choose a repository with --workspace"));
         };
         demo::check_walls(self.confine)?;
+        check_isolation(self.isolation)?;
         let opencode = demo::locate(self.opencode.clone(), environment.clone()).await?;
         let name =
             directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
@@ -171,7 +181,7 @@ impl ChatArgs {
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
         let daemons = daemons.map_err(|error| usage(&error))?;
-        let factory = Arc::new(OpencodeFactory::default());
+        let factory = self.isolation.factory(Arc::new(OpencodeFactory::default()));
         let managed = Managed::new(&daemons, (&key, self.confine), factory, config).await;
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
@@ -202,12 +212,27 @@ fn walls() -> impl TypedValueParser<Value = Confine> {
     })
 }
 
+/// The words that `--isolation` takes.
+fn isolation() -> impl TypedValueParser<Value = Isolation> {
+    PossibleValuesParser::new(Isolation::WORDS).map(|word| Isolation::of(&word).unwrap_or_default())
+}
+
+/// What is missing of `wanted`, in words to be shown; an error if that is required.
+pub(super) fn check_isolation(wanted: Isolation) -> Result<Option<String>, Failure> {
+    match (wanted, wanted.missing()) {
+        (Isolation::Required, Some(missing)) => {
+            Err(Failure::usage(format!("isolation is required, but {missing}")))
+        }
+        (_, missing) => Ok(missing),
+    }
+}
+
 /// A connector at a daemon that somebody else runs.
 pub(super) async fn attached(
     mut config: Map<String, Value>,
     base_url: &str,
     password: Option<&str>,
-    allow_remote: bool,
+    (allow_remote, isolation): (bool, Isolation),
 ) -> Result<Fixed, Failure> {
     let origin: Origin = base_url.parse().map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
     config.insert("base_url".to_owned(), json!(base_url));
@@ -216,7 +241,9 @@ pub(super) async fn attached(
         config.insert("password".to_owned(), json!(password));
     }
     let usage = |error: connector_contract::ConnectorError| Failure::usage(chain(&error));
-    let connector = OpencodeFactory::default().create(Value::Object(config)).await.map_err(usage)?;
+    check_isolation(isolation)?;
+    let factory = isolation.factory(Arc::new(OpencodeFactory::default()));
+    let connector = factory.create(Value::Object(config)).await.map_err(usage)?;
     let reach = if allow_remote { Reach::Remote } else { Reach::Loopback };
     let http = grant(connector.as_ref(), &origin, reach).map_err(usage)?;
     Ok(Fixed(Ready { connector: connector.into(), http }))

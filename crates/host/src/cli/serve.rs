@@ -118,6 +118,9 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
             );
             return Err(Failure::usage(text));
         }
+        if let Some(missing) = chat::check_isolation(given.isolation)? {
+            tracing::warn!(connector = name, "{missing}");
+        }
         let workspace = given.workspace.as_ref().and_then(|workspace| config.workspaces.get(workspace));
         if let Some(model) = config.routing.coding(workspace) {
             given.config.entry("model").or_insert_with(|| json!(model));
@@ -140,7 +143,7 @@ async fn attached(name: &str, mut given: config::Instance) -> Result<Instance, F
     let base_url = text(name, &mut given.config, "base_url")?;
     let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
     let password = text(name, &mut given.config, "password")?;
-    let fixed = chat::attached(given.config, base_url, password.as_deref(), given.allow_remote).await?;
+    let fixed = chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation)).await?;
     let described = fixed.0.connector.clone();
     Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
 }
@@ -171,7 +174,7 @@ async fn managed(
     let directory = chat::existing_directory(&settings.directory)?;
     given.config.insert("directory".to_owned(), json!(directory));
     let confine = settings.confine.unwrap_or(config.opencode.confine);
-    let factory = Arc::new(OpencodeFactory::default());
+    let factory = given.isolation.factory(Arc::new(OpencodeFactory::default()));
     let managed = Managed::new(daemons, (&workspace, confine), factory, given.config).await;
     let managed =
         managed.map_err(|error| Failure::usage(format!("[connectors.{name}]: {}", chain(&error))))?;

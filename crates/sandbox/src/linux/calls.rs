@@ -21,12 +21,12 @@ type Conditions = Vec<(u8, SeccompCmpOp, u64)>;
 /// A call and the alternatives of conditions under which it is allowed.
 type Allowed = (c_long, Vec<Conditions>);
 
-pub(super) fn put_up(body: Body) -> Result<(), WallsError> {
+pub(super) fn put_up(body: Body, reads: bool) -> Result<(), WallsError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| WallsError::Calls(error);
     let clone3 = || vec![(libc::SYS_clone3, Vec::new())];
     let absent = program(clone3(), SeccompAction::Allow, SeccompAction::Errno(errno(libc::ENOSYS)));
     // What the first refuses, the second need not: one refusal is enough, and the newer would win.
-    let allowed = list::allowed(body).into_iter().chain(clone3()).collect();
+    let allowed = list::allowed(body, reads).into_iter().chain(clone3()).collect();
     let allowed = program(allowed, SeccompAction::Errno(errno(libc::EPERM)), SeccompAction::Allow);
     for filter in [absent.map_err(failed)?, allowed.map_err(failed)?] {
         apply_filter_all_threads(&filter).map_err(|error| WallsError::Calls(Box::new(error)))?;
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn there_is_a_filter_for_every_body() {
         for body in [Body::Rest, Body::Threads, Body::Program] {
-            let list = list::allowed(body);
+            let list = list::allowed(body, true);
             let filter = program(list, SeccompAction::Errno(1), SeccompAction::Allow).unwrap();
             assert!(filter.len() < 4096, "the kernel takes at most 4096 instructions: {}", filter.len());
         }
@@ -118,7 +118,7 @@ mod tests {
             libc::SYS_personality,
         ];
         for body in [Body::Rest, Body::Threads, Body::Program] {
-            let list: Vec<_> = list::allowed(body).into_iter().map(|(call, _)| call).collect();
+            let list: Vec<_> = list::allowed(body, true).into_iter().map(|(call, _)| call).collect();
             for call in never {
                 assert!(!list.contains(&call), "{call} for {body:?}");
             }

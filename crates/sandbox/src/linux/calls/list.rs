@@ -106,10 +106,12 @@ const OLDER: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
-/// What a program needs besides while it is loaded. Which files is Landlock's to judge; no call
-/// is here whose effect on a file Landlock does not see.
-const LOADING: &[c_long] = &[
-    libc::SYS_execve,
+/// What a program needs besides while it is loaded.
+const LOADING: &[c_long] = &[libc::SYS_execve, libc::SYS_mmap, libc::SYS_mprotect];
+
+/// What it takes to find and read files. Which ones is Landlock's to judge; no call is here whose
+/// effect on a file Landlock does not see.
+const READING: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
@@ -121,26 +123,28 @@ const LOADING: &[c_long] = &[
     libc::SYS_getdents64,
     libc::SYS_getcwd,
     libc::SYS_fadvise64,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
 ];
 
 #[cfg(target_arch = "x86_64")]
-const LOADING_OLDER: &[c_long] =
+const READING_OLDER: &[c_long] =
     &[libc::SYS_open, libc::SYS_access, libc::SYS_stat, libc::SYS_lstat, libc::SYS_readlink];
 #[cfg(not(target_arch = "x86_64"))]
-const LOADING_OLDER: &[c_long] = &[];
+const READING_OLDER: &[c_long] = &[];
 
-pub(super) fn allowed(body: Body) -> Vec<Allowed> {
+/// `reads` says whether there is a file that may be read: without one no path can be named.
+pub(super) fn allowed(body: Body, reads: bool) -> Vec<Allowed> {
     let mut list: Vec<Allowed> =
         ALWAYS.iter().chain(OLDER).map(|call| (*call, Vec::new())).chain(conditional()).collect();
     match body {
         Body::Rest => list.extend(without_new_code()),
         Body::Threads => list.extend(without_new_code().into_iter().chain([threads()])),
         Body::Program => {
-            list.extend(LOADING.iter().chain(LOADING_OLDER).map(|call| (*call, Vec::new())));
+            list.extend(LOADING.iter().map(|call| (*call, Vec::new())));
             list.push(threads());
         }
+    }
+    if reads || body == Body::Program {
+        list.extend(READING.iter().chain(READING_OLDER).map(|call| (*call, Vec::new())));
     }
     list
 }

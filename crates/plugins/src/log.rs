@@ -1,0 +1,66 @@
+//! What a process says on standard error, as lines of the host's log.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::time::Instant;
+
+/// The longest line that is kept, in bytes; the rest of a longer one is a line of its own.
+const LINE: u64 = 1024;
+/// How many lines are kept in a [`SPAN`].
+const LINES: u32 = 40;
+const SPAN: Duration = Duration::from_secs(10);
+
+/// Reads until the process closes it. Whatever comes is read, so that a process that says much is
+/// not held up; what is too much is counted and not kept.
+pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) {
+    let mut stderr = BufReader::new(stderr);
+    let (mut began, mut kept, mut dropped) = (Instant::now(), 0, 0_u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut stderr).take(LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        if began.elapsed() > SPAN {
+            tell_dropped(&name, dropped);
+            (began, kept, dropped) = (Instant::now(), 0, 0);
+        }
+        if kept < LINES {
+            kept += 1;
+            tracing::warn!(connector = name, "{}", plain(&line));
+        } else {
+            dropped += 1;
+        }
+    }
+    tell_dropped(&name, dropped);
+}
+
+fn tell_dropped(name: &str, dropped: u64) {
+    if dropped > 0 {
+        tracing::warn!(connector = name, lines = dropped, "said more than is kept");
+    }
+}
+
+/// Text without what could move a terminal's cursor or forge another line.
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim_end().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cannot_forge_another_or_move_the_cursor() {
+        assert_eq!(plain(b"a\x1b[2Jb\rc\xff\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_read_to_its_end() {
+        let flood = b"x".repeat(4 << 20);
+        tokio::time::timeout(Duration::from_secs(30), keep("x".into(), &flood[..])).await.unwrap();
+    }
+}
