@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::ScheduleChat;
 use crate::gate::policy::GateConfig;
-use crate::isolation::Isolation;
+use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::config::Routing;
 
@@ -98,7 +98,7 @@ pub struct Instance {
     pub allow_remote: bool,
     /// Where its calls are performed.
     #[serde(default)]
-    pub isolation: Isolation,
+    pub isolation: ConnectorIsolation,
     /// The connector's own configuration.
     #[serde(flatten)]
     pub config: Map<String, Value>,

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 /// Where a connector's calls are performed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Isolation {
+pub enum ConnectorIsolation {
     /// In a process of its own, within the walls that this kernel can hold.
     #[default]
     Process,
@@ -25,7 +25,7 @@ pub enum Isolation {
     InProcess,
 }
 
-impl Isolation {
+impl ConnectorIsolation {
     /// The words that a command line takes.
     pub const WORDS: [&str; 3] = ["process", "required", "in-process"];
 

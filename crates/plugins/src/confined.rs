@@ -25,6 +25,9 @@ const DEATHS: u32 = 2;
 /// How long a process is kept for calls that nobody waits for any more to stop what they started.
 const LINGER: Duration = Duration::from_secs(15);
 
+/// How long a process may take until it is ready: for a busy machine, since nothing waits idly.
+const START: Duration = Duration::from_secs(30);
+
 /// Where certificates are that connections to other machines are checked with.
 const CERTIFICATES: [&str; 5] =
     ["/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/lib/ssl"];
@@ -118,7 +121,8 @@ impl Confined {
             .map_err(|error| unavailable(format!("{name} cannot be started: {error}")))?;
         let configure = Configure { config: self.config.clone(), grants: origins.clone(), pins };
         let manifest = self.declared.manifest().clone();
-        let options = ConnectOptions::new(manifest, Extended::Connector(configure));
+        let mut options = ConnectOptions::new(manifest, Extended::Connector(configure));
+        options.patience.start = START;
         match McpConnector::connect(reader, writer, options).await {
             Ok(link) => {
                 tracing::debug!(connector = name, pid = process.id(), took = ?began.elapsed(), "process ready");

@@ -19,7 +19,7 @@ use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
 use crate::instance::{Fixed, Instance, Ready, grant};
-use crate::isolation::Isolation;
+use crate::isolation::ConnectorIsolation;
 use crate::managed::{self, Daemons, Managed};
 use crate::reload::Watch;
 
@@ -63,7 +63,7 @@ pub(super) struct ChatArgs {
     /// Where the connector's calls are performed: in a process of its own, only if it is wholly
     /// confined, or in this one
     #[arg(long, value_name = "WHERE", default_value = "process", value_parser = isolation())]
-    isolation: Isolation,
+    isolation: ConnectorIsolation,
     /// How long a card waits, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     expiry: u64,
@@ -213,14 +213,15 @@ fn walls() -> impl TypedValueParser<Value = Confine> {
 }
 
 /// The words that `--isolation` takes.
-fn isolation() -> impl TypedValueParser<Value = Isolation> {
-    PossibleValuesParser::new(Isolation::WORDS).map(|word| Isolation::of(&word).unwrap_or_default())
+fn isolation() -> impl TypedValueParser<Value = ConnectorIsolation> {
+    PossibleValuesParser::new(ConnectorIsolation::WORDS)
+        .map(|word| ConnectorIsolation::of(&word).unwrap_or_default())
 }
 
 /// What is missing of `wanted`, in words to be shown; an error if that is required.
-pub(super) fn check_isolation(wanted: Isolation) -> Result<Option<String>, Failure> {
+pub(super) fn check_isolation(wanted: ConnectorIsolation) -> Result<Option<String>, Failure> {
     match (wanted, wanted.missing()) {
-        (Isolation::Required, Some(missing)) => {
+        (ConnectorIsolation::Required, Some(missing)) => {
             Err(Failure::usage(format!("isolation is required, but {missing}")))
         }
         (_, missing) => Ok(missing),
@@ -232,7 +233,7 @@ pub(super) async fn attached(
     mut config: Map<String, Value>,
     base_url: &str,
     password: Option<&str>,
-    (allow_remote, isolation): (bool, Isolation),
+    (allow_remote, isolation): (bool, ConnectorIsolation),
 ) -> Result<Fixed, Failure> {
     let origin: Origin = base_url.parse().map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
     config.insert("base_url".to_owned(), json!(base_url));

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::console::{Console, NAME};
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
-use crate::isolation::Isolation;
+use crate::isolation::ConnectorIsolation;
 use crate::ledger::steps::decide::Decision;
 use crate::managed::{self, Daemons, Managed};
 
@@ -65,7 +65,7 @@ impl Demo {
         if let Some(missing) = check_walls(Confine::On)? {
             say(missing)?;
         }
-        if let Some(missing) = Isolation::Process.missing() {
+        if let Some(missing) = ConnectorIsolation::Process.missing() {
             say(&missing)?;
         }
         let workspace = WorkspaceConfig {
@@ -99,7 +99,7 @@ impl Demo {
     ) -> Result<Exit, Failure> {
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
-        let factory = Isolation::Process.factory(Arc::new(OpencodeFactory::default()));
+        let factory = ConnectorIsolation::Process.factory(Arc::new(OpencodeFactory::default()));
         let managed = Managed::new(&daemons, (key, Confine::On), factory, config).await;
         let instance = managed?.instance(super::chat::INSTANCE, "basket");
         let parts = Parts {

@@ -5,3 +5,4 @@
 mod attempts;
 mod launch;
 mod support;
+mod threat_model;
