@@ -143,7 +143,9 @@ async fn attached(name: &str, mut given: config::Instance) -> Result<Instance, F
     let base_url = text(name, &mut given.config, "base_url")?;
     let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
     let password = text(name, &mut given.config, "password")?;
-    let fixed = chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation)).await?;
+    let fixed =
+        chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation))
+            .await?;
     let described = fixed.0.connector.clone();
     Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
 }
