@@ -205,6 +205,7 @@ impl fmt::Debug for Instance {
             .field("connector", &self.connector)
             .field("workspace", &self.workspace)
             .field("allow_remote", &self.allow_remote)
+            .field("isolation", &self.isolation)
             .field("config", &names(&self.config))
             .finish()
     }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::Common;
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
+use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
 
@@ -58,8 +59,13 @@ impl Doctor {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
         let standings = standings(&state).await;
-        let mut findings =
-            vec![opencode(&pool, &environment).await, walls(&pool), git(&environment).await, disk(&state)];
+        let mut findings = vec![
+            opencode(&pool, &environment).await,
+            walls(&pool),
+            process(config.as_ref()),
+            git(&environment).await,
+            disk(&state),
+        ];
         findings.push(model(config.as_ref(), &pool, &environment));
         if keys::are_renewed(&environment) {
             let text = "a stored login is renewed, so daemons work on your own file of keys; commands do not reach it";
@@ -134,6 +140,18 @@ fn walls(pool: &PoolConfig) -> Finding {
             let verdict = if required { Verdict::Bad } else { Verdict::Doubtful };
             Finding::new("walls", verdict, missing.unwrap_or_default())
         }
+    }
+}
+
+/// The walls around the connectors' own processes.
+fn process(config: Option<&HostConfig>) -> Finding {
+    let what = "connector processes";
+    let mut wanted = config.into_iter().flat_map(|config| config.connectors.values());
+    let required = wanted.any(|instance| instance.isolation == ConnectorIsolation::Required);
+    match ConnectorIsolation::Process.missing() {
+        None => Finding::good(what, "this kernel holds all of their walls"),
+        Some(missing) if required => Finding::bad(what, missing),
+        Some(missing) => Finding::doubtful(what, missing),
     }
 }
 
