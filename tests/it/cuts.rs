@@ -115,6 +115,9 @@ async fn a_cut_anywhere_never_changes_what_a_turn_came_to(generation: Generation
                 same if same == expected => {}
                 // The daemon lost the turn, and says so by what it recorded.
                 Outcome::Failed(reason) if kind == "restart" && reason.contains("restarted") => {}
+                // A rejection that ends a turn of 2.x leaves the same record.
+                Outcome::Done { success: false, .. }
+                    if kind == "restart" && fixture.name().starts_with("permission-reject") => {}
                 other => panic!("{place}: {other:?}, not {expected:?}"),
             }
         });

@@ -1,6 +1,6 @@
 //! Who answers at the origin, and what comes of it.
 
-use connector_contract::{ConnectorError, Consequence};
+use connector_contract::Consequence;
 use serde_json::json;
 use testkit::RealDaemon;
 use testkit::fake::{Canned, Fake, Faults, Fixture, Generation};
@@ -87,41 +87,4 @@ async fn a_server_that_starts_is_waited_for_a_little() {
     assert_eq!(answer(Generation::V2, starting(6)).await.unwrap(), "Done: hello");
     let why = answer(Generation::V2, starting(usize::MAX)).await.unwrap_err();
     assert!(why.contains("starting"), "{why}");
-}
-
-#[tokio::test]
-async fn a_daemon_replaced_by_one_of_the_other_generation_is_noticed_by_the_next_turn() {
-    let password = Generation::V2.password().map(str::to_owned);
-    let start = async |generation, port| {
-        let faults = Faults { password: password.clone(), ..Faults::default() };
-        let fixture = Fixture::of(generation, "text");
-        for _ in 0..2000 {
-            // The one before lets go of the port a moment after it is dropped.
-            match Fake::start_on(port, fixture.clone(), faults.clone()).await {
-                Ok(fake) => return fake,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-            }
-        }
-        panic!("port {port} stays taken")
-    };
-    let first = start(Generation::V1, 0).await;
-    let port: u16 = first.base_url().rsplit(':').next().unwrap().parse().unwrap();
-    let mut bench = Bench::new(&first.base_url(), json!({ "password": password })).await;
-    assert!(bench.run("one").await.unwrap().success);
-    let note = bench.notes.last().unwrap();
-    drop(first);
-    let second = start(Generation::V2, port).await;
-    assert!(bench.run("two").await.unwrap().success);
-    assert_eq!(second.tasks(), 1);
-
-    // What began with the other generation cannot be looked up with this one.
-    bench.resume = Some(note);
-    let error = bench.run("one").await.unwrap_err();
-    assert!(matches!(error, ConnectorError::OutcomeUnknown { .. }), "{error:?}");
-    assert_eq!(second.tasks(), 1);
-    bench.resume = None;
-    drop(second);
-    let third = start(Generation::V1, port).await;
-    assert!(bench.run("three").await.unwrap().success);
-    assert_eq!(third.tasks(), 1);
 }
