@@ -10,6 +10,7 @@ mod crash;
 mod daemons;
 mod delivery;
 mod gate;
+mod isolation;
 mod ledger;
 mod misbehaving;
 mod mistakes;
