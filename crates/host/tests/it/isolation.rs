@@ -65,7 +65,7 @@ impl Bench {
 
     /// Kills the process once the daemon works.
     async fn kill_at_work(&self) {
-        let limit = Instant::now() + Duration::from_secs(60);
+        let limit = Instant::now() + Duration::from_mins(1);
         while self.fake.running() == 0 {
             assert!(Instant::now() < limit, "no turn began");
             tokio::time::sleep(Duration::from_millis(5)).await;
