@@ -137,7 +137,7 @@ async fn a_hundred_megabytes_of_output_do_not_stay() {
 
 #[tokio::test]
 async fn another_major_version_and_one_with_the_hole_are_refused_and_ended() {
-    for (version, reason) in [("2.0.6", "another API"), ("1.0.215", "CVE-2026-22812")] {
+    for (version, reason) in [("3.0.0", "another API"), ("2.0.5", "2.0.6"), ("1.0.215", "CVE-2026-22812")] {
         let dir = tempfile::tempdir().unwrap();
         let error =
             Daemon::start(with(spec("answers", dir.path()), "FAKE_VERSION", version)).await.unwrap_err();

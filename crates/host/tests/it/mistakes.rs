@@ -67,7 +67,7 @@ fn an_opencode_that_is_not_there_or_not_usable_is_named() {
         2,
         &["/no/such/opencode"],
     );
-    for (version, words) in [("1.0.215", "CVE-2026-22812"), ("2.0.6", "2.0.6")] {
+    for (version, words) in [("1.0.215", "CVE-2026-22812"), ("2.0.5", "2.0.6")] {
         let fake = user.home.path().join(format!("opencode-{version}"));
         std::fs::write(&fake, format!("#!/bin/sh\necho {version}\n")).unwrap();
         std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
