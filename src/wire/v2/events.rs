@@ -13,7 +13,7 @@ use super::messages::{RawRetry, RawTokens, ending};
 use super::number::Number;
 use super::{asks, failure};
 use crate::wire::read::{shorten, undecodable};
-use crate::wire::text::Text;
+use crate::wire::text::{Text, words};
 use crate::wire::{Head, Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
 const WHAT: &str = "an event";
@@ -26,7 +26,8 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// The union of the fields that matter, over all types.
+/// The union of the fields that matter, over all types. Some types have an object under a name
+/// that is words in others.
 #[derive(Deserialize)]
 struct Data<'a> {
     #[serde(borrow, rename = "sessionID", default)]
@@ -41,15 +42,15 @@ struct Data<'a> {
     request: Option<Text<'a>>,
     #[serde(borrow, alias = "callID", default)]
     id: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "words")]
     title: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "words")]
     name: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "words")]
     text: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "words")]
     delta: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "words")]
     finish: Option<Text<'a>>,
     #[serde(default)]
     ordinal: Option<Number>,
