@@ -20,7 +20,7 @@ use crate::hub::{Notice, Subscription};
 use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
 use crate::queue::Place;
-use crate::turn::{Effect, Event, Look, ReplyOutcome, Turn, Verdict};
+use crate::turn::{Abort, Effect, Event, Look, ReplyOutcome, Turn, Verdict};
 use crate::wire::{Answer, End, Head, History, Pending, Prompt, Status};
 
 /// How many sessions of a turn are asked for what they wait for.
@@ -103,9 +103,9 @@ impl Driver {
             }
             Effect::Abort => {
                 let message = self.prompt.message.clone();
-                tasks.running.spawn(async move {
-                    Event::AbortSent { delivered: send_abort(&link, &session, &message).await }
-                });
+                tasks
+                    .running
+                    .spawn(async move { Event::AbortSent(send_abort(&link, &session, &message).await) });
             }
             Effect::AskPermission(ask) => {
                 let (relay, id) = (Arc::clone(&self.asks), ask.id.clone());
@@ -180,17 +180,40 @@ async fn ask_prompt(link: &Link, prompt: &Prompt) -> Event {
     }
 }
 
-/// Returns whether it was delivered.
-async fn send_abort(link: &Link, session: &SessionId, message: &MessageId) -> bool {
-    let mut delivered = false;
-    for request in link.dialect.abort(session, message) {
-        let sent = link.fetch(request).await;
-        if let Err(error) = &sent {
-            tracing::debug!(%session, %error, "an abort was not delivered");
+async fn send_abort(link: &Link, session: &SessionId, message: &MessageId) -> Abort {
+    try_abort(link, session, message).await.unwrap_or_else(|error| {
+        tracing::debug!(%session, %error, "an abort was not delivered");
+        Abort::Failed
+    })
+}
+
+/// What waits in an inbox is taken out of it, and nothing else is touched: what the
+/// session works at then is somebody else's.
+async fn try_abort(link: &Link, session: &SessionId, message: &MessageId) -> Result<Abort, LinkError> {
+    let dialect = &link.dialect;
+    if let Some(back) = dialect.take_back(session, message) {
+        let waited = is_waiting(link, session, message).await?;
+        if waited {
+            link.fetch(back).await?;
         }
-        delivered = sent.is_ok();
+        let record = history(link, session, message).await?;
+        match record.end {
+            _ if waited && !record.arrived => {
+                let still = is_waiting(link, session, message).await?;
+                return Ok(if still { Abort::Failed } else { Abort::TakenBack });
+            }
+            End::Told(_) => return Ok(Abort::Delivered),
+            _ if !record.arrived => return Ok(Abort::Delivered),
+            _ => {}
+        }
     }
-    delivered
+    link.fetch(dialect.abort(session)).await?;
+    Ok(Abort::Delivered)
+}
+
+async fn is_waiting(link: &Link, session: &SessionId, message: &MessageId) -> Result<bool, LinkError> {
+    let Some(request) = link.dialect.inbox(session) else { return Ok(false) };
+    Ok(link.dialect.read_inbox(&link.fetch(request).await?, message)?.ours)
 }
 
 async fn send_reply(link: Link, id: String, request: Option<http::Request<bytes::Bytes>>) -> Event {
@@ -403,7 +426,8 @@ pub(crate) async fn abort(link: &Link, session: &SessionId, message: &MessageId)
         let idle = status == Some(Status::Idle);
         let record = history(link, session, message).await.unwrap_or_default();
         let last = record.steps.last();
-        if idle && (matches!(record.end, End::Told(_)) || last.is_some_and(|last| last.head.completed)) {
+        let told = matches!(record.end, End::Told(_));
+        if told && record.followed || idle && (told || last.is_some_and(|last| last.head.completed)) {
             return;
         }
         // Half a message of an earlier daemon's ends never.
@@ -411,7 +435,9 @@ pub(crate) async fn abort(link: &Link, session: &SessionId, message: &MessageId)
         if broken >= 3 {
             return;
         }
-        send_abort(link, session, message).await;
+        if send_abort(link, session, message).await == Abort::TakenBack {
+            return;
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(link.timing.poll_max);
     }

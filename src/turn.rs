@@ -113,9 +113,7 @@ pub(crate) enum Event {
         id: String,
         outcome: ReplyOutcome,
     },
-    AbortSent {
-        delivered: bool,
-    },
+    AbortSent(Abort),
     Cancelled,
     TimePassed,
 }
@@ -142,6 +140,17 @@ pub(crate) enum ReplyOutcome {
     Gone,
     /// The daemon does not take this reply.
     Refused,
+    /// It may not have arrived.
+    Failed,
+}
+
+/// What became of an abort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abort {
+    /// The daemon has it, or nothing of the turn is there that it could end.
+    Delivered,
+    /// The prompt had not begun, and never will.
+    TakenBack,
     /// It may not have arrived.
     Failed,
 }
@@ -182,7 +191,7 @@ enum Sent {
     /// The daemon has taken it; the end is told by the session's record.
     Admitted { since: Instant },
     /// It may have arrived; its answer will not come.
-    Lost { why: String },
+    Lost { since: Instant, why: String },
     /// Refused without a reason; the reason may still come.
     Refused { failure: Failure, until: Instant },
 }
@@ -241,7 +250,11 @@ impl Turn {
     pub(crate) fn new(plan: Plan, now: Instant) -> Self {
         Self {
             mode: Mode::Running,
-            sent: if plan.resume { Sent::Lost { why: "the host stopped".to_owned() } } else { Sent::No },
+            sent: if plan.resume {
+                Sent::Lost { since: now, why: "the host stopped".to_owned() }
+            } else {
+                Sent::No
+            },
             sends: 0,
             may_have_arrived: plan.resume,
             stream_live: plan.live,
@@ -321,7 +334,7 @@ impl Turn {
                 }
                 self.asks.reply_sent(&id, outcome, &mut out);
             }
-            Event::AbortSent { delivered } => self.abort_sent(delivered, now, &mut out),
+            Event::AbortSent(abort) => self.abort_sent(abort, now, &mut out),
             Event::Cancelled => self.stop(StopCause::Cancelled, now, &mut out),
             Event::TimePassed => {}
         }
@@ -493,7 +506,7 @@ impl Turn {
     }
 
     fn lose(&mut self, why: &str, now: Instant, out: &mut Vec<Effect>) {
-        self.sent = Sent::Lost { why: why.to_owned() };
+        self.sent = Sent::Lost { since: now, why: why.to_owned() };
         self.may_have_arrived = true;
         self.idle_looks = 0;
         self.look_now(now, out);
@@ -515,6 +528,7 @@ impl Turn {
             (_, failure) => {
                 let failure = failure.unwrap_or_else(unexplained);
                 self.sent = Sent::Refused { failure, until: now + self.plan.timing.reason };
+                self.idle_looks = 0;
                 self.look_now(now, out);
             }
         }
@@ -557,13 +571,18 @@ impl Turn {
         }
     }
 
-    fn abort_sent(&mut self, arrived: bool, now: Instant, out: &mut Vec<Effect>) {
-        if let Mode::Stopping { delivered, .. } = &mut self.mode
-            && arrived
-            && !*delivered
-        {
-            *delivered = true;
-            self.look_now(now, out);
+    fn abort_sent(&mut self, abort: Abort, now: Instant, out: &mut Vec<Effect>) {
+        let Mode::Stopping { delivered, .. } = &mut self.mode else { return };
+        match abort {
+            // While it is being sent once more, it may be taken once more.
+            Abort::TakenBack if self.sent != Sent::Open || self.sends == 1 => {
+                self.finish(self.stopped(true), out);
+            }
+            Abort::Delivered if !*delivered => {
+                *delivered = true;
+                self.look_now(now, out);
+            }
+            Abort::TakenBack | Abort::Delivered | Abort::Failed => {}
         }
     }
 

@@ -58,9 +58,11 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// not new, to forget what it was told.
     fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>>;
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes>;
-    /// Ends the turn that `message` began, or is about to begin. The last of them
-    /// tells whether it was delivered.
-    fn abort(&self, session: &SessionId, message: &MessageId) -> Vec<Request<Bytes>>;
+    /// Ends what the session works at, whoever began it.
+    fn abort(&self, session: &SessionId) -> Request<Bytes>;
+    /// Takes `message` out of the session's inbox, where there is one. What was begun
+    /// stays.
+    fn take_back(&self, session: &SessionId, message: &MessageId) -> Option<Request<Bytes>>;
     fn status(&self) -> Request<Bytes>;
     /// The next page of a session's messages, newest first, after those that were
     /// read; `None` if there is no more.
@@ -270,6 +272,7 @@ pub(crate) struct Message {
 /// daemon then adds messages in the user's name, which ask for the summary and
 /// for the work to go on, and the turn's later answers are answers to those.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the record")]
 pub(crate) struct History {
     /// Whether the daemon has the message that starts the turn.
     pub(crate) arrived: bool,
@@ -288,6 +291,8 @@ pub(crate) struct History {
     pub(crate) steps: Vec<Message>,
     /// What the record itself says of the turn's end.
     pub(crate) end: End,
+    /// Whether the session has begun with something else since that end.
+    pub(crate) followed: bool,
     /// What the session has not begun, where that was asked for.
     pub(crate) inbox: Inbox,
     /// Why the turn failed, where no message says so.

@@ -60,8 +60,9 @@ impl Turn {
         self.settled_looks = if settled { self.settled_looks + 1 } else { 0 };
         self.wait(now);
         match history.end {
-            // What is being interrupted has not stopped before the session is idle.
-            End::Told(outcome) if idle || outcome != Outcome::Interrupted => {
+            // What is being interrupted has not stopped before the session is idle, or
+            // works at something else.
+            End::Told(outcome) if idle || outcome != Outcome::Interrupted || history.followed => {
                 return self.conclude_told(outcome, history, now, out);
             }
             _ => {}
@@ -82,15 +83,15 @@ impl Turn {
         }
         match self.sent.clone() {
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
-            Sent::Refused { failure, until } => self.judge_refusal(failure, until, last, now, out),
+            Sent::Refused { failure, until } => self.judge_refusal(failure, until, history, now, out),
             Sent::Admitted { since } if self.idle_looks >= IDLE_LOOKS => {
                 self.judge_taken(since, "the daemon took the prompt and does not have it", history, now, out);
             }
             Sent::Open | Sent::Admitted { .. } => {}
-            Sent::Lost { why } => match last {
+            Sent::Lost { since, why } => match last {
                 None if history.end != End::Untold && history.arrived => {
                     if self.idle_looks >= IDLE_LOOKS {
-                        self.judge_taken(now, &why, history, now, out);
+                        self.judge_taken(since, &why, history, now, out);
                     }
                 }
                 None => self.send_or_give_up(&why, history, out),
@@ -134,16 +135,27 @@ impl Turn {
         &mut self,
         failure: Failure,
         until: Instant,
-        last: Option<&Message>,
+        history: &History,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
+        let told = history.end != End::Untold;
+        if told && history.arrived {
+            // It was taken for all that: the session's record tells what becomes of it.
+            self.may_have_arrived = true;
+            self.sent = Sent::Admitted { since: now };
+            return;
+        }
+        if told && self.idle_looks < IDLE_LOOKS {
+            // Between two requests of a look it may go from the inbox to the record.
+            return;
+        }
         let known = self.session_failure.clone();
         if known.is_none() && failure.kind == FailureKind::Opaque && now < until {
             return;
         }
         let failure = known.unwrap_or(failure);
-        match last {
+        match history.last() {
             None if !self.may_have_arrived => {
                 self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
             }

@@ -110,7 +110,7 @@ fn retries_are_no_progress_however_long_they_go_on() {
     });
     assert_eq!(now, start + 15 * MINUTE);
     assert!(effects.contains(&Effect::Abort), "{effects:?}");
-    turn.step(Event::AbortSent { delivered: true }, now);
+    turn.step(Event::AbortSent(Abort::Delivered), now);
     let effects = turn.step(look(Status::Idle, vec![*message("msg_m", None)]), now);
     let Some(Verdict::Stopped { cause: StopCause::NoProgress, confirmed: true, note, .. }) =
         verdict(&effects)
@@ -193,7 +193,7 @@ fn an_abort_that_came_before_the_prompt_is_repeated() {
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
     assert!(turn.step(Event::Cancelled, start).contains(&Effect::Abort));
-    turn.step(Event::AbortSent { delivered: true }, start);
+    turn.step(Event::AbortSent(Abort::Delivered), start);
     let effects = turn.step(look(Status::Busy, Vec::new()), start);
     assert!(effects.contains(&Effect::Abort), "it is busy again: {effects:?}");
     let effects = turn.step(Event::TimePassed, start + Duration::from_secs(10));
@@ -254,7 +254,7 @@ fn a_stop_is_not_confirmed_while_the_prompt_may_still_begin() {
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
     turn.step(Event::Cancelled, start);
-    turn.step(Event::AbortSent { delivered: true }, start);
+    turn.step(Event::AbortSent(Abort::Delivered), start);
     for _ in 0..10 {
         let effects = turn.step(empty(Status::Idle), start);
         assert_eq!(verdict(&effects), None);
@@ -486,6 +486,67 @@ fn an_interrupted_turn_is_over_when_its_session_is_idle() {
     let told = |status| record(status, Vec::new(), |it| it.end = End::Told(Outcome::Interrupted));
     assert_eq!(verdict(&turn.step(told(Status::Busy), start)), None);
     assert!(verdict(&turn.step(told(Status::Idle), start)).is_some());
+    let mut turn = admitted(start);
+    let next = record(Status::Busy, Vec::new(), |it| {
+        it.end = End::Told(Outcome::Interrupted);
+        it.followed = true;
+    });
+    let effects = turn.step(next, start);
+    assert!(verdict(&effects).is_some(), "it works at what somebody else sent: {effects:?}");
+}
+
+#[test]
+fn a_prompt_that_was_refused_and_is_there_for_all_that_was_taken() {
+    let start = Instant::now();
+    let failure = || Failure { kind: FailureKind::Other, reason: "boom".into() };
+    let refused = || {
+        let mut turn = Turn::new(plan(start), start);
+        turn.step(Event::Began, start);
+        turn.step(Event::PromptAnswered(Answer::Refused { status: 500, failure: Some(failure()) }), start);
+        turn
+    };
+    for inbox in [Inbox { ours: true, any: true }, Inbox::default()] {
+        let mut turn = refused();
+        let seen = || record(Status::Idle, Vec::new(), |it| it.inbox = inbox);
+        assert_eq!(verdict(&turn.step(seen(), start)), None);
+        let told = record(Status::Idle, vec![*message("msg_m", Some(Ending::Final))], |it| {
+            it.end = End::Told(Outcome::Succeeded);
+        });
+        assert!(matches!(verdict(&turn.step(told, start)), Some(Verdict::Completed(_))), "{inbox:?}");
+    }
+    let absent = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
+    let mut turn = refused();
+    assert_eq!(verdict(&turn.step(absent(), start)), None, "it may be on its way from there to here");
+    let effects = idle_looks(&mut turn, start, absent);
+    assert_eq!(verdict(&effects), Some(&Verdict::NotStarted(NotStarted::Refused(failure()))));
+}
+
+#[test]
+fn a_stop_that_took_the_prompt_back_is_confirmed_unless_it_is_being_sent_again() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    turn.step(Event::Cancelled, start);
+    let effects = turn.step(Event::AbortSent(Abort::TakenBack), start);
+    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: true, .. })), "{effects:?}");
+    let mut turn = admitted(start);
+    let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
+    assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+    turn.step(Event::Cancelled, start);
+    assert_eq!(verdict(&turn.step(Event::AbortSent(Abort::TakenBack), start)), None);
+}
+
+#[test]
+fn a_lost_prompt_that_does_not_begin_is_taken_back_in_the_end() {
+    let start = Instant::now();
+    let mut turn = Turn::new(Plan { resume: true, ..plan(start) }, start);
+    turn.step(Event::Began, start);
+    let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
+    for _ in 0..MAX_SENDS {
+        assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+        turn.step(Event::PromptFailed { nothing_sent: false, reason: "cut".into() }, start);
+    }
+    assert_eq!(idle_looks(&mut turn, start, parked), []);
+    assert!(idle_looks(&mut turn, start + 2 * MINUTE, parked).contains(&Effect::Abort));
 }
 
 #[test]
@@ -552,7 +613,7 @@ fn a_prompt_that_was_taken_and_does_not_begin_is_sent_again_and_at_last_taken_ba
     assert_eq!(idle_looks(&mut turn, start, parked), []);
     let late = start + 2 * MINUTE;
     assert!(idle_looks(&mut turn, late, parked).contains(&Effect::Abort));
-    turn.step(Event::AbortSent { delivered: true }, late);
+    turn.step(Event::AbortSent(Abort::Delivered), late);
     assert_eq!(verdict(&turn.step(parked(), late)), None, "it is still there");
     let gone = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
     let effects = idle_looks(&mut turn, late, gone);
@@ -575,7 +636,7 @@ fn a_prompt_that_is_taken_after_the_stop_is_stopped_again() {
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
     turn.step(Event::Cancelled, start);
-    turn.step(Event::AbortSent { delivered: true }, start);
+    turn.step(Event::AbortSent(Abort::Delivered), start);
     let effects = turn.step(Event::PromptAnswered(Answer::Admitted), start);
     assert!(effects.contains(&Effect::Abort), "{effects:?}");
 }

@@ -70,8 +70,11 @@ impl Dialect for V1 {
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         self.requests.prompt(prompt)
     }
-    fn abort(&self, session: &SessionId, _message: &MessageId) -> Vec<Request<Bytes>> {
-        vec![self.requests.post(&format!("/session/{session}/abort"), None)]
+    fn abort(&self, session: &SessionId) -> Request<Bytes> {
+        self.requests.post(&format!("/session/{session}/abort"), None)
+    }
+    fn take_back(&self, _session: &SessionId, _message: &MessageId) -> Option<Request<Bytes>> {
+        None
     }
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/session/status")

@@ -84,8 +84,11 @@ impl Dialect for V2 {
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         self.requests.prompt(prompt)
     }
-    fn abort(&self, session: &SessionId, message: &MessageId) -> Vec<Request<Bytes>> {
-        self.requests.abort(session, message)
+    fn abort(&self, session: &SessionId) -> Request<Bytes> {
+        self.requests.abort(session)
+    }
+    fn take_back(&self, session: &SessionId, message: &MessageId) -> Option<Request<Bytes>> {
+        Some(self.requests.take_back(session, message))
     }
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/api/session/active")

@@ -27,6 +27,9 @@ on_wires! {
         dropping_the_look_for_a_turn_ends_the_turn,
         fresh_work_waits_behind_a_turn_that_is_followed_again,
     }
+    only V2 because "1.x has no inbox" {
+        a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone,
+    }
 }
 
 const MESSAGE: &str = "msg_1fbb8188c000Gy2jna7bblV55l";
@@ -234,6 +237,31 @@ async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was(generati
     assert_eq!(json!(reference.message_id), checkpoint.0["message_id"]);
     assert!(!reason.contains("nothing was sent"), "{reason}");
     assert_eq!(fake.running(), 0);
+}
+
+async fn a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone(
+    generation: Generation,
+) {
+    let fake = Fake::start(Fixture::of(generation, "abort"), Faults::default()).await.unwrap();
+    let session = session(&fake).await;
+    let path = format!("/api/session/{session}/prompt");
+    for (id, text) in [("msg_1fbb8188b000Gy2jna7bblV55l", "theirs"), (MESSAGE, "ours")] {
+        let body = json!({ "id": id, "text": text, "delivery": "queue" });
+        post(fake.base_url(), generation, path.clone(), body).await;
+    }
+    eventually("their turn runs", || fake.waits_for_abort()).await;
+    let mut bench = Bench::at(&fake, json!({})).await;
+    bench.resume = Some(note(generation, &session, MESSAGE));
+    bench.cancel.cancel();
+    let error = bench.run("go").await.unwrap_err();
+    let ConnectorError::Stopped { cause: StopCause::Cancelled, reason, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert!(reason.contains("has stopped"), "{reason}");
+    let taken_back = format!("DELETE /api/session/{session}/inbox/{MESSAGE}");
+    assert!(fake.requests().contains(&taken_back), "{:?}", fake.requests());
+    assert!(fake.lines(generation.abort()).is_empty(), "{:?}", fake.requests());
+    assert_eq!(fake.running(), 1, "theirs goes on");
 }
 
 async fn a_turn_that_cannot_be_reached_to_be_stopped_may_be_running(generation: Generation) {

@@ -197,7 +197,7 @@ pub(super) fn history(pages: &[Bytes], ours: &MessageId) -> Result<History, Unde
 /// Collects the turn: all steps until the session goes idle. What somebody sends
 /// meanwhile belongs to it, unless our last word had been said.
 fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
-    for (row, raw) in rows {
+    for (index, (row, raw)) in rows.iter().enumerate() {
         match row.kind.as_ref() {
             "assistant" => match message(row, raw, ours) {
                 Ok(step) => {
@@ -215,10 +215,12 @@ fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
                     Some("interrupted") => Outcome::Interrupted,
                     _ => Outcome::Failed,
                 });
+                history.followed = rows[index + 1..].iter().any(|(row, _)| row.kind == "user");
                 return;
             }
             "user" if history.last().is_some_and(said_all) => {
                 history.end = End::Told(Outcome::Succeeded);
+                history.followed = true;
                 return;
             }
             _ => {}

@@ -101,13 +101,14 @@ impl Requests {
         self.post(&format!("/api/session/{}/prompt", prompt.session), &body)
     }
 
-    /// An interrupt leaves what is queued: our message may be, and would begin later.
-    pub(super) fn abort(&self, session: &SessionId, message: &MessageId) -> Vec<Request<Bytes>> {
+    /// It leaves what is queued.
+    pub(super) fn abort(&self, session: &SessionId) -> Request<Bytes> {
+        self.base.request(Method::POST, &format!("/api/session/{session}/interrupt"), &[], None)
+    }
+
+    pub(super) fn take_back(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
         let inbox = format!("/api/session/{session}/inbox/{message}");
-        vec![
-            self.base.request(Method::DELETE, &inbox, &[], None),
-            self.base.request(Method::POST, &format!("/api/session/{session}/interrupt"), &[], None),
-        ]
+        self.base.request(Method::DELETE, &inbox, &[], None)
     }
 
     /// An order is given for the first page alone; a cursor knows it.

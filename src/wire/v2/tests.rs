@@ -122,12 +122,10 @@ fn a_note_is_told_and_forgotten_again() {
 }
 
 #[test]
-fn a_stop_takes_the_prompt_out_of_the_line_and_then_interrupts() {
-    let sent: Vec<_> = dialect().abort(&session(), &ours()).iter().map(|it| shown(it).0).collect();
-    assert_eq!(
-        sent,
-        [format!("DELETE /api/session/ses_a/inbox/{OURS}"), "POST /api/session/ses_a/interrupt".to_owned()]
-    );
+fn a_prompt_is_taken_back_and_a_turn_interrupted() {
+    let back = dialect().take_back(&session(), &ours()).unwrap();
+    assert_eq!(shown(&back).0, format!("DELETE /api/session/ses_a/inbox/{OURS}"));
+    assert_eq!(shown(&dialect().abort(&session())).0, "POST /api/session/ses_a/interrupt");
 }
 
 #[test]
