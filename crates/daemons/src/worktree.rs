@@ -17,11 +17,12 @@
 mod apply;
 mod collect;
 mod git;
+mod place;
 mod record;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +56,9 @@ pub enum WorktreeError {
     /// The session began elsewhere, or its branch is gone too.
     #[error("session {0} has no working tree any more; begin a new task")]
     Gone(String),
+    /// The agent put something else where it was to work.
+    #[error("{} is not the directory it was made as; begin a new task", .0.display())]
+    Replaced(PathBuf),
     /// Git refused.
     #[error("git {what}: {reason}")]
     Git {
@@ -164,6 +168,7 @@ impl Worktrees {
             remove(&tree.root())?;
             tree.fill().await?;
         }
+        tree.stands()?;
         Ok(Some(tree))
     }
 
@@ -238,9 +243,15 @@ impl Worktree {
         &self.record.base
     }
 
+    /// Whether something was begun in it since it was last collected.
+    pub fn is_pending(&self) -> bool {
+        self.record.pending
+    }
+
     /// Writes down what is about to begin in it; returns when that would survive a crash.
     pub fn announces(&mut self, checkpoint: &Value) -> io::Result<()> {
         self.record.checkpoint = Some(checkpoint.clone());
+        self.record.pending = true;
         self.record.write(&self.trees.0.root)
     }
 
@@ -258,7 +269,18 @@ impl Worktree {
         let root = self.root();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         self.trees.0.git.fill(&self.repository, &root, &self.record).await?;
-        Ok(std::fs::create_dir_all(self.directory())?)
+        place::made(&root, &self.repository.prefix).map_err(|_| self.replaced())
+    }
+
+    /// Fails unless the way to where the agent works is of directories, as it was made.
+    fn stands(&self) -> Result<(), WorktreeError> {
+        let below = Path::new(&self.record.id).join(&self.repository.prefix);
+        let trees = self.trees.0.root.join("trees");
+        place::opened(&trees, &below).map(drop).map_err(|_| self.replaced())
+    }
+
+    fn replaced(&self) -> WorktreeError {
+        WorktreeError::Replaced(self.directory())
     }
 }
 
@@ -271,23 +293,11 @@ fn remove(tree: &Path) -> io::Result<()> {
     }
     match std::fs::remove_dir_all(tree) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(tree)?;
+            place::open_up(tree)?;
             std::fs::remove_dir_all(tree)
         }
         removed => removed,
     }
-}
-
-/// Makes directories without write permission removable.
-fn open_up(directory: &Path) -> io::Result<()> {
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn warn(removed: io::Result<()>) {

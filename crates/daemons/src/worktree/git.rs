@@ -54,6 +54,14 @@ pub(super) struct Repository {
     pub(super) prefix: PathBuf,
 }
 
+/// A branch of a repository.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) commit: String,
+    /// Whether a working tree of the person's is on it.
+    pub(super) checked_out: bool,
+}
+
 impl Git {
     pub(super) async fn repository(&self, workspace: &Path) -> Result<Repository, WorktreeError> {
         let none = || WorktreeError::NoRepository(workspace.to_owned());
@@ -92,8 +100,27 @@ impl Git {
         self.run(&repository.top, "makes a branch", update).await.map(drop)
     }
 
-    /// Deletes `branch` if it still points at `commit`.
+    /// Where `branch` is; nothing if there is none.
+    pub(super) async fn branch(
+        &self,
+        repository: &Repository,
+        branch: &str,
+    ) -> Result<Option<Branch>, WorktreeError> {
+        let reference = format!("refs/heads/{branch}");
+        let list = ["for-each-ref", "--format=%(objectname) %(worktreepath)", &reference];
+        let found = text(&self.run(&repository.top, "looks for a branch", list).await?);
+        let branch = |(commit, place): (&str, &str)| Branch {
+            commit: commit.to_owned(),
+            checked_out: !place.is_empty(),
+        };
+        Ok(found.split_once(' ').map(branch))
+    }
+
+    /// Deletes `branch` if it still points at `commit` and nobody works on it.
     pub(super) async fn forget(&self, repository: &Repository, branch: &str, commit: &str) {
+        if !matches!(self.branch(repository, branch).await, Ok(Some(found)) if !found.checked_out) {
+            return;
+        }
         let reference = format!("refs/heads/{branch}");
         let _ = self.run(&repository.top, "deletes a branch", ["update-ref", "-d", &reference, commit]).await;
     }
@@ -142,6 +169,19 @@ impl Git {
         let mut command = self.command(directory, Path::new("git"), None);
         command.args(QUIET).args(arguments).stdout(Stdio::piped());
         finished(what, command).await.map(|output| output.stdout)
+    }
+
+    /// Runs git in a place that no agent has written to, and lets it read `input`.
+    pub(super) async fn read<'a>(
+        &self,
+        directory: &Path,
+        what: &'static str,
+        arguments: impl IntoIterator<Item = &'a str>,
+        input: File,
+    ) -> Result<(), WorktreeError> {
+        let mut command = self.command(directory, Path::new("git"), None);
+        command.args(QUIET).args(arguments).stdin(input).stdout(Stdio::null());
+        finished(what, command).await.map(drop)
     }
 
     /// Runs git in a tree where an agent has been, within walls like the agent's. What it says is

@@ -19,6 +19,9 @@ pub(super) struct Record {
     /// What was last begun in it, in its connector's own words.
     pub(super) checkpoint: Option<Value>,
     pub(super) session: Option<String>,
+    /// Whether something was begun in it since it was last collected.
+    #[serde(default)]
+    pub(super) pending: bool,
 }
 
 impl Record {
@@ -30,6 +33,7 @@ impl Record {
             tip: None,
             checkpoint: None,
             session: None,
+            pending: false,
         }
     }
 

@@ -230,3 +230,113 @@ async fn a_branch_is_applied_whole_or_not_at_all() {
     assert_eq!((read("a.txt").as_str(), read("new.txt").as_str()), ("one\nTWO\nthree\n", "new\n"));
     assert_eq!(read("sub/b.txt"), "mine\n", "what it does not touch may be dirty");
 }
+
+#[tokio::test]
+async fn what_a_turn_takes_back_is_stored_as_taken_back() {
+    let bench = Bench::new();
+    std::fs::write(bench.workspace.join("a.txt"), "second\n").unwrap();
+    bench.git(&["commit", "--all", "--quiet", "--message=Second"]);
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    let base = tree.base().to_owned();
+    git(&here, &["reset", "--quiet", "--hard", "HEAD~1"]).unwrap();
+    let came = tree.collect().await.unwrap();
+    assert_eq!(came.commit.as_deref(), Some(bench.git(&["rev-parse", "main~1"]).trim()));
+    assert!(came.patch.contains("-second"), "{}", came.patch);
+    assert_eq!(bench.git(&["rev-parse", tree.branch()]), bench.git(&["rev-parse", "main~1"]));
+
+    std::fs::write(here.join("new.txt"), "new\n").unwrap();
+    let new = tree.collect().await.unwrap();
+    assert_eq!(Some(&new.since), came.commit.as_ref());
+    git(&here, &["reset", "--quiet", "--hard", &base]).unwrap();
+    let came = tree.collect().await.unwrap();
+    assert_eq!(came.commit, Some(base));
+    assert!(came.patch.contains("-new") && came.patch.contains("+second"), "{}", came.patch);
+    assert!(tree.collect().await.unwrap().patch.is_empty());
+}
+
+#[tokio::test]
+async fn a_branch_that_somebody_else_moved_or_works_on_is_left_to_them() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let own = tree.branch().to_owned();
+    let change = |text: &str| std::fs::write(tree.directory().join("a.txt"), text).unwrap();
+    change("one\n");
+    let here = tree.directory();
+    let first = tree.collect().await.unwrap();
+    assert_eq!(first.left, None);
+    let elsewhere = bench.root.path().join("elsewhere").display().to_string();
+    bench.git(&["worktree", "add", "--quiet", &elsewhere, &own]);
+    std::fs::write(here.join("a.txt"), "two\n").unwrap();
+    let second = tree.collect().await.unwrap();
+    assert_eq!(second.left.as_deref(), Some(own.as_str()), "it is checked out");
+    assert_eq!(bench.git(&["rev-parse", &own]).trim(), first.commit.unwrap());
+    let next = tree.branch().to_owned();
+    assert_eq!(bench.git(&["rev-parse", &next]).trim(), second.commit.unwrap());
+
+    bench.git(&["branch", "--force", &next, "main"]);
+    std::fs::write(here.join("a.txt"), "three\n").unwrap();
+    let third = tree.collect().await.unwrap();
+    assert_eq!(third.left.as_deref(), Some(next.as_str()), "it was moved");
+    assert_eq!(bench.git(&["rev-parse", &next]), bench.git(&["rev-parse", "main"]));
+
+    let last = tree.branch().to_owned();
+    bench.git(&["branch", "-D", &last]);
+    std::fs::write(here.join("a.txt"), "four\n").unwrap();
+    let fourth = tree.collect().await.unwrap();
+    assert_eq!((fourth.left, tree.branch()), (None, last.as_str()), "one that was deleted is made again");
+    assert_eq!(bench.git(&["rev-parse", &last]).trim(), fourth.commit.unwrap());
+}
+
+#[tokio::test]
+async fn the_locks_of_a_git_that_was_killed_hold_nothing_up() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    std::fs::write(here.join("a.txt"), "changed\n").unwrap();
+    let branch = format!("refs/heads/{}.lock", tree.branch());
+    for lock in ["index.lock", "HEAD.lock", &branch] {
+        std::fs::write(here.join(".git").join(lock), "").unwrap();
+    }
+    assert!(tree.collect().await.unwrap().commit.is_some());
+}
+
+#[tokio::test]
+async fn an_object_that_would_harm_the_repository_is_refused() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    let blob = git(&here, &["hash-object", "-w", "a.txt"]).unwrap();
+    let entry = bench.root.path().join("entry");
+    let mut bytes = b"100644 .git\0".to_vec();
+    bytes.extend((0..40).step_by(2).map(|at| u8::from_str_radix(&blob[at..at + 2], 16).unwrap()));
+    std::fs::write(&entry, bytes).unwrap();
+    let entry = entry.display().to_string();
+    let evil = git(&here, &["hash-object", "-t", "tree", "-w", "--literally", &entry]).unwrap();
+    let commit = git(&here, &["commit-tree", evil.trim(), "-p", "HEAD", "-m", "evil"]).unwrap();
+    git(&here, &["update-ref", "HEAD", commit.trim()]).unwrap();
+    let error = tree.collect().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Git { what: "takes the commits over", .. }), "{error}");
+    assert!(git(&bench.workspace, &["cat-file", "-e", evil.trim()]).is_err(), "it is not stored");
+    assert_eq!(bench.git(&["rev-parse", tree.branch()]).trim(), tree.base());
+}
+
+#[tokio::test]
+async fn an_agent_that_puts_a_link_where_it_worked_leads_nobody_elsewhere() {
+    let bench = Bench::new();
+    let trees = bench.trees_of(&bench.workspace.join("sub"));
+    let mut tree = trees.make().await.unwrap();
+    tree.announces(&json!({ "at": 1 })).unwrap();
+    tree.belongs_to("ses_1").unwrap();
+    let here = tree.directory();
+    let root = here.parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&here).unwrap();
+    std::os::unix::fs::symlink(&bench.workspace, &here).unwrap();
+    let error = tree.collect().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Replaced(_)), "{error}");
+    drop(tree);
+    let error = trees.of_session("ses_1").await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Replaced(_)), "{error}");
+    std::fs::remove_dir_all(root.join(".git")).unwrap();
+    assert!(trees.of_session("ses_1").await.is_ok(), "it is made again from what it began from");
+}

@@ -67,14 +67,12 @@ impl Tree {
                 let came = tree.collect().await;
                 Ok(told(result, &tree, came))
             }
-            Err(error) if matches!(error.consequence(), Consequence::Failed | Consequence::Stopped) => {
-                // What was done until then is not lost: the session goes on from there.
-                if let Err(problem) = tree.collect().await {
-                    tracing::warn!(error = %chain(&problem), "what a failed task changed stays in its working tree");
-                }
-                Err(error)
+            Err(error) if error.consequence() == Consequence::Unknown || !tree.is_pending() => Err(error),
+            // What was done until then is not lost: the session goes on from there.
+            Err(error) => {
+                let came = tree.collect().await;
+                Err(told_failed(error, &tree, came))
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -102,9 +100,12 @@ async fn find(
 
 fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
     match came {
-        Ok(Collected { commit, patch }) => {
+        Ok(Collected { since, commit, patch, left }) => {
+            if let Some(left) = left {
+                result.message.push_str(&on_another(&left, tree));
+            }
             if let Some(output) = result.output.as_object_mut() {
-                output.insert("base".to_owned(), json!(tree.base()));
+                output.insert("base".to_owned(), json!(since));
                 output.insert("patch".to_owned(), json!(capped(patch)));
                 if let Some(commit) = commit {
                     output.insert("branch".to_owned(), json!(tree.branch()));
@@ -120,6 +121,33 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
         }
     }
     result
+}
+
+/// The error, with where to find what was changed before it.
+fn told_failed(
+    mut error: ConnectorError,
+    tree: &Worktree,
+    came: Result<Collected, WorktreeError>,
+) -> ConnectorError {
+    let more = match came {
+        Ok(Collected { commit: None, .. }) => return error,
+        Ok(Collected { left, .. }) => {
+            let left = left.map(|left| on_another(&left, tree)).unwrap_or_default();
+            format!("; what it changed until then is on branch {}{left}", tree.branch())
+        }
+        Err(problem) => {
+            let place = tree.directory();
+            format!("; what it changed until then stays in {}: {}", place.display(), chain(&problem))
+        }
+    };
+    if let ConnectorError::Failed { reason, .. } | ConnectorError::Stopped { reason, .. } = &mut error {
+        reason.push_str(&more);
+    }
+    error
+}
+
+fn on_another(left: &str, tree: &Worktree) -> String {
+    format!(" (branch {left} was moved or is in use, so this is on {})", tree.branch())
 }
 
 fn capped(mut patch: String) -> String {
