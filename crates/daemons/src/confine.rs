@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use launcher::relaunch;
 
-use crate::daemon::{Home, OWN, Spec};
+use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::keys::{self, Keys};
 
@@ -109,6 +109,9 @@ pub struct Confinement {
     pub required: bool,
     /// The daemon's private temporary directory; made when it is missing.
     pub tmp: PathBuf,
+    /// Where the shell of the agent's commands is, which they can read and run, and not change;
+    /// made when it is missing.
+    shell: PathBuf,
     /// How much data each process of the agent's commands may hold, in MiB.
     pub memory_mb: Option<u64>,
     /// What it serves. The repository of a linked worktree stays reachable with it.
@@ -213,6 +216,7 @@ impl Confinement {
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
         let tmp = tmp.into();
         Self {
+            shell: tmp.with_extension("shell"),
             launcher: launcher.into(),
             walls: Walls::around(spec),
             required: false,
@@ -246,27 +250,43 @@ impl Confinement {
     /// daemon's process, and therefore cannot answer the asks that are about it. It waits for the
     /// command and ends with a status of its own: opencode takes no notice of one that was killed.
     pub(crate) fn shell(&self) -> PathBuf {
-        self.tmp.join("shell").join("sh")
+        self.shell.join("sh")
     }
 
     /// Makes what must exist before the walls go up: a wall only has doors to what is there.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        let shell = self.shell();
-        builder.create(shell.parent().unwrap_or(&self.tmp))?;
-        write_program(&shell, &self.shell_script())?;
+        builder.create(&self.tmp)?;
+        builder.create(&self.shell)?;
+        self.keep_shell_from_agent()?;
+        write_program(&self.shell(), &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
         let mut ours = own.chain(&self.home).chain(&self.trees).chain(&self.configuration);
         ours.try_for_each(|path| builder.create(path))
     }
 
+    /// A command that could rewrite the shell would decide what walls the next one has.
+    fn keep_shell_from_agent(&self) -> io::Result<()> {
+        let shell = self.shell.canonicalize()?;
+        let open = self.walls.write.iter().filter_map(|path| path.canonicalize().ok());
+        match open.into_iter().find(|path| shell.starts_with(path)) {
+            None => Ok(()),
+            Some(open) => Err(io::Error::other(format!(
+                "{} is within {}, where the agent can write: choose another state directory or workspace",
+                shell.display(),
+                open.display()
+            ))),
+        }
+    }
+
     fn shell_script(&self) -> String {
         format!(
-            "#!/bin/sh\nunset OPENCODE_SERVER_PASSWORD OPENCODE_CONFIG_CONTENT {}\n{}\
+            "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}\
              trap 'exit 143' TERM\n\
              {PLAN}={} {} {LAUNCH} /bin/sh \"$@\"\n\
              exit $?\n",
+            PASSWORDS.join(" "),
             keys::VARIABLE,
             self.of_commands,
             quoted(&self.plan_for(true)),
@@ -281,7 +301,7 @@ impl Confinement {
     /// What the daemon may, or one of the agent's commands.
     fn plan_for(&self, command: bool) -> String {
         let mut walls = self.walls.clone();
-        walls.read.push(self.launcher.clone());
+        walls.read.extend([self.launcher.clone(), self.shell.clone()]);
         walls.write.push(self.tmp.clone());
         if command {
             walls.read.retain(|path| !self.of_daemon.contains(path));

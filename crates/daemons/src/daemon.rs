@@ -27,7 +27,7 @@ use crate::spool::Spool;
 pub use adopt::{Adopted, Unfit};
 pub use error::{StartError, Tail};
 pub use spec::{Home, Port, Spec};
-pub(crate) use spec::{OWN, lay_over};
+pub(crate) use spec::{OWN, PASSWORDS, lay_over};
 
 /// A daemon that answers.
 ///

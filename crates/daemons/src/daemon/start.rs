@@ -11,7 +11,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::{Daemon, Home, OWN, Port, Spec, StartError, Tail};
+use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError, Tail};
 use crate::confine;
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
@@ -162,9 +162,7 @@ fn command(
         .env_clear()
         .envs(spec.child_environment().iter())
         .env("PWD", directory)
-        .env("OPENCODE_SERVER_PASSWORD", password.expose_secret())
-        // What 2.x calls it; 1.x does not look at it.
-        .env("OPENCODE_PASSWORD", password.expose_secret())
+        .envs(PASSWORDS.map(|name| (name, password.expose_secret())))
         .env(MARK, mark)
         .stdin(Stdio::null())
         .stdout(stdio()?)

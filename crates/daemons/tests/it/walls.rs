@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use opencode_daemons::confine::Confinement;
 use opencode_daemons::{Daemon, StartError};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::{RealDaemon, Script, scratch};
 
@@ -12,11 +13,12 @@ use crate::support::{prompt, spec};
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
 
-/// A real daemon within walls, whose agent runs one shell script when told to.
-async fn confined(script: &str) -> RealDaemon {
-    let call = json!({ "command": script, "description": "Runs it" });
-    let model = Script::default().call("RUN-IT", 0, "bash", call).reply("RUN-IT", "done");
-    RealDaemon::with(model, |spec| {
+/// A real daemon within walls, whose agent runs shell scripts when told to, one after the other.
+async fn confined(scripts: &[&str]) -> RealDaemon {
+    let model = scripts.iter().enumerate().fold(Script::default(), |model, (done, script)| {
+        model.call("RUN-IT", done, "bash", json!({ "command": script, "description": "Runs it" }))
+    });
+    RealDaemon::with(model.reply("RUN-IT", "done"), |spec| {
         let tmp = spec.directory.with_file_name("private");
         let mut confinement = Confinement::around(spec, LAUNCHER, tmp);
         confinement.required = true;
@@ -77,7 +79,10 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
         ("write to shared temporary files", "touch /tmp/escaped-from-walls".to_owned()),
         ("signal a process", format!("kill -9 {pid}")),
         ("read a process's environment", format!("cat /proc/{pid}/environ")),
-        ("see the daemon's password", "test -n \"$OPENCODE_SERVER_PASSWORD\"".to_owned()),
+        ("read the environment of the shell's starter", "cat /proc/$PPID/environ".to_owned()),
+        ("overwrite the shell", "cp /bin/sh \"$SHELL\"".to_owned()),
+        ("replace the shell", "cp /bin/sh own-shell && mv own-shell \"$SHELL\"".to_owned()),
+        ("remove the shell", "rm \"$SHELL\"".to_owned()),
         ("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ".to_owned()),
         ("signal the daemon", "kill -0 $OPENCODE_PID".to_owned()),
         ("reach a file through a process", format!("cat /proc/{pid}/root{out}/secret")),
@@ -87,7 +92,7 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
         .enumerate()
         .map(|(n, (_, attempt))| format!("( {attempt} ) && echo {n} >> escaped"))
         .collect();
-    let daemon = confined(&format!("{}; echo tried > tried", script.join("; "))).await;
+    let daemon = confined(&[&format!("{}; env > environment; echo tried > tried", script.join("; "))]).await;
 
     prompt(&daemon, "RUN-IT").await;
 
@@ -95,8 +100,39 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
     let escaped = std::fs::read_to_string(daemon.directory().join("escaped")).unwrap_or_default();
     let escaped: Vec<_> = escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].0).collect();
     assert_eq!(escaped, [""; 0]);
+    let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
+    assert!(environment.contains("OPENCODE_PID="), "{environment}");
+    assert!(!environment.contains(daemon.password().expose_secret()), "{environment}");
     assert_eq!(bystander.0.try_wait().unwrap(), None);
     assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "the secret");
+}
+
+#[tokio::test]
+async fn a_command_does_not_choose_the_walls_of_the_next_one() {
+    let outside = tempfile::tempdir_in("/var/tmp").unwrap();
+    let out = outside.path().display();
+    let plant = "printf '#!/bin/sh\\nenv > planted\\nexec /bin/sh \"$@\"\\n' > plant; chmod +x plant; \
+        for there in \"$SHELL\" \"$TMPDIR/shell/sh\" \"$TMPDIR/sh\"; do \
+            mkdir -p \"$(dirname \"$there\")\"; cp plant \"$there\"; cp plant new; mv new \"$there\"; \
+        done; echo tried > tried";
+    let daemon = confined(&[plant, &format!("echo x > {out}/escaped; cat plant; echo again > again")]).await;
+
+    prompt(&daemon, "RUN-IT").await;
+
+    let is_there = |name: &str| daemon.directory().join(name).exists();
+    assert!(is_there("tried") && is_there("again"), "both commands ran");
+    assert!(!is_there("planted"), "what the first planted was run");
+    assert!(!outside.path().join("escaped").exists());
+}
+
+#[tokio::test]
+async fn walls_that_the_agent_could_rewrite_are_not_put_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec("answers", dir.path());
+    spec.confinement = Some(Confinement::around(&spec, LAUNCHER, dir.path().join("state/w.tmp")));
+    let error = Daemon::start(spec).await.unwrap_err();
+    let StartError::System { source, .. } = &error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("where the agent can write"), "{source}");
 }
 
 #[tokio::test]
@@ -105,7 +141,7 @@ async fn ordinary_work_goes_on_within_the_walls() {
         git -c user.name=a -c user.email=a@localhost commit -qm work; \
         node -e 'console.log(1 + 1)' > node.txt; mktemp > mktemp.txt; \
         printf 'test(\"x\", () => {})' | sed 's/x/y/' > sed.txt; cat /etc/hostname > /dev/null; echo ok > ok";
-    let daemon = confined(work).await;
+    let daemon = confined(&[work]).await;
     prompt(&daemon, "RUN-IT").await;
     let read = |name: &str| std::fs::read_to_string(daemon.directory().join(name)).unwrap_or_default();
     assert_eq!((read("node.txt").as_str(), read("ok").as_str()), ("2\n", "ok\n"));
@@ -117,7 +153,8 @@ async fn ordinary_work_goes_on_within_the_walls() {
 async fn a_launcher_that_is_none_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = spec("answers", dir.path());
-    spec.confinement = Some(Confinement::around(&spec, "/no/launcher", dir.path().join("tmp")));
+    let tmp = tempfile::tempdir().unwrap();
+    spec.confinement = Some(Confinement::around(&spec, "/no/launcher", tmp.path().join("w.tmp")));
     let error = Daemon::start(spec).await.unwrap_err();
     assert!(matches!(error, StartError::Program { .. }), "{error:?}");
 }

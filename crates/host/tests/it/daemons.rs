@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let hang = Answer::Hang { text: "It is thought through.".to_owned() };
-        let peek = "cat $HOME/.ssh/id > key.txt; echo \"$OPENCODE_SERVER_PASSWORD\" > password.txt; \
+        let peek = "cat $HOME/.ssh/id > key.txt; env > password.txt; \
                     cat /proc/$OPENCODE_PID/environ > environ.txt; echo x > $HOME/escaped; git status > git.txt";
         let script = Script::default()
             .answer("think long", hang)
@@ -57,6 +58,13 @@ impl Bench {
     fn pid(&self) -> u32 {
         let listed = self.user.run(&["daemons", "list", "--json"]).json();
         u32::try_from(listed[0]["pid"].as_u64().unwrap_or_else(|| panic!("{listed}"))).unwrap()
+    }
+
+    /// What the host keeps of its one daemon.
+    fn record(&self) -> PathBuf {
+        let records = std::fs::read_dir(self.user.state().join("daemons")).unwrap().flatten();
+        let mut records = records.map(|entry| entry.path());
+        records.find(|path| path.extension().is_some_and(|it| it == "json")).unwrap()
     }
 
     fn nothing_is_left(&self) {
@@ -100,11 +108,14 @@ fn stranger(port: u16) -> Arc<Mutex<Vec<u8>>> {
     heard
 }
 
-/// What a daemon's password looks like on the wire.
-fn credential(record: &std::path::Path) -> String {
+fn password(record: &Path) -> String {
     let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
-    let pair = format!("opencode:{}", record["password"].as_str().unwrap());
-    data_encoding::BASE64.encode(pair.as_bytes())
+    record["password"].as_str().unwrap().to_owned()
+}
+
+/// What a daemon's password looks like on the wire.
+fn credential(record: &Path) -> String {
+    data_encoding::BASE64.encode(format!("opencode:{}", password(record)).as_bytes())
 }
 
 #[tokio::test]
@@ -126,9 +137,7 @@ async fn a_daemon_that_dies_at_work_comes_back_and_its_session_goes_on() {
     assert_eq!(chat.expect("session ses_"), session, "it went on in the same session");
 
     assert_ne!(bench.pid(), pid);
-    let records = bench.user.state().join("daemons");
-    let record = std::fs::read_dir(&records).unwrap().flatten().map(|entry| entry.path());
-    let record = record.into_iter().find(|path| path.extension().is_some_and(|it| it == "json")).unwrap();
+    let record = bench.record();
     let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
     assert!(!heard.contains(&credential(&record)), "the stranger can use what it heard: {heard}");
     chat.type_line("/quit");
@@ -192,10 +201,10 @@ async fn an_agent_in_a_chat_sees_neither_the_home_nor_the_daemons_password() {
     chat.type_line("y");
     chat.expect("I looked.");
     let read = |name: &str| std::fs::read_to_string(format!("{}/{name}", bench.workspace)).unwrap();
-    assert_eq!(
-        (read("key.txt"), read("password.txt"), read("environ.txt")),
-        (String::new(), "\n".into(), String::new())
-    );
+    assert_eq!((read("key.txt"), read("environ.txt")), (String::new(), String::new()));
+    let environment = read("password.txt");
+    assert!(environment.contains("OPENCODE_PID="), "{environment}");
+    assert!(!environment.contains(&password(&bench.record())), "{environment}");
     assert!(read("git.txt").contains("On branch"));
     assert!(!home.join("escaped").exists());
     chat.type_line("/quit");
