@@ -76,25 +76,23 @@ fn read(status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
     }
 }
 
-/// Ends what the daemon on `port` holds in memory for one directory.
+/// Ends what a 1.x daemon on `port` holds in memory for one directory.
 pub(crate) async fn dispose(port: u16, password: &SecretString, directory: &Path) -> Result<(), HealthError> {
-    let directory: String = directory
-        .as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .map(|byte| match byte {
-            b'/' | b'-' | b'_' | b'.' => char::from(*byte).to_string(),
-            byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
-    let path = format!("/instance/dispose?directory={directory}");
-    let order = request(Method::POST, port, &path, password);
+    let order = request(Method::POST, port, &dispose_path(directory), password);
     let answer = tokio::time::timeout(LIMIT, ask(port, order)).await;
-    match answer.map_err(|_| HealthError::Silent)?? {
-        (StatusCode::OK, _) => Ok(()),
-        (other, _) => Err(HealthError::Foreign(other.as_u16())),
-    }
+    let (status, body) = answer.map_err(|_| HealthError::Silent)??;
+    disposed(status, &body)
+}
+
+fn dispose_path(directory: &Path) -> String {
+    let bytes = directory.as_os_str().as_encoded_bytes();
+    format!("/instance/dispose?directory={}", url::form_urlencoded::byte_serialize(bytes).collect::<String>())
+}
+
+/// What does not know the route answers 200 too, with a web page.
+fn disposed(status: StatusCode, body: &[u8]) -> Result<(), HealthError> {
+    let done = status == StatusCode::OK && matches!(serde_json::from_slice(body), Ok(true));
+    if done { Ok(()) } else { Err(HealthError::Foreign(status.as_u16())) }
 }
 
 fn request(
@@ -160,6 +158,28 @@ mod tests {
         ] {
             assert_eq!(read(status, body), expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn only_a_daemon_that_knows_the_order_has_carried_it_out() {
+        for (status, body, done) in [
+            (200, "true", true),
+            (200, "false", false),
+            (200, "<!doctype html>", false),
+            (404, "true", false),
+        ] {
+            let answer = disposed(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!(answer.is_ok(), done, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn any_directory_can_be_named() {
+        let path = dispose_path(Path::new("/a b/ü&c=%/+"));
+        let order = request(Method::POST, 4096, &path, &SecretString::from("pw")).unwrap();
+        let query = order.uri().query().unwrap().as_bytes();
+        let named: Vec<_> = url::form_urlencoded::parse(query).collect();
+        assert_eq!(named, [("directory".into(), "/a b/ü&c=%/+".into())]);
     }
 
     #[test]

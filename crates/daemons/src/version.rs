@@ -30,9 +30,25 @@ pub enum VersionError {
     /// A major version with another API.
     #[error("opencode {0} speaks another API than 1.x and 2.x; use a 1.x release such as {PINNED}")]
     TooNew(Version),
+    /// One of which nobody has shown that the walls around commands hold, where they are required.
+    #[error(
+        "the walls around commands are not shown to hold with opencode {0}, and `confine` is \"required\"; \
+         use a 1.x release such as {PINNED}"
+    )]
+    Unconfined(Version),
     /// Not a version at all.
     #[error("`{0}` is not a version of opencode")]
     Unreadable(String),
+}
+
+/// Accepts a version as [`check`] does, for a daemon whose walls are `required` or not.
+pub(crate) fn check_within(text: &str, required: bool) -> Result<Version, VersionError> {
+    let version = check(text)?;
+    if required && unshown_walls(text).is_some() {
+        Err(VersionError::Unconfined(version))
+    } else {
+        Ok(version)
+    }
 }
 
 /// Accepts a version as printed by `opencode --version` or by the daemon.
@@ -53,6 +69,16 @@ pub fn check(text: &str) -> Result<Version, VersionError> {
     }
 }
 
+/// What a host should say before it trusts the walls around the commands of this version's agent;
+/// nothing where tests with the real daemon show that it takes the shell and the configuration it is given.
+pub fn unshown_walls(version: &str) -> Option<&'static str> {
+    check(version).is_ok_and(|version| version.major >= 2).then_some(
+        "nobody has shown that opencode 2.x runs its agent's commands with the shell it is given, nor that it \
+         takes the settings in OPENCODE_CONFIG_CONTENT: commands may have the daemon's walls only and its password, \
+         and could answer their own asks",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +90,13 @@ mod tests {
         }
         for text in ["1.0.216", "1.1.6", "1.1.7-beta.1"] {
             assert!(matches!(check(text), Err(VersionError::TooOld(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn walls_around_commands_are_shown_for_1_x_alone() {
+        for (version, shown) in [(PINNED, true), ("1.1.7", true), ("2.0.6", false), ("2.9.0", false)] {
+            assert_eq!(unshown_walls(version).is_none(), shown, "{version}");
         }
     }
 

@@ -74,7 +74,7 @@ async fn fit(spec: &Spec, record: &Record) -> Result<(ProcessId, String), Unfit>
     }
     let password = SecretString::from(record.password.as_str());
     let version = health::version(record.port, &password).await.map_err(|_| Unfit::Silent)?;
-    let version = version::check(&version).map_err(|_| Unfit::Version)?;
+    let version = version::check_within(&version, spec.requires_walls()).map_err(|_| Unfit::Version)?;
     Ok((process.clone(), version.to_string()))
 }
 

@@ -98,6 +98,11 @@ impl Spec {
         json!({ "autoupdate": false, "share": "disabled", "lsp": false, "formatter": false })
     }
 
+    /// Whether the daemon may only run within whole walls.
+    pub(crate) fn requires_walls(&self) -> bool {
+        self.confinement.as_ref().is_some_and(|confinement| confinement.required)
+    }
+
     /// The configuration that the daemon gets.
     pub(crate) fn merged_config(&self) -> Value {
         let mut config = Self::defaults();

@@ -37,12 +37,17 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
     loop {
         let port = free_port(&mut candidates)?;
         let mut daemon = spawn(spec, &directory, port, &password, record.take())?;
-        match until_ready(&mut daemon, spec.startup_limit).await {
+        match until_ready(&mut daemon, spec).await {
             Ok(version) => {
                 if let Some((_, record)) = &mut daemon.record {
                     record.version = Some(version.clone());
                 }
                 write(daemon.record.as_ref())?;
+                if spec.confinement.is_some()
+                    && let Some(unshown) = version::unshown_walls(&version)
+                {
+                    tracing::warn!(directory = %directory.display(), version, "{unshown}");
+                }
                 daemon.version = version;
                 return Ok(daemon);
             }
@@ -200,7 +205,8 @@ fn write(record: Option<&(RecordFile, Record)>) -> Result<(), StartError> {
 }
 
 /// Waits until the daemon answers, ends, or runs out of time.
-async fn until_ready(daemon: &mut Daemon, limit: Duration) -> Result<String, StartError> {
+async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartError> {
+    let limit = spec.startup_limit;
     let deadline = Instant::now() + limit;
     loop {
         if let Some(Exit::Status(status)) = daemon.try_exit() {
@@ -209,7 +215,7 @@ async fn until_ready(daemon: &mut Daemon, limit: Duration) -> Result<String, Sta
         daemon.spool.trim();
         if listens(daemon) {
             match health::version(daemon.port, &daemon.password).await {
-                Ok(version) => return Ok(version::check(&version)?.to_string()),
+                Ok(version) => return Ok(version::check_within(&version, spec.requires_walls())?.to_string()),
                 Err(HealthError::Silent) => {}
                 Err(error) => return Err(StartError::Foreign(error)),
             }

@@ -68,6 +68,7 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
         base_url: daemon.base_url(),
         password: daemon.password().clone(),
         pid: daemon.pid(),
+        version: daemon.version().to_owned(),
     }));
     let end = watch(daemon, &job, orders, &report).await;
     report(end);

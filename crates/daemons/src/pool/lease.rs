@@ -17,6 +17,8 @@ pub struct Address {
     pub password: SecretString,
     /// Its process.
     pub pid: Option<u32>,
+    /// Its version, as it said itself.
+    pub version: String,
 }
 
 impl fmt::Debug for Address {
@@ -24,6 +26,7 @@ impl fmt::Debug for Address {
         f.debug_struct("Address")
             .field("base_url", &self.base_url)
             .field("pid", &self.pid)
+            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
@@ -68,9 +71,10 @@ impl Lease {
     }
 
     /// Lets the daemon forget what it holds in memory for a directory in which nothing runs any more.
-    /// That it cannot costs memory only.
+    /// That it cannot costs memory only. One of 2.x is not asked: it has no such order.
     pub async fn leave_directory(&self, directory: &Path) {
-        let Some(address) = self.address.borrow().clone() else { return };
+        let address = self.address.borrow().clone().filter(|address| address.version.starts_with("1."));
+        let Some(address) = address else { return };
         let port = address.base_url.rsplit(':').next().and_then(|port| port.parse().ok());
         if let Some(port) = port
             && let Err(error) = crate::health::dispose(port, &address.password, directory).await

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::{RealDaemon, Script, scratch};
 
-use crate::support::{prompt, spec};
+use crate::support::{prompt, spec, with};
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
 
@@ -133,6 +133,25 @@ async fn walls_that_the_agent_could_rewrite_are_not_put_up() {
     let error = Daemon::start(spec).await.unwrap_err();
     let StartError::System { source, .. } = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains("where the agent can write"), "{source}");
+}
+
+#[tokio::test]
+async fn a_2_x_daemon_is_not_started_where_walls_are_required() {
+    for (version, required, starts) in
+        [("1.18.33", true, true), ("2.0.22", true, false), ("2.0.22", false, true)]
+    {
+        let (dir, tmp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut spec = with(spec("answers", dir.path()), "FAKE_VERSION", version);
+        let mut confinement = Confinement::around(&spec, LAUNCHER, tmp.path().join("w.tmp"));
+        confinement.required = required;
+        confinement.walls.read.push(spec.program.parent().unwrap().to_owned());
+        spec.confinement = Some(confinement);
+        match Daemon::start(spec).await {
+            Ok(daemon) => assert!(starts, "{}", daemon.version()),
+            Err(StartError::Version(error)) => assert!(!starts && error.to_string().contains("required")),
+            Err(error) => panic!("{version}: {error}"),
+        }
+    }
 }
 
 #[tokio::test]

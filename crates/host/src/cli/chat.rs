@@ -169,6 +169,9 @@ impl ChatArgs {
         demo::check_walls(self.confine)?;
         check_isolation(self.isolation)?;
         let opencode = demo::locate(self.opencode.clone(), environment.clone()).await?;
+        if let Some(unshown) = demo::check_opencode(&opencode, self.confine)? {
+            demo::say(unshown)?;
+        }
         let name =
             directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
         let workspace = WorkspaceConfig {

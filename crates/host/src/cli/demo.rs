@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::install::{self, Locate, Progress};
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
-use opencode_daemons::{Environment, Home};
+use opencode_daemons::{Environment, Home, version};
 use serde_json::Map;
 use testkit::model::ScriptedModel;
 use tokio::sync::mpsc::Receiver;
@@ -185,6 +185,21 @@ pub(super) fn check_walls(wanted: Confine) -> Result<Option<&'static str>, Failu
     }
 }
 
+/// What nobody has shown of the walls around the commands of this opencode's agent, in words to be
+/// shown; an error if they are required.
+pub(super) fn check_opencode(
+    opencode: &install::Opencode,
+    wanted: Confine,
+) -> Result<Option<&'static str>, Failure> {
+    match (wanted, version::unshown_walls(&opencode.version)) {
+        (Confine::Off, _) => Ok(None),
+        (Confine::Required, Some(unshown)) => {
+            Err(Failure::usage(format!("confinement is required, but {unshown}; use a 1.x release")))
+        }
+        (_, unshown) => Ok(unshown),
+    }
+}
+
 /// Finds opencode or installs it, saying so.
 pub(super) async fn locate(
     path: Option<String>,
@@ -235,6 +250,6 @@ async fn test(repository: &Path) -> Result<bool, Failure> {
     Ok(output.status.success())
 }
 
-fn say(text: &str) -> Result<(), std::io::Error> {
+pub(super) fn say(text: &str) -> Result<(), std::io::Error> {
     writeln!(anstream::stdout(), "{text}")
 }

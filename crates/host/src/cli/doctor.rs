@@ -9,7 +9,7 @@ use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
-use opencode_daemons::{Environment, PoolConfig};
+use opencode_daemons::{Environment, PoolConfig, version};
 use serde::Serialize;
 
 use super::Common;
@@ -124,7 +124,11 @@ async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
     from.path.clone_from(&pool.path);
     match install::find(&from).await {
         Ok(Some(found)) => {
-            Finding::good("opencode", format!("{} at {}", found.version, found.path.display()))
+            let text = format!("{} at {}", found.version, found.path.display());
+            match version::unshown_walls(&found.version) {
+                None => Finding::good("opencode", text),
+                Some(unshown) => Finding::doubtful("opencode", format!("{text}; {unshown}")),
+            }
         }
         Ok(None) => Finding::doubtful("opencode", "not installed; the first start installs it with npm"),
         Err(error) => Finding::bad("opencode", chain(&error)),

@@ -197,6 +197,11 @@ pub(super) async fn pool(
         }
     }
     let opencode = demo::locate(pool.path.clone(), environment.clone()).await?;
+    for name in pool.workspaces.keys() {
+        if let Some(unshown) = demo::check_opencode(&opencode, managed::config::confine(&pool, name))? {
+            tracing::warn!(workspace = name, "{unshown}");
+        }
+    }
     Daemons::new(&pool, opencode.path, Home::User, environment.clone(), state)
         .map_err(|error| Failure::usage(chain(&error)))
 }
