@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use git::with_borrowed;
 pub use launcher::relaunch;
 
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};

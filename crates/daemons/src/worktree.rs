@@ -11,7 +11,8 @@
 //! What a tree is for is written down beside it, out of the agent's reach, before it is made; so
 //! what a crash leaves behind is found and removed ([`Worktrees::clean`]).
 //!
-//! Never does: run git outside walls in a place that an agent has written to; touch the person's
+//! Never does: run git outside walls in a place that an agent has written to (unless the walls are
+//! off, and the agent could do the same); remove what was not taken out; touch the person's
 //! files, index or current branch, except by [`apply`].
 
 mod apply;
@@ -43,6 +44,9 @@ const KEPT: usize = 10;
 
 /// How many tasks of a workspace are remembered after their tree was removed.
 const REMEMBERED: usize = 500;
+
+/// Where trees are while they are being removed: beside `trees`, out of agents' reach.
+const REMOVED: &str = "removed";
 
 /// Why there is no working tree. The agent was told nothing.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +86,7 @@ struct Inner {
     root: PathBuf,
     git: Git,
     used: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    cleaning: tokio::sync::Mutex<()>,
 }
 
 /// A tree in use: nobody else uses or removes it while this lives.
@@ -114,7 +119,13 @@ impl Worktrees {
     ) -> Self {
         let git = Git { environment, launcher };
         let (workspace, root) = (directory.to_owned(), root(state, name));
-        Self(Arc::new(Inner { workspace, root, git, used: Mutex::default() }))
+        Self(Arc::new(Inner {
+            workspace,
+            root,
+            git,
+            used: Mutex::default(),
+            cleaning: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Makes a tree at the repository's current commit.
@@ -172,36 +183,76 @@ impl Worktrees {
         Ok(Some(tree))
     }
 
-    /// Removes what crashes left behind and what is beyond the number kept. Trees in use stay.
-    /// Only for the one host of the state directory.
+    /// Removes what crashes left behind and what is beyond the number kept. Trees in use stay, and
+    /// those with something in them that could not be taken out. Only for the one host of the state
+    /// directory.
     pub async fn clean(&self) {
-        let mut records = Record::all(&self.0.root);
-        let named: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
-        for entry in std::fs::read_dir(self.0.root.join("trees")).into_iter().flatten().flatten() {
-            if !entry.file_name().to_str().is_some_and(|name| named.iter().any(|known| known == name)) {
-                warn(remove(&entry.path()));
+        let _alone = self.0.cleaning.lock().await;
+        record::remove_drafts(&self.0.root);
+        let entries = std::fs::read_dir(self.0.root.join("trees")).into_iter().flatten().flatten();
+        for name in entries.map(|entry| entry.file_name()) {
+            let id = name.to_string_lossy();
+            if let Some(_held) = self.try_hold(&id)
+                && !Record::exists(&self.0.root, &id)
+            {
+                self.remove(name.as_ref()).await;
             }
         }
-        records.retain(|record| !self.is_used(&record.id));
-        let (began, never): (Vec<_>, Vec<_>) = records.into_iter().partition(Record::has_begun);
-        for record in never {
-            self.discard(&record).await;
-        }
-        for (place, record) in began.into_iter().enumerate() {
-            if place >= KEPT && record.tip.is_none() && record.session.is_none() {
+        let mut place = 0;
+        for listed in Record::all(&self.0.root) {
+            let Some(_held) = self.try_hold(&listed.id) else { continue };
+            // It may have been used since it was listed.
+            let Some(record) = Record::read(&self.0.root, &listed.id) else { continue };
+            if !record.has_begun() {
                 self.discard(&record).await;
-            } else if place >= KEPT {
-                warn(remove(&self.tree(&record.id)));
+            } else if !record.pending {
+                place += 1;
+                self.retire(&record, place).await;
             }
-            if place >= REMEMBERED {
-                record.remove(&self.0.root);
-            }
+        }
+        self.sweep().await;
+    }
+
+    /// Removes what is not kept of the tree that was used as the `place`th last.
+    async fn retire(&self, record: &Record, place: usize) {
+        if place > KEPT && record.tip.is_none() && record.session.is_none() {
+            self.discard(record).await;
+        } else if place > KEPT {
+            self.remove(record.id.as_ref()).await;
+        }
+        if place > REMEMBERED {
+            record.remove(&self.0.root);
+        }
+    }
+
+    /// Removes the tree `name`: first from where agents reach, and then for good.
+    async fn remove(&self, name: &Path) {
+        let (tree, aside) = (self.0.root.join("trees").join(name), self.0.root.join(REMOVED));
+        if tree.symlink_metadata().is_err() {
+            return;
+        }
+        warn(put_aside(&tree, &aside));
+        self.sweep().await;
+    }
+
+    /// Removes what was put aside, also what an earlier host did not come to.
+    async fn sweep(&self) {
+        let aside = self.0.root.join(REMOVED);
+        let swept = tokio::task::spawn_blocking(move || {
+            std::fs::read_dir(aside)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .for_each(|entry| warn(remove(&entry.path())));
+        });
+        if let Err(error) = swept.await {
+            warn(Err(error.into()));
         }
     }
 
     /// Takes back a tree in which nothing was begun.
     async fn discard(&self, record: &Record) {
-        warn(remove(&self.tree(&record.id)));
+        self.remove(record.id.as_ref()).await;
         if let Ok(repository) = self.0.git.repository(&self.0.workspace).await {
             self.0.git.forget(&repository, &record.branch, &record.base).await;
         }
@@ -213,17 +264,18 @@ impl Worktrees {
     }
 
     async fn hold(&self, id: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(used.entry(id.to_owned()).or_default())
-        };
-        lock.lock_owned().await
+        self.lock(id).lock_owned().await
     }
 
-    fn is_used(&self, id: &str) -> bool {
-        let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.get(id).is_some_and(|lock| Arc::strong_count(lock) > 1)
+    /// Nothing while it is used or waited for.
+    fn try_hold(&self, id: &str) -> Option<OwnedMutexGuard<()>> {
+        self.lock(id).try_lock_owned().ok()
+    }
+
+    fn lock(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(used.entry(id.to_owned()).or_default())
     }
 }
 
@@ -281,6 +333,19 @@ impl Worktree {
 
     fn replaced(&self) -> WorktreeError {
         WorktreeError::Replaced(self.directory())
+    }
+}
+
+fn put_aside(tree: &Path, aside: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(aside)?;
+    let aside = aside.join(random::hex::<8>()?);
+    match std::fs::rename(tree, &aside) {
+        // A directory that cannot be written cannot be moved either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            place::open_up(tree)?;
+            std::fs::rename(tree, &aside)
+        }
+        moved => moved,
     }
 }
 

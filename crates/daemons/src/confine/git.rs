@@ -1,6 +1,8 @@
 //! A workspace that is a linked worktree keeps its history in another directory, which git needs.
 
+use std::ffi::OsStr;
 use std::fs::read_to_string;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// The repository that the linked worktree `workspace` belongs to; nothing for other directories.
@@ -26,9 +28,34 @@ pub(super) fn common_directory(workspace: &Path, writable: &[PathBuf]) -> Option
     worktrees.parent().filter(|common| common.join("HEAD").is_file()).map(Path::to_owned)
 }
 
+/// How far git follows repositories that borrow objects of others.
+const BORROWED: u32 = 5;
+
 /// The objects of the repository that `workspace` is in or below: where it has a `.git`, which the
-/// agent does not write, and what that names.
-pub(super) fn objects(workspace: &Path) -> Option<PathBuf> {
+/// agent does not write, and what that names; and those that it borrows of other repositories.
+pub(super) fn objects(workspace: &Path) -> Vec<PathBuf> {
+    own_objects(workspace).map(with_borrowed).unwrap_or_default()
+}
+
+/// `objects`, and the directories of objects that they go on in.
+pub(crate) fn with_borrowed(objects: PathBuf) -> Vec<PathBuf> {
+    let (mut found, mut next) = (vec![objects.clone()], vec![objects]);
+    for _ in 0..BORROWED {
+        let named = next.iter().flat_map(|objects| borrowed(objects)).collect::<Vec<_>>();
+        next = named.into_iter().filter(|one| !found.contains(one)).collect();
+        found.extend_from_slice(&next);
+    }
+    found
+}
+
+/// What git's `alternates` name: a directory in each line, relative ones from `objects`.
+fn borrowed(objects: &Path) -> Vec<PathBuf> {
+    let lines = std::fs::read(objects.join("info/alternates")).unwrap_or_default();
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines.filter_map(|line| objects.join(OsStr::from_bytes(line)).canonicalize().ok()).collect()
+}
+
+fn own_objects(workspace: &Path) -> Option<PathBuf> {
     let workspace = workspace.canonicalize().ok()?;
     let git = workspace.ancestors().map(|above| above.join(".git")).find(|git| git.exists())?;
     if git.is_dir() {

@@ -195,7 +195,7 @@ impl Git {
     ) -> Result<Vec<u8>, WorktreeError> {
         let plan = self.launcher.as_ref().map(|launcher| {
             let mut walls = Walls::of_programs(&self.environment);
-            walls.read.push(repository.common.join("objects"));
+            walls.read.extend(confine::with_borrowed(repository.common.join("objects")));
             walls.write.push(root.to_owned());
             (launcher.as_path(), confine::plan_of(walls))
         });

@@ -2,10 +2,13 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// A file that is written for longer is nobody's any more.
+const DRAFT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,11 @@ impl Record {
         (record.id == id).then_some(record)
     }
 
+    /// Whether there is one, be it readable or not.
+    pub(super) fn exists(root: &Path, id: &str) -> bool {
+        path(root, id).symlink_metadata().is_ok()
+    }
+
     /// Returns when it would survive a crash.
     pub(super) fn write(&self, root: &Path) -> io::Result<()> {
         std::fs::create_dir_all(root)?;
@@ -82,6 +90,18 @@ impl Record {
     pub(super) fn remove(&self, root: &Path) {
         if let Err(error) = std::fs::remove_file(path(root, &self.id)) {
             tracing::warn!(id = self.id, %error, "the record of a working tree cannot be removed");
+        }
+    }
+}
+
+/// Removes the files that a crash left half written in `root`: of those of this process none gets old.
+pub(super) fn remove_drafts(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
+        if entry.file_name().to_string_lossy().starts_with(".tmp")
+            && matches!(age, Ok(Ok(age)) if age > DRAFT)
+        {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Working trees of tasks, with git itself and the kernel's walls.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use opencode_daemons::worktree::{ApplyError, apply};
 use opencode_daemons::{Environment, WorktreeError, Worktrees};
@@ -339,4 +340,70 @@ async fn an_agent_that_puts_a_link_where_it_worked_leads_nobody_elsewhere() {
     assert!(matches!(error, WorktreeError::Replaced(_)), "{error}");
     std::fs::remove_dir_all(root.join(".git")).unwrap();
     assert!(trees.of_session("ses_1").await.is_ok(), "it is made again from what it began from");
+}
+
+#[tokio::test]
+async fn the_ten_last_used_trees_are_kept_and_those_with_something_left_in_them() {
+    let bench = Bench::new();
+    let trees = bench.trees();
+    let root = bench.state().join("app.worktrees");
+    let mut made = Vec::new();
+    for at in 0..13 {
+        let mut tree = trees.make().await.unwrap();
+        tree.announces(&json!({ "at": at })).unwrap();
+        std::fs::write(tree.directory().join("a.txt"), format!("{at}\n")).unwrap();
+        if at != 1 {
+            tree.collect().await.unwrap();
+        }
+        if at == 0 {
+            // A record that cannot be read is one all the same.
+            let id = tree.branch().trim_start_matches("opencode-");
+            std::fs::write(root.join(format!("{id}.json")), "{").unwrap();
+        }
+        made.push(tree.directory());
+    }
+    for (draft, hours) in [(".tmpold", 2), (".tmpnew", 0)] {
+        let file = std::fs::File::create(root.join(draft)).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap() - Duration::from_hours(hours);
+        file.set_modified(modified).unwrap();
+    }
+    trees.clean().await;
+    let stay: Vec<bool> = made.iter().map(|tree| tree.exists()).collect();
+    let expected: Vec<bool> = (0..13).map(|at| at != 2).collect();
+    assert_eq!(stay, expected, "the 1st is unread, something is left in the 2nd, the 3rd is the 11th last");
+    assert_eq!((root.join(".tmpold").exists(), root.join(".tmpnew").exists()), (false, true));
+    assert_eq!(std::fs::read_dir(root.join("removed")).unwrap().count(), 0);
+    let again = trees.of_checkpoint(&json!({ "at": 2 })).await.unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(again.directory().join("a.txt")).unwrap(), "2\n");
+}
+
+#[tokio::test]
+async fn a_tree_is_not_removed_from_under_the_session_that_goes_on_in_it() {
+    let bench = Bench::new();
+    let trees = bench.trees();
+    for at in 0..11 {
+        let mut tree = trees.make().await.unwrap();
+        tree.belongs_to(&format!("ses_{at}")).unwrap();
+        std::fs::write(tree.directory().join("a.txt"), format!("{at}\n")).unwrap();
+        tree.collect().await.unwrap();
+    }
+    // Taking this one back leaves time for the session to come between.
+    drop(trees.make().await.unwrap());
+    let ((), tree) = tokio::join!(trees.clean(), trees.of_session("ses_0"));
+    let tree = tree.unwrap();
+    trees.clean().await;
+    assert_eq!(std::fs::read_to_string(tree.directory().join("a.txt")).unwrap(), "0\n");
+}
+
+#[tokio::test]
+async fn a_repository_that_borrows_its_objects_gets_its_result_like_others() {
+    let bench = Bench::new();
+    let (app, shared) = (bench.workspace.display().to_string(), bench.root.path().join("shared"));
+    let again = bench.root.path().join("again");
+    bench.git(&["clone", "--quiet", "--shared", &app, &shared.display().to_string()]);
+    git(&shared, &["clone", "--quiet", "--shared", ".", &again.display().to_string()]).unwrap();
+    let mut tree = bench.trees_of(&again).make().await.unwrap();
+    std::fs::write(tree.directory().join("a.txt"), "changed\n").unwrap();
+    let commit = tree.collect().await.unwrap().commit.unwrap();
+    assert_eq!(git(&again, &["rev-parse", tree.branch()]).unwrap().trim(), commit);
 }
