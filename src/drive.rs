@@ -220,7 +220,7 @@ async fn send_reply(link: Link, id: String, request: Option<http::Request<bytes:
     let Some(request) = request else { return Event::ReplySent { id, outcome: ReplyOutcome::Refused } };
     let outcome = match link.fetch(request).await {
         Ok(_) => ReplyOutcome::Taken,
-        Err(LinkError::Status { status: 404, .. }) => ReplyOutcome::Gone,
+        Err(LinkError::Status { status, .. }) if link.dialect.is_settled(status) => ReplyOutcome::Gone,
         Err(LinkError::Status { status: 400..=499, .. }) => ReplyOutcome::Refused,
         Err(_) => ReplyOutcome::Failed,
     };

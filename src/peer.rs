@@ -151,6 +151,10 @@ impl Peers {
     }
 
     fn learn(&self, peer: &Arc<Peer>, process: Process) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| known.process == process) {
+            return;
+        }
         let Process { version, pid, untested } = &process;
         let generation = peer.dialect.generation();
         if *untested {
@@ -158,7 +162,6 @@ impl Peers {
         } else {
             tracing::debug!(%version, ?pid, generation, "a daemon answers");
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(Known { peer: Arc::clone(peer), process });
     }
 }

@@ -214,6 +214,7 @@ enum Looking {
 
 /// One turn.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the turn")]
 pub(crate) struct Turn {
     plan: Plan,
     mode: Mode,
@@ -231,6 +232,8 @@ pub(crate) struct Turn {
     /// Whether the session is known to work at this turn: events do not tell whose
     /// the messages are everywhere.
     underway: bool,
+    /// Whether the session was heard to end the turn and not to be interrupted.
+    shut: bool,
     unreachable_since: Option<Instant>,
     last_progress: Instant,
     /// The session's own error event, which explains opaque answers.
@@ -264,6 +267,7 @@ impl Turn {
             idle_looks: 0,
             settled_looks: 0,
             underway: false,
+            shut: false,
             unreachable_since: None,
             last_progress: now,
             session_failure: None,
@@ -389,7 +393,11 @@ impl Turn {
             Signal::Taken(message) if own => self.underway |= message == self.plan.message.as_str(),
             Signal::Step(head) if own => self.step_seen(head),
             Signal::Ended(failure) if own => return self.end_seen(failure, now, out),
-            Signal::Status(_) | Signal::Failed(_) | Signal::Ended(_) => return,
+            Signal::Shut if own => {
+                self.shut |= self.underway;
+                return self.end_seen(None, now, out);
+            }
+            Signal::Status(_) | Signal::Failed(_) | Signal::Ended(_) | Signal::Shut => return,
             other if own => self.display.signal(other, now, out),
             Signal::Tool(tool) => self.display.signal(Signal::Tool(tool), now, out),
             _ => {}

@@ -111,6 +111,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
         data: &[u8],
         wanted: &dyn Fn(&str, bool) -> bool,
     ) -> Result<Option<Told>, Undecodable>;
+    /// Whether an ask that is answered so was answered before, or is gone.
+    fn is_settled(&self, status: u16) -> bool;
     /// The error an answer's body carries, in the daemon's words.
     fn read_failure(&self, body: &[u8]) -> Option<Failure>;
 }
@@ -192,11 +194,31 @@ pub(crate) struct SessionFacts {
     /// When it was made, in milliseconds by the daemon's own clock.
     pub(crate) created: Option<u64>,
     /// In the daemon's own names.
-    pub(crate) rules: Vec<WireRule>,
+    pub(crate) rules: Vec<HeldRule>,
     /// The model its last prompt named; kept even when it does not exist.
     pub(crate) model: Option<ModelRef>,
     /// The agent that its prompts go to, where the session keeps it.
     pub(crate) agent: Option<String>,
+}
+
+impl SessionFacts {
+    /// Whether `rules` are its last, and so win. One that cannot be read is none of
+    /// them.
+    pub(crate) fn is_under(&self, rules: &[WireRule]) -> bool {
+        let from = self.rules.len().checked_sub(rules.len());
+        from.is_some_and(|from| {
+            self.rules[from..].iter().map(|held| held.rule.as_ref()).eq(rules.iter().map(Some))
+        })
+    }
+}
+
+/// A rule of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HeldRule {
+    /// `None` if it cannot be read.
+    pub(crate) rule: Option<WireRule>,
+    /// As the daemon has it.
+    pub(crate) raw: Value,
 }
 
 /// What a session is doing. The daemon leaves idle sessions out of its list,
@@ -437,6 +459,9 @@ pub(crate) enum Signal {
     Step(Head),
     /// The session is done with what it began, and why it failed.
     Ended(Option<Failure>),
+    /// The session ended what it began, and not because anybody interrupted it: a
+    /// rejection did, or the daemon stops.
+    Shut,
     /// A whole text part.
     Text {
         message: String,

@@ -12,6 +12,13 @@ use crate::peer::{Peer, Unmet};
 use crate::permissions::WireRule;
 use crate::wire::{NewSession, Prompt, SessionFacts, Status};
 
+/// How often a session is changed until it is what the prompt needs: one change may
+/// bring another, as an agent that has a model of its own does.
+const SETTLINGS: u32 = 2;
+/// How often a daemon is asked for its default model, which it does not know before
+/// it has loaded the directory.
+const COLD: u32 = 5;
+
 /// What a session's newest messages tell the next prompt.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
@@ -59,25 +66,29 @@ impl Call<'_> {
     /// Makes the session what the prompt needs, where the prompt does not say it all.
     pub(super) async fn settle(&self, facts: &SessionFacts, prompt: &Prompt) -> Result<(), ConnectorError> {
         let dialect = &self.link.dialect;
-        let missing = dialect.settle(facts, prompt);
-        if !missing.is_empty() {
+        let mut missing = dialect.settle(facts, prompt);
+        for _ in 0..SETTLINGS {
+            if missing.is_empty() {
+                break;
+            }
             for request in missing {
                 self.link.fetch(request).await.map_err(|error| self.not_started(error))?;
             }
             let changed = self.facts(self.link.fetch(dialect.session(&facts.id)).await)?;
-            if !dialect.settle(&changed, prompt).is_empty() {
-                return Err(ConnectorError::Refused {
-                    reason: format!(
-                        "the daemon did not take the model or the agent of session {}, so nothing was sent to the agent",
-                        facts.id
-                    ),
-                });
-            }
+            missing = dialect.settle(&changed, prompt);
+        }
+        if !missing.is_empty() {
+            return Err(ConnectorError::Refused {
+                reason: format!(
+                    "the daemon did not take the model or the agent of session {}, so nothing was sent to the agent",
+                    facts.id
+                ),
+            });
         }
         let Some(note) = dialect.note(prompt, self.task.session.is_none()) else { return Ok(()) };
         match self.link.fetch(note).await {
             Ok(_) => Ok(()),
-            // There was nothing to forget.
+            // Where nothing can be told, there is nothing to forget.
             Err(LinkError::Status { status: 404, .. }) if prompt.system.is_none() => Ok(()),
             Err(error) => Err(self.not_started(error)),
         }
@@ -92,7 +103,7 @@ impl Call<'_> {
         self.check_directory(&facts)?;
         if let Some(permissions) = self.shared.settings.permissions_for(&self.ctx.provenance) {
             let rules = dialect.rules(permissions.wire());
-            if !facts.rules.ends_with(&rules) {
+            if !facts.is_under(&rules) {
                 let change = dialect.set_rules(&facts, &rules);
                 self.link.fetch(change).await.map_err(|error| self.not_started(error))?;
                 facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
@@ -141,9 +152,23 @@ impl Call<'_> {
         } else if answered.is_some() {
             answered
         } else {
-            dialect.read_default_model(&self.link.fetch(dialect.defaults()).await?)
+            self.default_model().await?
         };
         Ok(Newest { message: newest, model })
+    }
+
+    async fn default_model(&self) -> Result<Option<ModelRef>, LinkError> {
+        let dialect = &self.link.dialect;
+        let mut pause = self.shared.timing.poll_min;
+        for _ in 1..COLD {
+            let model = dialect.read_default_model(&self.link.fetch(dialect.defaults()).await?);
+            if model.is_some() {
+                return Ok(model);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.shared.timing.poll_max);
+        }
+        Ok(dialect.read_default_model(&self.link.fetch(dialect.defaults()).await?))
     }
 
     fn facts(&self, body: Result<bytes::Bytes, LinkError>) -> Result<SessionFacts, ConnectorError> {
@@ -209,7 +234,7 @@ impl Call<'_> {
 
 /// An agent without the rules it should have would never have to ask.
 fn check_rules(facts: &SessionFacts, rules: &[WireRule]) -> Result<(), ConnectorError> {
-    if facts.rules.ends_with(rules) {
+    if facts.is_under(rules) {
         return Ok(());
     }
     Err(ConnectorError::Refused {

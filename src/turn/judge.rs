@@ -241,8 +241,9 @@ impl Turn {
 
     /// Nothing runs, and the last message has no proper end.
     fn conclude_broken(&mut self, last: &Message, history: &History, out: &mut Vec<Effect>) {
-        // Where ends are told, a turn goes on after what was rejected from here.
-        let ends_it = history.end == End::Untold || !self.asks.rejected();
+        // Where ends are told, a turn goes on after what was rejected from here; it may
+        // have been ended by what was rejected elsewhere.
+        let ends_it = history.end == End::Untold || !self.asks.rejected() || self.shut;
         let verdict = if last.head.completed && last.refused && ends_it {
             Verdict::EndedEarly(Box::new(last.clone()))
         } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {

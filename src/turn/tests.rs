@@ -496,6 +496,30 @@ fn an_interrupted_turn_is_over_when_its_session_is_idle() {
 }
 
 #[test]
+fn a_rejection_elsewhere_ends_the_turn_even_after_one_from_here() {
+    for (heard, expected) in [(true, true), (false, false)] {
+        let start = Instant::now();
+        let mut turn = admitted(start);
+        turn.step(signal(Signal::Taken("msg_m".into())), start);
+        turn.asks.strange_permission(
+            &StrangeAsk { id: "per_1".into(), session: "ses_a".into() },
+            start,
+            &mut Vec::new(),
+        );
+        if heard {
+            turn.step(signal(Signal::Shut), start);
+        }
+        let left = || {
+            let refused = Message { refused: true, ..*message("msg_m", Some(Ending::Tools)) };
+            record(Status::Idle, vec![refused], |_| {})
+        };
+        let effects = idle_looks(&mut turn, start, left);
+        let ended = matches!(verdict(&effects), Some(Verdict::EndedEarly(_)));
+        assert_eq!(ended, expected, "{effects:?}");
+    }
+}
+
+#[test]
 fn a_prompt_that_was_refused_and_is_there_for_all_that_was_taken() {
     let start = Instant::now();
     let failure = || Failure { kind: FailureKind::Other, reason: "boom".into() };

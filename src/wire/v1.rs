@@ -167,6 +167,9 @@ impl Dialect for V1 {
     ) -> Result<Option<Told>, Undecodable> {
         events::read(data, wanted)
     }
+    fn is_settled(&self, status: u16) -> bool {
+        status == 404
+    }
     fn read_failure(&self, body: &[u8]) -> Option<Failure> {
         answers::failure(body)
     }

@@ -178,6 +178,9 @@ impl Dialect for V2 {
     ) -> Result<Option<Told>, Undecodable> {
         events::read(data, wanted)
     }
+    fn is_settled(&self, status: u16) -> bool {
+        matches!(status, 404 | 409)
+    }
     fn read_failure(&self, body: &[u8]) -> Option<Failure> {
         failure::of_answer(body)
     }

@@ -20,6 +20,7 @@ on_wires! {
         an_origin_that_is_not_granted_is_not_reached,
         a_checkpoint_that_cannot_be_recorded_starts_nothing,
         cancelling_aborts_and_confirms,
+        a_stop_is_confirmed_when_the_turn_has_ended_and_not_before,
         a_deadline_aborts_and_confirms,
         endless_retries_end_at_the_limit_without_progress_and_say_why,
         an_abort_by_somebody_else_is_no_success,
@@ -161,6 +162,21 @@ async fn cancelling_aborts_and_confirms(generation: Generation) {
     };
     assert!(reason.contains("has stopped") && reference.session_id.is_some(), "{reason}");
     assert!(took < Duration::from_secs(5));
+}
+
+async fn a_stop_is_confirmed_when_the_turn_has_ended_and_not_before(generation: Generation) {
+    let cleanup = Duration::from_millis(400);
+    let faults = Faults { cleanup, ..Faults::default() };
+    let (fake, bench) = fake(Fixture::of(generation, "abort"), faults, json!({})).await;
+    let (result, stopped_at) = tokio::join!(bench.run("go"), async {
+        eventually("the turn waits for an abort", || fake.waits_for_abort()).await;
+        bench.cancel.cancel();
+        Instant::now()
+    });
+    assert_eq!(fake.running(), 0);
+    let ConnectorError::Stopped { reason, .. } = result.unwrap_err() else { panic!() };
+    assert!(reason.contains("has stopped"), "{reason}");
+    assert!(generation == Generation::V1 || stopped_at.elapsed() >= cleanup);
 }
 
 async fn a_deadline_aborts_and_confirms(generation: Generation) {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use connector_contract::{Checkpoint, ConnectorError, Consequence, Progress, StopCause};
+use connector_contract::{
+    Checkpoint, ConnectorError, Consequence, Progress, Provenance, SourceNote, StopCause,
+};
 use serde_json::{Value, json};
 use testkit::fake::{Fake, Faults, Fixture, Generation, PromptFault};
 
-use crate::support::{Bench, eventually, fake, id_of, prompts, text_of};
+use crate::support::{Bench, eventually, fake, id_of, notes, prompts, text_of};
 use crate::wires::on_wires;
 
 on_wires! {
@@ -26,9 +28,14 @@ on_wires! {
         a_turn_that_cannot_be_reached_to_be_stopped_may_be_running,
         dropping_the_look_for_a_turn_ends_the_turn,
         fresh_work_waits_behind_a_turn_that_is_followed_again,
+        a_session_becomes_what_each_prompt_needs,
+        a_note_does_not_outlive_its_task,
     }
     only V2 because "1.x has no inbox" {
         a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone,
+    }
+    only V2 because "only 2.x is known to lack a default model at first" {
+        a_default_model_that_is_not_loaded_yet_is_asked_for_again,
     }
 }
 
@@ -76,7 +83,7 @@ async fn post(base: String, generation: Generation, path: String, body: Value) -
         request = request.header("authorization", format!("Basic {token}"));
     }
     let answer = bench.http.send(request.body(body.to_string().into()).unwrap()).await.unwrap();
-    serde_json::from_slice(&answer.bytes(1 << 20).await.unwrap()).unwrap()
+    serde_json::from_slice(&answer.bytes(1 << 20).await.unwrap()).unwrap_or_default()
 }
 
 async fn resume(
@@ -179,6 +186,62 @@ async fn continuing_uses_the_session_and_sends_only_the_new_prompt(generation: G
     assert!(second.output["message_id"].as_str() > first.output["message_id"].as_str());
     assert_eq!(text_of(&prompts(&fake)[1]), "two");
     assert_eq!(fake.tasks(), 2);
+}
+
+async fn a_session_becomes_what_each_prompt_needs(generation: Generation) {
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
+    let first = bench.run("one").await.unwrap();
+    let file = json!({ "name": "a.txt", "mime": "text/plain", "data": "aGk=" });
+    for agent in ["build", "plan"] {
+        let input = json!({
+            "session_id": first.output["session_id"], "prompt": "two", "files": [file],
+            "agent": agent, "model": "scripted/scripted",
+        });
+        bench.execute("continue_session", input).await.unwrap();
+    }
+    if generation == Generation::V2 {
+        let models = fake.bodies("POST /api/session/*/model");
+        assert_eq!(models.len(), 2, "the agent `plan` brought its own: {models:?}");
+    }
+    assert_eq!(fake.tasks(), 3);
+}
+
+async fn a_note_does_not_outlive_its_task(generation: Generation) {
+    let (fake, mut bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
+    bench.provenance = Provenance::Chat {
+        surface: "telegram".into(),
+        rule: "fix".into(),
+        note: SourceNote::Text("From the night watch.".into()),
+    };
+    let first = bench.run("one").await.unwrap();
+    bench.provenance = Provenance::Local;
+    let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
+    bench.execute("continue_session", input).await.unwrap();
+    let told = notes(&fake);
+    assert_eq!((told.len(), &told[0]), (2, &json!("From the night watch.")));
+    match generation {
+        Generation::V1 => assert_eq!(told[1], Value::Null),
+        Generation::V2 => assert!(told[1].as_str().unwrap().starts_with("Nothing is said"), "{told:?}"),
+    }
+}
+
+async fn a_default_model_that_is_not_loaded_yet_is_asked_for_again(generation: Generation) {
+    let error = json!({ "name": "ProviderModelNotFoundError", "data": { "message": "no such model" } });
+    let prompt = PromptFault::Refused { error, answer: testkit::fake::Canned::empty(500) };
+    let faults = Faults { prompt, cold_models: true, ..Faults::default() };
+    let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
+    let session = session(&fake).await;
+    let of_session = |what: &str| format!("/api/session/{session}/{what}");
+    let model = |id: &str| json!({ "model": { "id": id, "providerID": "scripted" } });
+    post(fake.base_url(), generation, of_session("model"), model("gone")).await;
+    let body = json!({ "id": MESSAGE, "text": "go", "delivery": "queue" });
+    post(fake.base_url(), generation, of_session("prompt"), body).await;
+    eventually("the turn has failed", || fake.tasks() == 1 && fake.running() == 0).await;
+    let bench = Bench::at(&fake, json!({})).await;
+    let input = json!({ "session_id": session, "prompt": "again" });
+    bench.execute("continue_session", input).await.unwrap_err();
+    let models = fake.bodies("POST /api/session/*/model");
+    assert_eq!(models, [model("gone"), model("scripted")]);
 }
 
 async fn continuing_what_is_not_there_or_elsewhere_starts_nothing(generation: Generation) {

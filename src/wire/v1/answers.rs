@@ -13,7 +13,6 @@ use super::messages::{self, RawMessage};
 use crate::ids::SessionId;
 use crate::model::ModelRef;
 use crate::output::FileChange;
-use crate::permissions::WireRule;
 use crate::wire::read::{shorten, undecodable, whole};
 use crate::wire::text::Text;
 use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, StrangeAsk, Undecodable};
@@ -50,12 +49,8 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
     let raw: RawSession = serde_json::from_slice(body).map_err(undecodable(WHAT))?;
     let id = SessionId::parse(&raw.id)
         .map_err(|error| Undecodable { what: WHAT, why: format!("its id is {error}") })?;
-    let rules: Vec<WireRule> = raw
-        .permission
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|rule| serde_json::from_value(rule).ok())
-        .collect();
+    let held = |raw: Value| crate::wire::HeldRule { rule: serde_json::from_value(raw.clone()).ok(), raw };
+    let rules = raw.permission.unwrap_or_default().into_iter().map(held).collect();
     let model = raw.model.and_then(|it| format!("{}/{}", it.provider, it.id).parse().ok());
     let created = raw.time.and_then(|time| time.created).map(whole);
     Ok(SessionFacts { id, directory: raw.directory, created, rules, model, agent: None })

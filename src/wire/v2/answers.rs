@@ -14,7 +14,7 @@ use crate::model::ModelRef;
 use crate::output::FileChange;
 use crate::permissions::{Action, WireRule};
 use crate::wire::read::undecodable;
-use crate::wire::{Answer, Changes, Inbox, SessionFacts, Status, Undecodable};
+use crate::wire::{Answer, Changes, HeldRule, Inbox, SessionFacts, Status, Undecodable};
 
 /// `{data: …}`, whatever stands beside it.
 #[derive(Deserialize)]
@@ -74,10 +74,14 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
         id,
         directory: raw.location.and_then(|location| location.directory),
         created: raw.time.and_then(|time| time.created).map(Number::whole),
-        rules: raw.permissions.unwrap_or_default().into_iter().filter_map(rule).collect(),
+        rules: raw.permissions.unwrap_or_default().into_iter().map(held).collect(),
         model: model.and_then(RawModel::read),
         agent: raw.agent,
     })
+}
+
+fn held(raw: Value) -> HeldRule {
+    HeldRule { rule: rule(raw.clone()), raw }
 }
 
 fn rule(value: Value) -> Option<WireRule> {
@@ -170,6 +174,7 @@ pub(super) fn children(body: &[u8]) -> Result<Vec<String>, Undecodable> {
     struct Raw {
         id: String,
     }
-    let list: Vec<Raw> = unwrap(body, "the list of child sessions")?;
-    Ok(list.into_iter().map(|child| child.id).collect())
+    let list: Vec<&RawValue> = unwrap(body, "the list of child sessions")?;
+    let read = |raw: &RawValue| serde_json::from_str::<Raw>(raw.get()).ok();
+    Ok(list.into_iter().filter_map(read).map(|child| child.id).collect())
 }

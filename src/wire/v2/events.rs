@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::messages::{RawRetry, RawTokens, ending};
+use super::messages::{RawRetry, ending, tokens};
 use super::number::Number;
-use super::{asks, failure};
+use super::{asks, failure, names};
 use crate::wire::read::{shorten, undecodable};
 use crate::wire::text::{Text, words};
 use crate::wire::{Head, Signal, Status, Told, ToolSignal, ToolState, Undecodable};
@@ -40,8 +40,10 @@ struct Data<'a> {
     inbox: Option<Text<'a>>,
     #[serde(borrow, rename = "requestID", default)]
     request: Option<Text<'a>>,
-    #[serde(borrow, alias = "callID", default)]
+    #[serde(borrow, default)]
     id: Option<Text<'a>>,
+    #[serde(borrow, rename = "callID", default)]
+    call: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "words")]
     title: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "words")]
@@ -60,8 +62,10 @@ struct Data<'a> {
     at: Option<Number>,
     #[serde(default)]
     cost: Option<Number>,
-    #[serde(default)]
-    tokens: Option<RawTokens>,
+    #[serde(borrow, default)]
+    tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     input: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -108,6 +112,7 @@ impl Data<'_> {
             },
             "inbox.delivered" => Signal::Taken(self.inbox.as_deref()?.to_owned()),
             "execution.started" => Signal::Status(Status::Busy),
+            "execution.interrupted" if self.reason.as_deref() == Some("shutdown") => Signal::Shut,
             "execution.succeeded" | "execution.interrupted" => Signal::Ended(None),
             "execution.failed" => Signal::Ended(self.error.and_then(failure::read)),
             "step.started" | "step.ended" | "step.failed" => Signal::Step(self.head(kind)?),
@@ -151,7 +156,7 @@ impl Data<'_> {
             failure: self.error.and_then(failure::read),
             summary: false,
             cost: self.cost.unwrap_or_default().float(),
-            tokens: self.tokens.unwrap_or_default().read(),
+            tokens: tokens(self.tokens),
         })
     }
 
@@ -166,9 +171,13 @@ impl Data<'_> {
 
     /// A provider may use a call's id again in another message.
     fn tool(&self, state: ToolState) -> Option<Signal> {
-        let call = format!("{}/{}", self.message.as_deref().unwrap_or_default(), self.id.as_deref()?);
+        let call = format!(
+            "{}/{}",
+            self.message.as_deref().unwrap_or_default(),
+            self.id.as_deref().or(self.call.as_deref())?
+        );
         let title = self.input.and_then(title);
-        let tool = self.name.as_deref().map(str::to_owned);
+        let tool = self.name.as_deref().map(|name| names::ours(name).to_owned());
         Some(Signal::Tool(ToolSignal { call, tool, title, state }))
     }
 }

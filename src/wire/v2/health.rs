@@ -9,7 +9,8 @@ use crate::wire::{Health, Process};
 
 /// Earlier ones speak an API that was still being made.
 const FIRST: Version = Version::new(2, 0, 6);
-/// Nothing that we read tells of a later one.
+/// Others have told of turns on 2.1.2 to 2.1.4 by the same routes, though nobody of
+/// every detail after 2.0.24. Nothing that we read tells of a later one.
 const LAST_KNOWN: Version = Version::new(2, 1, 4);
 const FIRST_OTHER: Version = Version::new(3, 0, 0);
 

@@ -31,11 +31,11 @@ struct Row<'a> {
     finish: Option<Text<'a>>,
     #[serde(default)]
     cost: Option<Number>,
-    #[serde(default)]
-    tokens: Option<RawTokens>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-    /// These two decide nothing: another shape of theirs hides no row.
+    /// These decide nothing: another shape of theirs hides no row.
+    #[serde(borrow, default)]
+    tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     retry: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -56,31 +56,37 @@ struct Snapshot<'a> {
     files: Option<Vec<Text<'a>>>,
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct RawTokens {
+struct RawTokens<'a> {
     input: Number,
     output: Number,
     reasoning: Number,
-    cache: RawCache,
+    #[serde(borrow)]
+    cache: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawCache {
     read: Number,
     write: Number,
 }
 
-impl RawTokens {
-    pub(super) fn read(self) -> Tokens {
-        Tokens {
-            input: self.input.whole(),
-            output: self.output.whole(),
-            reasoning: self.reasoning.whole(),
-            cache: CacheTokens { read: self.cache.read.whole(), write: self.cache.write.whole() },
-        }
-    }
+/// What is no count counts nothing.
+pub(super) fn tokens(raw: Option<&RawValue>) -> Tokens {
+    let read = |raw: &'_ RawValue| {
+        let raw: RawTokens<'_> = serde_json::from_str(raw.get()).ok()?;
+        let cache = raw.cache.and_then(|cache| serde_json::from_str::<RawCache>(cache.get()).ok());
+        let cache = cache.unwrap_or_default();
+        Some(Tokens {
+            input: raw.input.whole(),
+            output: raw.output.whole(),
+            reasoning: raw.reasoning.whole(),
+            cache: CacheTokens { read: cache.read.whole(), write: cache.write.whole() },
+        })
+    };
+    raw.and_then(read).unwrap_or_default()
 }
 
 /// The provider failed, and is asked again.
@@ -241,7 +247,7 @@ fn head(row: &Row<'_>, ours: &MessageId) -> Head {
         failure: row.error.and_then(failure::read),
         summary: false,
         cost: row.cost.unwrap_or_default().float(),
-        tokens: row.tokens.unwrap_or_default().read(),
+        tokens: tokens(row.tokens),
     }
 }
 

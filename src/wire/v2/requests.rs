@@ -16,6 +16,9 @@ use crate::wire::{Asked, Base, NewSession, Prompt, SessionFacts};
 
 /// The key of what the agent is told about its task beside the prompt.
 const NOTE: &str = "origin";
+/// What stands there for a task that has no note. That an entry can be taken away
+/// again nobody has described.
+const NO_NOTE: &str = "Nothing is said of where the newest task came from.";
 /// How many rows of a session's record are asked for first.
 const FIRST_PAGE: &str = "60";
 /// More than this is not given at once.
@@ -65,11 +68,13 @@ impl Requests {
         self.post("/api/session", &Value::Object(body))
     }
 
-    /// What is sent replaces what is there.
+    /// What is sent replaces what is there, which is sent again as it was, whether it
+    /// can be read or not.
     pub(super) fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes> {
-        let all: Vec<WireRule> = session.rules.iter().chain(rules).cloned().collect();
+        let all: Vec<Value> =
+            session.rules.iter().map(|held| held.raw.clone()).chain(rules.iter().map(rule_value)).collect();
         let path = format!("/api/session/{}", session.id);
-        self.base.request(Method::PATCH, &path, &[], Some(&json!({ "permissions": rules_value(&all) })))
+        self.base.request(Method::PATCH, &path, &[], Some(&json!({ "permissions": all })))
     }
 
     pub(super) fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
@@ -82,20 +87,20 @@ impl Requests {
         agent.into_iter().chain(model).collect()
     }
 
-    /// A session keeps what it was told: an older one is told to forget it.
+    /// A session keeps what it was told: an older one is told something else.
     pub(super) fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>> {
         let path = format!("/api/experimental/session/{}/instructions/entries/{NOTE}", prompt.session);
         match &prompt.system {
             Some(note) => Some(self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": note })))),
             None if new => None,
-            None => Some(self.base.request(Method::DELETE, &path, &[], None)),
+            None => Some(self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": NO_NOTE })))),
         }
     }
 
     pub(super) fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         let mut body = json!({ "id": prompt.message.as_str(), "text": prompt.text, "delivery": "queue" });
         if !prompt.files.is_empty() {
-            let file = |file: &Attached| json!({ "uri": file.url(), "name": file.name });
+            let file = |file: &Attached| json!({ "uri": file.url() });
             body["files"] = prompt.files.iter().map(file).collect();
         }
         self.post(&format!("/api/session/{}/prompt", prompt.session), &body)
@@ -198,6 +203,9 @@ fn model_value(model: &ModelRef) -> Value {
 }
 
 fn rules_value(rules: &[WireRule]) -> Value {
-    let rule = |rule: &WireRule| json!({ "action": rule.permission, "resource": rule.pattern, "effect": rule.action });
-    rules.iter().map(rule).collect()
+    rules.iter().map(rule_value).collect()
+}
+
+fn rule_value(rule: &WireRule) -> Value {
+    json!({ "action": rule.permission, "resource": rule.pattern, "effect": rule.action })
 }

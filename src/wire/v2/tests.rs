@@ -83,7 +83,7 @@ fn a_prompt_carries_our_id_and_waits_for_its_turn() {
     assert_eq!(shown(&dialect().prompt(&prompt())), line("POST /api/session/ses_a/prompt", body));
     let file = crate::files::Attached { name: "a.png".into(), mime: "image/png".into(), data: "AAEC".into() };
     let (_, body) = shown(&dialect().prompt(&Prompt { files: vec![file], ..prompt() }));
-    assert_eq!(body["files"], json!([{ "uri": "data:image/png;base64,AAEC", "name": "a.png" }]));
+    assert_eq!(body["files"], json!([{ "uri": "data:image/png;base64,AAEC" }]));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn rules_are_put_behind_those_that_are_there() {
     let (target, body) = shown(&dialect().set_rules(&facts(), &[deny]));
     assert_eq!(target, "PATCH /api/session/ses_a");
     let actions: Vec<_> = body["permissions"].as_array().unwrap().iter().map(|it| &it["action"]).collect();
-    assert_eq!(actions, ["shell", "edit"]);
+    assert_eq!(actions, ["shell", "x", "edit"]);
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn a_note_is_told_and_forgotten_again() {
     let put = dialect().note(&told, true).unwrap();
     assert_eq!(shown(&put), line(&format!("PUT {entry}"), json!({ "value": "from a chat" })));
     let forgotten = dialect().note(&prompt(), false).unwrap();
-    assert_eq!(shown(&forgotten).0, format!("DELETE {entry}"));
+    let neutral = "Nothing is said of where the newest task came from.";
+    assert_eq!(shown(&forgotten), line(&format!("PUT {entry}"), json!({ "value": neutral })));
     assert_eq!(dialect().note(&prompt(), true).map(|it| shown(&it)), None);
 }
 
@@ -172,11 +173,57 @@ fn replies_are_what_the_daemon_takes() {
 }
 
 #[test]
-fn a_session_is_read_and_an_odd_rule_passed_over() {
+fn a_session_is_read_and_an_odd_rule_kept() {
     let facts = facts();
     assert_eq!(facts.directory.as_deref(), Some("/a b"));
-    assert_eq!((facts.created, facts.rules.len()), (Some(5), 1));
+    assert_eq!((facts.created, facts.rules.len()), (Some(5), 2));
+    let ask = WireRule { permission: "shell".into(), pattern: "*".into(), action: Action::Ask };
+    let ask = std::slice::from_ref(&ask);
+    assert!(!facts.is_under(ask), "what cannot be read stands behind it");
+    let alone = SessionFacts { rules: facts.rules[..1].to_vec(), ..facts.clone() };
+    assert!(alone.is_under(ask) && alone.is_under(&[]) && !alone.is_under(&[ask, ask].concat()));
     assert_eq!(facts.model.unwrap().to_string(), "openrouter/meta/llama");
+}
+
+#[test]
+fn what_is_odd_and_decides_nothing_hides_nothing() {
+    for tokens in [json!("many"), json!({ "input": 2, "cache": null }), json!({ "input": 2, "cache": [7] })] {
+        let row = json!({
+            "id": "msg_11191c80a0020000000000000B", "type": "assistant", "finish": "stop", "tokens": tokens,
+            "time": { "completed": 1 }, "content": [{ "type": "text", "text": "done" }],
+        });
+        let page = Bytes::from(json!({ "data": [row, user(OURS)], "cursor": {} }).to_string());
+        let history = dialect().read_messages(&[page], &ours()).unwrap();
+        let known = if tokens.is_object() { 2 } else { 0 };
+        assert_eq!((history.unreadable, history.steps.len()), (0, 1), "{tokens}");
+        assert_eq!(history.steps[0].head.tokens.input, known, "{tokens}");
+    }
+    let children = json!({ "data": [{ "id": "ses_b" }, { "id": 7 }, "odd", { "id": "ses_c" }] });
+    assert_eq!(dialect().read_children(children.to_string().as_bytes()).unwrap(), ["ses_b", "ses_c"]);
+    let both = json!({ "type": "session.tool.called", "data": {
+        "sessionID": "ses_a", "assistantMessageID": "msg_1", "id": "c", "callID": "c", "input": {},
+    }});
+    assert!(dialect().read_event(both.to_string().as_bytes(), &|_, _| true).unwrap().is_some());
+}
+
+#[test]
+fn an_ask_that_was_answered_elsewhere_is_gone() {
+    let settled: Vec<u16> =
+        [200, 400, 404, 409, 500].into_iter().filter(|it| dialect().is_settled(*it)).collect();
+    assert_eq!(settled, [404, 409]);
+}
+
+#[test]
+fn a_record_tells_whether_the_session_has_gone_on_to_something_else() {
+    let idle = json!({ "id": "idl_1", "type": "idle", "outcome": "interrupted" });
+    let read = |rows: Value| {
+        let page = Bytes::from(json!({ "data": rows, "cursor": {} }).to_string());
+        let history = dialect().read_messages(&[page], &ours()).unwrap();
+        (history.end, history.followed)
+    };
+    let told = End::Told(Outcome::Interrupted);
+    assert_eq!(read(json!([idle, user(OURS)])), (told, false));
+    assert_eq!(read(json!([user("msg_11191c80a0090000000000000B"), idle, user(OURS)])), (told, true));
 }
 
 #[test]
@@ -364,7 +411,7 @@ fn a_tool_is_told_in_pieces_that_share_its_call() {
         (tool.tool, tool.title, tool.state)
     };
     let named = piece("session.tool.input.started", json!({ "name": "shell" }));
-    assert_eq!(named, (Some("shell".into()), None, ToolState::Pending));
+    assert_eq!(named, (Some("bash".into()), None, ToolState::Pending));
     let called = piece("session.tool.called", json!({ "input": { "command": "ls" } }));
     assert_eq!(called, (None, Some("ls".into()), ToolState::Running));
     assert_eq!(piece("session.tool.success", json!({ "content": [] })).2, ToolState::Completed);

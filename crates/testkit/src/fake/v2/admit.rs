@@ -29,6 +29,9 @@ pub(super) async fn prompt(
     if !body["text"].is_string() {
         return Err(Refusal::bad("Missing key at [\"text\"]"));
     }
+    for file in body["files"].as_array().into_iter().flatten() {
+        only(file, &["uri"])?;
+    }
     let delivery = body["delivery"].as_str().unwrap_or("steer");
     if !matches!(delivery, "steer" | "queue") {
         return Err(Refusal::bad("Expected steer or queue at [\"delivery\"]"));

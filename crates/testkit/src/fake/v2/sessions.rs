@@ -98,7 +98,7 @@ pub(super) fn update(shared: &Shared, id: &str, request: &Request) -> Result<Ans
 }
 
 /// `POST .../model` and `.../agent`: for the prompts from now on. A model is not
-/// looked up.
+/// looked up, and the agent `plan` brings its own.
 pub(super) fn select(shared: &Shared, id: &str, what: &str, request: &Request) -> Result<Answer, Refusal> {
     only(&request.body, &[what])?;
     match what {
@@ -107,6 +107,9 @@ pub(super) fn select(shared: &Shared, id: &str, what: &str, request: &Request) -
         _ => return Err(Refusal::bad(format!("Missing key at [\"{what}\"]"))),
     }
     set(shared, id, request.body.as_object());
+    if request.body["agent"] == "plan" {
+        set(shared, id, json!({ "model": { "id": "planner", "providerID": "scripted" } }).as_object());
+    }
     Ok(no_content())
 }
 
