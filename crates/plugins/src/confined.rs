@@ -124,6 +124,11 @@ impl Confined {
         let mut options = ConnectOptions::new(manifest, Extended::Connector(configure));
         options.patience.start = START;
         match McpConnector::connect(reader, writer, options).await {
+            Ok(link) if self.declared.checkpoints() && !link.checkpoints() => {
+                tokio::spawn(process.end());
+                let reason = format!("{name}: its process does not announce effects as it declares");
+                Err(ConnectorError::CapabilityDenied { reason })
+            }
             Ok(link) => {
                 tracing::debug!(connector = name, pid = process.id(), took = ?began.elapsed(), "process ready");
                 Ok(Running { link: Arc::new(link), process, grants: origins })
@@ -149,11 +154,12 @@ impl Confined {
 
     /// Lets go of a process that is at its end.
     async fn discard(&self, link: &Arc<McpConnector>) {
-        self.backoff().failed(Instant::now());
         let mut running = self.running.lock().await;
+        // The first of its calls to notice lets go of it; to the others it is gone already.
         if running.as_ref().is_some_and(|it| Arc::ptr_eq(&it.link, link))
             && let Some(old) = running.take()
         {
+            self.backoff().failed(Instant::now());
             tokio::spawn(old.end());
         }
     }
@@ -234,12 +240,19 @@ impl Connector for Confined {
                 self.backoff().succeeded();
                 return ended;
             };
-            let Some(end) = link.end() else { return Err(error) };
+            let Some(end) = link.end() else {
+                self.backoff().succeeded();
+                return Err(error);
+            };
+            // What it said before its end stands.
+            if !matches!(error, ConnectorError::Unavailable { .. } | ConnectorError::OutcomeUnknown { .. }) {
+                return Err(error);
+            }
             tracing::warn!(connector = self.declared.manifest().name, %end, "the process ended under a call");
             self.discard(&link).await;
             attempt.resume = notes.last();
             // Without checkpoints nobody can say what had begun.
-            if !link.checkpoints() || death == DEATHS || ctx.cancel.is_cancelled() {
+            if !self.declared.checkpoints() || death == DEATHS || ctx.cancel.is_cancelled() {
                 return Err(error);
             }
         }
@@ -319,8 +332,8 @@ impl Notes {
 #[async_trait]
 impl CheckpointLog for Notes {
     async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
-        self.inner.record(checkpoint.clone()).await?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
-        Ok(())
+        // Noted first: if the process ends meanwhile, this is where its successor goes on.
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.clone());
+        self.inner.record(checkpoint).await
     }
 }

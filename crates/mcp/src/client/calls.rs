@@ -126,13 +126,15 @@ impl Relay {
             tracing::warn!("a server sent a checkpoint for a call that is not under way");
             Refusal::invalid("no such call is under way")
         })?;
-        call.checkpoints.record(note.checkpoint).await.map_err(|error| Refusal {
-            code: -32000,
-            message: error.reason,
-            data: None,
-        })?;
+        // Before it is: whoever gives the call up meanwhile must assume that it was.
         call.recorded.store(true, Ordering::SeqCst);
-        Ok(json!({}))
+        let recorded = call.checkpoints.record(note.checkpoint).await;
+        recorded.map_err(|error| Refusal { code: -32000, message: error.reason, data: None })?;
+        // Nobody may begin what the call that was given up announced.
+        match self.0.named(&note.call) {
+            Some(_) => Ok(json!({})),
+            None => Err(Refusal::invalid("no such call is under way any more")),
+        }
     }
 }
 

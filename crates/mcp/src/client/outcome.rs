@@ -52,10 +52,10 @@ impl Facts {
         unknown(format!("{} was told to stop and gave no outcome within {limit:?}", self.connector))
     }
 
-    /// It was told to stop in a way that has no answer.
+    /// It was told to stop in a way that has no answer, and may go on.
     pub(super) fn told_to_stop(&self, cause: StopCause) -> ConnectorError {
-        let reason = format!("{} was told to stop; it does not say whether it did", self.connector);
-        ConnectorError::Stopped { cause, reason, reference: Reference::default() }
+        let name = &self.connector;
+        unknown(format!("{name} was told to stop ({}); it does not say whether it did", cause.as_str()))
     }
 
     /// The SDK's answer, if there is one.
@@ -80,7 +80,8 @@ impl Facts {
         let reason = format!("{}: {}", self.connector, shortened(message));
         let early = [ErrorCode::INVALID_PARAMS, ErrorCode::METHOD_NOT_FOUND, ErrorCode::INVALID_REQUEST]
             .contains(&code);
-        if early && !recorded && !self.resumed {
+        // Only a connector that reports every effect can be believed that there was none.
+        if early && self.checkpoints && !recorded && !self.resumed {
             ConnectorError::Refused { reason }
         } else if self.resumed || recorded {
             unknown(reason)
@@ -150,5 +151,37 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_contract::Consequence;
+
+    use super::*;
+
+    fn facts(checkpoints: bool) -> Facts {
+        Facts { connector: "connector-x".to_owned(), checkpoints, resumed: false }
+    }
+
+    #[test]
+    fn a_stop_that_is_not_answered_leaves_the_outcome_unknown() {
+        let error = facts(false).told_to_stop(StopCause::Cancelled);
+        assert_eq!(error.consequence(), Consequence::Unknown, "{error}");
+    }
+
+    #[test]
+    fn only_who_announces_effects_is_believed_that_there_was_none() {
+        for (checkpoints, recorded, consequence) in [
+            (true, false, Consequence::NothingStarted),
+            (true, true, Consequence::Unknown),
+            (false, false, Consequence::Failed),
+        ] {
+            let error = facts(checkpoints).refused(ErrorCode::INVALID_PARAMS, "no", recorded);
+            assert_eq!(error.consequence(), consequence, "{checkpoints} {recorded}: {error}");
+            let died = facts(checkpoints).without_outcome("gone".to_owned(), recorded);
+            let gone = if consequence == Consequence::Failed { Consequence::Unknown } else { consequence };
+            assert_eq!(died.consequence(), gone, "{checkpoints} {recorded}: {died}");
+        }
     }
 }
