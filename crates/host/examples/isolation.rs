@@ -68,8 +68,8 @@ async fn measure() -> Result<(), Box<dyn Error>> {
         "its first call           {first:>10.2?}  so its start took {:.2?}",
         first.saturating_sub(confined)
     );
-    for (pid, kib) in children()? {
-        println!("process {pid}: PSS {} KiB, of which {} KiB its own", kib.0, kib.1);
+    for child in children()? {
+        println!("process {}: PSS {} KiB, of which {} KiB its own", child.pid, child.pss_kib, child.own_kib);
     }
     Ok(())
 }
@@ -112,8 +112,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// This process's children, with their proportional and their private memory in KiB.
-fn children() -> Result<Vec<(u32, (u64, u64))>, Box<dyn Error>> {
+/// A child of this process.
+struct Child {
+    pid: u32,
+    /// Its memory, with its share of what it shares.
+    pss_kib: u64,
+    own_kib: u64,
+}
+
+fn children() -> Result<Vec<Child>, Box<dyn Error>> {
     let mut children = Vec::new();
     for task in std::fs::read_dir("/proc/self/task")? {
         for pid in std::fs::read_to_string(task?.path().join("children"))?.split_whitespace() {
@@ -122,7 +129,8 @@ fn children() -> Result<Vec<(u32, (u64, u64))>, Box<dyn Error>> {
                 let lines = text.lines().filter_map(|line| line.strip_prefix(name));
                 lines.filter_map(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).sum()
             };
-            children.push((pid.parse()?, (of("Pss:"), of("Private_Dirty:") + of("Private_Clean:"))));
+            let own_kib = of("Private_Dirty:") + of("Private_Clean:");
+            children.push(Child { pid: pid.parse()?, pss_kib: of("Pss:"), own_kib });
         }
     }
     Ok(children)
