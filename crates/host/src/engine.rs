@@ -35,6 +35,7 @@ use crate::ids::{RunId, StepId};
 use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
+use crate::ledger::outbox::Parcel;
 use crate::ledger::steps::decide::{self, Tap, Tapped};
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::surface::Surface;
@@ -209,6 +210,19 @@ impl Engine {
         let id = self.0.ledger.write(move |tx| events::store(tx, &event)).await?;
         self.0.wake.notify_one();
         Ok(id)
+    }
+
+    /// Stores an event that no rule sees, and what its chat is told instead.
+    /// One that was there before is told nothing.
+    pub async fn submit_refused(&self, event: NewEvent, told: String) -> Result<(), LedgerError> {
+        let refused = move |tx: &Tx<'_>| {
+            let Some(id) = events::store(tx, &event)? else { return Ok(()) };
+            events::handled(tx, id)?;
+            outbox::put(tx, &event.surface, &event.chat, &Parcel::Text { run: None, body: told })
+        };
+        self.0.ledger.write(refused).await?;
+        self.0.wake.notify_one();
+        Ok(())
     }
 
     /// Carries a tap out and says how it is answered.

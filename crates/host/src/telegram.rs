@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
 use connector_telegram::update::Me;
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,9 @@ pub use render::{Doing, Rendered, card, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "telegram";
+
+/// How many files are fetched at once.
+const FETCHES: usize = 4;
 
 /// Telegram as a surface. Cheap to clone; clones are handles to the same one.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ struct Inner {
     live: live::Live,
     asks: asks::Asks,
     pace: pace::Pace,
+    /// A turn for each file that is fetched: they are held in memory.
+    fetches: Semaphore,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -88,6 +94,7 @@ impl Telegram {
             live: live::Live::default(),
             asks: asks::Asks::default(),
             pace: pace::Pace::default(),
+            fetches: Semaphore::new(FETCHES),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })))

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use error::ApiError;
-pub use method::{GetMe, Method, Sent};
+pub use method::{GetMe, GetWebhookInfo, Method, Sent, WebhookInfo};
 pub use upload::Document;
 
 use crate::token::Token;

@@ -39,6 +39,9 @@ pub struct Config {
     pub webhook_secret: Option<SecretString>,
     /// Where the webhook listens for the reverse proxy.
     pub webhook_listen: SocketAddr,
+    /// How often Telegram is asked whether the webhook is still set, in seconds.
+    #[schemars(range(min = 1, max = 3600))]
+    pub webhook_check: u64,
     /// User ids of those who may write to the bot in private. Empty means nobody.
     pub allow_users: Vec<u64>,
     /// Ids of groups whose members may write to the bot. Empty means none.
@@ -98,6 +101,7 @@ impl Default for Config {
             webhook_url: None,
             webhook_secret: None,
             webhook_listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            webhook_check: 180,
             allow_users: Vec::new(),
             allow_chats: Vec::new(),
             send_patch: true,
@@ -138,6 +142,8 @@ pub struct Webhook {
     pub secret: SecretString,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How often it is looked at.
+    pub check: Duration,
 }
 
 fn invalid(reason: impl Into<String>) -> ConnectorError {
@@ -175,6 +181,9 @@ impl Config {
         }
         if !(1..=50).contains(&self.poll_timeout) {
             return Err(invalid("`poll_timeout` takes 1 to 50 seconds"));
+        }
+        if !(1..=3_600).contains(&self.webhook_check) {
+            return Err(invalid("`webhook_check` takes 1 to 3600 seconds"));
         }
         if let Some(chat) = self.allow_chats.iter().find(|chat| **chat >= 0) {
             return Err(invalid(format!("`allow_chats`: {chat} is a person; groups have negative ids")));
@@ -215,7 +224,8 @@ impl Config {
         if !(16..=256).contains(&words.len()) || !words.bytes().all(token) {
             return Err(invalid("`webhook_secret` takes 16 to 256 letters, digits, `_` and `-`"));
         }
-        Ok(Some(Webhook { url, path, secret, listen: self.webhook_listen }))
+        let check = Duration::from_secs(self.webhook_check);
+        Ok(Some(Webhook { url, path, secret, listen: self.webhook_listen, check }))
     }
 }
 
@@ -274,6 +284,8 @@ mod tests {
             json!({ "api_base": "http://bots.example", "allow_remote": true }),
             json!({ "poll_timeout": 0 }),
             json!({ "poll_timeout": 51 }),
+            json!({ "webhook_check": 0 }),
+            json!({ "webhook_check": 3_601 }),
             json!({ "allow_chats": [5] }),
             json!({ "update_mode": "webhook" }),
             json!({ "update_mode": "webhook", "webhook_url": "https://h.example/short", "webhook_secret": secret }),

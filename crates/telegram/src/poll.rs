@@ -1,11 +1,13 @@
 //! Long polling: updates in order, acknowledged only when they are dealt with.
 //!
 //! [`Poller::next`] asks until there are updates; [`Poller::done`] says that one
-//! is durable, and the request after that tells Telegram. What is not `done` is
-//! sent again, to this process or the next. Errors are waited out with growing
+//! is durable, and once all before it are, the next request tells Telegram. What
+//! is not `done` Telegram sends again, and the next poller takes it; this one hands
+//! out each update once. Errors are waited out with growing
 //! pauses and never end the polling: a revoked token or a second poller may be
 //! put right while the host runs. [`Health`] says how it goes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ const BATCH: u32 = 100;
 
 /// How much longer than its `timeout` a request may take.
 const SLACK: Duration = Duration::from_secs(10);
+
+/// How long until the next request while updates are being dealt with: Telegram
+/// answers each at once, with those.
+const BUSY: Duration = Duration::from_millis(300);
 
 /// How it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +85,8 @@ pub struct Poller {
     api: Api,
     timeout: Duration,
     offset: Option<i64>,
+    /// What was handed out and is not acknowledged, and whether it is done.
+    out: BTreeMap<u32, bool>,
     failures: u32,
     health: Health,
     /// Whether a webhook may be set, which keeps updates from being polled.
@@ -88,7 +96,7 @@ pub struct Poller {
 impl Poller {
     /// A poller whose requests are held for `timeout` when there is nothing new.
     pub fn new(api: Api, timeout: Duration, health: Health) -> Self {
-        Self { api, timeout, offset: None, failures: 0, health, hooked: true }
+        Self { api, timeout, offset: None, out: BTreeMap::new(), failures: 0, health, hooked: true }
     }
 
     /// Removes a webhook that would keep updates from being polled. What waits
@@ -110,6 +118,9 @@ impl Poller {
                     if !fresh.is_empty() {
                         return fresh;
                     }
+                    if !self.out.is_empty() {
+                        tokio::time::sleep(BUSY).await;
+                    }
                 }
                 Err(error) => {
                     self.failures += 1;
@@ -128,10 +139,14 @@ impl Poller {
         }
     }
 
-    /// The update is durable, and need not be sent again.
+    /// The update is durable, and need not be sent again. Telegram is told when
+    /// all that were handed out before it are, too.
     pub fn done(&mut self, update: u32) {
-        let next = i64::from(update) + 1;
-        self.offset = Some(self.offset.map_or(next, |offset| offset.max(next)));
+        self.out.insert(update, true);
+        while let Some(first) = self.out.first_entry().filter(|first| *first.get()) {
+            let next = i64::from(first.remove_entry().0) + 1;
+            self.offset = Some(self.offset.map_or(next, |offset| offset.max(next)));
+        }
     }
 
     /// Tells Telegram at once what is done, for whoever will not ask again.
@@ -156,15 +171,17 @@ impl Poller {
         self.api.call_for(&request, self.timeout + SLACK).await
     }
 
-    /// In order of their numbers, without what is done already.
+    /// In order of their numbers, without what was handed out already.
     fn fresh(&mut self, updates: Vec<Value>) -> Vec<Value> {
         let mut numbered: Vec<(u32, Value)> = updates
             .into_iter()
             .filter_map(|raw| update::number(&raw).map(|number| (number, raw)))
             .filter(|(number, _)| self.offset.is_none_or(|offset| i64::from(*number) >= offset))
+            .filter(|(number, _)| !self.out.contains_key(number))
             .collect();
         numbered.sort_by_key(|(number, _)| *number);
         numbered.dedup_by_key(|(number, _)| *number);
+        self.out.extend(numbered.iter().map(|(number, _)| (*number, false)));
         numbered.into_iter().map(|(_, raw)| raw).collect()
     }
 }
@@ -197,5 +214,21 @@ mod tests {
         assert_eq!(pause(&ApiError::Unauthorized, 9).as_secs(), 60);
         let throttled = ApiError::Throttled { after: Duration::from_secs(77) };
         assert_eq!(pause(&throttled, 1).as_secs(), 77);
+    }
+
+    #[test]
+    fn an_update_is_handed_out_once_and_acknowledged_after_all_before_it() {
+        let token = crate::token::Token::new("42:SECRETSECRETSECRET".into()).unwrap();
+        let http = connector_contract::OutboundHttp::new([]).unwrap();
+        let api = Api::new(http, "http://127.0.0.1:1".parse().unwrap(), token);
+        let mut poller = Poller::new(api, Duration::from_secs(1), Health::default());
+        let all = || [3, 1, 2].map(|number| serde_json::json!({ "update_id": number })).to_vec();
+        let numbers: Vec<_> = poller.fresh(all()).iter().filter_map(update::number).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(poller.fresh(all()).len(), 0);
+        for (done, offset) in [(2, None), (1, Some(3)), (3, Some(4))] {
+            poller.done(done);
+            assert_eq!(poller.offset, offset, "after {done}");
+        }
     }
 }

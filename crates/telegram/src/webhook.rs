@@ -1,7 +1,8 @@
 //! The webhook: Telegram brings the updates.
 //!
-//! One route at a path nobody can guess, a body limit, and Telegram's secret
-//! header compared in constant time. An update is answered with 200 only after
+//! One route at a path nobody can guess, and Telegram's secret header, compared in
+//! constant time before anything else: whatever lacks it finds nothing, and its
+//! body is not read. What has it has a limit. An update is answered with 200 only after
 //! the receiver has made it durable; anything else makes Telegram send it again.
 //! It listens on loopback for a reverse proxy that speaks TLS to the world.
 
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -38,18 +41,25 @@ struct Hook {
 
 /// The route at `path`, for updates that carry `secret`.
 pub fn router(path: &str, secret: SecretString, receiver: Arc<dyn Receiver>) -> Router {
+    let hook = Hook { secret, receiver };
     Router::new()
         .route(path, post(take))
         .layer(DefaultBodyLimit::max(BODY))
-        .with_state(Hook { secret, receiver })
+        .layer(middleware::from_fn_with_state(hook.clone(), admit))
+        .with_state(hook)
 }
 
-async fn take(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let given = headers.get(SECRET_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !bool::from(given.ct_eq(hook.secret.expose_secret().as_bytes())) {
+async fn admit(State(hook): State<Hook>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(SECRET_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
+    if bool::from(given.ct_eq(hook.secret.expose_secret().as_bytes())) {
+        next.run(request).await
+    } else {
         // As if there were nothing here.
-        return StatusCode::NOT_FOUND;
+        StatusCode::NOT_FOUND.into_response()
     }
+}
+
+async fn take(State(hook): State<Hook>, body: Bytes) -> StatusCode {
     let Ok(update) = serde_json::from_slice::<Value>(&body) else { return StatusCode::BAD_REQUEST };
     if hook.receiver.receive(update).await { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
@@ -59,6 +69,7 @@ mod tests {
     use super::*;
     use connector_contract::{Grant, OutboundHttp, Reach};
     use std::sync::Mutex;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     struct Kept(Mutex<Vec<Value>>);
 
@@ -76,28 +87,39 @@ mod tests {
         let kept = Arc::new(Kept(Mutex::default()));
         let routes = router("/hook/aaaaaaaaaaaaaaaa", "s".repeat(16).into(), kept.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let base = format!("http://{address}");
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let http = OutboundHttp::new([Grant::new(base.parse().unwrap(), Reach::Loopback).unwrap()]).unwrap();
         let long = format!("{{\"update_id\":1,\"x\":\"{}\"}}", "x".repeat(BODY));
         let right = "s".repeat(16);
-        for (path, secret, body, status) in [
-            ("/hook/aaaaaaaaaaaaaaaa", Some(&right), "{\"update_id\":1}", 200),
-            ("/hook/aaaaaaaaaaaaaaaa", Some(&right), "{\"update_id\":503}", 503),
-            ("/hook/aaaaaaaaaaaaaaaa", Some(&"s".repeat(15)), "{\"update_id\":2}", 404),
-            ("/hook/aaaaaaaaaaaaaaaa", None, "{\"update_id\":3}", 404),
-            ("/hook/aaaaaaaaaaaaaaaa", Some(&right), "not json", 400),
-            ("/hook/aaaaaaaaaaaaaaaa", Some(&right), &long, 413),
-            ("/hook/", Some(&right), "{\"update_id\":4}", 404),
+        let right = Some(&right);
+        for (method, path, secret, body, status) in [
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", right, "{\"update_id\":1}", 200),
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", right, "{\"update_id\":503}", 503),
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", Some(&"s".repeat(15)), "{\"update_id\":2}", 404),
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", None, "{\"update_id\":3}", 404),
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", right, "not json", 400),
+            ("POST", "/hook/aaaaaaaaaaaaaaaa", right, &long, 413),
+            ("POST", "/hook/", right, "{\"update_id\":4}", 404),
+            ("GET", "/hook/aaaaaaaaaaaaaaaa", None, "", 404),
+            ("PUT", "/hook/aaaaaaaaaaaaaaaa", None, "{\"update_id\":5}", 404),
         ] {
-            let mut request = http::Request::post(format!("{base}{path}"));
+            let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
             if let Some(secret) = secret {
                 request = request.header(SECRET_HEADER, secret);
             }
             let request = request.body(bytes::Bytes::from(body.to_owned())).unwrap();
             let response = http.send(request).await.unwrap();
-            assert_eq!(response.status().as_u16(), status, "{path} {secret:?}");
+            assert_eq!(response.status().as_u16(), status, "{method} {path} {secret:?}");
         }
         assert_eq!(kept.0.lock().unwrap().len(), 2);
+        // A body that never comes is not waited for.
+        let mut stranger = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = "POST /hook/aaaaaaaaaaaaaaaa HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n";
+        stranger.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stranger.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 404");
     }
 }

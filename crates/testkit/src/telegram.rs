@@ -70,7 +70,12 @@ impl FakeTelegram {
 
     /// Somebody else sets a webhook for the bot, or did so earlier.
     pub fn set_webhook(&self) {
-        self.change(|state| state.webhook = true);
+        self.change(|state| "https://other.example/hook".clone_into(&mut state.webhook));
+    }
+
+    /// Bringing updates to the webhook failed `at` that time, in seconds since 1970.
+    pub fn fail_webhook(&self, at: u64, reason: &str) {
+        self.change(|state| state.webhook_error = (at, reason.to_owned()));
     }
 
     /// Puts `fault` in front of the next `times` calls of `method`; `*` is any.

@@ -2,7 +2,8 @@
 //!
 //! A message with a file is an event of its own, `files_received`, so that no
 //! rule fires as if the file were not there. What cannot be handed on is refused
-//! in words, and nothing is started.
+//! in words, and nothing is started; the refusal is a row like any other message.
+//! A changed caption is passed over: what the message began has begun.
 
 use connector_contract::OutboundError;
 use connector_telegram::ApiError;
@@ -25,6 +26,10 @@ impl Telegram {
         received: &Received,
         file: &Attachment,
     ) -> Result<(), LedgerError> {
+        if received.kind == Kind::Edited {
+            tracing::debug!(chat = %received.chat, "a file's caption was changed");
+            return Ok(());
+        }
         match self.taken_in(received, file).await {
             Ok(content) => {
                 let mut received = received.clone();
@@ -41,8 +46,9 @@ impl Telegram {
                 tracing::info!(chat = %received.chat, reason, "a file is refused");
                 // Whoever did not speak to the bot is not answered.
                 if received.chat.is_private() || received.command.is_some() || received.reply_to.is_some() {
+                    let event = self.event(received, "files_refused", None);
                     let text = format!("{reason}. nothing was started");
-                    self.say(received.chat, Some(received.message_id), text);
+                    self.engine()?.submit_refused(event, text).await?;
                 }
                 Ok(())
             }
@@ -53,8 +59,8 @@ impl Telegram {
         let Some(files) = &self.0.settings.files else {
             return Err("files are not taken here; write it as text".to_owned());
         };
-        if received.kind != Kind::Fresh {
-            return Err("files of forwarded and edited messages are not taken; send it yourself".to_owned());
+        if received.kind == Kind::Forwarded {
+            return Err("files of forwarded messages are not taken; send it yourself".to_owned());
         }
         if file.in_album {
             return Err("files that are sent together are not taken; send one at a time".to_owned());
@@ -83,6 +89,9 @@ impl Telegram {
         if file.size.is_some_and(|size| size > most as u64) {
             return Err(too_big());
         }
+        let Ok(_turn) = self.0.fetches.acquire().await else {
+            return Err("the host stops".to_owned());
+        };
         let fetch = async {
             let found = self.0.api.call(&GetFileParams::builder().file_id(id).build()).await?;
             let path = found.file_path.ok_or(ApiError::Unreadable { what: "file's path" })?;

@@ -37,6 +37,12 @@ impl Telegram {
         }
     }
 
+    /// Whether the update comes with a file, which takes its time.
+    pub(super) fn brings_file(&self, raw: &Value) -> bool {
+        let read = update::read(raw, &self.0.settings.allow, &self.me());
+        matches!(read, Incoming::Message(received) if received.file.is_some())
+    }
+
     async fn received(&self, received: Received) -> Result<(), LedgerError> {
         let ours = received.command.as_deref().is_some_and(commands::is_ours);
         if let Some(file) = received.file.as_ref().filter(|_| !ours) {
@@ -72,36 +78,32 @@ impl Telegram {
         trigger: &str,
         reply: Option<ReplyTo>,
     ) -> Result<bool, LedgerError> {
+        self.submit(self.event(received, trigger, reply)).await
+    }
+
+    /// The event of a message, under the update's number.
+    pub(super) fn event(&self, received: &Received, trigger: &str, reply: Option<ReplyTo>) -> NewEvent {
         let platform_id = match trigger {
             "message_received" => received.update_id.to_string(),
             other => format!("{} {other}", received.update_id),
         };
-        let (chat, user, payload) = (received.chat, received.user, received.payload.clone());
-        self.submit(trigger, platform_id, chat, user, payload, reply).await
-    }
-
-    async fn submit(
-        &self,
-        trigger: &str,
-        platform_id: String,
-        chat: ChatKey,
-        user: u64,
-        payload: Value,
-        reply: Option<ReplyTo>,
-    ) -> Result<bool, LedgerError> {
-        let event = NewEvent {
+        NewEvent {
             surface: NAME.to_owned(),
             platform_id,
             connector: self.0.connector_name.clone(),
             event: trigger.to_owned(),
-            chat: chat.to_string(),
-            requester: actor(user),
-            payload: payload.clone(),
+            chat: received.chat.to_string(),
+            requester: actor(received.user),
+            payload: received.payload.clone(),
             reply,
-        };
+        }
+    }
+
+    async fn submit(&self, event: NewEvent) -> Result<bool, LedgerError> {
+        let (trigger, payload) = (event.event.clone(), event.payload.clone());
         let stored = self.engine()?.submit(event).await?;
         if stored.is_some() {
-            self.0.connector.emit(trigger, &payload);
+            self.0.connector.emit(&trigger, &payload);
         }
         Ok(stored.is_some())
     }
@@ -120,9 +122,18 @@ impl Telegram {
             }
             // A button that a rule sent; the rule answers it.
             None => {
-                let id = format!("{} callback_query_received", tap.update_id);
-                let (chat, user, payload) = (tap.chat, tap.user, tap.payload);
-                self.submit("callback_query_received", id, chat, user, payload, None).await?;
+                let event = "callback_query_received".to_owned();
+                self.submit(NewEvent {
+                    surface: NAME.to_owned(),
+                    platform_id: format!("{} {event}", tap.update_id),
+                    connector: self.0.connector_name.clone(),
+                    event,
+                    chat: tap.chat.to_string(),
+                    requester: actor(tap.user),
+                    payload: tap.payload,
+                    reply: None,
+                })
+                .await?;
                 return Ok(());
             }
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_telegram::api::{GetMe, Method};
+use connector_telegram::api::{GetMe, GetWebhookInfo, Method};
 use connector_telegram::config::Webhook;
 use connector_telegram::frankenstein::methods::SetWebhookParams;
 use connector_telegram::poll::{self, Poller, State};
@@ -13,8 +13,10 @@ use connector_telegram::{ApiError, webhook};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Telegram;
+use crate::text::one_line;
 
 /// How long without an answer until somebody is told.
 const SILENCE: Duration = Duration::from_mins(2);
@@ -24,6 +26,9 @@ const UNREACHABLE: Duration = Duration::from_secs(3);
 
 /// How long until an update that could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many updates Telegram brings to the webhook at once: a slow file holds one.
+const CONNECTIONS: u32 = 8;
 
 /// Why the surface cannot run at all.
 #[derive(Debug, thiserror::Error)]
@@ -102,23 +107,44 @@ impl Telegram {
     async fn poll(&self) {
         let settings = &self.0.settings;
         let mut poller = Poller::new(self.0.api.clone(), settings.poll_timeout, self.0.health.clone());
+        let mut fetching = JoinSet::new();
         loop {
             let updates = tokio::select! {
                 updates = poller.next() => updates,
+                Some(ended) = fetching.join_next() => {
+                    match ended.map_err(JoinError::try_into_panic) {
+                        Ok(Some(number)) => poller.done(number),
+                        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                        Ok(None) | Err(Err(_)) => {}
+                    }
+                    continue;
+                }
                 () = self.0.stopping.cancelled() => return,
             };
             for raw in updates {
-                while !self.taken(&raw).await {
-                    if self.0.stopping.is_cancelled() {
-                        return;
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                }
-                if let Some(number) = update::number(&raw) {
+                let Some(number) = update::number(&raw) else { continue };
+                if self.brings_file(&raw) {
+                    // Nobody's tap waits for it. Dropped at the end, it is sent again.
+                    let this = self.clone();
+                    fetching.spawn(async move { this.until_taken(&raw).await.then_some(number) });
+                } else if self.until_taken(&raw).await {
                     poller.done(number);
+                } else {
+                    return;
                 }
             }
         }
+    }
+
+    /// Whether the update became durable before the surface stops.
+    async fn until_taken(&self, raw: &Value) -> bool {
+        while !self.taken(raw).await {
+            if self.0.stopping.is_cancelled() {
+                return false;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        true
     }
 
     /// Whether the update is durable.
@@ -158,19 +184,57 @@ impl Telegram {
         let receiver = Arc::new(Hooked(self.clone()));
         let router = webhook::router(&hook.path, hook.secret.clone(), receiver);
         let set = SetWebhookParams::builder()
-            .url(hook.url)
+            .url(hook.url.clone())
             .secret_token(hook.secret.expose_secret())
             .allowed_updates(poll::kinds())
-            .max_connections(1)
+            .max_connections(CONNECTIONS)
             .build();
         tokio::select! {
-            set = self.patiently(&set) => set?,
+            done = self.patiently(&set) => done?,
             () = self.0.stopping.cancelled() => return Ok(()),
         };
         tracing::info!(listen = %listener.local_addr()?, "telegram brings updates to the webhook");
+        let this = self.clone();
+        self.0.tasks.spawn(async move { this.watch_webhook(&set, hook.check).await });
         let stopping = self.0.stopping.clone();
         let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
         Ok(served.await?)
+    }
+}
+
+impl Telegram {
+    /// Asks Telegram how the webhook does; sets it again when it is gone.
+    async fn watch_webhook(&self, set: &SetWebhookParams, every: Duration) {
+        let mut seen = 0;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.0.stopping.cancelled() => return,
+            }
+            let info = match self.0.api.call(&GetWebhookInfo {}).await {
+                Ok(info) => info,
+                Err(error) => {
+                    let reason = connector_contract::chain(&error);
+                    tracing::warn!(reason, "telegram does not say how the webhook does");
+                    continue;
+                }
+            };
+            let pending = info.pending_update_count;
+            if info.url != set.url {
+                // Its address may hold somebody else's secret, and is not shown.
+                tracing::error!(pending, "the webhook was taken away or replaced; it is set again");
+                tokio::select! {
+                    set = self.patiently(set) => if let Err(error) = set {
+                        tracing::error!(reason = connector_contract::chain(&error), "the webhook is not set");
+                    },
+                    () = self.0.stopping.cancelled() => return,
+                }
+            } else if pending > 0 && info.last_error_date > seen {
+                seen = info.last_error_date;
+                let reason = one_line(&info.last_error_message);
+                tracing::error!(pending, reason, "telegram cannot bring updates to the webhook");
+            }
+        }
     }
 }
 

@@ -22,6 +22,24 @@ pub trait Method: Serialize {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct GetMe {}
 
+/// Parameters of `getWebhookInfo`, which has none.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct GetWebhookInfo {}
+
+/// How a webhook does, as far as it is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct WebhookInfo {
+    /// Its address; empty when none is set.
+    pub url: String,
+    /// How many updates wait to be brought.
+    pub pending_update_count: u64,
+    /// When bringing one failed last, in seconds since 1970; 0 is never.
+    pub last_error_date: u64,
+    /// Why it failed then.
+    pub last_error_message: String,
+}
+
 /// A message that was sent. The rest of it says what was sent, and is not read:
 /// a field that Telegram adds tomorrow must not make a sent message a failure.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -50,5 +68,6 @@ method!(DeleteMessageParams, "deleteMessage", bool);
 method!(AnswerCallbackQueryParams, "answerCallbackQuery", bool);
 method!(SetMyCommandsParams, "setMyCommands", bool);
 method!(SetWebhookParams, "setWebhook", bool);
+method!(GetWebhookInfo, "getWebhookInfo", WebhookInfo);
 method!(DeleteWebhookParams, "deleteWebhook", bool);
 method!(GetFileParams, "getFile", File);

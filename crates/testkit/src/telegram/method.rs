@@ -20,9 +20,14 @@ pub(super) fn carry_out(state: &mut State, method: &str, params: &Value) -> Resu
         "getFile" => get_file(state, params),
         "setMyCommands" => Ok(json!(true)),
         "setWebhook" | "deleteWebhook" => {
-            state.webhook = method == "setWebhook";
+            // Setting it to nothing removes it.
+            params["url"].as_str().unwrap_or_default().clone_into(&mut state.webhook);
             Ok(json!(true))
         }
+        "getWebhookInfo" => Ok(json!({
+            "url": state.webhook, "has_custom_certificate": false, "pending_update_count": state.updates.len(),
+            "last_error_date": state.webhook_error.0, "last_error_message": state.webhook_error.1,
+        })),
         _ => Err((404, "Not Found".into(), None)),
     }
 }

@@ -81,11 +81,13 @@ async fn download(
         return refused(&(401, "Unauthorized".into(), None));
     }
     match shared.change(|state| state.take_fault("download")) {
-        Some(_) => broken(),
-        None => match shared.look(|state| state.files.get(id).cloned()) {
-            Some(content) => content.into_response(),
-            None => StatusCode::NOT_FOUND.into_response(),
-        },
+        Some(Fault::Slow(wait)) => tokio::time::sleep(wait).await,
+        Some(_) => return broken(),
+        None => {}
+    }
+    match shared.look(|state| state.files.get(id).cloned()) {
+        Some(content) => content.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
@@ -123,7 +125,7 @@ async fn updates(shared: &Arc<Shared>, params: &Value) -> Result<Value, Refusal>
         state.polling
     });
     let conflict = |description: &str| Err((409, format!("Conflict: {description}"), None));
-    if shared.look(|state| state.webhook) {
+    if shared.look(|state| !state.webhook.is_empty()) {
         return conflict("can't use getUpdates method while webhook is active; use deleteWebhook first");
     }
     let most = usize::try_from(params["limit"].as_u64().unwrap_or(100)).unwrap_or(100).min(100);

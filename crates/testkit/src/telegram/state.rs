@@ -75,7 +75,9 @@ pub(super) struct State {
     pub(super) calls: Vec<Called>,
     pub(super) faults: Vec<(String, Fault)>,
     pub(super) limits: Limits,
-    pub(super) webhook: bool,
+    /// The webhook's address; empty is none.
+    pub(super) webhook: String,
+    pub(super) webhook_error: (u64, String),
     /// What people sent, by its id.
     pub(super) files: Vec<Vec<u8>>,
     /// Counts requests for updates: a newer one ends the one before.

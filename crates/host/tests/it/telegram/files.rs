@@ -121,6 +121,58 @@ async fn what_cannot_be_handed_on_is_refused_in_words_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_comes_slowly_holds_up_nobody_and_is_sent_again_after_a_kill() {
+    let mut world = with_files(Script::saying("done meanwhile")).await;
+    world.telegram.write(ANNA, CHAT, "/fix at once");
+    let card = world.card(CHAT, "/fix at once").await;
+    world.telegram.fault("download", 1, &Fault::Slow(Duration::from_hours(1)));
+    world.telegram.document(ANNA, CHAT, "/fix the slow one", "slow.txt", b"words");
+    world.telegram.tap(ANNA, CHAT, card.id, "Approve");
+    world.answered("approved").await;
+    let refused = |shown: &testkit::telegram::Shown| shown.text.contains("could not be fetched");
+    assert!(!world.telegram.screen(CHAT).iter().any(refused), "the tap came before the file");
+    world.telegram.wait_for(CHAT, "done meanwhile").await;
+    // Ended before the file is there, it is fetched by the next host.
+    assert!(world.telegram.unacknowledged() > 0);
+    world.crash();
+    world.restart();
+    let card = world.card(CHAT, "/fix the slow one").await;
+    assert!(card.text.contains("file: slow.txt"), "{}", card.text);
+    world.telegram.wait_until_acknowledged().await;
+    let runs = world.user.run(&["--json", "runs", "list"]).json();
+    assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn a_changed_caption_is_passed_over_and_a_refusal_survives_a_kill() {
+    let mut world = with_files(Script::saying("x")).await;
+    let telegram = &world.telegram;
+    let file = json!({ "file_id": "0", "file_unique_id": "0", "file_name": "a.exe", "file_size": 3 });
+    telegram.update(json!({ "edited_message": {
+        "message_id": 900, "date": 1, "edit_date": 2, "caption": "/fix this, I mean",
+        "chat": { "id": CHAT, "type": "private", "first_name": "P" }, "document": file,
+        "from": { "id": ANNA, "is_bot": false, "first_name": "Anna" } } }));
+    telegram.wait_until_acknowledged().await;
+
+    telegram.fault("sendMessage", 3, &Fault::Refuse(500, "Internal Server Error", None));
+    let refused = telegram.document(ANNA, CHAT, "/fix", "a.exe", b"MZ\0");
+    telegram.wait_until_acknowledged().await;
+    world.crash();
+    world.restart();
+    world.telegram.wait_for(CHAT, "a.exe is none of the types").await;
+    world.telegram.redeliver(refused);
+    world.telegram.wait_until_acknowledged().await;
+    world.telegram.write(ANNA, CHAT, "/help");
+    world.telegram.wait_for(CHAT, "write what is to be done").await;
+    let told = world.telegram.screen(CHAT).into_iter().filter(|shown| shown.text.contains(REFUSED));
+    assert_eq!(told.count(), 1, "{:#?}", world.telegram.screen(CHAT));
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
 async fn files_are_off_by_default_and_nothing_goes_on_without_them() {
     let mut world = World::start(Script::saying("x")).await;
     world.telegram.photo(ANNA, CHAT, "/fix what it shows", b"\xff\xd8\xff");

@@ -40,7 +40,7 @@ impl Hooked {
                 "webhook",
                 format!(
                     "webhook_url = \"https://bot.example{PATH}\"\nwebhook_secret = \"env:HOOK_SECRET\"\n\
-                     webhook_listen = \"127.0.0.1:0\"\n"
+                     webhook_listen = \"127.0.0.1:0\"\nwebhook_check = 1\n"
                 ),
             ),
         ] {
@@ -128,7 +128,7 @@ async fn updates_come_in_by_the_webhook_once_and_in_any_order_and_nobody_else_co
     world.run("webhook");
     let set = world.calls_of("setWebhook").pop().unwrap();
     assert_eq!(set["url"], format!("https://bot.example{PATH}"));
-    assert_eq!((&set["secret_token"], &set["max_connections"]), (&json!(SECRET), &json!(1)));
+    assert_eq!((&set["secret_token"], &set["max_connections"]), (&json!(SECRET), &json!(8)));
     assert_eq!(set["allowed_updates"], json!(["message", "edited_message", "callback_query"]));
 
     let good = written(1, "/fix never").to_string();
@@ -158,6 +158,24 @@ async fn updates_come_in_by_the_webhook_once_and_in_any_order_and_nobody_else_co
     world.telegram.wait_for(CHAT, "Done: hello").await;
     let runs = world.user.run(&["--json", "runs", "list"]).json();
     assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
+    world.stop();
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_gone_is_set_again_and_one_that_fails_is_told() {
+    let mut world = Hooked::start().await;
+    world.run("webhook");
+    world.telegram.set_webhook();
+    world.host.as_mut().unwrap().expect("the webhook was taken away or replaced; it is set again");
+    world.telegram.wait(CHAT, |_| (world.calls_of("setWebhook").len() == 2).then_some(())).await;
+    let set = world.calls_of("setWebhook");
+    assert_eq!(set[0], set[1]);
+    assert_eq!(world.telegram.calls().last().unwrap().status, 200);
+
+    world.telegram.update(written(1, "/fix what is never brought"));
+    world.telegram.fail_webhook(1_700_000_000, "Connection refused");
+    let told = world.host.as_mut().unwrap().expect("telegram cannot bring updates to the webhook");
+    assert!(told.contains("Connection refused") && told.contains("pending"), "{told}");
     world.stop();
 }
 
