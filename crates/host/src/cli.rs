@@ -7,6 +7,7 @@ mod daemons;
 mod demo;
 mod doctor;
 mod ledger;
+mod log;
 mod plugins;
 mod rules;
 mod runs;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
@@ -140,8 +141,8 @@ fn log(arguments: &Arguments) {
         Command::Run(_) => "info",
         _ => "error",
     };
-    let filter = EnvFilter::new(arguments.common.log.as_deref().unwrap_or(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let filter = arguments.common.log.as_deref().unwrap_or(default);
+    log::subscriber(filter, std::io::stderr).init();
 }
 
 impl Common {

@@ -39,7 +39,7 @@ use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
-pub use commands::help;
+pub use commands::{help, queue, running, sessions};
 pub use render::{Doing, Rendered, card, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.

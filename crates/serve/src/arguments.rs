@@ -38,7 +38,8 @@ pub(crate) enum Walls {
 const SETTINGS: &str = "\
 Settings, as keys of the file or as variables of the environment:
   base_url       CONNECTOR_OPENCODE_BASE_URL       the daemon [default: http://127.0.0.1:4096]
-  password       CONNECTOR_OPENCODE_PASSWORD       its OPENCODE_SERVER_PASSWORD; that variable serves too
+  password       CONNECTOR_OPENCODE_PASSWORD       its OPENCODE_PASSWORD (2.x) or
+                                                   OPENCODE_SERVER_PASSWORD (1.x); these serve too
   model          CONNECTOR_OPENCODE_MODEL          provider/model [default: the daemon's]
   agent          CONNECTOR_OPENCODE_AGENT          the daemon's agent [default: its own]
   directory      CONNECTOR_OPENCODE_DIRECTORY      where the agent works [default: the daemon's]
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_help_names_settings_that_there_are() {
-        for line in SETTINGS.lines().filter(|line| line.starts_with("  ")) {
+        for line in SETTINGS.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
             let mut words = line.split_whitespace();
             let (key, variable) = (words.next().unwrap(), words.next().unwrap());
             let setting = crate::settings::KEYS.iter().find(|(name, _)| *name == key).unwrap();

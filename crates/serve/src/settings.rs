@@ -37,8 +37,8 @@ pub(crate) const KEYS: [(&str, Kind); 12] = [
 
 const PREFIX: &str = "CONNECTOR_OPENCODE_";
 
-/// What the daemon itself calls its password.
-const DAEMONS_OWN: &str = "OPENCODE_SERVER_PASSWORD";
+/// What the daemon itself calls its password: 1.x, and 2.x, which goes first.
+const DAEMONS_OWN: [&str; 2] = ["OPENCODE_SERVER_PASSWORD", "OPENCODE_PASSWORD"];
 
 /// The longest password that is read from a descriptor.
 const PASSWORD_BYTES: u64 = 4096;
@@ -87,8 +87,10 @@ fn from_environment(environment: &BTreeMap<OsString, OsString>) -> Result<Map<St
     let text = |name: &str, value: &OsString| {
         value.to_str().map(str::to_owned).ok_or_else(|| Failure::Usage(format!("{name}: not UTF-8")))
     };
-    if let Some(value) = environment.get(&OsString::from(DAEMONS_OWN)) {
-        config.insert("password".to_owned(), json!(text(DAEMONS_OWN, value)?));
+    for name in DAEMONS_OWN {
+        if let Some(value) = environment.get(&OsString::from(name)).filter(|value| !value.is_empty()) {
+            config.insert("password".to_owned(), json!(text(name, value)?));
+        }
     }
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
@@ -158,10 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn the_daemons_own_variable_serves_and_ours_goes_first() {
-        let both = [("OPENCODE_SERVER_PASSWORD", "theirs"), ("CONNECTOR_OPENCODE_PASSWORD", "ours")];
-        assert_eq!(from_environment(&variables(&both[..1])).unwrap()["password"], "theirs");
-        assert_eq!(from_environment(&variables(&both)).unwrap()["password"], "ours");
+    fn the_daemons_own_variables_serve_and_ours_goes_first() {
+        let one = ("OPENCODE_SERVER_PASSWORD", "of 1.x");
+        let two = ("OPENCODE_PASSWORD", "of 2.x");
+        let ours = ("CONNECTOR_OPENCODE_PASSWORD", "ours");
+        for (set, password) in [
+            (vec![one], "of 1.x"),
+            (vec![two], "of 2.x"),
+            (vec![one, two], "of 2.x"),
+            (vec![one, ("OPENCODE_PASSWORD", "")], "of 1.x"),
+            (vec![one, two, ours], "ours"),
+        ] {
+            assert_eq!(from_environment(&variables(&set)).unwrap()["password"], password, "{set:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct ChatArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "base_url")]
     workspace: Option<PathBuf>,
     /// A running daemon to attach to instead, such as `http://127.0.0.1:4096`; its password is
-    /// read from `OPENCODE_SERVER_PASSWORD`
+    /// read from `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Allow a daemon that is not on this machine
@@ -156,7 +156,7 @@ impl ChatArgs {
             config.insert("directory".to_owned(), json!(directory));
         }
         if let Some(base_url) = &self.base_url {
-            let password = environment.get("OPENCODE_SERVER_PASSWORD").and_then(|value| value.to_str());
+            let password = password_of(&environment);
             let provider =
                 attached(config.clone(), base_url, password, (self.allow_remote, self.isolation)).await?;
             let described = provider.0.connector.clone();
@@ -189,6 +189,14 @@ impl ChatArgs {
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
     }
+}
+
+/// The password of a running daemon, where 2.x and then where 1.x has it.
+fn password_of(environment: &Environment) -> Option<&str> {
+    ["OPENCODE_PASSWORD", "OPENCODE_SERVER_PASSWORD"]
+        .into_iter()
+        .filter_map(|name| environment.get(name)?.to_str())
+        .find(|password| !password.is_empty())
 }
 
 /// Says at the console what became of a change of the rules.
@@ -273,4 +281,26 @@ fn provider_keys(environment: &Environment) -> Vec<String> {
         .filter(|name| name.ends_with("_API_KEY") || name.starts_with("AWS_") || name.starts_with("GOOGLE_"))
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_daemons_password_is_read_where_2x_has_it_and_then_where_1x_has_it() {
+        let (one, two) = (("OPENCODE_SERVER_PASSWORD", "one"), ("OPENCODE_PASSWORD", "two"));
+        let none = ("OPENCODE_PASSWORD", "");
+        for (set, password) in [
+            (vec![], None),
+            (vec![one], Some("one")),
+            (vec![two], Some("two")),
+            (vec![one, two], Some("two")),
+            (vec![one, none], Some("one")),
+        ] {
+            let with = |all: Environment, (name, value): (&str, &str)| all.with(name, value);
+            let environment = set.iter().copied().fold(Environment::default(), with);
+            assert_eq!(password_of(&environment), password, "{set:?}");
+        }
+    }
 }

@@ -47,12 +47,8 @@ impl Telegram {
         let args = received.payload.get("args").and_then(Value::as_str).unwrap_or_default().to_owned();
         let answer = match received.command.as_deref().unwrap_or_default() {
             "abort" => self.abort(received, &args).await?,
-            "status" => listed(&self.live(&key).await?, |_| true, "nothing runs and nothing waits here"),
-            "queue" => listed(
-                &self.live(&key).await?,
-                |row| row.state != StepState::Dispatched,
-                "nothing waits here",
-            ),
+            "status" => running(&self.live(&key).await?),
+            "queue" => queue(&self.live(&key).await?),
             "sessions" => self.sessions(&key).await?,
             _ => help(),
         };
@@ -68,15 +64,7 @@ impl Telegram {
     async fn sessions(&self, chat: &str) -> Result<String, LedgerError> {
         let chat = chat.to_owned();
         let rows = self.engine()?.ledger().read(move |tx| rows::sessions(tx, &chat)).await?;
-        if rows.is_empty() {
-            return Ok("there is no session here yet; start one with /fix".to_owned());
-        }
-        let mut text = "the last sessions; reply to a result to go on in it".to_owned();
-        for row in rows {
-            let session = row.session_id.as_deref().unwrap_or_default();
-            text.push_str(&format!("\n{} · {} · {}", row.id, row.state, one_line(session)));
-        }
-        Ok(text)
+        Ok(sessions(&rows))
     }
 
     async fn abort(&self, received: &Received, which: &str) -> Result<String, LedgerError> {
@@ -128,6 +116,29 @@ impl Telegram {
             }
         });
     }
+}
+
+/// What `/status` is answered with.
+pub fn running(rows: &[StepRow]) -> String {
+    listed(rows, |_| true, "nothing runs and nothing waits here")
+}
+
+/// What `/queue` is answered with, of the rows of `/status`.
+pub fn queue(rows: &[StepRow]) -> String {
+    listed(rows, |row| row.state != StepState::Dispatched, "nothing waits here")
+}
+
+/// What `/sessions` is answered with.
+pub fn sessions(rows: &[StepRow]) -> String {
+    if rows.is_empty() {
+        return "there is no session here yet; start one with /fix".to_owned();
+    }
+    let mut text = "the last sessions; reply to a result to go on in it".to_owned();
+    for row in rows {
+        let session = row.session_id.as_deref().unwrap_or_default();
+        text.push_str(&format!("\n{} · {} · {}", row.id, row.state, one_line(session)));
+    }
+    text
 }
 
 fn listed(rows: &[StepRow], which: impl Fn(&StepRow) -> bool, nothing: &str) -> String {

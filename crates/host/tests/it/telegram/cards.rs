@@ -4,7 +4,9 @@ use connector_contract::ask::{PermissionAsk, Question, QuestionOption};
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
-use connector_host::telegram::{Doing, Rendered, card, help, permission, question, result, status};
+use connector_host::telegram::{
+    Doing, Rendered, card, help, permission, question, queue, result, running, sessions, status,
+};
 use connector_telegram::text::Styled;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -160,6 +162,25 @@ fn asks_and_words() {
         help(),
     ];
     assert_snapshot!(shown.join("\n──\n"));
+}
+
+#[test]
+fn what_the_commands_are_answered_with() {
+    let mut runs = waiting();
+    (runs.id, runs.state) = ("2.1".parse().unwrap(), StepState::Dispatched);
+    runs.input = json!({ "prompt": format!("/fix \u{202e}this\n1.1 · done · {}", "and that ".repeat(20)) });
+    let mut second = done();
+    (second.id, second.session_id) = ("3.1".parse().unwrap(), Some("ses_\n2\u{202e}".into()));
+    let rows = [waiting(), runs];
+    let shown = [
+        ("status", running(&[])),
+        ("status", running(&rows)),
+        ("queue", queue(&rows[1..])),
+        ("queue", queue(&rows)),
+        ("sessions", sessions(&[])),
+        ("sessions", sessions(&[done(), second])),
+    ];
+    assert_snapshot!(shown.map(|(command, text)| format!("/{command}\n{text}")).join("\n──\n"));
 }
 
 #[test]
