@@ -15,7 +15,10 @@ pub struct Applied {
     pub files: Vec<String>,
 }
 
-/// Why nothing was changed.
+/// How many files git is asked about at once: their names are arguments.
+const AT_ONCE: usize = 200;
+
+/// Why it was not done. Nothing was changed, except after [`Partly`](Self::Partly).
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The person has changes of their own there.
@@ -27,7 +30,10 @@ pub enum ApplyError {
         files: Vec<String>,
     },
     /// The files have moved on since the task began.
-    #[error("it does not apply cleanly to {} ({reason}); merge the branch instead", top.display())]
+    #[error(
+        "it does not apply cleanly to {} ({reason}); bring in what it builds upon first, or merge the branch",
+        top.display()
+    )]
     Conflict {
         /// The working tree.
         top: PathBuf,
@@ -41,6 +47,25 @@ pub enum ApplyError {
         top: PathBuf,
         /// The commit.
         commit: String,
+    },
+    /// A file's name is none that can be looked after here.
+    #[error("{} is to change a file whose name is not UTF-8; merge the branch instead", top.display())]
+    Unnamed {
+        /// The working tree.
+        top: PathBuf,
+    },
+    /// Git was ended in the middle.
+    #[error(
+        "{} was changed in part, in {}: {reason}; `git restore --staged --worktree` takes it back",
+        top.display(), files.join(", ")
+    )]
+    Partly {
+        /// The working tree.
+        top: PathBuf,
+        /// The files that are changed now, some of them if they are many.
+        files: Vec<String>,
+        /// What git says.
+        reason: String,
     },
     /// Git or the system failed.
     #[error(transparent)]
@@ -65,34 +90,56 @@ pub async fn apply(
     let files = git
         .run(&top, "lists the files", ["diff", "--name-only", "--no-renames", "-z", base, commit, "--"])
         .await?;
-    let files = names(&files);
+    let Some(files) = names(&files) else { return Err(ApplyError::Unnamed { top }) };
     if files.is_empty() {
         return Ok(Applied { top, files });
     }
-    let status =
-        ["--literal-pathspecs", "status", "--porcelain", "--untracked-files=all", "--ignored", "-z", "--"];
-    let dirty = git
-        .run(&top, "looks for changes", status.into_iter().chain(files.iter().map(String::as_str)))
-        .await?;
+    let dirty = changed(&git, &top, &files).await?;
     if !dirty.is_empty() {
-        let files =
-            names(&dirty).into_iter().filter_map(|line| line.get(3..).map(str::to_owned)).take(5).collect();
-        return Err(ApplyError::Dirty { top, files });
+        return Err(ApplyError::Dirty { top, files: dirty });
     }
-    let patch = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
-    let file = patch.path().to_string_lossy().into_owned();
-    let output = format!("--output={file}");
+    let file = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
+    let patch = file.path().to_string_lossy().into_owned();
+    let output = format!("--output={patch}");
     let diff =
         ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--full-index"];
     git.run(&top, "makes the patch", diff.into_iter().chain([output.as_str(), base, commit, "--"])).await?;
-    match git.run(&top, "applies the patch", ["apply", "--index", "--whitespace=nowarn", &file]).await {
-        Ok(_) => Ok(Applied { top, files }),
-        Err(WorktreeError::Git { reason, .. }) => Err(ApplyError::Conflict { top, reason }),
-        Err(error) => Err(error.into()),
+    let apply = ["apply", "--index", "--whitespace=nowarn"];
+    match git.run(&top, "tries the patch", apply.into_iter().chain(["--check", patch.as_str()])).await {
+        // Its own word for what does not apply; it fails with another.
+        Err(WorktreeError::Git { reason, .. }) if reason.starts_with("error: ") => {
+            return Err(ApplyError::Conflict { top, reason });
+        }
+        tried => tried?,
+    };
+    let Err(error) = git.run(&top, "applies the patch", apply.into_iter().chain([patch.as_str()])).await
+    else {
+        return Ok(Applied { top, files });
+    };
+    let now = changed(&git, &top, &files).await?;
+    if now.is_empty() {
+        return Err(error.into());
     }
+    Err(ApplyError::Partly { top, files: now, reason: error.to_string() })
 }
 
-fn names(output: &[u8]) -> Vec<String> {
+/// Which of `files` differ from the current commit in any way, a few of them.
+async fn changed(git: &Git, top: &Path, files: &[String]) -> Result<Vec<String>, WorktreeError> {
+    let status =
+        ["--literal-pathspecs", "status", "--porcelain", "--untracked-files=all", "--ignored", "-z", "--"];
+    for files in files.chunks(AT_ONCE) {
+        let arguments = status.into_iter().chain(files.iter().map(String::as_str));
+        let changed = git.run(top, "looks for changes", arguments).await?;
+        if !changed.is_empty() {
+            let lines = changed.split(|byte| *byte == 0).filter_map(|line| line.get(3..));
+            return Ok(lines.map(|name| String::from_utf8_lossy(name).into_owned()).take(5).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Nothing if one of them is not UTF-8.
+fn names(output: &[u8]) -> Option<Vec<String>> {
     let parts = output.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    parts.map(|name| String::from_utf8(name.to_vec()).ok()).collect()
 }

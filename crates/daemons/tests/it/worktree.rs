@@ -407,3 +407,30 @@ async fn a_repository_that_borrows_its_objects_gets_its_result_like_others() {
     let commit = tree.collect().await.unwrap().commit.unwrap();
     assert_eq!(git(&again, &["rev-parse", tree.branch()]).unwrap().trim(), commit);
 }
+
+#[tokio::test]
+async fn what_cannot_be_applied_is_told_from_what_does_not_apply() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    for at in 0..450 {
+        std::fs::write(tree.directory().join(format!("{at}.txt")), "new\n").unwrap();
+    }
+    let came = tree.collect().await.unwrap();
+    let commit = came.commit.unwrap();
+    std::fs::write(bench.workspace.join("99.txt"), "mine\n").unwrap();
+    let error = bench.apply(&came.since, &commit).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Dirty { files, .. } if files == &["99.txt"]), "{error}");
+    std::fs::remove_file(bench.workspace.join("99.txt")).unwrap();
+    std::fs::write(bench.workspace.join(".git/index.lock"), "").unwrap();
+    let error = bench.apply(&came.since, &commit).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Failed(_)), "{error}");
+    assert!(!bench.workspace.join("0.txt").exists());
+    std::fs::remove_file(bench.workspace.join(".git/index.lock")).unwrap();
+
+    let name: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(b"\xff.txt".to_vec());
+    std::fs::write(tree.directory().join(name), "x").unwrap();
+    let came = tree.collect().await.unwrap();
+    let error = bench.apply(&came.since, &came.commit.unwrap()).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Unnamed { .. }), "{error}");
+    assert_eq!(bench.apply(tree.base(), &commit).await.unwrap().len(), 450);
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use connector_contract::chain;
 use opencode_daemons::Environment;
-use opencode_daemons::worktree::{self, Applied};
+use opencode_daemons::worktree::{self, Applied, ApplyError};
 use serde_json::Value;
 
 use super::Common;
@@ -14,6 +14,7 @@ use crate::ledger::steps::{self, StepRow};
 use crate::text::one_line;
 
 /// What a task left on a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Change {
     workspace: PathBuf,
     branch: String,
@@ -26,25 +27,57 @@ pub(super) async fn apply(common: &Common, id: RunId) -> Result<Exit, Failure> {
     if rows.is_empty() {
         return Err(Failure::usage(format!("there is no run {id} with a step; see `runs list`")));
     }
-    let Some(change) = rows.iter().rev().find_map(change) else {
-        return Err(Failure::failed(format!(
-            "run {id} left no branch: it changed nothing, or its workspace has no `isolation = \"worktree\"`"
-        )));
-    };
+    let change = one(rows.iter().filter_map(change)).map_err(|branches| match branches.as_slice() {
+        [] => Failure::failed(format!(
+            "run {id} says of no branch: it changed nothing, it did not succeed (its error names a branch if it has one; \
+             see `runs show {id}`), or its workspace has no `isolation = \"worktree\"`"
+        )),
+        branches => Failure::failed(format!(
+            "run {id} left several branches ({}); nothing was changed: merge them with git, one after another",
+            one_line(&branches.join(", "))
+        )),
+    })?;
     let commits = (change.base.as_str(), change.commit.as_str());
     let applied = worktree::apply(&change.workspace, commits, Environment::of_this_process()).await;
-    let Applied { top, files } =
-        applied.map_err(|error| Failure::failed(format!("nothing was changed: {}", chain(&error))))?;
+    let Applied { top, files } = applied.map_err(|error| match error {
+        ApplyError::Partly { .. } => Failure::failed(chain(&error)),
+        _ => Failure::failed(format!("nothing was changed: {}", chain(&error))),
+    })?;
     let answer = serde_json::json!({
         "run": id, "directory": top, "files": files, "branch": change.branch, "commit": change.commit,
     });
     common.print(&answer, |_| {
-        let mut lines: Vec<String> = files.iter().map(|file| format!("  {}", one_line(file))).collect();
-        lines
-            .insert(0, format!("{} is staged in {}, not committed", one_line(&change.branch), top.display()));
+        let branch = one_line(&change.branch);
+        if files.is_empty() {
+            return format!(
+                "run {id} changed no file; {branch} may have what earlier ones of its session did"
+            );
+        }
+        let mut lines =
+            vec![format!("what run {id} did on {branch} is staged in {}, not committed", top.display())];
+        lines.extend(files.iter().map(|file| format!("  {}", one_line(file))));
         lines.join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+/// The change of all steps, if each went on where the one before it ended; their branches if not.
+fn one(changes: impl Iterator<Item = Change>) -> Result<Change, Vec<String>> {
+    let (mut whole, mut branches): (Option<Change>, Vec<String>) = (None, Vec::new());
+    let mut apart = false;
+    for change in changes {
+        if !branches.contains(&change.branch) {
+            branches.push(change.branch.clone());
+        }
+        whole = match whole {
+            None => Some(change),
+            Some(before) => {
+                apart |= before.commit != change.base || before.workspace != change.workspace;
+                Some(Change { base: before.base, ..change })
+            }
+        };
+    }
+    whole.filter(|_| !apart).ok_or(branches)
 }
 
 /// What the row says; commits are ids, so nothing in it can be an option for git.
@@ -58,4 +91,24 @@ fn change(row: &StepRow) -> Option<Change> {
         base: commit("base")?,
         commit: commit("commit")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(branch: &str, base: &str, commit: &str) -> Change {
+        let (branch, base, commit) = (branch.to_owned(), base.to_owned(), commit.to_owned());
+        Change { workspace: "/app".into(), branch, base, commit }
+    }
+
+    #[test]
+    fn steps_that_went_on_from_each_other_are_one_change_and_others_are_not() {
+        let (first, next) = (change("a", "1", "2"), change("a", "2", "3"));
+        assert_eq!(one([first.clone()].into_iter()), Ok(first.clone()));
+        assert_eq!(one([first.clone(), next].into_iter()), Ok(change("a", "1", "3")));
+        let other = change("b", "1", "4");
+        assert_eq!(one([first, other].into_iter()), Err(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(one(std::iter::empty()), Err(Vec::new()));
+    }
 }

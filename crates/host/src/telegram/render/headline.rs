@@ -33,6 +33,11 @@ pub fn result(row: &StepRow) -> Rendered {
             _ => {}
         }
     }
+    if let Some(branch) = text_of("branch") {
+        let apply = format!("connector-host runs apply {}", row.id.run);
+        text = text.plain(&format!("\nbranch {} · bring it in with ", one_line(branch)));
+        text = text.styled(Style::Code, &apply);
+    }
     let body = match (row.state, text_of("reply").map(str::trim), &row.reason) {
         (StepState::Succeeded, Some(reply), _) if !reply.is_empty() => Styled::new().plain(&visible(reply)),
         (StepState::Failed | StepState::Unknown, _, Some(reason)) => {
