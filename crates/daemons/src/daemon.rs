@@ -12,8 +12,9 @@ mod error;
 mod spec;
 mod start;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use secrecy::SecretString;
@@ -21,7 +22,7 @@ use secrecy::SecretString;
 use crate::allowance::{Allowance, Excess};
 pub use crate::health::HealthError;
 pub use crate::process::Exit;
-use crate::process::{Family, Leader};
+use crate::process::{Family, Leader, ProcessId};
 use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 pub use adopt::{Adopted, Unfit};
@@ -45,6 +46,8 @@ pub struct Daemon {
     grace: Duration,
     record: Option<(RecordFile, Record)>,
     ends_on_drop: bool,
+    /// Commands that were asked to end, and when.
+    asked: BTreeMap<ProcessId, Instant>,
 }
 
 impl Daemon {
@@ -119,7 +122,8 @@ impl Daemon {
 
     /// Whether it answers to its password.
     pub async fn health(&self) -> Result<String, HealthError> {
-        if !self.family.listens_on(self.port) {
+        let (family, port) = (self.family.clone(), self.port);
+        if !tokio::task::spawn_blocking(move || family.listens_on(port)).await.unwrap_or(false) {
             return Err(HealthError::Silent);
         }
         crate::health::version(self.port, &self.password).await
@@ -132,16 +136,21 @@ impl Daemon {
         same && self.family.leader.as_ref().is_none_or(|leader| leader.runs_in(&self.directory))
     }
 
-    /// What it and its commands hold too much of.
-    pub(crate) fn exceeded(&self, allowance: Allowance) -> Option<Excess> {
-        allowance.exceeded(&self.family)
-    }
-
-    /// Ends the agent's commands and nothing else; says whether there were any.
-    pub(crate) fn end_commands(&self) -> bool {
-        let any = !self.family.commands().is_empty();
-        self.family.end_commands();
-        any
+    /// Ends the agent's commands, and nothing else, when it and they hold too much; says of what, and
+    /// whether there were any. The process table is read where that holds nobody up.
+    pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<(Excess, bool)> {
+        if allowance.are_none() {
+            return None;
+        }
+        let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
+        let look = move || {
+            let excess = allowance.exceeded(&family);
+            let ended = excess.map(|excess| (excess, family.end_commands(&mut asked)));
+            (ended, asked)
+        };
+        let (ended, asked) = tokio::task::spawn_blocking(look).await.ok()?;
+        self.asked = asked;
+        ended
     }
 
     /// Ends the daemon: SIGTERM to its group, after the grace SIGKILL to everything it started.

@@ -7,11 +7,11 @@
 //!
 //! Never does: signal a process that it has not proven to belong to the family.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ mod os;
 pub(crate) const MARK: &str = "OPENCODE_DAEMONS_MARK";
 
 const POLL: Duration = Duration::from_millis(25);
+/// How long a command that the daemon waits for may take to end once it is asked to.
+const HEEDS: Duration = Duration::from_secs(5);
 /// How often the process table is read before giving up on processes that do not end.
 const ROUNDS: usize = 2_000;
 
@@ -86,9 +88,10 @@ impl Family {
         self.members().iter().map(os::memory).sum()
     }
 
-    /// Ends the agent's commands and leaves the daemon. They are stopped first, so that none starts
-    /// another while the rest are ended. Those that the daemon waits for itself are asked to end.
-    pub(crate) fn end_commands(&self) {
+    /// Ends the agent's commands and leaves the daemon; says whether there were any. They are stopped
+    /// first, so that none starts another while the rest are ended. Those that the daemon waits for
+    /// itself are asked to end, and killed when they still run [`HEEDS`] after that: `asked` remembers when.
+    pub(crate) fn end_commands(&self, asked: &mut BTreeMap<ProcessId, Instant>) -> bool {
         let mut stopped = BTreeSet::new();
         for _ in 0..ROUNDS {
             let running: Vec<_> = self.commands().difference(&stopped).cloned().collect();
@@ -101,12 +104,16 @@ impl Family {
             }
         }
         let awaited = os::children_of_leader(self);
+        asked.retain(|command, _| stopped.contains(command));
         for command in &stopped {
-            command.signal(if awaited.contains(command) { Signal::TERM } else { Signal::KILL });
+            let heeds = awaited.contains(command)
+                && asked.entry(command.clone()).or_insert_with(Instant::now).elapsed() < HEEDS;
+            command.signal(if heeds { Signal::TERM } else { Signal::KILL });
         }
         for command in &awaited {
             command.signal(Signal::CONT);
         }
+        !stopped.is_empty()
     }
 
     /// Whether a member listens on this loopback port, according to the kernel.

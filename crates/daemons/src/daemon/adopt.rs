@@ -1,5 +1,6 @@
 //! Finding the daemon of an earlier host again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use secrecy::SecretString;
@@ -96,5 +97,6 @@ fn adopt(
         grace: spec.stop_grace,
         record: Some((file, record)),
         ends_on_drop: true,
+        asked: BTreeMap::new(),
     })
 }

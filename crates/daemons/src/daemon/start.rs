@@ -1,6 +1,6 @@
 //! From a [`Spec`] to a daemon that answers, or to an error and nothing left running.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -141,6 +141,7 @@ fn spawn(
         grace: spec.stop_grace,
         record,
         ends_on_drop: true,
+        asked: BTreeMap::new(),
     };
     write(daemon.record.as_ref())?;
     Ok(daemon)

@@ -102,7 +102,7 @@ async fn watch(
             keep_lines(job, &["-- the directory was moved or replaced; its daemon is ended".to_owned()]);
             return Report::Died;
         }
-        if !keep_to_limits(&daemon, job) {
+        if !keep_to_limits(&mut daemon, job).await {
             return Report::Died;
         }
         if asked.elapsed() >= every {
@@ -118,9 +118,8 @@ async fn watch(
 }
 
 /// Ends what the agent runs when too much is held; false when that is the daemon itself.
-fn keep_to_limits(daemon: &Daemon, job: &Job) -> bool {
-    let Some(excess) = daemon.exceeded(job.allowance) else { return true };
-    let any = daemon.end_commands();
+async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> bool {
+    let Some((excess, any)) = daemon.keep_to(job.allowance).await else { return true };
     let ended = if any { "the agent's commands are ended" } else { "the daemon is ended" };
     keep_lines(job, &[format!("-- {excess}; {ended}")]);
     any

@@ -36,7 +36,7 @@ impl Bench {
             std::fs::create_dir_all(&directory).unwrap();
             config.workspaces.entry(workspace.into()).or_default().directory = directory;
         }
-        let environment = Environment::of_this_process().with("POOL_TEST", &mark);
+        let environment = Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_STUBBORN", "1");
         let around = Surroundings {
             program: program(binary),
             environment,
@@ -70,6 +70,19 @@ impl Bench {
         self.pool.shutdown().await;
         assert_eq!(self.processes(), 0);
     }
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_heed_is_killed_and_the_daemon_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = json!({ "max_processes": 1, "pass": ["FAKE_STUBBORN"] });
+    let bench = Bench::new(root.path(), "stubborn", settings);
+    let lease = bench.lease("a").await;
+    let daemon = lease.address();
+    eventually("the end of the command", || bench.processes() == 1).await;
+    assert_eq!(lease.address(), daemon);
+    drop(lease);
+    bench.ends_clean().await;
 }
 
 fn kill(lease: &Lease) {

@@ -116,7 +116,7 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
     let digest = row.digest_with(&now.target, now.rule_now.as_deref(), asked)?;
     let change = Change::none()
         .set("target", serde_json::to_string(&now.target)?)
-        .set("lane", lane(&row.connector, &now.target, row.id))
+        .set("lane", lane(&row.connector, &now.target, &row.input, row.id))
         .set("rule_now", now.rule_now.clone().map_or(Sql::Null, Sql::Text))
         .set("asked", i64::from(asked))
         .set("digest", digest.as_str().to_owned())
