@@ -181,3 +181,41 @@ fn reason(peer: &Peer, health: &Health) -> Unmet {
         Health::Fine(_) | Health::Stranger => Unmet::Stranger,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
+    use super::*;
+    use crate::wire::dialects;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_untested_version_is_warned_of_once_for_each_process() {
+        let log = Log::default();
+        let writer = log.clone();
+        let _guard = tracing_subscriber::fmt().with_writer(move || writer.clone()).set_default();
+        let origin = "http://127.0.0.1:4096".parse().unwrap();
+        let peers = Peers::new(dialects(&origin, None, None), Timing::default(), 1 << 10);
+        for (pid, warnings) in [(1, 1), (1, 1), (2, 2), (2, 2)] {
+            let version = semver::Version::new(2, 9, 0);
+            peers.learn(&peers.all[0], Process { version, pid: Some(pid), untested: true });
+            let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(told.matches("untested version").count(), warnings, "{told}");
+            assert!(told.contains("2.9.0"), "{told}");
+        }
+    }
+}
