@@ -67,7 +67,7 @@ impl ConnectorIsolation {
 }
 
 /// This binary, even after the file was replaced.
-fn launcher() -> PathBuf {
+pub(crate) fn launcher() -> PathBuf {
     let own = PathBuf::from("/proc/self/exe");
     if own.exists() { own } else { std::env::current_exe().unwrap_or(own) }
 }

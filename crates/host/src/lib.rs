@@ -25,6 +25,7 @@ pub mod instance;
 pub mod isolation;
 pub mod ledger;
 pub mod managed;
+pub mod packages;
 pub mod reload;
 pub mod surface;
 pub mod telegram;

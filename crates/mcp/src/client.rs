@@ -62,6 +62,9 @@ pub enum Extended {
     /// A connector of ours: it must offer the [extension](crate::extension), and is
     /// configured over the connection.
     Connector(Configure),
+    /// A connector of ours if it offers the extension, and otherwise [plain](Self::Plain),
+    /// which it may be only where there is nothing to configure.
+    IfOffered(Configure),
     /// Any MCP server: no configuration, no checkpoints, nothing is resumed.
     Plain,
 }

@@ -121,7 +121,11 @@ impl Confined {
             .map_err(|error| unavailable(format!("{name} cannot be started: {error}")))?;
         let configure = Configure { config: self.config.clone(), grants: origins.clone(), pins };
         let manifest = self.declared.manifest().clone();
-        let mut options = ConnectOptions::new(manifest, Extended::Connector(configure));
+        let extended = match self.program.start {
+            Start::BuiltIn { .. } => Extended::Connector(configure),
+            Start::Program { .. } => Extended::IfOffered(configure),
+        };
+        let mut options = ConnectOptions::new(manifest, extended);
         options.patience.start = START;
         match McpConnector::connect(reader, writer, options).await {
             Ok(link) if self.declared.checkpoints() && !link.checkpoints() => {

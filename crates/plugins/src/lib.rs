@@ -10,6 +10,9 @@
 //! What a process is granted is what the call's context grants: the origins it may speak to are its
 //! configuration, and their ports are the doors in its walls.
 //!
+//! A [`Packaged`] connector is a package that was admitted: declared by its manifest, performed by
+//! its executable, whose digest its launcher compares once more with the one that was granted.
+//!
 //! [`package`] is everything about `plugins/NAME/` that runs nothing: what a
 //! package asks for, who signed it, what it was granted, and whether the two agree.
 //!
@@ -20,10 +23,12 @@ mod confined;
 mod factory;
 mod log;
 pub mod package;
+mod packaged;
 mod process;
 mod serve;
 
 pub use confined::Confined;
 pub use factory::InProcesses;
+pub use packaged::{NotGiven, Packaged};
 pub use process::Program;
 pub use serve::serve;

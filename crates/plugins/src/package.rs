@@ -27,8 +27,6 @@ use connector_contract::{Manifest, ManifestError};
 
 pub use digest::{Digest, DigestError};
 pub use executable::{Executable, Kind};
-#[cfg(target_os = "linux")]
-pub use executable::{SealError, Sealed};
 pub use grant::{Granted, PackageGrant, Refusal, Refused, Verdict, Warning};
 pub use name::{NameError, PluginName};
 pub use place::Fault;

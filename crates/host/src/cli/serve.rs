@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_contract::{ConnectorFactory as _, chain};
+use connector_contract::chain;
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
@@ -19,6 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
 use crate::instance::Instance;
 use crate::managed::{self, Daemons, Managed};
+use crate::packages::{self, Used};
 use crate::reload::Watch;
 use crate::surface::Surface;
 use crate::telegram::Telegram;
@@ -33,7 +34,6 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
-        let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let config = HostConfig::load(&self.config).map_err(|error| usage(&error))?;
         // Made first, so that no change is missed.
         let watch = Watch::new(&config.rules);
@@ -111,12 +111,12 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
     for (name, given) in &config.connectors {
         let mut given = given.clone();
         config::resolve_environment(&mut given.config, &environment).map_err(|error| about(name, &error))?;
-        let connector = given.connector.as_deref().unwrap_or(name);
-        if connector != OpencodeFactory::default().name() {
-            let text = format!(
-                "[connectors.{name}]: there is no connector `{connector}`; there is: connector-opencode"
-            );
-            return Err(Failure::usage(text));
+        if let Used::Package(package) = packages::used(config, name, &given).map_err(|it| usage(&it))? {
+            if let Some(missing) = packages::missing_walls() {
+                return Err(Failure::usage(format!("[connectors.{name}]: {missing}")));
+            }
+            instances.push(packages::instance(name, given, &package).map_err(|it| usage(&it))?);
+            continue;
         }
         if let Some(missing) = chat::check_isolation(given.isolation)? {
             tracing::warn!(connector = name, "{missing}");
@@ -204,6 +204,10 @@ pub(super) async fn pool(
     }
     Daemons::new(&pool, opencode.path, Home::User, environment.clone(), state)
         .map_err(|error| Failure::usage(chain(&error)))
+}
+
+fn usage(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::usage(chain(error))
 }
 
 fn about(name: &str, error: &config::ConfigError) -> Failure {

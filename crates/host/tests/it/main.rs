@@ -15,6 +15,7 @@ mod ledger;
 mod misbehaving;
 mod mistakes;
 mod model;
+mod packages;
 mod plugins;
 mod probe;
 mod readme;

@@ -36,15 +36,15 @@ pub(super) async fn connect(
             lane.ended().map_or_else(|| ConnectError::Greeting(chain(&error)), ConnectError::Ended)
         })?;
         let peer = running.peer().clone();
-        check_peer(peer.peer_info().as_deref(), &manifest, &extended)?;
+        let configure = check_peer(peer.peer_info().as_deref(), &manifest, &extended)?;
         let listed = list(&peer, &lane).await?;
         let found = differences(&manifest.actions, &listed);
         if !found.is_empty() {
             return Err(ConnectError::Undeclared(found));
         }
-        let configured = match &extended {
-            Extended::Plain => None,
-            Extended::Connector(configure) => Some(configure_server(&lane, &manifest, configure).await?),
+        let configured = match configure {
+            None => None,
+            Some(configure) => Some(configure_server(&lane, &manifest, configure).await?),
         };
         Ok((running, peer, configured))
     };
@@ -70,21 +70,24 @@ pub(super) async fn connect(
     })
 }
 
-fn check_peer(
+/// Returns what it is to be configured with, unless it is a plain server.
+fn check_peer<'a>(
     info: Option<&ServerPeerInfo>,
     manifest: &Manifest,
-    extended: &Extended,
-) -> Result<(), ConnectError> {
+    extended: &'a Extended,
+) -> Result<Option<&'a Configure>, ConnectError> {
     let info = info.ok_or_else(|| ConnectError::Greeting("it said nothing of itself".to_owned()))?;
     let known = ProtocolVersion::known_up_to(&crate::NEWEST_PROTOCOL);
     if !known.contains(&info.protocol_version) {
         let found = info.protocol_version.as_str().chars().take(40).collect();
         return Err(ConnectError::Protocol { found, newest: crate::NEWEST_PROTOCOL.as_str().to_owned() });
     }
-    if matches!(extended, Extended::Plain) {
-        return Ok(());
-    }
     let offer = info.capabilities.experimental.as_ref().and_then(|it| it.get(CAPABILITY));
+    let configure = match extended {
+        Extended::Plain => return Ok(None),
+        Extended::IfOffered(configure) if offer.is_none() && is_empty(&configure.config) => return Ok(None),
+        Extended::IfOffered(configure) | Extended::Connector(configure) => configure,
+    };
     let version = offer.and_then(|it| Offer::deserialize(it).ok()).map(|it| it.version);
     if version != Some(VERSION) {
         let found = version.map_or_else(|| "absent".to_owned(), |it| format!("version {it}"));
@@ -98,7 +101,11 @@ fn check_peer(
             manifest.name, manifest.version
         )]));
     }
-    Ok(())
+    Ok(Some(configure))
+}
+
+fn is_empty(config: &serde_json::Value) -> bool {
+    config.is_null() || config.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 async fn list(peer: &Peer<RoleClient>, lane: &Lane) -> Result<Vec<Tool>, ConnectError> {

@@ -42,6 +42,33 @@ async fn a_server_with_another_extension_or_none_is_named() {
 }
 
 #[tokio::test]
+async fn a_server_without_the_extension_is_taken_only_where_there_is_nothing_to_configure() {
+    let if_offered = |config: Value| {
+        let Extended::Connector(configure) = configure(config) else { panic!("it is configured") };
+        Extended::IfOffered(configure)
+    };
+    for (config, version, found) in
+        [(json!({ "password": "x" }), None, "absent"), (json!({}), Some(2), "version 2")]
+    {
+        let error = refused(if_offered(config), async |peer| {
+            let request = peer.expect("initialize").await;
+            peer.answer(&request, greeting("2025-11-25", version)).await;
+        })
+        .await;
+        assert!(matches!(&error, ConnectError::Extension { found: it, .. } if it == found), "{error}");
+    }
+    let (connecting, mut peer) = dial(options(if_offered(json!({}))));
+    let plain = async {
+        let request = peer.expect("initialize").await;
+        peer.answer(&request, greeting("2025-11-25", None)).await;
+        let request = peer.expect("tools/list").await;
+        peer.answer(&request, json!({ "tools": tools(&manifest()) })).await;
+    };
+    let (connected, ()) = soon(async { tokio::join!(connecting, plain) }).await;
+    assert!(!connected.unwrap().checkpoints());
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_late() {
     tokio::time::pause();
     let error = refused(ours(), async |peer| {

@@ -14,11 +14,12 @@ use super::{Digest, Fault, PackageError};
 /// An executable, open for reading, and the digest of what was read from this very
 /// file. A file put in its place later is another file.
 ///
-/// Its own owner can still write into it. Who must rule that out as well runs the
-/// [sealed copy](Self::seal).
+/// Its own owner can still write into it, and put another in its place. So whoever
+/// runs it copies it first, compares the copy with the digest, and runs the copy.
 #[derive(Debug)]
 pub struct Executable {
     file: File,
+    path: PathBuf,
     size: u64,
     sha256: Digest,
     kind: Kind,
@@ -62,7 +63,13 @@ impl Executable {
             return Err(bad(Fault::TooLarge { limit }));
         }
         let kind = kind(&head).ok_or_else(|| bad(Fault::Format))?;
-        Ok(Self { file, size, sha256: Digest::finish(hasher), kind })
+        let path = std::path::absolute(&path).map_err(unreadable)?;
+        Ok(Self { file, path, size, sha256: Digest::finish(hasher), kind })
+    }
+
+    /// Where it was when it was opened, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The SHA-256 of its bytes.
@@ -122,90 +129,6 @@ fn each_chunk(
         }
         each(&buffer[..read])?;
         size += read as u64;
-    }
-}
-
-#[cfg(target_os = "linux")]
-pub use sealed::{SealError, Sealed};
-
-#[cfg(target_os = "linux")]
-mod sealed {
-    use std::io::Write as _;
-
-    use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
-    use rustix::io::{Errno, FdFlags, fcntl_setfd};
-    use std::os::fd::AsRawFd as _;
-
-    use super::{AsFd, BorrowedFd, Digest, Executable, File, PathBuf, Sha256, each_chunk};
-    use sha2::Digest as _;
-
-    /// A copy of an executable in memory that nobody can change any more, not even
-    /// its owner: what was compared with the grant is what runs.
-    #[derive(Debug)]
-    pub struct Sealed {
-        file: File,
-    }
-
-    /// Why there is no sealed copy.
-    #[derive(Debug, thiserror::Error)]
-    pub enum SealError {
-        /// The system does not make one.
-        #[error("no sealed copy of the executable can be made")]
-        System(#[from] std::io::Error),
-        /// Somebody wrote into the file since it was opened.
-        #[error("the executable was changed while it was read; it is not run")]
-        Changed,
-    }
-
-    impl Executable {
-        /// Makes the copy, and compares its digest with [`sha256`](Executable::sha256).
-        /// It takes as much memory as the file has bytes until it is dropped and no
-        /// process runs it.
-        pub fn seal(&self) -> Result<Sealed, SealError> {
-            let mut copy = File::from(memory()?);
-            let mut hasher = Sha256::new();
-            each_chunk(&self.file, self.size + 1, |chunk| {
-                hasher.update(chunk);
-                copy.write_all(chunk)
-            })?;
-            if Digest::finish(hasher) != self.sha256 {
-                return Err(SealError::Changed);
-            }
-            fchmod(&copy, Mode::RUSR | Mode::XUSR).map_err(std::io::Error::from)?;
-            let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-            fcntl_add_seals(&copy, seals).map_err(std::io::Error::from)?;
-            Ok(Sealed { file: copy })
-        }
-    }
-
-    /// Memory that may be executed; kernels before 6.3 do not know the flag that says so.
-    fn memory() -> std::io::Result<std::os::fd::OwnedFd> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        match memfd_create("executable", flags | MemfdFlags::EXEC) {
-            Err(Errno::INVAL) => Ok(memfd_create("executable", flags)?),
-            made => Ok(made?),
-        }
-    }
-
-    impl Sealed {
-        /// The path by which this process, or a child that it forks, executes it. It
-        /// means nothing in any other process.
-        pub fn path(&self) -> PathBuf {
-            format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
-        }
-
-        /// Keeps the copy open in programs that this process starts. A script needs
-        /// it, because its interpreter opens [`path`](Self::path) again; call it where
-        /// nothing else is started any more.
-        pub fn keep_for_interpreter(&self) -> std::io::Result<()> {
-            Ok(fcntl_setfd(&self.file, FdFlags::empty())?)
-        }
-    }
-
-    impl AsFd for Sealed {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            self.file.as_fd()
-        }
     }
 }
 

@@ -70,6 +70,12 @@ pub enum Refusal {
     /// What stands there as a signature is none; whether or not one is required.
     #[error("its signature is not valid: {0}")]
     BadSignature(SignatureFault),
+    /// Another program would run it, which no digest covers and no wall lets through.
+    #[error("its executable is a script for {}; only a program runs within walls", .interpreter.display())]
+    Script {
+        /// That program.
+        interpreter: std::path::PathBuf,
+    },
 }
 
 /// Something to know about a package that may run.
@@ -84,12 +90,6 @@ pub enum Warning {
     /// It is signed, by nobody known.
     #[error("it is signed, and no trusted key made the signature")]
     UnknownSigner,
-    /// Another program runs it.
-    #[error("its executable is a script for {}, which the SHA-256 does not cover", .interpreter.display())]
-    Script {
-        /// That program.
-        interpreter: std::path::PathBuf,
-    },
 }
 
 /// A package that may run, and what it may do. Made by [`Package::admit`] alone.
@@ -129,7 +129,7 @@ impl Package {
             (Ok(None), _) | (Ok(Some(_)), Some(_)) => {}
         }
         if let Kind::Script { interpreter } = self.executable.kind() {
-            warnings.push(Warning::Script { interpreter: interpreter.clone() });
+            refusals.push(Refusal::Script { interpreter: interpreter.clone() });
         }
         Verdict { refusals, warnings, signer: signer.map(str::to_owned) }
     }
@@ -213,6 +213,7 @@ impl Refusal {
             Self::NotSigned => "not_signed",
             Self::UnknownSigner => "unknown_signer",
             Self::BadSignature(_) => "bad_signature",
+            Self::Script { .. } => "script",
         }
     }
 }
@@ -223,7 +224,6 @@ impl Warning {
         match self {
             Self::NotAskedFor { .. } => "not_asked_for",
             Self::UnknownSigner => "unknown_signer",
-            Self::Script { .. } => "script",
         }
     }
 }

@@ -12,7 +12,7 @@ const TEXT: &str = "name = \"connector-x\"\nversion = \"1.0.0\"\nauthor = \"a\"\
     [[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"127.0.0.1:4096\"\n\
     [[actions]]\nname = \"look\"\ndescription = \"looks\"\nread_only = true\n";
 
-const SCRIPT: &[u8] = b"#!/bin/sh\necho as granted\n";
+const PROGRAM: &[u8] = b"\x7fELF as granted";
 
 /// `plugins/` with the package `connector-x` in it.
 struct Plugins(tempfile::TempDir);
@@ -23,7 +23,7 @@ impl Plugins {
         std::fs::create_dir(plugins.package()).unwrap();
         Self::mode(&plugins.package(), 0o755);
         plugins.put(MANIFEST, TEXT.as_bytes(), 0o644);
-        plugins.put(EXECUTABLE, SCRIPT, 0o755);
+        plugins.put(EXECUTABLE, PROGRAM, 0o755);
         plugins
     }
 
@@ -63,8 +63,8 @@ fn a_package_says_what_it_asks_for_before_anything_runs() {
     let package = Plugins::new().open();
     assert_eq!(package.name().as_str(), "connector-x");
     assert_eq!(package.manifest().capabilities[0].to_string(), "NetworkOutbound(127.0.0.1:4096)");
-    assert_eq!(package.executable().kind(), &Kind::Script { interpreter: "/bin/sh".into() });
-    assert_eq!(package.executable().size(), SCRIPT.len() as u64);
+    assert_eq!(package.executable().kind(), &Kind::Program);
+    assert_eq!(package.executable().size(), PROGRAM.len() as u64);
     assert!(!package.is_signed());
 }
 
@@ -170,7 +170,7 @@ fn a_grant_holds_for_these_bytes_and_no_others() {
     assert_eq!(refusals(&plugins.open(), None), ["not_granted"]);
     assert_eq!(refusals(&plugins.open(), Some(&grant)), [""; 0]);
 
-    plugins.put(EXECUTABLE, b"#!/bin/sh\necho another\n", 0o755);
+    plugins.put(EXECUTABLE, b"\x7fELF another", 0o755);
     assert_eq!(refusals(&plugins.open(), Some(&grant)), ["executable_differs"]);
     plugins.put(MANIFEST, TEXT.replace("read_only = true", "read_only = false").as_bytes(), 0o644);
     assert_eq!(refusals(&plugins.open(), Some(&grant)), ["executable_differs", "manifest_differs"]);
@@ -197,9 +197,18 @@ fn what_was_granted_and_not_asked_for_is_not_given() {
     let verdict = package.verdict(Some(&grant), &Trust::default());
     assert!(verdict.refusals.is_empty());
     let kinds: Vec<_> = verdict.warnings.iter().map(Warning::kind).collect();
-    assert_eq!(kinds, ["not_asked_for", "script"]);
+    assert_eq!(kinds, ["not_asked_for"]);
     let granted = package.admit(Some(&grant), &Trust::default()).unwrap();
     assert_eq!(granted.capabilities().len(), 1);
+}
+
+#[test]
+fn a_script_does_not_run_whatever_was_granted() {
+    let plugins = Plugins::new();
+    plugins.put(EXECUTABLE, b"#!/bin/sh\necho hi\n", 0o755);
+    let package = plugins.open();
+    assert_eq!(package.executable().kind(), &Kind::Script { interpreter: "/bin/sh".into() });
+    assert_eq!(refusals(&package, Some(&package.full_grant())), ["script"]);
 }
 
 #[test]
@@ -231,66 +240,5 @@ fn grants_that_are_not_whole_and_exact_are_errors() {
     }
     for text in ["[keys]\na = \"00\"", "keys = []", "key = {}", "require_signature = 1"] {
         assert!(toml::from_str::<Trust>(text).is_err(), "{text}");
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod sealed {
-    use super::*;
-    use connector_plugins::package::SealError;
-
-    #[expect(clippy::disallowed_methods, reason = "the copy's own way of being run is what is shown")]
-    fn printed(path: &Path) -> String {
-        let output = std::process::Command::new(path).arg("--help").output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    #[test]
-    fn what_is_put_in_the_files_place_later_does_not_run() {
-        let plugins = Plugins::new();
-        let package = plugins.open();
-        let sealed = package.executable().seal().unwrap();
-        sealed.keep_for_interpreter().unwrap();
-        std::fs::remove_file(plugins.package().join(EXECUTABLE)).unwrap();
-        plugins.put(EXECUTABLE, b"#!/bin/sh\necho something else\n", 0o755);
-        assert_eq!(printed(&sealed.path()), "as granted");
-        let later = package.executable().seal().unwrap();
-        later.keep_for_interpreter().unwrap();
-        assert_eq!(printed(&later.path()), "as granted");
-    }
-
-    #[test]
-    fn what_is_written_into_the_file_later_is_noticed() {
-        let plugins = Plugins::new();
-        let package = plugins.open();
-        let sealed = package.executable().seal().unwrap();
-        sealed.keep_for_interpreter().unwrap();
-        plugins.put(EXECUTABLE, b"#!/bin/sh\necho AS GRANTED\n", 0o755);
-        assert!(matches!(package.executable().seal(), Err(SealError::Changed)));
-        plugins.put(EXECUTABLE, b"#!/bin/sh\necho as granted\necho and more\n", 0o755);
-        assert!(matches!(package.executable().seal(), Err(SealError::Changed)));
-        assert_eq!(printed(&sealed.path()), "as granted");
-    }
-
-    #[test]
-    fn a_sealed_copy_cannot_be_written() {
-        let package = Plugins::new().open();
-        let sealed = package.executable().seal().unwrap();
-        assert!(rustix::io::write(&sealed, b"x").is_err());
-        assert!(rustix::fs::ftruncate(&sealed, 0).is_err());
-        // Root may open anything for writing; writing is what the seal refuses.
-        if let Ok(mut file) = std::fs::OpenOptions::new().write(true).open(sealed.path()) {
-            assert!(std::io::Write::write(&mut file, b"x").is_err());
-        }
-    }
-
-    #[test]
-    fn a_program_runs_from_its_sealed_copy() {
-        let plugins = Plugins::new();
-        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        plugins.put(EXECUTABLE, &program, 0o755);
-        let package = plugins.open();
-        assert_eq!(package.executable().kind(), &Kind::Program);
-        assert!(printed(&package.executable().seal().unwrap().path()).contains("--test-threads"));
     }
 }

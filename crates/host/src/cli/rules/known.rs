@@ -27,6 +27,7 @@ use crate::exit::Failure;
 use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
 use crate::managed;
+use crate::packages::{self, Used};
 
 /// Where the configuration is looked for when nobody says.
 const CONFIG: &str = "host.toml";
@@ -93,15 +94,14 @@ impl Known {
             surfaces.connectors.insert(given.connector.clone(), declared);
             instances.push(telegram(given).await?);
         }
-        let opencode = OpencodeFactory::default().name();
         for (name, given) in &config.connectors {
-            let connector = given.connector.as_deref().unwrap_or(name);
-            if connector != opencode {
-                let text =
-                    format!("[connectors.{name}]: there is no connector `{connector}`; there is: {opencode}");
-                return Err(Failure::usage(text));
-            }
-            let instance = instance(name, given, config).await?;
+            let usage = |error| Failure::usage(chain(&error));
+            let instance = match packages::used(config, name, given).map_err(usage)? {
+                Used::Opencode => instance(name, given, config).await?,
+                Used::Package(package) => {
+                    packaged(packages::instance(name, given.clone(), &package).map_err(usage)?)
+                }
+            };
             let declared = catalog::of(instance.described.as_ref(), Reach::Admitted);
             surfaces.connectors.insert(name.clone(), declared);
             instances.push(instance);
@@ -199,6 +199,12 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
         described: Arc::new(Described { connector, bounds }),
         provider: Arc::new(NotCalled),
     })
+}
+
+/// The instance of a package, except that it cannot be called.
+fn packaged(instance: Instance) -> Instance {
+    let described = Arc::new(Described { connector: instance.described, bounds: None });
+    Instance { described, provider: Arc::new(NotCalled), ..instance }
 }
 
 /// What a connector declares, and nothing that it does.
