@@ -11,13 +11,15 @@
 //!   Landlock rule does not cover (modes, owners, times), no door that opens behind Landlock's back
 //!   (MPTCP and TCP Fast Open connect without asking it, anonymous files can be executed).
 //! - **Limits**: memory, descriptors, size of files (none), core dumps (none); no capabilities, no
-//!   way to gain privileges, and no process of the same user may inspect it.
+//!   way to gain privileges, and no process of the same user may inspect it, until it becomes a
+//!   program of somebody else's, which the kernel lets be inspected again.
 //!
 //! Every wall is useful alone, and each is tried alone by the tests. What a kernel cannot hold is
 //! said ([`Held::missing`]), and a [`Plan`] that requires all walls refuses to start without them.
 //!
 //! Not held by these walls: which *address* a connection to a granted port goes to, how much
-//! processor time is used, and what is sent through the granted port. Nothing here starts a
+//! processor time is used, what is sent through the granted port, and which of the system's own
+//! programs a program of somebody else's becomes by way of the loader. Nothing here starts a
 //! process, decides what is granted, or speaks a protocol.
 
 mod held;

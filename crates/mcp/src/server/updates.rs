@@ -30,8 +30,9 @@ impl Updates {
         Self { peer: context.peer.clone(), token: context.meta.get_progress_token(), call }
     }
 
-    /// Sends what comes, one after the other, until the call has finished and all
-    /// it reported is sent.
+    /// Sends what comes, one after the other, until the call has finished. A host of ours then
+    /// gets the rest too; to other clients the result says it all, and some take progress that
+    /// comes right before a result for progress of nothing.
     pub(super) async fn forward(self, mut stream: ProgressStream, finished: &CancellationToken) {
         let Some(token) = &self.token else { return };
         let (mut count, mut held, mut texted) = (0u32, None, None::<Instant>);
@@ -43,6 +44,9 @@ impl Updates {
                 () = finished.cancelled() => stream.next().now_or_never().flatten(),
             };
             let Some(update) = update else { break };
+            if self.call.is_none() && finished.is_cancelled() {
+                return;
+            }
             if matches!(update, Progress::Text { .. }) {
                 if texted.is_some_and(|at| at.elapsed() < TEXT_PACE) {
                     held = Some(update);
@@ -56,7 +60,7 @@ impl Updates {
                 self.send(token, count, update).await;
             }
         }
-        if let Some(update) = held {
+        if let Some(update) = held.filter(|_| self.call.is_some()) {
             self.send(token, count + 1, update).await;
         }
     }
