@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Walls};
 use crate::{Failure, confine, settings};
 
 /// What somebody sees who starts it by hand.
@@ -35,6 +35,13 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let environment = settings::environment();
     let manifest = Manifest::parse(MANIFEST).map_err(failed)?;
     if environment.is_empty() && arguments.config.is_none() && arguments.password_fd.is_none() {
+        // Which port to leave open is not known before the host tells, and then input was read.
+        if arguments.walls == Walls::Require {
+            return Err(Failure::Usage(
+                "`--walls require` takes a configuration at the start: a file, or CONNECTOR_OPENCODE_BASE_URL"
+                    .to_owned(),
+            ));
+        }
         let server = Server::new(manifest).with_factory(Arc::new(OpencodeFactory::default()));
         return runtime()?.block_on_then_leave(run(server, || Ok(())));
     }

@@ -83,3 +83,18 @@ async fn a_host_configures_it_over_the_pipe_and_keeps_its_checkpoints() {
     let status = tokio::time::timeout(Duration::from_mins(1), child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
 }
+
+#[tokio::test]
+async fn walls_that_are_required_are_not_left_to_a_host() {
+    #[expect(clippy::disallowed_methods, reason = "the program is what is tested")]
+    let output = tokio::process::Command::new(BINARY)
+        .args(["--walls", "require"])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--walls require") && said.contains("CONNECTOR_OPENCODE_BASE_URL"), "{said}");
+}
