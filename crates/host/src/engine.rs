@@ -160,8 +160,8 @@ impl Engine {
         self.start().await?;
         let mut seen = self.0.ledger.data_version().await?;
         loop {
-            let wait = match self.pass().await {
-                Ok(()) => self.until_next().await?,
+            let wait = match self.pass_and_look_ahead().await {
+                Ok(wait) => wait,
                 Err(error) if passing(&error) => {
                     tracing::error!(error = %connector_contract::chain(&error), "waiting for the ledger");
                     Duration::from_secs(1)
@@ -174,15 +174,24 @@ impl Engine {
                     () = self.0.stopping.cancelled() => return Ok(()),
                     () = self.0.wake.notified() => break,
                     () = tokio::time::sleep_until(due) => break,
-                    () = tokio::time::sleep(LOOK) => {
-                        let version = self.0.ledger.data_version().await?;
-                        if version != std::mem::replace(&mut seen, version) {
+                    () = tokio::time::sleep(LOOK) => match self.0.ledger.data_version().await {
+                        Ok(version) if version == seen => {}
+                        Ok(version) => {
+                            seen = version;
                             break;
                         }
+                        // The next pass waits it out.
+                        Err(error) if passing(&error) => break,
+                        Err(error) => return Err(error),
                     }
                 }
             }
         }
+    }
+
+    async fn pass_and_look_ahead(&self) -> Result<Duration, LedgerError> {
+        self.pass().await?;
+        self.until_next().await
     }
 
     /// Stops: running steps are told to stop and are waited for, at most
