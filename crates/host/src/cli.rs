@@ -31,7 +31,7 @@ use crate::ledger::Ledger;
 
 /// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
 #[derive(Debug, Parser)]
-#[command(name = "connector-host", version, max_term_width = 100)]
+#[command(name = "connector-host", version, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

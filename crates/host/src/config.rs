@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
@@ -107,6 +108,16 @@ pub struct Instance {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// There is none.
+    #[error(
+        "there is no {}; name the configuration with -c, write one as the README shows, \
+         or let `connector-host telegram setup` write it",
+        .path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("{} cannot be read", .path.display())]
     Read {
@@ -144,8 +155,10 @@ pub enum ConfigError {
 impl HostConfig {
     /// Reads the file. Relative paths in it start at its own directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
+            _ => ConfigError::Read { path: path.to_owned(), source },
+        })?;
         let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
             place: place(&text, error.span().map_or(0, |span| span.start)),

@@ -148,11 +148,16 @@ fn questions_about_what_is_not_there_say_so() {
 }
 
 #[test]
+fn without_a_command_it_is_said_what_there_is() {
+    refused(&User::new(), &[], 2, &["Usage: connector-host", "Show the whole walk on a small repository"]);
+}
+
+#[test]
 fn a_configuration_with_mistakes_is_shown_with_their_places() {
     let user = User::new();
     let path = user.home.path().join("host.toml");
     let path_text = path.to_str().unwrap();
-    refused(&user, &["run", "-c", path_text], 2, &["host.toml", "cannot be read"]);
+    refused(&user, &["run", "-c", path_text], 2, &["there is no", "host.toml", "telegram setup"]);
     for (text, words) in [
         ("rules = \"r\"\ncolour = 1\n[connectors]\n", "colour"),
         ("rules = 7\n[connectors]\n", "line 1"),
