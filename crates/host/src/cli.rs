@@ -20,7 +20,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use etcetera::BaseStrategy as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -31,10 +31,10 @@ use crate::ledger::Ledger;
 
 /// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
 #[derive(Debug, Parser)]
-#[command(name = "connector-host", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "connector-host", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     #[command(flatten)]
     common: Common,
 }
@@ -94,20 +94,23 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log(&arguments);
+    let Some(command) = arguments.command else {
+        let _ = write!(anstream::stderr(), "{}", Arguments::command().render_help().ansi());
+        return Exit::Usage.code();
+    };
+    log(&command, &arguments.common);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(Err(error.into())),
     };
-    let outcome = runtime.block_on(dispatch(arguments));
+    let outcome = runtime.block_on(dispatch(command, arguments.common));
     // A thread that waits for a line from the terminal must not hold the process.
     runtime.shutdown_background();
     report(outcome)
 }
 
-async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
-    let common = arguments.common;
-    match arguments.command {
+async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
+    match command {
         Command::Demo(demo) => demo.run().await,
         Command::Chat(chat) => chat.run(&common).await,
         Command::Run(serve) => serve.run(&common).await,
@@ -136,12 +139,12 @@ fn report(outcome: Result<Exit, Failure>) -> ExitCode {
     }
 }
 
-fn log(arguments: &Arguments) {
-    let default = match arguments.command {
+fn log(command: &Command, common: &Common) {
+    let default = match command {
         Command::Run(_) => "info",
         _ => "error",
     };
-    let filter = arguments.common.log.as_deref().unwrap_or(default);
+    let filter = common.log.as_deref().unwrap_or(default);
     log::subscriber(filter, std::io::stderr).init();
 }
 
