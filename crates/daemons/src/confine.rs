@@ -2,13 +2,16 @@
 //!
 //! Within the walls, the system and the toolchains can be read and executed; the workspace, the
 //! daemon's own state and a private temporary directory can also be written; nothing else can be
-//! opened. Processes outside can be neither signalled nor inspected; capabilities are given up, and
-//! no privileges can be gained. The walls are put up by a [launcher](relaunch): our own binary, started again, which
-//! confines itself and then becomes opencode, so that nothing unsafe is needed.
+//! opened. Processes outside can be neither signalled nor inspected; sockets that have a path, by
+//! which session managers and container runtimes run what they are told outside, are not made; capabilities
+//! are given up, and no privileges can be gained. The walls are put up by a [launcher](relaunch): our own
+//! binary, started again, which confines itself and then becomes opencode, so that nothing unsafe is needed.
 //!
-//! Not held by these walls: the network, and sockets that have a path (a container runtime's
-//! socket stays reachable for a user who may use it).
+//! Not held by these walls: the network, and shared memory that other programs of the user keep in
+//! `/dev/shm`.
 
+#[cfg(target_os = "linux")]
+mod calls;
 mod git;
 mod launcher;
 #[cfg(target_os = "linux")]
@@ -50,18 +53,9 @@ const SYSTEM: [&str; 15] = [
     "/run/resolvconf",
     "/var/lib/dpkg",
 ];
-/// Devices that programs write to as a matter of course.
-const DEVICES: [&str; 9] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
-    "/dev/ptmx",
-    "/dev/pts",
-    "/dev/shm",
-];
+/// Devices that programs write to as a matter of course. No terminals: all of a user's are in one
+/// directory, and who can open one reads what is typed there and writes what is shown.
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
 /// Toolchains and harmless settings that people keep in their home directory.
 const AT_HOME: [&str; 16] = [
     ".cargo/bin",
@@ -108,6 +102,8 @@ pub struct Confinement {
     pub walls: Walls,
     /// Whether to refuse to run where the kernel cannot hold the walls.
     pub required: bool,
+    /// Whether sockets that have a path can be made and reached, wherever they are.
+    pub unix_sockets: bool,
     /// The daemon's private temporary directory; made when it is missing.
     pub tmp: PathBuf,
     /// Where the shell of the agent's commands is, which they can read and run, and not change;
@@ -135,7 +131,7 @@ pub struct Confinement {
 pub enum Kernel {
     /// All of them.
     Whole,
-    /// Those around files; processes outside can be signalled.
+    /// Those around files; processes outside can be signalled, or sockets reached.
     Files,
     /// None.
     None,
@@ -156,6 +152,8 @@ pub fn kernel() -> Kernel {
 struct Plan {
     walls: Walls,
     required: bool,
+    #[serde(default)]
+    unix_sockets: bool,
     /// Of what is below it, only the one in which the program starts can be opened.
     #[serde(default)]
     trees: Option<PathBuf>,
@@ -209,7 +207,8 @@ impl Walls {
 
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    serde_json::to_string(&Plan { walls, required: false, trees: None, memory_mb: None }).unwrap_or_default()
+    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None };
+    serde_json::to_string(&plan).unwrap_or_default()
 }
 
 impl Confinement {
@@ -221,6 +220,7 @@ impl Confinement {
             launcher: launcher.into(),
             walls: Walls::around(spec),
             required: false,
+            unix_sockets: false,
             memory_mb: None,
             workspace: spec.directory.clone(),
             home: match &spec.home {
@@ -321,7 +321,9 @@ impl Confinement {
             }
         }
         let memory_mb = self.memory_mb.filter(|_| command);
-        serde_json::to_string(&Plan { walls, required: self.required, trees, memory_mb }).unwrap_or_default()
+        let (required, unix_sockets) = (self.required, self.unix_sockets);
+        let plan = Plan { walls, required, unix_sockets, trees, memory_mb };
+        serde_json::to_string(&plan).unwrap_or_default()
     }
 }
 

@@ -11,7 +11,7 @@ pub mod config;
 pub mod control;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Daemons {
     pool: Pool,
     state: PathBuf,
     control: Option<control::Serving>,
+    /// The workspaces whose walls leave sockets with a path open.
+    unix_sockets: BTreeSet<String>,
     /// Of the workspaces whose tasks have working trees of their own.
     trees: BTreeMap<String, Worktrees>,
 }
@@ -56,8 +58,10 @@ impl Daemons {
         };
         let isolated = config.workspaces.iter().filter(|(_, one)| one.isolation == Isolation::Worktree);
         let trees = isolated.map(trees).collect();
+        let open = config.workspaces.iter().filter(|(_, workspace)| config.unix_sockets(workspace));
+        let unix_sockets = open.map(|(name, _)| name.clone()).collect();
         let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
-        Ok(Self { pool: Pool::new(config, &surroundings)?, state, control: None, trees })
+        Ok(Self { pool: Pool::new(config, &surroundings)?, state, control: None, unix_sockets, trees })
     }
 
     /// Answers the commands of other processes from now on, and removes what an earlier host left of
@@ -88,9 +92,9 @@ pub fn directory(state: &Path) -> PathBuf {
     state.join("daemons")
 }
 
-/// What a step would touch at a daemon within the walls of `confine`, with tasks apart by `isolation`.
-pub fn within(target: Target, confine: Confine, isolation: Isolation) -> Target {
-    call::within(target, confine, isolation)
+/// What a step would touch at a daemon within `walls`, with tasks apart by `isolation`.
+pub fn within(target: Target, walls: (Confine, bool), isolation: Isolation) -> Target {
+    call::within(target, walls, isolation)
 }
 
 /// What is missing of the walls that `wanted` asks for, in words for people; nothing when they
@@ -103,7 +107,8 @@ pub fn missing_walls(wanted: Confine) -> Option<&'static str> {
         ),
         (_, Kernel::Whole) => None,
         (_, Kernel::Files) => Some(
-            "this kernel confines the agent's files only: it can signal and inspect your other processes",
+            "this system confines the agent's files only: it can signal and inspect your other processes, \
+             or reach their sockets",
         ),
         (_, Kernel::None) => Some(
             "this kernel cannot confine the agent (no Landlock): it can reach what you can, \
@@ -120,7 +125,8 @@ struct Inner {
     pool: Pool,
     /// As the pool knows it.
     workspace: String,
-    confine: Confine,
+    /// What is asked of its walls, and whether they leave sockets with a path open.
+    walls: (Confine, bool),
     trees: Option<Worktrees>,
     factory: Arc<dyn ConnectorFactory>,
     config: Map<String, Value>,
@@ -142,7 +148,7 @@ impl Managed {
         Ok(Self(Arc::new(Inner {
             pool: daemons.pool.clone(),
             workspace: workspace.to_owned(),
-            confine,
+            walls: (confine, daemons.unix_sockets.contains(workspace)),
             trees: daemons.trees.get(workspace).cloned(),
             factory,
             config,

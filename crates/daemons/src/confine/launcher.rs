@@ -43,7 +43,12 @@ fn launch(mut arguments: impl Iterator<Item = OsString>) -> String {
 fn put_up(plan: &Plan) -> Result<(), String> {
     let mut walls = plan.walls.clone();
     walls.write.extend(plan.trees.as_deref().and_then(own_tree));
-    let held = super::linux::put_up(&walls).map_err(|error| error.to_string())?;
+    let mut held = super::linux::put_up(&walls).map_err(|error| error.to_string())?;
+    if !plan.unix_sockets && super::calls::known() {
+        super::calls::refuse_sockets().map_err(|error| format!("sockets are not refused: {error}"))?;
+    } else if !plan.unix_sockets {
+        held = false;
+    }
     if let Some(memory) = plan.memory_mb {
         super::linux::limit_data(memory << 20).map_err(|error| format!("memory is not limited: {error}"))?;
     }

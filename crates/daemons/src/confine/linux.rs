@@ -47,7 +47,7 @@ pub(super) fn kernel() -> Kernel {
     let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let files = |abi| strict().handle_access(AccessFs::from_all(abi));
     let whole = files(NEWEST).and_then(|rules| rules.scope(Scope::from_all(NEWEST)));
-    if whole.and_then(Ruleset::create).is_ok() {
+    if whole.and_then(Ruleset::create).is_ok() && super::calls::known() {
         return Kernel::Whole;
     }
     if files(ABI::V1).and_then(Ruleset::create).is_ok() { Kernel::Files } else { Kernel::None }

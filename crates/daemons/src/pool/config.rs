@@ -119,6 +119,8 @@ pub struct PoolConfig {
     pub pass: Vec<String>,
     /// Whether daemons run within walls.
     pub confine: Confine,
+    /// Whether every daemon may make and reach sockets that have a path, wherever they are.
+    pub unix_sockets: bool,
     /// What every daemon may read beyond the usual.
     pub read: Vec<PathBuf>,
     /// What every daemon may write beyond its workspace.
@@ -152,6 +154,8 @@ pub struct WorkspaceConfig {
     /// Where its tasks work.
     #[serde(default)]
     pub isolation: Isolation,
+    /// Whether it may make and reach sockets that have a path.
+    pub unix_sockets: Option<bool>,
     /// What it may read besides.
     #[serde(default)]
     pub read: Vec<PathBuf>,
@@ -181,6 +185,7 @@ impl Default for PoolConfig {
             model: None,
             pass: Vec::new(),
             confine: Confine::On,
+            unix_sockets: false,
             read: Vec::new(),
             write: Vec::new(),
             memory_mb: None,
@@ -235,6 +240,11 @@ impl PoolConfig {
         extras.try_for_each(|extra| extra.as_object().map(|_| ()).ok_or(ConfigError::Extra))
     }
 
+    /// Whether the daemon of one workspace may make and reach sockets that have a path.
+    pub fn unix_sockets(&self, workspace: &WorkspaceConfig) -> bool {
+        workspace.unix_sockets.unwrap_or(self.unix_sockets)
+    }
+
     /// What the daemon of one workspace and its commands may hold.
     pub(super) fn allowance(&self, workspace: &WorkspaceConfig) -> Allowance {
         Allowance {
@@ -280,6 +290,7 @@ impl PoolConfig {
         };
         let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
         confinement.required = wanted == Confine::Required;
+        confinement.unix_sockets = self.unix_sockets(workspace);
         confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
@@ -389,9 +400,15 @@ mod tests {
             config.spec("w", &config.workspaces["w"], &around(launcher))
         };
         let settings = |confine: &str| json!({ "workspaces": { "w": { "directory": "/w", "confine": confine, "read": ["/data"] } } });
-        let walls = spec(settings("on"), Some("/host")).unwrap().confinement.unwrap();
+        let walls = spec(settings("on"), Some("/host")).unwrap();
+        let sockets =
+            json!({ "unix_sockets": true, "workspaces": { "w": { "directory": "/w", "read": ["/data"] } } });
+        let open = spec(sockets, Some("/host")).unwrap();
+        assert_ne!(walls.digest(), open.digest(), "it is another daemon");
+        assert!(open.confinement.unwrap().unix_sockets);
+        let walls = walls.confinement.unwrap();
         assert!(walls.walls.read.contains(&"/data".into()) && walls.walls.write.contains(&"/w".into()));
-        assert!(!walls.required);
+        assert!(!walls.required && !walls.unix_sockets);
         assert!(spec(settings("required"), Some("/host")).unwrap().confinement.unwrap().required);
         assert!(spec(settings("off"), Some("/host")).unwrap().confinement.is_none());
         assert!(spec(settings("on"), None).unwrap().confinement.is_none());

@@ -1,10 +1,13 @@
 //! The walls, with an agent of the real daemon that tries to get out.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use opencode_daemons::confine::Confinement;
-use opencode_daemons::{Daemon, StartError};
+use opencode_daemons::{Daemon, Home, Spec, StartError};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::{RealDaemon, Script, scratch};
@@ -15,13 +18,28 @@ const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
 
 /// A real daemon within walls, whose agent runs shell scripts when told to, one after the other.
 async fn confined(scripts: &[&str]) -> RealDaemon {
+    confined_with(scripts, |_| {}, |_| {}).await
+}
+
+/// The same with a last word on the daemon and on its walls. What belongs to its walls is beside the
+/// home of its own, if it has one.
+async fn confined_with(
+    scripts: &[&str],
+    adjust: impl FnOnce(&mut Spec),
+    adjust_walls: impl FnOnce(&mut Confinement),
+) -> RealDaemon {
     let model = scripts.iter().enumerate().fold(Script::default(), |model, (done, script)| {
         model.call("RUN-IT", done, "bash", json!({ "command": script, "description": "Runs it" }))
     });
     RealDaemon::with(model.reply("RUN-IT", "done"), |spec| {
-        let tmp = spec.directory.with_file_name("private");
+        adjust(spec);
+        let tmp = match &spec.home {
+            Home::Own(own) => own.with_extension("tmp"),
+            Home::User | Home::Isolated(_) => spec.directory.with_file_name("private"),
+        };
         let mut confinement = Confinement::around(spec, LAUNCHER, tmp);
         confinement.required = true;
+        adjust_walls(&mut confinement);
         spec.confinement = Some(confinement);
         lay(&mut spec.config, "permission", json!({ "bash": "allow", "external_directory": "allow" }));
     })
@@ -57,54 +75,135 @@ fn lay(config: &mut Value, key: &str, value: Value) {
     config[key] = value;
 }
 
+/// What attempts to leave the walls are made on: all of it outside, and within reach without walls.
+struct Outside {
+    root: tempfile::TempDir,
+    bystander: Bystander,
+    terminal: OwnedFd,
+    _listening: UnixListener,
+}
+
+impl Outside {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for below in ["home/.ssh", "other", "readable", "state/daemons/w.own/data/opencode"] {
+            std::fs::create_dir_all(root.path().join(below)).unwrap();
+        }
+        for file in ["secret", "victim", "doomed", "home/.ssh/id", "other/file", "state/daemons/control.key"]
+        {
+            std::fs::write(root.path().join(file), "the secret").unwrap();
+        }
+        let listening = UnixListener::bind(root.path().join("socket")).unwrap();
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).unwrap();
+        rustix::io::write(&terminal, b"typed\n").unwrap();
+        Self { root, bystander: Bystander::start(), terminal, _listening: listening }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join(below)
+    }
+
+    fn attempts(&self) -> Vec<(&'static str, String)> {
+        let (out, pid) = (self.root.path().display(), self.bystander.0.id());
+        let terminal = ptsname(&self.terminal, Vec::new()).unwrap().into_string().unwrap();
+        // Where the system gives nobody a namespace, plain reading stands in for it.
+        let mount = format!("mount --bind {out} mounted && cat mounted/secret");
+        let connect = format!(
+            "node -e \"require('net').connect('{out}/socket').on('connect', () => process.exit(0)).on('error', \
+             () => process.exit(1))\""
+        );
+        vec![
+            ("read a file", format!("cat {out}/secret")),
+            ("list a directory", format!("ls {out}/")),
+            ("write a file", format!("echo x > {out}/made")),
+            ("write through a link", format!("ln -s {out}/made2 link && echo x > link")),
+            ("overwrite by a rename", format!("echo x > own && mv own {out}/moved")),
+            ("truncate a file", format!("truncate -s 0 {out}/victim")),
+            ("delete a file", format!("rm -f {out}/doomed && test ! -e {out}/doomed")),
+            ("make a directory", format!("mkdir {out}/dir")),
+            ("link a file in", format!("ln {out}/secret hard")),
+            ("write where only reading is allowed", format!("touch {out}/readable/made")),
+            ("read the user's keys", "cat ~/.ssh/id".to_owned()),
+            ("read another workspace", format!("cat {out}/other/file")),
+            ("read the host's key", format!("cat {out}/state/daemons/control.key")),
+            ("list the daemon's own data", format!("ls {out}/state/daemons/w.own/data/opencode")),
+            ("connect to a socket", connect),
+            ("read from a terminal", format!("timeout 5 head -n 1 {terminal}")),
+            ("write to a terminal", format!("echo x > {terminal}")),
+            ("mount", format!("mkdir mounted; unshare -Urm sh -c '{mount}' || cat {out}/secret")),
+            ("read a process's environment", format!("cat /proc/{pid}/environ")),
+            ("read a process's memory map", format!("grep -q . /proc/{pid}/maps")),
+            ("reach a file through a process", format!("cat /proc/{pid}/root{out}/secret")),
+            ("read the environment of the shell's starter", "cat /proc/$PPID/environ".to_owned()),
+            ("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ".to_owned()),
+            ("signal the daemon", "kill -0 $OPENCODE_PID".to_owned()),
+            ("overwrite the shell", "cp /bin/sh \"$SHELL\"".to_owned()),
+            ("replace the shell", "cp /bin/sh own-shell && mv own-shell \"$SHELL\"".to_owned()),
+            ("remove the shell", "rm \"$SHELL\"".to_owned()),
+            ("signal a process", format!("kill -9 {pid}")),
+        ]
+    }
+
+    /// All attempts in a row, which write the number of each that succeeds into `escaped`.
+    fn script(&self) -> String {
+        let attempts = self.attempts().into_iter().enumerate();
+        let script: Vec<_> =
+            attempts.map(|(n, (_, attempt))| format!("( {attempt} ) && echo {n} >> escaped")).collect();
+        format!("{}; env > environment; echo tried > tried", script.join("; "))
+    }
+
+    /// Which attempts succeeded in `directory`.
+    fn escaped(&self, directory: &Path) -> Vec<&'static str> {
+        assert!(directory.join("tried").exists(), "all was tried");
+        let escaped = std::fs::read_to_string(directory.join("escaped")).unwrap_or_default();
+        let attempts = self.attempts();
+        escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].0).collect()
+    }
+}
+
 #[tokio::test]
 async fn an_agent_that_may_run_anything_stays_within_the_walls() {
-    let outside = tempfile::tempdir_in("/var/tmp").unwrap();
-    let out = outside.path().display();
-    std::fs::write(outside.path().join("secret"), "the secret").unwrap();
-    let mut bystander = Bystander::start();
-    let pid = bystander.0.id();
-    let attempts = [
-        ("read a file", format!("cat {out}/secret")),
-        ("list a directory", format!("ls {out}/")),
-        ("write a file", format!("echo x > {out}/made")),
-        ("write through a link", format!("ln -s {out}/made2 link && echo x > link")),
-        ("overwrite by a rename", format!("echo x > own && mv own {out}/moved")),
-        ("truncate a file", format!("truncate -s 0 {out}/secret")),
-        ("delete a file", format!("rm -f {out}/secret && test ! -e {out}/secret")),
-        ("make a directory", format!("mkdir {out}/dir")),
-        ("link a file in", format!("ln {out}/secret hard")),
-        ("read the user's keys", "ls ~root/.ssh/".to_owned()),
-        ("write to the system", "touch /usr/escaped".to_owned()),
-        ("write to shared temporary files", "touch /tmp/escaped-from-walls".to_owned()),
-        ("signal a process", format!("kill -9 {pid}")),
-        ("read a process's environment", format!("cat /proc/{pid}/environ")),
-        ("read the environment of the shell's starter", "cat /proc/$PPID/environ".to_owned()),
-        ("overwrite the shell", "cp /bin/sh \"$SHELL\"".to_owned()),
-        ("replace the shell", "cp /bin/sh own-shell && mv own-shell \"$SHELL\"".to_owned()),
-        ("remove the shell", "rm \"$SHELL\"".to_owned()),
-        ("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ".to_owned()),
-        ("signal the daemon", "kill -0 $OPENCODE_PID".to_owned()),
-        ("reach a file through a process", format!("cat /proc/{pid}/root{out}/secret")),
-    ];
-    let script: Vec<_> = attempts
-        .iter()
-        .enumerate()
-        .map(|(n, (_, attempt))| format!("( {attempt} ) && echo {n} >> escaped"))
-        .collect();
-    let daemon = confined(&[&format!("{}; env > environment; echo tried > tried", script.join("; "))]).await;
+    let mut outside = Outside::new();
+    let own = outside.path("state/daemons/w.own");
+    let (home, readable) = (outside.path("home"), outside.path("readable"));
+    let adjust = |spec: &mut Spec| {
+        spec.home = Home::Own(own);
+        spec.environment = spec.environment.clone().with("HOME", home);
+    };
+    let daemon =
+        confined_with(&[&outside.script()], adjust, |confinement| confinement.walls.read.push(readable))
+            .await;
 
     prompt(&daemon, "RUN-IT").await;
 
-    assert!(daemon.directory().join("tried").exists(), "the agent ran");
-    let escaped = std::fs::read_to_string(daemon.directory().join("escaped")).unwrap_or_default();
-    let escaped: Vec<_> = escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].0).collect();
-    assert_eq!(escaped, [""; 0]);
+    assert_eq!(outside.escaped(&daemon.directory()), [""; 0]);
     let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
     assert!(environment.contains("OPENCODE_PID="), "{environment}");
     assert!(!environment.contains(daemon.password().expose_secret()), "{environment}");
-    assert_eq!(bystander.0.try_wait().unwrap(), None);
-    assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "the secret");
+    assert_eq!(outside.bystander.0.try_wait().unwrap(), None);
+    for file in ["secret", "victim", "doomed"] {
+        assert_eq!(std::fs::read_to_string(outside.path(file)).unwrap(), "the secret", "{file}");
+    }
+}
+
+#[test]
+fn whoever_is_within_no_walls_succeeds_with_each_attempt_to_leave_them() {
+    let (outside, here, daemon) = (Outside::new(), tempfile::tempdir().unwrap(), Bystander::start());
+    let shell = here.path().join("shell");
+    std::fs::write(&shell, "").unwrap();
+    #[expect(clippy::disallowed_methods, reason = "what the walls are tried with, without them")]
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &outside.script()])
+        .current_dir(here.path())
+        .env("HOME", outside.path("home"))
+        .env("SHELL", &shell)
+        .env("OPENCODE_PID", daemon.0.id().to_string())
+        .stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let all: Vec<_> = outside.attempts().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(outside.escaped(here.path()), all, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]
@@ -156,15 +255,29 @@ async fn a_2_x_daemon_is_not_started_where_walls_are_required() {
 
 #[tokio::test]
 async fn ordinary_work_goes_on_within_the_walls() {
-    let work = "set -e; test -n \"$OPENCODE_PID\"; echo hello > file; git add file; \
-        git -c user.name=a -c user.email=a@localhost commit -qm work; \
-        node -e 'console.log(1 + 1)' > node.txt; mktemp > mktemp.txt; \
-        printf 'test(\"x\", () => {})' | sed 's/x/y/' > sed.txt; cat /etc/hostname > /dev/null; echo ok > ok";
-    let daemon = confined(&[work]).await;
+    let work = r#"set -e; test -n "$OPENCODE_PID"; echo hello > file; git add file
+        git -c user.name=a -c user.email=a@localhost commit -qm work
+        node -e 'console.log(1 + 1)' > node.txt; mktemp > mktemp.txt
+        printf 'test("x", () => {})' | sed 's/x/y/' > sed.txt; cat /etc/hostname > /dev/null
+        echo 'require("node:test").test("x", () => {})' > x.test.js; node --test > tests.txt
+        echo '{ "scripts": { "hi": "node -e 0" } }' > package.json; npm run --silent hi
+        echo 'int main(void) { return 0; }' > main.c; cc main.c -o main; ./main
+        echo 'fn main() {}' > main.rs; rustc main.rs -o main-rs; ./main-rs
+        node -e 'require("child_process").fork("/dev/null").on("exit", process.exit)'
+        echo ok > ok"#;
+    // The toolchains at home are the user's; no configuration is.
+    let adjust = |spec: &mut Spec| {
+        let own = spec.directory.with_file_name("w.own");
+        spec.environment = spec.environment.clone().with("XDG_CONFIG_HOME", own.join("config"));
+        spec.environment = spec.environment.clone().with("XDG_DATA_HOME", own.join("keys"));
+        spec.home = Home::Own(own);
+    };
+    let daemon = confined_with(&[work], adjust, |_| {}).await;
     prompt(&daemon, "RUN-IT").await;
     let read = |name: &str| std::fs::read_to_string(daemon.directory().join(name)).unwrap_or_default();
     assert_eq!((read("node.txt").as_str(), read("ok").as_str()), ("2\n", "ok\n"));
-    assert!(Path::new(read("mktemp.txt").trim()).starts_with(daemon.home().with_file_name("private")));
+    assert!(read("tests.txt").contains("pass 1"), "{}", read("tests.txt"));
+    assert!(Path::new(read("mktemp.txt").trim()).starts_with(daemon.home().with_file_name("w.tmp")));
     assert!(scratch::git(&daemon.directory(), &["log", "--oneline"]).unwrap().contains("work"));
 }
 

@@ -138,8 +138,16 @@ async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
 fn walls(pool: &PoolConfig) -> Finding {
     let required = pool.confine == Confine::Required
         || pool.workspaces.values().any(|workspace| workspace.confine == Some(Confine::Required));
+    let open = pool.workspaces.iter().filter(|(_, workspace)| pool.unix_sockets(workspace));
+    let open: Vec<_> = open.map(|(name, _)| name.as_str()).collect();
     match (confine::kernel(), managed::missing_walls(Confine::On)) {
-        (Kernel::Whole, _) => Finding::good("walls", "this kernel holds all of them"),
+        (Kernel::Whole, _) if open.is_empty() => Finding::good("walls", "this kernel holds all of them"),
+        (Kernel::Whole, _) => {
+            let open = open.join(" and ");
+            let text =
+                format!("this kernel holds them, but `unix_sockets` opens every socket of yours to {open}");
+            Finding::doubtful("walls", text)
+        }
         (_, missing) => {
             let verdict = if required { Verdict::Bad } else { Verdict::Doubtful };
             Finding::new("walls", verdict, missing.unwrap_or_default())

@@ -78,7 +78,7 @@ impl Connector for Managed {
     }
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
-        within(self.0.described.target(action, input, provenance), self.0.confine, self.0.isolation())
+        within(self.0.described.target(action, input, provenance), self.0.walls, self.0.isolation())
     }
 
     fn checkpoints(&self) -> bool {
@@ -186,9 +186,17 @@ pub(super) fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> Connect
     ConnectorError::Stopped { cause, reason, reference }
 }
 
-/// The target as `confine` and `isolation` shape it.
-pub(super) fn within(mut target: Target, confine: Confine, isolation: Isolation) -> Target {
+/// The target as its daemon's walls, by `confine` and whether they leave sockets open, and
+/// `isolation` shape it.
+pub(super) fn within(
+    mut target: Target,
+    (confine, unix_sockets): (Confine, bool),
+    isolation: Isolation,
+) -> Target {
     target.settings.insert("confine".to_owned(), json!(word(confine)));
+    if unix_sockets && confine != Confine::Off {
+        target.settings.insert("unix_sockets".to_owned(), json!(true));
+    }
     if isolation == Isolation::Worktree {
         target.settings.insert("isolation".to_owned(), json!("worktree"));
         target.settings.insert("base".to_owned(), json!("HEAD at dispatch, or where its session was"));
@@ -228,5 +236,18 @@ impl CheckpointLog for Notes {
         self.inner.record(checkpoint.clone()).await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walls_that_leave_sockets_open_are_another_target() {
+        let settings = |walls| within(Target::default(), walls, Isolation::None).settings;
+        assert!(!settings((Confine::On, false)).contains_key("unix_sockets"));
+        assert_eq!(settings((Confine::On, true))["unix_sockets"], json!(true));
+        assert_eq!(settings((Confine::Off, true)), settings((Confine::Off, false)), "there are no walls");
     }
 }

@@ -192,7 +192,10 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
     let connector = chat::described(&settings)
         .await
         .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
-    let bounds = workspace.map(|known| (known.confine.unwrap_or(config.opencode.confine), known.isolation));
+    let bounds = workspace.map(|known| {
+        let walls = (known.confine.unwrap_or(config.opencode.confine), config.opencode.unix_sockets(known));
+        (walls, known.isolation)
+    });
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
@@ -211,7 +214,7 @@ fn packaged(instance: Instance) -> Instance {
 struct Described {
     connector: Arc<dyn Connector>,
     /// The walls of its daemon and where tasks work, if the host starts that.
-    bounds: Option<(Confine, Isolation)>,
+    bounds: Option<((Confine, bool), Isolation)>,
 }
 
 #[async_trait]
@@ -239,7 +242,7 @@ impl Connector for Described {
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.connector.target(action, input, provenance);
         match self.bounds {
-            Some((confine, isolation)) => managed::within(target, confine, isolation),
+            Some((walls, isolation)) => managed::within(target, walls, isolation),
             None => target,
         }
     }
