@@ -20,12 +20,14 @@ mod collect;
 mod git;
 mod place;
 mod record;
+mod running;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
@@ -60,6 +62,9 @@ pub enum WorktreeError {
     /// The session began elsewhere, or its branch is gone too.
     #[error("session {0} has no working tree any more; begin a new task")]
     Gone(String),
+    /// Taking out what came of a task was given up. All of it is in its tree still.
+    #[error("it took longer than {0:?}")]
+    Slow(Duration),
     /// The agent put something else where it was to work.
     #[error("{} is not the directory it was made as; begin a new task", .0.display())]
     Replaced(PathBuf),

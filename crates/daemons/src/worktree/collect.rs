@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 
 use super::git::text;
+use super::running::Printed;
 use super::{Worktree, WorktreeError, place};
 
 /// The longest list of what a bundle needs and has.
 const HEADER: u64 = 1 << 20;
+
+/// The most that is read of a patch.
+const PATCH: usize = 256 << 10;
 
 /// How many names are tried for a branch.
 const NAMES: u32 = 20;
@@ -19,8 +23,11 @@ pub struct Collected {
     pub since: String,
     /// The commit that its branch now points at; nothing when it never changed anything.
     pub commit: Option<String>,
-    /// What changed since it was last collected, as a unified diff.
+    /// What changed since it was last collected, as a unified diff; the whole lines of its first
+    /// 256 KiB.
     pub patch: String,
+    /// Whether there is more of the patch.
+    pub cut: bool,
     /// The branch that had this task's commits and is left as it is, because somebody else moved it
     /// or works on it; the task has another now.
     pub left: Option<String>,
@@ -29,7 +36,8 @@ pub struct Collected {
 impl Worktree {
     /// Commits what is left uncommitted in the tree (ignored files aside) and stores its current
     /// commit in the repository as its [`branch`](Self::branch), also one that takes earlier ones
-    /// back. As long as nothing ever changed there is no branch.
+    /// back. As long as nothing ever changed there is no branch. Dropping it loses nothing: what was
+    /// not taken out is the next time.
     pub async fn collect(&mut self) -> Result<Collected, WorktreeError> {
         self.stands()?;
         place::unlock(&self.root(), &self.record.branch);
@@ -43,16 +51,16 @@ impl Worktree {
             }
             let commit = self.record.tip.clone();
             self.is_collected()?;
-            return Ok(Collected { since, commit, patch: String::new(), left: None });
+            return Ok(Collected { since, commit, patch: String::new(), cut: false, left: None });
         }
         let diff = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", &since, &tip, "--"];
-        let patch = git.run(&self.repository.top, "shows what changed", diff).await?;
+        let diff = git.start_of(&self.repository.top, "shows what changed", diff, PATCH).await?;
         let branch = self.store(&tip).await?;
         let left = (branch != self.record.branch).then(|| std::mem::replace(&mut self.record.branch, branch));
         self.record.tip = Some(tip.clone());
         self.is_collected()?;
-        let patch = String::from_utf8_lossy(&patch).into_owned();
-        Ok(Collected { since, commit: Some(tip), patch, left })
+        let (patch, cut) = shown(&diff);
+        Ok(Collected { since, commit: Some(tip), patch, cut, left })
     }
 
     fn is_collected(&mut self) -> io::Result<()> {
@@ -158,6 +166,17 @@ fn tip(bundle: &mut File) -> io::Result<Option<String>> {
     }
     bundle.seek(SeekFrom::Start(begins))?;
     Ok(tip)
+}
+
+/// The whole lines of a patch, up to its limit, and whether there is more.
+fn shown(diff: &Printed) -> (String, bool) {
+    let mut patch = String::from_utf8_lossy(&diff.bytes).into_owned();
+    let cut = diff.cut || patch.len() > PATCH;
+    if cut {
+        let head = &patch[..patch.floor_char_boundary(PATCH)];
+        patch.truncate(head.rfind('\n').map_or(0, |last| last + 1));
+    }
+    (patch, cut)
 }
 
 fn is_id(text: &str) -> bool {

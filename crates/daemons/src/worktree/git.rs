@@ -5,19 +5,16 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
-
-use rustix::process::{Signal, kill_process_group};
+use std::process::Stdio;
 
 use super::record::Record;
+use super::running::{Printed, Says, printed};
 use super::{WorktreeError, remove};
 use crate::confine::{self, Walls};
 use crate::environment::Environment;
-use crate::process::pid;
 
-/// How long one git command may take.
-const LIMIT: Duration = Duration::from_mins(5);
+/// The most that git may print where all of it is wanted.
+const MOST: usize = 16 << 20;
 
 /// What makes git do nothing but what it was told.
 const QUIET: [&str; 14] = [
@@ -166,9 +163,20 @@ impl Git {
         what: &'static str,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<u8>, WorktreeError> {
+        whole(what, self.start_of(directory, what, arguments, MOST).await?)
+    }
+
+    /// The same where the first `most` bytes of what it prints are enough.
+    pub(super) async fn start_of<'a>(
+        &self,
+        directory: &Path,
+        what: &'static str,
+        arguments: impl IntoIterator<Item = &'a str>,
+        most: usize,
+    ) -> Result<Printed, WorktreeError> {
         let mut command = self.command(directory, Path::new("git"), None);
         command.args(QUIET).args(arguments).stdout(Stdio::piped());
-        finished(what, command).await.map(|output| output.stdout)
+        printed(what, command, most, Says::Person).await
     }
 
     /// Runs git in a place that no agent has written to, and lets it read `input`.
@@ -181,7 +189,7 @@ impl Git {
     ) -> Result<(), WorktreeError> {
         let mut command = self.command(directory, Path::new("git"), None);
         command.args(QUIET).args(arguments).stdin(input).stdout(Stdio::null());
-        finished(what, command).await.map(drop)
+        printed(what, command, MOST, Says::Person).await.map(drop)
     }
 
     /// Runs git in a tree where an agent has been, within walls like the agent's. What it says is
@@ -203,7 +211,7 @@ impl Git {
         let mut command = self.command(root, &program, plan);
         command.args(QUIET).args(arguments);
         command.stdout(output.map_or_else(Stdio::piped, Stdio::from));
-        finished(what, command).await.map(|output| output.stdout)
+        whole(what, printed(what, command, MOST, Says::Agent).await?)
     }
 
     fn command(
@@ -226,9 +234,7 @@ impl Git {
             .env("GIT_EDITOR", "true")
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         if let Some((_, plan)) = walls {
             command.env(confine::PLAN, plan);
         }
@@ -236,22 +242,11 @@ impl Git {
     }
 }
 
-async fn finished(what: &'static str, mut command: tokio::process::Command) -> Result<Output, WorktreeError> {
-    let child = command.spawn()?;
-    let group = child.id().and_then(pid);
-    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
-    if let Some(group) = group {
-        // What a tree's own settings made git start ends with it.
-        let _ = kill_process_group(group, Signal::KILL);
+fn whole(what: &'static str, printed: Printed) -> Result<Vec<u8>, WorktreeError> {
+    if printed.cut {
+        return Err(WorktreeError::Git { what, reason: format!("it printed more than {} MiB", MOST >> 20) });
     }
-    let failed = |reason: String| WorktreeError::Git { what, reason };
-    let output = ended.map_err(|_| failed(format!("it took longer than {LIMIT:?}")))??;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rfind(|line| !line.trim().is_empty());
-    Err(failed(last.map_or_else(|| output.status.to_string(), |line| line.chars().take(300).collect())))
+    Ok(printed.bytes)
 }
 
 /// The line that git printed.

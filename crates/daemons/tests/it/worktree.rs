@@ -8,6 +8,8 @@ use opencode_daemons::{Environment, WorktreeError, Worktrees};
 use serde_json::json;
 use testkit::scratch::{git, repository};
 
+use crate::support::eventually;
+
 struct Bench {
     root: tempfile::TempDir,
     workspace: PathBuf,
@@ -180,17 +182,58 @@ async fn a_tree_whose_settings_run_programs_runs_them_within_walls() {
     let here = tree.directory();
     let outside = bench.root.path().join("escaped");
     let script = format!("#!/bin/sh\ntouch ran; touch {}\ncat\n", outside.display());
-    std::fs::write(here.join("evil.sh"), script).unwrap();
-    std::fs::set_permissions(here.join("evil.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
-    git(&here, &["config", "filter.evil.clean", "./evil.sh"]).unwrap();
-    std::fs::write(here.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
+    filters_through(&here, &script);
     std::fs::write(here.join("a.txt"), "changed\n").unwrap();
     let came = tree.collect().await.unwrap();
     assert!(came.commit.is_some());
     assert!(here.join("ran").exists(), "the filter ran");
     assert!(!outside.exists());
     assert!(!bench.workspace.join("ran").exists());
+}
+
+/// Has git read the text files of a tree through `script`.
+fn filters_through(tree: &Path, script: &str) {
+    std::fs::write(tree.join("evil.sh"), script).unwrap();
+    std::fs::set_permissions(tree.join("evil.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    git(tree, &["config", "filter.evil.clean", "./evil.sh"]).unwrap();
+    std::fs::write(tree.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
+}
+
+#[tokio::test]
+async fn what_git_starts_in_a_tree_ends_with_it_also_when_nobody_waits_for_it() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    let left = |name: &str| {
+        let pid = std::fs::read_to_string(here.join(name)).unwrap_or_default();
+        (!pid.trim().is_empty()).then(|| Path::new("/proc").join(pid.trim()).exists())
+    };
+    let sleeper = "setsid sleep 600 < /dev/null > /dev/null 2>&1 & echo $!";
+    filters_through(&here, &format!("#!/bin/sh\n{sleeper} > left.pid\ncat\n"));
+    std::fs::write(here.join("a.txt"), "changed\n").unwrap();
+    assert!(tree.collect().await.unwrap().commit.is_some());
+    eventually("what it left behind ends", || left("left.pid") == Some(false)).await;
+
+    filters_through(&here, &format!("#!/bin/sh\n{sleeper} > dropped.pid\nsleep 600\n"));
+    std::fs::write(here.join("a.txt"), "changed again\n").unwrap();
+    tokio::select! {
+        came = tree.collect() => panic!("{came:?}"),
+        () = eventually("the filter runs", || left("dropped.pid").is_some()) => {}
+    }
+    eventually("what it started ends", || left("dropped.pid") == Some(false)).await;
+}
+
+#[tokio::test]
+async fn a_long_patch_is_read_up_to_its_limit_and_stored_whole() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let long = "a line of a long file\n".repeat(50_000);
+    std::fs::write(tree.directory().join("a.txt"), &long).unwrap();
+    let came = tree.collect().await.unwrap();
+    assert!(came.cut && came.patch.ends_with("+a line of a long file\n"));
+    assert!((250 << 10..=256 << 10).contains(&came.patch.len()), "{}", came.patch.len());
+    assert_eq!(bench.git(&["show", &format!("{}:a.txt", came.commit.unwrap())]), long);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl Connector for Managed {
             Err(error) => (Err(error), None),
         };
         let Some(tree) = tree else { return ended };
-        let ended = tree.ends(ended).await;
+        let ended = tree.ends(ended, &ctx.cancel).await;
         let unknown = matches!(&ended, Err(error) if error.consequence() == Consequence::Unknown);
         if let Some(lease) = lease.filter(|_| !unknown) {
             lease.leave_directory(tree.directory()).await;

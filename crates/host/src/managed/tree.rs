@@ -1,17 +1,23 @@
 //! The working tree of one call, where the workspace's tasks have one each.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use connector_contract::{ActionResult, Checkpoint, ConnectorError, Consequence, Context, Reference, chain};
 use opencode_daemons::worktree::Collected;
 use opencode_daemons::{Worktree, WorktreeError, Worktrees};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::call::cancelled;
 
-/// The longest patch in an output; a longer one is cut at a line, with a marker.
-const PATCH: usize = 256 << 10;
+/// How long it may take to take out what came of a call.
+const TAKES: Duration = Duration::from_mins(5);
+
+/// How much longer it may take once the call is cancelled: less than a host gives its calls to end.
+const CANCELLED: Duration = Duration::from_secs(10);
 
 /// A tree that one call works in.
 pub(super) struct Tree {
@@ -53,6 +59,7 @@ impl Tree {
     pub(super) async fn ends(
         &self,
         ended: Result<ActionResult, ConnectorError>,
+        cancel: &CancellationToken,
     ) -> Result<ActionResult, ConnectorError> {
         let mut tree = self.used.lock().await;
         let session = match &ended {
@@ -64,13 +71,13 @@ impl Tree {
         }
         match ended {
             Ok(result) => {
-                let came = tree.collect().await;
+                let came = collected(&mut tree, cancel).await;
                 Ok(told(result, &tree, came))
             }
             Err(error) if error.consequence() == Consequence::Unknown || !tree.is_pending() => Err(error),
             // What was done until then is not lost: the session goes on from there.
             Err(error) => {
-                let came = tree.collect().await;
+                let came = collected(&mut tree, cancel).await;
                 Err(told_failed(error, &tree, came))
             }
         }
@@ -80,6 +87,18 @@ impl Tree {
     pub(super) async fn let_go(self) {
         drop(self.used);
         self.trees.clean().await;
+    }
+}
+
+async fn collected(tree: &mut Worktree, cancel: &CancellationToken) -> Result<Collected, WorktreeError> {
+    let cancelled = async {
+        cancel.cancelled().await;
+        sleep(CANCELLED).await;
+    };
+    tokio::select! {
+        came = tree.collect() => came,
+        () = cancelled => Err(WorktreeError::Slow(CANCELLED)),
+        () = sleep(TAKES) => Err(WorktreeError::Slow(TAKES)),
     }
 }
 
@@ -100,13 +119,16 @@ async fn find(
 
 fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
     match came {
-        Ok(Collected { since, commit, patch, left }) => {
+        Ok(Collected { since, commit, mut patch, cut, left }) => {
+            if cut {
+                patch.push_str("[cut: the rest is left out]\n");
+            }
             if let Some(left) = left {
                 result.message.push_str(&on_another(&left, tree));
             }
             if let Some(output) = result.output.as_object_mut() {
                 output.insert("base".to_owned(), json!(since));
-                output.insert("patch".to_owned(), json!(capped(patch)));
+                output.insert("patch".to_owned(), json!(patch));
                 if let Some(commit) = commit {
                     output.insert("branch".to_owned(), json!(tree.branch()));
                     output.insert("commit".to_owned(), json!(commit));
@@ -150,13 +172,29 @@ fn on_another(left: &str, tree: &Worktree) -> String {
     format!(" (branch {left} was moved or is in use, so this is on {})", tree.branch())
 }
 
-fn capped(mut patch: String) -> String {
-    let bytes = patch.len();
-    if bytes > PATCH {
-        let head = patch.get(..patch.floor_char_boundary(PATCH)).unwrap_or_default();
-        let cut = head.rfind('\n').map_or(0, |at| at + 1);
-        patch.truncate(cut);
-        patch.push_str(&format!("[cut: {} of {bytes} bytes left out]\n", bytes - cut));
+#[cfg(test)]
+mod tests {
+    use opencode_daemons::Environment;
+    use testkit::scratch::{git, repository};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_to_take_out_is_left_in_its_tree_once_the_call_is_cancelled() {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = root.path().join("app");
+        repository(&workspace, &[("a.txt", "a\n"), (".gitattributes", "*.txt filter=slow\n")]).unwrap();
+        let environment = Environment::of_this_process();
+        let trees = Worktrees::new("app", &workspace, &root.path().join("state"), environment, None);
+        let mut tree = trees.make().await.unwrap();
+        tree.announces(&json!({ "at": 1 })).unwrap();
+        git(&tree.directory(), &["config", "filter.slow.clean", "sleep 600"]).unwrap();
+        std::fs::write(tree.directory().join("a.txt"), "changed\n").unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        tokio::time::pause();
+        let came = collected(&mut tree, &cancel).await;
+        assert!(matches!(came, Err(WorktreeError::Slow(CANCELLED))), "{came:?}");
+        assert!(tree.is_pending() && tree.directory().join("a.txt").exists());
     }
-    patch
 }
