@@ -260,25 +260,31 @@ impl Confinement {
         builder.recursive(true).mode(0o700);
         builder.create(&self.tmp)?;
         builder.create(&self.shell)?;
-        self.keep_shell_from_agent()?;
+        self.keep_state_from_agent()?;
         write_program(&self.shell(), &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
         let mut ours = own.chain(&self.home).chain(&self.trees).chain(&self.configuration);
         ours.try_for_each(|path| builder.create(path))
     }
 
-    /// A command that could rewrite the shell would decide what walls the next one has.
-    fn keep_shell_from_agent(&self) -> io::Result<()> {
+    /// A command that could rewrite the shell would decide what walls the next one has; and one that
+    /// could read what is beside it would know the passwords of all daemons.
+    fn keep_state_from_agent(&self) -> io::Result<()> {
         let shell = self.shell.canonicalize()?;
-        let open = self.walls.write.iter().filter_map(|path| path.canonicalize().ok());
-        match open.into_iter().find(|path| shell.starts_with(path)) {
-            None => Ok(()),
-            Some(open) => Err(io::Error::other(format!(
-                "{} is within {}, where the agent can write: choose another state directory or workspace",
-                shell.display(),
-                open.display()
-            ))),
-        }
+        let state = shell.parent().unwrap_or(&shell);
+        let door_to = |kept: &Path, doors: &[PathBuf]| {
+            let mut doors = doors.iter().filter_map(|door| door.canonicalize().ok());
+            doors.find(|door| kept.starts_with(door))
+        };
+        let (kept, door, does, remedy) = match door_to(&shell, &self.walls.write) {
+            Some(door) => (shell.as_path(), door, "write", "choose another state directory or workspace"),
+            None => match door_to(state, &self.walls.read) {
+                Some(door) => (state, door, "read", "open less of it, or choose another state directory"),
+                None => return Ok(()),
+            },
+        };
+        let (kept, door) = (kept.display(), door.display());
+        Err(io::Error::other(format!("{kept} is within {door}, where the agent can {does}: {remedy}")))
     }
 
     fn shell_script(&self) -> String {

@@ -225,13 +225,20 @@ async fn a_command_does_not_choose_the_walls_of_the_next_one() {
 }
 
 #[tokio::test]
-async fn walls_that_the_agent_could_rewrite_are_not_put_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut spec = spec("answers", dir.path());
-    spec.confinement = Some(Confinement::around(&spec, LAUNCHER, dir.path().join("state/w.tmp")));
-    let error = Daemon::start(spec).await.unwrap_err();
-    let StartError::System { source, .. } = &error else { panic!("{error:?}") };
-    assert!(source.to_string().contains("where the agent can write"), "{source}");
+async fn walls_that_leave_the_state_of_the_host_open_are_not_put_up() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (state, read, why) in [
+        (dir.path().join("state"), None, "where the agent can write"),
+        (elsewhere.path().join("state"), Some(elsewhere.path()), "where the agent can read: open less"),
+    ] {
+        let mut spec = spec("answers", dir.path());
+        let mut confinement = Confinement::around(&spec, LAUNCHER, state.join("w.tmp"));
+        confinement.walls.read.extend(read.map(Path::to_owned));
+        spec.confinement = Some(confinement);
+        let error = Daemon::start(spec).await.unwrap_err();
+        let StartError::System { source, .. } = &error else { panic!("{error:?}") };
+        assert!(source.to_string().contains(why), "{source}");
+    }
 }
 
 #[tokio::test]
