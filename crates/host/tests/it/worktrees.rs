@@ -1,5 +1,6 @@
 //! Tasks in working trees of their own, with the real opencode daemon in its walls.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -60,6 +61,13 @@ impl Bench {
             seen.iter().filter(|seen| !seen.title && seen.tools_done > 0).count() >= agents
         };
         assert!(self.model.wait_for(Duration::from_mins(1), worked).await, "{:?}", self.model.seen());
+    }
+
+    /// The working trees that there are.
+    fn trees(&self) -> Vec<std::path::PathBuf> {
+        let below = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let workspaces = below(&self.user.state().join("daemons")).map(|entry| entry.path().join("trees"));
+        workspaces.flat_map(|trees| below(&trees)).map(|entry| entry.path()).collect()
     }
 
     fn nothing_is_left(&self) {
@@ -123,7 +131,8 @@ async fn a_task_survives_its_host_in_its_tree() {
     approve(&mut chat, "/fix the task", "1.1");
     bench.until_worked(1).await;
     chat.kill9();
-    let trees = bench.user.state().join("daemons");
+    let before = bench.trees();
+    assert_eq!(before.len(), 1, "{before:?}");
     let mut again = bench.chat();
     again.expect("▶ session");
     bench.model.release();
@@ -134,7 +143,11 @@ async fn a_task_survives_its_host_in_its_tree() {
     again.type_line("/quit");
     assert_eq!(again.finish().0, 0);
     bench.nothing_is_left();
-    assert!(trees.exists());
+    assert_eq!(
+        bench.trees(),
+        before,
+        "it went on in the tree where it began, and that is kept for its session"
+    );
 }
 
 #[tokio::test]
