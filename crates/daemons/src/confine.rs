@@ -106,6 +106,8 @@ pub struct Confinement {
     pub unix_sockets: bool,
     /// The daemon's private temporary directory; made when it is missing.
     pub tmp: PathBuf,
+    /// Which of the variables that the daemon was passed by name its agent's commands get too.
+    pub pass_to_commands: Vec<String>,
     /// Where the shell of the agent's commands is, which they can read and run, and not change;
     /// made when it is missing.
     shell: PathBuf,
@@ -117,6 +119,8 @@ pub struct Confinement {
     home: Option<PathBuf>,
     /// What only the daemon opens, and none of its agent's commands.
     of_daemon: Vec<PathBuf>,
+    /// What the daemon was passed by name, beyond what all processes get.
+    passed: Vec<String>,
     /// What the agent's commands have in place of what the daemon has: `export` and `unset`.
     of_commands: String,
     /// The user's configuration of opencode, to be made when it is missing.
@@ -160,6 +164,9 @@ struct Plan {
     /// How much data the program and each one it starts may hold, in MiB.
     #[serde(default)]
     memory_mb: Option<u64>,
+    /// The variables that the program does not get.
+    #[serde(default)]
+    unset: Vec<String>,
 }
 
 impl Walls {
@@ -207,7 +214,8 @@ impl Walls {
 
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None };
+    let unset = Vec::new();
+    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None, unset };
     serde_json::to_string(&plan).unwrap_or_default()
 }
 
@@ -222,6 +230,8 @@ impl Confinement {
             required: false,
             unix_sockets: false,
             memory_mb: None,
+            pass_to_commands: Vec::new(),
+            passed: passed(spec),
             workspace: spec.directory.clone(),
             home: match &spec.home {
                 Home::Isolated(home) => Some(home.clone()),
@@ -296,13 +306,18 @@ impl Confinement {
             PASSWORDS.join(" "),
             keys::VARIABLE,
             self.of_commands,
-            quoted(&self.plan_for(true)),
+            quoted(&self.plan_of_commands()),
             quoted(&self.launcher.to_string_lossy()),
         )
     }
 
     pub(crate) fn plan(&self) -> String {
         self.plan_for(false)
+    }
+
+    /// The plan of the launcher that the shell of the agent's commands is.
+    pub(crate) fn plan_of_commands(&self) -> String {
+        self.plan_for(true)
     }
 
     /// What the daemon may, or one of the agent's commands.
@@ -327,8 +342,10 @@ impl Confinement {
             }
         }
         let memory_mb = self.memory_mb.filter(|_| command);
+        let kept = self.passed.iter().filter(|name| command && !self.pass_to_commands.contains(name));
+        let unset = kept.cloned().collect();
         let (required, unix_sockets) = (self.required, self.unix_sockets);
-        let plan = Plan { walls, required, unix_sockets, trees, memory_mb };
+        let plan = Plan { walls, required, unix_sockets, trees, memory_mb, unset };
         serde_json::to_string(&plan).unwrap_or_default()
     }
 }
@@ -355,6 +372,11 @@ fn install_of(program: &Path) -> Vec<PathBuf> {
         binary.ancestors().find(|directory| directory.ends_with("node_modules")).map(Path::to_owned);
     let link = program.parent().map(Path::to_owned);
     [modules, link, Some(binary)].into_iter().flatten().collect()
+}
+
+fn passed(spec: &Spec) -> Vec<String> {
+    let usual = spec.environment.allowed(&[]);
+    spec.pass.iter().filter(|name| usual.get(name.as_str()).is_none()).cloned().collect()
 }
 
 /// The user's configuration of opencode.

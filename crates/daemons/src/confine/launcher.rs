@@ -35,6 +35,9 @@ fn launch(mut arguments: impl Iterator<Item = OsString>) -> String {
     }
     #[expect(clippy::disallowed_methods, reason = "the launcher becomes the daemon")]
     let mut command = Command::new(&program);
+    for name in &plan.unset {
+        command.env_remove(name);
+    }
     let error = command.args(arguments).env_remove(PLAN).exec();
     format!("{}: {error}", program.display())
 }

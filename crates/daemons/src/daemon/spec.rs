@@ -60,7 +60,8 @@ pub struct Spec {
     pub config: Value,
     /// The environment to choose from; the allow-list decides what the daemon sees of it.
     pub environment: Environment,
-    /// Names of further variables that the daemon gets, such as provider keys.
+    /// Names of further variables that the daemon gets, such as provider keys. Within walls its
+    /// agent's commands do not get them.
     pub pass: Vec<String>,
     /// The password; random when absent.
     pub password: Option<SecretString>,
@@ -149,9 +150,7 @@ impl Spec {
         }
         if let Some(confinement) = &self.confinement {
             part(confinement.plan().as_bytes());
-            if let Some(memory) = confinement.memory_mb {
-                part(&memory.to_be_bytes());
-            }
+            part(confinement.plan_of_commands().as_bytes());
         }
         HEXLOWER.encode(&hasher.finalize())
     }

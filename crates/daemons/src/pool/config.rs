@@ -117,6 +117,8 @@ pub struct PoolConfig {
     pub model: Option<String>,
     /// Names of variables that every daemon gets, such as provider keys.
     pub pass: Vec<String>,
+    /// Names of variables that every daemon gets and, within walls, its agent's commands too.
+    pub pass_to_commands: Vec<String>,
     /// Whether daemons run within walls.
     pub confine: Confine,
     /// Whether every daemon may make and reach sockets that have a path, wherever they are.
@@ -149,6 +151,9 @@ pub struct WorkspaceConfig {
     /// Further variables.
     #[serde(default)]
     pub pass: Vec<String>,
+    /// Further variables that its agent's commands get too.
+    #[serde(default)]
+    pub pass_to_commands: Vec<String>,
     /// Whether it runs within walls.
     pub confine: Option<Confine>,
     /// Where its tasks work.
@@ -184,6 +189,7 @@ impl Default for PoolConfig {
             permissions: BTreeMap::new(),
             model: None,
             pass: Vec::new(),
+            pass_to_commands: Vec::new(),
             confine: Confine::On,
             unix_sockets: false,
             read: Vec::new(),
@@ -245,6 +251,10 @@ impl PoolConfig {
         workspace.unix_sockets.unwrap_or(self.unix_sockets)
     }
 
+    fn pass_to_commands(&self, workspace: &WorkspaceConfig) -> Vec<String> {
+        self.pass_to_commands.iter().chain(&workspace.pass_to_commands).cloned().collect()
+    }
+
     /// What the daemon of one workspace and its commands may hold.
     pub(super) fn allowance(&self, workspace: &WorkspaceConfig) -> Allowance {
         Allowance {
@@ -269,6 +279,7 @@ impl PoolConfig {
         spec.port = Port::FirstFree(super::port::candidates(&canonical));
         spec.config = self.opencode_config(workspace);
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
+        spec.pass.extend(self.pass_to_commands(workspace));
         spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
         spec.output = Some(around.state.join(format!("{name}.out")));
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
@@ -291,6 +302,7 @@ impl PoolConfig {
         let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
         confinement.required = wanted == Confine::Required;
         confinement.unix_sockets = self.unix_sockets(workspace);
+        confinement.pass_to_commands = self.pass_to_commands(workspace);
         confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
@@ -413,6 +425,26 @@ mod tests {
         assert!(spec(settings("off"), Some("/host")).unwrap().confinement.is_none());
         assert!(spec(settings("on"), None).unwrap().confinement.is_none());
         assert!(matches!(spec(settings("required"), None), Err(ConfigError::Unconfined(_))));
+    }
+
+    #[test]
+    fn what_is_passed_to_commands_is_passed_to_the_daemon_and_makes_it_another() {
+        let digest = |settings: Value| {
+            let mut config = parse(settings).unwrap();
+            config.workspaces.insert("w".into(), WorkspaceConfig::default());
+            let environment = crate::Environment::from_iter([("KEY", "k")]);
+            let around = Surroundings {
+                program: "/bin/opencode".into(),
+                environment,
+                state: "/state".into(),
+                launcher: Some("/host".into()),
+                home: crate::Home::User,
+            };
+            let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+            assert_eq!(spec.child_environment().get("KEY").unwrap(), "k");
+            spec.digest()
+        };
+        assert_ne!(digest(json!({ "pass": ["KEY"] })), digest(json!({ "pass_to_commands": ["KEY"] })));
     }
 
     #[test]

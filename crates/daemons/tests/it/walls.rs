@@ -169,17 +169,22 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
     let (home, readable) = (outside.path("home"), outside.path("readable"));
     let adjust = |spec: &mut Spec| {
         spec.home = Home::Own(own);
-        spec.environment = spec.environment.clone().with("HOME", home);
+        let environment = spec.environment.clone().with("HOME", home);
+        spec.environment = environment.with("PROVIDER_KEY", "daemon").with("TOOL_HOME", "tool");
+        spec.pass = vec!["PROVIDER_KEY".into(), "TOOL_HOME".into(), "PATH".into()];
     };
-    let daemon =
-        confined_with(&[&outside.script()], adjust, |confinement| confinement.walls.read.push(readable))
-            .await;
+    let adjust_walls = |confinement: &mut Confinement| {
+        confinement.walls.read.push(readable);
+        confinement.pass_to_commands.push("TOOL_HOME".into());
+    };
+    let daemon = confined_with(&[&outside.script()], adjust, adjust_walls).await;
 
     prompt(&daemon, "RUN-IT").await;
 
     assert_eq!(outside.escaped(&daemon.directory()), [""; 0]);
     let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
     assert!(environment.contains("OPENCODE_PID="), "{environment}");
+    assert!(environment.contains("TOOL_HOME=tool") && !environment.contains("PROVIDER_KEY"), "{environment}");
     assert!(!environment.contains(daemon.password().expose_secret()), "{environment}");
     assert_eq!(outside.bystander.0.try_wait().unwrap(), None);
     for file in ["secret", "victim", "doomed"] {

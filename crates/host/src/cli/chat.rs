@@ -26,6 +26,43 @@ use crate::reload::Watch;
 /// The name of the one connector instance a chat has.
 pub(super) const INSTANCE: &str = "connector-opencode";
 
+/// What opencode takes the keys of well-known model providers from. General keys of a cloud, by
+/// which models can be had too, are not among them.
+const PROVIDER_KEYS: [&str; 32] = [
+    "AI_GATEWAY_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AWS_REGION",
+    "AZURE_API_KEY",
+    "AZURE_RESOURCE_NAME",
+    "CEREBRAS_API_KEY",
+    "COHERE_API_KEY",
+    "DASHSCOPE_API_KEY",
+    "DEEPINFRA_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "FIREWORKS_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GENERATIVE_AI_API_KEY",
+    "GROQ_API_KEY",
+    "KIMI_API_KEY",
+    "LMSTUDIO_API_KEY",
+    "MINIMAX_API_KEY",
+    "MISTRAL_API_KEY",
+    "MOONSHOT_API_KEY",
+    "NVIDIA_API_KEY",
+    "OLLAMA_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENCODE_API_KEY",
+    "OPENROUTER_API_KEY",
+    "PERPLEXITY_API_KEY",
+    "TOGETHER_AI_API_KEY",
+    "TOGETHER_API_KEY",
+    "VENICE_API_KEY",
+    "XAI_API_KEY",
+    "ZHIPU_API_KEY",
+];
+
 /// `chat`
 #[derive(Debug, clap::Args)]
 pub(super) struct ChatArgs {
@@ -57,6 +94,10 @@ pub(super) struct ChatArgs {
     /// Whether the daemon and its agent are confined to the repository
     #[arg(long, value_name = "WHEN", default_value = "on", value_parser = walls(), conflicts_with = "base_url")]
     confine: Confine,
+    /// A variable that the daemon gets, beside the well-known ones with a model provider's key, and
+    /// its agent's commands do not; can be given several times
+    #[arg(long, value_name = "NAME", conflicts_with = "base_url")]
+    pass: Vec<String>,
     /// Give each task a working tree and a branch of its own
     #[arg(long, conflicts_with = "base_url")]
     worktrees: bool,
@@ -175,7 +216,7 @@ impl ChatArgs {
         let name =
             directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
         let workspace = WorkspaceConfig {
-            pass: provider_keys(&environment),
+            pass: provider_keys(&environment).chain(self.pass.iter().cloned()).collect(),
             confine: Some(self.confine),
             isolation: if self.worktrees { Isolation::Worktree } else { Isolation::None },
             ..WorkspaceConfig::default()
@@ -273,14 +314,9 @@ pub(super) fn existing_directory(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The variables by which people give opencode their models' keys.
-fn provider_keys(environment: &Environment) -> Vec<String> {
-    environment
-        .iter()
-        .filter_map(|(name, _)| name.to_str())
-        .filter(|name| name.ends_with("_API_KEY") || name.starts_with("AWS_") || name.starts_with("GOOGLE_"))
-        .map(str::to_owned)
-        .collect()
+/// The variables by which people give opencode their models' keys, and nothing else.
+fn provider_keys(environment: &Environment) -> impl Iterator<Item = String> {
+    PROVIDER_KEYS.into_iter().filter(|name| environment.get(name).is_some()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -302,5 +338,13 @@ mod tests {
             let environment = set.iter().copied().fold(Environment::default(), with);
             assert_eq!(password_of(&environment), password, "{set:?}");
         }
+    }
+
+    #[test]
+    fn a_daemon_is_given_the_keys_of_model_providers_and_no_others() {
+        let names = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "STRIPE_API_KEY", "AWS_SECRET_ACCESS_KEY"];
+        let environment = names.into_iter().chain(["GOOGLE_APPLICATION_CREDENTIALS"]).map(|name| (name, "x"));
+        let passed: Vec<_> = provider_keys(&environment.collect()).collect();
+        assert_eq!(passed, ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]);
     }
 }

@@ -200,7 +200,8 @@ fn model(config: Option<&HostConfig>, pool: &PoolConfig, environment: &Environme
     if let Some(model) = routed.or(pool.model.as_deref()) {
         return Finding::good("model", model);
     }
-    let unset: Vec<_> = pool.pass.iter().filter(|name| environment.get(name).is_none()).cloned().collect();
+    let passed = pool.pass.iter().chain(&pool.pass_to_commands);
+    let unset: Vec<_> = passed.filter(|name| environment.get(name).is_none()).cloned().collect();
     if !unset.is_empty() {
         return Finding::bad("model", format!("`pass` names {}, which is not set", unset.join(" and ")));
     }
