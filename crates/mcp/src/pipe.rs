@@ -50,7 +50,8 @@ pub struct Limits {
     pub requests_per_sec: u32,
     /// Requests of the extension that are being answered; more are refused.
     pub open_requests: usize,
-    /// Lines that are no message, and answers to nothing; more end the connection.
+    /// Lines that are no message, and answers to nothing, that may come at once, and
+    /// again every ten minutes. More ends the connection.
     pub rubbish: u32,
 }
 
@@ -108,7 +109,6 @@ pub(crate) struct Pipe<R: ServiceRole> {
     lane: Lane,
     meter: Meter,
     limits: Limits,
-    rubbish: u32,
     /// Requests of the SDK that have no answer yet.
     asked: HashSet<String>,
     role: PhantomData<fn() -> R>,
@@ -139,7 +139,6 @@ impl<R: ServiceRole> Pipe<R> {
             lane: lane.clone(),
             meter: Meter::new(&limits),
             limits,
-            rubbish: 0,
             asked: HashSet::new(),
             role: PhantomData,
         };
@@ -221,13 +220,9 @@ impl<R: ServiceRole> Pipe<R> {
     }
 
     fn skip<T>(&mut self, what: &str) -> Result<Option<T>, End> {
-        self.rubbish += 1;
         // Its text stays out of the log: it may be anything.
-        tracing::warn!(what, count = self.rubbish, "skipped what the other side of a pipe sent");
-        if self.rubbish > self.limits.rubbish {
-            return Err(End::Violation("sends rubbish".to_owned()));
-        }
-        Ok(None)
+        tracing::warn!(what, "skipped what the other side of a pipe sent");
+        self.weigh(Kind::Rubbish).map(|_| None)
     }
 
     fn reply_error(&self, id: &str, code: i32, message: &str) {

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Progress,
     Request,
     Notification,
+    /// What is no message, or answers nothing.
+    Rubbish,
 }
 
 /// What to do about it.
@@ -28,6 +30,7 @@ pub(super) struct Meter {
     progress: Bucket,
     requests: Bucket,
     notifications: Bucket,
+    rubbish: Bucket,
 }
 
 impl Meter {
@@ -43,6 +46,7 @@ impl Meter {
             ),
             requests: Bucket::new(8.0 * messages, messages),
             notifications: Bucket::new(8.0 * messages, messages),
+            rubbish: Bucket::new(f64::from(limits.rubbish), f64::from(limits.rubbish) / 600.0),
         }
     }
 
@@ -55,6 +59,7 @@ impl Meter {
             Kind::Notification => {
                 (&mut self.notifications, 1.0, Verdict::End("sends too many notifications"))
             }
+            Kind::Rubbish => (&mut self.rubbish, 1.0, Verdict::End("sends rubbish")),
         };
         if bucket.take(amount, now) { Verdict::Pass } else { otherwise }
     }
@@ -103,6 +108,18 @@ mod tests {
         assert_eq!(passes(&mut meter, Kind::Request, now, 1000), 16);
         assert_eq!(meter.weigh(Kind::Request, now), Verdict::End("sends too many requests"));
         assert_eq!(meter.weigh(Kind::Progress, now + Duration::from_secs(1)), Verdict::Drop);
+    }
+
+    #[test]
+    fn a_stray_line_now_and_then_is_forgiven_for_ever() {
+        let (mut meter, now) = (Meter::new(&Limits::default()), Instant::now());
+        for stray in 0..1000 {
+            let at = now + Duration::from_secs(10 * stray);
+            assert_eq!(meter.weigh(Kind::Rubbish, at), Verdict::Pass, "{stray}");
+        }
+        let later = now + Duration::from_hours(4);
+        assert_eq!(passes(&mut meter, Kind::Rubbish, later, 1000), 64);
+        assert_eq!(meter.weigh(Kind::Rubbish, later), Verdict::End("sends rubbish"));
     }
 
     #[test]
