@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::extension::{Configure, Targets};
 use crate::pipe::{End, Lane, Limits};
+use crate::problem::shortened;
 use calls::{Calls, Relay};
 
 /// How long things may take.
@@ -41,11 +42,12 @@ pub struct Patience {
     /// From the first byte to being ready for calls.
     pub start: Duration,
     /// From a stop to the outcome of the call; longer than the connector takes to
-    /// stop what it started and to confirm that.
+    /// stop what it started and to confirm that. After it the connection is ended.
     pub stop: Duration,
     /// Beyond a call's deadline, which the server keeps by itself.
     pub grace: Duration,
-    /// From closing to the server's last byte.
+    /// From closing to the server's last byte; and from cancelling a call of a
+    /// [plain](Extended::Plain) server, which need not answer, to the connection's end.
     pub exit: Duration,
 }
 
@@ -99,7 +101,7 @@ pub enum ConnectError {
     #[error("the server is gone before it was ready: {0}")]
     Ended(End),
     /// It did not greet as MCP servers do.
-    #[error("the server does not speak MCP: {0}")]
+    #[error("the server does not speak MCP: {}", shortened(.0))]
     Greeting(String),
     /// It speaks another revision of MCP.
     #[error("the server speaks MCP {found}, and this host 2024-11-05 to {newest}")]
@@ -118,7 +120,7 @@ pub enum ConnectError {
         expected: u32,
     },
     /// What it is or offers is not what its manifest declares.
-    #[error("the server is not what its manifest declares: {}", .0.join("; "))]
+    #[error("the server is not what its manifest declares: {}", shortened(&.0.join("; ")))]
     Undeclared(Vec<String>),
     /// It refused its configuration.
     #[error("the server refused its configuration")]

@@ -3,6 +3,9 @@
 use connector_contract::{ConnectorError, Consequence, Reference, StopCause, chain};
 use serde::{Deserialize, Serialize};
 
+/// The longest id that a reference holds.
+const ID_BYTES: usize = 256;
+
 /// A [`ConnectorError`] as it is written into a tool's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -35,11 +38,15 @@ impl Problem {
         format!("{kind}: {}. {assume}{place}", self.reason.trim_end_matches('.'))
     }
 
-    /// The error it stands for. A kind that is not known here is taken by its consequence.
+    /// The error it stands for. A kind that is not known here is taken by its consequence; words
+    /// are shortened, and an id that is too long for one is none.
     pub fn into_error(self, connector: &str) -> ConnectorError {
         use ConnectorError as E;
         let Self { consequence, kind, reason, cause, reference } = self;
-        let reference = reference.unwrap_or_default();
+        let reason = shortened(&reason);
+        let id = |id: Option<String>| id.filter(|id| id.len() <= ID_BYTES);
+        let Reference { session_id, message_id } = reference.unwrap_or_default();
+        let reference = Reference { session_id: id(session_id), message_id: id(message_id) };
         match (kind.as_str(), consequence) {
             ("unknown_action", Consequence::NothingStarted) => {
                 E::UnknownAction { connector: connector.to_owned(), action: reason }
@@ -58,6 +65,15 @@ impl Problem {
             }
             (_, Consequence::Unknown) => E::OutcomeUnknown { reason, reference },
         }
+    }
+}
+
+/// A peer's words, short enough for a chat.
+pub(crate) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }
 

@@ -4,12 +4,12 @@
 //! way is refused: a server cannot answer, ask or record for another run.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::ask::{PermissionReply, QuestionReply};
-use connector_contract::{AskRelay, CheckpointLog, Context, Progress, ProgressSink};
+use connector_contract::{AskRelay, Checkpoint, CheckpointLog, Context, Progress, ProgressSink};
 use rmcp::ClientHandler;
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -19,9 +19,20 @@ use rmcp::service::{RequestContext, RoleClient};
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::extension::{self, Ask, AskMeta, CHECKPOINT, CheckpointNote, ProgressMeta, Reply};
 use crate::pipe::{Local, Refusal};
+
+/// Asks of one call that may be open at once; more are refused. Each is a message in a chat.
+const ASKS: usize = 16;
+/// The longest ask, in bytes of JSON.
+const ASK_BYTES: usize = 256 << 10;
+/// The longest checkpoint, in bytes of JSON. Each is a row for good.
+const CHECKPOINT_BYTES: usize = 64 << 10;
+/// All checkpoints of one call together.
+const CHECKPOINTS_BYTES: usize = 1 << 20;
 
 /// What one call's context offers to its server.
 pub(super) struct Call {
@@ -30,12 +41,36 @@ pub(super) struct Call {
     checkpoints: Arc<dyn CheckpointLog>,
     /// Whether a checkpoint of it was made durable.
     recorded: AtomicBool,
+    /// Bytes of its checkpoints so far.
+    noted: AtomicUsize,
+    open_asks: Semaphore,
+    /// Whatever is still asked then is withdrawn, and lets go of this.
+    over: CancellationToken,
 }
 
 impl Call {
     pub(super) fn recorded(&self) -> bool {
         self.recorded.load(Ordering::SeqCst)
     }
+
+    /// Whether there is room for a checkpoint, which then is taken.
+    fn notes(&self, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+        let bytes = length(&checkpoint.0);
+        if bytes > CHECKPOINT_BYTES {
+            return Err(Refusal::invalid(format!("the checkpoint has more than {CHECKPOINT_BYTES} bytes")));
+        }
+        if self.noted.fetch_add(bytes, Ordering::SeqCst) + bytes > CHECKPOINTS_BYTES {
+            return Err(Refusal::invalid(format!(
+                "the checkpoints of the call have more than {CHECKPOINTS_BYTES} bytes together"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes of JSON it is.
+pub(super) fn length(value: &Value) -> usize {
+    value.to_string().len()
 }
 
 /// All calls under way, by name.
@@ -56,6 +91,9 @@ impl Calls {
             asks: Arc::clone(&ctx.asks),
             checkpoints: Arc::clone(&ctx.checkpoints),
             recorded: AtomicBool::new(false),
+            noted: AtomicUsize::new(0),
+            open_asks: Semaphore::new(ASKS),
+            over: CancellationToken::new(),
         });
         lock(&self.open).insert(name.clone(), Arc::clone(&call));
         Opened { calls: Arc::clone(self), name, token: None, call }
@@ -70,7 +108,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call that is under way for as long as this lives.
+/// A call that is under way for as long as this lives. Dropping it withdraws its asks.
 pub(super) struct Opened {
     calls: Arc<Calls>,
     pub(super) name: String,
@@ -93,6 +131,7 @@ impl Drop for Opened {
         if let Some(token) = &self.token {
             lock(&self.calls.tokens).remove(token);
         }
+        self.call.over.cancel();
     }
 }
 
@@ -126,6 +165,7 @@ impl Relay {
             tracing::warn!("a server sent a checkpoint for a call that is not under way");
             Refusal::invalid("no such call is under way")
         })?;
+        call.notes(&note.checkpoint)?;
         // Before it is: whoever gives the call up meanwhile must assume that it was.
         call.recorded.store(true, Ordering::SeqCst);
         let recorded = call.checkpoints.record(note.checkpoint).await;
@@ -179,11 +219,31 @@ impl ClientHandler for Relay {
             tracing::warn!("a server asked for a call that is not under way");
             ErrorData::invalid_params("no such call is under way", None)
         })?;
+        let ask = bounded(ask)?;
+        let Ok(_open) = call.open_asks.try_acquire() else {
+            tracing::warn!("a server asks too much at once");
+            return Err(ErrorData::invalid_request(format!("more than {ASKS} asks at once"), None));
+        };
         tokio::select! {
             reply = relay(&call, ask) => Ok(reply),
+            () = call.over.cancelled() => Ok(ElicitResult::new(ElicitationAction::Cancel)),
             () = context.ct.cancelled() => Ok(ElicitResult::new(ElicitationAction::Cancel)),
         }
     }
+}
+
+/// The ask if it is short enough, if need be without what a connector adds to its words.
+fn bounded(mut ask: Ask) -> Result<Ask, ErrorData> {
+    if length(&json!(ask)) > ASK_BYTES
+        && let Ask::Permission(permission) = &mut ask
+    {
+        permission.metadata = Value::Null;
+    }
+    if length(&json!(ask)) > ASK_BYTES {
+        let reason = format!("the ask has more than {ASK_BYTES} bytes");
+        return Err(ErrorData::invalid_params(reason, None));
+    }
+    Ok(ask)
 }
 
 /// Asks the person, and writes the answer as a form and exactly.

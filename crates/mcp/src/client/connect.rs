@@ -14,7 +14,7 @@ use super::calls::{Calls, Relay};
 use super::{ConnectError, ConnectOptions, Extended, McpConnector};
 use crate::extension::{self, CAPABILITY, CONFIGURE, Configure, Configured, Offer, VERSION};
 use crate::pipe::{End, Lane, LaneError, Pipe};
-use crate::problem::Problem;
+use crate::problem::{Problem, shortened};
 use crate::tools::differences;
 
 /// Pages of tools that are read; no connector has more.
@@ -138,7 +138,7 @@ async fn configure_server(
             let problem = refusal.data.and_then(|data| Problem::deserialize(data).ok());
             let error = match problem {
                 Some(problem) => problem.into_error(&manifest.name),
-                None => ConnectorError::InvalidConfig { reason: refusal.message },
+                None => ConnectorError::InvalidConfig { reason: shortened(&refusal.message) },
             };
             ConnectError::Configuration(error)
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use connector_contract::{ActionResult, ConnectorError, Context, StopCause};
-use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, MetaObject, RequestMetaObject};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientRequest, MetaObject, RequestId, RequestMetaObject,
+};
 use rmcp::service::{PeerRequestOptions, RequestHandle, RoleClient};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +15,7 @@ use super::calls::Opened;
 use super::connect::end_of;
 use super::outcome::{self, Facts};
 use crate::extension::{self, CallMeta, STOP, StopCall};
-use crate::pipe::Lane;
+use crate::pipe::{End, Lane};
 
 pub(super) async fn execute(
     connector: &McpConnector,
@@ -40,9 +42,14 @@ pub(super) async fn execute(
         return Err(facts.nothing_sent(connector.lane.ended().as_ref(), ctx.cancel.is_cancelled()));
     };
     opened.listen(&json!(handle.progress_token));
-    let stop = StopOnDrop { lane: &connector.lane, call: connector.extended.then(|| opened.name.clone()) };
-    let result = follow(connector, ctx, handle, &opened, &facts).await;
-    stop.forget();
+    let mut stop = Stop {
+        lane: &connector.lane,
+        call: connector.extended.then_some(&opened.name),
+        request: &handle.id.clone(),
+        needed: true,
+    };
+    let result = follow(connector, ctx, handle, &opened, &facts, &mut stop).await;
+    stop.needed = false;
     let schema = connector.manifest.action(action).and_then(|it| it.output_schema.as_ref());
     result.and_then(|answer| outcome::read(answer, schema, &facts))
 }
@@ -59,6 +66,12 @@ fn connectable(
         if ctx.cancel.is_cancelled() {
             return Err(ConnectorError::Cancelled { reason: "cancelled before it was sent".to_owned() });
         }
+    }
+    if ctx.resume.is_some() && !connector.extended {
+        return Err(ConnectorError::OutcomeUnknown {
+            reason: "the call was begun earlier, and a plain server cannot go on with it".to_owned(),
+            reference: connector_contract::Reference::default(),
+        });
     }
     match connector.lane.ended() {
         Some(end) if ctx.resume.is_some() => Err(ConnectorError::OutcomeUnknown {
@@ -99,16 +112,19 @@ async fn send(
     connector.peer.send_cancellable_request(request, options).await.ok()
 }
 
-/// Waits for the answer; stops the call when it is cancelled or late; gives up on
-/// a server that does not even stop.
+/// Waits for the answer; stops the call when it is cancelled or late; ends the connection
+/// of a server that does not even stop, so that nobody takes what goes on there for over.
 async fn follow(
     connector: &McpConnector,
     ctx: &Context,
     mut handle: RequestHandle<RoleClient>,
     opened: &Opened,
     facts: &Facts,
+    stop: &mut Stop<'_>,
 ) -> Result<rmcp::model::CallToolResult, ConnectorError> {
     let mut stopping = None::<(StopCause, Instant)>;
+    // MCP's own cancellation is rarely answered.
+    let patience = if connector.extended { connector.patience.stop } else { connector.patience.exit };
     loop {
         let give_up = stopping.map_or_else(|| Instant::now() + Duration::from_hours(1), |(_, at)| at);
         let cause = tokio::select! {
@@ -120,36 +136,42 @@ async fn follow(
             () = ctx.cancel.cancelled(), if stopping.is_none() => StopCause::Cancelled,
             () = sleep_until(ctx.deadline + connector.patience.grace), if stopping.is_none() => StopCause::Deadline,
             () = sleep_until(give_up), if stopping.is_some() => {
-                return Err(facts.silent(connector.patience.stop));
+                connector.lane.end(End::Violation("did not end a call that it was told to stop".to_owned()));
+                connector.lane.close();
+                return Err(facts.silent(patience));
             }
         };
-        stopping = Some((cause, Instant::now() + connector.patience.stop));
-        if connector.extended {
-            connector.lane.notify(STOP, &json!(StopCall { call: opened.name.clone() }));
-        } else {
-            // MCP's own cancellation has no answer.
-            let _ = handle.cancel(Some(cause.as_str().to_owned())).await;
-            return Err(facts.told_to_stop(cause));
+        stopping = Some((cause, Instant::now() + patience));
+        stop.say(cause.as_str());
+    }
+}
+
+/// Tells the server to stop a call, also when the call's future is dropped: an effect must
+/// not run unowned. Never waits for a server that does not read.
+struct Stop<'a> {
+    lane: &'a Lane,
+    /// Its name, if the server knows it.
+    call: Option<&'a String>,
+    request: &'a RequestId,
+    needed: bool,
+}
+
+impl Stop<'_> {
+    fn say(&mut self, reason: &str) {
+        self.needed = false;
+        match self.call {
+            Some(call) => self.lane.notify(STOP, &json!(StopCall { call: call.clone() })),
+            None => self
+                .lane
+                .notify("notifications/cancelled", &json!({ "requestId": self.request, "reason": reason })),
         }
     }
 }
 
-/// Stops a call whose future is dropped: an effect must not run unowned.
-struct StopOnDrop<'a> {
-    lane: &'a Lane,
-    call: Option<String>,
-}
-
-impl StopOnDrop<'_> {
-    fn forget(mut self) {
-        self.call = None;
-    }
-}
-
-impl Drop for StopOnDrop<'_> {
+impl Drop for Stop<'_> {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.lane.notify(STOP, &json!(StopCall { call }));
+        if self.needed {
+            self.say("nobody waits for it any more");
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use connector_contract::{ActionDecl, ActionResult, ConnectorError, Reference, StopCause};
+use connector_contract::{ActionDecl, ActionResult, ConnectorError, Reference};
 use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ServerResult};
 use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
+use super::calls::length;
 use crate::extension::{self, ResultMeta};
 use crate::pipe::End;
-use crate::problem::Problem;
+use crate::problem::{Problem, shortened};
+
+/// The longest output that is kept, in bytes of JSON: it becomes a row.
+const OUTPUT_BYTES: usize = 4 << 20;
 
 /// What decides what an ending means.
 pub(super) struct Facts {
@@ -50,12 +54,6 @@ impl Facts {
     /// It was told to stop, and said nothing more.
     pub(super) fn silent(&self, limit: Duration) -> ConnectorError {
         unknown(format!("{} was told to stop and gave no outcome within {limit:?}", self.connector))
-    }
-
-    /// It was told to stop in a way that has no answer, and may go on.
-    pub(super) fn told_to_stop(&self, cause: StopCause) -> ConnectorError {
-        let name = &self.connector;
-        unknown(format!("{name} was told to stop ({}); it does not say whether it did", cause.as_str()))
     }
 
     /// The SDK's answer, if there is one.
@@ -112,11 +110,14 @@ pub(super) fn read(
     }
     let about = extension::read::<ResultMeta>(&meta, extension::RESULT).ok().flatten();
     let output = result.structured_content.unwrap_or_else(|| json!({ "text": text }));
+    if length(&output) > OUTPUT_BYTES {
+        return Err(failed(&format!("its result has more than {OUTPUT_BYTES} bytes, and is not kept")));
+    }
     if let Some(schema) = schema {
         fits(&output, schema)?;
     }
     let (success, message) = match about {
-        Some(about) => (about.success && result.is_error != Some(true), about.message),
+        Some(about) => (about.success && result.is_error != Some(true), shortened(&about.message)),
         None => (true, text.lines().next().map(shortened).unwrap_or_default()),
     };
     Ok(ActionResult { success, output, message })
@@ -145,15 +146,6 @@ fn text(blocks: &[ContentBlock]) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// A server's words, short enough for a chat.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 2000;
-    match text.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use connector_contract::Consequence;
@@ -165,9 +157,31 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_that_is_not_answered_leaves_the_outcome_unknown() {
-        let error = facts(false).told_to_stop(StopCause::Cancelled);
-        assert_eq!(error.consequence(), Consequence::Unknown, "{error}");
+    fn what_a_server_says_of_a_call_has_a_limit() {
+        let long = "x".repeat(5 << 20);
+        let structured = |value: Value| {
+            let mut result = CallToolResult::success(Vec::new());
+            result.structured_content = Some(value);
+            result
+        };
+        let error = read(structured(json!({ "long": long })), None, &facts(true)).unwrap_err();
+        assert_eq!(error.consequence(), Consequence::Failed, "{error}");
+        assert!(error.to_string().contains("more than 4194304 bytes"), "{error}");
+
+        let meta = ResultMeta { success: true, message: long.clone() };
+        let mut wordy = structured(json!({}));
+        wordy.meta = Some(rmcp::model::MetaObject(extension::meta(extension::RESULT, &meta)));
+        assert!(read(wordy, None, &facts(true)).unwrap().message.len() < 8192);
+
+        let reference = Reference { session_id: Some(long.clone()), message_id: Some("msg_1".to_owned()) };
+        let error = ConnectorError::Failed { reason: long, reference };
+        let mut failed = CallToolResult::error(Vec::new());
+        let meta = extension::meta(extension::ERROR, &Problem::from(&error));
+        failed.meta = Some(rmcp::model::MetaObject(meta));
+        let error = read(failed, None, &facts(true)).unwrap_err();
+        assert!(error.to_string().len() < 8192);
+        let reference = error.reference().unwrap();
+        assert_eq!((&reference.session_id, reference.message_id.as_deref()), (&None, Some("msg_1")));
     }
 
     #[test]

@@ -7,12 +7,21 @@ use connector_contract::{Checkpoint, Connector as _, ConnectorError, Consequence
 use connector_mcp::End;
 use serde_json::json;
 
-use crate::peer::connected;
+use crate::peer::{connected, connected_plain};
 use crate::probe::{Bench, pair, soon};
 
 fn checkpoint(call: &str, id: &str) -> serde_json::Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": "connector-opencode/checkpoint",
         "params": { "call": call, "checkpoint": { "session": "ses_1" } } })
+}
+
+/// A permission request of this call.
+pub(crate) fn permission(call: &str, id: u32, metadata: serde_json::Value) -> serde_json::Value {
+    let ask = json!({ "call": call, "ask": { "type": "permission", "id": "per_1",
+        "session_id": "ses_1", "permission": "bash", "patterns": ["rm"], "metadata": metadata } });
+    json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": {
+        "message": "may I?", "requestedSchema": { "type": "object", "properties": {} },
+        "_meta": { "connector-opencode/ask": ask } } })
 }
 
 #[tokio::test]
@@ -64,12 +73,7 @@ async fn a_checkpoint_or_an_ask_for_another_call_is_refused() {
         let (_, request) = peer.call().await;
         peer.send(checkpoint("call-999", "c1")).await;
         assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
-        let ask = json!({ "call": "call-999", "ask": { "type": "permission", "id": "per_1",
-            "session_id": "ses_1", "permission": "bash", "patterns": ["rm"] } });
-        peer.send(json!({ "jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": {
-            "message": "may I?", "requestedSchema": { "type": "object", "properties": {} },
-            "_meta": { "connector-opencode/ask": ask } } }))
-            .await;
+        peer.send(permission("call-999", 5, json!({}))).await;
         assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
         peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
     };
@@ -106,6 +110,96 @@ async fn a_server_that_ignores_a_stop_is_not_waited_for() {
         matches!(&error, ConnectorError::OutcomeUnknown { reason, .. } if reason.contains("no outcome")),
         "{error:?}"
     );
+    assert!(matches!(connector.end(), Some(End::Violation(_))), "{:?}", connector.end());
+}
+
+#[tokio::test]
+async fn a_plain_server_that_goes_on_after_a_stop_is_ended() {
+    let (connector, mut peer) = connected_plain().await;
+    let bench = Bench::default();
+    let stop = async {
+        let request = peer.expect("tools/call").await;
+        bench.cancel.cancel();
+        let told = peer.expect("notifications/cancelled").await;
+        assert_eq!(told["params"]["requestId"], request["id"]);
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), stop) }).await;
+    assert_eq!(result.unwrap_err().consequence(), Consequence::Unknown);
+    assert!(matches!(connector.end(), Some(End::Violation(_))), "{:?}", connector.end());
+}
+
+#[tokio::test]
+async fn a_plain_server_that_answers_a_stopped_call_is_believed_and_kept() {
+    let (connector, mut peer) = connected_plain().await;
+    let bench = Bench::default();
+    let stop = async {
+        let request = peer.expect("tools/call").await;
+        bench.cancel.cancel();
+        peer.expect("notifications/cancelled").await;
+        peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), stop) }).await;
+    assert_eq!(result.unwrap().output["did"], "it");
+    assert_eq!(connector.end(), None);
+}
+
+#[tokio::test]
+async fn a_plain_server_that_reads_nothing_cannot_hold_a_stop_up() {
+    let (connector, mut peer) = connected_plain().await;
+    let bench = Bench::default();
+    let stop = async {
+        peer.expect("tools/call").await;
+        // More answers than fit into the pipe and the queue before it.
+        for id in 0..400 {
+            let id = format!("{id:01000}");
+            let ping = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" }).to_string() + "\n";
+            assert!(peer.bytes(ping.as_bytes()).await);
+        }
+        // Until every task has done what it can.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        bench.cancel.cancel();
+        peer
+    };
+    let (result, _peer) = soon(async { tokio::join!(bench.call(&connector, "x"), stop) }).await;
+    assert_eq!(result.unwrap_err().consequence(), Consequence::Unknown);
+}
+
+#[tokio::test]
+async fn a_plain_call_whose_future_is_dropped_is_cancelled() {
+    let (connector, mut peer) = connected_plain().await;
+    let bench = Bench::default();
+    let request = tokio::select! {
+        _ = bench.call(&connector, "x") => panic!("nobody answers it"),
+        request = peer.expect("tools/call") => request,
+    };
+    let told = soon(peer.expect("notifications/cancelled")).await;
+    assert_eq!(told["params"]["requestId"], request["id"]);
+}
+
+#[tokio::test]
+async fn an_ask_that_is_open_when_its_call_is_answered_is_withdrawn() {
+    let (connector, mut peer) = connected().await;
+    let bench = Bench::default();
+    bench.asks.silent.store(true, Ordering::SeqCst);
+    let (ctx, mut stream) = bench.context();
+    let answers = async {
+        let (call, request) = peer.call().await;
+        peer.send(permission(&call, 5, json!({}))).await;
+        bench.asks.reached.notified().await;
+        peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
+        peer
+    };
+    let call = connector.execute("work", json!({ "do": "x" }), &ctx);
+    let (result, mut peer) = soon(async { tokio::join!(call, answers) }).await;
+    assert!(result.unwrap().success);
+    drop(ctx);
+    // Whoever shows progress waits for this.
+    assert!(soon(stream.next()).await.is_none());
+    assert_eq!(soon(peer.read()).await["result"]["action"], "cancel");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod calls;
 mod end;
 mod flood;
 mod greeting;
+mod limits;
 mod peer;
 mod probe;
 mod rubbish;

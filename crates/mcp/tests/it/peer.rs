@@ -18,6 +18,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    pub(crate) fn over(far: DuplexStream) -> Self {
+        let (reader, writer) = tokio::io::split(far);
+        Self { lines: BufReader::new(reader).lines(), writer }
+    }
+
     pub(crate) async fn read(&mut self) -> Value {
         serde_json::from_str(&self.lines.next_line().await.unwrap().unwrap()).unwrap()
     }
@@ -111,7 +116,7 @@ pub(crate) fn patience() -> Patience {
         start: Duration::from_secs(20),
         stop: Duration::from_millis(200),
         grace: Duration::from_millis(50),
-        exit: Duration::from_secs(1),
+        exit: Duration::from_millis(200),
     }
 }
 
@@ -122,8 +127,7 @@ pub(crate) fn dial(
     let (near, far) = tokio::io::duplex(1 << 16);
     let (reader, writer) = tokio::io::split(near);
     let connecting = McpConnector::connect(reader, writer, options);
-    let (reader, writer) = tokio::io::split(far);
-    (connecting, Peer { lines: BufReader::new(reader).lines(), writer })
+    (connecting, Peer::over(far))
 }
 
 pub(crate) fn options(extended: Extended) -> ConnectOptions {
@@ -134,5 +138,19 @@ pub(crate) fn options(extended: Extended) -> ConnectOptions {
 pub(crate) async fn connected() -> (McpConnector, Peer) {
     let (connecting, mut peer) = dial(options(configure(json!({ "password": "x" }))));
     let (connector, ()) = tokio::join!(connecting, peer.behave());
+    (connector.unwrap(), peer)
+}
+
+/// The same with a server that knows no extension, and the usual limits.
+pub(crate) async fn connected_plain() -> (McpConnector, Peer) {
+    let options = ConnectOptions { limits: Limits::default(), ..options(Extended::Plain) };
+    let (connecting, mut peer) = dial(options);
+    let behave = async {
+        let request = peer.expect("initialize").await;
+        peer.answer(&request, greeting("2025-06-18", None)).await;
+        let request = peer.expect("tools/list").await;
+        peer.answer(&request, json!({ "tools": tools(&manifest()) })).await;
+    };
+    let (connector, ()) = tokio::join!(connecting, behave);
     (connector.unwrap(), peer)
 }
