@@ -1,7 +1,5 @@
 //! A host configures the connector over the connection.
 
-use std::sync::Arc;
-
 use connector_contract::{
     Connector, ConnectorError, Grant, OutboundHttp, Provenance, Reach, SourceNote, chain,
 };
@@ -13,7 +11,7 @@ use crate::extension::{Configure, Configured, Targets};
 use crate::pipe::Refusal;
 use crate::problem::Problem;
 
-/// Makes the connector, once and before the first call.
+/// Makes the connector, once and before the first call. What failed may be tried again.
 pub(super) async fn configure(state: &State, params: Value) -> Result<Value, Refusal> {
     // serde may quote what it could not read, and that may be a secret.
     let configure =
@@ -24,11 +22,16 @@ pub(super) async fn configure(state: &State, params: Value) -> Result<Value, Ref
     if std::mem::replace(&mut *lock(&state.settled), true) {
         return Err(Refusal::invalid("it is configured already"));
     }
-    let http = outbound(&configure).map_err(|error| refusal(&error))?;
-    let connector: Arc<dyn Connector> =
-        factory.create(configure.config).await.map_err(|error| refusal(&error))?.into();
-    let answer = described(&*connector);
-    *lock(&state.equipped) = Some(Equipped { connector, http });
+    let made = async {
+        let http = outbound(&configure)?;
+        Ok(Equipped { connector: factory.create(configure.config).await?.into(), http })
+    };
+    let equipped = made.await.map_err(|error| {
+        *lock(&state.settled) = false;
+        refusal(&error)
+    })?;
+    let answer = described(&*equipped.connector);
+    *lock(&state.equipped) = Some(equipped);
     serde_json::to_value(answer).map_err(|_| Refusal::invalid("the manifest cannot be written"))
 }
 

@@ -150,6 +150,38 @@ async fn a_refused_configuration_says_which_key() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_failed_may_be_tried_again_and_fails_for_its_own_reason() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (reader, writer) = tokio::io::split(far);
+    let seen = std::sync::Arc::default();
+    let server = connector_mcp::Server::new(manifest())
+        .with_factory(std::sync::Arc::new(crate::probe::ProbeFactory(std::sync::Arc::clone(&seen))));
+    let served = tokio::spawn(server.serve(reader, writer));
+    let mut host = Peer::over(near);
+    host.send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "clientInfo": { "name": "host", "version": "1" },
+        "capabilities": { "experimental": { "connector-opencode/host": { "version": 1 } } } } }))
+        .await;
+    soon(host.read()).await;
+    host.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    for (config, says) in [
+        (json!({}), "`password`"),
+        (json!({}), "`password`"),
+        (json!({ "password": "x" }), ""),
+        (json!({ "password": "x" }), "it is configured already"),
+    ] {
+        host.send(json!({ "jsonrpc": "2.0", "id": "lane-1", "method": "connector-opencode/configure",
+            "params": { "config": config, "grants": [] } }))
+            .await;
+        let answer = soon(host.read()).await;
+        assert!(answer["error"]["message"].as_str().unwrap_or_default().contains(says), "{answer}");
+        assert_eq!(answer["result"].is_object(), says.is_empty(), "{answer}");
+    }
+    drop(host);
+    soon(served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_plain_server_is_a_connector_without_checkpoints() {
     let (connecting, mut peer) = dial(options(Extended::Plain));
     let declared = manifest();
