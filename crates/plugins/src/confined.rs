@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::{
     ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Context,
-    EventHandler, Grant, Manifest, Origin, Pins, Provenance, Reference, StopCause, Subscription, Target,
-    TriggerDecl, chain,
+    EventHandler, Grant, Manifest, Origin, Pins, Provenance, Reference, Subscription, Target, TriggerDecl,
+    chain,
 };
 use connector_mcp::extension::Configure;
-use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector};
+use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
 use connector_sandbox::{Start, Walls};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
@@ -41,9 +41,10 @@ pub struct Confined {
     program: Program,
     /// Its configuration, secrets included.
     config: Value,
+    patience: Patience,
     running: tokio::sync::Mutex<Option<Running>>,
-    /// Calls whose future was dropped before its end.
-    abandoned: Arc<Mutex<bool>>,
+    /// When the future of a call was last dropped before its end.
+    abandoned: Arc<Mutex<Option<Instant>>>,
     backoff: Mutex<Backoff>,
 }
 
@@ -71,10 +72,18 @@ impl Confined {
             declared,
             program,
             config,
+            patience: Patience { start: START, ..Patience::default() },
             running: tokio::sync::Mutex::default(),
             abandoned: Arc::default(),
             backoff: Mutex::default(),
         }
+    }
+
+    /// The same, with this patience with its process.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The number of its process, if that runs.
@@ -115,7 +124,7 @@ impl Confined {
         let unavailable = |reason: String| ConnectorError::Unavailable { reason, source: None };
         let pins = Pins::look_up(grants).await.map_err(|error| unavailable(chain(&error)))?;
         let walls = self.walls(&origins);
-        let (process, (reader, writer)) = self
+        let (mut process, (reader, writer)) = self
             .program
             .start(name, walls)
             .map_err(|error| unavailable(format!("{name} cannot be started: {error}")))?;
@@ -125,8 +134,7 @@ impl Confined {
             Start::BuiltIn { .. } => Extended::Connector(configure),
             Start::Program { .. } => Extended::IfOffered(configure),
         };
-        let mut options = ConnectOptions::new(manifest, extended);
-        options.patience.start = START;
+        let options = ConnectOptions { patience: self.patience, ..ConnectOptions::new(manifest, extended) };
         match McpConnector::connect(reader, writer, options).await {
             Ok(link) if self.declared.checkpoints() && !link.checkpoints() => {
                 tokio::spawn(process.end());
@@ -138,8 +146,12 @@ impl Confined {
                 Ok(Running { link: Arc::new(link), process, grants: origins })
             }
             Err(error) => {
+                let said = match error {
+                    ConnectError::Ended(_) => process.last_words(&self.config).await,
+                    _ => String::new(),
+                };
                 tokio::spawn(process.end());
-                Err(refused(name, error))
+                Err(refused(name, error, &said))
             }
         }
     }
@@ -187,21 +199,24 @@ impl Drop for Confined {
         // Without a runtime the process is killed with its handle.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if abandoned {
-                let _ = tokio::time::timeout(LINGER, running.link.ended()).await;
+            if let Some(at) = abandoned {
+                let _ = tokio::time::timeout_at(at + LINGER, running.link.ended()).await;
             }
             running.end().await;
         });
     }
 }
 
-fn refused(name: &str, error: ConnectError) -> ConnectorError {
+/// `said` is what its process left behind, if anything.
+fn refused(name: &str, error: ConnectError, said: &str) -> ConnectorError {
     match error {
         ConnectError::Configuration(error) => error,
         ConnectError::Undeclared(_) => {
             ConnectorError::CapabilityDenied { reason: format!("{name}: {error}") }
         }
-        error => ConnectorError::Unavailable { reason: format!("{name}: {}", chain(&error)), source: None },
+        error => {
+            ConnectorError::Unavailable { reason: format!("{name}: {}{said}", chain(&error)), source: None }
+        }
     }
 }
 
@@ -225,16 +240,21 @@ impl Connector for Confined {
         input: Value,
         ctx: &Context,
     ) -> Result<ActionResult, ConnectorError> {
-        let notes =
-            Arc::new(Notes { inner: Arc::clone(&ctx.checkpoints), last: Mutex::new(ctx.resume.clone()) });
+        let notes = Arc::new(Notes {
+            inner: Arc::clone(&ctx.checkpoints),
+            last: tokio::sync::Mutex::new(ctx.resume.clone()),
+        });
         let mut attempt = ctx.clone();
         attempt.checkpoints = Arc::clone(&notes) as Arc<dyn CheckpointLog>;
         let mut left = Abandoned { told: Arc::clone(&self.abandoned), begun: false };
         for death in 0.. {
+            // What was announced is stopped by a process, however late it is: not by none.
+            let announced = attempt.resume.is_some();
             let link = tokio::select! {
+                biased;
+                () = ctx.cancel.cancelled(), if !announced => Err(cancelled()),
+                () = sleep_until(ctx.deadline), if !announced => Err(late()),
                 link = self.link(ctx.http.grants()) => link,
-                () = ctx.cancel.cancelled() => Err(cancelled()),
-                () = sleep_until(ctx.deadline) => Err(late()),
             };
             let link = link.map_err(|error| begun_earlier(error, attempt.resume.as_ref()))?;
             left.begun = true;
@@ -254,9 +274,9 @@ impl Connector for Confined {
             }
             tracing::warn!(connector = self.declared.manifest().name, %end, "the process ended under a call");
             self.discard(&link).await;
-            attempt.resume = notes.last();
+            attempt.resume = notes.last().await;
             // Without checkpoints nobody can say what had begun.
-            if !self.declared.checkpoints() || death == DEATHS || ctx.cancel.is_cancelled() {
+            if !link.checkpoints() || death == DEATHS {
                 return Err(error);
             }
         }
@@ -297,9 +317,6 @@ fn late() -> ConnectorError {
 fn begun_earlier(error: ConnectorError, announced: Option<&Checkpoint>) -> ConnectorError {
     match (announced, error) {
         (None, error) => error,
-        (Some(_), ConnectorError::Cancelled { reason }) => {
-            ConnectorError::Stopped { cause: StopCause::Cancelled, reason, reference: Reference::default() }
-        }
         (Some(_), error) => ConnectorError::OutcomeUnknown {
             reason: format!("the call was begun earlier and cannot be looked up now ({})", chain(&error)),
             reference: Reference::default(),
@@ -309,35 +326,38 @@ fn begun_earlier(error: ConnectorError, announced: Option<&Checkpoint>) -> Conne
 
 /// Says that a call's future was dropped while its process worked on it.
 struct Abandoned {
-    told: Arc<Mutex<bool>>,
+    told: Arc<Mutex<Option<Instant>>>,
     begun: bool,
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
         if self.begun {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
     }
 }
 
-/// Passes checkpoints on and remembers the last.
+/// Passes checkpoints on and remembers the last that is durable.
 struct Notes {
     inner: Arc<dyn CheckpointLog>,
-    last: Mutex<Option<Checkpoint>>,
+    last: tokio::sync::Mutex<Option<Checkpoint>>,
 }
 
 impl Notes {
-    fn last(&self) -> Option<Checkpoint> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits for one that is being recorded: a process may end meanwhile, and its successor must
+    /// not announce another before that one is settled.
+    async fn last(&self) -> Option<Checkpoint> {
+        self.last.lock().await.clone()
     }
 }
 
 #[async_trait]
 impl CheckpointLog for Notes {
     async fn record(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
-        // Noted first: if the process ends meanwhile, this is where its successor goes on.
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.clone());
-        self.inner.record(checkpoint).await
+        let mut last = self.last.lock().await;
+        self.inner.record(checkpoint.clone()).await?;
+        *last = Some(checkpoint);
+        Ok(())
     }
 }

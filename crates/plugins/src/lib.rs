@@ -28,6 +28,7 @@ mod process;
 mod serve;
 
 pub use confined::Confined;
+pub use connector_mcp::Patience;
 pub use factory::InProcesses;
 pub use packaged::{NotGiven, Packaged};
 pub use process::Program;

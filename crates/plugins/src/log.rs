@@ -3,20 +3,24 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// The longest line that is kept, in bytes; the rest of a longer one is a line of its own.
 const LINE: u64 = 1024;
+/// How much of the last line is remembered, in characters.
+const LAST: usize = 300;
+/// How long a line that is not kept takes: a process that says too much is slowed down.
+const SLOW: Duration = Duration::from_millis(1);
 /// How many lines are kept in a [`SPAN`].
 const LINES: u32 = 40;
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Reads until the process closes it. Whatever comes is read, so that a process that says much is
-/// not held up; what is too much is counted and not kept.
-pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) {
+/// Reads until the process closes it, and returns the last line. Whatever comes is read; what is too
+/// much is counted, not kept, and read slowly, so that it costs nothing but the process's own time.
+pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) -> String {
     let mut stderr = BufReader::new(stderr);
     let (mut began, mut kept, mut dropped) = (Instant::now(), 0, 0_u64);
-    let mut line = Vec::new();
+    let (mut line, mut last) = (Vec::new(), String::new());
     loop {
         line.clear();
         match (&mut stderr).take(LINE).read_until(b'\n', &mut line).await {
@@ -27,14 +31,20 @@ pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) {
             tell_dropped(&name, dropped);
             (began, kept, dropped) = (Instant::now(), 0, 0);
         }
+        let said = plain(&line);
         if kept < LINES {
             kept += 1;
-            tracing::warn!(connector = name, "{}", plain(&line));
+            tracing::warn!(connector = name, "{said}");
         } else {
             dropped += 1;
+            sleep(SLOW).await;
+        }
+        if !said.is_empty() {
+            last = said;
         }
     }
     tell_dropped(&name, dropped);
+    last.chars().take(LAST).collect()
 }
 
 fn tell_dropped(name: &str, dropped: u64) {
@@ -58,9 +68,17 @@ mod tests {
         assert_eq!(plain(b"a\x1b[2Jb\rc\xff\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
     }
 
-    #[tokio::test]
-    async fn a_flood_is_read_to_its_end() {
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_read_to_its_end_and_slowly() {
         let flood = b"x".repeat(4 << 20);
-        tokio::time::timeout(Duration::from_secs(30), keep("x".into(), &flood[..])).await.unwrap();
+        let began = Instant::now();
+        keep("x".into(), &flood[..]).await;
+        assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_last_line_is_remembered() {
+        assert_eq!(keep("x".into(), &b"first\nlast \x1b[2J\n\n"[..]).await, "last \u{fffd}[2J");
+        assert_eq!(keep("x".into(), &b""[..]).await, "");
     }
 }

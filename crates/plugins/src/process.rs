@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use connector_sandbox::{Plan, Start, Walls};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// How long a process may take to leave after its pipes are closed, and again after it was asked to.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -26,6 +29,8 @@ pub struct Program {
 /// A process. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
+    /// Ends with its standard error, and has the last line of that.
+    log: JoinHandle<String>,
 }
 
 /// Its two pipes.
@@ -47,8 +52,8 @@ impl Program {
         else {
             return Err(io::Error::other("it has no pipes"));
         };
-        tokio::spawn(crate::log::keep(name.to_owned(), stderr));
-        Ok((Process { child }, (stdout, stdin)))
+        let log = tokio::spawn(crate::log::keep(name.to_owned(), stderr));
+        Ok((Process { child, log }, (stdout, stdin)))
     }
 }
 
@@ -58,10 +63,19 @@ impl Process {
         self.child.id()
     }
 
+    /// How a process that ended by itself left, and the last line it said, without what its
+    /// configuration holds. Nothing if it is still there.
+    pub(crate) async fn last_words(&mut self, config: &Value) -> String {
+        let Ok(Ok(status)) = timeout(LEAVE, self.child.wait()).await else { return String::new() };
+        let said = timeout(LEAVE, &mut self.log).await.ok().and_then(Result::ok).unwrap_or_default();
+        let said = without(&said, config);
+        if said.is_empty() { format!(" ({status})") } else { format!(" ({status}: {said})") }
+    }
+
     /// Waits until it leaves, asks it to, and kills it: bounded, whatever it does.
     pub(crate) async fn end(mut self) {
         for signal in [Signal::TERM, Signal::KILL] {
-            if let Ok(left) = tokio::time::timeout(LEAVE, self.child.wait()).await {
+            if let Ok(left) = timeout(LEAVE, self.child.wait()).await {
                 tracing::debug!(?left, "a connector's process ended");
                 return;
             }
@@ -71,5 +85,28 @@ impl Process {
             }
         }
         let _ = self.child.wait().await;
+    }
+}
+
+/// A process's words without the texts of its configuration: any of them may be a secret.
+fn without(said: &str, config: &Value) -> String {
+    match config {
+        Value::String(text) if !text.is_empty() => said.replace(text, "…"),
+        Value::Array(items) => items.iter().fold(said.to_owned(), |said, item| without(&said, item)),
+        Value::Object(fields) => fields.values().fold(said.to_owned(), |said, item| without(&said, item)),
+        _ => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_said_shows_nothing_of_its_configuration() {
+        let config = json!({ "token": "hunter2", "more": [{ "deep": "s3cret" }, 7], "none": "" });
+        assert_eq!(without("panicked at hunter2: s3cret 7", &config), "panicked at …: … 7");
     }
 }

@@ -65,7 +65,7 @@ async fn a_task_is_typed_approved_done_and_continued_in_its_session() {
     chat.expect("3.1 is refused");
     chat.type_line("/quit");
     assert_eq!(chat.finish().0, 0);
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
 
     let runs = user.run(&["runs", "list", "--json"]).json();
     let states: Vec<&str> =
@@ -105,7 +105,7 @@ async fn a_card_survives_sigkill_and_its_task_runs_once() {
         .filter(|seen| seen.prompt.contains("write it") && seen.tools_done == 0 && !seen.title)
         .count();
     assert_eq!(asked, 1, "the agent was given the task once");
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn ctrl_c_stops_what_runs_and_then_leaves() {
     assert!(stopped.contains("cancelled"), "{stopped}");
     chat.signal(Signal::INT);
     assert_eq!(chat.wait(), 0);
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn without_a_terminal_messages_are_sent_and_decided_from_the_command_line(
 
     host.signal(Signal::TERM);
     assert_eq!(host.wait(), 0);
-    assert_eq!(processes_below(home), Vec::<String>::new());
+    assert_eq!(processes_below(home), []);
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn the_demo_fixes_the_test_and_leaves_nothing_running() {
         after.contains("+  return items.reduce((sum, item) => sum + item.price * item.quantity, 0);"),
         "{text}"
     );
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_terminal_that_goes_away_leaves_nothing_running() {
     chat.expect("· bash");
     chat.signal(Signal::HUP);
     chat.wait();
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
     let run = user.run(&["runs", "show", "1", "--json"]).json();
     assert_eq!(run["steps"][0]["state"], "cancelled");
 }

@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn nothing_is_left(&self) {
-        assert_eq!(processes_below(self.user.home.path()), Vec::<String>::new());
+        assert_eq!(processes_below(self.user.home.path()), []);
     }
 }
 

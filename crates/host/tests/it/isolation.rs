@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{
-    ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
-    ConnectorFactory as _, Context, Grant, OutboundHttp, Provenance, Reach, progress_channel,
+    ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
+    ConnectorFactory as _, Context, EventHandler, Grant, Manifest, OutboundHttp, Provenance, Reach,
+    StopCause, Subscription, TriggerDecl, progress_channel,
 };
 use connector_opencode::OpencodeFactory;
-use connector_plugins::{Confined, Program};
+use connector_plugins::{Confined, Patience, Program};
 use connector_sandbox::Start;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use testkit::fake::{Fake, Faults, Fixture};
 use tokio::time::Instant;
@@ -29,22 +31,68 @@ impl CheckpointLog for Last {
     }
 }
 
+/// A connector whose manifest is all that is known of it, as a package's.
+struct Declared(Manifest);
+
+#[async_trait]
+impl Connector for Declared {
+    fn triggers(&self) -> &[TriggerDecl] {
+        &self.0.triggers
+    }
+
+    fn actions(&self) -> &[ActionDecl] {
+        &self.0.actions
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    async fn execute(&self, _: &str, _: Value, _: &Context) -> Result<ActionResult, ConnectorError> {
+        panic!("it is performed by its process")
+    }
+
+    async fn on_event(&self, _: &str, _: EventHandler) -> Result<Subscription, ConnectorError> {
+        panic!("it is declared only")
+    }
+
+    async fn remove_event(&self, _: &Subscription) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
 struct Bench {
     fake: Fake,
     connector: Confined,
     notes: Arc<Last>,
+    cancel: CancellationToken,
 }
 
 impl Bench {
     async fn new(faults: Faults) -> Self {
-        let fake = Fake::start(Fixture::recorded("text"), faults).await.unwrap();
+        Self::of(OpencodeFactory::default().name(), "text", faults).await
+    }
+
+    /// At a daemon whose turn ends when it is aborted.
+    async fn endless() -> Self {
+        Self::of(OpencodeFactory::default().name(), "abort", Faults::default()).await
+    }
+
+    /// Its process is asked to be this connector.
+    async fn of(name: &str, fixture: &str, faults: Faults) -> Self {
+        let fake = Fake::start(Fixture::recorded(fixture), faults).await.unwrap();
         let config = json!({ "base_url": fake.base_url(), "directory": "/code/app" });
         let factory = OpencodeFactory::default();
-        let declared = factory.create(config.clone()).await.unwrap().into();
+        let declared = factory.create(config.clone()).await.unwrap();
+        let declared = Arc::new(Declared(declared.manifest().clone()));
+        let start = Start::BuiltIn { name: name.to_owned() };
         let launcher = env!("CARGO_BIN_EXE_connector-host").into();
-        let start = Start::BuiltIn { name: factory.name().to_owned() };
-        let connector = Confined::new(declared, Program { launcher, start, required: true }, config);
-        Self { fake, connector, notes: Arc::default() }
+        let program = Program { launcher, start, required: true };
+        // Long enough for a daemon that answers at once.
+        let (start, stop) = (Duration::from_secs(30), Duration::from_secs(4));
+        let patience = Patience { start, stop, ..Patience::default() };
+        let connector = Confined::new(declared, program, config).with_patience(patience);
+        Self { fake, connector, notes: Arc::default(), cancel: CancellationToken::new() }
     }
 
     async fn run(&self) -> Result<ActionResult, ConnectorError> {
@@ -53,7 +101,7 @@ impl Bench {
         let ctx = Context {
             http: OutboundHttp::new([grant]).unwrap(),
             deadline: Instant::now() + Duration::from_mins(2),
-            cancel: CancellationToken::new(),
+            cancel: self.cancel.clone(),
             progress,
             asks: Arc::new(RejectAsks),
             checkpoints: Arc::clone(&self.notes) as Arc<dyn CheckpointLog>,
@@ -63,16 +111,29 @@ impl Bench {
         self.connector.execute("run_task", json!({ "prompt": "do it" }), &ctx).await
     }
 
-    /// Kills the process once the daemon works.
-    async fn kill_at_work(&self) {
-        let limit = Instant::now() + Duration::from_mins(1);
-        while self.fake.running() == 0 {
-            assert!(Instant::now() < limit, "no turn began");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let id = i32::try_from(self.connector.process_id().await.unwrap()).unwrap();
-        let process = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    /// Sends the process a signal once the daemon works.
+    async fn signal_at_work(&self, signal: Signal) -> Pid {
+        until("a turn is under way", || self.fake.running() > 0).await;
+        let process = self.process().await;
+        kill_process(process, signal).unwrap();
+        process
+    }
+
+    async fn process(&self) -> Pid {
+        let id = self.connector.process_id().await.unwrap();
+        Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+    }
+
+    fn aborts(&self) -> usize {
+        self.fake.lines(self.fake.generation().abort()).len()
+    }
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_mins(1);
+    while !is() {
+        assert!(Instant::now() < limit, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -97,7 +158,55 @@ async fn a_task_runs_behind_every_wall_in_one_process_for_all_calls() {
 #[tokio::test]
 async fn a_call_outlives_its_process_and_its_task_runs_once() {
     let bench = Bench::new(Faults { pace: Duration::from_millis(100), ..Faults::default() }).await;
-    let (result, ()) = tokio::join!(bench.run(), bench.kill_at_work());
+    let (result, _) = tokio::join!(bench.run(), bench.signal_at_work(Signal::KILL));
     assert!(reply(&result).is_string());
     assert_eq!(bench.fake.tasks(), 1);
+}
+
+fn assert_stopped(result: &Result<ActionResult, ConnectorError>) {
+    assert!(matches!(result, Err(ConnectorError::Stopped { cause: StopCause::Cancelled, .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_while_its_process_is_gone_ends_its_turn() {
+    let bench = Bench::endless().await;
+    let end = async {
+        until("the turn waits for an abort", || bench.fake.waits_for_abort()).await;
+        let process = bench.signal_at_work(Signal::KILL).await;
+        bench.cancel.cancel();
+        process
+    };
+    let (result, gone) = tokio::join!(bench.run(), end);
+    assert_stopped(&result);
+    assert_ne!(bench.process().await, gone);
+    assert_eq!((bench.fake.tasks(), bench.aborts(), bench.fake.running()), (1, 1, 0));
+}
+
+/// The old one does not even leave when it is asked to.
+#[tokio::test]
+async fn a_process_that_hangs_is_replaced_by_one_that_ends_its_turn_and_is_killed() {
+    let bench = Bench::endless().await;
+    let end = async {
+        until("the turn waits for an abort", || bench.fake.waits_for_abort()).await;
+        let process = bench.signal_at_work(Signal::STOP).await;
+        bench.cancel.cancel();
+        process
+    };
+    let (result, hung) = tokio::join!(bench.run(), end);
+    assert_stopped(&result);
+    assert_ne!(bench.process().await, hung);
+    assert_eq!((bench.fake.tasks(), bench.aborts(), bench.fake.running()), (1, 1, 0));
+    until("the process that hung is gone", || test_kill_process(hung).is_err()).await;
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_start_is_tried_ever_more_rarely_and_its_last_words_are_told() {
+    let bench = Bench::of("connector-nowhere", "text", Faults::default()).await;
+    let began = Instant::now();
+    for _ in 0..3 {
+        let error = bench.run().await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("exit status: 2") && said.contains("no such connector"), "{said}");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
 }

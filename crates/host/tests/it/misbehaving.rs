@@ -84,7 +84,7 @@ impl Bench {
     fn ends_clean(self, mut host: Terminal) {
         host.signal(Signal::TERM);
         assert_eq!(host.wait(), 0);
-        assert_eq!(processes_below(self.user.home.path()), Vec::<String>::new());
+        assert_eq!(processes_below(self.user.home.path()), []);
     }
 }
 

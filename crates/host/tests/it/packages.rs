@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::terminal::{Ended, Terminal, User};
+use crate::terminal::{Ended, Terminal, User, processes_below};
 
 const MANIFEST: &str = include_str!("../package/connector.toml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_connector-told");
@@ -252,8 +252,28 @@ fn a_file_that_is_changed_under_the_host_does_not_run() {
     bench.change("executable");
     let step = bench.approved(&mut host, "sweep");
     assert_eq!(step["state"], "failed", "{step}");
-    let seen = ends(host).join("\n");
-    assert!(seen.contains("is granted"), "{seen}");
+    let said = step.to_string();
+    assert!(said.contains("exit status: 71") && said.contains("is granted"), "{said}");
+    ends(host);
+}
+
+/// Not because its input ends: it does not look.
+#[test]
+fn a_package_that_hangs_ends_with_its_host() {
+    let mut bench = Bench::whole();
+    bench.grant();
+    let mut host = bench.host();
+    let step = bench.approved(&mut host, "sweep");
+    assert_eq!(step["state"], "succeeded", "{step}");
+    let below = processes_below(bench.user.home.path());
+    let package = below.iter().find(|it| it.line.contains("connector-told")).unwrap();
+    kill_process(package.id, Signal::STOP).unwrap();
+    host.kill9();
+    let until = Instant::now() + Duration::from_mins(1);
+    while !processes_below(bench.user.home.path()).is_empty() {
+        assert!(Instant::now() < until, "{below:?} and not gone");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

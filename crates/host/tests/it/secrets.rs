@@ -84,7 +84,7 @@ async fn tried(keys: &Value) -> Ended {
     assert_eq!(escaped, [""; 0]);
     assert!(!std::path::Path::new(&plugin).exists(), "opencode's own tools write no configuration either");
     assert_eq!(std::fs::read_to_string(&stored).unwrap(), keys.to_string());
-    assert_eq!(processes_below(user.home.path()), Vec::<String>::new());
+    assert_eq!(processes_below(user.home.path()), []);
     Ended { user, model }
 }
 

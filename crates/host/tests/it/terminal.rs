@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -58,12 +59,21 @@ impl User {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        Ended(self.command(arguments).output().unwrap())
+        let mut command = self.command(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.started(child.id());
+        Ended(child.wait_with_output().unwrap())
     }
 
     /// Starts a command and talks to it.
     pub(crate) fn start(&self, arguments: &[&str]) -> Terminal {
-        Terminal::start(self.command(arguments))
+        let terminal = Terminal::start(self.command(arguments));
+        self.started(terminal.pid());
+        terminal
+    }
+
+    fn started(&self, id: u32) {
+        STARTED.lock().unwrap().push((self.home.path().to_owned(), id));
     }
 }
 
@@ -193,17 +203,36 @@ pub(crate) async fn opencode() -> String {
     found.path.display().to_string()
 }
 
-/// Whether a process with this word in its command line and environment home runs.
-pub(crate) fn processes_below(home: &Path) -> Vec<String> {
+/// A process.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Below {
+    pub(crate) id: rustix::process::Pid,
+    /// Its command line.
+    pub(crate) line: String,
+}
+
+/// Which user, by their home, started which processes.
+static STARTED: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+
+/// The processes of the user at `home`: who has it in the environment or the command line; and
+/// connectors, whose environment is empty, by the host that their command line names.
+pub(crate) fn processes_below(home: &Path) -> Vec<Below> {
     let marker = home.as_os_str().as_encoded_bytes();
     let contains = |haystack: &[u8]| haystack.windows(marker.len()).any(|window| window == marker);
+    let started = STARTED.lock().unwrap().clone();
+    let parents: Vec<String> =
+        started.iter().filter(|(of, _)| of == home).map(|(_, id)| format!("\"parent\":{id},")).collect();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let path = entry.path();
-        let Ok(environment) = std::fs::read(path.join("environ")) else { continue };
-        if contains(&environment) {
-            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-            found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+        let id = entry.file_name().to_str().and_then(|it| rustix::process::Pid::from_raw(it.parse().ok()?));
+        let Some(id) = id else { continue };
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        // That of a process within walls cannot be read.
+        let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&line).replace('\0', " ");
+        if contains(&environment) || contains(&line) || parents.iter().any(|parent| text.contains(parent)) {
+            found.push(Below { id, line: text });
         }
     }
     found

@@ -1,8 +1,7 @@
-//! The file that would run: opened once, and told by its bytes.
+//! The file that would run, told by its bytes.
 
 use std::fs::File;
 use std::io::{Read, Seek as _};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,14 +10,12 @@ use sha2::{Digest as _, Sha256};
 use super::place::Directory;
 use super::{Digest, Fault, PackageError};
 
-/// An executable, open for reading, and the digest of what was read from this very
-/// file. A file put in its place later is another file.
+/// Where an executable is, and the digest of what was read from it.
 ///
-/// Its own owner can still write into it, and put another in its place. So whoever
+/// Its owner can still write into it, and put another in its place. So whoever
 /// runs it copies it first, compares the copy with the digest, and runs the copy.
 #[derive(Debug)]
 pub struct Executable {
-    file: File,
     path: PathBuf,
     size: u64,
     sha256: Digest,
@@ -64,7 +61,7 @@ impl Executable {
         }
         let kind = kind(&head).ok_or_else(|| bad(Fault::Format))?;
         let path = std::path::absolute(&path).map_err(unreadable)?;
-        Ok(Self { file, path, size, sha256: Digest::finish(hasher), kind })
+        Ok(Self { path, size, sha256: Digest::finish(hasher), kind })
     }
 
     /// Where it was when it was opened, as an absolute path.
@@ -85,12 +82,6 @@ impl Executable {
     /// A program or a script.
     pub fn kind(&self) -> &Kind {
         &self.kind
-    }
-}
-
-impl AsFd for Executable {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

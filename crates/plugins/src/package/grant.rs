@@ -196,7 +196,7 @@ impl Granted {
         &self.manifest.capabilities
     }
 
-    /// What to run: the open file whose digest the grant names.
+    /// What to run: the file whose digest the grant names.
     pub fn executable(&self) -> &Executable {
         &self.executable
     }
