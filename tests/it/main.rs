@@ -8,6 +8,7 @@ mod cuts;
 mod faults;
 mod garbage;
 mod manifest;
+mod place;
 mod probe;
 mod real;
 mod releases;

@@ -1,4 +1,7 @@
 //! What the tests share: a connector, a context, and people who answer asks.
+//!
+//! Where the connector runs is the test binary's to say, as `crate::place`: the host's runs some of
+//! these files in confined processes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -7,11 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply, RejectAsks};
 use connector_contract::{
-    ActionResult, AskRelay, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
-    ConnectorFactory as _, Context, Grant, OutboundHttp, Progress, ProgressStream, Provenance, Reach,
-    progress_channel,
+    ActionResult, AskRelay, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Context,
+    Grant, OutboundHttp, Progress, ProgressStream, Provenance, Reach, progress_channel,
 };
-use connector_opencode::{OpencodeFactory, Timing};
+use connector_opencode::Timing;
 use serde_json::{Value, json};
 use testkit::fake::{Fake, Faults, Fixture, Generation};
 use tokio::time::Instant;
@@ -54,7 +56,7 @@ impl Bench {
 
     pub(crate) async fn with_timing(base_url: &str, mut config: Value, timing: Timing) -> Self {
         config["base_url"] = json!(base_url);
-        let connector = OpencodeFactory { timing }.create(config).await.unwrap();
+        let connector = crate::place::connector(config, timing).await;
         let grant = Grant::new(base_url.parse().unwrap(), Reach::Loopback).unwrap();
         Self {
             connector,

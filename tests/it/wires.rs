@@ -80,7 +80,7 @@ fn every_test_runs_on_both_wires_or_the_document_says_why_not() {
             only.iter().map(|(test, generation, why)| (format!("{file}: {test}"), *generation, *why)),
         );
     }
-    let rows = crate::faults::rows_of_one_wire();
+    let rows = crate::faults::rows::rows_of_one_wire();
     expected
         .extend(rows.into_iter().map(|(row, generation, why)| (format!("faults: {row}"), generation, why)));
     let wanted: Vec<String> = expected

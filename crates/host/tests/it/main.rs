@@ -16,6 +16,7 @@ mod misbehaving;
 mod mistakes;
 mod model;
 mod packages;
+mod place;
 mod plugins;
 mod probe;
 mod readme;
@@ -26,5 +27,17 @@ mod secrets;
 mod telegram;
 mod terminal;
 mod walk;
+mod wires;
 mod worktrees;
 mod world;
+
+// What the plugin's own tests show of it in this process they show here of a confined one.
+#[path = "../../../../tests/it/asks.rs"]
+mod asks;
+#[path = "../../../../tests/it/faults.rs"]
+#[expect(dead_code, reason = "what exists on one wire alone is told there")]
+mod faults;
+#[path = "../../../../tests/it/resume.rs"]
+mod resume;
+#[path = "../../../../tests/it/support.rs"]
+mod support;
