@@ -46,9 +46,9 @@ pub enum Body {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of address space, whatever is mapped there. A runtime that reserves much more than it
-    /// uses (V8, Go) needs much more.
+    /// uses (V8, Go) needs much more; it costs nothing until it is used, and then it is memory.
     pub address_space: u64,
-    /// Bytes of private memory it can write to.
+    /// Bytes of memory it can write to. All of it is private: none can be shared.
     pub memory: u64,
     /// Open descriptors.
     pub descriptors: u64,

@@ -1,12 +1,12 @@
 //! What a process gives up, and what its launcher does before.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -74,12 +74,24 @@ pub(crate) fn end_with_parent(parent: u32) -> Result<(), WallsError> {
     Err(WallsError::Process { what: "the end with its host", source: io::Error::other("it has ended") })
 }
 
+/// The longest program, in bytes.
+const LONGEST: u64 = 256 << 20;
+
 /// Copies a program into memory that nobody can change, and compares what was copied with
-/// `sha256` (lower-case hexadecimal). What is executed is what was compared.
+/// `sha256` (lower-case hexadecimal). What is executed is what was compared. A link is not followed.
+///
+/// The copy is asked for as one that may be executed (Linux 6.3): a system can be set to make others.
 pub(crate) fn sealed_copy(program: &Path, sha256: &str) -> io::Result<File> {
-    let mut source = File::open(program)?;
-    let mut copy = File::from(memfd_create("plugin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    io::copy(&mut source, &mut copy)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let source = File::from(open(program, flags, Mode::empty())?);
+    if !source.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::EXEC;
+    let mut copy = File::from(memfd_create("plugin", flags)?);
+    if io::copy(&mut source.take(LONGEST + 1), &mut copy)? > LONGEST {
+        return Err(io::Error::other(format!("it has more than {LONGEST} bytes")));
+    }
     let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     fcntl_add_seals(copy.as_fd(), all)?;
     let is = digest(&mut copy)?;
@@ -90,7 +102,7 @@ pub(crate) fn sealed_copy(program: &Path, sha256: &str) -> io::Result<File> {
 }
 
 fn digest(file: &mut File) -> io::Result<String> {
-    use std::io::{Read as _, Seek as _};
+    use std::io::Seek as _;
     file.rewind()?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -164,6 +166,37 @@ static long hog(size_t mebibytes, int flags) {
     return 0;
 }
 
+static long share(void) {
+    void *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? -1 : 0;
+}
+
+static void *sleeps(void *nothing) {
+    pause();
+    return nothing;
+}
+
+static long threads(void) {
+    for (int n = 0; n < 20000; n++) {
+        pthread_t thread;
+        if ((errno = pthread_create(&thread, NULL, sleeps, NULL))) return -1;
+    }
+    return 0;
+}
+
+static long io_uring(void) {
+    char parameters[120] = {0};
+    return syscall(SYS_io_uring_setup, 1, parameters);
+}
+
+/* The time that this process itself spends outside the kernel. */
+static long perf(void) {
+    struct perf_event_attr what = {.type = PERF_TYPE_SOFTWARE, .size = sizeof what};
+    what.config = PERF_COUNT_SW_TASK_CLOCK;
+    what.exclude_kernel = what.exclude_hv = 1;
+    return syscall(SYS_perf_event_open, &what, 0, -1, -1, 0);
+}
+
 static long many_descriptors(void) {
     for (int n = 0; n < 4096; n++)
         if (dup(0) < 0) return -1;
@@ -219,7 +252,8 @@ static long attempt(const char *it) {
     if (is(it, "fork")) return child(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
     if (is(it, "fork-by-library")) return child(fork());
     if (is(it, "namespace")) return unshare(CLONE_NEWUSER);
-    if (is(it, "mount")) return mount("none", "/tmp", "tmpfs", 0, NULL);
+    /* Nowhere, which the kernel says before it asks who wants it. */
+    if (is(it, "mount")) return mount("none", "/no/such/place", "tmpfs", 0, NULL);
     if (is(it, "tcp")) return tcp(0);
     if (is(it, "tcp6")) return tcp6();
     if (is(it, "mptcp")) return tcp(IPPROTO_MPTCP);
@@ -234,7 +268,8 @@ static long attempt(const char *it) {
     if (is(it, "unix-pair-datagram")) return pair_datagram();
     if (is(it, "unix-pair-stream")) return pair_stream();
     if (is(it, "netlink")) return socket(AF_NETLINK, SOCK_RAW, 0);
-    if (is(it, "packet")) return socket(AF_PACKET, SOCK_RAW, 0);
+    /* Of no known type: likewise. */
+    if (is(it, "packet")) return socket(AF_PACKET, 11, 0);
     if (is(it, "vsock")) return socket(AF_VSOCK, SOCK_STREAM, 0);
     if (is(it, "bind")) return bind_port();
     if (is(it, "listen")) return listen_anywhere();
@@ -250,12 +285,15 @@ static long attempt(const char *it) {
     if (is(it, "descriptors")) return many_descriptors();
     if (is(it, "hog-private")) return hog(2048, MAP_PRIVATE);
     if (is(it, "hog-shared")) return hog(2048, MAP_SHARED);
+    if (is(it, "share-memory")) return share();
+    if (is(it, "threads")) return threads();
     if (is(it, "shm")) return shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
     if (is(it, "memfd")) return syscall(SYS_memfd_create, "x", 0);
-    if (is(it, "io-uring")) return syscall(SYS_io_uring_setup, 0, NULL);
-    if (is(it, "bpf")) return syscall(SYS_bpf, 0, NULL, 0);
+    if (is(it, "io-uring")) return io_uring();
+    /* Too long, which the kernel says before it asks who wants it. */
+    if (is(it, "bpf")) return syscall(SYS_bpf, 0, "", 1 << 20);
     if (is(it, "userfaultfd")) return syscall(SYS_userfaultfd, 1);
-    if (is(it, "perf")) return syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0);
+    if (is(it, "perf")) return perf();
     if (is(it, "keys")) return syscall(SYS_keyctl, 0, -3, 1);
     if (is(it, "personality")) return personality(READ_IMPLIES_EXEC);
     if (is(it, "be-inspected")) return prctl(PR_SET_DUMPABLE, 1);

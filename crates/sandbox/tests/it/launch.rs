@@ -56,6 +56,23 @@ fn a_program_with_other_bytes_than_granted_does_not_run() {
     assert!(output.stdout.is_empty());
 }
 
+/// Each could keep the launcher busy for ever, or be changed meanwhile.
+#[test]
+fn what_is_no_file_is_not_looked_into() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink(hostile(), at("link")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    for (path, reason) in
+        [(at("link"), "symbolic links"), (at("pipe"), "it is no file"), ("/dev/zero".into(), "it is no file")]
+    {
+        let start = Start::Program { path: path.clone(), sha256: digest(hostile()) };
+        let output = launch(&Plan { start, ..plan(hostile()) });
+        assert_eq!(output.status.code(), Some(71), "{}", path.display());
+        assert!(said(&output).contains(reason), "{}", said(&output));
+    }
+}
+
 #[test]
 fn what_cannot_be_launched_is_said() {
     let missing = Plan { start: Start::BuiltIn { name: "x".into() }, ..plan(hostile()) };

@@ -22,7 +22,7 @@ pub(crate) fn hostile() -> &'static Path {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("hostile");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/hostile.c");
-        let built = command("cc").args(["-O1", "-o"]).arg(&program).arg(source).status().unwrap();
+        let built = command("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).status().unwrap();
         assert!(built.success(), "the hostile program does not compile");
         (directory, program)
     };
@@ -40,9 +40,10 @@ pub(crate) fn try_behind(walls: &Walls, these: &[Wall], words: &[&str]) -> Strin
 }
 
 /// What the hostile program prints when it tries `words` behind `these` walls.
-pub(crate) fn hostile_behind(walls: &Walls, these: &[Wall], words: &[&str]) -> String {
+pub(crate) fn hostile_behind(walls: &Walls, these: &[Wall], words: &[impl AsRef<str>]) -> String {
     let program = hostile().to_str().unwrap();
-    try_behind(walls, these, &[&["become", program], words].concat())
+    let words = words.iter().map(AsRef::as_ref);
+    try_behind(walls, these, &["become", program].into_iter().chain(words).collect::<Vec<_>>())
 }
 
 /// Things outside the walls that somebody might want to get at.

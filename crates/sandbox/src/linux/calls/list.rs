@@ -107,7 +107,7 @@ const OLDER: &[c_long] = &[
 const OLDER: &[c_long] = &[];
 
 /// What a program needs besides while it is loaded.
-const LOADING: &[c_long] = &[libc::SYS_execve, libc::SYS_mmap, libc::SYS_mprotect];
+const LOADING: &[c_long] = &[libc::SYS_execve, libc::SYS_mprotect];
 
 /// What it takes to find and read files. Which ones is Landlock's to judge; no call is here whose
 /// effect on a file Landlock does not see.
@@ -140,6 +140,7 @@ pub(super) fn allowed(body: Body, reads: bool) -> Vec<Allowed> {
         Body::Threads => list.extend(without_new_code().into_iter().chain([threads()])),
         Body::Program => {
             list.extend(LOADING.iter().map(|call| (*call, Vec::new())));
+            list.push((libc::SYS_mmap, vec![vec![unshared()]]));
             list.push(threads());
         }
     }
@@ -212,8 +213,14 @@ fn threads() -> Allowed {
 
 /// Memory, but none that becomes executable.
 fn without_new_code() -> [Allowed; 2] {
-    let data = || vec![vec![(2, MaskedEq(bits(libc::PROT_EXEC)), 0)]];
-    [(libc::SYS_mmap, data()), (libc::SYS_mprotect, data())]
+    let data = || (2, MaskedEq(bits(libc::PROT_EXEC)), 0);
+    [(libc::SYS_mmap, vec![vec![data(), unshared()]]), (libc::SYS_mprotect, vec![vec![data()]])]
+}
+
+/// A mapping of this process alone. Only that is counted by the limit of memory; what is mapped as
+/// shared is not, not even when it is only read.
+fn unshared() -> (u8, seccompiler::SeccompCmpOp, u64) {
+    (3, MaskedEq(bits(libc::MAP_SHARED)), 0)
 }
 
 fn requests(requests: &[c_ulong]) -> Vec<Conditions> {
