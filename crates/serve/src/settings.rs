@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -119,11 +120,31 @@ fn typed(kind: Kind, text: &str) -> Option<Value> {
 fn read_password(descriptor: u32) -> Result<String, Failure> {
     let wrong = |why: String| Failure::Usage(format!("--password-fd {descriptor}: {why}"));
     let mut password = String::new();
-    std::fs::File::open(format!("/dev/fd/{descriptor}"))
-        .and_then(|file| file.take(PASSWORD_BYTES).read_to_string(&mut password))
+    inherited(descriptor)
+        .and_then(|file| file.take(PASSWORD_BYTES + 1).read_to_string(&mut password))
         .map_err(|error| wrong(error.to_string()))?;
+    if password.len() as u64 > PASSWORD_BYTES {
+        return Err(wrong(format!("more than {PASSWORD_BYTES} bytes")));
+    }
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() { Err(wrong("no password in it".to_owned())) } else { Ok(password) }
+}
+
+/// The descriptor itself: to open it by its name again fails for a socket, and for a file that only
+/// who started this program may open.
+#[cfg(target_os = "linux")]
+fn inherited(descriptor: u32) -> std::io::Result<File> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let this = pidfd_open(getpid(), PidfdFlags::empty())?;
+    let descriptor = i32::try_from(descriptor).map_err(std::io::Error::other)?;
+    Ok(pidfd_getfd(this, descriptor, PidfdGetfdFlags::empty())?.into())
+}
+
+/// Here the name stands for the descriptor itself.
+#[cfg(not(target_os = "linux"))]
+fn inherited(descriptor: u32) -> std::io::Result<File> {
+    File::open(format!("/dev/fd/{descriptor}"))
 }
 
 /// The connector's own words for a configuration that it does not take.
@@ -133,6 +154,11 @@ pub(crate) fn refused(error: &connector_contract::ConnectorError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd;
+
+    use clap::Parser as _;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
@@ -185,6 +211,46 @@ mod tests {
             let error = from_environment(&variables(&[(name, value)])).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(says) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    fn with_password_from(descriptor: &impl AsRawFd) -> Result<Value, Failure> {
+        let descriptor = descriptor.as_raw_fd().to_string();
+        let arguments = Arguments::parse_from(["connector-opencode", "--password-fd", &descriptor]);
+        gather(&arguments, &variables(&[("OPENCODE_PASSWORD", "another")]))
+    }
+
+    #[test]
+    fn a_password_is_read_from_a_descriptor_before_any_other() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"hunter2\n").unwrap();
+        drop(writer);
+        assert_eq!(with_password_from(&reader).unwrap()["password"], "hunter2");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let error = with_password_from(&reader).unwrap_err().to_string();
+        assert!(error.contains("no password in it"), "{error}");
+    }
+
+    #[test]
+    fn a_password_that_is_too_long_is_refused_and_not_cut() {
+        for (length, fits) in [(4096, true), (4097, false)] {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(&vec![b'x'; length]).unwrap();
+            drop(writer);
+            let read = with_password_from(&reader);
+            assert_eq!(read.is_ok(), fits, "{length}");
+            assert!(fits || read.unwrap_err().to_string().contains("more than 4096 bytes"));
+        }
+    }
+
+    /// It has no name that could be opened again.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_password_is_read_from_a_socket_too() {
+        let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        writer.write_all(b"hunter2").unwrap();
+        drop(writer);
+        assert_eq!(with_password_from(&reader).unwrap()["password"], "hunter2");
     }
 
     #[test]

@@ -23,8 +23,6 @@ fn server(file: &str, servers: &str) -> (Vec<String>, Vec<(String, String)>) {
 fn starts(args: &[String], env: &[(String, String)]) {
     let args = args.iter().map(|it| match it.as_str() {
         "/home/anna/.config/connector-opencode.toml" => format!("{EXAMPLES}/connector-opencode.toml"),
-        // What this kernel can hold is not what is tested here.
-        "require" => "auto".to_owned(),
         other => other.to_owned(),
     });
     let env = env.iter().map(|(key, value)| (key, value.replace("${workspaceFolder}", "/code/myapp")));
