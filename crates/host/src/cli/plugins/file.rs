@@ -2,6 +2,7 @@
 //! left as its owner wrote it.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use connector_contract::{Capability, chain};
@@ -67,7 +68,11 @@ impl GrantFile {
         let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(std::fs::metadata(&self.path)?.permissions())?;
+        let (old, new) = (std::fs::metadata(&self.path)?, file.as_file().metadata()?);
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+        }
+        file.as_file().set_permissions(old.permissions())?;
         file.as_file().sync_all()?;
         file.persist(&self.path)?;
         Ok(())
@@ -177,11 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn the_file_keeps_its_permissions() {
+    fn the_file_keeps_its_owner_and_permissions() {
         use std::os::unix::fs::PermissionsExt as _;
         let (directory, path) = host(FILE);
+        // Who is not root can give nothing away, and owns it before and after.
+        let _ = std::os::unix::fs::chown(&path, Some(1), Some(1));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let owner = || std::fs::metadata(&path).map(|it| (it.uid(), it.gid())).unwrap();
+        let before = owner();
         GrantFile::open(&path).unwrap().grant(&name("connector-x"), &grant(b"1")).unwrap();
+        assert_eq!(owner(), before);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
     }
