@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
+use crate::packages::{self, Used};
 
 /// Less room than this is a warning.
 const ROOM: u64 = 1 << 30;
@@ -74,6 +75,7 @@ impl Doctor {
         if let Err(error) = pool.check() {
             findings.push(Finding::bad("configuration", chain(&error)));
         }
+        findings.extend(config.iter().flat_map(packages));
         for (name, workspace) in &pool.workspaces {
             findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));
@@ -165,6 +167,31 @@ fn process(config: Option<&HostConfig>) -> Finding {
         Some(missing) if required => Finding::bad(what, missing),
         Some(missing) => Finding::doubtful(what, missing),
     }
+}
+
+/// Each connector that is a package's: `run` refuses one that may not run.
+fn packages(config: &HostConfig) -> Vec<Finding> {
+    let judge = |(name, given): (&String, &crate::config::Instance)| {
+        let what = format!("connector {name}");
+        let package = match packages::used(config, name, given) {
+            Ok(Used::Opencode) => return None,
+            Ok(Used::Package(package)) => package,
+            Err(error) => return Some(Finding::bad(what, error.to_string())),
+        };
+        let able = packages::instance(name, given.clone(), &package);
+        Some(match (able, packages::missing_walls()) {
+            (Err(error), _) => Finding::bad(what, error.to_string()),
+            (Ok(_), Some(missing)) => Finding::bad(what, missing),
+            (Ok(_), None) => {
+                let version = &package.manifest().version;
+                Finding::good(
+                    what,
+                    format!("the package {} {version} may run as it was granted", package.name()),
+                )
+            }
+        })
+    };
+    config.connectors.iter().filter_map(judge).collect()
 }
 
 async fn git(environment: &Environment) -> Finding {
