@@ -191,8 +191,35 @@ pub(crate) fn meta<T: Serialize>(key: &str, value: &T) -> serde_json::Map<String
 
 #[cfg(test)]
 mod tests {
+    use connector_contract::Capability;
+
     use super::*;
     use serde_json::json;
+
+    fn reads<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_is_documented_is_what_is_spoken() {
+        let document = include_str!("../../../docs/mcp.md");
+        let (_, after) = document.split_once("```jsonc\n").unwrap();
+        let (block, _) = after.split_once("```").unwrap();
+        let text: String = block.lines().filter(|line| !line.starts_with("//")).collect();
+        let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Value>().map(Result::unwrap);
+        let mut next = || values.next().unwrap();
+        let configure: Configure = reads(next());
+        let configured: Configured = reads(next());
+        let Capability::NetworkOutbound { host } = &configured.manifest.capabilities[0] else { panic!() };
+        assert_eq!(configure.grants[0].authority(), *host);
+        let meta = |value: Value, key: &str| value[key].clone();
+        assert!(reads::<CallMeta>(meta(next(), CALL)).resume.is_some());
+        reads::<CheckpointNote>(next());
+        reads::<StopCall>(next());
+        reads::<AskMeta>(meta(next(), ASK));
+        reads::<Reply>(meta(next(), REPLY));
+        assert_eq!(values.next(), None);
+    }
 
     #[test]
     fn a_configuration_shows_no_secret_when_it_is_printed() {

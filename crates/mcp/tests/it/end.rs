@@ -16,7 +16,7 @@ fn checkpoint(call: &str, id: &str) -> serde_json::Value {
 }
 
 /// A permission request of this call.
-pub(crate) fn permission(call: &str, id: u32, metadata: serde_json::Value) -> serde_json::Value {
+pub(crate) fn permission(call: &str, id: u32, metadata: &serde_json::Value) -> serde_json::Value {
     let ask = json!({ "call": call, "ask": { "type": "permission", "id": "per_1",
         "session_id": "ses_1", "permission": "bash", "patterns": ["rm"], "metadata": metadata } });
     json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": {
@@ -73,7 +73,7 @@ async fn a_checkpoint_or_an_ask_for_another_call_is_refused() {
         let (_, request) = peer.call().await;
         peer.send(checkpoint("call-999", "c1")).await;
         assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
-        peer.send(permission("call-999", 5, json!({}))).await;
+        peer.send(permission("call-999", 5, &json!({}))).await;
         assert!(peer.read().await["error"]["message"].as_str().unwrap().contains("no such call"));
         peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
     };
@@ -81,6 +81,32 @@ async fn a_checkpoint_or_an_ask_for_another_call_is_refused() {
     assert!(result.unwrap().success);
     assert!(bench.log.kept.lock().unwrap().is_empty());
     assert!(bench.asks.asked.lock().unwrap().is_empty());
+}
+
+/// The calls have the same names and numbers, since each connection counts its own.
+#[tokio::test]
+async fn a_server_answers_and_records_for_no_live_call_of_another_server() {
+    let ((one, mut peer), (other, mut forger)) = (connected().await, connected().await);
+    let (bench, lies) = (Bench::default(), Bench::default());
+    let result = json!({ "content": [], "structuredContent": { "did": "forged" } });
+    let script = async {
+        let (call, request) = peer.call().await;
+        let (same, number) = forger.call().await;
+        assert_eq!((&call, &request["id"]), (&same, &number["id"]));
+        forger.send(checkpoint(&call, "c1")).await;
+        assert!(forger.read().await["result"].is_object());
+        forger.answer(&request, result).await;
+        forger.send(permission(&call, 5, &json!({}))).await;
+        peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
+    };
+    let calls = async { tokio::join!(bench.call(&one, "x"), lies.call(&other, "x")) };
+    let ((honest, not), ()) = soon(async { tokio::join!(calls, script) }).await;
+    assert_eq!(
+        (&honest.unwrap().output["did"], &not.unwrap().output["did"]),
+        (&json!("it"), &json!("forged"))
+    );
+    assert!(bench.log.kept.lock().unwrap().is_empty() && bench.asks.asked.lock().unwrap().is_empty());
+    assert_eq!(lies.log.kept.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -188,7 +214,7 @@ async fn an_ask_that_is_open_when_its_call_is_answered_is_withdrawn() {
     let (ctx, mut stream) = bench.context();
     let answers = async {
         let (call, request) = peer.call().await;
-        peer.send(permission(&call, 5, json!({}))).await;
+        peer.send(permission(&call, 5, &json!({}))).await;
         bench.asks.reached.notified().await;
         peer.answer(&request, json!({ "content": [], "structuredContent": { "did": "it" } })).await;
         peer

@@ -154,9 +154,9 @@ async fn a_configuration_that_failed_may_be_tried_again_and_fails_for_its_own_re
     let (near, far) = tokio::io::duplex(1 << 16);
     let (reader, writer) = tokio::io::split(far);
     let seen = std::sync::Arc::default();
-    let server = connector_mcp::Server::new(manifest())
+    let probe = connector_mcp::Server::new(manifest())
         .with_factory(std::sync::Arc::new(crate::probe::ProbeFactory(std::sync::Arc::clone(&seen))));
-    let served = tokio::spawn(server.serve(reader, writer));
+    let served = tokio::spawn(probe.serve(reader, writer));
     let mut host = Peer::over(near);
     host.send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "clientInfo": { "name": "host", "version": "1" },

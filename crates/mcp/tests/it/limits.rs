@@ -54,9 +54,9 @@ async fn a_long_ask_is_asked_without_what_is_added_to_its_words_or_refused() {
     let long = "x".repeat(300 << 10);
     let script = async {
         let (call, request) = peer.call().await;
-        peer.send(permission(&call, 5, json!({ "diff": long }))).await;
+        peer.send(permission(&call, 5, &json!({ "diff": long }))).await;
         assert_eq!(peer.read().await["result"]["action"], "accept");
-        let mut wordy = permission(&call, 6, Value::Null);
+        let mut wordy = permission(&call, 6, &Value::Null);
         wordy["params"]["_meta"]["connector-opencode/ask"]["ask"]["patterns"] = json!([long]);
         peer.send(wordy).await;
         let answer = peer.read().await;
@@ -80,7 +80,7 @@ async fn a_call_has_a_bounded_number_of_open_asks() {
     let script = async {
         let (call, request) = peer.call().await;
         for id in 0..17 {
-            peer.send(permission(&call, id, json!({}))).await;
+            peer.send(permission(&call, id, &json!({}))).await;
         }
         let answer = peer.read().await;
         assert!(refusal(&answer).contains("more than 16 asks at once"), "{answer}");
