@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::terminal::{Ended, Terminal, User, processes_below};
+use crate::terminal::{Ended, Terminal, User, nothing_stays_below, processes_below};
 
 const MANIFEST: &str = include_str!("../package/connector.toml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_connector-told");
@@ -37,6 +37,19 @@ impl Bench {
 
     fn whole() -> Self {
         Self::new(MANIFEST, &std::fs::read(PROGRAM).unwrap())
+    }
+
+    /// A package in another language, which takes no settings.
+    fn in_c() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/package/plain.c");
+        #[expect(clippy::disallowed_methods, reason = "the package is compiled here")]
+        let built = std::process::Command::new("cc").arg("-o").arg(&program).arg(source).status().unwrap();
+        assert!(built.success());
+        let bench = Self::new(MANIFEST, &std::fs::read(&program).unwrap());
+        bench.configure("");
+        bench
     }
 
     /// A package that is looked at, and not run.
@@ -98,6 +111,14 @@ impl Bench {
         assert!(ended.text().contains(words), "no {words:?} in {}", ended.text());
     }
 
+    /// What `doctor` says of the package's connector, and its exit code.
+    fn doctor(&self) -> (String, i32) {
+        let ended = self.command(&["doctor", "--json"]);
+        let findings = ended.json();
+        let of_package = findings.as_array().unwrap().iter().find(|it| it["what"] == "connector told");
+        (of_package.unwrap()["verdict"].as_str().unwrap().to_owned(), ended.code())
+    }
+
     /// Sends a message; its card is there when this returns.
     fn asked(&mut self, host: &mut Terminal, text: &str) -> String {
         self.runs += 1;
@@ -149,6 +170,20 @@ fn a_granted_package_runs_behind_every_wall_once_it_was_approved() {
     ends(host);
 }
 
+/// A program in C, without any library of ours.
+#[test]
+fn a_package_may_be_written_in_any_language() {
+    let mut bench = Bench::in_c();
+    bench.grant();
+    let mut host = bench.host();
+    for _ in 0..2 {
+        let step = bench.approved(&mut host, "sweep");
+        assert_eq!(step["state"], "succeeded", "{step}");
+        assert!(step.to_string().contains("swept in C"), "{step}");
+    }
+    ends(host);
+}
+
 #[test]
 fn a_package_reaches_the_port_it_was_granted_and_no_other() {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
@@ -170,7 +205,9 @@ fn a_package_reaches_the_port_it_was_granted_and_no_other() {
 fn a_package_that_was_not_granted_as_it_is_does_not_start() {
     let bench = Bench::shown(MANIFEST);
     bench.refused("it was not granted anything");
+    assert_eq!(bench.doctor(), ("bad".to_owned(), 1));
     bench.grant();
+    assert_eq!(bench.doctor(), ("good".to_owned(), 0));
     bench.change("executable");
     bench.refused("its executable is another than the one the grant is for");
     bench.grant();
@@ -260,7 +297,7 @@ fn a_file_that_is_changed_under_the_host_does_not_run() {
 /// Not because its input ends: it does not look.
 #[test]
 fn a_package_that_hangs_ends_with_its_host() {
-    let mut bench = Bench::whole();
+    let mut bench = Bench::in_c();
     bench.grant();
     let mut host = bench.host();
     let step = bench.approved(&mut host, "sweep");
@@ -269,11 +306,7 @@ fn a_package_that_hangs_ends_with_its_host() {
     let package = below.iter().find(|it| it.line.contains("connector-told")).unwrap();
     kill_process(package.id, Signal::STOP).unwrap();
     host.kill9();
-    let until = Instant::now() + Duration::from_mins(1);
-    while !processes_below(bench.user.home.path()).is_empty() {
-        assert!(Instant::now() < until, "{below:?} and not gone");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    nothing_stays_below(bench.user.home.path());
 }
 
 #[test]

@@ -211,6 +211,19 @@ pub(crate) struct Below {
     pub(crate) line: String,
 }
 
+/// Waits until nothing of the user at `home` runs any more.
+pub(crate) fn nothing_stays_below(home: &Path) {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let left = processes_below(home);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "{left:?} does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Which user, by their home, started which processes.
 static STARTED: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
 
