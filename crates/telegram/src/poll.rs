@@ -3,9 +3,10 @@
 //! [`Poller::next`] asks until there are updates; [`Poller::done`] says that one
 //! is durable, and once all before it are, the next request tells Telegram. What
 //! is not `done` Telegram sends again, and the next poller takes it; this one hands
-//! out each update once. Errors are waited out with growing
-//! pauses and never end the polling: a revoked token or a second poller may be
-//! put right while the host runs. [`Health`] says how it goes.
+//! out each update once. After a week without updates Telegram's numbers begin anew
+//! anywhere, also below the last one, and are followed there. Errors are waited out
+//! with growing pauses and never end the polling: a revoked token or a second poller
+//! may be put right while the host runs. [`Health`] says how it goes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ const BATCH: u32 = 100;
 /// How much longer than its `timeout` a request may take.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// How long until the next request while updates are being dealt with: Telegram
-/// answers each at once, with those.
+/// How long until the next request after an answer with nothing new: while updates
+/// are being dealt with, Telegram answers each at once, with those.
 const BUSY: Duration = Duration::from_millis(300);
 
 /// How it goes.
@@ -88,6 +89,8 @@ pub struct Poller {
     /// What was handed out and is not acknowledged, and whether it is done.
     out: BTreeMap<u32, bool>,
     failures: u32,
+    /// No request before this.
+    due: Instant,
     health: Health,
     /// Whether a webhook may be set, which keeps updates from being polled.
     hooked: bool,
@@ -96,7 +99,16 @@ pub struct Poller {
 impl Poller {
     /// A poller whose requests are held for `timeout` when there is nothing new.
     pub fn new(api: Api, timeout: Duration, health: Health) -> Self {
-        Self { api, timeout, offset: None, out: BTreeMap::new(), failures: 0, health, hooked: true }
+        Self {
+            api,
+            timeout,
+            offset: None,
+            out: BTreeMap::new(),
+            failures: 0,
+            due: Instant::now(),
+            health,
+            hooked: true,
+        }
     }
 
     /// Removes a webhook that would keep updates from being polled. What waits
@@ -107,9 +119,11 @@ impl Poller {
         Ok(())
     }
 
-    /// The next updates, in order; waits until there are some. Cancel safe.
+    /// The next updates, in order; waits until there are some. Cancel safe: a pause
+    /// that was begun is kept by the next call.
     pub async fn next(&mut self) -> Vec<Value> {
         loop {
+            tokio::time::sleep_until(self.due).await;
             match self.ask().await {
                 Ok(updates) => {
                     self.failures = 0;
@@ -118,9 +132,7 @@ impl Poller {
                     if !fresh.is_empty() {
                         return fresh;
                     }
-                    if !self.out.is_empty() {
-                        tokio::time::sleep(BUSY).await;
-                    }
+                    self.due = Instant::now() + BUSY;
                 }
                 Err(error) => {
                     self.failures += 1;
@@ -133,7 +145,7 @@ impl Poller {
                     } else {
                         tracing::error!(reason, pause_ms = pause.as_millis(), "no updates from telegram");
                     }
-                    tokio::time::sleep(pause).await;
+                    self.due = Instant::now() + pause;
                 }
             }
         }
@@ -142,7 +154,9 @@ impl Poller {
     /// The update is durable, and need not be sent again. Telegram is told when
     /// all that were handed out before it are, too.
     pub fn done(&mut self, update: u32) {
-        self.out.insert(update, true);
+        if let Some(done) = self.out.get_mut(&update) {
+            *done = true;
+        }
         while let Some(first) = self.out.first_entry().filter(|first| *first.get()) {
             let next = i64::from(first.remove_entry().0) + 1;
             self.offset = Some(self.offset.map_or(next, |offset| offset.max(next)));
@@ -173,12 +187,17 @@ impl Poller {
 
     /// In order of their numbers, without what was handed out already.
     fn fresh(&mut self, updates: Vec<Value>) -> Vec<Value> {
-        let mut numbered: Vec<(u32, Value)> = updates
-            .into_iter()
-            .filter_map(|raw| update::number(&raw).map(|number| (number, raw)))
-            .filter(|(number, _)| self.offset.is_none_or(|offset| i64::from(*number) >= offset))
-            .filter(|(number, _)| !self.out.contains_key(number))
-            .collect();
+        let mut numbered: Vec<(u32, Value)> =
+            updates.into_iter().filter_map(|raw| update::number(&raw).map(|number| (number, raw))).collect();
+        let offset = self.offset.unwrap_or_default();
+        if !numbered.is_empty() && numbered.iter().all(|(number, _)| i64::from(*number) < offset) {
+            // Telegram sends nothing below an offset that it knows: its numbers began anew.
+            tracing::info!(offset, "telegram counts its updates anew");
+            self.offset = None;
+            self.out.clear();
+        }
+        let offset = self.offset.unwrap_or_default();
+        numbered.retain(|(number, _)| i64::from(*number) >= offset && !self.out.contains_key(number));
         numbered.sort_by_key(|(number, _)| *number);
         numbered.dedup_by_key(|(number, _)| *number);
         self.out.extend(numbered.iter().map(|(number, _)| (*number, false)));
@@ -216,19 +235,52 @@ mod tests {
         assert_eq!(pause(&throttled, 1).as_secs(), 77);
     }
 
-    #[test]
-    fn an_update_is_handed_out_once_and_acknowledged_after_all_before_it() {
+    fn poller() -> Poller {
         let token = crate::token::Token::new("42:SECRETSECRETSECRET".into()).unwrap();
         let http = connector_contract::OutboundHttp::new([]).unwrap();
         let api = Api::new(http, "http://127.0.0.1:1".parse().unwrap(), token);
-        let mut poller = Poller::new(api, Duration::from_secs(1), Health::default());
-        let all = || [3, 1, 2].map(|number| serde_json::json!({ "update_id": number })).to_vec();
-        let numbers: Vec<_> = poller.fresh(all()).iter().filter_map(update::number).collect();
-        assert_eq!(numbers, [1, 2, 3]);
-        assert_eq!(poller.fresh(all()).len(), 0);
+        Poller::new(api, Duration::from_secs(1), Health::default())
+    }
+
+    fn handed_out(poller: &mut Poller, numbers: &[u32]) -> Vec<u32> {
+        let raw = numbers.iter().map(|number| serde_json::json!({ "update_id": number })).collect();
+        poller.fresh(raw).iter().filter_map(update::number).collect()
+    }
+
+    #[test]
+    fn an_update_is_handed_out_once_and_acknowledged_after_all_before_it() {
+        let mut poller = poller();
+        assert_eq!(handed_out(&mut poller, &[3, 1, 2]), [1, 2, 3]);
+        assert!(handed_out(&mut poller, &[3, 1, 2]).is_empty());
         for (done, offset) in [(2, None), (1, Some(3)), (3, Some(4))] {
             poller.done(done);
             assert_eq!(poller.offset, offset, "after {done}");
         }
+    }
+
+    #[test]
+    fn numbers_that_begin_anew_below_the_last_are_followed() {
+        let mut poller = poller();
+        assert_eq!(handed_out(&mut poller, &[900, 901]), [900, 901]);
+        poller.done(900);
+        assert!(handed_out(&mut poller, &[900, 901]).is_empty(), "901 is being dealt with");
+        assert_eq!(handed_out(&mut poller, &[7, 8]), [7, 8]);
+        poller.done(901);
+        assert_eq!(poller.offset, None, "what ended late acknowledges nothing that is new");
+        poller.done(7);
+        assert_eq!(poller.offset, Some(8));
+        assert_eq!(handed_out(&mut poller, &[7, 9]), [9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_was_begun_is_kept_by_the_next_call() {
+        // Nothing listens there: each request fails at once.
+        let mut poller = poller();
+        let began = Instant::now();
+        for _ in 0..20 {
+            let _ = tokio::time::timeout(Duration::from_millis(100), poller.next()).await;
+        }
+        assert_eq!(began.elapsed().as_millis(), 2_000);
+        assert_eq!(poller.failures, 3, "at once, after 500 ms, and after 1,000 ms more");
     }
 }

@@ -172,6 +172,11 @@ impl FakeTelegram {
         self.change(|state| state.push_update(update))
     }
 
+    /// After a quiet week the next update's number is any; here, `number`.
+    pub fn count_from(&self, number: u32) {
+        self.change(|state| state.last_update = number.saturating_sub(1));
+    }
+
     /// Sends an update again that was sent before.
     pub fn redeliver(&self, update: u32) {
         self.change(|state| state.redeliver(update));
@@ -185,6 +190,11 @@ impl FakeTelegram {
     /// Every call so far.
     pub fn calls(&self) -> Vec<Called> {
         self.shared.look(|state| state.calls.clone())
+    }
+
+    /// Whether anybody asked for updates yet.
+    pub fn is_polled(&self) -> bool {
+        self.shared.look(|state| state.polling > 0)
     }
 
     /// How many updates were not acknowledged yet.

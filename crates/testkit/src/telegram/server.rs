@@ -116,11 +116,17 @@ fn broken() -> Response {
     Body::from_stream(cut).into_response()
 }
 
-/// Acknowledges what is below `offset` and waits for what is there or comes.
+/// How far past the newest update an offset may be.
+const AHEAD: i64 = 10;
+
+/// Acknowledges what is below `offset` and waits for what is there or comes. As with Telegram, an
+/// offset far past the newest update acknowledges nothing, and is answered from the oldest on.
 async fn updates(shared: &Arc<Shared>, params: &Value) -> Result<Value, Refusal> {
     let offset = params["offset"].as_i64().unwrap_or(0);
     let mine = shared.change(|state| {
-        state.updates.retain(|(number, _)| i64::from(*number) >= offset);
+        if offset <= i64::from(state.last_update) + 1 + AHEAD {
+            state.updates.retain(|(number, _)| i64::from(*number) >= offset);
+        }
         state.polling += 1;
         state.polling
     });

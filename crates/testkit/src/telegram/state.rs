@@ -83,7 +83,7 @@ pub(super) struct State {
     /// Counts requests for updates: a newer one ends the one before.
     pub(super) polling: u64,
     pub(super) open_queries: Vec<String>,
-    last_update: u32,
+    pub(super) last_update: u32,
     last_message: i32,
     last_query: u64,
 }
