@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connector_contract::{Origin, OutboundHttp};
-use frankenstein::response::ErrorResponse;
 use http::{Request, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -77,7 +76,12 @@ impl Api {
 
     /// Sends a document from memory; returns the id of its message.
     pub async fn upload(&self, document: &Document) -> Result<i32, ApiError> {
-        let (content_type, body) = document.encode();
+        self.upload_as(document, false).await
+    }
+
+    /// Like [`upload`](Self::upload); `silent` rings no phone.
+    pub async fn upload_as(&self, document: &Document, silent: bool) -> Result<i32, ApiError> {
+        let (content_type, body) = document.encode(silent);
         let request = self.request("sendDocument", &content_type, body)?;
         let sent: Sent = self.send(request, PATIENCE).await?;
         Ok(sent.message_id)
@@ -130,7 +134,7 @@ impl Api {
             let unreadable = |_| ApiError::Unreadable { what: "answer" };
             return serde_json::from_str(result.get()).map_err(unreadable);
         }
-        match serde_json::from_slice::<ErrorResponse>(body) {
+        match serde_json::from_slice::<error::Refusal>(body) {
             Ok(mut refusal) => {
                 refusal.description = self.token.redact(&refusal.description);
                 Err(ApiError::from_refusal(refusal))

@@ -3,7 +3,26 @@
 use std::time::Duration;
 
 use connector_contract::OutboundError;
-use frankenstein::response::ErrorResponse;
+use serde::Deserialize;
+
+/// The longest wait that is obeyed: far beyond any that Telegram names.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+/// A refusal, as the Bot API sends it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) description: String,
+    pub(super) error_code: u64,
+    parameters: Option<Parameters>,
+}
+
+/// What a refusal adds, in numbers that no wait outgrows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    migrate_to_chat_id: Option<i64>,
+    retry_after: Option<u64>,
+}
 
 /// An error of the Bot API, split by what to do about it. Never contains the
 /// token: the network's errors have no path, and descriptions are redacted.
@@ -83,9 +102,10 @@ impl From<OutboundError> for ApiError {
 
 impl ApiError {
     /// Reads Telegram's own words, which are all it has for most cases.
-    pub(super) fn from_refusal(refusal: ErrorResponse) -> Self {
-        let ErrorResponse { description, error_code: code, parameters, .. } = refusal;
-        if let Some(to) = parameters.and_then(|parameters| parameters.migrate_to_chat_id) {
+    pub(super) fn from_refusal(refusal: Refusal) -> Self {
+        let Refusal { description, error_code: code, parameters } = refusal;
+        let parameters = parameters.unwrap_or_default();
+        if let Some(to) = parameters.migrate_to_chat_id {
             return Self::Migrated { to };
         }
         let says = |words: &str| description.to_ascii_lowercase().contains(words);
@@ -94,8 +114,8 @@ impl ApiError {
             403 => Self::Forbidden { description },
             409 => Self::Conflict { description },
             429 => {
-                let after = parameters.and_then(|parameters| parameters.retry_after).unwrap_or(1);
-                Self::Throttled { after: Duration::from_secs(u64::from(after.max(1))) }
+                let after = Duration::from_secs(parameters.retry_after.unwrap_or(1).max(1));
+                Self::Throttled { after: after.min(LONGEST) }
             }
             400 if says("message is not modified") => Self::NotModified,
             400 if says("query is too old") || says("query id is invalid") => Self::TooOld,
@@ -124,11 +144,10 @@ impl ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use frankenstein::response::ResponseParameters;
 
     fn of(code: u64, description: &str) -> ApiError {
         let description = description.to_owned();
-        ApiError::from_refusal(ErrorResponse { ok: false, description, error_code: code, parameters: None })
+        ApiError::from_refusal(Refusal { description, error_code: code, ..Refusal::default() })
     }
 
     type Fits = fn(&ApiError) -> bool;
@@ -163,10 +182,17 @@ mod tests {
 
     #[test]
     fn the_wait_is_the_one_telegram_names() {
-        let parameters = Some(ResponseParameters { migrate_to_chat_id: None, retry_after: Some(31) });
-        let description = "Too Many Requests: retry after 31".to_owned();
-        let refusal = ErrorResponse { ok: false, description, error_code: 429, parameters };
-        let error = ApiError::from_refusal(refusal);
-        assert!(matches!(error, ApiError::Throttled { after } if after.as_secs() == 31), "{error:?}");
+        for (named, obeyed) in [("0", 1), ("31", 31), ("70000", 70_000), ("18446744073709551615", 2_592_000)]
+        {
+            let body = format!(
+                "{{\"ok\":false,\"error_code\":429,\"description\":\"Too Many Requests\",\
+                 \"parameters\":{{\"retry_after\":{named}}}}}"
+            );
+            let error = ApiError::from_refusal(serde_json::from_str(&body).unwrap());
+            assert!(
+                matches!(error, ApiError::Throttled { after } if after.as_secs() == obeyed),
+                "{named}: {error:?}"
+            );
+        }
     }
 }

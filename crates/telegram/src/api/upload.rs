@@ -22,7 +22,7 @@ pub struct Document {
 
 impl Document {
     /// The content type and the body.
-    pub(super) fn encode(&self) -> (String, Bytes) {
+    pub(super) fn encode(&self, silent: bool) -> (String, Bytes) {
         let boundary = boundary(&self.content);
         let mut body = BytesMut::new();
         let mut field = |name: &str, value: &str| {
@@ -38,6 +38,9 @@ impl Document {
         if let Some(message) = self.reply_to {
             let reply = serde_json::json!({ "message_id": message, "allow_sending_without_reply": true });
             field("reply_parameters", &reply.to_string());
+        }
+        if silent {
+            field("disable_notification", "true");
         }
         if !self.caption.is_empty() {
             field("caption", &self.caption);
@@ -83,10 +86,10 @@ mod tests {
             caption: "2 files".to_owned(),
             content: Bytes::from_static(b"--part-0\r\n--part-0--\r\n"),
         };
-        let (content_type, body) = document.encode();
+        let (content_type, body) = document.encode(true);
         let boundary = content_type.split("boundary=").nth(1).unwrap();
         let text = std::str::from_utf8(&body).unwrap();
-        assert_eq!(text.matches(&format!("--{boundary}")).count(), 6, "{text}");
+        assert_eq!(text.matches(&format!("--{boundary}")).count(), 7, "{text}");
         assert!(text.contains("filename=\"a___b.diff\""), "{text}");
         assert!(text.contains("name=\"message_thread_id\"\r\n\r\n7\r\n"), "{text}");
     }

@@ -15,7 +15,7 @@ use super::input::{
 };
 use crate::api::{Api, ApiError, Document};
 use crate::chat::ChatKey;
-use crate::text::{MESSAGE, Styled, units};
+use crate::text::{CAPTION, MESSAGE, Styled, units};
 
 /// What there is, in the manifest's order.
 #[cfg(test)]
@@ -141,14 +141,16 @@ async fn delete_message(api: &Api, input: DeleteMessage) -> Result<ActionResult,
 }
 
 async fn send_document(api: &Api, input: SendDocument) -> Result<ActionResult, ConnectorError> {
+    let silent = input.place.disable_notification;
+    short_caption(&input.caption)?;
     let document = Document {
         chat: chat_key(&input.place)?,
         reply_to: input.place.reply_to_message_id,
         name: input.filename,
-        caption: crate::text::head(&input.caption, crate::text::CAPTION).to_owned(),
+        caption: input.caption,
         content: input.content.into(),
     };
-    let id = api.upload(&document).await.map_err(consequence)?;
+    let id = api.upload_as(&document, silent).await.map_err(consequence)?;
     Ok(done(json!({ "message_id": id }), "sent"))
 }
 
@@ -160,6 +162,7 @@ fn chat_key(place: &Place) -> Result<ChatKey, ConnectorError> {
 }
 
 async fn send_photo(api: &Api, input: SendPhoto) -> Result<ActionResult, ConnectorError> {
+    short_caption(input.caption.as_deref().unwrap_or_default())?;
     let photo = SendPhotoParams::builder()
         .chat_id(input.place.chat_id.id())
         .maybe_message_thread_id(input.place.topic_id)
@@ -182,6 +185,15 @@ async fn answer_query(api: &Api, input: AnswerQuery) -> Result<ActionResult, Con
         Ok(_) => Ok(done(json!({ "answered": true }), "answered")),
         Err(ApiError::TooOld) => Ok(done(json!({ "answered": false }), "too old to be answered")),
         Err(error) => Err(consequence(error)),
+    }
+}
+
+fn short_caption(caption: &str) -> Result<(), ConnectorError> {
+    match units(caption) {
+        count if count > CAPTION => {
+            Err(invalid(format!("`caption` has {count} UTF-16 units; {CAPTION} fit")))
+        }
+        _ => Ok(()),
     }
 }
 
