@@ -37,7 +37,7 @@ pub struct Config {
     /// What Telegram repeats in each request to the webhook.
     #[schemars(with = "Option<String>", extend("x-secret" = true))]
     pub webhook_secret: Option<SecretString>,
-    /// Where the webhook listens for the reverse proxy.
+    /// Where the webhook listens for the reverse proxy, on loopback.
     pub webhook_listen: SocketAddr,
     /// How often Telegram is asked whether the webhook is still set, in seconds.
     #[schemars(range(min = 1, max = 3600))]
@@ -216,13 +216,24 @@ impl Config {
         }
         let path = parsed.path().to_owned();
         let last = path.rsplit('/').next().unwrap_or_default();
-        if last.len() < 16 || path.contains(['{', '}', '*']) {
+        if last.len() < 16 {
             return Err(invalid("`webhook_url` needs a last path segment of 16 random characters or more"));
+        }
+        // What else a path may hold, a router reads as a pattern.
+        if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-.~".contains(&byte)) {
+            return Err(invalid("the path of `webhook_url` takes letters, digits, `_`, `-`, `.` and `~`"));
         }
         let token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         let words = secret.expose_secret();
         if !(16..=256).contains(&words.len()) || !words.bytes().all(token) {
             return Err(invalid("`webhook_secret` takes 16 to 256 letters, digits, `_` and `-`"));
+        }
+        if !self.webhook_listen.ip().is_loopback() {
+            let listen = self.webhook_listen;
+            return Err(invalid(format!(
+                "`webhook_listen`: {listen} is not loopback, and would take the secret unencrypted; \
+                 put the reverse proxy on this machine"
+            )));
         }
         let check = Duration::from_secs(self.webhook_check);
         Ok(Some(Webhook { url, path, secret, listen: self.webhook_listen, check }))
@@ -279,6 +290,11 @@ mod tests {
     #[test]
     fn what_cannot_work_or_is_not_safe_is_refused_and_the_token_never_shown() {
         let secret = "s".repeat(16);
+        let hook = |url: &str, listen: &str| {
+            let secret = "s".repeat(16);
+            json!({ "update_mode": "webhook", "webhook_url": url, "webhook_secret": secret, "webhook_listen": listen })
+        };
+        assert!(check(hook("https://h.example/tele_gram/a-b.c~aaaaaaaaaaaaaaaa", "[::1]:0")).is_ok());
         for wrong in [
             json!({ "bot_token": "SECRET" }),
             json!({ "api_base": "http://bots.example", "allow_remote": true }),
@@ -291,6 +307,10 @@ mod tests {
             json!({ "update_mode": "webhook", "webhook_url": "https://h.example/short", "webhook_secret": secret }),
             json!({ "update_mode": "webhook", "webhook_url": "http://h.example/aaaaaaaaaaaaaaaa", "webhook_secret": secret }),
             json!({ "update_mode": "webhook", "webhook_url": "https://h.example/aaaaaaaaaaaaaaaa", "webhook_secret": "short" }),
+            hook("https://h.example/a/:aaaaaaaaaaaaaaaa", "127.0.0.1:0"),
+            hook("https://h.example/*a/aaaaaaaaaaaaaaaa", "127.0.0.1:0"),
+            hook("https://h.example/{a}/aaaaaaaaaaaaaaaa", "127.0.0.1:0"),
+            hook("https://h.example/aaaaaaaaaaaaaaaa", "0.0.0.0:8443"),
             json!({ "approver": 5 }),
             json!({ "files": { "max_bytes": 0 } }),
             json!({ "files": { "max_bytes": 8_388_609 } }),
