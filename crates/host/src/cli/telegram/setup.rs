@@ -1,26 +1,22 @@
-//! `telegram setup`: token in, `host.toml` and rules out, and a first message.
+//! `telegram setup`: token in, `host.toml` and rules out, and a first card.
+
+mod meeting;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use connector_contract::chain;
+use connector_telegram::Config;
 use connector_telegram::api::GetMe;
-use connector_telegram::frankenstein::methods::SendMessageParams;
-use connector_telegram::poll::{Health, Poller};
-use connector_telegram::{Api, Config, update};
 use opencode_daemons::Environment;
 use secrecy::SecretString;
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::exit::{Exit, Failure};
+use meeting::Meeting;
 
 /// The variable that `host.toml` names for the token.
 const VARIABLE: &str = "TELEGRAM_BOT_TOKEN";
-
-/// How long somebody has to write to the bot.
-const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The rules that are written: `/fix`, and replies that go on; both also with files.
 const RULES: [(&str, &str); 4] = [
@@ -59,29 +55,44 @@ impl Setup {
         let api = api.map_err(|error| Failure::usage(chain(&error)))?;
         let me = api.call(&GetMe {}).await.map_err(|error| Failure::failed(chain(&error)))?;
         let name = me.username.unwrap_or_default();
-        say(&format!("the bot is @{name}; write it a message now, such as: hello"))?;
-        let (user, who) = first_writer(&api).await?;
-        say(&format!("that was {who}, user id {user}"))?;
-        std::fs::create_dir_all(self.into.join("rules"))?;
-        write_new(&target, &host_toml(user, &workspace, &self.api_base))?;
-        for (file, text) in RULES {
-            let path = self.into.join("rules").join(file);
-            if !path.exists() {
-                write_new(&path, text)?;
-            }
-        }
-        let hello = format!(
-            "hello {who}. this is what host.toml allows: you write, you approve. \
-             start the host, then write: /fix the failing test"
+        let mut meeting = Meeting::begin(api).await?;
+        let code = meeting.code();
+        say(&format!("the bot is @{name}; in Telegram, write it this code: {code}"))?;
+        say(&format!("or open https://t.me/{name}?start={code} and press Start"))?;
+        let person = meeting.person().await?;
+        say(&format!("that was {}, user id {}", person.name, person.id))?;
+        say("sent you a card; tap its button")?;
+        let card = meeting.card(&person).await?;
+        say(if card.tapped { "the tap came" } else { "no tap came within a minute; it is not needed" })?;
+        // Last of all: what failed before it keeps nobody from beginning again.
+        self.write(&target, person.id, &workspace)?;
+        say(&format!("wrote {}", target.display()))?;
+        let text = format!(
+            "✅ {}, user id {}: host.toml lets you write, and approve. \
+             Start the host, then write: /fix the failing test",
+            person.name, person.id
         );
-        let message = SendMessageParams::builder().chat_id(user).text(hello).build();
-        api.call(&message).await.map_err(|error| Failure::failed(chain(&error)))?;
-        say(&format!("wrote {}, and sent you a message", target.display()))?;
+        if let Err(error) = meeting.end(&person, &card, &text).await {
+            say(&format!("the card was not changed, which does not matter: {}", chain(&error)))?;
+        }
         if !given {
             say(&format!("put the token into the environment as {VARIABLE}; it stands in no file"))?;
         }
         say(&format!("start the host with: connector-host run -c {}", target.display()))?;
         Ok(Exit::Done)
+    }
+
+    /// Writes the rules that are not there yet, and then `host.toml`.
+    fn write(&self, target: &Path, user: i64, workspace: &Path) -> Result<(), Failure> {
+        let rules = self.into.join("rules");
+        std::fs::create_dir_all(&rules)?;
+        for (file, text) in RULES {
+            let path = rules.join(file);
+            if !path.exists() {
+                write_new(&path, text)?;
+            }
+        }
+        write_new(target, &host_toml(user, workspace, &self.api_base))
     }
 }
 
@@ -100,38 +111,6 @@ async fn token(lines: &mut Lines) -> Result<(SecretString, bool), Failure> {
     say("write /newbot to @BotFather in Telegram, and paste the token it gives you:")?;
     let line = lines.next_line().await?.unwrap_or_default();
     Ok((line.trim().into(), false))
-}
-
-/// Waits for the first message of a person in private.
-async fn first_writer(api: &Api) -> Result<(i64, String), Failure> {
-    let mut poller = Poller::new(api.clone(), Duration::from_secs(25), Health::default());
-    poller.take_over().await.map_err(|error| Failure::failed(chain(&error)))?;
-    let wait = async {
-        loop {
-            let mut found = None;
-            for raw in poller.next().await {
-                if let Some(number) = update::number(&raw) {
-                    poller.done(number);
-                }
-                found = found.or_else(|| writer(&raw));
-            }
-            if let Some(found) = found {
-                poller.settle().await;
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .map_err(|_| Failure::failed("nobody wrote to the bot in five minutes; try again"))
-}
-
-fn writer(raw: &Value) -> Option<(i64, String)> {
-    let message = raw.get("message")?;
-    let (from, chat) = (message.get("from")?, message.get("chat")?);
-    let private = chat.get("type")?.as_str()? == "private" && from.get("is_bot")?.as_bool() == Some(false);
-    let name = from.get("first_name").and_then(Value::as_str).unwrap_or("you");
-    private.then_some((from.get("id")?.as_i64()?, crate::text::one_line(name)))
 }
 
 fn host_toml(user: i64, workspace: &Path, api_base: &str) -> String {

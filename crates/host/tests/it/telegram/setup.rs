@@ -1,32 +1,106 @@
 //! From a token to a host that answers.
 
-use testkit::telegram::{FakeTelegram, TOKEN};
+use serde_json::json;
+use testkit::telegram::{FakeTelegram, Fault, TOKEN};
 
-use crate::terminal::User;
+use crate::terminal::{Terminal, User};
 
-#[test]
-fn setup_finds_out_who_writes_and_the_token_stands_in_no_file() {
-    let telegram = FakeTelegram::start().unwrap();
-    let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", TOKEN);
-    let into = user.home.path().join("bot").display().to_string();
-    let workspace = user.home.path().display().to_string();
-    telegram.write(4_711, 4_711, "hello");
-    let base = telegram.base_url();
-    let ended =
-        user.run(&["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base]);
-    assert_eq!(ended.code(), 0, "{}", ended.text());
-    assert!(ended.text().contains("user id 4711"), "{}", ended.text());
+/// A person at a terminal, and the arguments of `setup`.
+struct Desk {
+    telegram: FakeTelegram,
+    user: User,
+    arguments: Vec<String>,
+    into: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let telegram = FakeTelegram::start().unwrap();
+        let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", TOKEN);
+        let into = user.home.path().join("bot").display().to_string();
+        let workspace = user.home.path().display().to_string();
+        let base = telegram.base_url();
+        let words = ["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base];
+        Self { arguments: words.map(str::to_owned).to_vec(), telegram, user, into }
+    }
+
+    fn arguments(&self) -> Vec<&str> {
+        self.arguments.iter().map(String::as_str).collect()
+    }
+
+    /// Starts it and reads the code.
+    fn start(&self) -> (Terminal, String) {
+        let mut setup = self.user.start(&self.arguments());
+        let line = setup.expect("write it this code: ");
+        let (_, code) = line.rsplit_once(' ').unwrap();
+        (setup, code.to_owned())
+    }
+
+    fn written(&self) -> Option<String> {
+        std::fs::read_to_string(format!("{}/host.toml", self.into)).ok()
+    }
+}
+
+#[tokio::test]
+async fn setup_believes_who_writes_the_code_and_the_token_stands_in_no_file() {
+    let desk = Desk::new();
+    let telegram = &desk.telegram;
+    // Somebody was there before, and goes on.
+    telegram.write(13, 13, "hello");
+    let (mut setup, code) = desk.start();
+    telegram.write(13, 13, "aaaaaaaa");
+    telegram.write(13, 13, &format!("aaaaaaaa {code}"));
+    telegram.write(13, -100_500, &code);
+    telegram.message(13, 13, &code, &json!({ "from": { "id": 13, "is_bot": true, "first_name": "B" } }));
+    telegram.message(13, 13, &code, &json!({ "forward_origin": { "type": "hidden_user", "date": 1 } }));
+    telegram.write(4_711, 4_711, &format!("/start {}", code.to_uppercase()));
+    setup.expect("that was U4711, user id 4711");
+    let card = telegram.wait_for(4_711, "This is what a card looks like").await;
+    assert!(desk.written().is_none(), "nothing is written before it is known to work");
+    telegram.tap_data(13, 13, card.id, &card.data[0][0]);
+    telegram.tap(4_711, 4_711, card.id, "Approve");
+    setup.expect("the tap came");
+    let (code, seen) = setup.finish();
+    let seen = seen.join("\n");
+    assert_eq!(code, 0, "{seen}");
+    let result = telegram.wait_for(4_711, "/fix the failing test").await;
+    assert!(result.id == card.id && result.buttons.is_empty(), "{result:?}");
+    assert_eq!(telegram.screen(13), [], "a stranger is told nothing");
     assert_eq!(telegram.unacknowledged(), 0);
-    assert!(telegram.screen(4_711)[0].text.contains("/fix the failing test"));
-    let written = std::fs::read_to_string(format!("{into}/host.toml")).unwrap();
+    let written = desk.written().unwrap();
     assert!(written.contains("allow_users = [4711]") && written.contains("\"telegram:4711\""), "{written}");
     let key = TOKEN.split_once(':').unwrap().1;
-    assert!(!written.contains(key) && !ended.text().contains(key));
+    assert!(!written.contains(key) && !seen.contains(key));
 
-    let again =
-        user.run(&["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base]);
+    let again = desk.user.run(&desk.arguments());
     assert_eq!(again.code(), 2, "{}", again.text());
     assert!(again.text().contains("is there already"), "{}", again.text());
+}
+
+#[tokio::test]
+async fn what_keeps_setup_from_going_on_is_said_and_the_next_try_begins_anew() {
+    let desk = Desk::new();
+    let telegram = &desk.telegram;
+    let conflict = "Conflict: terminated by other getUpdates request";
+    telegram.fault("getUpdates", 1, &Fault::Refuse(409, conflict, None));
+    let ended = desk.user.run(&desk.arguments());
+    assert_eq!(ended.code(), 1, "{}", ended.text());
+    assert!(ended.text().contains("another program takes this bot's updates (409)"), "{}", ended.text());
+
+    telegram.fault("sendMessage", 1, &Fault::Refuse(403, "Forbidden: bot was blocked by the user", None));
+    let (mut setup, code) = desk.start();
+    telegram.write(4_711, 4_711, &code);
+    setup.expect("bot was blocked by the user");
+    assert_eq!(setup.finish().0, 1);
+    assert!(desk.written().is_none());
+
+    let (mut setup, code) = desk.start();
+    telegram.write(4_711, 4_711, &code);
+    let card = telegram.wait_for(4_711, "This is what a card looks like").await;
+    telegram.tap(4_711, 4_711, card.id, "Approve");
+    setup.expect("start the host with");
+    assert_eq!(setup.finish().0, 0);
+    assert!(desk.written().is_some());
 }
 
 #[test]
