@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use connector_telegram::api::{GetMe, GetWebhookInfo, Method};
 use connector_telegram::config::Webhook;
 use connector_telegram::frankenstein::methods::SetWebhookParams;
-use connector_telegram::poll::{self, Poller, State};
+use connector_telegram::poll::{self, Poller};
 use connector_telegram::update::{self, Me};
 use connector_telegram::{ApiError, webhook};
 use secrecy::ExposeSecret as _;
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Telegram;
+use crate::failpoint::failpoint;
 use crate::text::one_line;
 
 /// How long without an answer until somebody is told.
@@ -80,7 +81,11 @@ impl Telegram {
         }
         let this = self.clone();
         self.0.tasks.spawn(async move { this.watch().await });
-        self.supervise_polling().await;
+        let polling = || {
+            let this = self.clone();
+            async move { this.poll().await }
+        };
+        supervised(polling).await;
         Ok(())
     }
 
@@ -89,19 +94,6 @@ impl Telegram {
         self.0.stopping.cancel();
         self.0.tasks.close();
         let _ = tokio::time::timeout(grace, self.0.tasks.wait()).await;
-    }
-
-    /// Polling that broke down is begun again.
-    async fn supervise_polling(&self) {
-        loop {
-            let this = self.clone();
-            let polling = tokio::spawn(async move { this.poll().await });
-            match polling.await {
-                Ok(()) => return,
-                Err(error) => tracing::error!(%error, "polling broke down and begins again"),
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
     }
 
     async fn poll(&self) {
@@ -150,7 +142,10 @@ impl Telegram {
     /// Whether the update is durable.
     async fn taken(&self, raw: &Value) -> bool {
         match self.take(raw).await {
-            Ok(()) => true,
+            Ok(()) => {
+                failpoint("update.taken");
+                true
+            }
             Err(error) => {
                 let reason = connector_contract::chain(&error);
                 tracing::error!(reason, update = update::number(raw), "an update waits for the ledger");
@@ -161,21 +156,21 @@ impl Telegram {
 
     /// Says when polling stopped, and when it goes on.
     async fn watch(&self) {
-        let mut told = false;
+        let mut watchdog = Watchdog { patience: SILENCE + self.0.settings.poll_timeout, told: false };
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SILENCE / 4) => {}
                 () = self.0.stopping.cancelled() => return,
             }
             let (state, answered) = self.0.health.get();
-            let silent = answered.elapsed() > SILENCE + self.0.settings.poll_timeout;
-            if silent && !told {
-                let seconds = answered.elapsed().as_secs();
-                tracing::error!(?state, seconds, "no update can arrive from telegram");
-            } else if told && state == State::Live {
-                tracing::info!("updates arrive from telegram again");
+            let seconds = answered.elapsed().as_secs();
+            match watchdog.look(answered.elapsed()) {
+                Some(Word::Silent) => {
+                    tracing::error!(?state, seconds, "no update can arrive from telegram");
+                }
+                Some(Word::Again) => tracing::info!("updates arrive from telegram again"),
+                None => {}
             }
-            told = silent;
         }
     }
 
@@ -238,11 +233,71 @@ impl Telegram {
     }
 }
 
+/// Says each silence once.
+struct Watchdog {
+    patience: Duration,
+    told: bool,
+}
+
+/// What is to be said.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Silent,
+    Again,
+}
+
+impl Watchdog {
+    /// `silence` is how long ago the last request was answered.
+    fn look(&mut self, silence: Duration) -> Option<Word> {
+        let silent = silence > self.patience;
+        match (std::mem::replace(&mut self.told, silent), silent) {
+            (false, true) => Some(Word::Silent),
+            (true, false) => Some(Word::Again),
+            _ => None,
+        }
+    }
+}
+
+/// Runs what `begin` makes until it ends by itself; what broke down is begun again.
+async fn supervised<F: Future<Output = ()> + Send + 'static>(begin: impl Fn() -> F) {
+    while let Err(error) = tokio::spawn(begin()).await {
+        tracing::error!(%error, "polling broke down and begins again");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 struct Hooked(Telegram);
 
 #[async_trait]
 impl webhook::Receiver for Hooked {
     async fn receive(&self, update: Value) -> bool {
         self.0.taken(&update).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn each_silence_is_said_once_and_so_is_its_end() {
+        let mut watchdog = Watchdog { patience: Duration::from_secs(170), told: false };
+        let said = [30, 170, 171, 200, 5, 60, 999].map(|silence| watchdog.look(Duration::from_secs(silence)));
+        let none = None::<Word>;
+        assert_eq!(said[..2], [none, None]);
+        assert_eq!(said[2..], [Some(Word::Silent), None, Some(Word::Again), None, Some(Word::Silent)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_breaks_down_is_begun_again_until_it_ends_by_itself() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let seen = begun.clone();
+        supervised(move || {
+            let time = seen.fetch_add(1, Ordering::SeqCst);
+            async move { assert!(time == 2, "breaks down, as it is meant to") }
+        })
+        .await;
+        assert_eq!(begun.load(Ordering::SeqCst), 3);
     }
 }

@@ -75,6 +75,14 @@ impl User {
     fn started(&self, id: u32) {
         STARTED.lock().unwrap().push((self.home.path().to_owned(), id));
     }
+
+    /// The same, to be ended at a named place.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn start_doomed(&self, arguments: &[&str], place: &str) -> Terminal {
+        let mut command = self.command(arguments);
+        command.env(connector_host::failpoint::VARIABLE, place);
+        Terminal::start(command)
+    }
 }
 
 /// A command that ended.

@@ -1,6 +1,8 @@
 //! Webhook mode: Telegram brings the updates, and whoever else knocks finds nothing.
 
 use connector_contract::{Grant, OutboundHttp, Reach};
+#[cfg(feature = "failpoints")]
+use connector_host::{clock::Clock, ledger::Ledger};
 use connector_telegram::webhook::SECRET_HEADER;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -108,13 +110,13 @@ impl Hooked {
     }
 }
 
-fn written(number: u32, text: &str) -> Value {
+pub(super) fn written(number: u32, text: &str) -> Value {
     json!({ "update_id": number, "message": {
         "message_id": number, "date": 1, "text": text, "chat": { "id": CHAT, "type": "private" },
         "from": { "id": ANNA, "is_bot": false, "first_name": "Anna" } } })
 }
 
-fn tapped(number: u32, message: i32, data: &str) -> Value {
+pub(super) fn tapped(number: u32, message: i32, data: &str) -> Value {
     json!({ "update_id": number, "callback_query": {
         "id": format!("query-{number}"), "chat_instance": "1", "data": data,
         "from": { "id": ANNA, "is_bot": false, "first_name": "Anna" },
@@ -158,6 +160,31 @@ async fn updates_come_in_by_the_webhook_once_and_in_any_order_and_nobody_else_co
     world.telegram.wait_for(CHAT, "Done: hello").await;
     let runs = world.user.run(&["--json", "runs", "list"]).json();
     assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
+    world.stop();
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn an_update_whose_row_is_there_when_the_host_dies_comes_again_and_is_done_once() {
+    let mut world = Hooked::start().await;
+    let config = world.user.home.path().join("polling.toml");
+    world.telegram.write(ANNA, CHAT, "/fix once");
+    let [place] = connector_host::failpoint::OF_SURFACES;
+    let mut doomed = world.user.start_doomed(&["run", "-c", config.to_str().unwrap()], place);
+    assert_eq!(doomed.wait(), -1, "a signal ended it");
+    assert_eq!(world.telegram.unacknowledged(), 1, "Telegram was not told");
+    let ledger = Ledger::open_existing(&world.user.state(), Clock::System).unwrap();
+    let stored = "SELECT count(*) FROM events WHERE event = 'message_received'";
+    let stored =
+        || ledger.read_now(|tx| Ok(tx.sql.query_row(stored, [], |row| row.get::<_, i64>(0))?)).unwrap();
+    assert_eq!(stored(), 1, "its row is there");
+
+    world.run("polling");
+    world.card("/fix once").await;
+    world.telegram.wait_until_acknowledged().await;
+    assert_eq!(stored(), 1);
+    let runs = world.user.run(&["--json", "runs", "list"]).json();
+    assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
     world.stop();
 }
 
