@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::AskRelay;
@@ -50,7 +50,32 @@ pub(super) struct Desk {
 
 struct Waiting {
     ask: OpenAsk,
-    reply: oneshot::Sender<(Answer, Actor)>,
+    /// `None` while an answer is recorded.
+    reply: Option<Reply>,
+}
+
+type Reply = oneshot::Sender<(Answer, Actor)>;
+
+/// The way back to the agent, while an answer is recorded. Dropped without being used, it is put
+/// back, so that the ask can be answered again.
+struct WayBack<'a> {
+    desk: &'a Desk,
+    number: u64,
+    reply: Option<Reply>,
+}
+
+impl Drop for WayBack<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.desk.open().get_mut(&self.number) {
+            waiting.reply = self.reply.take();
+        }
+    }
+}
+
+impl Desk {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Relays the asks of one dispatched step.
@@ -65,33 +90,34 @@ pub(super) struct Relay {
 impl Engine {
     /// The asks that wait, oldest first.
     pub fn open_asks(&self) -> Vec<OpenAsk> {
-        let open = self.0.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut asks: Vec<OpenAsk> = open.values().map(|waiting| waiting.ask.clone()).collect();
+        let mut asks: Vec<OpenAsk> = self.0.desk.open().values().map(|waiting| waiting.ask.clone()).collect();
         asks.sort_unstable_by_key(|ask| ask.number);
         asks
     }
 
-    /// Answers an ask, once.
+    /// Answers an ask, once. After an error it was not answered, and waits on.
     pub async fn answer(&self, number: u64, by: &Actor, answer: Answer) -> Result<Answered, LedgerError> {
-        let waiting = {
-            let mut open = self.0.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(waiting) = open.get(&number) else { return Ok(Answered::NotOpen) };
+        let desk = &self.0.desk;
+        let (ask, mut way_back) = {
+            let mut open = desk.open();
+            let Some(waiting) = open.get_mut(&number) else { return Ok(Answered::NotOpen) };
             if !waiting.ask.approvers.contains(by) {
                 return Ok(Answered::NotAllowed);
             }
             if let Err(problem) = fits(&waiting.ask.asked, &answer) {
                 return Ok(Answered::DoesNotFit(problem));
             }
-            open.remove(&number)
+            let Some(reply) = waiting.reply.take() else { return Ok(Answered::NotOpen) };
+            (waiting.ask.clone(), WayBack { desk, number, reply: Some(reply) })
         };
-        let Some(waiting) = waiting else { return Ok(Answered::NotOpen) };
-        let (step, actor) = (waiting.ask.step, by.clone());
-        let detail = json!({ "ask": subject(&waiting.ask.asked), "answer": describe(&answer) });
+        let (step, actor) = (ask.step, by.clone());
+        let detail = json!({ "ask": subject(&ask.asked), "answer": describe(&answer) });
         self.0
             .ledger
             .write(move |tx| audit::append(tx, audit::of_step(step, "ask_answered", actor, None, detail)))
             .await?;
-        let sent = waiting.reply.send((answer, by.clone())).is_ok();
+        desk.open().remove(&number);
+        let sent = way_back.reply.take().is_some_and(|reply| reply.send((answer, by.clone())).is_ok());
         Ok(if sent { Answered::PassedOn } else { Answered::NotOpen })
     }
 }
@@ -146,15 +172,8 @@ impl Relay {
         let number = self.engine.0.desk.next.fetch_add(1, Ordering::Relaxed) + 1;
         let ask = OpenAsk { number, step: self.step, asked, approvers: self.approvers.clone() };
         let (reply, answer) = oneshot::channel();
-        let guard = Guard { relay: self, ask: ask.clone(), by: None };
-        let mut guard = guard;
-        self.engine
-            .0
-            .desk
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, Waiting { ask: ask.clone(), reply });
+        let mut guard = Guard { relay: self, ask: ask.clone(), by: None };
+        self.engine.0.desk.open().insert(number, Waiting { ask: ask.clone(), reply: Some(reply) });
         surface.ask(&self.chat, &ask);
         let (answer, by) = answer.await.ok()?;
         guard.by = Some(by);
@@ -171,8 +190,7 @@ struct Guard<'a> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        let desk = &self.relay.engine.0.desk;
-        desk.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ask.number);
+        self.relay.engine.0.desk.open().remove(&self.ask.number);
         if let Some(surface) = &self.relay.surface {
             surface.ask_closed(&self.relay.chat, &self.ask, self.by.as_ref());
         }

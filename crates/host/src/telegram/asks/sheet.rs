@@ -40,12 +40,18 @@ impl Sheet {
         &self.chosen
     }
 
+    /// All answers, once there are all. Passing them on may have failed: then the last one is given
+    /// once more.
+    fn filled(&self) -> Filled {
+        if self.answers.len() < self.questions { Filled::NotYet } else { Filled::All(self.answers.clone()) }
+    }
+
     /// An option was tapped. A tap on a question that is no longer open is late.
     pub(super) fn choose(&mut self, ask: &QuestionAsk, question: usize, option: usize) -> Filled {
         let open = ask.questions.get(question).filter(|_| question == self.at());
         let Some((open, label)) = open.and_then(|open| Some((open, open.options.get(option)?.label.clone())))
         else {
-            return Filled::NotYet;
+            return self.filled();
         };
         if !open.multiple {
             return self.answer(vec![label]);
@@ -60,7 +66,7 @@ impl Sheet {
     /// Nothing more is chosen for this question.
     pub(super) fn done(&mut self, ask: &QuestionAsk, question: usize) -> Filled {
         let Some(open) = ask.questions.get(question).filter(|_| question == self.at()) else {
-            return Filled::NotYet;
+            return self.filled();
         };
         let mut chosen = std::mem::take(&mut self.chosen);
         chosen.sort_unstable();
@@ -71,7 +77,7 @@ impl Sheet {
 
     /// The open question is answered in one's own words, besides what was chosen.
     pub(super) fn words(&mut self, ask: &QuestionAsk, words: &str) -> Filled {
-        let Some(open) = ask.questions.get(self.at()) else { return Filled::NotYet };
+        let Some(open) = ask.questions.get(self.at()) else { return self.filled() };
         let mut chosen = std::mem::take(&mut self.chosen);
         chosen.sort_unstable();
         let labels = chosen.iter().filter_map(|option| open.options.get(*option)).map(|it| it.label.clone());
@@ -82,7 +88,7 @@ impl Sheet {
     fn answer(&mut self, labels: Vec<String>) -> Filled {
         self.answers.push(labels);
         self.chosen.clear();
-        if self.answers.len() < self.questions { Filled::NotYet } else { Filled::All(self.answers.clone()) }
+        self.filled()
     }
 }
 
@@ -122,6 +128,8 @@ mod tests {
         let all = |lists: &[&[&str]]| {
             Filled::All(lists.iter().map(|list| list.iter().map(|it| (*it).to_owned()).collect()).collect())
         };
-        assert_eq!(sheet.words(&ask, " my own "), all(&[&["B"], &["A", "C"], &["my own"]]));
+        let filled = all(&[&["B"], &["A", "C"], &["my own"]]);
+        assert_eq!(sheet.words(&ask, " my own "), filled);
+        assert_eq!(sheet.words(&ask, "my own"), filled, "given once more, since it was not passed on");
     }
 }
