@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a condition is looked at again.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a message is answered with that no rule fires on.
+pub const NO_RULE: &str = "no rule answers that; try /fix and what is to be done, or /help";
+
 /// What reaches the chat from outside.
 #[derive(Debug)]
 pub enum Input {
@@ -164,7 +167,7 @@ impl Chat {
         let event = message(&self.connector, id, text, reply);
         let Some(event_id) = self.engine.submit(event).await? else { return Ok(()) };
         match self.runs_of(event_id).await? {
-            Some(0) => self.say("no rule answers that; try /fix and what is to be done, or /help"),
+            Some(0) => self.say(NO_RULE),
             Some(_) => Ok(()),
             None => self.say("that is recorded, and is taken up as soon as the ledger can be written"),
         }

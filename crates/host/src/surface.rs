@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
+use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
+use crate::ledger::{LedgerError, Tx};
 
 /// A message for a chat.
 #[derive(Debug, Clone)]
@@ -66,6 +68,12 @@ pub trait Surface: Send + Sync + 'static {
     /// not put out again at every start.
     fn keeps_cards(&self) -> bool {
         false
+    }
+
+    /// What the chat of an event is told that no rule fires on, in the transaction that finds so;
+    /// most are told nothing.
+    fn unanswered(&self, _tx: &Tx<'_>, _event: &EventRow) -> Result<Option<String>, LedgerError> {
+        Ok(None)
     }
 
     /// Shows progress of a running step. Must not block; may drop.

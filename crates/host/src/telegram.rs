@@ -36,7 +36,8 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
-use crate::ledger::LedgerError;
+use crate::ledger::events::EventRow;
+use crate::ledger::{LedgerError, Tx};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
 pub use commands::{help, queue, running, sessions};
@@ -156,6 +157,16 @@ impl Surface for Telegram {
 
     fn keeps_cards(&self) -> bool {
         true
+    }
+
+    fn unanswered(&self, tx: &Tx<'_>, event: &EventRow) -> Result<Option<String>, LedgerError> {
+        let spoken = ["message_received", "message_forwarded", "files_received"];
+        let private = event.chat.parse().is_ok_and(|chat: ChatKey| chat.is_private());
+        // In a group, what fires no rule was not said to the bot.
+        if !private || !spoken.contains(&event.event.as_str()) || rows::is_answered(tx, event)? {
+            return Ok(None);
+        }
+        Ok(Some(crate::chat::NO_RULE.to_owned()))
     }
 
     fn progress(&self, chat: &str, step: StepId, progress: &Progress) {

@@ -9,11 +9,12 @@ use super::{BATCH, Engine, limits};
 use crate::clock::Millis;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow};
+use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, runs};
 
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
-        let rules = self.rules();
+        let (rules, surfaces) = (self.rules(), self.0.surfaces.clone());
         self.0
             .ledger
             .write(move |tx| {
@@ -35,6 +36,12 @@ impl Engine {
                             tx,
                             Entry { at: 0, kind, run: None, index: None, actor, digest: None, detail },
                         )?;
+                        let surface = surfaces.get(&event.surface);
+                        let told = surface.map(|surface| surface.unanswered(tx, &event)).transpose()?;
+                        if let Some(body) = told.flatten() {
+                            let text = Parcel::Text { run: None, body };
+                            outbox::put(tx, &event.surface, &event.chat, &text)?;
+                        }
                     }
                     events::handled(tx, event.id)?;
                 }

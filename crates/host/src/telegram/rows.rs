@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension as _;
 
 use crate::ids::{RunId, StepId};
-use crate::ledger::events::ReplyTo;
+use crate::ledger::events::{EventRow, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, outbox};
 
@@ -41,6 +41,21 @@ pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option
         let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
         Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace })
     }))
+}
+
+/// Whether a message that fires no rule is answered all the same: as the command it is, or by a
+/// line that still waits to be sent, so that many such messages are told it once.
+pub(super) fn is_answered(tx: &Tx<'_>, event: &EventRow) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (
+           SELECT 1 FROM events AS this
+           JOIN events AS command ON command.surface = this.surface
+             AND command.platform_id = this.platform_id || ' command_received'
+           JOIN runs ON runs.event_id = command.id WHERE this.id = ?1)
+         OR EXISTS (
+           SELECT 1 FROM outbox
+           WHERE delivered_at IS NULL AND surface = ?2 AND chat = ?3 AND kind = 'text' AND body = ?4)";
+    let values = rusqlite::params![event.id, event.surface, event.chat, crate::chat::NO_RULE];
+    Ok(tx.sql.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
 /// The steps of a chat that wait or run, oldest first.
