@@ -216,22 +216,31 @@ impl Engine {
 
     /// Stores an event. Returns its id, or `None` if it was there before.
     pub async fn submit(&self, event: NewEvent) -> Result<Option<i64>, LedgerError> {
-        let id = self.0.ledger.write(move |tx| events::store(tx, &event)).await?;
+        self.submit_with(event, |_, id| Ok(id)).await
+    }
+
+    /// Stores an event and does `work` in the same transaction: neither is there without the other.
+    /// An event that was there before is worked on no second time, and the answer is `None`.
+    pub async fn submit_with<T, F>(&self, event: NewEvent, work: F) -> Result<Option<T>, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>, i64) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let store = move |tx: &Tx<'_>| events::store(tx, &event)?.map(|id| work(tx, id)).transpose();
+        let done = self.0.ledger.write(store).await?;
         self.0.wake.notify_one();
-        Ok(id)
+        Ok(done)
     }
 
     /// Stores an event that no rule sees, and what its chat is told instead.
     /// One that was there before is told nothing.
     pub async fn submit_refused(&self, event: NewEvent, told: String) -> Result<(), LedgerError> {
-        let refused = move |tx: &Tx<'_>| {
-            let Some(id) = events::store(tx, &event)? else { return Ok(()) };
+        let (surface, chat) = (event.surface.clone(), event.chat.clone());
+        let refused = move |tx: &Tx<'_>, id| {
             events::handled(tx, id)?;
-            outbox::put(tx, &event.surface, &event.chat, &Parcel::Text { run: None, body: told })
+            outbox::put(tx, &surface, &chat, &Parcel::Text { run: None, body: told })
         };
-        self.0.ledger.write(refused).await?;
-        self.0.wake.notify_one();
-        Ok(())
+        self.submit_with(event, refused).await.map(|_| ())
     }
 
     /// Carries a tap out and says how it is answered.

@@ -69,6 +69,8 @@ struct Inner {
     pieces: Mutex<HashMap<String, Vec<i32>>>,
     live: live::Live,
     asks: asks::Asks,
+    /// The updates that answered an ask.
+    answers: intake::Answers,
     pace: pace::Pace,
     /// A turn for each file that is fetched: they are held in memory.
     fetches: Semaphore,
@@ -94,6 +96,7 @@ impl Telegram {
             pieces: Mutex::default(),
             live: live::Live::default(),
             asks: asks::Asks::default(),
+            answers: intake::Answers::default(),
             pace: pace::Pace::default(),
             fetches: Semaphore::new(FETCHES),
             tasks: TaskTracker::new(),

@@ -1,5 +1,7 @@
 //! What the surface answers itself: `/status`, `/abort`, `/queue`, `/sessions`, `/help`.
 
+use std::time::Duration;
+
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::SetMyCommandsParams;
 use connector_telegram::frankenstein::types::BotCommand;
@@ -9,11 +11,19 @@ use serde_json::Value;
 
 use super::send::Out;
 use super::{Telegram, actor, rows};
-use crate::engine::CancelOutcome;
+use crate::engine::{self, CancelOutcome};
+use crate::gate::policy::Actor;
 use crate::gate::state::StepState;
-use crate::ledger::LedgerError;
+use crate::ids::StepId;
 use crate::ledger::steps::StepRow;
+use crate::ledger::{LedgerError, Tx};
 use crate::text::{one_line, shortened, visible};
+
+/// How often an answer is tried.
+const TRIES: u32 = 3;
+
+/// How long until an answer is tried again, the first time.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The commands and what they do, as Telegram's menu shows them.
 const COMMANDS: [(&str, &str); 5] = [
@@ -41,80 +51,80 @@ impl Telegram {
         }
     }
 
-    /// Carries a command out and answers it.
-    pub(super) async fn command(&self, received: &Received) -> Result<(), LedgerError> {
-        let key = received.chat.to_string();
-        let args = received.payload.get("args").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let answer = match received.command.as_deref().unwrap_or_default() {
-            "abort" => self.abort(received, &args).await?,
-            "status" => running(&self.live(&key).await?),
-            "queue" => queue(&self.live(&key).await?),
-            "sessions" => self.sessions(&key).await?,
-            _ => help(),
-        };
-        self.say(received.chat, Some(received.message_id), answer);
-        Ok(())
-    }
-
-    async fn live(&self, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
-        let chat = chat.to_owned();
-        self.engine()?.ledger().read(move |tx| rows::live_steps(tx, &chat)).await
-    }
-
-    async fn sessions(&self, chat: &str) -> Result<String, LedgerError> {
-        let chat = chat.to_owned();
-        let rows = self.engine()?.ledger().read(move |tx| rows::sessions(tx, &chat)).await?;
-        Ok(sessions(&rows))
-    }
-
-    async fn abort(&self, received: &Received, which: &str) -> Result<String, LedgerError> {
-        let all = self.live(&received.chat.to_string()).await?;
-        let chosen: Vec<&StepRow> = if which.is_empty() {
-            all.iter().filter(|row| row.state != StepState::Waiting).collect()
-        } else {
-            all.iter().filter(|row| row.id.to_string() == which || row.id.run.to_string() == which).collect()
-        };
-        if chosen.is_empty() {
-            return Ok("nothing like that runs here".to_owned());
-        }
-        let mut lines = Vec::new();
-        for row in chosen {
-            lines.push(self.abort_step(row, received.user).await?);
-        }
-        Ok(lines.join("\n"))
-    }
-
-    /// Stops a step for somebody who asked for it or may approve it.
+    /// Stops a step whose button was tapped.
     pub(super) async fn abort_step(&self, row: &StepRow, user: u64) -> Result<String, LedgerError> {
         let by = actor(user);
-        if row.requester != by && !row.approvers.contains(&by) {
-            return Ok(format!("{}: only whoever asked for it, or may approve it, stops it", row.id));
-        }
-        Ok(match self.engine()?.cancel(row.id, &by).await? {
-            CancelOutcome::Withdrawn => format!("{} is withdrawn", row.id),
-            CancelOutcome::Stopping => format!("{} is told to stop", row.id),
-            CancelOutcome::NothingToDo => format!("{} neither runs nor waits", row.id),
+        Ok(match not_theirs(row, &by) {
+            Some(refusal) => refusal,
+            None => stopped(row.id, self.engine()?.cancel(row.id, &by).await?),
         })
     }
 
-    /// Sends a text that is not worth a row: tried a few times, then left.
+    /// Sends a text that is not worth a row: tried a few times, with pauses, then left.
     pub(super) fn say(&self, chat: ChatKey, answers: Option<i32>, text: String) {
         let this = self.clone();
         self.0.tasks.spawn(async move {
             let styled = Styled::new().plain(&text);
             for piece in styled.split(MESSAGE) {
-                for _ in 0..3 {
+                for tries in 1..=TRIES {
                     match this.send(Out { chat, text: &piece, buttons: None, answers }).await {
-                        Err(error) if error.is_passing() => {}
+                        Ok(_) => break,
+                        Err(error) if error.is_passing() && tries < TRIES => {
+                            tokio::time::sleep(AGAIN * tries).await;
+                        }
                         Err(error) => {
                             tracing::warn!(%chat, reason = %error, "an answer was not sent");
                             break;
                         }
-                        Ok(_) => break,
                     }
                 }
             }
         });
+    }
+}
+
+/// Carries a command out, in the transaction that stores it; what it is answered with.
+pub(super) fn carry_out(tx: &Tx<'_>, received: &Received) -> Result<String, LedgerError> {
+    let chat = received.chat.to_string();
+    let args = received.payload.get("args").and_then(Value::as_str).unwrap_or_default();
+    Ok(match received.command.as_deref().unwrap_or_default() {
+        "abort" => abort(&rows::live_steps(tx, &chat)?, args, &actor(received.user), tx)?,
+        "status" => running(&rows::live_steps(tx, &chat)?),
+        "queue" => queue(&rows::live_steps(tx, &chat)?),
+        "sessions" => sessions(&rows::sessions(tx, &chat)?),
+        _ => help(),
+    })
+}
+
+fn abort(live: &[StepRow], which: &str, by: &Actor, tx: &Tx<'_>) -> Result<String, LedgerError> {
+    let meant = |row: &&StepRow| match which {
+        "" => row.state != StepState::Waiting,
+        which => row.id.to_string() == which || row.id.run.to_string() == which,
+    };
+    let mut lines = Vec::new();
+    for row in live.iter().filter(meant) {
+        lines.push(match not_theirs(row, by) {
+            Some(refusal) => refusal,
+            None => stopped(row.id, engine::cancel(tx, row.id, by)?),
+        });
+    }
+    if lines.is_empty() {
+        return Ok("nothing like that runs here".to_owned());
+    }
+    Ok(lines.join("\n"))
+}
+
+/// What somebody is told who neither asked for a step nor may approve it.
+fn not_theirs(row: &StepRow, by: &Actor) -> Option<String> {
+    let theirs = row.requester == *by || row.approvers.contains(by);
+    (!theirs).then(|| format!("{}: only whoever asked for it, or may approve it, stops it", row.id))
+}
+
+fn stopped(step: StepId, outcome: CancelOutcome) -> String {
+    match outcome {
+        CancelOutcome::Withdrawn => format!("{step} is withdrawn"),
+        CancelOutcome::Stopping => format!("{step} is told to stop"),
+        CancelOutcome::NothingToDo => format!("{step} neither runs nor waits"),
     }
 }
 
@@ -144,7 +154,8 @@ pub fn sessions(rows: &[StepRow]) -> String {
 fn listed(rows: &[StepRow], which: impl Fn(&StepRow) -> bool, nothing: &str) -> String {
     let line = |row: &StepRow| {
         let prompt = row.input.get("prompt").and_then(Value::as_str).unwrap_or_default();
-        format!("{} · {} · {}", row.id, row.state, shortened(&one_line(prompt), 80))
+        let state = if row.state == StepState::Dispatched { "running" } else { row.state.as_str() };
+        format!("{} · {state} · {}", row.id, shortened(&one_line(prompt), 80))
     };
     let lines: Vec<String> = rows.iter().filter(|row| which(row)).map(line).collect();
     if lines.is_empty() { nothing.to_owned() } else { visible(&lines.join("\n")) }

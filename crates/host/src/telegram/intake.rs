@@ -4,27 +4,51 @@
 //! it again would change nothing: an event is stored under the update's number,
 //! a decision under the card's state.
 
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
 use serde_json::Value;
 
 use super::buttons::Pressed;
-use super::{NAME, Telegram, actor, commands, rows};
-use crate::ledger::LedgerError;
+use super::{NAME, Telegram, actor, commands, locked, rows};
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::{self, Decision, Tapped};
+use crate::ledger::{LedgerError, Tx};
 
 /// The longest answer to a tap, in characters.
 const TOAST: usize = 190;
+
+/// How many updates that answered an ask are remembered.
+const REMEMBERED: usize = 1_000;
+
+/// What is said to something about a step whose row cannot be read.
+const UNREADABLE: &str =
+    "that step's row in the ledger cannot be read, so nothing was done; the host's log says why";
 
 impl Telegram {
     /// Deals with one update. An error means that it is to be tried again.
     pub async fn take(&self, raw: &Value) -> Result<(), LedgerError> {
         match update::read(raw, &self.0.settings.allow, &self.me()) {
-            Incoming::Message(received) => self.received(*received).await,
-            Incoming::Tap(tap) => self.tapped(*tap).await,
+            Incoming::Message(received) => {
+                let (number, chat, message) = (received.update_id, received.chat, received.message_id);
+                self.received(*received).await.or_else(|error| {
+                    passed_over(number, error)?;
+                    self.say(chat, Some(message), UNREADABLE.to_owned());
+                    Ok(())
+                })
+            }
+            Incoming::Tap(tap) => {
+                let (number, query) = (tap.update_id, tap.query.clone());
+                self.tapped(*tap).await.or_else(|error| {
+                    passed_over(number, error)?;
+                    self.toast(query, UNREADABLE, true);
+                    Ok(())
+                })
+            }
             Incoming::Ignored(why) => {
                 let number = update::number(raw);
                 if why == Ignored::Unreadable {
@@ -54,15 +78,23 @@ impl Telegram {
             Kind::Fresh => {}
         }
         if let Some(command) = &received.command {
-            let new = self.store(&received, "command_received", None).await?;
+            let event = self.event(&received, "command_received", None);
             if commands::is_ours(command) {
-                // Its row says that it was dealt with: a second delivery aborts nothing.
-                return if new { self.command(&received).await } else { Ok(()) };
+                // Stored and carried out in one: a second delivery aborts nothing.
+                let command = received.clone();
+                let answer = self.submit_with(event, move |tx, _| commands::carry_out(tx, &command)).await?;
+                if let Some(answer) = answer {
+                    self.say(received.chat, Some(received.message_id), answer);
+                }
+                return Ok(());
             }
+            self.submit(event).await?;
         }
         let mut reply = None;
         if let Some(answered) = received.reply_to {
+            let Some(claim) = self.0.answers.claim(received.update_id) else { return Ok(()) };
             if self.answer_in_words(&received, answered).await? {
+                claim.keep();
                 return Ok(());
             }
             let chat = received.chat.to_string();
@@ -100,12 +132,20 @@ impl Telegram {
     }
 
     async fn submit(&self, event: NewEvent) -> Result<bool, LedgerError> {
+        Ok(self.submit_with(event, |_, id| Ok(id)).await?.is_some())
+    }
+
+    async fn submit_with<T, F>(&self, event: NewEvent, work: F) -> Result<Option<T>, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>, i64) -> Result<T, LedgerError> + Send + 'static,
+    {
         let (trigger, payload) = (event.event.clone(), event.payload.clone());
-        let stored = self.engine()?.submit(event).await?;
-        if stored.is_some() {
+        let done = self.engine()?.submit_with(event, work).await?;
+        if done.is_some() {
             self.0.connector.emit(&trigger, &payload);
         }
-        Ok(stored.is_some())
+        Ok(done)
     }
 
     async fn tapped(&self, tap: Tap) -> Result<(), LedgerError> {
@@ -118,7 +158,10 @@ impl Telegram {
                 None => gone(),
             },
             Some(Pressed::Ask { word, number, choice }) => {
-                (self.answer_by_button(&tap, &word, number, choice).await?, false)
+                let Some(claim) = self.0.answers.claim(tap.update_id) else { return Ok(()) };
+                let text = self.answer_by_button(&tap, &word, number, choice).await?;
+                claim.keep();
+                (text, false)
             }
             // A button that a rule sent; the rule answers it.
             None => {
@@ -190,6 +233,54 @@ impl Telegram {
                 Err(error) => tracing::warn!(reason = %error, "a tap was not answered"),
             }
         });
+    }
+}
+
+/// A row that cannot be read never can: the update is not tried again. Everything else is.
+fn passed_over(update: u32, error: LedgerError) -> Result<(), LedgerError> {
+    let LedgerError::Content(reason) = error else { return Err(error) };
+    tracing::error!(update, reason, "an update is about a row that cannot be read, and is passed over");
+    Ok(())
+}
+
+/// The updates that answered an ask, as far as Telegram may send them again. Asks live in memory,
+/// and so does this: after a restart no update answers an ask of before.
+#[derive(Default)]
+pub(super) struct Answers(Mutex<VecDeque<u32>>);
+
+/// An update that is being dealt with; dropped without being kept, it may be dealt with again.
+struct Claim<'a> {
+    answers: &'a Answers,
+    update: u32,
+    kept: bool,
+}
+
+impl Answers {
+    /// `None` if the update answered an ask already, or does so now.
+    fn claim(&self, update: u32) -> Option<Claim<'_>> {
+        let mut all = locked(&self.0);
+        if all.contains(&update) {
+            return None;
+        }
+        if all.len() == REMEMBERED {
+            all.pop_front();
+        }
+        all.push_back(update);
+        Some(Claim { answers: self, update, kept: false })
+    }
+}
+
+impl Claim<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            locked(&self.answers.0).retain(|update| *update != self.update);
+        }
     }
 }
 

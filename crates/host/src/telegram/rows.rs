@@ -86,7 +86,15 @@ fn steps_of(
     let ids =
         statement.query_map([chat], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))?;
     let ids: Vec<StepId> = ids.collect::<Result<_, _>>()?;
-    let rows: Vec<Option<StepRow>> =
-        ids.into_iter().map(|id| steps::get(tx, id)).collect::<Result<_, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let mut rows = Vec::new();
+    for id in ids {
+        match steps::get(tx, id) {
+            // One that cannot be read hides no other, and keeps none from being stopped.
+            Err(LedgerError::Content(reason)) => {
+                tracing::error!(step = %id, reason, "a step's row cannot be read");
+            }
+            row => rows.extend(row?),
+        }
+    }
+    Ok(rows)
 }

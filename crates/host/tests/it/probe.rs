@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
 use connector_contract::{
     ActionDecl, ActionResult, Checkpoint, Connector, ConnectorError, Context, EventHandler, Manifest,
     Provenance, Reference, StopCause, Subscription, Target, TriggerDecl,
@@ -84,6 +85,34 @@ impl Probe {
     }
 }
 
+fn may_i() -> PermissionAsk {
+    let (id, session_id) = ("per_1".into(), "ses_1".into());
+    let patterns = vec!["make".into()];
+    PermissionAsk { id, session_id, permission: "bash".into(), patterns, metadata: json!({}) }
+}
+
+/// One question that takes several options, and two that take words.
+fn which() -> QuestionAsk {
+    let option = |label: &str| QuestionOption { label: label.into(), description: String::new() };
+    let question = |question: &str, options: Vec<QuestionOption>, multiple| Question {
+        question: question.into(),
+        header: String::new(),
+        options,
+        multiple,
+    };
+    let questions = vec![
+        question("Which?", vec![option("Tabs"), option("Spaces")], true),
+        question("Why?", Vec::new(), false),
+        question("How?", Vec::new(), false),
+    ];
+    QuestionAsk { id: "que_1".into(), session_id: "ses_1".into(), questions }
+}
+
+fn answered(session: &str, reply: &Value) -> ActionResult {
+    let output = json!({ "session_id": session, "reply": format!("answered: {reply}"), "files": [] });
+    ActionResult { success: true, output, message: String::new() }
+}
+
 #[async_trait]
 impl Connector for Probe {
     fn triggers(&self) -> &[TriggerDecl] {
@@ -125,6 +154,14 @@ impl Connector for Probe {
             }
         }
         let prompt = input["prompt"].as_str().unwrap_or_default();
+        if prompt.contains("MAY I") {
+            let reply = ctx.asks.permission(may_i()).await;
+            return Ok(answered(&session, &json!(reply)));
+        }
+        if prompt.contains("WHICH") {
+            let reply = ctx.asks.question(which()).await;
+            return Ok(answered(&session, &json!(reply)));
+        }
         if prompt.contains("FAIL") {
             let reference = Reference { session_id: Some(session), message_id: None };
             return Err(ConnectorError::Failed { reason: "as asked".into(), reference });

@@ -1,10 +1,14 @@
 //! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
 
+mod actions;
 mod cards;
 mod delivery;
+mod desk;
 mod files;
+mod intake;
 mod load;
 mod picture;
+mod polling;
 mod setup;
 mod walk;
 mod webhook;
