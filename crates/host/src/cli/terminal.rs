@@ -32,6 +32,31 @@ pub(super) fn inputs() -> std::io::Result<mpsc::Receiver<Input>> {
     Ok(receiver)
 }
 
+/// Standard input's terminal, which shows nothing of what is typed until this is dropped.
+#[cfg(unix)]
+pub(super) struct Unseen(rustix::termios::Termios);
+
+#[cfg(unix)]
+impl Unseen {
+    /// `None` where there is no terminal that can be told so.
+    pub(super) fn begin() -> Option<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        unseen.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &unseen).ok()?;
+        Some(Self(before))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
+    }
+}
+
 /// The signals by which people and systems end a program.
 #[cfg(unix)]
 pub(super) struct Signals {

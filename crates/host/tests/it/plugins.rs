@@ -4,11 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{self, OpenptFlags};
 use serde_json::json;
 
-use crate::terminal::{Ended, User};
+use crate::terminal::{Ended, User, pseudo_terminal};
 
 const HOST: &str = "# my host\nrules = \"rules\"\n[connectors]\n";
 const MANIFEST: &str = "name = \"connector-x\"\nversion = \"1.0.0\"\nauthor = \"Anna\"\ndescription = \"looks\"\n\
@@ -57,11 +55,7 @@ impl Packages {
 
     /// Runs a command at a terminal where `typed` was typed.
     fn at_a_terminal(&self, typed: &str, arguments: &[&str]) -> Ended {
-        let terminal = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        pty::grantpt(&terminal).unwrap();
-        pty::unlockpt(&terminal).unwrap();
-        let path = pty::ptsname(&terminal, Vec::new()).unwrap();
-        let input = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let (terminal, input) = pseudo_terminal();
         rustix::io::write(&terminal, typed.as_bytes()).unwrap();
         let config = self.path("host.toml").display().to_string();
         let mut command = self.0.command(&[&["plugins"], arguments, &["-c", &config]].concat());

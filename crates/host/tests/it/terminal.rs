@@ -4,11 +4,15 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{self, OpenptFlags};
 
 /// How long anything may take here: a cold daemon on a busy machine included.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -76,6 +80,11 @@ impl User {
         STARTED.lock().unwrap().push((self.home.path().to_owned(), id));
     }
 
+    /// The same, with a terminal to type at.
+    pub(crate) fn start_typing_at(&self, arguments: &[&str], input: OwnedFd) -> Terminal {
+        Terminal::start_at(self.command(arguments), input.into())
+    }
+
     /// The same, to be ended at a named place.
     #[cfg(feature = "failpoints")]
     pub(crate) fn start_doomed(&self, arguments: &[&str], place: &str) -> Terminal {
@@ -111,9 +120,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    fn start(mut command: Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    fn start(command: Command) -> Self {
+        Self::start_at(command, Stdio::piped())
+    }
+
+    fn start_at(mut command: Command, input: Stdio) -> Self {
+        let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let (output, errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         for reader in [Box::new(output) as Box<dyn std::io::Read + Send>, Box::new(errors)] {
@@ -202,6 +214,16 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A terminal: the side of the person, and the program's input.
+pub(crate) fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
+    let person = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    pty::grantpt(&person).unwrap();
+    pty::unlockpt(&person).unwrap();
+    let path = pty::ptsname(&person, Vec::new()).unwrap();
+    let input = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (person, input)
 }
 
 /// The opencode that the tests use; installed once if need be.

@@ -12,6 +12,7 @@ use opencode_daemons::Environment;
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use crate::cli::terminal::Signals;
 use crate::exit::{Exit, Failure};
 use meeting::Meeting;
 
@@ -42,6 +43,15 @@ pub(in crate::cli) struct Setup {
 
 impl Setup {
     pub(in crate::cli) async fn run(self) -> Result<Exit, Failure> {
+        // Taken over, so that the terminal is left as it was found.
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            done = self.set_up() => done,
+            _ = signals.next() => Err(Failure::failed("interrupted")),
+        }
+    }
+
+    async fn set_up(&self) -> Result<Exit, Failure> {
         let target = self.into.join("host.toml");
         if target.exists() {
             let text = format!("{} is there already; it was left as it is", target.display());
@@ -108,7 +118,9 @@ async fn token(lines: &mut Lines) -> Result<(SecretString, bool), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!("there is no terminal to ask at; set {VARIABLE}")));
     }
-    say("write /newbot to @BotFather in Telegram, and paste the token it gives you:")?;
+    say("write /newbot to @BotFather in Telegram, and paste the token it gives you (it is not shown):")?;
+    #[cfg(unix)]
+    let _unseen = crate::cli::terminal::Unseen::begin();
     let line = lines.next_line().await?.unwrap_or_default();
     Ok((line.trim().into(), false))
 }

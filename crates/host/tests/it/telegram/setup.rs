@@ -1,9 +1,14 @@
 //! From a token to a host that answers.
 
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
 use testkit::telegram::{FakeTelegram, Fault, TOKEN};
 
-use crate::terminal::{Terminal, User};
+use crate::terminal::{Terminal, User, pseudo_terminal};
 
 /// A person at a terminal, and the arguments of `setup`.
 struct Desk {
@@ -101,6 +106,40 @@ async fn what_keeps_setup_from_going_on_is_said_and_the_next_try_begins_anew() {
     setup.expect("start the host with");
     assert_eq!(setup.finish().0, 0);
     assert!(desk.written().is_some());
+}
+
+#[tokio::test]
+async fn a_token_that_is_typed_is_not_shown_and_the_terminal_is_left_as_it_was() {
+    let telegram = FakeTelegram::start().unwrap();
+    let user = User::new();
+    let into = user.home.path().display().to_string();
+    let base = telegram.base_url();
+    let arguments = ["telegram", "setup", "--into", &into, "--workspace", &into, "--api-base", &base];
+    for interrupted in [true, false] {
+        let (person, input) = pseudo_terminal();
+        let shows = |person: &OwnedFd| tcgetattr(person).unwrap().local_modes.contains(LocalModes::ECHO);
+        assert!(shows(&person));
+        let kept = input.try_clone().unwrap();
+        let mut setup = user.start_typing_at(&arguments, input);
+        setup.expect("paste the token");
+        let until = Instant::now() + Duration::from_secs(20);
+        while shows(&person) {
+            assert!(Instant::now() < until, "what is typed would be shown");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if interrupted {
+            setup.signal(Signal::INT);
+        } else {
+            rustix::io::write(&person, b"7000000001:WRONG-TOKEN-nobody-may-ever-see\n").unwrap();
+            setup.expect("(401)");
+        }
+        assert_eq!(setup.finish().0, 1);
+        assert!(shows(&person));
+        drop(kept);
+        let mut echoed = [0; 256];
+        let length = rustix::io::read(&person, &mut echoed).unwrap_or(0);
+        assert!(!String::from_utf8_lossy(&echoed[..length]).contains("WRONG"));
+    }
 }
 
 #[test]
