@@ -91,6 +91,8 @@ pub struct Faults {
     pub restart_at: Option<usize>,
     /// Answers to other requests, by the start of `METHOD /path`.
     pub canned: Vec<(String, Canned)>,
+    /// Requests that are never answered, by the start of `METHOD /path`.
+    pub unanswered: Vec<String>,
     /// Between two events.
     pub pace: Duration,
     /// Wants this password; its generation's own when absent.

@@ -207,6 +207,25 @@ impl Fixture {
         self.with(at, std::iter::repeat_n(delta, count))
     }
 
+    /// The same with so many more steps of 2.x after the first, each without a word.
+    #[must_use]
+    pub fn with_steps(self, count: usize) -> Self {
+        let kind = |event: &Value| text(&event["type"]);
+        let place = |wanted: &str| self.events.iter().position(|it| kind(it) == wanted).unwrap_or(0);
+        let (started, ended) = (place("session.step.started"), place("session.step.ended"));
+        let first = text(&self.events[started]["data"]["assistantMessageID"]);
+        let step = |number: usize| {
+            let id = format!("{}{:04x}{}", &first[..12], 0xa007 + number, &first[16..]);
+            [started, ended].map(|at| {
+                let mut event = self.events[at].clone();
+                event["data"]["assistantMessageID"] = json!(id);
+                event
+            })
+        };
+        let more: Vec<Value> = (0..count).flat_map(step).collect();
+        self.with(ended + 1, more)
+    }
+
     /// `permission-once` of 1.x, asked by a sub-agent.
     pub fn child_ask(announced: bool) -> Self {
         Self::child_ask_of(Generation::V1, announced)

@@ -22,6 +22,9 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
         return Answer::Whole(Canned::empty(401));
     }
     let line = request.line();
+    if shared.faults.unanswered.iter().any(|pattern| matches(pattern, &line)) {
+        return Answer::Never;
+    }
     if let Some((_, canned)) = shared.faults.canned.iter().find(|(pattern, _)| matches(pattern, &line)) {
         return Answer::Whole(canned.clone());
     }

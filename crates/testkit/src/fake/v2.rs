@@ -51,6 +51,9 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
         return Refusal::unauthorized().into();
     }
     let line = request.line();
+    if shared.faults.unanswered.iter().any(|pattern| matches(pattern, &line)) {
+        return Answer::Never;
+    }
     if let Some((_, canned)) = shared.faults.canned.iter().find(|(pattern, _)| matches(pattern, &line)) {
         return Answer::Whole(canned.clone());
     }
@@ -74,7 +77,7 @@ async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Answer, Refusa
         (_, ["api", "session", id, rest @ ..]) => session(shared, id, rest, request).await,
         ("POST", ["api", "experimental", "session", id, "wait"]) => admit::wait(shared, id).await,
         ("GET", ["api", "experimental", "session", id, "log"]) => record::log(shared, id, request),
-        ("PUT", ["api", "experimental", "session", id, "instructions", "entries", key]) => {
+        ("PUT" | "DELETE", ["api", "experimental", "session", id, "instructions", "entries", key]) => {
             sessions::instruct(shared, id, key, request)
         }
         _ => Err(Refusal::no_route()),

@@ -113,8 +113,15 @@ pub(super) fn select(shared: &Shared, id: &str, what: &str, request: &Request) -
     Ok(no_content())
 }
 
-/// `PUT .../instructions/entries/{key}`: system text, at most 8 KiB of JSON.
+/// `PUT .../instructions/entries/{key}`: system text, at most 8 KiB of JSON; `DELETE`
+/// takes it away again.
 pub(super) fn instruct(shared: &Shared, id: &str, key: &str, request: &Request) -> Result<Answer, Refusal> {
+    if request.method == "DELETE" {
+        let mut state = shared.state();
+        let Some(session) = state.sessions.get_mut(id) else { return Err(Refusal::not_found("Session", id)) };
+        session.record.instructions.remove(key);
+        return Ok(no_content());
+    }
     only(&request.body, &["value"])?;
     if request.body["value"].to_string().len() > 8 << 10 {
         return Err(Refusal::bad("The value is larger than 8 KiB"));
