@@ -22,6 +22,11 @@ pub(super) fn whole(number: f64) -> u64 {
     number as u64
 }
 
+/// What a rejection says: without words it would end the turn.
+pub(super) fn rejection(message: &str) -> &str {
+    if message.trim().is_empty() { "a person said no" } else { message }
+}
+
 pub(super) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),

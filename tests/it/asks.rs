@@ -22,9 +22,7 @@ on_wires! {
         several_questions_are_answered_together,
         answers_that_do_not_fit_the_questions_leave_nobody_waiting,
         a_relay_that_panics_costs_its_ask_and_not_the_turn,
-    }
-    only V2 because "1.x goes on after a rejection in any case" {
-        an_empty_rejection_does_not_end_the_turn,
+        an_empty_rejection_goes_with_words_so_that_the_turn_goes_on,
     }
 }
 
@@ -202,14 +200,13 @@ async fn answers_that_do_not_fit_the_questions_leave_nobody_waiting(generation: 
     assert_eq!(fake.lines(generation.question_reject()), replies(&fake));
 }
 
-async fn an_empty_rejection_does_not_end_the_turn(generation: Generation) {
+async fn an_empty_rejection_goes_with_words_so_that_the_turn_goes_on(generation: Generation) {
     for message in ["", " "] {
         let (fake, mut bench) =
-            fake(Fixture::of(generation, "permission-reject"), Faults::default(), json!({})).await;
+            fake(Fixture::of(generation, "permission-once"), Faults::default(), json!({})).await;
         bench.relay = Person::who_says([PermissionReply::Reject { message: message.into() }]);
-        let result = bench.run("go").await.unwrap();
-        assert_eq!(result.output["reply"], "It was not allowed.");
-        assert!(decisions(&fake)[0].1.as_ref().is_some_and(|it| !it.trim().is_empty()));
+        assert!(bench.run("go").await.unwrap().success);
+        assert_eq!(decisions(&fake), [("reject".to_owned(), Some("a person said no".to_owned()))]);
     }
 }
 

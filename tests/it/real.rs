@@ -117,9 +117,13 @@ async fn a_task_runs_a_command() {
 async fn permissions_are_asked_and_each_answer_is_heeded() {
     let daemon = RealDaemon::shared().await;
     let reject = PermissionReply::Reject { message: "use another way".into() };
-    for (number, answer, runs) in
-        [(1, PermissionReply::Once, true), (2, PermissionReply::Always, true), (3, reject, false)]
-    {
+    let silent = PermissionReply::Reject { message: String::new() };
+    for (number, answer, runs) in [
+        (1, PermissionReply::Once, true),
+        (2, PermissionReply::Always, true),
+        (3, reject, false),
+        (4, silent, false),
+    ] {
         let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
         let prompt = format!("ASK-3-{number}");
         daemon.model().add(bash(&prompt, "echo hi > out.txt"));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ids::{PermissionId, QuestionId, SessionId};
 use crate::permissions::WireRule;
+use crate::wire::read::rejection;
 use crate::wire::{Base, NewSession, Prompt};
 
 /// What every request to one daemon carries.
@@ -81,7 +82,9 @@ impl Requests {
         let body = match reply {
             PermissionReply::Once => json!({ "reply": "once" }),
             PermissionReply::Always => json!({ "reply": "always" }),
-            PermissionReply::Reject { message } => json!({ "reply": "reject", "message": message }),
+            PermissionReply::Reject { message } => {
+                json!({ "reply": "reject", "message": rejection(message) })
+            }
         };
         Some(self.post(&format!("/permission/{id}/reply"), Some(&body)))
     }

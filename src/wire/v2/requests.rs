@@ -12,6 +12,7 @@ use crate::files::Attached;
 use crate::ids::{FormId, MessageId, PermissionId, SessionId};
 use crate::model::ModelRef;
 use crate::permissions::WireRule;
+use crate::wire::read::rejection;
 use crate::wire::{Asked, Base, NewSession, Prompt, SessionFacts};
 
 /// The key of what the agent is told about its task beside the prompt.
@@ -154,14 +155,12 @@ impl Requests {
         ids.map(|session| self.get(&format!("/api/session/{session}/{what}"))).collect()
     }
 
-    /// A rejection without a message would end the turn.
     pub(super) fn reply_permission(&self, ask: &Asked, reply: &PermissionReply) -> Option<Request<Bytes>> {
         let (session, id) = (SessionId::parse(&ask.session).ok()?, PermissionId::parse(&ask.id).ok()?);
         let body = match reply {
             PermissionReply::Once | PermissionReply::Always => json!({ "decision": "once" }),
             PermissionReply::Reject { message } => {
-                let message = if message.trim().is_empty() { "a person said no" } else { message };
-                json!({ "decision": "reject", "message": message })
+                json!({ "decision": "reject", "message": rejection(message) })
             }
         };
         Some(self.post(&format!("/api/session/{session}/permission/{id}/reply"), &body))
