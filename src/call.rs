@@ -160,6 +160,7 @@ impl Call<'_> {
         let mut places = self.line_up().await;
         let peer = self.recognise().await?;
         self.turn_to(peer);
+        self.check_configured()?;
         let (facts, newest) = match &self.task.session {
             Some(session) => self.open(session).await?,
             None => (self.create().await?, prepare::Newest::default()),

@@ -26,7 +26,8 @@ pub struct Config {
     pub model: Option<ModelRef>,
     /// The daemon's agent for every prompt; absent means its default.
     pub agent: Option<String>,
-    /// The directory the agent works in; absent means the daemon's own.
+    /// The directory the agent works in; absent means the daemon's own, which one of 2.x
+    /// is not asked to use: it must be given one.
     pub directory: Option<String>,
     /// Allows a `base_url` that is not on this machine.
     pub allow_remote: bool,

@@ -44,6 +44,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn takes_always(&self) -> bool;
     /// Whether a prompt is answered when it is taken, and not when its turn is over.
     fn answers_at_once(&self) -> bool;
+    /// Whether work must not be left to the daemon's own directory.
+    fn wants_directory(&self) -> bool;
     /// `rules` in the daemon's own names, as its sessions tell them.
     fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule>;
 

@@ -57,10 +57,37 @@ impl Call<'_> {
             model: self.task.model.as_ref(),
             agent: self.task.agent.as_deref(),
         });
-        let facts = self.facts(self.link.fetch(request).await)?;
+        let made = self.link.fetch(request).await.map_err(|error| self.not_made(error))?;
+        let facts = self.facts(Ok(made))?;
         self.check_directory(&facts)?;
         check_rules(&facts, &rules)?;
         Ok(facts)
+    }
+
+    /// A daemon that fails to make a session does not say why; it may not be able to
+    /// work in the directory.
+    fn not_made(&self, error: LinkError) -> ConnectorError {
+        let failed = matches!(error, LinkError::Status { status: 500.., .. });
+        match (self.not_started(error), &self.shared.settings.directory) {
+            (ConnectorError::Unavailable { reason, source }, Some(directory)) if failed => {
+                let reason = format!("{reason}; check that the directory {directory} exists where it runs");
+                ConnectorError::Unavailable { reason, source }
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// A person approves work in a directory: the daemon must not choose another.
+    pub(super) fn check_configured(&self) -> Result<(), ConnectorError> {
+        if self.shared.settings.directory.is_some() || !self.link.dialect.wants_directory() {
+            return Ok(());
+        }
+        Err(ConnectorError::InvalidConfig {
+            reason: format!(
+                "`directory`: a daemon of opencode {} must be told where to work; set it to the repository's absolute path (`chat --workspace`)",
+                self.link.dialect.generation()
+            ),
+        })
     }
 
     /// Makes the session what the prompt needs, where the prompt does not say it all.

@@ -49,6 +49,9 @@ impl Dialect for V1 {
     fn answers_at_once(&self) -> bool {
         false
     }
+    fn wants_directory(&self) -> bool {
+        false
+    }
     fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
         rules
     }

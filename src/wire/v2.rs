@@ -63,6 +63,10 @@ impl Dialect for V2 {
     fn answers_at_once(&self) -> bool {
         true
     }
+    /// Its own directory is the home directory where it runs as a service.
+    fn wants_directory(&self) -> bool {
+        true
+    }
     fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
         names::rules(rules)
     }

@@ -26,6 +26,7 @@ on_wires! {
         endless_retries_end_at_the_limit_without_progress_and_say_why,
         an_abort_by_somebody_else_is_no_success,
         dropping_the_call_ends_the_turn_in_the_background,
+        a_session_that_cannot_be_made_has_its_directory_named,
         a_daemon_that_does_not_confirm_a_stop_is_not_believed_to_have_stopped,
         turns_of_one_directory_run_one_by_one_unless_configured_otherwise,
         progress_is_ordered_and_never_shows_the_prompt_as_the_reply,
@@ -42,6 +43,9 @@ on_wires! {
         faults_of_the_prompt,
         faults_of_the_event_stream,
         faults_of_whoever_answers,
+    }
+    only V2 because "1.x is told the directory with each request, and has one of its own" {
+        a_daemon_that_is_not_told_where_to_work_gets_no_session,
     }
     only V2 because "1.x sends its heartbeats as events" {
         heartbeats_alone_keep_a_stream_open,
@@ -222,6 +226,29 @@ async fn dropping_the_call_ends_the_turn_in_the_background(generation: Generatio
     eventually("the turn was ended", || fake.running() == 0).await;
     eventually("the stream is closed", || fake.streams() == 0).await;
     assert!(!fake.lines(generation.abort()).is_empty());
+}
+
+async fn a_session_that_cannot_be_made_has_its_directory_named(generation: Generation) {
+    let faults = canned(generation.create(), Canned::empty(500));
+    let (_fake, bench) =
+        fake(Fixture::of(generation, "text"), faults, json!({ "directory": "/code/gone" })).await;
+    let error = bench.run("go").await.unwrap_err();
+    assert_eq!(error.consequence(), Consequence::NothingStarted);
+    assert!(error.to_string().contains("check that the directory /code/gone exists"), "{error}");
+}
+
+async fn a_daemon_that_is_not_told_where_to_work_gets_no_session(generation: Generation) {
+    let config = json!({ "directory": null });
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), config).await;
+    for (action, input) in [
+        ("run_task", json!({ "prompt": "go" })),
+        ("continue_session", json!({ "prompt": "go", "session_id": "ses_a" })),
+    ] {
+        let error = bench.execute(action, input).await.unwrap_err();
+        assert_eq!((error.consequence(), fake.tasks()), (Consequence::NothingStarted, 0));
+        assert!(error.to_string().contains("`directory`"), "{error}");
+    }
+    assert!(fake.lines("POST ").is_empty(), "{:?}", fake.requests());
 }
 
 async fn a_daemon_that_does_not_confirm_a_stop_is_not_believed_to_have_stopped(generation: Generation) {

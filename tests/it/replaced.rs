@@ -26,7 +26,8 @@ fn port(fake: &Fake) -> u16 {
 }
 
 async fn bench(fake: &Fake) -> Bench {
-    Bench::new(&fake.base_url(), json!({ "password": Generation::V2.password() })).await
+    Bench::new(&fake.base_url(), json!({ "password": Generation::V2.password(), "directory": "/code/app" }))
+        .await
 }
 
 #[tokio::test]

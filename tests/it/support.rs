@@ -79,6 +79,9 @@ impl Bench {
         if let (None, Some(password)) = (config.get("password"), fake.generation().password()) {
             config["password"] = json!(password);
         }
+        if fake.generation() == Generation::V2 && config.get("directory").is_none() {
+            config["directory"] = json!("/code/app");
+        }
         Self::with_timing(&fake.base_url(), config, timing).await
     }
 

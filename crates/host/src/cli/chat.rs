@@ -69,8 +69,8 @@ pub(super) struct ChatArgs {
     /// The repository to work on; its daemon is started here, with your own opencode configuration
     #[arg(long, value_name = "DIR", required_unless_present = "base_url")]
     workspace: Option<PathBuf>,
-    /// A running daemon to attach to instead, such as `http://127.0.0.1:4096`; its password is
-    /// read from `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`
+    /// A running daemon to attach to, such as `http://127.0.0.1:4096`; its password is read from
+    /// `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`; one of 2.x needs `--workspace` too
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Allow a daemon that is not on this machine
