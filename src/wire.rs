@@ -57,8 +57,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// it has been done, so what is still left then was not taken.
     fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>>;
     /// Tells the agent what the prompt itself does not carry, or, in a session that is
-    /// not new, to forget what it was told.
-    fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>>;
+    /// not new, to forget what it was told; each where the one before is not taken.
+    fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>>;
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes>;
     /// Ends what the session works at, whoever began it.
     fn abort(&self, session: &SessionId) -> Request<Bytes>;

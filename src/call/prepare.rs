@@ -112,12 +112,32 @@ impl Call<'_> {
                 ),
             });
         }
-        let Some(note) = dialect.note(prompt, self.task.session.is_none()) else { return Ok(()) };
-        match self.link.fetch(note).await {
-            Ok(_) => Ok(()),
+        self.note(prompt).await
+    }
+
+    async fn note(&self, prompt: &Prompt) -> Result<(), ConnectorError> {
+        let mut refused = None;
+        for note in self.link.dialect.note(prompt, self.task.session.is_none()) {
+            match self.link.fetch(note).await {
+                Ok(_) => return Ok(()),
+                Err(LinkError::Status { status: status @ 400..=499, failure }) => {
+                    refused = Some((status, failure));
+                }
+                Err(error) => return Err(self.not_started(error)),
+            }
+        }
+        match refused {
+            None => Ok(()),
             // Where nothing can be told, there is nothing to forget.
-            Err(LinkError::Status { status: 404, .. }) if prompt.system.is_none() => Ok(()),
-            Err(error) => Err(self.not_started(error)),
+            Some((404, _)) if prompt.system.is_none() => Ok(()),
+            Some((status, failure)) => {
+                let why = failure.map_or_else(|| format!("it answered {status}"), |it| it.reason);
+                Err(ConnectorError::Refused {
+                    reason: format!(
+                        "the daemon does not take the note of where the task comes from ({why}); shorten the note, or set `name_source = false`"
+                    ),
+                })
+            }
         }
     }
 

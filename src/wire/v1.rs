@@ -67,8 +67,8 @@ impl Dialect for V1 {
     fn settle(&self, _session: &SessionFacts, _prompt: &Prompt) -> Vec<Request<Bytes>> {
         Vec::new()
     }
-    fn note(&self, _prompt: &Prompt, _new: bool) -> Option<Request<Bytes>> {
-        None
+    fn note(&self, _prompt: &Prompt, _new: bool) -> Vec<Request<Bytes>> {
+        Vec::new()
     }
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         self.requests.prompt(prompt)

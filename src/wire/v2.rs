@@ -82,7 +82,7 @@ impl Dialect for V2 {
     fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
         self.requests.settle(session, prompt)
     }
-    fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>> {
+    fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
         self.requests.note(prompt, new)
     }
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {

@@ -6,7 +6,7 @@ use connector_contract::{
     Checkpoint, ConnectorError, Consequence, Progress, Provenance, SourceNote, StopCause,
 };
 use serde_json::{Value, json};
-use testkit::fake::{Fake, Faults, Fixture, Generation, PromptFault};
+use testkit::fake::{Canned, Fake, Faults, Fixture, Generation, PromptFault};
 
 use crate::support::{Bench, eventually, fake, id_of, notes, prompts, text_of};
 use crate::wires::on_wires;
@@ -33,6 +33,13 @@ on_wires! {
     }
     only V2 because "1.x has no inbox" {
         a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone,
+    }
+    only V2 because "on 1.x model and agent go with each prompt" {
+        a_session_that_does_not_become_what_the_prompt_needs_gets_none,
+    }
+    only V2 because "on 1.x a note goes with each prompt" {
+        a_note_that_cannot_be_taken_away_is_replaced,
+        a_note_that_is_not_taken_starts_nothing_and_says_what_to_do,
     }
     only V2 because "only 2.x is known to lack a default model at first" {
         a_default_model_that_is_not_loaded_yet_is_asked_for_again,
@@ -218,16 +225,64 @@ async fn a_note_does_not_outlive_its_task(generation: Generation) {
     let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
     bench.execute("continue_session", input).await.unwrap();
     let told = notes(&fake);
-    assert_eq!((told.len(), &told[0]), (2, &json!("From the night watch.")));
+    assert_eq!(told[0], "From the night watch.");
     match generation {
         Generation::V1 => assert_eq!(told[1], Value::Null),
-        Generation::V2 => assert!(told[1].as_str().unwrap().starts_with("Nothing is said"), "{told:?}"),
+        Generation::V2 => assert_eq!((told.len(), fake.lines(&format!("DELETE {ENTRY}")).len()), (1, 1)),
+    }
+}
+
+/// Where 2.x keeps a note.
+const ENTRY: &str = "/api/experimental/session/*/instructions/entries/origin";
+
+async fn a_note_that_cannot_be_taken_away_is_replaced(generation: Generation) {
+    for methods in [&["DELETE"][..], &["DELETE", "PUT"]] {
+        let gone = |method: &&str| (format!("{method} {ENTRY}"), Canned::empty(404));
+        let faults = Faults { canned: methods.iter().map(gone).collect(), ..Faults::default() };
+        let (fake, bench) = fake(Fixture::of(generation, "text"), faults, json!({})).await;
+        let first = bench.run("one").await.unwrap();
+        let input = json!({ "session_id": first.output["session_id"], "prompt": "two" });
+        bench.execute("continue_session", input).await.unwrap();
+        let sent = notes(&fake);
+        assert!(sent[0].as_str().unwrap().starts_with("Nothing is said"), "{sent:?}");
+        assert_eq!((sent.len(), fake.tasks()), (1, 2), "{methods:?}");
+    }
+}
+
+async fn a_note_that_is_not_taken_starts_nothing_and_says_what_to_do(generation: Generation) {
+    let route_is_missing =
+        Faults { canned: vec![(format!("PUT {ENTRY}"), Canned::empty(404))], ..Faults::default() };
+    let long = "a long story ".repeat(1000);
+    for (faults, text, words) in
+        [(route_is_missing, "From the night watch.", "404"), (Faults::default(), long.as_str(), "8 KiB")]
+    {
+        let (fake, mut bench) = fake(Fixture::of(generation, "text"), faults, json!({})).await;
+        let note = SourceNote::Text(text.into());
+        bench.provenance = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note };
+        let error = bench.run("one").await.unwrap_err();
+        let ConnectorError::Refused { reason } = &error else { panic!("{error:?}") };
+        assert!(reason.contains("`name_source = false`") && reason.contains(words), "{reason}");
+        assert_eq!(fake.tasks(), 0);
+    }
+}
+
+async fn a_session_that_does_not_become_what_the_prompt_needs_gets_none(generation: Generation) {
+    for what in ["model", "agent"] {
+        let deaf = (format!("POST /api/session/*/{what}"), Canned::empty(204));
+        let faults = Faults { canned: vec![deaf], ..Faults::default() };
+        let (fake, bench) = fake(Fixture::of(generation, "text"), faults, json!({})).await;
+        let mut input = json!({ "session_id": session(&fake).await, "prompt": "go" });
+        input[what] = json!(if what == "model" { "scripted/scripted" } else { "build" });
+        let error = bench.execute("continue_session", input).await.unwrap_err();
+        let refused = matches!(&error, ConnectorError::Refused { reason } if reason.contains("did not take the model or the agent"));
+        assert!(refused, "{error:?}");
+        assert_eq!((prompts(&fake), fake.tasks()), (Vec::new(), 0));
     }
 }
 
 async fn a_default_model_that_is_not_loaded_yet_is_asked_for_again(generation: Generation) {
     let error = json!({ "name": "ProviderModelNotFoundError", "data": { "message": "no such model" } });
-    let prompt = PromptFault::Refused { error, answer: testkit::fake::Canned::empty(500) };
+    let prompt = PromptFault::Refused { error, answer: Canned::empty(500) };
     let faults = Faults { prompt, cold_models: true, ..Faults::default() };
     let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
     let session = session(&fake).await;
@@ -302,19 +357,26 @@ async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was(generati
     assert_eq!(fake.running(), 0);
 }
 
+/// Queues a prompt behind somebody else's in a session of 2.x.
+async fn behind_somebody_elses_turn(fake: &Fake) -> Checkpoint {
+    let session = session(fake).await;
+    let path = format!("/api/session/{session}/prompt");
+    for (id, text) in [("msg_1fbb8188b000Gy2jna7bblV55l", "theirs"), (MESSAGE, "ours")] {
+        let body = json!({ "id": id, "text": text, "delivery": "queue" });
+        post(fake.base_url(), fake.generation(), path.clone(), body).await;
+    }
+    note(fake.generation(), &session, MESSAGE)
+}
+
 async fn a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone(
     generation: Generation,
 ) {
     let fake = Fake::start(Fixture::of(generation, "abort"), Faults::default()).await.unwrap();
-    let session = session(&fake).await;
-    let path = format!("/api/session/{session}/prompt");
-    for (id, text) in [("msg_1fbb8188b000Gy2jna7bblV55l", "theirs"), (MESSAGE, "ours")] {
-        let body = json!({ "id": id, "text": text, "delivery": "queue" });
-        post(fake.base_url(), generation, path.clone(), body).await;
-    }
+    let queued = behind_somebody_elses_turn(&fake).await;
+    let session = queued.0["session_id"].as_str().unwrap().to_owned();
     eventually("their turn runs", || fake.waits_for_abort()).await;
     let mut bench = Bench::at(&fake, json!({})).await;
-    bench.resume = Some(note(generation, &session, MESSAGE));
+    bench.resume = Some(queued);
     bench.cancel.cancel();
     let error = bench.run("go").await.unwrap_err();
     let ConnectorError::Stopped { cause: StopCause::Cancelled, reason, .. } = error else {

@@ -17,8 +17,7 @@ use crate::wire::{Asked, Base, NewSession, Prompt, SessionFacts};
 
 /// The key of what the agent is told about its task beside the prompt.
 const NOTE: &str = "origin";
-/// What stands there for a task that has no note. That an entry can be taken away
-/// again nobody has described.
+/// What stands there for a task that has no note, where an entry cannot be taken away.
 const NO_NOTE: &str = "Nothing is said of where the newest task came from.";
 /// How many rows of a session's record are asked for first.
 const FIRST_PAGE: &str = "60";
@@ -88,13 +87,15 @@ impl Requests {
         agent.into_iter().chain(model).collect()
     }
 
-    /// A session keeps what it was told: an older one is told something else.
-    pub(super) fn note(&self, prompt: &Prompt, new: bool) -> Option<Request<Bytes>> {
+    /// A session keeps what it was told: an older one is to forget it, or is told
+    /// something else.
+    pub(super) fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
         let path = format!("/api/experimental/session/{}/instructions/entries/{NOTE}", prompt.session);
+        let put = |note: &str| self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": note })));
         match &prompt.system {
-            Some(note) => Some(self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": note })))),
-            None if new => None,
-            None => Some(self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": NO_NOTE })))),
+            Some(note) => vec![put(note)],
+            None if new => Vec::new(),
+            None => vec![self.base.request(Method::DELETE, &path, &[], None), put(NO_NOTE)],
         }
     }
 

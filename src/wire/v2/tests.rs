@@ -114,12 +114,12 @@ fn rules_are_put_behind_those_that_are_there() {
 fn a_note_is_told_and_forgotten_again() {
     let entry = "/api/experimental/session/ses_a/instructions/entries/origin";
     let told = Prompt { system: Some("from a chat".into()), ..prompt() };
-    let put = dialect().note(&told, true).unwrap();
-    assert_eq!(shown(&put), line(&format!("PUT {entry}"), json!({ "value": "from a chat" })));
-    let forgotten = dialect().note(&prompt(), false).unwrap();
-    let neutral = "Nothing is said of where the newest task came from.";
-    assert_eq!(shown(&forgotten), line(&format!("PUT {entry}"), json!({ "value": neutral })));
-    assert_eq!(dialect().note(&prompt(), true).map(|it| shown(&it)), None);
+    let sent = |prompt: &Prompt, new| dialect().note(prompt, new).iter().map(shown).collect::<Vec<_>>();
+    assert_eq!(sent(&told, true), [line(&format!("PUT {entry}"), json!({ "value": "from a chat" }))]);
+    let neutral = json!({ "value": "Nothing is said of where the newest task came from." });
+    let forgotten = [line(&format!("DELETE {entry}"), Value::Null), line(&format!("PUT {entry}"), neutral)];
+    assert_eq!(sent(&prompt(), false), forgotten);
+    assert_eq!(sent(&prompt(), true), []);
 }
 
 #[test]
