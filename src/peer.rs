@@ -168,7 +168,7 @@ impl Peers {
 
 /// A stranger is whoever gives no answer that this dialect understands.
 async fn health(link: &Link, peer: &Peer, request: Request<bytes::Bytes>) -> Result<Health, LinkError> {
-    let (status, body) = link.exchange(request).await?;
+    let (status, body) = link.probe(request).await?;
     Ok(peer.dialect.read_health(status, &body))
 }
 

@@ -1,9 +1,13 @@
 //! Who answers at the origin, and what comes of it.
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
 use connector_contract::Consequence;
 use serde_json::json;
 use testkit::RealDaemon;
 use testkit::fake::{Canned, Fake, Faults, Fixture, Generation};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::support::{Bench, impatient};
 
@@ -49,6 +53,36 @@ async fn each_version_is_spoken_to_or_refused_with_what_to_do() {
             }
             (other, _) => panic!("{version}: {other:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_newer_than_any_that_is_known_is_warned_of_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let _guard = tracing_subscriber::fmt().with_writer(move || writer.clone()).set_default();
+    for (version, warnings) in [("2.1.4", 0), ("2.9.0", 1)] {
+        let fake = Fake::start(Fixture::of(Generation::V2, "text"), says(version)).await.unwrap();
+        let bench = Bench::at(&fake, json!({})).await;
+        for prompt in ["one", "two"] {
+            assert!(bench.run(prompt).await.unwrap().success);
+        }
+        let told = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+        assert_eq!(told.matches("untested version").count(), warnings, "{told}");
+        assert_eq!(told.contains(version), warnings == 1, "{told}");
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use super::number::Number;
+use crate::wire::read::shorten;
 use crate::wire::{Health, Process};
 
 /// Earlier ones speak an API that was still being made.
@@ -48,7 +49,12 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
 
 fn read_info(body: &[u8]) -> Health {
     let Ok(raw) = serde_json::from_slice::<Raw>(body) else { return Health::Stranger };
-    let Ok(version) = Version::parse(raw.version.trim_start_matches('v')) else { return Health::Stranger };
+    let Ok(version) = Version::parse(raw.version.trim_start_matches('v')) else {
+        let version = shorten(&raw.version, 50);
+        return Health::Unsupported(format!(
+            "the daemon says that it is version {version:?}, which is none that could be recognised; run a released version"
+        ));
+    };
     if version.major < FIRST.major {
         return Health::Stranger;
     }
@@ -89,6 +95,7 @@ mod tests {
             assert!(matches!(health(version), Health::Unsupported(why) if why.contains(word)), "{version}");
         }
         assert_eq!(health("1.18.33"), Health::Stranger);
+        assert!(matches!(health(r"next\u001b"), Health::Unsupported(why) if why.contains(r#""next\u{1b}""#)));
     }
 
     #[test]

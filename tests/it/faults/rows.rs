@@ -315,6 +315,7 @@ pub(super) fn about_who_answers(generation: Generation) -> Vec<Row> {
     let row = |name, faults, expect, tasks| row(generation, name, faults, expect, tasks);
     let health = |body: Value| canned(generation.health(), Canned::json(200, &body));
     let unwell = Canned::json(503, &json!({ "code": "service_failed", "message": "no database" }));
+    let right = json!({ "healthy": true, "version": generation.version() });
     let no_session = match generation {
         Generation::V1 => json!({ "id": "../x" }),
         Generation::V2 => json!({ "data": { "id": "../x" } }),
@@ -324,6 +325,12 @@ pub(super) fn about_who_answers(generation: Generation) -> Vec<Row> {
             "a stranger's JSON",
             health(json!({ "ok": true })),
             Error(NothingStarted, &["not opencode", "base_url"]),
+            0,
+        ),
+        row(
+            "the right words as plain text",
+            canned(generation.health(), Canned { content_type: "text/plain", ..Canned::json(200, &right) }),
+            Error(NothingStarted, &["not opencode"]),
             0,
         ),
         row("a stranger's page", canned("GET ", Canned::page()), Error(NothingStarted, &["not opencode"]), 0),
