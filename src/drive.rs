@@ -347,21 +347,22 @@ async fn fetch_of(
     }
 }
 
-/// Reads the session's messages back to the start of the turn.
+/// Reads the session's messages back to the start of the turn: all pages together are
+/// no longer than one answer may be.
 pub(crate) async fn history(
     link: &Link,
     session: &SessionId,
     message: &MessageId,
 ) -> Result<History, LinkError> {
-    let mut pages = Vec::new();
-    let mut history = History::default();
-    while let Some(request) = link.dialect.messages(session, &pages).filter(|_| pages.len() < PAGES) {
-        pages.push(link.fetch(request).await?);
-        history = link.dialect.read_messages(&pages, message)?;
-        if history.complete {
-            break;
-        }
+    let mut pages: Vec<bytes::Bytes> = Vec::new();
+    let mut left = link.body_bytes;
+    while let Some(request) = link.dialect.messages(session, &pages, message).filter(|_| pages.len() < PAGES)
+    {
+        let page = link.fetch_within(request, left).await?;
+        left -= page.len();
+        pages.push(page);
     }
+    let history = link.dialect.read_messages(&pages, message)?;
     if history.unreadable > 0 {
         tracing::warn!(%session, count = history.unreadable, "messages cannot be read and are skipped");
     }

@@ -55,7 +55,7 @@ fn read_with(dialect: &dyn Dialect, body: &[u8]) -> usize {
     let _ = dialect.read_inbox(body, &message);
     let _ = (dialect.read_last_model(body), dialect.read_default_model(body));
     let page = Bytes::copy_from_slice(body);
-    let _ = dialect.messages(&session, std::slice::from_ref(&page));
+    let _ = dialect.messages(&session, std::slice::from_ref(&page), &message);
     [
         dialect.read_session(body).is_ok(),
         dialect.read_status(body, &session).is_ok(),

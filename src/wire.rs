@@ -67,8 +67,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn take_back(&self, session: &SessionId, message: &MessageId) -> Option<Request<Bytes>>;
     fn status(&self) -> Request<Bytes>;
     /// The next page of a session's messages, newest first, after those that were
-    /// read; `None` if there is no more.
-    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>>;
+    /// read; `None` if there is no more, or they reach back to `message`.
+    fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>>;
     /// What the session has taken and not begun.
     fn inbox(&self, session: &SessionId) -> Option<Request<Bytes>>;
     /// Where the reason of a failure is kept that no message tells.
@@ -286,7 +286,8 @@ pub(crate) struct Message {
     pub(crate) refused: bool,
     /// How much it holds: grows as the work does, and not when it is only retried.
     pub(crate) size: usize,
-    /// `{info, parts}`, unchanged.
+    /// `{info, parts}`, unchanged; of a record that may be long, the turn's last answer
+    /// alone has it.
     pub(crate) raw: Value,
 }
 
@@ -296,12 +297,9 @@ pub(crate) struct Message {
 /// daemon then adds messages in the user's name, which ask for the summary and
 /// for the work to go on, and the turn's later answers are answers to those.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the record")]
 pub(crate) struct History {
     /// Whether the daemon has the message that starts the turn.
     pub(crate) arrived: bool,
-    /// Whether the list reaches back to the start of the turn.
-    pub(crate) complete: bool,
     /// The id of the newest message that has an id of the daemon's form.
     pub(crate) newest: Option<String>,
     /// How many messages could not be read.
@@ -358,7 +356,12 @@ impl History {
     /// The turn's last answer, summaries aside unless one failed: then it is the
     /// turn's end.
     pub(crate) fn last(&self) -> Option<&Message> {
-        self.steps.iter().rfind(|step| !step.head.summary || step.head.failure.is_some())
+        self.steps.get(self.last_at()?)
+    }
+
+    /// Where it is among the steps.
+    pub(crate) fn last_at(&self) -> Option<usize> {
+        self.steps.iter().rposition(|step| !step.head.summary || step.head.failure.is_some())
     }
 
     /// Whether the turn may have failed without a word in its messages.

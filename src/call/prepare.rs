@@ -183,10 +183,10 @@ impl Call<'_> {
 
     async fn newest(&self, session: &SessionId, facts: &SessionFacts) -> Result<Newest, LinkError> {
         let dialect = &self.link.dialect;
-        let Some(page) = dialect.messages(session, &[]) else { return Ok(Newest::default()) };
-        let page = self.link.fetch(page).await?;
         // No message has this id: only the newest is asked for.
         let message = crate::ids::MessageId::new(0, 0, [0; 14]);
+        let Some(page) = dialect.messages(session, &[], &message) else { return Ok(Newest::default()) };
+        let page = self.link.fetch(page).await?;
         let newest = dialect.read_messages(std::slice::from_ref(&page), &message)?.newest;
         if self.task.model.is_some() {
             return Ok(Newest { message: newest, model: None });

@@ -35,7 +35,7 @@ fn message(parent: &str, ending: Option<Ending>) -> Box<Message> {
 }
 
 fn look(status: Status, steps: Vec<Message>) -> Event {
-    let history = History { arrived: true, complete: true, steps, ..History::default() };
+    let history = History { arrived: true, steps, ..History::default() };
     Event::Looked(Box::new(Look {
         status,
         history,

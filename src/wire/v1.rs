@@ -83,7 +83,12 @@ impl Dialect for V1 {
         self.requests.get("/session/status")
     }
     /// Each page holds the one before.
-    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>> {
+    fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>> {
+        if let Some((page, earlier)) = read.split_last()
+            && messages::reaches(page, message, LIMITS.get(earlier.len()).copied().unwrap_or(usize::MAX))
+        {
+            return None;
+        }
         let limit = LIMITS.get(read.len())?.to_string();
         Some(self.requests.get_with(&format!("/session/{session}/message"), &[("limit", &limit)]))
     }
@@ -136,8 +141,7 @@ impl Dialect for V1 {
         answers::status(body, session)
     }
     fn read_messages(&self, pages: &[Bytes], message: &MessageId) -> Result<History, Undecodable> {
-        let Some((page, earlier)) = pages.split_last() else { return Ok(History::default()) };
-        messages::history(page, message, LIMITS.get(earlier.len()).copied().unwrap_or(usize::MAX))
+        pages.last().map_or_else(|| Ok(History::default()), |page| messages::history(page, message))
     }
     fn read_inbox(&self, _body: &[u8], _message: &MessageId) -> Result<Inbox, Undecodable> {
         Ok(Inbox::default())

@@ -97,8 +97,8 @@ impl Dialect for V2 {
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/api/session/active")
     }
-    fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>> {
-        self.requests.messages(session, read)
+    fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>> {
+        self.requests.messages(session, read, message)
     }
     fn inbox(&self, session: &SessionId) -> Option<Request<Bytes>> {
         Some(self.requests.get(&format!("/api/session/{session}/inbox")))

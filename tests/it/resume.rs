@@ -37,6 +37,9 @@ on_wires! {
     only V2 because "on 1.x model and agent go with each prompt" {
         a_session_that_does_not_become_what_the_prompt_needs_gets_none,
     }
+    only V2 because "1.x gives any number of messages at once" {
+        a_turn_of_more_messages_than_one_page_holds_is_read_whole_or_not_at_all,
+    }
     only V2 because "on 1.x a note goes with each prompt" {
         a_note_that_cannot_be_taken_away_is_replaced,
         a_note_that_is_not_taken_starts_nothing_and_says_what_to_do,
@@ -278,6 +281,21 @@ async fn a_session_that_does_not_become_what_the_prompt_needs_gets_none(generati
         assert!(refused, "{error:?}");
         assert_eq!((prompts(&fake), fake.tasks()), (Vec::new(), 0));
     }
+}
+
+async fn a_turn_of_more_messages_than_one_page_holds_is_read_whole_or_not_at_all(generation: Generation) {
+    let fixture = || Fixture::of(generation, "bash").with_steps(300);
+    let faults = || Faults { no_stream: true, ..Faults::default() };
+    let short = json!({ "limits": { "body_bytes": 50_000 } });
+    let (_fake, bench) = fake(fixture(), faults(), short).await;
+    let error = bench.run("go").await.unwrap_err();
+    assert_eq!(error.consequence(), Consequence::Unknown);
+    assert!(error.to_string().contains("longer than"), "all pages together: {error}");
+    let (fake, bench) = fake(fixture(), faults(), json!({})).await;
+    let result = bench.run("go").await.unwrap();
+    assert_eq!(result.output["reply"], "Done: BASH now");
+    assert_eq!(result.output["tokens"]["input"], 3020, "every step counts");
+    assert!(fake.lines("GET /api/session/*/message?limit=200&cursor=").len() > 1, "{:?}", fake.requests());
 }
 
 async fn a_default_model_that_is_not_loaded_yet_is_asked_for_again(generation: Generation) {

@@ -256,21 +256,40 @@ fn is_refusal(error: &str) -> bool {
     error.contains("user rejected permission") || error.contains("user dismissed this question")
 }
 
+/// Whether a page of at most `limit` reaches back to the message `ours`: it has it, or
+/// all that there are, or begins before it, since ids sort by time. One that cannot be
+/// read is not followed by a longer one.
+pub(super) fn reaches(body: &[u8], ours: &MessageId, limit: usize) -> bool {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        info: Id<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    let Ok(list) = serde_json::from_slice::<Vec<&RawValue>>(body) else { return true };
+    let ids = list.iter().map(|raw| serde_json::from_str::<Item<'_>>(raw.get()).ok().map(|it| it.info.id));
+    list.len() < limit
+        || ids
+            .enumerate()
+            .any(|(index, id)| id.is_some_and(|id| id == ours.as_str() || index == 0 && *id < *ours.as_str()))
+}
+
 /// Reads the newest messages of a session, and keeps what belongs to the turn
 /// that `ours` began. A message that cannot be read hides no other.
-/// All of a session's are read if they are fewer than `limit`.
-pub(super) fn history(body: &[u8], ours: &MessageId, limit: usize) -> Result<History, Undecodable> {
+pub(super) fn history(body: &[u8], ours: &MessageId) -> Result<History, Undecodable> {
     let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(undecodable("the list of messages"))?;
-    let mut history = History { complete: list.len() < limit, ..History::default() };
+    let mut history = History::default();
     let mut known: Vec<(Head, RawMessage<'_>)> = Vec::with_capacity(list.len());
-    for (index, raw) in list.iter().enumerate() {
+    for raw in list {
         let raw = serde_json::from_str::<RawMessage<'_>>(raw.get()).ok();
         let Some((head, raw)) = raw.and_then(|raw| Some((head(raw.info.get()).ok()?, raw))) else {
             history.unreadable += 1;
             continue;
         };
-        // Ids sort by time: a list that begins before the turn is whole.
-        history.complete |= head.id == ours.as_str() || index == 0 && head.id.as_str() < ours.as_str();
         if stamp(&head.id).is_some() {
             history.newest = history.newest.max(Some(head.id.clone()));
         }

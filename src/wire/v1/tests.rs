@@ -136,7 +136,19 @@ fn said(text: &str) -> serde_json::Value {
 
 fn history(list: &[serde_json::Value]) -> crate::wire::History {
     let body = serde_json::to_vec(list).unwrap();
-    messages::history(&body, &MessageId::parse(OURS).unwrap(), 0).unwrap()
+    messages::history(&body, &MessageId::parse(OURS).unwrap()).unwrap()
+}
+
+#[test]
+fn a_record_is_read_until_it_is_older_than_the_turn() {
+    let begins = |list: &[serde_json::Value], limit| {
+        messages::reaches(&serde_json::to_vec(list).unwrap(), &MessageId::parse(OURS).unwrap(), limit)
+    };
+    let earlier = serde_json::json!({ "info": { "id": "msg_1fb6509b0000aaaaaaaaaaaaaa" }, "parts": [] });
+    let (ours, later) = (user(1, &said("go")), user(2, &said("on")));
+    assert!(begins(&[earlier, later.clone()], 2) && begins(&[later.clone(), ours], 2));
+    assert!(!begins(&[later.clone(), later.clone()], 2));
+    assert!(begins(&[later], 2), "there are no more");
 }
 
 fn compaction() -> serde_json::Value {

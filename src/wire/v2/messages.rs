@@ -152,8 +152,9 @@ pub(super) fn ending(finish: &str) -> Option<Ending> {
     }
 }
 
-/// Where the next page begins; `None` after the last, and after an empty one.
-pub(super) fn cursor(page: &[u8]) -> Option<String> {
+/// Where the next page begins; `None` after the last, after an empty one, and after one
+/// that reaches back to the message `ours`, or before it: ids sort by time.
+pub(super) fn before(page: &[u8], ours: &MessageId) -> Option<String> {
     #[derive(Deserialize)]
     struct Page<'a> {
         #[serde(borrow)]
@@ -166,8 +167,19 @@ pub(super) fn cursor(page: &[u8]) -> Option<String> {
         #[serde(default)]
         next: Option<String>,
     }
+    #[derive(Deserialize, Default)]
+    struct Row<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
     let page: Page<'_> = serde_json::from_slice(page).ok()?;
-    if page.data.is_empty() { None } else { page.cursor?.next }
+    let rows = page.data.iter().map(|raw| serde_json::from_str::<Row<'_>>(raw.get()).unwrap_or_default());
+    let ids: Vec<Cow<'_, str>> = rows.map(|row| row.id).collect();
+    let oldest = ids.last()?;
+    if stamp(oldest).is_some() && **oldest < *ours.as_str() || ids.iter().any(|id| *id == ours.as_str()) {
+        return None;
+    }
+    page.cursor?.next
 }
 
 /// Reads pages, newest first, and keeps what belongs to the turn that `ours` began.
@@ -189,32 +201,38 @@ pub(super) fn history(pages: &[Bytes], ours: &MessageId) -> Result<History, Unde
     }
     rows.reverse();
     let found = rows.iter().position(|(row, _)| row.id == ours.as_str());
-    // Ids sort by time: a list that begins before the turn is whole.
-    let earlier = rows.first().is_some_and(|(row, _)| stamp(&row.id).is_some() && *row.id < *ours.as_str());
-    history.complete = found.is_some() || earlier || pages.last().is_none_or(|page| cursor(page).is_none());
     if let Some(found) = found {
         history.arrived = true;
         history.prompts.push(ours.to_string());
-        own(&rows[found + 1..], ours, &mut history);
+        let sources = own(&rows[found + 1..], ours, &mut history);
+        if let Some(at) = history.last_at() {
+            history.steps[at].raw = whole(sources[at]);
+        }
     }
     Ok(history)
 }
 
 /// Collects the turn: all steps until the session goes idle. What somebody sends
-/// meanwhile belongs to it, unless our last word had been said.
-fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
+/// meanwhile belongs to it, unless our last word had been said. Returns the rows of the
+/// steps.
+fn own<'a>(rows: &[(Row<'a>, &'a RawValue)], ours: &MessageId, history: &mut History) -> Vec<&'a RawValue> {
+    let mut sources = Vec::new();
     for (index, (row, raw)) in rows.iter().enumerate() {
         match row.kind.as_ref() {
-            "assistant" => match message(row, raw, ours) {
+            "assistant" => match message(row, ours) {
                 Ok(step) => {
                     // A message that grows is not retried any more.
                     let waits = !step.head.completed && step.size == 0;
                     history.retry = row.retry.filter(|_| waits).and_then(retry);
                     history.steps.push(step);
+                    sources.push(*raw);
                 }
                 Err(_) => history.unreadable += 1,
             },
-            "compaction" => history.steps.push(summary(row, ours)),
+            "compaction" => {
+                history.steps.push(summary(row, ours));
+                sources.push(*raw);
+            }
             "idle" => {
                 history.end = End::Told(match row.outcome.as_deref() {
                     Some("succeeded") => Outcome::Succeeded,
@@ -222,16 +240,24 @@ fn own(rows: &[(Row<'_>, &RawValue)], ours: &MessageId, history: &mut History) {
                     _ => Outcome::Failed,
                 });
                 history.followed = rows[index + 1..].iter().any(|(row, _)| row.kind == "user");
-                return;
+                return sources;
             }
             "user" if history.last().is_some_and(said_all) => {
                 history.end = End::Told(Outcome::Succeeded);
                 history.followed = true;
-                return;
+                return sources;
             }
             _ => {}
         }
     }
+    sources
+}
+
+/// A row as the daemon has it, in two.
+fn whole(raw: &RawValue) -> Value {
+    let mut info: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let content = info.remove("content").unwrap_or_else(|| json!([]));
+    json!({ "info": info, "parts": content })
 }
 
 fn said_all(step: &Message) -> bool {
@@ -263,14 +289,13 @@ fn summary(row: &Row<'_>, ours: &MessageId) -> Message {
     }
 }
 
-fn message(row: &Row<'_>, raw: &RawValue, ours: &MessageId) -> Result<Message, Undecodable> {
+/// A step, without what the daemon has of it.
+fn message(row: &Row<'_>, ours: &MessageId) -> Result<Message, Undecodable> {
     let mut head = head(row, ours);
     let Parts { text, refused, goes_on, size } = row.content.map(parts).transpose()?.unwrap_or_default();
     if goes_on && head.ending == Some(Ending::Final) {
         head.ending = Some(Ending::Tools);
     }
-    let mut info: Map<String, Value> = serde_json::from_str(raw.get()).map_err(undecodable("a message"))?;
-    let content = info.remove("content").unwrap_or_else(|| json!([]));
     let snapshot = row.snapshot.and_then(|it| serde_json::from_str::<Snapshot<'_>>(it.get()).ok());
     let files = snapshot.and_then(|snapshot| snapshot.files).unwrap_or_default();
     let touched = files.into_iter().map(|path| FileChange {
@@ -279,14 +304,7 @@ fn message(row: &Row<'_>, raw: &RawValue, ours: &MessageId) -> Result<Message, U
         deletions: None,
         status: "modified".to_owned(),
     });
-    Ok(Message {
-        head,
-        text,
-        touched: touched.collect(),
-        refused,
-        size,
-        raw: json!({ "info": info, "parts": content }),
-    })
+    Ok(Message { head, text, touched: touched.collect(), refused, size, raw: Value::Null })
 }
 
 /// Reads the pieces that can be read: one of an unknown shape hides no other.

@@ -119,12 +119,17 @@ impl Requests {
     }
 
     /// An order is given for the first page alone; a cursor knows it.
-    pub(super) fn messages(&self, session: &SessionId, read: &[Bytes]) -> Option<Request<Bytes>> {
+    pub(super) fn messages(
+        &self,
+        session: &SessionId,
+        read: &[Bytes],
+        ours: &MessageId,
+    ) -> Option<Request<Bytes>> {
         let path = format!("/api/session/{session}/message");
         let Some(last) = read.last() else {
             return Some(self.get_with(&path, &[("order", "desc"), ("limit", FIRST_PAGE)]));
         };
-        let cursor = messages::cursor(last)?;
+        let cursor = messages::before(last, ours)?;
         Some(self.get_with(&path, &[("limit", PAGE), ("cursor", &cursor)]))
     }
 

@@ -132,7 +132,7 @@ fn a_prompt_is_taken_back_and_a_turn_interrupted() {
 #[test]
 fn pages_follow_the_cursor_until_one_is_empty() {
     let page = |body: Value| Bytes::from(body.to_string());
-    let next = |pages: &[Bytes]| dialect().messages(&session(), pages).map(|it| shown(&it).0);
+    let next = |pages: &[Bytes]| dialect().messages(&session(), pages, &ours()).map(|it| shown(&it).0);
     let messages = "GET /api/session/ses_a/message";
     assert_eq!(next(&[]).unwrap(), format!("{messages}?order=desc&limit=60"));
     let more = page(json!({ "data": [{}], "cursor": { "next": "a+b" } }));
@@ -285,7 +285,7 @@ fn a_turn_is_all_steps_until_the_session_goes_idle() {
         user("msg_11191c80ff010000000000000A"),
     ]);
     assert_eq!(turn.end, End::Told(Outcome::Succeeded));
-    assert_eq!((turn.arrived, turn.complete, turn.unreadable), (true, true, 1));
+    assert_eq!((turn.arrived, turn.unreadable), (true, 1));
     assert_eq!(turn.newest.as_deref(), Some("msg_11191c80ff010000000000000A"));
     let cost: f64 = turn.steps.iter().map(|step| step.head.cost).sum();
     assert!((cost - 2.0).abs() < 1e-9, "{cost}");
@@ -336,9 +336,9 @@ fn a_provider_that_is_asked_again_is_told_until_the_message_grows() {
 #[test]
 fn a_record_is_read_until_it_is_older_than_the_turn() {
     let page = |id: &str| Bytes::from(json!({ "data": [user(id)], "cursor": { "next": "x" } }).to_string());
-    let complete = |id: &str| dialect().read_messages(&[page(id)], &ours()).unwrap().complete;
-    assert!(complete("msg_11191c7000010000000000000A"));
-    assert!(!complete("msg_11191c80ff010000000000000A"));
+    let more = |id: &str| dialect().messages(&session(), &[page(id)], &ours()).is_some();
+    assert!(!more("msg_11191c7000010000000000000A") && !more(OURS));
+    assert!(more("msg_11191c80ff010000000000000A"));
 }
 
 #[test]
