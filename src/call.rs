@@ -278,6 +278,7 @@ impl Call<'_> {
             timing: self.shared.timing,
             resume,
             live,
+            queued: self.link.dialect.answers_at_once(),
             keeps_grants: matches!(self.ctx.provenance, Provenance::Chat { .. })
                 || !self.link.dialect.takes_always(),
         };

@@ -58,6 +58,7 @@ const SETTLED_LOOKS: u32 = 2;
 
 /// What a turn is told at its start.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the turn")]
 pub(crate) struct Plan {
     pub(crate) session: SessionId,
     pub(crate) message: MessageId,
@@ -70,6 +71,9 @@ pub(crate) struct Plan {
     pub(crate) resume: bool,
     /// Whether events arrive.
     pub(crate) live: bool,
+    /// Whether the prompt may wait while its session works for somebody else, so that
+    /// what the session does is the turn's only once the turn is under way.
+    pub(crate) queued: bool,
     /// Whether a person's "always" must not outlive the turn: the work came from a
     /// chat, or the daemon would keep it for every later one.
     pub(crate) keeps_grants: bool,
@@ -99,6 +103,8 @@ pub(crate) enum Event {
     Looked(Box<Look>),
     LookFailed {
         unauthorized: bool,
+        /// Whether the daemon answered, with what cannot be used.
+        answered: bool,
         reason: String,
     },
     PermissionDecided {
@@ -130,6 +136,8 @@ pub(crate) struct Look {
     /// Questions that cannot be read.
     pub(crate) strange_questions: Vec<StrangeAsk>,
     pub(crate) children: Vec<String>,
+    /// Whether all that waits for an answer is among these.
+    pub(crate) whole: bool,
 }
 
 /// What became of a reply to an ask.
@@ -175,6 +183,7 @@ pub(crate) enum Effect {
         ask: Asked,
         reply: QuestionReply,
     },
+    /// End the turn at the daemon. Beside [`Effect::Finish`], nobody waits for that.
     Abort,
     /// Events of this child session are wanted too.
     Follow(String),
@@ -212,6 +221,13 @@ enum Looking {
     Again,
 }
 
+/// Why the daemon's state could not be read.
+struct Unwatched {
+    unauthorized: bool,
+    answered: bool,
+    reason: String,
+}
+
 /// One turn.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the turn")]
@@ -227,6 +243,8 @@ pub(crate) struct Turn {
     next_look: Instant,
     pause: Duration,
     idle_looks: u32,
+    /// When the first of them was.
+    idle_since: Instant,
     /// How many looks in a row found an idle session whose last message is complete.
     settled_looks: u32,
     /// Whether the session is known to work at this turn: events do not tell whose
@@ -265,6 +283,7 @@ impl Turn {
             next_look: now + plan.timing.poll_calm,
             pause: plan.timing.poll_min,
             idle_looks: 0,
+            idle_since: now,
             settled_looks: 0,
             underway: false,
             shut: false,
@@ -327,8 +346,9 @@ impl Turn {
                 }
             }
             Event::Looked(look) => self.looked(*look, now, &mut out),
-            Event::LookFailed { unauthorized, reason } => {
-                self.look_failed(unauthorized, reason, now, &mut out);
+            Event::LookFailed { unauthorized, answered, reason } => {
+                let unwatched = Unwatched { unauthorized, answered, reason };
+                self.look_failed(unwatched, now, &mut out);
             }
             Event::PermissionDecided { id, reply } => self.asks.permission_decided(&id, reply, &mut out),
             Event::QuestionDecided { id, reply } => self.asks.question_decided(&id, reply, &mut out),
@@ -372,10 +392,18 @@ impl Turn {
 
     fn signalled(&mut self, session: &str, signal: Signal, now: Instant, out: &mut Vec<Effect>) {
         let own = session == self.plan.session.as_str();
+        if own && self.is_somebody_elses(&signal) {
+            if matches!(signal, Signal::PermissionAsked(_) | Signal::QuestionAsked(_)) {
+                // Unless the beginning was not heard: the record knows.
+                self.look_soon(now);
+            }
+            return;
+        }
         match signal {
             Signal::Created { session, parent, title } => {
-                let ours =
-                    parent.is_some_and(|it| it == self.plan.session.as_str() || self.children.contains(&it));
+                let ours = parent.is_some_and(|it| {
+                    it == self.plan.session.as_str() && self.works() || self.children.contains(&it)
+                });
                 if ours && self.children.insert(session.clone()) {
                     self.progressed(now);
                     out.push(Effect::Follow(session.clone()));
@@ -403,6 +431,25 @@ impl Turn {
             _ => {}
         }
         self.progressed(now);
+    }
+
+    /// Whether it is what the session does before it begins with our prompt.
+    fn is_somebody_elses(&self, signal: &Signal) -> bool {
+        let of_work = !matches!(
+            signal,
+            Signal::Taken(_)
+                | Signal::AskClosed(_)
+                | Signal::Ended(_)
+                | Signal::Shut
+                | Signal::Failed(_)
+                | Signal::Status(Status::Idle | Status::Busy)
+        );
+        of_work && !self.works()
+    }
+
+    /// Whether what the session does is the turn's.
+    fn works(&self) -> bool {
+        self.underway || !self.plan.queued
     }
 
     /// Work went on: what the provider complained of before is over.
@@ -526,7 +573,9 @@ impl Turn {
         // An earlier sending may have started the turn.
         let first = !self.may_have_arrived && self.steps.is_empty();
         match (status, failure) {
-            (401 | 403, _) if first => self.finish(Verdict::NotStarted(NotStarted::Unauthorized), out),
+            (401, _) | (403, None) if first => {
+                self.finish(Verdict::NotStarted(NotStarted::Unauthorized), out);
+            }
             (400..=499, failure) if first => {
                 let failure = failure.unwrap_or_else(unexplained);
                 self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
@@ -542,14 +591,23 @@ impl Turn {
         }
     }
 
-    fn look_failed(&mut self, unauthorized: bool, reason: String, now: Instant, out: &mut Vec<Effect>) {
+    /// A turn that nobody can watch any more is not left running, unless its daemon is
+    /// gone: one that comes back may take it up again, and a later call finds it.
+    fn look_failed(&mut self, unwatched: Unwatched, now: Instant, out: &mut Vec<Effect>) {
+        let Unwatched { unauthorized, answered, reason } = unwatched;
         self.looking = Looking::No;
         self.wait(now);
+        if let Mode::Stopping { delivered: false, .. } = self.mode {
+            out.push(Effect::Abort);
+        }
         let since = *self.unreachable_since.get_or_insert(now);
         if self.sent == Sent::Open && !unauthorized || now < since + self.plan.timing.give_up {
             return;
         }
         let verdict = if self.began() {
+            if answered {
+                out.push(Effect::Abort);
+            }
             Verdict::Unknown { reason }
         } else {
             Verdict::NotStarted(NotStarted::Unavailable(reason))

@@ -42,7 +42,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Whether a person's "always" may be handed to the daemon. If not, it is
     /// kept here, for the turn.
     fn takes_always(&self) -> bool;
-    /// Whether a prompt is answered when it is taken, and not when its turn is over.
+    /// Whether a prompt is answered when it is taken, and not when its turn is over. It
+    /// may wait then, while its session works for somebody else.
     fn answers_at_once(&self) -> bool;
     /// Whether work must not be left to the daemon's own directory.
     fn wants_directory(&self) -> bool;
@@ -383,6 +384,12 @@ pub(crate) struct Pending<Ask> {
     pub(crate) asks: Vec<Ask>,
     /// Asks in a shape that cannot be read, and whose they are.
     pub(crate) strange: Vec<StrangeAsk>,
+}
+
+impl<Ask> Default for Pending<Ask> {
+    fn default() -> Self {
+        Self { asks: Vec::new(), strange: Vec::new() }
+    }
 }
 
 /// An ask of which nothing else can be read: nobody can answer it.

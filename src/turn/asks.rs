@@ -205,12 +205,13 @@ impl Asks {
         self.look += 1;
     }
 
-    /// Everything that is pending, as the last look found it. Returns whether
-    /// anything was new.
+    /// What is pending, as the last look found it; if that is the `whole` of it, nothing
+    /// else is. Returns whether anything was new.
     pub(super) fn pending(
         &mut self,
         permissions: Vec<PermissionAsk>,
         questions: Vec<QuestionAsk>,
+        whole: bool,
         now: Instant,
         out: &mut Vec<Effect>,
     ) -> bool {
@@ -226,7 +227,10 @@ impl Asks {
             .known
             .iter()
             .filter(|(id, ask)| {
-                matches!(ask.state, State::Waiting { .. }) && ask.since_look < self.look && !ids.contains(id)
+                whole
+                    && matches!(ask.state, State::Waiting { .. })
+                    && ask.since_look < self.look
+                    && !ids.contains(id)
             })
             .map(|(id, _)| id.clone())
             .collect();

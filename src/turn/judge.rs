@@ -12,12 +12,16 @@ impl Turn {
     pub(super) fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
         let again = std::mem::replace(&mut self.looking, Looking::No) == Looking::Again;
         self.unreachable_since = None;
-        for child in look.children {
+        let begun = look.history.end == End::Open && look.history.arrived && !look.history.inbox.ours;
+        self.underway |= begun;
+        let works = self.works();
+        for child in look.children.into_iter().filter(|_| works) {
             if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
                 out.push(Effect::Follow(child));
             }
         }
-        let ours = |session: &str| session == self.plan.session.as_str() || self.children.contains(session);
+        let ours =
+            |session: &str| session == self.plan.session.as_str() && works || self.children.contains(session);
         let permissions = look.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         let questions = look.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         for ask in look.strange_permissions.iter().filter(|ask| ours(&ask.session)) {
@@ -26,7 +30,7 @@ impl Turn {
         for ask in look.strange_questions.iter().filter(|ask| ours(&ask.session)) {
             self.asks.strange_question(ask, now, out);
         }
-        if self.asks.pending(permissions, questions, now, out) {
+        if self.asks.pending(permissions, questions, look.whole && works, now, out) {
             self.progressed(now);
         }
         for step in &look.history.steps {
@@ -38,7 +42,6 @@ impl Turn {
             self.progressed(now);
         }
         self.prompts.clone_from(&look.history.prompts);
-        self.underway |= look.history.end == End::Open && look.history.arrived && !look.history.inbox.any;
         self.judge(&look.status, &look.history, now, out);
         if again {
             self.next_look = now;
@@ -50,6 +53,9 @@ impl Turn {
     fn judge(&mut self, status: &Status, history: &History, now: Instant, out: &mut Vec<Effect>) {
         let idle = *status == Status::Idle;
         if idle {
+            if self.idle_looks == 0 {
+                self.idle_since = now;
+            }
             self.idle_looks += 1;
         } else {
             self.status_seen(status, now, out);
@@ -95,7 +101,9 @@ impl Turn {
                     }
                 }
                 None => self.send_or_give_up(&why, history, out),
-                Some(last) if self.idle_looks >= IDLE_LOOKS => self.conclude_broken(last, history, out),
+                Some(last) if self.idle_looks >= IDLE_LOOKS => {
+                    self.conclude_broken(last, history, now, out);
+                }
                 Some(_) => {}
             },
         }
@@ -118,10 +126,11 @@ impl Turn {
             }
             // What waits in the inbox is somebody else's, and does not begin.
             (Some(last), _) if is_last_word(last) => self.conclude(last, now, out),
-            (Some(last), _) => self.conclude_broken(last, history, out),
-            (None, known) if history.arrived && !history.inbox.ours => {
-                self.finish(Verdict::Failed(known.unwrap_or_else(lost_by_daemon)), out);
-            }
+            (Some(last), _) => self.conclude_broken(last, history, now, out),
+            (None, known) if history.arrived && !history.inbox.ours => match known {
+                Some(failure) => self.finish(Verdict::Failed(failure), out),
+                None => self.conclude_lost(history, now, out),
+            },
             (None, _) if !history.arrived || self.sends < MAX_SENDS => {
                 self.send_or_give_up(why, history, out);
             }
@@ -240,7 +249,7 @@ impl Turn {
     }
 
     /// Nothing runs, and the last message has no proper end.
-    fn conclude_broken(&mut self, last: &Message, history: &History, out: &mut Vec<Effect>) {
+    fn conclude_broken(&mut self, last: &Message, history: &History, now: Instant, out: &mut Vec<Effect>) {
         // Where ends are told, a turn goes on after what was rejected from here; it may
         // have been ended by what was rejected elsewhere.
         let ends_it = history.end == End::Untold || !self.asks.rejected() || self.shut;
@@ -249,9 +258,19 @@ impl Turn {
         } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {
             self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
         } else {
-            Verdict::Failed(lost_by_daemon())
+            return self.conclude_lost(history, now, out);
         };
         self.finish(verdict, out);
+    }
+
+    /// The daemon has lost the turn. One that tells of ends may have been started anew,
+    /// and take up what it had begun: it is given time for that.
+    fn conclude_lost(&mut self, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        if history.end != End::Untold && now < self.idle_since + self.plan.timing.give_up {
+            return;
+        }
+        let reason = "the daemon stopped or restarted during the turn, and nothing runs any more".to_owned();
+        self.finish(Verdict::Failed(Failure { kind: FailureKind::Other, reason }), out);
     }
 
     /// While the prompt's request is open, the prompt may be about to begin: only
@@ -266,11 +285,6 @@ impl Turn {
             out.push(Effect::Abort);
         }
     }
-}
-
-fn lost_by_daemon() -> Failure {
-    let reason = "the daemon stopped or restarted during the turn, and nothing runs any more".to_owned();
-    Failure { kind: FailureKind::Other, reason }
 }
 
 fn is_last_word(message: &Message) -> bool {

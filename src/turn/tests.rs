@@ -15,6 +15,7 @@ fn plan(now: Instant) -> Plan {
         timing: Timing::default(),
         resume: false,
         live: true,
+        queued: false,
         keeps_grants: false,
     }
 }
@@ -44,6 +45,7 @@ fn look(status: Status, steps: Vec<Message>) -> Event {
         strange_permissions: Vec::new(),
         strange_questions: Vec::new(),
         children: Vec::new(),
+        whole: true,
     }))
 }
 
@@ -337,7 +339,8 @@ fn a_daemon_that_was_never_reached_has_nothing_and_is_not_aborted() {
         let effects = if cancelled {
             turn.step(Event::Cancelled, start)
         } else {
-            let gone = || Event::LookFailed { unauthorized: false, reason: "refused".into() };
+            let gone =
+                || Event::LookFailed { unauthorized: false, answered: false, reason: "refused".into() };
             turn.step(gone(), start);
             turn.step(gone(), start + MINUTE)
         };
@@ -446,7 +449,7 @@ fn a_provider_that_recovered_is_not_blamed_later() {
 
 /// A turn whose prompt was taken.
 fn admitted(start: Instant) -> Turn {
-    let mut turn = Turn::new(plan(start), start);
+    let mut turn = Turn::new(Plan { queued: true, ..plan(start) }, start);
     turn.step(Event::Began, start);
     turn.step(Event::PromptAnswered(Answer::Admitted), start);
     turn
@@ -513,7 +516,9 @@ fn a_rejection_elsewhere_ends_the_turn_even_after_one_from_here() {
             let refused = Message { refused: true, ..*message("msg_m", Some(Ending::Tools)) };
             record(Status::Idle, vec![refused], |_| {})
         };
-        let effects = idle_looks(&mut turn, start, left);
+        let mut effects = idle_looks(&mut turn, start, left);
+        assert_eq!(verdict(&effects).is_some(), heard, "{effects:?}");
+        effects.extend(idle_looks(&mut turn, start + MINUTE, left));
         let ended = matches!(verdict(&effects), Some(Verdict::EndedEarly(_)));
         assert_eq!(ended, expected, "{effects:?}");
     }
@@ -645,13 +650,29 @@ fn a_prompt_that_was_taken_and_does_not_begin_is_sent_again_and_at_last_taken_ba
 }
 
 #[test]
-fn a_prompt_that_was_begun_and_left_is_not_sent_again() {
+fn a_prompt_that_was_begun_and_left_is_waited_for_and_not_sent_again() {
     let start = Instant::now();
-    let effects = idle_looks(&mut admitted(start), start, || record(Status::Idle, Vec::new(), |_| {}));
-    assert!(
-        matches!(verdict(&effects), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
-        "{effects:?}"
-    );
+    let half = || {
+        let mut step = message("msg_m", None);
+        step.head.completed = false;
+        *step
+    };
+    let fresh = admitted as fn(Instant) -> Turn;
+    let resumed = |start| Turn::new(Plan { resume: true, queued: true, ..plan(start) }, start);
+    for turn in [fresh, resumed] {
+        for steps in [vec![], vec![half()]] {
+            let left = || record(Status::Idle, steps.clone(), |_| {});
+            let mut turn = turn(start);
+            assert_eq!(idle_looks(&mut turn, start, left), [], "a daemon started anew may take it up");
+            turn.step(record(Status::Busy, steps.clone(), |_| {}), start + MINUTE);
+            assert_eq!(idle_looks(&mut turn, start + MINUTE, left), [], "it did, and stopped again");
+            let effects = idle_looks(&mut turn, start + 2 * MINUTE, left);
+            assert!(
+                matches!(verdict(&effects), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
+                "{effects:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -692,6 +713,7 @@ fn a_tool_that_is_told_in_pieces_starts_once_with_its_name_and_title() {
             state,
         }))
     };
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
     turn.step(piece(Some("shell"), None, ToolState::Pending), start);
     let started = turn.step(piece(None, Some("ls"), ToolState::Running), start);
     let (call_id, tool, title) = ("c".to_owned(), "shell".to_owned(), "ls".to_owned());
@@ -704,4 +726,101 @@ fn a_tool_that_is_told_in_pieces_starts_once_with_its_name_and_title() {
             .any(|it| matches!(it, Effect::Report(Progress::ToolFinished { title, .. }) if title == "ls")),
         "{finished:?}"
     );
+}
+
+/// A tool that begins.
+fn tool() -> Signal {
+    let (call, tool, title) = ("c".to_owned(), Some("bash".to_owned()), Some("ls".to_owned()));
+    Signal::Tool(ToolSignal { call, tool, title, state: ToolState::Running })
+}
+
+fn child_of(parent: &str) -> Signal {
+    Signal::Created { session: "ses_c".into(), parent: Some(parent.into()), title: String::new() }
+}
+
+#[test]
+fn what_the_session_does_for_somebody_else_is_not_the_turns() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    let retry = || Status::Retry { attempt: 1, reason: "boom".into(), next_at_ms: None };
+    let theirs =
+        || [Signal::PermissionAsked(permission("per_1")), tool(), child_of("ses_a"), Signal::Status(retry())];
+    let pending = |status: Status, change: fn(&mut History)| {
+        let Event::Looked(mut seen) = record(status, Vec::new(), change) else { unreachable!() };
+        seen.permissions = vec![permission("per_1")];
+        seen.strange_questions = vec![StrangeAsk { id: "que_1".into(), session: "ses_a".into() }];
+        seen.children = vec!["ses_c".into()];
+        Event::Looked(seen)
+    };
+    for later in [start, start + 8 * MINUTE] {
+        for it in theirs() {
+            let effects = turn.step(signal(it), later);
+            assert!(effects.iter().all(|it| matches!(it, Effect::Look { .. })), "{effects:?}");
+        }
+        let waits = pending(Status::Busy, |it| it.arrived = false);
+        assert!(turn.step(waits, later).iter().all(|it| matches!(it, Effect::Look { .. })));
+    }
+    let tired = turn.step(Event::TimePassed, start + 15 * MINUTE);
+    assert!(tired.contains(&Effect::Abort), "their work is no progress of ours: {tired:?}");
+
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    for it in theirs() {
+        assert_ne!(turn.step(signal(it), start), []);
+    }
+    let mut turn = Turn::new(Plan { resume: true, queued: true, ..plan(start) }, start);
+    turn.step(Event::Began, start);
+    let effects = turn.step(pending(Status::Busy, |_| {}), start);
+    let asked = Effect::AskPermission(permission("per_1"));
+    assert!(effects.contains(&asked), "the record has the prompt, so it has begun: {effects:?}");
+    assert!(effects.contains(&Effect::Follow("ses_c".into())), "{effects:?}");
+}
+
+#[test]
+fn an_ask_whose_beginning_was_not_heard_is_looked_for() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
+    let soon = turn.step(Event::TimePassed, start + Duration::from_secs(1));
+    assert!(matches!(soon[..], [Effect::Look { .. }]), "{soon:?}");
+}
+
+#[test]
+fn what_a_look_did_not_read_is_not_gone() {
+    let start = Instant::now();
+    for whole in [false, true] {
+        let mut turn = Turn::new(plan(start), start);
+        turn.step(Event::Began, start);
+        turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
+        turn.step(Event::EventsLost, start);
+        let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
+        seen.whole = whole;
+        let effects = turn.step(Event::Looked(seen), start);
+        assert_eq!(effects.contains(&Effect::Withdraw("per_1".into())), whole, "{effects:?}");
+    }
+}
+
+#[test]
+fn a_turn_that_cannot_be_watched_any_more_is_ended_unless_its_daemon_is_gone() {
+    let start = Instant::now();
+    for answered in [true, false] {
+        let mut turn = admitted(start);
+        let failed = || Event::LookFailed { unauthorized: false, answered, reason: "boom".into() };
+        assert_eq!(verdict(&turn.step(failed(), start)), None);
+        let effects = turn.step(failed(), start + MINUTE);
+        assert!(matches!(verdict(&effects), Some(Verdict::Unknown { .. })), "{effects:?}");
+        assert_eq!(effects.contains(&Effect::Abort), answered, "{effects:?}");
+    }
+}
+
+#[test]
+fn a_stop_that_did_not_arrive_is_sent_again_even_if_nothing_can_be_read() {
+    let start = Instant::now();
+    let mut turn = admitted(start);
+    turn.step(Event::Cancelled, start);
+    turn.step(Event::AbortSent(Abort::Failed), start);
+    let failed = || Event::LookFailed { unauthorized: false, answered: true, reason: "boom".into() };
+    assert!(turn.step(failed(), start).contains(&Effect::Abort));
+    turn.step(Event::AbortSent(Abort::Delivered), start);
+    assert!(!turn.step(failed(), start).contains(&Effect::Abort));
 }

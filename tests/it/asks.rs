@@ -7,6 +7,7 @@ use connector_contract::ask::{PermissionReply, QuestionReply};
 use serde_json::{Value, json};
 use testkit::fake::{Canned, Fake, Faults, Fixture, Generation, PromptFault};
 
+use crate::resume::behind_somebody_elses_turn;
 use crate::support::{Person, eventually, fake};
 use crate::wires::on_wires;
 
@@ -23,6 +24,10 @@ on_wires! {
         answers_that_do_not_fit_the_questions_leave_nobody_waiting,
         a_relay_that_panics_costs_its_ask_and_not_the_turn,
         an_empty_rejection_goes_with_words_so_that_the_turn_goes_on,
+        what_waits_for_an_answer_and_cannot_be_read_costs_no_turn,
+    }
+    only V2 because "on 1.x another prompt is merged into the turn that runs" {
+        what_the_turn_before_asks_is_not_answered_as_ours,
     }
 }
 
@@ -208,6 +213,38 @@ async fn an_empty_rejection_goes_with_words_so_that_the_turn_goes_on(generation:
         assert!(bench.run("go").await.unwrap().success);
         assert_eq!(decisions(&fake), [("reject".to_owned(), Some("a person said no".to_owned()))]);
     }
+}
+
+async fn what_waits_for_an_answer_and_cannot_be_read_costs_no_turn(generation: Generation) {
+    let failed = |request: &str| (request.to_owned(), Canned::empty(500));
+    let canned = match generation {
+        Generation::V1 => vec![failed("GET /permission"), failed("GET /session/*/children")],
+        Generation::V2 => vec![failed("GET /api/session/*/permission"), failed("GET /api/session?")],
+    };
+    let faults = Faults { canned, pace: Duration::from_millis(25), ..Faults::default() };
+    let (fake, bench) = fake(Fixture::of(generation, "write"), faults, json!({})).await;
+    let began = tokio::time::Instant::now();
+    assert!(bench.run("go").await.unwrap().success);
+    assert!(
+        began.elapsed() > crate::support::impatient().give_up && fake.lines(generation.abort()).is_empty()
+    );
+}
+
+async fn what_the_turn_before_asks_is_not_answered_as_ours(generation: Generation) {
+    let (fake, mut bench) =
+        fake(Fixture::of(generation, "permission-once"), Faults::default(), json!({})).await;
+    let person = Person::who_says([PermissionReply::Once]);
+    bench.relay = person.clone();
+    let queued = behind_somebody_elses_turn(&fake).await;
+    bench.resume = Some(queued.clone());
+    let (result, ()) = tokio::join!(bench.run("go"), async {
+        let looks = || fake.lines("GET /api/session/*/permission").len();
+        eventually("theirs was seen and left", || looks() > 2 || !person.asked().is_empty()).await;
+        assert_eq!((person.asked(), replies(&fake)), (Vec::new(), Vec::new()));
+        assert!(fake.answer_elsewhere());
+    });
+    assert!(result.unwrap().success);
+    assert_eq!((person.asked().len(), replies(&fake).len()), (1, 1));
 }
 
 async fn a_relay_that_panics_costs_its_ask_and_not_the_turn(generation: Generation) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use connector_contract::{ConnectorError, Consequence, Provenance, SourceNote, StopCause};
 use serde_json::{Value, json};
-use testkit::fake::{Canned, Faults, Fixture, Generation};
+use testkit::fake::{Canned, Faults, Fixture, Generation, PromptFault};
 use tokio::time::Instant;
 
 use crate::support::{Bench, eventually, fake, id_of, notes, prompts, text_of};
@@ -26,6 +26,8 @@ on_wires! {
         endless_retries_end_at_the_limit_without_progress_and_say_why,
         an_abort_by_somebody_else_is_no_success,
         dropping_the_call_ends_the_turn_in_the_background,
+        a_stop_goes_out_whatever_cannot_be_read,
+        a_turn_that_cannot_be_watched_any_more_is_ended,
         a_session_that_cannot_be_made_has_its_directory_named,
         a_daemon_that_does_not_confirm_a_stop_is_not_believed_to_have_stopped,
         turns_of_one_directory_run_one_by_one_unless_configured_otherwise,
@@ -226,6 +228,62 @@ async fn dropping_the_call_ends_the_turn_in_the_background(generation: Generatio
     eventually("the turn was ended", || fake.running() == 0).await;
     eventually("the stream is closed", || fake.streams() == 0).await;
     assert!(!fake.lines(generation.abort()).is_empty());
+}
+
+/// What is read before a turn is interrupted.
+fn record(generation: Generation) -> [String; 2] {
+    match generation {
+        Generation::V1 => ["GET /session/*/message", "GET /session/status"],
+        Generation::V2 => ["GET /api/session/*/message", "GET /api/session/*/inbox"],
+    }
+    .map(str::to_owned)
+}
+
+async fn a_stop_goes_out_whatever_cannot_be_read(generation: Generation) {
+    let broken = record(generation).map(|request| (request, Canned::empty(500)));
+    let timing = connector_opencode::Timing {
+        give_up: Duration::from_mins(1),
+        stop: Duration::from_millis(600),
+        ..crate::support::impatient()
+    };
+    for faults in [
+        Faults { canned: broken.to_vec(), ..Faults::default() },
+        Faults { unanswered: record(generation).to_vec(), ..Faults::default() },
+    ] {
+        for dropped in [false, true] {
+            let fake =
+                testkit::fake::Fake::start(Fixture::of(generation, "abort"), faults.clone()).await.unwrap();
+            let bench = Bench::at_with_timing(&fake, json!({}), timing).await;
+            let mut running = Box::pin(bench.run("go"));
+            tokio::select! {
+                result = &mut running => panic!("{result:?}"),
+                () = eventually("the turn waits for an abort", || fake.waits_for_abort()) => {}
+            }
+            if dropped {
+                drop(running);
+            } else {
+                bench.cancel.cancel();
+                let error = running.await.unwrap_err();
+                assert!(matches!(error, ConnectorError::Stopped { .. }), "{error:?}");
+            }
+            eventually("the turn was ended", || fake.running() == 0).await;
+            assert!(!fake.lines(generation.abort()).is_empty(), "{:?}", fake.requests());
+        }
+    }
+}
+
+async fn a_turn_that_cannot_be_watched_any_more_is_ended(generation: Generation) {
+    let broken = record(generation).map(|request| (request, Canned::empty(500)));
+    let faults = Faults {
+        canned: broken.to_vec(),
+        prompt: PromptFault::CutAt(3),
+        no_stream: true,
+        ..Faults::default()
+    };
+    let (fake, bench) = fake(Fixture::of(generation, "abort"), faults, json!({})).await;
+    let error = bench.run("go").await.unwrap_err();
+    assert_eq!(error.consequence(), Consequence::Unknown, "{error}");
+    eventually("the turn was ended", || fake.running() == 0).await;
 }
 
 async fn a_session_that_cannot_be_made_has_its_directory_named(generation: Generation) {

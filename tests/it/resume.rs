@@ -376,7 +376,7 @@ async fn a_stop_while_a_turn_is_looked_up_ends_it_and_says_where_it_was(generati
 }
 
 /// Queues a prompt behind somebody else's in a session of 2.x.
-async fn behind_somebody_elses_turn(fake: &Fake) -> Checkpoint {
+pub(crate) async fn behind_somebody_elses_turn(fake: &Fake) -> Checkpoint {
     let session = session(fake).await;
     let path = format!("/api/session/{session}/prompt");
     for (id, text) in [("msg_1fbb8188b000Gy2jna7bblV55l", "theirs"), (MESSAGE, "ours")] {

@@ -137,6 +137,17 @@ pub(super) fn about_the_prompt(generation: Generation) -> Vec<Row> {
             0,
         ),
         row(
+            "403 at the prompt",
+            prompt(PromptFault::InsteadOfTurn(refusal(
+                generation,
+                403,
+                "LocationPermissionDeniedError",
+                "may not read /code/app",
+            ))),
+            Error(NothingStarted, &["LocationPermissionDeniedError: may not read /code/app"]),
+            0,
+        ),
+        row(
             "404 at the prompt",
             prompt(PromptFault::InsteadOfTurn(refusal(
                 generation,

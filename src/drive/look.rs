@@ -1,0 +1,174 @@
+//! Reads the daemon's state for a turn: what its session is doing, what is on record,
+//! and who waits for an answer.
+
+use bytes::Bytes;
+use connector_contract::{OutboundError, chain};
+use http::Request;
+use tokio::time::timeout;
+
+use crate::ids::{MessageId, SessionId};
+use crate::link::{Link, LinkError};
+use crate::turn::{Event, Look};
+use crate::wire::{End, History, Pending, Status, Undecodable};
+
+/// How many sessions of a turn are asked for what they wait for.
+const SESSIONS: usize = 32;
+/// How many pages of messages are read at most: a turn is far shorter.
+const PAGES: usize = 100;
+
+pub(super) async fn look(link: Link, session: SessionId, message: MessageId, children: Vec<String>) -> Event {
+    match try_look(&link, &session, &message, children).await {
+        Ok(look) => Event::Looked(Box::new(look)),
+        Err(error) => Event::LookFailed {
+            unauthorized: matches!(error, LinkError::Unauthorized),
+            answered: is_answer(&error),
+            reason: chain(&error),
+        },
+    }
+}
+
+/// Whether it is something that the daemon said, and not its silence.
+fn is_answer(error: &LinkError) -> bool {
+    !matches!(error, LinkError::Timeout | LinkError::Outbound(_))
+        || matches!(error, LinkError::Outbound(OutboundError::BodyTooLong { .. }))
+}
+
+/// Reads the status before the messages: an idle session's messages are its last.
+async fn try_look(
+    link: &Link,
+    session: &SessionId,
+    message: &MessageId,
+    children: Vec<String>,
+) -> Result<Look, LinkError> {
+    let dialect = &link.dialect;
+    let status = dialect.read_status(&link.fetch(dialect.status()).await?, session)?;
+    let mut history = history(link, session, message).await?;
+    let mut look = Look {
+        status,
+        history: History::default(),
+        permissions: Vec::new(),
+        questions: Vec::new(),
+        strange_permissions: Vec::new(),
+        strange_questions: Vec::new(),
+        children,
+        whole: true,
+    };
+    // The turn may have ended between the two.
+    if look.status == Status::Idle || matches!(history.end, End::Told(_)) {
+        explain(link, session, message, &mut history).await?;
+    } else {
+        let asks = timeout(link.timing.request, look_at_asks(link, session, &mut look)).await;
+        look.whole &= asks.is_ok();
+        look.status = history.retry.take().unwrap_or(look.status);
+    }
+    look.history = history;
+    Ok(look)
+}
+
+/// Reads what the messages of a turn that does not run leave open: whether work still
+/// waits, and why it failed.
+async fn explain(
+    link: &Link,
+    session: &SessionId,
+    message: &MessageId,
+    history: &mut History,
+) -> Result<(), LinkError> {
+    let dialect = &link.dialect;
+    if history.end == End::Open
+        && let Some(request) = dialect.inbox(session)
+    {
+        history.inbox = dialect.read_inbox(&link.fetch(request).await?, message)?;
+        history.arrived |= history.inbox.ours;
+    }
+    if history.lacks_reason()
+        && let Some(request) = dialect.reasons(session)
+    {
+        match link.fetch(request).await {
+            Ok(body) => history.reason = dialect.read_reason(&body, message),
+            Err(error) => tracing::debug!(%session, %error, "the reason of a failure cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what the session and its children wait for. What cannot be read takes
+/// nothing away from the rest: the look is then not whole.
+async fn look_at_asks(link: &Link, session: &SessionId, look: &mut Look) {
+    let dialect = &link.dialect;
+    look.children.insert(0, session.to_string());
+    let mut at = 0;
+    while at < look.children.len().min(SESSIONS) {
+        let request = dialect.children(&look.children[at]);
+        let read = fetch_of(link, request, |body| dialect.read_children(body)).await;
+        for child in or_nothing(session, read, &mut look.whole) {
+            if !look.children.contains(&child) {
+                look.children.push(child);
+            }
+        }
+        at += 1;
+    }
+    let asked = look.children[..look.children.len().min(SESSIONS)].to_vec();
+    for request in dialect.permissions(&asked) {
+        let read = fetch_of(link, request, |body| dialect.read_permissions(body)).await;
+        let Pending { asks, strange } = or_nothing(session, read, &mut look.whole);
+        look.permissions.extend(asks);
+        look.strange_permissions.extend(strange);
+    }
+    for request in dialect.questions(&asked) {
+        let read = fetch_of(link, request, |body| dialect.read_questions(body)).await;
+        let Pending { asks, strange } = or_nothing(session, read, &mut look.whole);
+        look.questions.extend(asks);
+        look.strange_questions.extend(strange);
+    }
+    for ask in look.strange_permissions.iter().chain(&look.strange_questions) {
+        tracing::warn!(
+            id = ask.id,
+            session = ask.session,
+            "an ask cannot be read; it is rejected if it is ours"
+        );
+    }
+}
+
+/// What was read; nothing, and a look that is not whole, where that failed.
+fn or_nothing<T: Default>(session: &SessionId, read: Result<T, LinkError>, whole: &mut bool) -> T {
+    read.unwrap_or_else(|error| {
+        tracing::debug!(%session, %error, "what waits for an answer cannot be read");
+        *whole = false;
+        T::default()
+    })
+}
+
+/// Asks for something of a session; one that was deleted meanwhile has nothing.
+async fn fetch_of<T: Default>(
+    link: &Link,
+    request: Request<Bytes>,
+    read: impl FnOnce(&[u8]) -> Result<T, Undecodable>,
+) -> Result<T, LinkError> {
+    match link.fetch(request).await {
+        Ok(body) => Ok(read(&body)?),
+        Err(LinkError::Status { status: 404, .. }) => Ok(T::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the session's messages back to the start of the turn: all pages together are
+/// no longer than one answer may be.
+pub(crate) async fn history(
+    link: &Link,
+    session: &SessionId,
+    message: &MessageId,
+) -> Result<History, LinkError> {
+    let mut pages: Vec<Bytes> = Vec::new();
+    let mut left = link.body_bytes;
+    while let Some(request) = link.dialect.messages(session, &pages, message).filter(|_| pages.len() < PAGES)
+    {
+        let page = link.fetch_within(request, left).await?;
+        left -= page.len();
+        pages.push(page);
+    }
+    let history = link.dialect.read_messages(&pages, message)?;
+    if history.unreadable > 0 {
+        tracing::warn!(%session, count = history.unreadable, "messages cannot be read and are skipped");
+    }
+    Ok(history)
+}
