@@ -19,6 +19,8 @@ mod number;
 mod requests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;
 
 use bytes::Bytes;
 use connector_contract::Origin;

@@ -94,7 +94,6 @@ fn a_damaged_answer_is_refused_or_read_and_never_more() {
         }
     }
     for (at, body) in answers_of_2() {
-        assert!(read_answers(body.as_bytes()) > 0, "{at}: no reader takes it");
         for _ in 0..40 {
             let damaged = dice.damage(body.as_bytes());
             let read = read_answers(&damaged);

@@ -56,28 +56,42 @@ async fn until(fake: &Fake, when: &str, asks: &str) {
     unreachable!("not within 20 s: {when}");
 }
 
+/// Asks what an exchange asks, and compares the answer.
+async fn ask(fake: &Fake, name: &str, exchange: &Value) {
+    let password = fake.password().unwrap().to_owned();
+    let request = exchange["request"].as_str().unwrap();
+    let (method, path) = request.split_once(' ').unwrap();
+    if let Some(when) = exchange["when"].as_str() {
+        until(fake, when, path).await;
+    }
+    let url = format!("{}{path}", fake.base_url());
+    let (status, body) = call(method.parse().unwrap(), &url, Some(&password), exchange.get("body")).await;
+    assert_eq!(status, exchange["status"], "{name}: {request}: {body}");
+    same(&body, &exchange["response"], &format!("{name}: {request}"));
+}
+
+#[tokio::test]
+async fn the_fake_answers_what_was_written_down_of_what_is_outside_a_turn() {
+    let fake = Fake::start(Fixture::of(Generation::V2, "text"), Faults::default()).await.unwrap();
+    let exchanges: Vec<Value> = serde_json::from_str(&file("routes.json")).unwrap();
+    for exchange in &exchanges {
+        ask(&fake, "routes", exchange).await;
+    }
+    assert_eq!(fake.tasks(), 0);
+}
+
 #[tokio::test]
 async fn the_fake_answers_and_tells_what_was_written_down() {
     for name in Fixture::names_of(Generation::V2) {
         let fake = Fake::start(Fixture::of(Generation::V2, name), Faults::default()).await.unwrap();
         let password = fake.password().unwrap().to_owned();
         let told = events(&file(&format!("{name}.sse")));
-        let heard =
-            tokio::spawn(listen(format!("{}/api/event", fake.base_url()), password.clone(), told.len()));
+        let heard = tokio::spawn(listen(format!("{}/api/event", fake.base_url()), password, told.len()));
         until(&fake, "listened", "").await;
         let exchanges: Vec<Value> = serde_json::from_str(&file(&format!("{name}.json"))).unwrap();
         assert!(exchanges.len() > 8, "{name}");
-        for exchange in exchanges {
-            let request = exchange["request"].as_str().unwrap();
-            let (method, path) = request.split_once(' ').unwrap();
-            if let Some(when) = exchange["when"].as_str() {
-                until(&fake, when, path).await;
-            }
-            let url = format!("{}{path}", fake.base_url());
-            let (status, body) =
-                call(method.parse().unwrap(), &url, Some(&password), exchange.get("body")).await;
-            assert_eq!(status, exchange["status"], "{name}: {request}: {body}");
-            same(&body, &exchange["response"], &format!("{name}: {request}"));
+        for exchange in &exchanges {
+            ask(&fake, name, exchange).await;
         }
         assert_eq!(heard.await.unwrap(), told, "{name}");
         assert_eq!(fake.tasks(), 1, "{name}");
