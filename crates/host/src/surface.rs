@@ -59,8 +59,10 @@ pub trait Surface: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Delivers a notice and returns the platform's own id of the message.
-    /// Delivering the same notice again after an error must be harmless.
-    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError>;
+    /// `parcel` is its number: after an error, or the end of the host, the same
+    /// one is delivered again, and that must be harmless. Nobody limits how long
+    /// it takes: what could hang has a limit of its own.
+    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError>;
 
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
     /// not put out again at every start.

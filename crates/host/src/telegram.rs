@@ -16,18 +16,19 @@ mod files;
 mod intake;
 mod live;
 mod pace;
+mod parcel;
 mod render;
 mod rows;
 mod run;
 mod send;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
 use connector_telegram::update::Me;
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
+use parcel::Parcel;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,10 +63,6 @@ struct Inner {
     engine: OnceLock<Engine>,
     me: OnceLock<Me>,
     health: connector_telegram::poll::Health,
-    /// The messages that show a step, as far as this process sent them.
-    messages: Mutex<HashMap<StepId, i32>>,
-    /// The pieces of a notice that were sent before one failed.
-    pieces: Mutex<HashMap<String, Vec<i32>>>,
     live: live::Live,
     asks: asks::Asks,
     pace: pace::Pace,
@@ -89,8 +86,6 @@ impl Telegram {
             engine: OnceLock::new(),
             me: OnceLock::new(),
             health: connector_telegram::poll::Health::default(),
-            messages: Mutex::default(),
-            pieces: Mutex::default(),
             live: live::Live::default(),
             asks: asks::Asks::default(),
             pace: pace::Pace::default(),
@@ -139,7 +134,7 @@ impl Surface for Telegram {
         NAME
     }
 
-    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         let chat: ChatKey = match chat.parse() {
             Ok(chat) => chat,
             Err(error) => {
@@ -147,10 +142,11 @@ impl Surface for Telegram {
                 return Ok(String::new());
             }
         };
+        let parcel = |step| Parcel { chat, id: Some(parcel), step };
         match notice {
-            Notice::Card(row) => self.show_card(chat, &row).await,
-            Notice::Result(row) => self.show_result(chat, &row).await,
-            Notice::Text(text) => self.show_text(chat, &text).await,
+            Notice::Card(row) => self.show_card(parcel(Some(row.id)), &row).await,
+            Notice::Result(row) => self.show_result(parcel(Some(row.id)), &row).await,
+            Notice::Text(text) => self.show_text(parcel(None), &text).await,
         }
     }
 

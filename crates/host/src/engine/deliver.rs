@@ -16,9 +16,6 @@ use crate::surface::{DeliveryError, Notice};
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
 
-/// How long a surface may take over one parcel.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// The longest wait between two tries of one parcel.
 const MAX_WAIT: Millis = 60_000;
 
@@ -122,9 +119,7 @@ impl Engine {
         let Some(surface) = self.surface(&row.surface) else {
             return Ok(Err(DeliveryError(format!("no surface `{}` is configured", row.surface))));
         };
-        let delivery = tokio::time::timeout(PATIENCE, surface.deliver(&row.chat, notice)).await;
-        let late = |_| Err(DeliveryError(format!("`{}` did not answer in time", row.surface)));
-        Ok(delivery.unwrap_or_else(late))
+        Ok(surface.deliver(&row.chat, row.id, notice).await)
     }
 
     /// A row that cannot be read is still told of.

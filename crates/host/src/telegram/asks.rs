@@ -69,7 +69,7 @@ impl Telegram {
     async fn send_ask(&self, number: u64) {
         loop {
             let Some((chat, answers, text, buttons)) = self.drawn(number) else { return };
-            let answers = self.message_of(answers).await;
+            let answers = self.message_of(chat, answers).await;
             match self.send(Out { chat, text: &text, buttons: Some(buttons), answers }).await {
                 Ok(message) => {
                     if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {

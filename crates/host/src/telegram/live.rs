@@ -147,7 +147,7 @@ impl Telegram {
         else {
             return;
         };
-        let (Some(message), Some(token)) = (self.message_of(id).await, self.token_of(id).await) else {
+        let (Some(message), Some(token)) = (self.message_of(chat, id).await, self.token_of(id).await) else {
             return;
         };
         if let Err(wait) = self.0.pace.spare(chat.id) {

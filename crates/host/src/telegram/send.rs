@@ -9,8 +9,10 @@ use connector_telegram::frankenstein::types::{
 use connector_telegram::text::{MESSAGE, Styled};
 use connector_telegram::{ApiError, ChatKey};
 
-use super::{Telegram, buttons, locked, render, rows};
-use crate::ids::StepId;
+use super::parcel::Parcel;
+use super::{Telegram, buttons, render};
+use crate::ledger::LedgerError;
+use crate::ledger::messages::CARD;
 use crate::ledger::steps::StepRow;
 use crate::surface::DeliveryError;
 
@@ -24,10 +26,14 @@ pub(super) struct Out<'a> {
 
 impl Telegram {
     /// A card is sent once; shown again, it is the same message.
-    pub(super) async fn show_card(&self, chat: ChatKey, row: &StepRow) -> Result<String, DeliveryError> {
+    pub(super) async fn show_card(&self, parcel: Parcel, row: &StepRow) -> Result<String, DeliveryError> {
+        if let Some(message) = self.sent(parcel, CARD).await.map_err(unknown)?.last() {
+            return Ok(message.to_string());
+        }
         let card = render::card(row, self.0.clock.now());
+        let chat = parcel.chat;
         if row.delivered_at.is_some()
-            && let Some(message) = self.message_of(row.id).await
+            && let Some(message) = self.message_of(chat, row.id).await
         {
             match self.edit(chat, message, &card.text, buttons::of_card(row)).await {
                 Ok(()) => return Ok(message.to_string()),
@@ -35,54 +41,44 @@ impl Telegram {
                 Err(error) => return Err(not_delivered(&error)),
             }
         }
-        let key = format!("card {} {}", row.id, row.digest.as_str());
         if let Some((name, content)) = card.attachment {
             let caption = format!("what step {} would run, in full", row.id);
-            self.document_once(&key, chat, None, (&name, &caption, content)).await?;
+            self.document_once(parcel, "whole", None, (&name, &caption, content)).await?;
         }
         let out = Out { chat, text: &card.text, buttons: Some(buttons::of_card(row)), answers: None };
         let message = self.send(out).await.map_err(|error| not_delivered(&error))?;
-        self.0.forget_pieces(&key);
-        locked(&self.0.messages).insert(row.id, message);
+        self.record(parcel, CARD, message).await;
         Ok(message.to_string())
     }
 
-    /// The card becomes the headline; the agent's words answer it. The message
-    /// that is replied to last is the one a person replies to.
-    pub(super) async fn show_result(&self, chat: ChatKey, row: &StepRow) -> Result<String, DeliveryError> {
+    /// The card becomes the headline; the agent's words answer it.
+    pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, DeliveryError> {
         self.0.live.end(row.id).await;
         let shown = render::result(row);
-        let mut message = match self.message_of(row.id).await {
-            Some(message) => match self.edit(chat, message, &shown.text, buttons::none()).await {
+        let mut message = match self.message_of(parcel.chat, row.id).await {
+            Some(message) => match self.edit(parcel.chat, message, &shown.text, buttons::none()).await {
                 Ok(()) => Some(message),
                 Err(ApiError::Gone) => None,
                 Err(error) => return Err(not_delivered(&error)),
             },
             None => None,
         };
-        let key = format!("result {}", row.id);
         if message.is_none() {
-            message = self.pieces_once(&format!("{key} head"), chat, &shown.text, None).await?;
+            message = self.pieces_once(parcel, "head", &shown.text, None).await?;
         }
-        let last = self.pieces_once(&key, chat, &shown.body, message).await?;
+        let last = self.pieces_once(parcel, "body", &shown.body, message).await?;
         if self.0.settings.send_patch
             && let Some((name, content)) = shown.attachment
         {
             let caption = format!("the changes of {}", row.id);
-            self.document_once(&format!("{key} patch"), chat, message, (&name, &caption, content)).await?;
+            self.document_once(parcel, "patch", message, (&name, &caption, content)).await?;
         }
-        for part in ["", " head", " patch"] {
-            self.0.forget_pieces(&format!("{key}{part}"));
-        }
-        locked(&self.0.messages).remove(&row.id);
         Ok(last.or(message).map(|id| id.to_string()).unwrap_or_default())
     }
 
-    pub(super) async fn show_text(&self, chat: ChatKey, text: &str) -> Result<String, DeliveryError> {
+    pub(super) async fn show_text(&self, parcel: Parcel, text: &str) -> Result<String, DeliveryError> {
         let styled = Styled::new().plain(&crate::text::visible(text));
-        let key = format!("text {chat} {text}");
-        let last = self.pieces_once(&key, chat, &styled, None).await?;
-        self.0.forget_pieces(&key);
+        let last = self.pieces_once(parcel, "text", &styled, None).await?;
         Ok(last.map(|id| id.to_string()).unwrap_or_default())
     }
 
@@ -90,39 +86,40 @@ impl Telegram {
     /// with the piece that failed.
     async fn pieces_once(
         &self,
-        key: &str,
-        chat: ChatKey,
+        parcel: Parcel,
+        part: &'static str,
         text: &Styled,
         answers: Option<i32>,
     ) -> Result<Option<i32>, DeliveryError> {
-        let sent = locked(&self.0.pieces).get(key).map_or(0, Vec::len);
-        for piece in text.split(MESSAGE).iter().skip(sent) {
-            let first = locked(&self.0.pieces).get(key).is_none_or(Vec::is_empty);
-            let out = Out { chat, text: piece, buttons: None, answers: answers.filter(|_| first) };
+        let mut sent = self.sent(parcel, part).await.map_err(unknown)?;
+        for piece in text.split(MESSAGE).iter().skip(sent.len()) {
+            let answers = answers.filter(|_| sent.is_empty());
+            let out = Out { chat: parcel.chat, text: piece, buttons: None, answers };
             let id = match self.send(out).await {
                 Ok(id) => id,
                 Err(error @ (ApiError::Refused { .. } | ApiError::Unreadable { .. })) => {
-                    tracing::error!(%chat, reason = %error, "telegram does not take a message; it is left out");
+                    tracing::error!(chat = %parcel.chat, reason = %error, "telegram does not take a message; it is left out");
                     0
                 }
                 Err(error) => return Err(not_delivered(&error)),
             };
-            locked(&self.0.pieces).entry(key.to_owned()).or_default().push(id);
+            self.record(parcel, part, id).await;
+            sent.push(id);
         }
-        let ids = locked(&self.0.pieces).get(key).cloned().unwrap_or_default();
-        Ok(ids.into_iter().rev().find(|id| *id != 0))
+        Ok(sent.into_iter().rev().find(|id| *id != 0))
     }
 
     async fn document_once(
         &self,
-        key: &str,
-        chat: ChatKey,
+        parcel: Parcel,
+        part: &'static str,
         answers: Option<i32>,
         (name, caption, content): (&str, &str, String),
     ) -> Result<(), DeliveryError> {
-        if locked(&self.0.pieces).contains_key(key) {
+        if !self.sent(parcel, part).await.map_err(unknown)?.is_empty() {
             return Ok(());
         }
+        let chat = parcel.chat;
         let document = Document {
             chat,
             reply_to: answers,
@@ -139,7 +136,7 @@ impl Telegram {
             }
             Err(error) => return Err(not_delivered(&self.heard(chat, error))),
         };
-        locked(&self.0.pieces).insert(key.to_owned(), vec![id]);
+        self.record(parcel, part, id).await;
         Ok(())
     }
 
@@ -203,24 +200,13 @@ impl Telegram {
         }
         error
     }
-
-    /// The message that shows a step.
-    pub(super) async fn message_of(&self, step: StepId) -> Option<i32> {
-        let known = locked(&self.0.messages).get(&step).copied();
-        if known.is_some() {
-            return known;
-        }
-        let engine = self.engine().ok()?;
-        engine.ledger().read(move |tx| rows::card_message(tx, step)).await.ok().flatten()
-    }
-}
-
-impl super::Inner {
-    fn forget_pieces(&self, key: &str) {
-        locked(&self.pieces).remove(key);
-    }
 }
 
 fn not_delivered(error: &ApiError) -> DeliveryError {
     DeliveryError(connector_contract::chain(error))
+}
+
+/// What was sent cannot be looked up now.
+fn unknown(error: LedgerError) -> DeliveryError {
+    DeliveryError(connector_contract::chain(&error))
 }

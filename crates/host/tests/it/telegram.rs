@@ -2,9 +2,11 @@
 
 mod cards;
 mod delivery;
+mod desk;
 mod files;
 mod load;
 mod picture;
+mod sends;
 mod setup;
 mod walk;
 mod webhook;

@@ -45,8 +45,7 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     let screen = telegram.screen(13);
     assert!(screen.is_empty(), "a stranger is told nothing: {screen:?}");
 
-    // The head is known since it was the card; the reply is once its patch is delivered too.
-    telegram.reply(ANNA, CHAT, head.id, "now the docs");
+    telegram.reply(ANNA, CHAT, reply.id, "now the docs");
     let card = world.card(CHAT, "continue_session").await;
     assert!(card.text.contains("session_id: ses_"), "{}", card.text);
     telegram.tap(ANNA, CHAT, card.id, "Approve");
