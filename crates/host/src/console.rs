@@ -97,7 +97,7 @@ impl Surface for Console {
             }
             Notice::Text(text) => (render::text(text), String::from("text")),
         };
-        self.print(&text).map_err(|error| DeliveryError(error.to_string()))?;
+        self.print(&text).map_err(|error| DeliveryError::Later(error.to_string()))?;
         Ok(reference)
     }
 

@@ -24,10 +24,20 @@ pub enum Notice {
     Text(String),
 }
 
-/// The message could not be delivered now; it will be tried again.
+/// The message was not delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("not delivered: {0}")]
-pub struct DeliveryError(pub String);
+pub enum DeliveryError {
+    /// Not now; it will be tried again.
+    #[error("not delivered: {0}")]
+    Later(String),
+    /// Not there: the platform says that the chat is another now. What it is still to be told goes to
+    /// that one; what waits for a decision there is denied, since it was asked in a chat that is gone.
+    #[error("the chat is `{to}` now")]
+    Moved {
+        /// The other chat.
+        to: String,
+    },
+}
 
 /// What an agent wants to know while it works.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -76,6 +76,21 @@ impl Telegram {
     /// A surface for checked settings, whose messages are events of
     /// `connector_name`. Nothing happens until it is attached and run.
     pub fn new(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
+        Self::at(pace::Pace::default(), settings, connector_name, clock)
+    }
+
+    /// The same, a hundred times as fast as Telegram allows: for a Bot API without limits.
+    #[cfg(feature = "failpoints")]
+    pub fn in_haste(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
+        Self::at(pace::Pace::in_haste(100.0), settings, connector_name, clock)
+    }
+
+    fn at(
+        pace: pace::Pace,
+        settings: Settings,
+        connector_name: &str,
+        clock: Clock,
+    ) -> Result<Self, ConnectorError> {
         let connector = Arc::new(TelegramConnector::new(settings.clone())?);
         Ok(Self(Arc::new(Inner {
             api: settings.api()?,
@@ -88,7 +103,7 @@ impl Telegram {
             health: connector_telegram::poll::Health::default(),
             live: live::Live::default(),
             asks: asks::Asks::default(),
-            pace: pace::Pace::default(),
+            pace,
             fetches: Semaphore::new(FETCHES),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -143,11 +158,11 @@ impl Surface for Telegram {
             }
         };
         let parcel = |step| Parcel { chat, id: Some(parcel), step };
-        match notice {
-            Notice::Card(row) => self.show_card(parcel(Some(row.id)), &row).await,
-            Notice::Result(row) => self.show_result(parcel(Some(row.id)), &row).await,
-            Notice::Text(text) => self.show_text(parcel(None), &text).await,
-        }
+        Ok(match notice {
+            Notice::Card(row) => self.show_card(parcel(Some(row.id)), &row).await?,
+            Notice::Result(row) => self.show_result(parcel(Some(row.id)), &row).await?,
+            Notice::Text(text) => self.show_text(parcel(None), &text).await?,
+        })
     }
 
     fn keeps_cards(&self) -> bool {

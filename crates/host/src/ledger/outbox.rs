@@ -126,6 +126,15 @@ pub fn postponed(tx: &Tx<'_>, row: &OutboxRow, next_at: Millis) -> Result<(), Le
     Ok(())
 }
 
+/// What a chat is still to be told goes to another.
+pub fn move_chat(tx: &Tx<'_>, surface: &str, from: &str, to: &str) -> Result<(), LedgerError> {
+    tx.sql.execute(
+        "UPDATE outbox SET chat = ?3 WHERE surface = ?1 AND chat = ?2 AND delivered_at IS NULL",
+        [surface, from, to],
+    )?;
+    Ok(())
+}
+
 /// Whether undelivered cards of steps that wait are among the parcels of this one's chat, and those
 /// that were put there before `since`.
 pub fn cards_of(tx: &Tx<'_>, row: &OutboxRow, since: Millis) -> Result<(bool, Vec<StepId>), LedgerError> {

@@ -1,12 +1,13 @@
 //! What was sent of a parcel: in the ledger from the moment it was, so that no
 //! end of the host makes it be sent again, and a reply to it is understood.
 
-use connector_telegram::ChatKey;
+use connector_telegram::{ApiError, ChatKey};
 
 use super::{NAME, Telegram};
 use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::messages::{self, NewMessage};
+use crate::surface::DeliveryError;
 
 /// What is sent where.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,27 @@ pub(super) struct Parcel {
     pub(super) id: Option<i64>,
     /// The step it is about.
     pub(super) step: Option<StepId>,
+}
+
+/// Why something is not on the screen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsent {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What was sent already cannot be looked up.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("it takes more than {0} messages to be read here")]
+    TooLong(usize),
+}
+
+impl From<Unsent> for DeliveryError {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Api(ApiError::Migrated { to }) => Self::Moved { to: to.to_string() },
+            unsent => Self::Later(connector_contract::chain(&unsent)),
+        }
+    }
 }
 
 impl Telegram {

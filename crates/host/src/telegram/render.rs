@@ -35,7 +35,7 @@ pub struct Rendered {
 }
 
 /// The card of a waiting step: exactly what will run. What does not fit is cut,
-/// says so, and is attached whole.
+/// says so, and the attachment is the whole of it.
 pub fn card(row: &StepRow, now: Millis) -> Rendered {
     let mut lines = Lines::new(&format!("⏸ Approval needed · {}", row.id));
     if let Some(reason) = &row.reason {
@@ -74,7 +74,7 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
     let mut text = lines.text;
     if let Some(prompt) = input.get("prompt") {
         let prompt = visible(&plain(prompt));
-        let note = "\n… cut; the whole of it is attached above";
+        let note = "\n… cut; the whole of it is above";
         let room = MESSAGE.saturating_sub(text.units() + units("\n\n") + units(note) + 1);
         let shown = head(&prompt, room);
         cut |= shown.len() < prompt.len();
@@ -99,6 +99,15 @@ fn whole(row: &StepRow) -> String {
         text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&value)));
     }
     text.push('\n');
+    text
+}
+
+/// What the card of an earlier asking becomes.
+pub(super) fn asked_again(row: &StepRow) -> Styled {
+    let mut text = Styled::new().styled(Style::Bold, &format!("⏸ {} is asked about again, below", row.id));
+    if let Some(reason) = &row.reason {
+        text = text.plain("\n").plain(&shortened(&one_line(reason), FIELD));
+    }
     text
 }
 

@@ -65,7 +65,7 @@ impl Surface for Screen {
 
     async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         if *self.broken.lock().unwrap() {
-            return Err(DeliveryError("the screen is broken".into()));
+            return Err(DeliveryError::Later("the screen is broken".into()));
         }
         let slow = *self.slow.lock().unwrap();
         if !slow.is_zero() {

@@ -112,7 +112,7 @@ fn a_card_of_a_long_prompt_says_that_it_is_cut_and_attaches_all_of_it() {
     let shown = card(&row, 1_000);
     assert!(shown.text.units() <= 4_096 && shown.text.units() > 4_000, "{}", shown.text.units());
     let text = shown.text.text();
-    assert!(text.ends_with("… cut; the whole of it is attached above"), "{text}");
+    assert!(text.ends_with("… cut; the whole of it is above"), "{text}");
     assert!(shown.attachment.unwrap().1.contains("👍🏽 END"));
 }
 

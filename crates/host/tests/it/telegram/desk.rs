@@ -94,13 +94,26 @@ impl Desk {
         self.telegram.wait(CHAT, |screen| screen.iter().rev().find(|shown| like(shown)).cloned()).await
     }
 
-    /// Waits until the ledger has nothing more to tell.
+    /// Anna replies to a message that the host knows it sent: no person is so fast that it does not.
+    pub(super) async fn reply(&self, message: i32, text: &str) {
+        self.until(&format!("SELECT count(*) FROM messages WHERE surface_ref = '{message}'")).await;
+        self.telegram.reply(ANNA, CHAT, message, text);
+    }
+
+    /// Waits until there is nothing more to tell.
     pub(super) async fn until_told(&self) {
-        let sql = "SELECT count(*) FROM outbox WHERE delivered_at IS NULL";
+        self.until("SELECT NOT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)").await;
+    }
+
+    /// Waits until the ledger answers this with more than nothing.
+    async fn until(&self, sql: &str) {
         let until = tokio::time::Instant::now() + Duration::from_mins(1);
-        while self.read(|tx| Ok(tx.sql.query_row(sql, [], |row| row.get::<_, u32>(0))?)).await > 0 {
-            assert!(tokio::time::Instant::now() < until, "{:#?}", self.telegram.screen(CHAT));
-            tokio::task::yield_now().await;
+        loop {
+            let asked = sql.to_owned();
+            if self.read(move |tx| Ok(tx.sql.query_row(&asked, [], |row| row.get::<_, u32>(0))?)).await > 0 {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < until, "{sql}: {:#?}", self.telegram.screen(CHAT));
         }
     }
 }
@@ -116,7 +129,7 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
         "allow_users": [ANNA], "allow_chats": [GROUP],
     });
     let settings = serde_json::from_value::<Config>(config).unwrap().check().unwrap();
-    let surface = Telegram::new(settings, "connector-telegram", Clock::System).unwrap();
+    let surface = Telegram::in_haste(settings, "connector-telegram", Clock::System).unwrap();
     let connector = Arc::new(Probe::new(Arc::clone(probe), true));
     let http = OutboundHttp::new([]).unwrap();
     let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));

@@ -161,7 +161,7 @@ async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
     let prompt = format!("/fix {}\u{202e}end", "*bold* <b>x</b> 👍🏽 ".repeat(400));
     telegram.write(ANNA, CHAT, &prompt);
     let card = world.card(CHAT, "1.1").await;
-    assert!(card.text.contains("cut; the whole of it is attached"), "{}", card.text);
+    assert!(card.text.contains("cut; the whole of it is above"), "{}", card.text);
     let attached = telegram.screen(CHAT).into_iter().find_map(|shown| shown.document).unwrap();
     assert!(attached.1.contains("\\u{202e}end"), "all of it is there, and nothing hides");
     telegram.tap(ANNA, CHAT, card.id, "Approve");
