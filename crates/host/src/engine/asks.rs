@@ -96,6 +96,29 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// An ask that its surface cannot show: nobody is asked, and silence is no yes.
+    pub async fn reject_unshown(&self, number: u64, reason: &str) -> Result<(), LedgerError> {
+        let waiting = self.0.desk.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let Some(waiting) = waiting else { return Ok(()) };
+        let (step, reply) = (waiting.ask.step, rejection(&waiting.ask.asked));
+        let detail = json!({ "ask": subject(&waiting.ask.asked), "reason": reason });
+        let unshown = audit::of_step(step, "ask_unshown", audit::host(), None, detail);
+        self.0.ledger.write(move |tx| audit::append(tx, unshown)).await?;
+        let _ = waiting.reply.send((reply, audit::host()));
+        Ok(())
+    }
+}
+
+fn rejection(asked: &Asked) -> Answer {
+    match asked {
+        Asked::Permission(_) => Answer::Permission(PermissionReply::Reject {
+            message: "nobody could be asked; do without it".to_owned(),
+        }),
+        Asked::Question(_) => Answer::Question(QuestionReply::Reject),
+    }
+}
+
 /// A permission takes a permission's reply, and questions one list each.
 fn fits(asked: &Asked, answer: &Answer) -> Result<(), String> {
     match (asked, answer) {

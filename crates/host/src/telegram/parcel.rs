@@ -31,6 +31,17 @@ pub(super) enum Unsent {
     TooLong(usize),
 }
 
+impl Unsent {
+    /// Whether it may do better later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Api(error) => error.is_passing(),
+            Self::Ledger(_) => true,
+            Self::TooLong(_) => false,
+        }
+    }
+}
+
 impl From<Unsent> for DeliveryError {
     fn from(unsent: Unsent) -> Self {
         match unsent {
@@ -48,8 +59,12 @@ impl Telegram {
         Ok(sent.iter().map(|message| message.parse().unwrap_or(0)).collect())
     }
 
-    /// Records that a message was sent. That it was counts more than that it is known.
+    /// Records that a message was sent, if anybody will look for it. That it was sent counts more
+    /// than that it is known.
     pub(super) async fn record(&self, parcel: Parcel, part: &'static str, message: i32) {
+        if parcel.id.is_none() && parcel.step.is_none() {
+            return;
+        }
         let new = NewMessage {
             surface: NAME.to_owned(),
             chat: parcel.chat.to_string(),

@@ -136,18 +136,24 @@ impl Connector for Probe {
         }
         let asks = self.shared.asks.lock().unwrap().clone();
         for ask in asks {
-            let answer = match ask {
-                Asked::Permission(ask) => json!(ctx.asks.permission(ask).await),
-                Asked::Question(ask) => json!(ctx.asks.question(ask).await),
+            let answer = async {
+                match ask {
+                    Asked::Permission(ask) => json!(ctx.asks.permission(ask).await),
+                    Asked::Question(ask) => json!(ctx.asks.question(ask).await),
+                }
             };
-            self.shared.answers.lock().unwrap().push(answer);
+            tokio::select! {
+                answer = answer => self.shared.answers.lock().unwrap().push(answer),
+                () = ctx.cancel.cancelled() => break,
+            }
         }
         tokio::select! {
-            permit = self.shared.gate.acquire() => permit.unwrap().forget(),
+            biased;
             () = ctx.cancel.cancelled() => {
                 let reference = Reference { session_id: Some(session), message_id: None };
                 return Err(ConnectorError::Stopped { cause: StopCause::Cancelled, reason: "told to".into(), reference });
             }
+            permit = self.shared.gate.acquire() => permit.unwrap().forget(),
         }
         let prompt = input["prompt"].as_str().unwrap_or_default();
         if prompt.contains("FAIL") {

@@ -1,5 +1,6 @@
 //! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
 
+mod asks;
 mod cards;
 mod delivery;
 mod desk;
