@@ -50,8 +50,8 @@ fn is_open(shown: &Shown) -> bool {
 }
 
 #[tokio::test]
-async fn each_button_of_a_permission_is_its_answer() {
-    let desk = asked(vec![may("one"), may("two"), may("three")]);
+async fn each_button_of_an_ask_is_its_answer() {
+    let desk = asked(vec![may("one"), may("two"), may("three"), which(&["four"])]);
     desk.approved("/fix it").await;
     for (command, button) in [("one", "Allow once"), ("two", "Allow for this session"), ("three", "Reject")] {
         let ask = desk.see(|shown| shown.text.contains(command) && is_open(shown)).await;
@@ -59,11 +59,14 @@ async fn each_button_of_a_permission_is_its_answer() {
         let over = desk.see(|shown| shown.id == ask.id && shown.buttons.is_empty()).await;
         assert_eq!(over.text, format!("🔐 1.1: bash · answered by telegram:42\n{command}"));
     }
+    let ask = desk.see(|shown| shown.text.contains("four") && is_open(shown)).await;
+    desk.telegram.tap(ANNA, CHAT, ask.id, "Reject");
     let refusal = "the person in charge refused this; do without it";
     let wanted = [
         json!({ "type": "once" }),
         json!({ "type": "always" }),
         json!({ "type": "reject", "message": refusal }),
+        json!({ "type": "reject" }),
     ];
     assert_eq!(answers(&desk).await, wanted);
 }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use connector_contract::Progress;
+use connector_telegram::api::Document;
+use connector_telegram::frankenstein::ParseMode;
+use connector_telegram::frankenstein::methods::{AnswerCallbackQueryParams, SendMessageParams};
+use connector_telegram::{ApiError, ChatKey, Config};
 use serde_json::json;
-use testkit::telegram::{Fault, Shown};
+use testkit::telegram::{FakeTelegram, Fault, Shown, TOKEN};
 
 use super::desk::{Desk, has_button};
 use super::world::{ANNA, CHAT, GROUP};
@@ -30,8 +34,9 @@ async fn a_reply_to_any_message_of_a_result_goes_on_in_its_session_before_all_of
 #[tokio::test]
 async fn a_result_that_is_cut_off_goes_on_after_a_restart_where_it_was() {
     let mut desk = Desk::start(Shared::open());
-    let words = |count| -> String { (0..count).map(|number| format!("word{number:04} ")).collect() };
-    *desk.probe.output.lock().unwrap() = json!({ "reply": words(900) });
+    let words: Vec<String> = (0..900).map(|number| format!("word{number:04}")).collect();
+    let words = words.join(" ");
+    *desk.probe.output.lock().unwrap() = json!({ "reply": words });
     let word = |shown: &Shown| shown.text.starts_with("word");
     desk.telegram.fault("sendMessage", 2, &Fault::Slow(Duration::ZERO));
     desk.telegram.fault("sendMessage", 1_000, &DOWN);
@@ -44,7 +49,7 @@ async fn a_result_that_is_cut_off_goes_on_after_a_restart_where_it_was() {
     desk.until_told().await;
     let screen = desk.telegram.screen(CHAT);
     let pieces: Vec<&str> = screen.iter().filter(|it| word(it)).map(|it| it.text.as_str()).collect();
-    assert_eq!(pieces.join(" "), words(900).trim());
+    assert_eq!(pieces.join(" "), words);
 }
 
 const NO_DOCUMENTS: Fault =
@@ -150,4 +155,123 @@ async fn the_card_of_a_step_that_is_asked_about_again_says_so_and_has_no_buttons
     desk.probe.gate.add_permits(1);
     let done = desk.see(|shown| shown.text.contains("2.1 done")).await;
     assert_eq!(done.id, again.id);
+}
+
+#[tokio::test]
+async fn what_a_step_does_is_seen_while_it_does_it() {
+    let desk = Desk::start(Shared::closed());
+    let title = "cargo test".to_owned();
+    let began = Progress::ToolStarted { call_id: "1".into(), tool: "bash".into(), title };
+    *desk.probe.progress.lock().unwrap() = vec![began, Progress::Text { so_far: "Let me see.".into() }];
+    let card = desk.approved("/fix it").await;
+    let status = desk.see(|shown| shown.text.contains("· bash cargo test\nLet me see.")).await;
+    assert!(status.id == card.id && has_button(&status, "Abort"), "{status:?}");
+    desk.probe.gate.add_permits(1);
+    desk.see(|shown| shown.text.contains("1.1 done")).await;
+}
+
+#[tokio::test]
+async fn what_arrived_without_an_answer_runs_once_however_often_it_shows() {
+    let desk = Desk::start(Shared::open());
+    desk.telegram.fault("sendMessage", 1, &Fault::CutAfter);
+    desk.telegram.write(ANNA, CHAT, "/fix it");
+    let cards = |screen: &[Shown]| {
+        let cards: Vec<i32> = screen.iter().filter(|it| has_button(it, "Approve")).map(|it| it.id).collect();
+        (cards.len() == 2).then_some(cards)
+    };
+    let cards = desk.telegram.wait(CHAT, cards).await;
+    desk.until_told().await;
+    desk.telegram.fault("editMessageText", 2, &Fault::CutAfter);
+    desk.telegram.tap(ANNA, CHAT, cards[0], "Approve");
+    desk.see(|shown| shown.text == "did: /fix it").await;
+    desk.until_told().await;
+    desk.telegram.tap(ANNA, CHAT, cards[0], "Approve");
+    desk.telegram.wait_until_acknowledged().await;
+    let replies = desk.telegram.screen(CHAT).iter().filter(|it| it.text == "did: /fix it").count();
+    assert_eq!((replies, desk.probe.calls().len()), (1, 1), "{:#?}", desk.telegram.screen(CHAT));
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_refusal_is_sent_later_and_in_order() {
+    let desk = Desk::start(Shared::open());
+    let storm = Fault::Refuse(429, "Too Many Requests: retry after 1", Some(1));
+    desk.telegram.fault("sendMessage", 2, &storm);
+    for number in 1..=3 {
+        desk.telegram.write(ANNA, CHAT, &format!("/fix {number}"));
+    }
+    let cards = |screen: &[Shown]| {
+        let cards: Vec<String> = screen.iter().map(|it| it.text.lines().next().unwrap().to_owned()).collect();
+        (cards.len() == 3).then_some(cards)
+    };
+    let cards = desk.telegram.wait(CHAT, cards).await;
+    assert_eq!(cards, ["1.1", "2.1", "3.1"].map(|step| format!("⏸ Approval needed · {step}")));
+    let refused = desk.telegram.calls().iter().filter(|call| call.status == 429).count();
+    assert_eq!(refused, 2, "nothing is sent before the time that Telegram names");
+}
+
+#[tokio::test]
+async fn a_result_that_may_not_be_shown_is_shown_once_it_may() {
+    let desk = Desk::start(Shared::open());
+    desk.telegram.write(ANNA, CHAT, "/fix it");
+    let card = desk.card("/fix it").await;
+    let blocked = Fault::Refuse(403, "Forbidden: bot was blocked by the user", None);
+    desk.telegram.fault("editMessageText", 1, &Fault::Slow(Duration::ZERO));
+    desk.telegram.fault("editMessageText", 1, &blocked);
+    desk.telegram.fault("sendMessage", 1, &blocked);
+    desk.telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let reply = desk.see(|shown| shown.text == "did: /fix it").await;
+    assert_eq!(reply.answers, Some(card.id));
+    assert_eq!(desk.telegram.screen(CHAT).len(), 2, "{:#?}", desk.telegram.screen(CHAT));
+}
+
+#[tokio::test]
+async fn the_status_of_a_deleted_card_is_a_message_of_its_own() {
+    let desk = Desk::start(Shared::closed());
+    desk.telegram.fault(
+        "editMessageText",
+        1,
+        &Fault::Refuse(400, "Bad Request: message to edit not found", None),
+    );
+    let card = desk.approved("/fix it").await;
+    let status = desk.see(|shown| shown.text.contains("1.1 runs")).await;
+    assert!(status.id != card.id, "{status:?}");
+    desk.telegram.tap(ANNA, CHAT, status.id, "Abort");
+    assert_eq!(desk.see(|shown| shown.text.contains("1.1 stopped")).await.id, status.id);
+}
+
+#[tokio::test]
+async fn the_fake_refuses_what_telegram_would_and_nothing_less() {
+    let telegram = FakeTelegram::start().unwrap();
+    let config = json!({ "bot_token": TOKEN, "api_base": telegram.base_url(), "allow_users": [ANNA] });
+    let api = serde_json::from_value::<Config>(config).unwrap().check().unwrap().api().unwrap();
+    let refusal = |error: Option<ApiError>| match error {
+        None => String::new(),
+        Some(ApiError::Refused { description, .. }) => description,
+        Some(other) => panic!("{other:?}"),
+    };
+    for (unit, units) in [("a", 1), ("ש", 1), ("𝕏", 2), ("e\u{301}", 2)] {
+        for (more, text, caption) in [(0, "", ""), (1, "message is too long", "message caption is too long")]
+        {
+            let said = unit.repeat(4_096 / units + more);
+            let sent = api.call(&SendMessageParams::builder().chat_id(CHAT).text(&said).build()).await;
+            assert!(refusal(sent.err()).ends_with(text), "{unit} {more}");
+            let document = Document {
+                chat: ChatKey { id: CHAT, topic: None },
+                reply_to: None,
+                name: "a.txt".into(),
+                caption: unit.repeat(1_024 / units + more),
+                content: "a".into(),
+            };
+            assert!(refusal(api.upload(&document).await.err()).ends_with(caption), "{unit} {more}");
+        }
+    }
+    let markup = SendMessageParams::builder().chat_id(CHAT).text("<b>").parse_mode(ParseMode::Html).build();
+    assert!(refusal(api.call(&markup).await.err()).contains("can't parse entities"));
+    for (length, fits) in [(200, true), (201, false)] {
+        let text = "a".repeat(length);
+        let toast = AnswerCallbackQueryParams::builder().callback_query_id("1").text(text).build();
+        // Nobody tapped: that it fits is seen by what is refused then.
+        let refused = api.call(&toast).await.unwrap_err();
+        assert_eq!(matches!(refused, ApiError::TooOld), fits, "{length}: {refused:?}");
+    }
 }

@@ -59,7 +59,8 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     telegram.tap(ANNA, CHAT, ask.id, "Allow once");
     telegram.wait(CHAT, shows("answered by telegram:42")).await;
     let running = telegram.wait(CHAT, |screen| {
-        screen.iter().find(|shown| shown.id == card.id && shown.text.contains("3.1 runs")).cloned()
+        let runs = |it: &&Shown| it.text.contains("3.1 runs") && it.text.contains("\n· bash ");
+        screen.iter().find(|shown| shown.id == card.id).filter(runs).cloned()
     });
     let running = running.await;
     assert_eq!(running.buttons.concat(), ["⏹ Abort"]);
