@@ -148,8 +148,24 @@ CREATE TABLE outbox (
   surface_ref  TEXT
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (surface, chat, id) WHERE delivered_at IS NULL;
-CREATE INDEX outbox_by_ref ON outbox (surface, chat, surface_ref) WHERE surface_ref IS NOT NULL;
 CREATE INDEX outbox_by_step ON outbox (run_id, idx) WHERE run_id IS NOT NULL;
+
+-- The messages that a surface sent, each from the moment it was. `parcel` is its row of the outbox,
+-- if it has one, and `part` what of that it is; one that the platform did not take has no
+-- `surface_ref` but the empty one.
+CREATE TABLE messages (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  surface     TEXT NOT NULL,
+  chat        TEXT NOT NULL,
+  surface_ref TEXT NOT NULL,
+  run_id      INTEGER,
+  idx         INTEGER,
+  parcel      INTEGER,
+  part        TEXT NOT NULL
+) STRICT;
+CREATE INDEX messages_by_ref ON messages (surface, chat, surface_ref);
+CREATE INDEX messages_of_parcel ON messages (parcel, part) WHERE parcel IS NOT NULL;
+CREATE INDEX messages_of_step ON messages (run_id, idx) WHERE run_id IS NOT NULL;
 
 -- Append-only; each row's hash covers the row before it.
 CREATE TABLE audit (

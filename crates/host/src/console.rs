@@ -84,7 +84,7 @@ impl Surface for Console {
         NAME
     }
 
-    async fn deliver(&self, _chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         let (text, reference) = match &notice {
             Notice::Card(row) => {
                 self.forget(row.id);
@@ -97,7 +97,7 @@ impl Surface for Console {
             }
             Notice::Text(text) => (render::text(text), String::from("text")),
         };
-        self.print(&text).map_err(|error| DeliveryError(error.to_string()))?;
+        self.print(&text).map_err(|error| DeliveryError::Later(error.to_string()))?;
         Ok(reference)
     }
 

@@ -26,7 +26,7 @@ impl Surface for Headless {
         true
     }
 
-    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         match notice {
             Notice::Card(row) => {
                 tracing::info!(step = %row.id, chat, digest = row.digest.short(), rule = row.rule, "waits for approval");

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod events;
 pub mod keep;
 pub mod lock;
+pub mod messages;
 pub mod outbox;
 pub mod runs;
 pub mod schedules;

@@ -26,10 +26,20 @@ pub enum Notice {
     Text(String),
 }
 
-/// The message could not be delivered now; it will be tried again.
+/// The message was not delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("not delivered: {0}")]
-pub struct DeliveryError(pub String);
+pub enum DeliveryError {
+    /// Not now; it will be tried again.
+    #[error("not delivered: {0}")]
+    Later(String),
+    /// Not there: the platform says that the chat is another now. What it is still to be told goes to
+    /// that one; what waits for a decision there is denied, since it was asked in a chat that is gone.
+    #[error("the chat is `{to}` now")]
+    Moved {
+        /// The other chat.
+        to: String,
+    },
+}
 
 /// What an agent wants to know while it works.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,8 +71,10 @@ pub trait Surface: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Delivers a notice and returns the platform's own id of the message.
-    /// Delivering the same notice again after an error must be harmless.
-    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError>;
+    /// `parcel` is its number: after an error, or the end of the host, the same
+    /// one is delivered again, and that must be harmless. Nobody limits how long
+    /// it takes: what could hang has a limit of its own.
+    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError>;
 
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
     /// not put out again at every start.

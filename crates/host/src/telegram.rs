@@ -16,18 +16,19 @@ mod files;
 mod intake;
 mod live;
 mod pace;
+mod parcel;
 mod render;
 mod rows;
 mod run;
 mod send;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
 use connector_telegram::update::Me;
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
+use parcel::Parcel;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,10 +64,6 @@ struct Inner {
     engine: OnceLock<Engine>,
     me: OnceLock<Me>,
     health: connector_telegram::poll::Health,
-    /// The messages that show a step, as far as this process sent them.
-    messages: Mutex<HashMap<StepId, i32>>,
-    /// The pieces of a notice that were sent before one failed.
-    pieces: Mutex<HashMap<String, Vec<i32>>>,
     live: live::Live,
     asks: asks::Asks,
     /// The updates that answered an ask.
@@ -82,6 +79,21 @@ impl Telegram {
     /// A surface for checked settings, whose messages are events of
     /// `connector_name`. Nothing happens until it is attached and run.
     pub fn new(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
+        Self::at(pace::Pace::default(), settings, connector_name, clock)
+    }
+
+    /// The same, a hundred times as fast as Telegram allows: for a Bot API without limits.
+    #[cfg(feature = "failpoints")]
+    pub fn in_haste(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
+        Self::at(pace::Pace::in_haste(100.0), settings, connector_name, clock)
+    }
+
+    fn at(
+        pace: pace::Pace,
+        settings: Settings,
+        connector_name: &str,
+        clock: Clock,
+    ) -> Result<Self, ConnectorError> {
         let connector = Arc::new(TelegramConnector::new(settings.clone())?);
         Ok(Self(Arc::new(Inner {
             api: settings.api()?,
@@ -92,12 +104,10 @@ impl Telegram {
             engine: OnceLock::new(),
             me: OnceLock::new(),
             health: connector_telegram::poll::Health::default(),
-            messages: Mutex::default(),
-            pieces: Mutex::default(),
             live: live::Live::default(),
             asks: asks::Asks::default(),
             answers: intake::Answers::default(),
-            pace: pace::Pace::default(),
+            pace,
             fetches: Semaphore::new(FETCHES),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -143,7 +153,7 @@ impl Surface for Telegram {
         NAME
     }
 
-    async fn deliver(&self, chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         let chat: ChatKey = match chat.parse() {
             Ok(chat) => chat,
             Err(error) => {
@@ -151,11 +161,12 @@ impl Surface for Telegram {
                 return Ok(String::new());
             }
         };
-        match notice {
-            Notice::Card(row) => self.show_card(chat, &row).await,
-            Notice::Result(row) => self.show_result(chat, &row).await,
-            Notice::Text(text) => self.show_text(chat, &text).await,
-        }
+        let parcel = |step| Parcel { chat, id: Some(parcel), step };
+        Ok(match notice {
+            Notice::Card(row) => self.show_card(parcel(Some(row.id)), &row).await?,
+            Notice::Result(row) => self.show_result(parcel(Some(row.id)), &row).await?,
+            Notice::Text(text) => self.show_text(parcel(None), &text).await?,
+        })
     }
 
     fn keeps_cards(&self) -> bool {

@@ -87,6 +87,11 @@ impl FakeTelegram {
         });
     }
 
+    /// Whatever [`fault`](Self::fault) put in front of calls is gone.
+    pub fn heal(&self) {
+        self.change(|state| state.faults.clear());
+    }
+
     /// Somebody writes in a chat; a person's private chat has their own id.
     pub fn write(&self, user: u64, chat: i64, text: &str) -> u32 {
         self.message(user, chat, text, &json!({}))

@@ -120,6 +120,33 @@ impl Engine {
         let sent = way_back.reply.take().is_some_and(|reply| reply.send((answer, by.clone())).is_ok());
         Ok(if sent { Answered::PassedOn } else { Answered::NotOpen })
     }
+
+    /// An ask that its surface cannot show: nobody is asked, and silence is no yes.
+    pub async fn reject_unshown(&self, number: u64, reason: &str) -> Result<(), LedgerError> {
+        let (waiting, told) = {
+            let mut open = self.0.desk.open();
+            let Some(told) = open.get_mut(&number).and_then(|waiting| waiting.reply.take()) else {
+                return Ok(());
+            };
+            let Some(waiting) = open.remove(&number) else { return Ok(()) };
+            (waiting, told)
+        };
+        let (step, reply) = (waiting.ask.step, rejection(&waiting.ask.asked));
+        let detail = json!({ "ask": subject(&waiting.ask.asked), "reason": reason });
+        let unshown = audit::of_step(step, "ask_unshown", audit::host(), None, detail);
+        self.0.ledger.write(move |tx| audit::append(tx, unshown)).await?;
+        let _ = told.send((reply, audit::host()));
+        Ok(())
+    }
+}
+
+fn rejection(asked: &Asked) -> Answer {
+    match asked {
+        Asked::Permission(_) => Answer::Permission(PermissionReply::Reject {
+            message: "nobody could be asked; do without it".to_owned(),
+        }),
+        Asked::Question(_) => Answer::Question(QuestionReply::Reject),
+    }
 }
 
 /// A permission takes a permission's reply, and questions one list each.

@@ -16,9 +16,6 @@ use crate::surface::{DeliveryError, Notice};
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
 
-/// How long a surface may take over one parcel.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// The longest wait between two tries of one parcel.
 const MAX_WAIT: Millis = 60_000;
 
@@ -90,6 +87,16 @@ impl Engine {
                 }
                 Ok(true)
             }
+            Err(DeliveryError::Moved { to }) if to != chat => {
+                tracing::warn!(
+                    surface,
+                    chat,
+                    to,
+                    "a chat is another now; what it is still to be told goes there"
+                );
+                self.move_chat(row, to).await?;
+                Ok(true)
+            }
             Err(error) => {
                 tracing::warn!(outbox = row.id, surface, %error, "delivery postponed");
                 self.postpone(row, error.to_string()).await?;
@@ -120,11 +127,9 @@ impl Engine {
             None => return Ok(Ok(String::new())),
         };
         let Some(surface) = self.surface(&row.surface) else {
-            return Ok(Err(DeliveryError(format!("no surface `{}` is configured", row.surface))));
+            return Ok(Err(DeliveryError::Later(format!("no surface `{}` is configured", row.surface))));
         };
-        let delivery = tokio::time::timeout(PATIENCE, surface.deliver(&row.chat, notice)).await;
-        let late = |_| Err(DeliveryError(format!("`{}` did not answer in time", row.surface)));
-        Ok(delivery.unwrap_or_else(late))
+        Ok(surface.deliver(&row.chat, row.id, notice).await)
     }
 
     /// A row that cannot be read is still told of.
@@ -157,6 +162,19 @@ impl Engine {
                     wait = NO_SURFACE;
                 }
                 outbox::postponed(tx, &row, tx.now + wait)
+            })
+            .await
+    }
+
+    async fn move_chat(&self, row: OutboxRow, to: String) -> Result<(), LedgerError> {
+        self.0
+            .ledger
+            .write(move |tx| {
+                let reason = format!("its chat is `{to}` now; ask again there");
+                for step in outbox::cards_of(tx, &row, tx.now)?.1 {
+                    steps::deny_undeliverable(tx, step, &reason)?;
+                }
+                outbox::move_chat(tx, &row.surface, &row.chat, &to)
             })
             .await
     }

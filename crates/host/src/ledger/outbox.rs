@@ -5,7 +5,7 @@
 
 use rusqlite::OptionalExtension as _;
 
-use super::{LedgerError, Tx};
+use super::{LedgerError, Tx, messages};
 use crate::clock::Millis;
 use crate::ids::{RunId, StepId};
 
@@ -106,6 +106,7 @@ pub fn delivered(tx: &Tx<'_>, row: &OutboxRow, surface_ref: &str) -> Result<(), 
             "UPDATE outbox SET delivered_at = ?2, surface_ref = ?3 WHERE id = ?1 AND delivered_at IS NULL",
         )?
         .execute(rusqlite::params![row.id, tx.now, surface_ref])?;
+    messages::delivered(tx, row.id)?;
     if let Parcel::Card(step) = row.parcel {
         tx.sql
             .prepare_cached(
@@ -122,6 +123,15 @@ pub fn postponed(tx: &Tx<'_>, row: &OutboxRow, next_at: Millis) -> Result<(), Le
     tx.sql
         .prepare_cached("UPDATE outbox SET attempts = attempts + 1, next_at = ?2 WHERE id = ?1")?
         .execute([row.id, next_at])?;
+    Ok(())
+}
+
+/// What a chat is still to be told goes to another.
+pub fn move_chat(tx: &Tx<'_>, surface: &str, from: &str, to: &str) -> Result<(), LedgerError> {
+    tx.sql.execute(
+        "UPDATE outbox SET chat = ?3 WHERE surface = ?1 AND chat = ?2 AND delivered_at IS NULL",
+        [surface, from, to],
+    )?;
     Ok(())
 }
 
@@ -158,24 +168,6 @@ pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
 pub fn tells_of(tx: &Tx<'_>, run: RunId) -> Result<bool, LedgerError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1 AND kind <> 'card')";
     Ok(tx.sql.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))?)
-}
-
-/// The step whose result the message `surface_ref` showed.
-pub fn step_of_message(
-    tx: &Tx<'_>,
-    surface: &str,
-    chat: &str,
-    surface_ref: &str,
-) -> Result<Option<StepId>, LedgerError> {
-    let found = tx
-        .sql
-        .prepare_cached(
-            "SELECT run_id, idx FROM outbox WHERE surface = ?1 AND chat = ?2 AND surface_ref = ?3 AND idx IS NOT NULL
-             ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row([surface, chat, surface_ref], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))
-        .optional()?;
-    Ok(found)
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxRow> {

@@ -15,16 +15,17 @@ use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::{Style, Styled};
 use connector_telegram::update::{Received, Tap};
 use connector_telegram::{ApiError, ChatKey};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use super::buttons::{self, Choice, Pressed};
+use super::parcel::{Parcel, Unsent};
 use super::send::Out;
 use super::{Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
 use crate::gate::policy::Actor;
+use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::surface::{Asked, OpenAsk};
-use crate::text::{one_line, shortened};
 use sheet::{Filled, Sheet};
 
 /// The asks on the screens.
@@ -39,7 +40,22 @@ pub(super) struct Shown {
     ask: OpenAsk,
     message: Option<i32>,
     sheet: Sheet,
-    closed: CancellationToken,
+    /// What its message had to cut stands above it.
+    all_of_it: bool,
+    close: oneshot::Sender<Styled>,
+}
+
+/// Resolves to what its message says when an ask is over.
+type Closed = oneshot::Receiver<Styled>;
+
+/// An ask as its message shows it.
+struct Drawn {
+    chat: ChatKey,
+    step: StepId,
+    text: Styled,
+    buttons: InlineKeyboardMarkup,
+    /// The name and content of what is too long for it.
+    whole: Option<(String, String)>,
 }
 
 impl Default for Asks {
@@ -53,75 +69,128 @@ impl Telegram {
     /// Shows an ask until it is closed.
     pub(super) fn open_ask(&self, chat: ChatKey, ask: OpenAsk) {
         let number = ask.number;
-        let closed = CancellationToken::new();
-        let shown = Shown { chat, sheet: Sheet::of(&ask.asked), ask, message: None, closed: closed.clone() };
+        let (close, closed) = oneshot::channel();
+        let sheet = Sheet::of(&ask.asked);
+        let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, close };
         locked(&self.0.asks.open).insert(number, shown);
         let this = self.clone();
-        self.0.tasks.spawn(async move {
-            tokio::select! {
-                () = this.send_ask(number) => {}
-                () = closed.cancelled() => {}
-            }
-        });
+        self.0.tasks.spawn(async move { this.keep_ask(number, closed).await });
     }
 
-    /// Tries until it is on the screen: the agent waits for it.
-    async fn send_ask(&self, number: u64) {
+    async fn keep_ask(&self, number: u64, mut closed: Closed) {
+        let (chat, message) = match self.send_ask(number, &mut closed).await {
+            Ok(Some(sent)) => sent,
+            Ok(None) => return,
+            Err(error) => return self.give_up(number, &error).await,
+        };
+        let end = tokio::select! {
+            biased;
+            end = closed => end,
+            () = self.0.stopping.cancelled() => return,
+        };
+        let Ok(end) = end else { return };
+        if let Err(error) = self.edit(chat, message, &end, buttons::none()).await {
+            tracing::debug!(ask = number, reason = %error, "a closed ask keeps its buttons");
+        }
+    }
+
+    /// Tries until it is on the screen, as long as that may help: the agent waits for it. Nothing
+    /// if it is closed before.
+    async fn send_ask(&self, number: u64, closed: &mut Closed) -> Result<Option<(ChatKey, i32)>, Unsent> {
         loop {
-            let Some((chat, answers, text, buttons)) = self.drawn(number) else { return };
-            let answers = self.message_of(answers).await;
-            match self.send(Out { chat, text: &text, buttons: Some(buttons), answers }).await {
-                Ok(message) => {
-                    if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
-                        shown.message = Some(message);
-                    }
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(ask = number, reason = %error, "an ask is not on the screen yet");
-                    let pause = if let ApiError::Throttled { after } = error {
-                        after
-                    } else {
-                        Duration::from_secs(2)
-                    };
-                    tokio::time::sleep(pause).await;
-                }
+            let error = match self.try_to_send_ask(number, closed).await {
+                Err(error) if error.is_passing() => error,
+                ended => return ended,
+            };
+            tracing::warn!(ask = number, reason = %error, "an ask is not on the screen yet");
+            let pause = match error {
+                Unsent::Api(ApiError::Throttled { after }) => after,
+                _ => Duration::from_secs(2),
+            };
+            tokio::select! {
+                _ = &mut *closed => return Ok(None),
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    fn drawn(&self, number: u64) -> Option<(ChatKey, crate::ids::StepId, Styled, InlineKeyboardMarkup)> {
+    async fn try_to_send_ask(
+        &self,
+        number: u64,
+        closed: &mut Closed,
+    ) -> Result<Option<(ChatKey, i32)>, Unsent> {
+        let Some(Drawn { chat, step, text, buttons, whole }) = self.drawn(number) else { return Ok(None) };
+        let turn = async {
+            if let Some((name, content)) = &whole {
+                let caption = format!("what {step} asks for, in full");
+                let parcel = Parcel { chat, id: None, step: None };
+                self.show_whole(parcel, (name, &caption, content)).await?;
+                if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
+                    shown.all_of_it = true;
+                }
+            }
+            self.0.pace.turn(chat.id).await;
+            Ok::<_, Unsent>(self.message_of(chat, step).await)
+        };
+        let answers = tokio::select! {
+            biased;
+            _ = &mut *closed => return Ok(None),
+            answers = turn => answers?,
+        };
+        // Closed from here on, it is sent nevertheless, so that its buttons can be taken away.
+        let message = self.send_now(Out { chat, text: &text, buttons: Some(buttons), answers }).await?;
+        if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
+            shown.message = Some(message);
+        }
+        Ok(Some((chat, message)))
+    }
+
+    /// Telegram does not take it: nobody can answer, and the agent need not wait.
+    async fn give_up(&self, number: u64, error: &Unsent) {
+        let reason = connector_contract::chain(error);
+        tracing::error!(ask = number, reason, "an ask cannot be shown, and is rejected");
+        let rejected = match self.engine() {
+            Ok(engine) => engine.reject_unshown(number, &reason).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = rejected {
+            tracing::error!(ask = number, reason = connector_contract::chain(&error), "it is not recorded");
+        }
+    }
+
+    fn drawn(&self, number: u64) -> Option<Drawn> {
         let open = locked(&self.0.asks.open);
         let shown = open.get(&number)?;
-        let step = shown.ask.step.to_string();
+        let (chat, step) = (shown.chat, shown.ask.step);
         let press = |choice| Pressed::Ask { word: self.0.asks.word.clone(), number, choice };
-        let (text, buttons) = match &shown.ask.asked {
+        match &shown.ask.asked {
             Asked::Permission(ask) => {
                 let rows = vec![
                     vec![("✅ Allow once", press(Choice::Once)), ("❌ Reject", press(Choice::Reject))],
                     vec![("✅ Allow for this session", press(Choice::Always))],
                 ];
-                (render::permission(&step, ask), buttons::rows(rows))
+                let drawn = render::permission(&step.to_string(), ask);
+                let whole = drawn.attachment.filter(|_| !shown.all_of_it);
+                Some(Drawn { chat, step, text: drawn.text, buttons: buttons::rows(rows), whole })
             }
             Asked::Question(ask) => {
                 let at = shown.sheet.at();
                 let question = ask.questions.get(at)?;
                 let place = (at, ask.questions.len());
-                let text = render::question(&step, question, place, shown.sheet.chosen());
+                let text = render::question(&step.to_string(), question, place, shown.sheet.chosen());
                 let mut rows = Vec::new();
-                for (option, choice) in question.options.iter().enumerate() {
+                for (option, choice) in question.options.iter().enumerate().take(render::OPTIONS) {
                     let mark = if shown.sheet.chosen().contains(&option) { "☑ " } else { "" };
-                    let label = format!("{mark}{}", shortened(&one_line(&choice.label), 50));
+                    let label = format!("{mark}{}", render::option_name(option, &choice.label, 50));
                     rows.push(vec![(label, press(Choice::Option { question: at, option }))]);
                 }
                 if question.multiple {
                     rows.push(vec![("✅ Done".to_owned(), press(Choice::Done { question: at }))]);
                 }
                 rows.push(vec![("❌ Reject".to_owned(), press(Choice::Reject))]);
-                (text, buttons::rows(rows))
+                Some(Drawn { chat, step, text, buttons: buttons::rows(rows), whole: None })
             }
-        };
-        Some((shown.chat, shown.ask.step, text, buttons))
+        }
     }
 
     /// A button of an ask was tapped; how that is answered.
@@ -189,11 +258,12 @@ impl Telegram {
     fn redraw(&self, number: u64) {
         let this = self.clone();
         self.0.tasks.spawn(async move {
-            let message = locked(&this.0.asks.open).get(&number).and_then(|shown| shown.message);
-            let (Some(message), Some((chat, _, text, buttons))) = (message, this.drawn(number)) else {
-                return;
-            };
-            if let Err(error) = this.edit(chat, message, &text, buttons).await {
+            let here = locked(&this.0.asks.open).get(&number).map(|shown| (shown.chat, shown.message));
+            let Some((chat, Some(message))) = here else { return };
+            this.0.pace.turn(chat.id).await;
+            // It may be over by now.
+            let Some(drawn) = this.drawn(number) else { return };
+            if let Err(error) = this.edit_now(chat, message, &drawn.text, drawn.buttons).await {
                 tracing::debug!(ask = number, reason = %error, "an ask was not redrawn");
             }
         });
@@ -202,27 +272,17 @@ impl Telegram {
     /// The ask is over: its buttons go.
     pub(super) fn close_ask(&self, number: u64, by: Option<Actor>) {
         let Some(shown) = locked(&self.0.asks.open).remove(&number) else { return };
-        shown.closed.cancel();
-        let Some(message) = shown.message else { return };
-        let what = match &shown.ask.asked {
-            Asked::Permission(ask) => format!("🔐 {}: {}", shown.ask.step, one_line(&ask.permission)),
-            Asked::Question(_) => format!("❓ {}", shown.ask.step),
-        };
         let end = match by {
             Some(by) => format!(" · answered by {by}"),
             None => " · no longer asked".to_owned(),
         };
-        let mut text = Styled::new().styled(Style::Bold, &what).plain(&end);
-        if let Asked::Permission(ask) = &shown.ask.asked {
-            let patterns = shortened(&crate::text::visible(&ask.patterns.join("\n")), 1_000);
-            text = text.plain("\n").styled(Style::Pre, &patterns);
-        }
-        let this = self.clone();
-        self.0.tasks.spawn(async move {
-            if let Err(error) = this.edit(shown.chat, message, &text, buttons::none()).await {
-                tracing::debug!(ask = number, reason = %error, "a closed ask keeps its buttons");
-            }
-        });
+        let step = shown.ask.step.to_string();
+        let text = match &shown.ask.asked {
+            Asked::Permission(ask) => render::permission_over(&step, ask, &end),
+            Asked::Question(_) => Styled::new().styled(Style::Bold, &format!("❓ {step}")).plain(&end),
+        };
+        // Nobody hears it if it is not on the screen and will not be.
+        let _ = shown.close.send(text);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Live status: what runs, on its card, edited at most once a second.
+//! Live status: what runs, on its card, edited at most once a second. A step that
+//! passed without a card gets a message of its own, with the button that stops it.
 //!
 //! Progress is noted at once and shown when its turn comes; what was overtaken
 //! is never shown. Once a step has [ended](Live::end), no edit of its status is
@@ -9,13 +10,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connector_contract::{Progress, ToolOutcome};
+use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
+use connector_telegram::text::Styled;
 use connector_telegram::{ApiError, ChatKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::parcel::Parcel;
 use super::render::{self, Doing};
+use super::send::Out;
 use super::{Telegram, buttons, locked};
+use crate::gate::state::StepState;
 use crate::ids::StepId;
+use crate::ledger::messages::CARD;
+use crate::ledger::steps::{self, StepRow};
 
 /// The shortest time between two edits of one message.
 const EDIT: Duration = Duration::from_secs(1);
@@ -29,15 +37,16 @@ const LINES: usize = 6;
 /// What runs.
 #[derive(Default)]
 pub(super) struct Live {
-    steps: Mutex<HashMap<StepId, Step>>,
-    /// Steps that ended: late progress must not revive them.
-    ended: Mutex<Ended>,
+    known: Mutex<Known>,
     news: Notify,
 }
 
 #[derive(Default)]
-struct Ended {
-    known: HashSet<StepId>,
+struct Known {
+    running: HashMap<StepId, Step>,
+    /// Steps that ended: late progress must not revive them.
+    ended: HashSet<StepId>,
+    /// The same, in that order.
     order: VecDeque<StepId>,
 }
 
@@ -54,38 +63,45 @@ struct Step {
 impl Live {
     /// Notes progress of a step. Never blocks.
     pub(super) fn note(&self, chat: ChatKey, step: StepId, progress: &Progress) {
-        if locked(&self.ended).known.contains(&step) {
+        self.tell(chat, step, |doing| tell(doing, progress));
+    }
+
+    /// The step was approved: its card becomes the status.
+    pub(super) fn begin(&self, chat: ChatKey, step: StepId) {
+        self.tell(chat, step, |_| true);
+    }
+
+    fn tell(&self, chat: ChatKey, step: StepId, is_news: impl FnOnce(&mut Doing) -> bool) {
+        let mut known = locked(&self.known);
+        if known.ended.contains(&step) {
             return;
         }
-        let mut steps = locked(&self.steps);
-        let entry = steps.entry(step).or_insert_with(|| Step::new(chat));
-        entry.news |= tell(&mut entry.doing, progress);
+        let entry = known.running.entry(step).or_insert_with(|| Step::new(chat));
+        entry.news |= is_news(&mut entry.doing);
         if entry.news {
             self.news.notify_one();
         }
     }
 
-    /// The step was approved: its card becomes the status.
-    pub(super) fn begin(&self, chat: ChatKey, step: StepId) {
-        let mut steps = locked(&self.steps);
-        steps.entry(step).or_insert_with(|| Step::new(chat)).news = true;
-        self.news.notify_one();
-    }
-
     /// No more edits of this step's status, and none under way.
     pub(super) async fn end(&self, step: StepId) {
         {
-            let mut ended = locked(&self.ended);
-            if ended.known.insert(step) {
-                ended.order.push_back(step);
+            let mut known = locked(&self.known);
+            if known.ended.insert(step) {
+                known.order.push_back(step);
             }
-            if ended.order.len() > 10_000
-                && let Some(oldest) = ended.order.pop_front()
+            if known.order.len() > 10_000
+                && let Some(oldest) = known.order.pop_front()
             {
-                ended.known.remove(&oldest);
+                known.ended.remove(&oldest);
             }
         }
-        let entry = locked(&self.steps).remove(&step);
+        self.forget(step).await;
+    }
+
+    /// What is known of the step is of the past; no edit of its status is under way.
+    pub(super) async fn forget(&self, step: StepId) {
+        let entry = locked(&self.known).running.remove(&step);
         if let Some(entry) = entry {
             drop(entry.editing.lock().await);
         }
@@ -95,7 +111,7 @@ impl Live {
     fn due(&self, now: Instant) -> (Vec<StepId>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
-        for (id, step) in locked(&self.steps).iter_mut().filter(|(_, step)| step.news) {
+        for (id, step) in locked(&self.known).running.iter_mut().filter(|(_, step)| step.news) {
             if step.due <= now {
                 step.news = false;
                 step.due = now + if step.chat.is_private() { EDIT } else { EDIT_IN_GROUP };
@@ -108,7 +124,7 @@ impl Live {
     }
 
     fn postpone(&self, step: StepId, wait: Duration) {
-        if let Some(entry) = locked(&self.steps).get_mut(&step) {
+        if let Some(entry) = locked(&self.known).running.get_mut(&step) {
             entry.news = true;
             entry.due = entry.due.max(Instant::now() + wait);
         }
@@ -142,24 +158,27 @@ impl Telegram {
     }
 
     async fn show_step(&self, id: StepId) {
-        let Some((chat, editing)) =
-            locked(&self.0.live.steps).get(&id).map(|step| (step.chat, step.editing.clone()))
+        let here = |step: &Step| (step.chat, step.editing.clone());
+        let Some((chat, editing)) = locked(&self.0.live.known).running.get(&id).map(here) else { return };
+        let _guard = editing.lock().await;
+        let row = self.row_of(id).await;
+        let Some(row) = row.filter(|row| matches!(row.state, StepState::Approved | StepState::Dispatched))
         else {
+            // It is asked about again, or has ended.
+            locked(&self.0.live.known).running.remove(&id);
             return;
         };
-        let (Some(message), Some(token)) = (self.message_of(id).await, self.token_of(id).await) else {
-            return;
-        };
+        let message = self.message_of(chat, id).await;
+        if message.is_none() && row.passed_by.is_none() {
+            return; // Its card is on its way.
+        }
         if let Err(wait) = self.0.pace.spare(chat.id) {
             return self.0.live.postpone(id, wait);
         }
-        let guard = editing.lock().await;
-        let shown = locked(&self.0.live.steps)
-            .get(&id)
-            .map(|step| render::status(&id.to_string(), &step.doing, step.began.elapsed().as_secs()));
-        let Some(shown) = shown else { return };
-        let outcome = self.edit_now(chat, message, &shown, buttons::of_running(&token)).await;
-        drop(guard);
+        let status =
+            |step: &Step| render::status(&id.to_string(), &step.doing, step.began.elapsed().as_secs());
+        let Some(shown) = locked(&self.0.live.known).running.get(&id).map(status) else { return };
+        let outcome = self.put_status((chat, id), message, &shown, buttons::of_running(&row.token)).await;
         match outcome {
             Ok(()) => {}
             Err(ApiError::Throttled { after }) => self.0.live.postpone(id, after),
@@ -167,10 +186,28 @@ impl Telegram {
         }
     }
 
-    async fn token_of(&self, step: StepId) -> Option<String> {
+    /// Puts a status on its card, or in a message of its own where there is none, or no longer.
+    async fn put_status(
+        &self,
+        (chat, step): (ChatKey, StepId),
+        card: Option<i32>,
+        text: &Styled,
+        buttons: InlineKeyboardMarkup,
+    ) -> Result<(), ApiError> {
+        if let Some(card) = card {
+            match self.edit_now(chat, card, text, buttons.clone()).await {
+                Err(ApiError::Gone) => {}
+                ended => return ended,
+            }
+        }
+        let message = self.send_now(Out { chat, text, buttons: Some(buttons), answers: None }).await?;
+        self.record(Parcel { chat, id: None, step: Some(step) }, CARD, message).await;
+        Ok(())
+    }
+
+    async fn row_of(&self, step: StepId) -> Option<StepRow> {
         let engine = self.engine().ok()?;
-        let row = engine.ledger().read(move |tx| crate::ledger::steps::get(tx, step)).await.ok()??;
-        Some(row.token)
+        engine.ledger().read(move |tx| steps::get(tx, step)).await.ok()?
     }
 }
 
@@ -214,4 +251,53 @@ fn tell(doing: &mut Doing, progress: &Progress) -> bool {
         Progress::Connection { live: true } => return false,
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step() -> StepId {
+        "1.1".parse().unwrap()
+    }
+
+    fn said(words: &str) -> Progress {
+        Progress::Text { so_far: words.to_owned() }
+    }
+
+    #[test]
+    fn a_status_is_due_once_a_second_and_in_a_group_every_four() {
+        for (chat, seconds) in [(5, 1), (-5, 4)] {
+            let (live, began) = (Live::default(), Instant::now() + Duration::from_mins(1));
+            let at = |millis| began + Duration::from_millis(millis);
+            let chat = ChatKey { id: chat, topic: None };
+            live.note(chat, step(), &said("a"));
+            assert_eq!(live.due(at(0)), (vec![step()], None), "the first at once");
+            assert_eq!(live.due(at(0)), (vec![], None), "nothing new");
+            let next = Some(at(seconds * 1_000));
+            for (millis, words) in [(1, "b"), (500, "c"), (seconds * 1_000 - 1, "d")] {
+                live.note(chat, step(), &said(words));
+                assert_eq!(live.due(at(millis)), (vec![], next), "{words}");
+            }
+            assert_eq!(live.due(at(seconds * 1_000)), (vec![step()], None));
+            assert_eq!(
+                locked(&live.known).running[&step()].doing.words,
+                "d",
+                "what was overtaken is left out"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_that_has_ended_is_not_begun_by_what_comes_late() {
+        let live = Live::default();
+        let chat = ChatKey { id: 5, topic: None };
+        live.end(step()).await;
+        live.begin(chat, step());
+        live.note(chat, step(), &said("late"));
+        assert_eq!(live.due(Instant::now()), (vec![], None));
+        live.forget("1.2".parse().unwrap()).await;
+        live.begin(chat, "1.2".parse().unwrap());
+        assert_eq!(live.due(Instant::now()).0.len(), 1, "one that is only asked about again begins again");
+    }
 }

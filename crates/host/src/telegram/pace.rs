@@ -33,8 +33,8 @@ impl Bucket {
         Self { left: most, most, a_second, at: now, not_before: now }
     }
 
-    fn of_chat(chat: i64) -> Self {
-        if chat > 0 { Self::new(1.0, 1.0 / 1.1) } else { Self::new(4.0, 15.0 / 60.0) }
+    fn of_chat(chat: i64, haste: f64) -> Self {
+        if chat > 0 { Self::new(1.0, haste / 1.1) } else { Self::new(4.0, haste * 15.0 / 60.0) }
     }
 
     /// Takes one; how long until it counts.
@@ -59,21 +59,28 @@ impl Bucket {
 pub(super) struct Pace {
     chats: Mutex<HashMap<i64, Bucket>>,
     all: Mutex<Bucket>,
+    /// How many times faster than Telegram allows.
+    haste: f64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { chats: Mutex::default(), all: Mutex::new(Bucket::new(ALL_AT_ONCE, ALL)) }
+        Self::in_haste(1.0)
     }
 }
 
 impl Pace {
+    pub(super) fn in_haste(haste: f64) -> Self {
+        Self { chats: Mutex::default(), all: Mutex::new(Bucket::new(ALL_AT_ONCE, ALL * haste)), haste }
+    }
+
     /// Waits until a message to `chat` is due. The place in the queue is kept
     /// even when the wait is cut off.
     pub(super) async fn turn(&self, chat: i64) {
         let now = Instant::now();
         // First its own chat's line, so that a slow chat takes no place among all while it waits.
-        let here = locked(&self.chats).entry(chat).or_insert_with(|| Bucket::of_chat(chat)).take(now);
+        let here =
+            locked(&self.chats).entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste)).take(now);
         tokio::time::sleep(here).await;
         let all = self.all().take(Instant::now());
         tokio::time::sleep(all).await;
@@ -84,7 +91,7 @@ impl Pace {
     pub(super) fn spare(&self, chat: i64) -> Result<(), Duration> {
         let now = Instant::now();
         let mut chats = locked(&self.chats);
-        let here = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat));
+        let here = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste));
         let mut all = self.all();
         let wait = here.wait(now).max(all.wait(now));
         if !wait.is_zero() {
@@ -103,7 +110,7 @@ impl Pace {
     pub(super) fn hold(&self, chat: i64, after: Duration) {
         let until = Instant::now() + after;
         let mut chats = locked(&self.chats);
-        let bucket = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat));
+        let bucket = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste));
         bucket.not_before = bucket.not_before.max(until);
     }
 }

@@ -23,6 +23,12 @@ const FIELD: usize = 300;
 /// How much of the agent's text a status shows, in UTF-16 units.
 const TAIL: usize = 600;
 
+/// How many options of a question have buttons; Telegram takes a hundred, and not all of the longest.
+pub(super) const OPTIONS: usize = 40;
+
+/// What a text that somebody decides about ends with when it is cut.
+const CUT: &str = "\n… cut; the whole of it is above";
+
 /// A message, what answers it, and what is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
@@ -35,7 +41,7 @@ pub struct Rendered {
 }
 
 /// The card of a waiting step: exactly what will run. What does not fit is cut,
-/// says so, and is attached whole.
+/// says so, and the attachment is the whole of it.
 pub fn card(row: &StepRow, now: Millis) -> Rendered {
     let mut lines = Lines::new(&format!("⏸ Approval needed · {}", row.id));
     if let Some(reason) = &row.reason {
@@ -74,13 +80,12 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
     let mut text = lines.text;
     if let Some(prompt) = input.get("prompt") {
         let prompt = visible(&plain(prompt));
-        let note = "\n… cut; the whole of it is attached above";
-        let room = MESSAGE.saturating_sub(text.units() + units("\n\n") + units(note) + 1);
+        let room = MESSAGE.saturating_sub(text.units() + units("\n\n") + units(CUT) + 1);
         let shown = head(&prompt, room);
         cut |= shown.len() < prompt.len();
         text = text.plain("\n").styled(Style::Quote, shown);
         if shown.len() < prompt.len() {
-            text = text.styled(Style::Italic, note);
+            text = text.styled(Style::Italic, CUT);
         }
     }
     let attachment = cut.then(|| (format!("step-{}.txt", row.id), whole(row)));
@@ -99,6 +104,15 @@ fn whole(row: &StepRow) -> String {
         text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&value)));
     }
     text.push('\n');
+    text
+}
+
+/// What the card of an earlier asking becomes.
+pub(super) fn asked_again(row: &StepRow) -> Styled {
+    let mut text = Styled::new().styled(Style::Bold, &format!("⏸ {} is asked about again, below", row.id));
+    if let Some(reason) = &row.reason {
+        text = text.plain("\n").plain(&shortened(&one_line(reason), FIELD));
+    }
     text
 }
 
@@ -146,20 +160,28 @@ fn tail(words: &str) -> &str {
     &words[at..]
 }
 
-/// A permission request.
-pub fn permission(step: &str, ask: &PermissionAsk) -> Styled {
-    let mut text = Styled::new()
-        .styled(Style::Bold, &format!("🔐 {step}: may the agent use {}?", one_line(&ask.permission)));
-    let patterns: Vec<String> = ask.patterns.iter().map(|pattern| visible(pattern)).collect();
-    let patterns = patterns.join("\n");
-    let shown = head(&patterns, MESSAGE - text.units() - 80);
-    text = text.plain("\n").styled(Style::Pre, shown);
-    if shown.len() < patterns.len() {
-        let left = patterns.chars().count() - shown.chars().count();
-        text =
-            text.styled(Style::Italic, &format!("\n… {left} more characters; reject it if you cannot tell"));
+/// A permission request. What does not fit is cut, says so, and the attachment is the whole of it.
+pub fn permission(step: &str, ask: &PermissionAsk) -> Rendered {
+    let name = one_line(&ask.permission);
+    let title = fitting(&name, FIELD);
+    let mut text =
+        Styled::new().styled(Style::Bold, &format!("🔐 {step}: may the agent use {title}?")).plain("\n");
+    let patterns = ask.patterns.iter().map(|pattern| visible(pattern)).collect::<Vec<_>>().join("\n");
+    let shown = head(&patterns, MESSAGE.saturating_sub(text.units() + units(CUT)));
+    text = text.styled(Style::Pre, shown);
+    let cut = title != name || shown.len() < patterns.len();
+    if cut {
+        text = text.styled(Style::Italic, CUT);
     }
-    text
+    let whole = || (format!("ask-{step}.txt"), format!("{step}: {name}\n\n{patterns}\n"));
+    Rendered { text, body: Styled::new(), attachment: cut.then(whole) }
+}
+
+/// What a permission request that is over becomes, without how it ended.
+pub(super) fn permission_over(step: &str, ask: &PermissionAsk, end: &str) -> Styled {
+    let title = format!("🔐 {step}: {}", fitting(&one_line(&ask.permission), FIELD));
+    let patterns = fitting(&visible(&ask.patterns.join("\n")), 1_000);
+    Styled::new().styled(Style::Bold, &title).plain(end).plain("\n").styled(Style::Pre, &patterns)
 }
 
 /// One of the questions of an ask, counted from 0, with the options chosen so far.
@@ -169,21 +191,39 @@ pub fn question(step: &str, question: &Question, place: (usize, usize), chosen: 
     let mut text = Styled::new()
         .styled(Style::Bold, &format!("❓ {step} asks{count}"))
         .plain("\n")
-        .plain(&shortened(&visible(&question.question), 1_500));
+        .plain(&fitting(&visible(&question.question), 1_500));
     for (number, option) in question.options.iter().enumerate() {
         let mark = if chosen.contains(&number) { "☑" } else { "•" };
         text =
-            text.plain(&format!("\n{mark} ")).styled(Style::Bold, &shortened(&one_line(&option.label), 100));
+            text.plain(&format!("\n{mark} ")).styled(Style::Bold, &option_name(number, &option.label, 100));
         if !option.description.is_empty() {
-            text = text.plain(&format!(" — {}", shortened(&one_line(&option.description), 150)));
+            text = text.plain(&format!(" — {}", fitting(&one_line(&option.description), 150)));
         }
-        if text.units() > MESSAGE - 500 {
-            text = text.styled(Style::Italic, "\n… more options are on the buttons");
+        // Room for one more option and all of what follows.
+        if text.units() > MESSAGE - 600 {
+            text = text.styled(Style::Italic, "\n… there are more options");
             break;
         }
     }
+    if question.options.len() > OPTIONS {
+        text = text.styled(Style::Italic, &format!("\nonly the first {OPTIONS} have buttons"));
+    }
     let hint = if question.multiple { "several may be chosen; or" } else { "or" };
     text.styled(Style::Italic, &format!("\n{hint} answer in your own words by replying to this message"))
+}
+
+/// An option's label, in at most about `limit` units; never blank.
+pub(super) fn option_name(number: usize, label: &str, limit: usize) -> String {
+    if label.trim().is_empty() { format!("option {}", number + 1) } else { fitting(&one_line(label), limit) }
+}
+
+/// The head of `text` with at most `limit` UTF-16 units, and how much was cut.
+fn fitting(text: &str, limit: usize) -> String {
+    let shown = head(text, limit);
+    if shown.len() == text.len() {
+        return text.to_owned();
+    }
+    format!("{shown}… ({} more characters)", text[shown.len()..].chars().count())
 }
 
 /// Named lines, one below the other.

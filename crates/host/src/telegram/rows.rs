@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension as _;
 use crate::ids::{RunId, StepId};
 use crate::ledger::events::{EventRow, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, outbox};
+use crate::ledger::{LedgerError, Tx, messages};
 
 /// The step of the card with this token.
 pub(super) fn by_token(tx: &Tx<'_>, token: &str) -> Result<Option<StepRow>, LedgerError> {
@@ -17,22 +17,9 @@ pub(super) fn by_token(tx: &Tx<'_>, token: &str) -> Result<Option<StepRow>, Ledg
     id.map_or(Ok(None), |id| steps::get(tx, id))
 }
 
-/// The message that shows a step's card.
-pub(super) fn card_message(tx: &Tx<'_>, step: StepId) -> Result<Option<i32>, LedgerError> {
-    let reference: Option<String> = tx
-        .sql
-        .prepare_cached(
-            "SELECT surface_ref FROM outbox WHERE kind = 'card' AND run_id = ?1 AND idx = ?2
-               AND surface = 'telegram' AND surface_ref <> '' ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row(rusqlite::params![step.run.0, step.index], |row| row.get(0))
-        .optional()?;
-    Ok(reference.and_then(|reference| reference.parse().ok()))
-}
-
 /// The session that a reply to `message` goes on in.
 pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option<ReplyTo>, LedgerError> {
-    let Some(step) = outbox::step_of_message(tx, super::NAME, chat, &message.to_string())? else {
+    let Some(step) = messages::step_of(tx, super::NAME, chat, &message.to_string())? else {
         return Ok(None);
     };
     let row = steps::get(tx, step)?;

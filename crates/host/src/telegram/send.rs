@@ -9,10 +9,13 @@ use connector_telegram::frankenstein::types::{
 use connector_telegram::text::{MESSAGE, Styled};
 use connector_telegram::{ApiError, ChatKey};
 
-use super::{Telegram, buttons, locked, render, rows};
-use crate::ids::StepId;
+use super::parcel::{Parcel, Unsent};
+use super::{Telegram, buttons, render};
+use crate::ledger::messages::CARD;
 use crate::ledger::steps::StepRow;
-use crate::surface::DeliveryError;
+
+/// In how many messages somebody can still read what they decide about.
+const WHOLE: usize = 16;
 
 /// A message to be sent.
 pub(super) struct Out<'a> {
@@ -23,112 +26,124 @@ pub(super) struct Out<'a> {
 }
 
 impl Telegram {
-    /// A card is sent once; shown again, it is the same message.
-    pub(super) async fn show_card(&self, chat: ChatKey, row: &StepRow) -> Result<String, DeliveryError> {
+    /// A card is sent once; shown again, it is the same message. One that is asked about again is a
+    /// new message, and the earlier one says so.
+    pub(super) async fn show_card(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
+        self.0.live.forget(row.id).await;
+        if let Some(message) = self.sent(parcel, CARD).await?.last() {
+            return Ok(message.to_string());
+        }
+        let chat = parcel.chat;
         let card = render::card(row, self.0.clock.now());
-        if row.delivered_at.is_some()
-            && let Some(message) = self.message_of(row.id).await
-        {
-            match self.edit(chat, message, &card.text, buttons::of_card(row)).await {
-                Ok(()) => return Ok(message.to_string()),
-                Err(ApiError::Gone) => {}
-                Err(error) => return Err(not_delivered(&error)),
+        if let Some(message) = self.message_of(chat, row.id).await {
+            if row.delivered_at.is_none() {
+                self.change(chat, message, &render::asked_again(row), buttons::none()).await?;
+            } else if self.change(chat, message, &card.text, buttons::of_card(row)).await? {
+                return Ok(message.to_string());
             }
         }
-        let key = format!("card {} {}", row.id, row.digest.as_str());
         if let Some((name, content)) = card.attachment {
             let caption = format!("what step {} would run, in full", row.id);
-            self.document_once(&key, chat, None, (&name, &caption, content)).await?;
+            self.show_whole(parcel, (&name, &caption, &content)).await?;
         }
         let out = Out { chat, text: &card.text, buttons: Some(buttons::of_card(row)), answers: None };
-        let message = self.send(out).await.map_err(|error| not_delivered(&error))?;
-        self.0.forget_pieces(&key);
-        locked(&self.0.messages).insert(row.id, message);
+        let message = self.send(out).await?;
+        self.record(parcel, CARD, message).await;
         Ok(message.to_string())
     }
 
-    /// The card becomes the headline; the agent's words answer it. The message
-    /// that is replied to last is the one a person replies to.
-    pub(super) async fn show_result(&self, chat: ChatKey, row: &StepRow) -> Result<String, DeliveryError> {
+    /// The card becomes the headline; the agent's words answer it.
+    pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
         self.0.live.end(row.id).await;
         let shown = render::result(row);
-        let mut message = match self.message_of(row.id).await {
-            Some(message) => match self.edit(chat, message, &shown.text, buttons::none()).await {
-                Ok(()) => Some(message),
-                Err(ApiError::Gone) => None,
-                Err(error) => return Err(not_delivered(&error)),
-            },
-            None => None,
-        };
-        let key = format!("result {}", row.id);
-        if message.is_none() {
-            message = self.pieces_once(&format!("{key} head"), chat, &shown.text, None).await?;
+        let mut message = self.message_of(parcel.chat, row.id).await;
+        if let Some(card) = message
+            && !self.change(parcel.chat, card, &shown.text, buttons::none()).await?
+        {
+            message = None;
         }
-        let last = self.pieces_once(&key, chat, &shown.body, message).await?;
+        if message.is_none() {
+            message = self.pieces_once(parcel, "head", &shown.text, None).await?;
+        }
+        let last = self.pieces_once(parcel, "body", &shown.body, message).await?;
         if self.0.settings.send_patch
             && let Some((name, content)) = shown.attachment
         {
             let caption = format!("the changes of {}", row.id);
-            self.document_once(&format!("{key} patch"), chat, message, (&name, &caption, content)).await?;
+            self.document_once(parcel, "patch", message, (&name, &caption, &content)).await?;
         }
-        for part in ["", " head", " patch"] {
-            self.0.forget_pieces(&format!("{key}{part}"));
-        }
-        locked(&self.0.messages).remove(&row.id);
         Ok(last.or(message).map(|id| id.to_string()).unwrap_or_default())
     }
 
-    pub(super) async fn show_text(&self, chat: ChatKey, text: &str) -> Result<String, DeliveryError> {
+    pub(super) async fn show_text(&self, parcel: Parcel, text: &str) -> Result<String, Unsent> {
         let styled = Styled::new().plain(&crate::text::visible(text));
-        let key = format!("text {chat} {text}");
-        let last = self.pieces_once(&key, chat, &styled, None).await?;
-        self.0.forget_pieces(&key);
+        let last = self.pieces_once(parcel, "text", &styled, None).await?;
         Ok(last.map(|id| id.to_string()).unwrap_or_default())
     }
 
+    /// Shows all of what somebody is to decide about: as a document or, in a chat that takes none,
+    /// in messages. After an error not all of it can be read there.
+    pub(super) async fn show_whole(&self, parcel: Parcel, file: (&str, &str, &str)) -> Result<(), Unsent> {
+        if self.document_once(parcel, "whole", None, file).await? {
+            return Ok(());
+        }
+        let pieces = Styled::new().plain(file.2).split(MESSAGE);
+        if pieces.len() > WHOLE {
+            return Err(Unsent::TooLong(WHOLE));
+        }
+        let sent = self.sent(parcel, "whole text").await?.len();
+        for text in pieces.iter().skip(sent) {
+            let id = self.send(Out { chat: parcel.chat, text, buttons: None, answers: None }).await?;
+            self.record(parcel, "whole text", id).await;
+        }
+        Ok(())
+    }
+
     /// Sends a text in as many messages as it takes. After a failure it goes on
-    /// with the piece that failed.
+    /// with the piece that failed; one that Telegram does not take is left out.
     async fn pieces_once(
         &self,
-        key: &str,
-        chat: ChatKey,
+        parcel: Parcel,
+        part: &'static str,
         text: &Styled,
         answers: Option<i32>,
-    ) -> Result<Option<i32>, DeliveryError> {
-        let sent = locked(&self.0.pieces).get(key).map_or(0, Vec::len);
-        for piece in text.split(MESSAGE).iter().skip(sent) {
-            let first = locked(&self.0.pieces).get(key).is_none_or(Vec::is_empty);
-            let out = Out { chat, text: piece, buttons: None, answers: answers.filter(|_| first) };
+    ) -> Result<Option<i32>, Unsent> {
+        let mut sent = self.sent(parcel, part).await?;
+        for piece in text.split(MESSAGE).iter().skip(sent.len()) {
+            let answers = answers.filter(|_| sent.is_empty());
+            let out = Out { chat: parcel.chat, text: piece, buttons: None, answers };
             let id = match self.send(out).await {
                 Ok(id) => id,
                 Err(error @ (ApiError::Refused { .. } | ApiError::Unreadable { .. })) => {
-                    tracing::error!(%chat, reason = %error, "telegram does not take a message; it is left out");
+                    tracing::error!(chat = %parcel.chat, reason = %error, "telegram does not take a message; it is left out");
                     0
                 }
-                Err(error) => return Err(not_delivered(&error)),
+                Err(error) => return Err(error.into()),
             };
-            locked(&self.0.pieces).entry(key.to_owned()).or_default().push(id);
+            self.record(parcel, part, id).await;
+            sent.push(id);
         }
-        let ids = locked(&self.0.pieces).get(key).cloned().unwrap_or_default();
-        Ok(ids.into_iter().rev().find(|id| *id != 0))
+        Ok(sent.into_iter().rev().find(|id| *id != 0))
     }
 
+    /// Sends a document; whether Telegram takes it.
     async fn document_once(
         &self,
-        key: &str,
-        chat: ChatKey,
+        parcel: Parcel,
+        part: &'static str,
         answers: Option<i32>,
-        (name, caption, content): (&str, &str, String),
-    ) -> Result<(), DeliveryError> {
-        if locked(&self.0.pieces).contains_key(key) {
-            return Ok(());
+        (name, caption, content): (&str, &str, &str),
+    ) -> Result<bool, Unsent> {
+        if let Some(sent) = self.sent(parcel, part).await?.first() {
+            return Ok(*sent != 0);
         }
+        let chat = parcel.chat;
         let document = Document {
             chat,
             reply_to: answers,
             name: name.to_owned(),
             caption: caption.to_owned(),
-            content: Bytes::from(content),
+            content: Bytes::from(content.to_owned()),
         };
         self.0.pace.turn(chat.id).await;
         let id = match self.0.api.upload(&document).await {
@@ -137,15 +152,38 @@ impl Telegram {
                 tracing::error!(%chat, reason = %error, "telegram does not take a document; it is left out");
                 0
             }
-            Err(error) => return Err(not_delivered(&self.heard(chat, error))),
+            Err(error) => return Err(self.heard(chat, error).into()),
         };
-        locked(&self.0.pieces).insert(key.to_owned(), vec![id]);
-        Ok(())
+        self.record(parcel, part, id).await;
+        Ok(id != 0)
+    }
+
+    /// Changes a message; whether it is there and can be changed.
+    async fn change(
+        &self,
+        chat: ChatKey,
+        message: i32,
+        text: &Styled,
+        buttons: InlineKeyboardMarkup,
+    ) -> Result<bool, Unsent> {
+        match self.edit(chat, message, text, buttons).await {
+            Ok(()) => Ok(true),
+            Err(error @ (ApiError::Gone | ApiError::Refused { .. } | ApiError::Unreadable { .. })) => {
+                tracing::warn!(%chat, message, reason = %error, "a message cannot be changed");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends one message, at its turn.
     pub(super) async fn send(&self, out: Out<'_>) -> Result<i32, ApiError> {
         self.0.pace.turn(out.chat.id).await;
+        self.send_now(out).await
+    }
+
+    /// Sends one message whose turn was taken.
+    pub(super) async fn send_now(&self, out: Out<'_>) -> Result<i32, ApiError> {
         let answers = out
             .answers
             .map(|id| ReplyParameters::builder().message_id(id).allow_sending_without_reply(true).build());
@@ -203,24 +241,4 @@ impl Telegram {
         }
         error
     }
-
-    /// The message that shows a step.
-    pub(super) async fn message_of(&self, step: StepId) -> Option<i32> {
-        let known = locked(&self.0.messages).get(&step).copied();
-        if known.is_some() {
-            return known;
-        }
-        let engine = self.engine().ok()?;
-        engine.ledger().read(move |tx| rows::card_message(tx, step)).await.ok().flatten()
-    }
-}
-
-impl super::Inner {
-    fn forget_pieces(&self, key: &str) {
-        locked(&self.pieces).remove(key);
-    }
-}
-
-fn not_delivered(error: &ApiError) -> DeliveryError {
-    DeliveryError(connector_contract::chain(error))
 }

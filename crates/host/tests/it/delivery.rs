@@ -99,6 +99,18 @@ async fn a_card_behind_a_parcel_that_cannot_be_delivered_expires_too() {
     world.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_takes_minutes_is_waited_for_and_made_once() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    let minutes = std::time::Duration::from_mins(5);
+    *world.screen.slow.lock().unwrap() = minutes;
+    world.say("1", "/fix it").await;
+    tokio::time::sleep(minutes * 2).await;
+    assert_eq!((world.screen.cards().len(), attempts(&world).await), (1, 0));
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_surface_that_is_gone_denies_its_cards_and_holds_up_no_other() {
     let state = tempfile::tempdir().unwrap();

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
 use connector_contract::{
     ActionDecl, ActionResult, Checkpoint, Connector, ConnectorError, Context, EventHandler, Manifest,
-    Provenance, Reference, StopCause, Subscription, Target, TriggerDecl,
+    Progress, Provenance, Reference, StopCause, Subscription, Target, TriggerDecl,
 };
+use connector_host::surface::Asked;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,14 @@ pub(crate) struct Shared {
     pub(crate) target: Mutex<Target>,
     /// A call ends when it gets a permit.
     pub(crate) gate: Semaphore,
+    /// What each call reports as soon as it began.
+    pub(crate) progress: Mutex<Vec<Progress>>,
+    /// What each call asks then.
+    pub(crate) asks: Mutex<Vec<Asked>>,
+    /// How that was answered.
+    pub(crate) answers: Mutex<Vec<Value>>,
+    /// What it returns besides its session.
+    pub(crate) output: Mutex<Value>,
 }
 
 pub(crate) struct Probe {
@@ -52,6 +61,10 @@ impl Shared {
             terms: Mutex::default(),
             target: Mutex::new(target),
             gate: Semaphore::new(0),
+            progress: Mutex::default(),
+            asks: Mutex::default(),
+            answers: Mutex::default(),
+            output: Mutex::default(),
         })
     }
 
@@ -146,12 +159,30 @@ impl Connector for Probe {
             let note = Checkpoint(json!({ "session_id": session, "message_id": "msg_1" }));
             ctx.checkpoints.record(note).await.unwrap();
         }
+        let progress = self.shared.progress.lock().unwrap().clone();
+        for update in progress {
+            ctx.progress.report(update);
+        }
+        let asks = self.shared.asks.lock().unwrap().clone();
+        for ask in asks {
+            let answer = async {
+                match ask {
+                    Asked::Permission(ask) => json!(ctx.asks.permission(ask).await),
+                    Asked::Question(ask) => json!(ctx.asks.question(ask).await),
+                }
+            };
+            tokio::select! {
+                answer = answer => self.shared.answers.lock().unwrap().push(answer),
+                () = ctx.cancel.cancelled() => break,
+            }
+        }
         tokio::select! {
-            permit = self.shared.gate.acquire() => permit.unwrap().forget(),
+            biased;
             () = ctx.cancel.cancelled() => {
                 let reference = Reference { session_id: Some(session), message_id: None };
                 return Err(ConnectorError::Stopped { cause: StopCause::Cancelled, reason: "told to".into(), reference });
             }
+            permit = self.shared.gate.acquire() => permit.unwrap().forget(),
         }
         let prompt = input["prompt"].as_str().unwrap_or_default();
         if prompt.contains("MAY I") {
@@ -166,7 +197,9 @@ impl Connector for Probe {
             let reference = Reference { session_id: Some(session), message_id: None };
             return Err(ConnectorError::Failed { reason: "as asked".into(), reference });
         }
-        let output = json!({ "session_id": session, "reply": format!("did: {prompt}"), "files": [] });
+        let mut output = json!({ "session_id": session, "reply": format!("did: {prompt}"), "files": [] });
+        let more = self.shared.output.lock().unwrap().clone();
+        output.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
         Ok(ActionResult { success: true, output, message: String::new() })
     }
 

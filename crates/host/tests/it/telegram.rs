@@ -1,6 +1,7 @@
 //! Telegram: the binary on a fake Bot API, with the real opencode daemon where it matters.
 
 mod actions;
+mod asks;
 mod cards;
 mod delivery;
 mod desk;
@@ -9,7 +10,9 @@ mod intake;
 mod load;
 mod picture;
 mod polling;
+mod sends;
 mod setup;
+mod stage;
 mod walk;
 mod webhook;
 mod world;

@@ -53,6 +53,8 @@ prompt = "${trigger.text}"
 pub(crate) struct Screen {
     pub(crate) notices: Mutex<Vec<Notice>>,
     pub(crate) broken: Mutex<bool>,
+    /// How long it takes over a notice.
+    pub(crate) slow: Mutex<Duration>,
 }
 
 #[async_trait]
@@ -61,9 +63,13 @@ impl Surface for Screen {
         "screen"
     }
 
-    async fn deliver(&self, _chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         if *self.broken.lock().unwrap() {
-            return Err(DeliveryError("the screen is broken".into()));
+            return Err(DeliveryError::Later("the screen is broken".into()));
+        }
+        let slow = *self.slow.lock().unwrap();
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
         }
         let mut notices = self.notices.lock().unwrap();
         notices.push(notice);

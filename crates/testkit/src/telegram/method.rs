@@ -109,6 +109,9 @@ fn keyboard(markup: &Value) -> Result<(Rows, Rows), Refusal> {
         labels.push(row_labels);
         data.push(row_data);
     }
+    if data.iter().flatten().count() > 100 {
+        return Err(bad("reply markup is too long"));
+    }
     Ok((labels, data))
 }
 

@@ -59,6 +59,12 @@ async fn call(
             let refusal = (*code, (*description).to_owned(), wait.map(u64::from));
             return finish(&shared, &method, params, Err(refusal));
         }
+        Some(Fault::Moved(to)) => {
+            let refusal: Refusal =
+                (400, "Bad Request: group chat was upgraded to a supergroup chat".into(), None);
+            let _ = finish(&shared, &method, params, Err(refusal.clone()));
+            return refused_with(&refusal, &json!({ "migrate_to_chat_id": to }));
+        }
         Some(Fault::Gateway) => return (StatusCode::BAD_GATEWAY, "<html>Bad Gateway</html>").into_response(),
         Some(Fault::Cut) => return broken(),
         Some(Fault::Slow(wait)) => tokio::time::sleep(*wait).await,
@@ -101,10 +107,15 @@ fn finish(shared: &Shared, method: &str, params: Value, outcome: Result<Value, R
     }
 }
 
-fn refused((code, description, wait): &Refusal) -> Response {
+fn refused(refusal: &Refusal) -> Response {
+    let wait = refusal.2.map_or(Value::Null, |wait| json!({ "retry_after": wait }));
+    refused_with(refusal, &wait)
+}
+
+fn refused_with((code, description, _): &Refusal, parameters: &Value) -> Response {
     let mut body = json!({ "ok": false, "error_code": code, "description": description });
-    if let Some(wait) = wait {
-        body["parameters"] = json!({ "retry_after": wait });
+    if !parameters.is_null() {
+        body["parameters"] = parameters.clone();
     }
     let status = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, axum::Json(body)).into_response()

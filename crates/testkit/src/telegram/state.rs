@@ -13,6 +13,8 @@ use super::limit::Limits;
 pub enum Fault {
     /// Telegram's refusal: code, description, and the wait it names.
     Refuse(u16, &'static str, Option<u16>),
+    /// The group became a supergroup with this id.
+    Moved(i64),
     /// No JSON, as a gateway answers.
     Gateway,
     /// The connection breaks before the answer; nothing was done.

@@ -128,7 +128,7 @@ impl Surface for Stage {
         &self.name
     }
 
-    async fn deliver(&self, _chat: &str, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         if let Notice::Card(row) = notice {
             self.cards.lock().unwrap_or_else(PoisonError::into_inner).push(row.id);
         }

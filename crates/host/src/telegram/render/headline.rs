@@ -61,7 +61,9 @@ fn headline(row: &StepRow) -> Styled {
         _ => (format!("❌ {id} failed"), String::new()),
     };
     let mut text = Styled::new().styled(Style::Bold, &title).plain(&figures);
-    if let Some(reason) = &row.reason {
+    // Where something went wrong the reason answers the headline, so that the phone rings.
+    let answers = matches!(row.state, StepState::Failed | StepState::Unknown);
+    if let Some(reason) = row.reason.as_ref().filter(|_| !answers) {
         text = text.plain("\n").plain(&shortened(&one_line(reason), 300));
     }
     if row.session_id.is_some() {

@@ -112,7 +112,7 @@ fn a_card_of_a_long_prompt_says_that_it_is_cut_and_attaches_all_of_it() {
     let shown = card(&row, 1_000);
     assert!(shown.text.units() <= 4_096 && shown.text.units() > 4_000, "{}", shown.text.units());
     let text = shown.text.text();
-    assert!(text.ends_with("… cut; the whole of it is attached above"), "{text}");
+    assert!(text.ends_with("… cut; the whole of it is above"), "{text}");
     assert!(shown.attachment.unwrap().1.contains("👍🏽 END"));
 }
 
@@ -154,9 +154,11 @@ fn asks_and_words() {
     let mut long = bash();
     long.patterns = vec!["rm -rf \u{202e}x".into(), "y".repeat(5_000)];
     let cut = permission("1.1", &long);
-    assert!(cut.units() <= 4_096 && cut.text().contains("more characters"), "{}", cut.units());
+    assert!(cut.text.text().ends_with("… cut; the whole of it is above"), "{}", cut.text.text());
+    let all = cut.attachment.unwrap().1;
+    assert!(all.contains("rm -rf \\u{202e}x") && all.contains(&"y".repeat(5_000)), "{all}");
     let shown = [
-        html(&permission("1.1", &bash())),
+        html(&permission("1.1", &bash()).text),
         html(&question("1.1", &runner(), (0, 2), &[])),
         html(&question("1.1", &several, (1, 2), &[1])),
         help(),
@@ -187,8 +189,8 @@ fn what_the_commands_are_answered_with() {
 fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let (card, shown) = (card(&waiting(), 1_000), result(&done()));
     let patch = Styled::new().plain("📄 step-1.1.diff\nthe changes of 1.1");
-    let (status, asks) =
-        (status("1.1", &busy(), 12), [permission("1.1", &bash()), question("1.1", &runner(), (0, 2), &[])]);
+    let asks = [permission("1.1", &bash()).text, question("1.1", &runner(), (0, 2), &[])];
+    let status = status("1.1", &busy(), 12);
     let reply = |text| Bubble { text, buttons: &[], answers: Some("1.1 done in 14.2 s") };
     let pictures: [(&str, Vec<Bubble<'_>>); 4] = [
         ("card", vec![Bubble::with(&card.text, APPROVE)]),
@@ -205,4 +207,28 @@ fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let other = pictures.iter().filter(|(name, bubbles)| !is_documented(name, bubbles));
     let other: Vec<&str> = other.map(|(name, _)| *name).collect();
     assert!(other.is_empty(), "look at docs/telegram/*.svg.new and put them in place: {other:?}");
+}
+
+#[test]
+fn an_ask_fits_into_its_message_whatever_it_is_made_of() {
+    // Two units a character, marks without end, from right to left, joined.
+    for unit in ["𝕏", "e\u{301}", "\u{301}", "ש", "\u{202e}", "👨\u{200d}👩\u{200d}👧", "\n", " "] {
+        for count in [0, 1, 200, 5_000] {
+            let words = unit.repeat(count);
+            let ask = PermissionAsk { permission: words.clone(), patterns: vec![words.clone(); 2], ..bash() };
+            let shown = permission("1.1", &ask);
+            assert!(shown.text.units() <= 4_096, "{unit:?} {count}: {}", shown.text.units());
+            let option = QuestionOption { label: words.clone(), description: words.clone() };
+            for options in [0, 3, 120] {
+                let asked = Question {
+                    question: words.clone(),
+                    options: vec![option.clone(); options],
+                    multiple: true,
+                    ..runner()
+                };
+                let shown = question("1.1", &asked, (0, 2), &[0]);
+                assert!(shown.units() <= 4_096, "{unit:?} {count} {options}: {}", shown.units());
+            }
+        }
+    }
 }

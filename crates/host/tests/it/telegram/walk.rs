@@ -45,8 +45,7 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     let screen = telegram.screen(13);
     assert!(screen.is_empty(), "a stranger is told nothing: {screen:?}");
 
-    // The head is known since it was the card; the reply is once its patch is delivered too.
-    telegram.reply(ANNA, CHAT, head.id, "now the docs");
+    telegram.reply(ANNA, CHAT, reply.id, "now the docs");
     let card = world.card(CHAT, "continue_session").await;
     assert!(card.text.contains("session_id: ses_"), "{}", card.text);
     telegram.tap(ANNA, CHAT, card.id, "Approve");
@@ -60,7 +59,8 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     telegram.tap(ANNA, CHAT, ask.id, "Allow once");
     telegram.wait(CHAT, shows("answered by telegram:42")).await;
     let running = telegram.wait(CHAT, |screen| {
-        screen.iter().find(|shown| shown.id == card.id && shown.text.contains("3.1 runs")).cloned()
+        let runs = |it: &&Shown| it.text.contains("3.1 runs") && it.text.contains("\n· bash ");
+        screen.iter().find(|shown| shown.id == card.id).filter(runs).cloned()
     });
     let running = running.await;
     assert_eq!(running.buttons.concat(), ["⏹ Abort"]);
@@ -162,7 +162,7 @@ async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
     let prompt = format!("/fix {}\u{202e}end", "*bold* <b>x</b> 👍🏽 ".repeat(400));
     telegram.write(ANNA, CHAT, &prompt);
     let card = world.card(CHAT, "1.1").await;
-    assert!(card.text.contains("cut; the whole of it is attached"), "{}", card.text);
+    assert!(card.text.contains("cut; the whole of it is above"), "{}", card.text);
     let attached = telegram.screen(CHAT).into_iter().find_map(|shown| shown.document).unwrap();
     assert!(attached.1.contains("\\u{202e}end"), "all of it is there, and nothing hides");
     telegram.tap(ANNA, CHAT, card.id, "Approve");

@@ -1,0 +1,85 @@
+//! The messages that a surface sent, each from the moment it was.
+//!
+//! A delivery that was cut off goes on with what is missing of its parcel, and a
+//! reply to any message finds the step that it is about.
+
+use rusqlite::OptionalExtension as _;
+
+use super::{LedgerError, Tx};
+use crate::ids::{RunId, StepId};
+
+/// The part that shows a step: its card, or the status of one that passed without a card.
+pub const CARD: &str = "card";
+
+/// A message that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// The surface.
+    pub surface: String,
+    /// The chat.
+    pub chat: String,
+    /// The platform's own id of it; empty for one that the platform did not take.
+    pub surface_ref: String,
+    /// The step it is about.
+    pub step: Option<StepId>,
+    /// The row of the outbox it belongs to.
+    pub parcel: Option<i64>,
+    /// What of it it is.
+    pub part: &'static str,
+}
+
+/// Stores that a message was sent.
+pub fn put(tx: &Tx<'_>, new: &NewMessage) -> Result<(), LedgerError> {
+    tx.sql
+        .prepare_cached(
+            "INSERT INTO messages (surface, chat, surface_ref, run_id, idx, parcel, part)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(rusqlite::params![
+            new.surface,
+            new.chat,
+            new.surface_ref,
+            new.step.map(|step| step.run.0),
+            new.step.map(|step| step.index),
+            new.parcel,
+            new.part,
+        ])?;
+    Ok(())
+}
+
+/// The messages of one part of a parcel, in the order they were sent.
+pub fn of_part(tx: &Tx<'_>, parcel: i64, part: &str) -> Result<Vec<String>, LedgerError> {
+    let sql = "SELECT surface_ref FROM messages WHERE parcel = ?1 AND part = ?2 ORDER BY id";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map(rusqlite::params![parcel, part], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest message of `chat` that shows the step.
+pub fn card_of(tx: &Tx<'_>, surface: &str, chat: &str, step: StepId) -> Result<Option<String>, LedgerError> {
+    let sql = "SELECT surface_ref FROM messages
+         WHERE run_id = ?1 AND idx = ?2 AND part = ?3 AND surface = ?4 AND chat = ?5 ORDER BY id DESC LIMIT 1";
+    let params = rusqlite::params![step.run.0, step.index, CARD, surface, chat];
+    Ok(tx.sql.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?)
+}
+
+/// The step that a message is about.
+pub fn step_of(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    surface_ref: &str,
+) -> Result<Option<StepId>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM messages
+         WHERE surface = ?1 AND chat = ?2 AND surface_ref = ?3 AND idx IS NOT NULL ORDER BY id DESC LIMIT 1";
+    let found = tx.sql.prepare_cached(sql)?.query_row([surface, chat, surface_ref], |row| {
+        Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? })
+    });
+    Ok(found.optional()?)
+}
+
+/// The parcel was delivered: what nobody can reply to need not be known any longer.
+pub(super) fn delivered(tx: &Tx<'_>, parcel: i64) -> Result<(), LedgerError> {
+    tx.sql.prepare_cached("DELETE FROM messages WHERE parcel = ?1 AND idx IS NULL")?.execute([parcel])?;
+    Ok(())
+}

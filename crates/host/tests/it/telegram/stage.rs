@@ -1,0 +1,155 @@
+//! The surface in this process, between a fake Bot API and a connector that does as it is told.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_contract::OutboundHttp;
+use connector_host::assemble::{self, Parts};
+use connector_host::clock::Clock;
+use connector_host::engine::Engine;
+use connector_host::gate::policy::{Actor, GateConfig};
+use connector_host::instance::{Fixed, Instance, Ready};
+use connector_host::ledger::{LedgerError, Tx};
+use connector_host::telegram::Telegram;
+use connector_rules::{RuleSet, SourceFile};
+use connector_telegram::Config;
+use serde_json::json;
+use testkit::telegram::{FakeTelegram, Shown, TOKEN};
+use tokio::task::JoinHandle;
+
+use super::world::{ANNA, CHAT, GROUP};
+use crate::probe::{Probe, Shared};
+
+const FIX: &str = include_str!("../../../rules/telegram/fix.toml");
+const REPLY: &str = include_str!("../../../rules/telegram/reply.toml");
+
+pub(super) struct Stage {
+    pub(super) telegram: FakeTelegram,
+    pub(super) probe: Arc<Shared>,
+    pub(super) state: tempfile::TempDir,
+    host: Option<Host>,
+}
+
+struct Host {
+    engine: Engine,
+    surface: Telegram,
+    running: JoinHandle<Result<(), LedgerError>>,
+    surfacing: JoinHandle<()>,
+}
+
+impl Stage {
+    /// A host whose calls end as `probe` says.
+    pub(super) fn start(probe: Arc<Shared>) -> Self {
+        let (telegram, state) = (FakeTelegram::start().unwrap(), tempfile::tempdir().unwrap());
+        let host = Some(host(&telegram, &probe, state.path()));
+        Self { telegram, probe, state, host }
+    }
+
+    /// Ends the host in order; nothing more is sent.
+    pub(super) async fn stop(&mut self) {
+        let host = self.host.take().unwrap();
+        host.engine.stop(Duration::from_secs(1)).await;
+        host.surface.stop(Duration::from_secs(1)).await;
+        host.running.await.unwrap().unwrap();
+        host.surfacing.await.unwrap();
+        // Engine and surface know each other, and the lock stays theirs while this process lives.
+        let moved = tempfile::tempdir().unwrap();
+        let ledger = host.engine.ledger();
+        ledger.backup(&moved.path().join(ledger.path().file_name().unwrap())).unwrap();
+        self.state = moved;
+    }
+
+    /// Starts it again, where it was.
+    pub(super) fn start_again(&mut self) {
+        self.host = Some(host(&self.telegram, &self.probe, self.state.path()));
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.host.as_ref().unwrap().engine
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    ) -> T {
+        self.engine().ledger().read(work).await.unwrap()
+    }
+
+    /// Waits for a card with this text that can be approved.
+    pub(super) async fn card(&self, text: &str) -> Shown {
+        self.see(|shown| shown.text.contains(text) && has_button(shown, "Approve")).await
+    }
+
+    /// Anna asks for something, and approves it.
+    pub(super) async fn approved(&self, text: &str) -> Shown {
+        self.telegram.write(ANNA, CHAT, text);
+        let card = self.card(text).await;
+        self.telegram.tap(ANNA, CHAT, card.id, "Approve");
+        card
+    }
+
+    /// Waits for the newest message that is like this.
+    pub(super) async fn see(&self, like: impl Fn(&Shown) -> bool) -> Shown {
+        self.telegram.wait(CHAT, |screen| screen.iter().rev().find(|shown| like(shown)).cloned()).await
+    }
+
+    /// Anna replies to a message that the host knows it sent: no person is so fast that it does not.
+    pub(super) async fn reply(&self, message: i32, text: &str) {
+        self.until(&format!("SELECT count(*) FROM messages WHERE surface_ref = '{message}'")).await;
+        self.telegram.reply(ANNA, CHAT, message, text);
+    }
+
+    /// Waits until there is nothing more to tell.
+    pub(super) async fn until_told(&self) {
+        self.until("SELECT NOT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)").await;
+    }
+
+    /// Waits until the ledger answers this with more than nothing.
+    async fn until(&self, sql: &str) {
+        let until = tokio::time::Instant::now() + Duration::from_mins(1);
+        loop {
+            let asked = sql.to_owned();
+            if self.read(move |tx| Ok(tx.sql.query_row(&asked, [], |row| row.get::<_, u32>(0))?)).await > 0 {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < until, "{sql}: {:#?}", self.telegram.screen(CHAT));
+        }
+    }
+}
+
+/// Whether a message has a button whose label contains this.
+pub(super) fn has_button(shown: &Shown, label: &str) -> bool {
+    shown.buttons.iter().flatten().any(|button| button.contains(label))
+}
+
+fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
+    let config = json!({
+        "bot_token": TOKEN, "api_base": telegram.base_url(), "poll_timeout": 1,
+        "allow_users": [ANNA], "allow_chats": [GROUP],
+    });
+    let settings = serde_json::from_value::<Config>(config).unwrap().check().unwrap();
+    let surface = Telegram::in_haste(settings, "connector-telegram", Clock::System).unwrap();
+    let connector = Arc::new(Probe::new(Arc::clone(probe), true));
+    let http = OutboundHttp::new([]).unwrap();
+    let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));
+    let name = "connector-opencode".to_owned();
+    let files = [("fix.toml", FIX), ("reply.toml", REPLY)];
+    let parts = Parts {
+        rules: RuleSet::parse(files.map(|(name, text)| SourceFile::new(name, text))).unwrap(),
+        instances: vec![Instance { name, workspace: None, described: connector, provider }],
+        surfaces: vec![Arc::new(surface.clone())],
+        gate: GateConfig {
+            approvers: vec![Actor::from_text(format!("telegram:{ANNA}"))],
+            ..GateConfig::default()
+        },
+        deadline: Duration::from_mins(1),
+        max_running: 4,
+    };
+    let engine = assemble::engine(state, Clock::System, parts).unwrap();
+    surface.attach(engine.clone());
+    let (passes, shows) = (engine.clone(), surface.clone());
+    let running = tokio::spawn(async move { passes.run().await });
+    let surfacing = tokio::spawn(async move { shows.run().await.unwrap() });
+    Host { engine, surface, running, surfacing }
+}
