@@ -3,7 +3,7 @@
 //! messages. What it says nevertheless is obeyed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,8 +16,11 @@ const ALL: f64 = 25.0;
 /// How many of them may go out at once: with what follows in the same second, below thirty.
 const ALL_AT_ONCE: f64 = 4.0;
 
-/// A bucket of permissions that fills with time.
-#[derive(Debug, Clone, Copy)]
+/// When to ask again for a turn that others wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// A bucket of permissions that fills with time, and those who wait for one in the order they came.
+#[derive(Debug, Clone)]
 struct Bucket {
     left: f64,
     most: f64,
@@ -25,32 +28,37 @@ struct Bucket {
     at: Instant,
     /// Telegram asked to wait until then.
     not_before: Instant,
+    line: Arc<Line>,
 }
+
+/// Held by whoever is the next to take a permission.
+type Line = tokio::sync::Mutex<()>;
 
 impl Bucket {
     fn new(most: f64, a_second: f64) -> Self {
         let now = Instant::now();
-        Self { left: most, most, a_second, at: now, not_before: now }
+        Self { left: most, most, a_second, at: now, not_before: now, line: Arc::default() }
     }
 
     fn of_chat(chat: i64, haste: f64) -> Self {
         if chat > 0 { Self::new(1.0, haste / 1.1) } else { Self::new(4.0, haste * 15.0 / 60.0) }
     }
 
-    /// Takes one; how long until it counts.
-    fn take(&mut self, now: Instant) -> Duration {
-        let gone = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + gone * self.a_second).min(self.most) - 1.0;
+    /// Takes one.
+    fn take(&mut self, now: Instant) {
+        self.left = self.left_at(now) - 1.0;
         self.at = now;
-        let short = if self.left < 0.0 { -self.left / self.a_second } else { 0.0 };
+    }
+
+    /// How long until there is one.
+    fn wait(&self, now: Instant) -> Duration {
+        let short = (1.0 - self.left_at(now)).max(0.0) / self.a_second;
         Duration::from_secs_f64(short).max(self.not_before.saturating_duration_since(now))
     }
 
-    fn wait(&self, now: Instant) -> Duration {
+    fn left_at(&self, now: Instant) -> f64 {
         let gone = now.saturating_duration_since(self.at).as_secs_f64();
-        let left = self.left + gone * self.a_second - 1.0;
-        let short = if left < 0.0 { -left / self.a_second } else { 0.0 };
-        Duration::from_secs_f64(short).max(self.not_before.saturating_duration_since(now))
+        (self.left + gone * self.a_second).min(self.most)
     }
 }
 
@@ -74,44 +82,63 @@ impl Pace {
         Self { chats: Mutex::default(), all: Mutex::new(Bucket::new(ALL_AT_ONCE, ALL * haste)), haste }
     }
 
-    /// Waits until a message to `chat` is due. The place in the queue is kept
-    /// even when the wait is cut off.
+    /// Waits until a message to `chat` is due. A permission is taken when it is used, not
+    /// promised ahead: a host that was held up sends nothing in a rush afterwards. A wait that
+    /// is cut off costs nothing.
     pub(super) async fn turn(&self, chat: i64) {
-        let now = Instant::now();
         // First its own chat's line, so that a slow chat takes no place among all while it waits.
-        let here =
-            locked(&self.chats).entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste)).take(now);
-        tokio::time::sleep(here).await;
-        let all = self.all().take(Instant::now());
-        tokio::time::sleep(all).await;
+        let here = self.with_chat(chat, |bucket| Arc::clone(&bucket.line));
+        let _first_here = here.lock().await;
+        self.until_due(|now| self.with_chat(chat, |bucket| bucket.wait(now))).await;
+        let all = Arc::clone(&self.all().line);
+        let _first_of_all = all.lock().await;
+        self.until_due(|now| self.all().wait(now)).await;
+        let now = Instant::now();
+        self.with_chat(chat, |bucket| bucket.take(now));
+        self.all().take(now);
     }
 
-    /// Takes the turn of something that can be left out, such as a status, if one is free now.
-    /// Otherwise says how long until one may be.
+    async fn until_due(&self, wait: impl Fn(Instant) -> Duration) {
+        loop {
+            let wait = wait(Instant::now());
+            if wait.is_zero() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Takes the turn of something that can be left out, such as a status, if one is free now
+    /// and nobody waits for it. Otherwise says how long until one may be.
     pub(super) fn spare(&self, chat: i64) -> Result<(), Duration> {
         let now = Instant::now();
-        let mut chats = locked(&self.chats);
-        let here = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste));
-        let mut all = self.all();
-        let wait = here.wait(now).max(all.wait(now));
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        here.take(now);
-        all.take(now);
-        Ok(())
+        self.with_chat(chat, |here| {
+            let mut all = self.all();
+            let wait = here.wait(now).max(all.wait(now));
+            if !wait.is_zero() {
+                return Err(wait);
+            }
+            if here.line.try_lock().is_err() || all.line.try_lock().is_err() {
+                return Err(LOOK_AGAIN);
+            }
+            here.take(now);
+            all.take(now);
+            Ok(())
+        })
     }
 
     fn all(&self) -> MutexGuard<'_, Bucket> {
         locked(&self.all)
     }
 
+    fn with_chat<T>(&self, chat: i64, work: impl FnOnce(&mut Bucket) -> T) -> T {
+        work(locked(&self.chats).entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste)))
+    }
+
     /// Telegram asked to wait.
     pub(super) fn hold(&self, chat: i64, after: Duration) {
         let until = Instant::now() + after;
-        let mut chats = locked(&self.chats);
-        let bucket = chats.entry(chat).or_insert_with(|| Bucket::of_chat(chat, self.haste));
-        bucket.not_before = bucket.not_before.max(until);
+        self.with_chat(chat, |bucket| bucket.not_before = bucket.not_before.max(until));
     }
 }
 
@@ -143,6 +170,39 @@ mod tests {
     async fn all_chats_together_stay_below_thirty_a_second() {
         let took = time_for(300, |number| i64::try_from(number).unwrap() + 1).await;
         assert!(took.as_secs() >= 10, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_was_held_up_sends_nothing_in_a_rush() {
+        let (pace, began) = (Arc::new(Pace::default()), Instant::now());
+        let turns = (1..=200).map(|chat| {
+            let pace = Arc::clone(&pace);
+            tokio::spawn(async move {
+                pace.turn(chat).await;
+                Instant::now()
+            })
+        });
+        let turns: Vec<_> = turns.collect();
+        // Nobody runs for two seconds.
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let mut at = Vec::new();
+        for turn in turns {
+            at.push((turn.await.unwrap() - began).as_secs_f64());
+        }
+        at.sort_by(f64::total_cmp);
+        assert!(at.windows(31).all(|many| many[30] - many[0] >= 1.0), "{at:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_cut_off_costs_nothing() {
+        let (pace, began) = (Pace::default(), Instant::now());
+        pace.turn(5).await;
+        for _ in 0..10 {
+            assert!(tokio::time::timeout(Duration::from_millis(10), pace.turn(5)).await.is_err());
+        }
+        pace.turn(5).await;
+        assert_eq!(began.elapsed().as_secs(), 1);
     }
 
     #[tokio::test(start_paused = true)]
