@@ -126,7 +126,7 @@ impl Daemon {
         if !tokio::task::spawn_blocking(move || family.listens_on(port)).await.unwrap_or(false) {
             return Err(HealthError::Silent);
         }
-        crate::health::version(self.port, &self.password).await
+        crate::health::version(self.port, &self.password, Some(&self.version)).await
     }
 
     /// Whether it still serves what `path` names. A directory that was moved, deleted or replaced

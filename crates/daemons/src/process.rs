@@ -121,6 +121,11 @@ impl Family {
         os::listens_on(&self.members(), port)
     }
 
+    /// Whether somebody else has this loopback port, so that no member can get it.
+    pub(crate) fn is_without(&self, port: u16) -> bool {
+        os::is_taken_from(&self.members(), port)
+    }
+
     /// Signals the leader's process group, if the leader is proven to run.
     pub(crate) fn signal_group(&self, signal: Signal) {
         let Some(leader) = self.leader.as_ref().filter(|leader| leader.is_alive()) else { return };

@@ -74,7 +74,8 @@ async fn fit(spec: &Spec, record: &Record) -> Result<(ProcessId, String), Unfit>
         return Err(Unfit::Silent);
     }
     let password = SecretString::from(record.password.as_str());
-    let version = health::version(record.port, &password).await.map_err(|_| Unfit::Silent)?;
+    let known = record.version.as_deref();
+    let version = health::version(record.port, &password, known).await.map_err(|_| Unfit::Silent)?;
     let version = version::check_within(&version, spec.requires_walls()).map_err(|_| Unfit::Version)?;
     Ok((process.clone(), version.to_string()))
 }

@@ -85,24 +85,42 @@ fn member_rows(family: &Family) -> Vec<Row> {
 }
 
 pub(super) fn listens_on(members: &BTreeSet<ProcessId>, port: u16) -> bool {
-    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| listening(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    !sockets.is_empty() && members.iter().any(|member| holds(member.pid, &sockets))
+    let sockets = sockets(port, |_| true);
+    !sockets.is_empty() && hold(members, &sockets)
 }
 
-/// Inodes of the sockets that listen on `port` in a table of `/proc/net`.
-fn listening(table: &str, port: u16) -> Vec<String> {
+/// Whether somebody else listens where 127.0.0.1 would have to.
+pub(super) fn is_taken_from(members: &BTreeSet<ProcessId>, port: u16) -> bool {
+    let in_the_way =
+        |address: &str| address == "0100007F" || !address.is_empty() && address.bytes().all(|b| b == b'0');
+    let sockets = sockets(port, in_the_way);
+    !sockets.is_empty() && !hold(members, &sockets)
+}
+
+/// The sockets that listen on `port`, of those addresses.
+fn sockets(port: u16, address: impl Fn(&str) -> bool) -> Vec<String> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| listening(&table, port, &address))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect()
+}
+
+/// Inodes of the sockets that listen on `port` in a table of `/proc/net`, of those addresses.
+fn listening(table: &str, port: u16, address: impl Fn(&str) -> bool) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     let inode = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let matches = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == LISTEN;
+        let local = fields.get(1)?.strip_suffix(&suffix)?;
+        let matches = address(local) && *fields.get(3)? == LISTEN;
         matches.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     };
     table.lines().skip(1).filter_map(inode).collect()
+}
+
+fn hold(members: &BTreeSet<ProcessId>, sockets: &[String]) -> bool {
+    members.iter().any(|member| holds(member.pid, sockets))
 }
 
 fn holds(number: u32, sockets: &[String]) -> bool {
@@ -181,7 +199,8 @@ mod tests {
             0: 0100007F:B3A8 00000000:0000 0A 0:0 0:0 0 0 0 16148 1 x\n\
             1: 0100007F:B3A8 0100007F:1234 01 0:0 0:0 0 0 0 16149 1 x\n\
             2: 0100007F:B3A9 00000000:0000 0A 0:0 0:0 0 0 0 16150 1 x\n";
-        assert_eq!(listening(table, 0xB3A8), ["16148"]);
+        assert_eq!(listening(table, 0xB3A8, |_| true), ["16148"]);
+        assert!(listening(table, 0xB3A8, |address| address == "00000000").is_empty());
     }
 
     #[test]
@@ -208,7 +227,9 @@ mod tests {
         let me = BTreeSet::from([ProcessId::of(std::process::id()).unwrap()]);
         assert!(listens_on(&me, port));
         assert!(!listens_on(&BTreeSet::new(), port));
+        assert!(is_taken_from(&BTreeSet::new(), port) && !is_taken_from(&me, port));
         drop(listener);
         assert!(!listens_on(&me, port));
+        assert!(!is_taken_from(&BTreeSet::new(), port));
     }
 }
