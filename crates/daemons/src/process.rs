@@ -162,7 +162,11 @@ impl Family {
     pub(crate) async fn end(&self, leader: &mut Leader, grace: Duration) {
         self.signal_group(Signal::TERM);
         let _ = tokio::time::timeout(grace, leader.exited()).await;
-        self.end_now();
+        let family = self.clone();
+        // The process table is read where that holds nobody up.
+        if tokio::task::spawn_blocking(move || family.end_now()).await.is_err() {
+            tracing::warn!(mark = self.mark, "a daemon could not be ended");
+        }
         leader.reap();
     }
 }

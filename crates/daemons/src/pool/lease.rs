@@ -54,11 +54,11 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        workspace: &str,
+        workspace: String,
         (last, address): (Address, watch::Receiver<Option<Address>>),
         control: mpsc::UnboundedSender<Control>,
     ) -> Self {
-        Self { workspace: workspace.to_owned(), address, last, control }
+        Self { workspace, address, last, control }
     }
 
     /// The workspace.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -25,9 +26,14 @@ pub(super) fn signal(process: &ProcessId, signal: Signal) {
     }
 }
 
-/// A directory that was renamed or deleted under the process no longer matches.
+/// A directory that was renamed, deleted or mounted over under the process no longer matches.
 pub(super) fn runs_in(process: &ProcessId, directory: &Path) -> bool {
-    fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == directory)
+    let own = PathBuf::from(format!("/proc/{}/cwd", process.pid));
+    let same = |one: &Path, other: &Path| {
+        let (one, other) = (fs::metadata(one).ok()?, fs::metadata(other).ok()?);
+        Some((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    fs::read_link(&own).is_ok_and(|cwd| cwd == directory) && same(&own, directory) == Some(true)
 }
 
 pub(super) fn members(family: &Family) -> BTreeSet<ProcessId> {
