@@ -285,7 +285,7 @@ async fn daemons_are_managed_without_a_host_and_strangers_are_passed_by() {
     let findings = findings.json();
     let find =
         |what: &str| findings.as_array().unwrap().iter().find(|finding| finding["what"] == what).unwrap();
-    for what in ["opencode", "walls", "git", "model", "workspace a", "port of a"] {
+    for what in ["opencode", "walls of a", "git", "model of a", "workspace a", "port of a"] {
         assert_eq!(find(what)["verdict"], "good", "{findings}");
     }
     let open = std::fs::read_to_string(&config)
