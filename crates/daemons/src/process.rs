@@ -116,9 +116,11 @@ impl Family {
         !stopped.is_empty()
     }
 
-    /// Whether a member listens on this loopback port, according to the kernel.
+    /// Whether a member listens on this loopback port, according to the kernel. It is usually the
+    /// leader, for which the whole process table need not be read.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
-        os::listens_on(&self.members(), port)
+        let leader = self.leader.iter().filter(|leader| leader.is_alive()).cloned().collect();
+        os::listens_on(&leader, port) || os::listens_on(&self.members(), port)
     }
 
     /// Whether somebody else has this loopback port, so that no member can get it.
