@@ -123,9 +123,10 @@ fn spawn(
         (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
     });
     write(record.as_ref())?;
-    let child = command(spec, directory, port, password, &mark, &spool)?
+    let mut command = command(spec, directory, port, password, &mark, &spool)?;
+    let child = command
         .spawn()
-        .map_err(|source| StartError::Program { path: spec.program.clone(), source })?;
+        .map_err(|source| StartError::Program { path: command.get_program().into(), source })?;
     let process = ProcessId::of(child.id());
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);

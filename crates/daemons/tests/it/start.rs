@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use opencode_daemons::confine::Confinement;
 use opencode_daemons::daemon::Exit;
 use opencode_daemons::{Daemon, Port, StartError};
 use secrecy::{ExposeSecret, SecretString};
@@ -151,6 +152,11 @@ async fn a_missing_program_and_a_missing_directory_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = Daemon::start(spec("no-such-program", dir.path())).await.unwrap_err();
     assert!(matches!(&error, StartError::Program { path, .. } if path.ends_with("no-such-program")));
+    let (mut walled, private) = (spec("answers", dir.path()), tempfile::tempdir().unwrap());
+    let confinement = Confinement::around(&walled, "/no/launcher", private.path().join("w.tmp"));
+    walled.confinement = Some(confinement);
+    let error = Daemon::start(walled).await.unwrap_err();
+    assert!(matches!(&error, StartError::Program { path, .. } if path.ends_with("launcher")), "{error:?}");
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     for path in [dir.path().join("gone"), file] {
