@@ -1,36 +1,35 @@
-//! Tasks over several workspaces while their daemons are killed at random: none may be lost, and
-//! nothing may grow. Real daemons in their walls, a scripted model. Times are those until the agent
-//! asks its model: of tasks whose daemon was cold and warm, and of the same prompt sent to a warm
-//! daemon with nothing of ours in between.
+//! Tasks over five workspaces while their daemons are killed at random: none may be lost, none may be
+//! done twice, and nothing may grow. Real daemons in their walls, a scripted model.
 //!
-//! `cargo run --release -p connector-host --example soak -- [TASKS] [KILL ONE TASK IN] [PLACES]`
+//! First it measures (`measure`) what the host adds to a prompt at a daemon that is warm.
+//!
+//! `cargo run --release -p connector-host --example soak -- [TASKS] [KILL ONE TASK IN] [PLACES] [SEED]`
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
+mod bench;
+mod measure;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
-use connector_contract::ask::RejectAsks;
-use connector_contract::{
-    Connector as _, Context, Grant, NoCheckpoints, OutboundHttp, Provenance, Reach, progress_channel,
-};
-use connector_host::managed::{Daemons, Managed};
-use connector_opencode::OpencodeFactory;
-use opencode_daemons::install::{self, Locate};
-use opencode_daemons::pool::{Confine, WorkspaceConfig};
-use opencode_daemons::{Environment, Home, PoolConfig};
-use rustix::process::{Pid, Signal, kill_process};
-use secrecy::ExposeSecret as _;
+use bench::{Bench, Own, WORKSPACES, own};
+use connector_contract::{Connector as _, Consequence, NoCheckpoints, ProgressSink};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
-use testkit::model::{Script, ScriptedModel};
-
-const WORKSPACES: usize = 5;
 
 type Failure = Box<dyn Error>;
+
+/// How many tasks run at once.
+const AT_ONCE: usize = 4;
+/// A daemon is killed at a moment of its task up to this.
+const LATEST_KILL_MS: u64 = 2_500;
+/// How much more than in the first third the host may hold in the last: KiB and open files.
+const GROWTH: (u64, usize) = (16 * 1024, 24);
 
 fn main() -> Result<ExitCode, Failure> {
     if let Some(code) = opencode_daemons::confine::relaunch(std::env::args_os()) {
@@ -40,199 +39,143 @@ fn main() -> Result<ExitCode, Failure> {
 }
 
 async fn soak() -> Result<ExitCode, Failure> {
-    let mut numbers = std::env::args().skip(1).map(|number| number.parse::<usize>());
-    let tasks = numbers.next().transpose()?.unwrap_or(500);
+    let mut numbers = std::env::args().skip(1).map(|number| number.parse::<u64>());
+    let tasks = usize::try_from(numbers.next().transpose()?.unwrap_or(500))?;
     let kill_one_in = numbers.next().transpose()?.unwrap_or(10).max(1);
-    let places = numbers.next().transpose()?.unwrap_or(3);
-    let root = tempfile::tempdir()?;
-    let model = ScriptedModel::start(
-        Script::default()
-            .call("task", 0, "bash", json!({ "command": "echo x >> done", "description": "works" }))
-            .reply("task", "Done."),
-    )?;
-    let (daemons, connectors) = pool(root.path(), &model, places).await?;
-    let (mut ends, mut cold, mut warm, mut bare) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut grown = Vec::new();
-    for task in 0..tasks {
-        let (name, connector) = &connectors[(task * 7 + task / 3) % WORKSPACES];
-        let was_warm = pids(&daemons).await?.contains_key(name);
-        let killed = task % kill_one_in == kill_one_in - 1;
-        model.forget();
-        let (took, end) = run(connector, task, &model, async {
-            if killed {
-                // At a different moment of the turn each time.
-                tokio::time::sleep(Duration::from_millis((task as u64 * 37) % 900)).await;
-                if let Some(pid) = pids(&daemons).await.ok().and_then(|pids| pids.get(name).copied()) {
-                    let _ = kill_process(pid, Signal::KILL);
+    let places = usize::try_from(numbers.next().transpose()?.unwrap_or(3))?;
+    let seed = numbers.next().transpose()?.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("{tasks} tasks, a kill under one in {kill_one_in}, {places} places, seed {seed}");
+    let bench = Bench::new(tasks, places).await?;
+    measure::measure(&bench, (tasks / 10).clamp(10, 50)).await?;
+
+    let (next, ends, held) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+    let run = Run { bench: &bench, next, tasks, kill_one_in, seed, ends, held };
+    let workers = (0..AT_ONCE).map(|_| run.work());
+    futures_util::future::try_join_all(workers).await?;
+    let (ends, held) = (taken(&run.ends), taken(&run.held));
+    let wrong = wrong(&ends, &bench.done()?);
+    bench.daemons.stop().await;
+    let left = own()?;
+    for (task, how) in &wrong {
+        println!("task {task} {how}");
+    }
+    println!("ends: {:?}", counted(&ends));
+    let (first, last) = (most(&held[..held.len() / 3]), most(&held[held.len() * 2 / 3..]));
+    println!("most held in the first third: {first}; in the last: {last}; at the end: {left}");
+    let grown = last.resident > first.resident + GROWTH.0 || last.files > first.files + GROWTH.1;
+    let too_many = last.children > places + 1 || left.children > 0;
+    for (failed, words) in [
+        (!wrong.is_empty(), "tasks were lost or done twice"),
+        (grown, "the host grew"),
+        (too_many, "there were more daemons than places, or one is left"),
+    ] {
+        if failed {
+            println!("FAILED: {words}");
+        }
+    }
+    Ok(ExitCode::from(u8::from(!wrong.is_empty() || grown || too_many)))
+}
+
+/// Tasks under way.
+struct Run<'a> {
+    bench: &'a Bench,
+    next: AtomicUsize,
+    tasks: usize,
+    kill_one_in: u64,
+    seed: u64,
+    ends: Mutex<BTreeMap<usize, End>>,
+    held: Mutex<Vec<Own>>,
+}
+
+/// How a task ended; `None` is success.
+type End = Option<Consequence>;
+
+impl Run<'_> {
+    /// Does one task after another, beside others.
+    async fn work(&self) -> Result<(), Failure> {
+        loop {
+            let task = self.next.fetch_add(1, Ordering::Relaxed);
+            if task >= self.tasks {
+                return Ok(());
+            }
+            let chance = |salt| scrambled(self.seed ^ (task as u64) << 8 ^ salt);
+            let workspace = usize::try_from(chance(1) % WORKSPACES as u64)?;
+            let killer = async {
+                if chance(2).is_multiple_of(self.kill_one_in) {
+                    tokio::time::sleep(Duration::from_millis(chance(3) % LATEST_KILL_MS)).await;
+                    if let Some(pid) = self.bench.pid(workspace).await {
+                        let _ = kill_process(pid, Signal::KILL);
+                    }
                 }
-            }
-        })
-        .await?;
-        if !killed {
-            if was_warm { &mut warm } else { &mut cold }.extend(took);
-        }
-        if task % 10 == 4 {
-            model.forget();
-            bare.extend(asked_bare(&daemons, name, &model).await?);
-        }
-        *ends.entry(end).or_insert(0) += 1;
-        if task % (tasks / 10).max(1) == 0 {
-            grown.push(own()?);
-            println!("{task} of {tasks}: {ends:?}");
-        }
-    }
-    daemons.stop().await;
-    println!("ends: {ends:?}");
-    println!(
-        "tap to the agent's first question, median: cold {:?} of {}, warm {:?} of {}, bare daemon {:?} of {}",
-        median(&mut cold),
-        cold.len(),
-        median(&mut warm),
-        warm.len(),
-        median(&mut bare),
-        bare.len()
-    );
-    println!("(resident KiB, open files, children) over time: {grown:?}, at the end {:?}", own()?);
-    let lost = ends.get("outcome unknown").copied().unwrap_or(0);
-    Ok(ExitCode::from(u8::from(lost > 0 || own()?.2 > 0)))
-}
-
-async fn pool(
-    root: &std::path::Path,
-    model: &ScriptedModel,
-    places: usize,
-) -> Result<(Daemons, Vec<(String, Managed)>), Failure> {
-    let mut config = PoolConfig {
-        max_servers: places,
-        max_restart_retries: 1000,
-        extra_config: Some(model.config()),
-        ..PoolConfig::default()
-    };
-    for n in 0..WORKSPACES {
-        let directory = root.join(format!("w{n}"));
-        std::fs::create_dir(&directory)?;
-        testkit::scratch::repository(&directory, &[("file", "text")])?;
-        config
-            .workspaces
-            .insert(format!("w{n}"), WorkspaceConfig { directory, ..WorkspaceConfig::default() });
-    }
-    let environment = Environment::of_this_process();
-    let opencode = install::locate(&Locate::new(environment.clone()), |_| {}).await?;
-    let home = Home::Isolated(root.join("home"));
-    let daemons = Daemons::new(&config, opencode.path, home, environment, &root.join("state"))?;
-    let mut connectors = Vec::new();
-    for (name, workspace) in &config.workspaces {
-        let settings = [("directory".to_owned(), json!(workspace.directory))].into_iter().collect();
-        let factory = Arc::new(OpencodeFactory::default());
-        connectors
-            .push((name.clone(), Managed::new(&daemons, (name, Confine::On), factory, settings).await?));
-    }
-    Ok((daemons, connectors))
-}
-
-/// Runs one task beside `meanwhile`; how long it took until the agent asked its model, and how it ended.
-async fn run(
-    connector: &Managed,
-    task: usize,
-    model: &ScriptedModel,
-    meanwhile: impl Future<Output = ()>,
-) -> Result<(Option<Duration>, &'static str), Failure> {
-    let (progress, _updates) = progress_channel(256);
-    let context = Context {
-        http: OutboundHttp::new([])?,
-        deadline: tokio::time::Instant::now() + Duration::from_mins(5),
-        cancel: tokio_util::sync::CancellationToken::new(),
-        progress,
-        asks: Arc::new(RejectAsks),
-        checkpoints: Arc::new(NoCheckpoints),
-        resume: None,
-        provenance: Provenance::Local,
-    };
-    let begun = Instant::now();
-    let input = json!({ "prompt": format!("task {task}") });
-    let task = async {
-        let mut call = std::pin::pin!(connector.execute("run_task", input, &context));
-        tokio::select! {
-            ended = &mut call => (ended, None),
-            () = asked(model) => {
-                let took = begun.elapsed();
-                (call.await, Some(took))
+            };
+            let context = bench::context(ProgressSink::discard(), std::sync::Arc::new(NoCheckpoints))?;
+            let input = json!({ "prompt": format!("task <{task}>") });
+            let call = self.bench.connectors[workspace].execute("run_task", input, &context);
+            let (ended, ()) = tokio::join!(call, killer);
+            let end = ended.err().map(|error| error.consequence());
+            lock(&self.ends).insert(task, end);
+            lock(&self.held).push(own()?);
+            self.bench.model.forget();
+            if task.is_multiple_of((self.tasks / 10).max(1)) {
+                println!("{task} of {}: {:?}, {}", self.tasks, counted(&lock(&self.ends)), own()?);
             }
         }
-    };
-    let ((ended, took), ()) = tokio::join!(task, meanwhile);
-    Ok((
-        took,
-        match ended {
-            Ok(_) => "succeeded",
-            Err(error) => match error.consequence() {
-                connector_contract::Consequence::NothingStarted => "nothing started",
-                connector_contract::Consequence::Failed => "failed, known",
-                connector_contract::Consequence::Stopped => "stopped",
-                connector_contract::Consequence::Unknown => "outcome unknown",
-            },
-        },
-    ))
-}
-
-/// Waits until the agent asks its model.
-async fn asked(model: &ScriptedModel) {
-    model.wait_for(Duration::from_mins(10), |seen| seen.iter().any(|seen| !seen.title)).await;
-}
-
-/// The same prompt in a new session of a warm daemon, by two requests and nothing else.
-async fn asked_bare(
-    daemons: &Daemons,
-    workspace: &str,
-    model: &ScriptedModel,
-) -> Result<Option<Duration>, Failure> {
-    let lease = daemons.pool().lease(workspace, |_| {}).await?;
-    let address = lease.address();
-    let http = OutboundHttp::new([Grant::new(address.base_url.parse()?, Reach::Loopback)?])?;
-    let pair = format!("opencode:{}", address.password.expose_secret());
-    let authorization = format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()));
-    let post = |path: &str, body: serde_json::Value| {
-        http::Request::post(format!("{}{path}", address.base_url))
-            .header("content-type", "application/json")
-            .header("authorization", &authorization)
-            .body(Bytes::from(body.to_string()))
-    };
-    let begun = Instant::now();
-    let session = http.send(post("/session", json!({}))?).await?.bytes(1 << 20).await?;
-    let session: serde_json::Value = serde_json::from_slice(&session)?;
-    let path = format!("/session/{}/message", session["id"].as_str().unwrap_or_default());
-    let prompt = post(&path, json!({ "parts": [{ "type": "text", "text": "task bare" }] }))?;
-    let mut turn = std::pin::pin!(http.send(prompt));
-    tokio::select! {
-        _ = &mut turn => Ok(None),
-        () = asked(model) => {
-            let took = begun.elapsed();
-            turn.await?.bytes(1 << 24).await?;
-            Ok(Some(took))
-        }
     }
 }
 
-/// The daemons that run.
-async fn pids(daemons: &Daemons) -> Result<BTreeMap<String, Pid>, Failure> {
-    let listed = daemons.pool().list().await?.into_iter();
-    let pid = |number| i32::try_from(number).ok().and_then(Pid::from_raw);
-    Ok(listed.filter_map(|one| Some((one.workspace, pid(one.address?.pid?)?))).collect())
+/// What must not be: each task writes its number once, when it is done.
+fn wrong(ends: &BTreeMap<usize, End>, done: &BTreeMap<usize, usize>) -> Vec<(usize, String)> {
+    let wrong = |(task, end): (&usize, &End)| {
+        let times = done.get(task).copied().unwrap_or(0);
+        let right = match end {
+            None => times == 1,
+            Some(Consequence::NothingStarted) => times == 0,
+            Some(Consequence::Failed | Consequence::Stopped) => times <= 1,
+            Some(Consequence::Unknown) => false,
+        };
+        (!right).then(|| (*task, format!("ended as {} and was done {times} times", name(*end))))
+    };
+    ends.iter().filter_map(wrong).collect()
 }
 
-/// This process's resident memory in KiB, open files, and children.
-fn own() -> Result<(u64, usize, usize), Failure> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    let resident = resident.trim().trim_end_matches(" kB").parse()?;
-    let children = std::fs::read_dir("/proc/self/task")?.flatten().map(|task| {
-        std::fs::read_to_string(task.path().join("children"))
-            .map_or(0, |text| text.split_whitespace().count())
-    });
-    Ok((resident, std::fs::read_dir("/proc/self/fd")?.count(), children.sum()))
+fn name(end: End) -> &'static str {
+    match end {
+        None => "succeeded",
+        Some(Consequence::NothingStarted) => "nothing started",
+        Some(Consequence::Failed) => "failed, known",
+        Some(Consequence::Stopped) => "stopped",
+        Some(Consequence::Unknown) => "outcome unknown",
+    }
 }
 
-fn median(times: &mut [Duration]) -> Option<Duration> {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
+fn counted(ends: &BTreeMap<usize, End>) -> BTreeMap<&'static str, usize> {
+    let mut counted = BTreeMap::new();
+    for end in ends.values() {
+        *counted.entry(name(*end)).or_insert(0) += 1;
+    }
+    counted
+}
+
+fn most(held: &[Own]) -> Own {
+    held.iter().fold(Own::default(), |most, one| Own {
+        resident: most.resident.max(one.resident),
+        files: most.files.max(one.files),
+        children: most.children.max(one.children),
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn taken<T: Clone>(mutex: &Mutex<T>) -> T {
+    lock(mutex).clone()
+}
+
+/// A number without a pattern, the same for the same seed (splitmix64).
+fn scrambled(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ mixed >> 31
 }
