@@ -142,7 +142,8 @@ fn carries(number: u32, mark: &str) -> bool {
         .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()))
 }
 
-/// One line of the process table, without zombies.
+/// One line of the process table, without zombies. One whose threads are still ending is none yet: it
+/// has its memory, its files and its port.
 struct Row {
     id: ProcessId,
     parent: u32,
@@ -159,7 +160,8 @@ impl Row {
     /// last closing one: state, parent, group, … and the start time as the twentieth.
     fn parse(number: u32, stat: &str, boot: &str) -> Option<Self> {
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        if matches!(*fields.first()?, "Z" | "X") {
+        let threads: usize = fields.get(17)?.parse().ok()?;
+        if *fields.first()? == "X" || *fields.first()? == "Z" && threads <= 1 {
             return None;
         }
         Some(Self {
@@ -195,8 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_no_process() {
-        assert!(Row::parse(42, "42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 1", "boot").is_none());
+    fn a_zombie_is_no_process_once_its_threads_have_ended() {
+        let zombie = |threads| format!("42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9 1");
+        assert!(Row::parse(42, &zombie(1), "boot").is_none());
+        assert!(Row::parse(42, &zombie(3), "boot").is_some());
     }
 
     #[test]
