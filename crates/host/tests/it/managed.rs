@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{
-    Checkpoint, Connector, ConnectorError, ConnectorFactory, Consequence, Context, NoCheckpoints,
-    OutboundHttp, Progress, ProgressStream, Provenance, progress_channel,
+    Checkpoint, Connector, ConnectorError, ConnectorFactory, Consequence, Context, Grant, NoCheckpoints,
+    OutboundHttp, Progress, ProgressStream, Provenance, Reach, progress_channel,
 };
 use connector_host::managed::{Daemons, Managed};
+use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::{Confine, Phase, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use serde_json::{Map, Value, json};
+use testkit::fake::{Fake, Faults, Fixture, Generation};
 use tokio_util::sync::CancellationToken;
 
 use crate::probe::{Probe, Shared};
@@ -90,6 +92,35 @@ fn context(resume: Option<Checkpoint>) -> (Context, ProgressStream) {
         provenance: Provenance::Local,
     };
     (context, updates)
+}
+
+/// Each crate says for itself which versions it speaks to: a pool must not start what no call can use.
+#[tokio::test]
+async fn what_the_pool_starts_the_connector_speaks_to_and_nothing_else() {
+    for (version, spoken) in [
+        ("1.0.215", false),
+        ("1.1.6", false),
+        ("1.1.7", true),
+        (opencode_daemons::version::PINNED, true),
+        ("2.0.5", false),
+        ("2.0.6", true),
+        ("2.9.0", true),
+        ("3.0.0", false),
+    ] {
+        assert_eq!(opencode_daemons::version::check(version).is_ok(), spoken, "{version}: the pool");
+        let generation = if version.starts_with("1.") { Generation::V1 } else { Generation::V2 };
+        let faults = Faults { version: Some(version.to_owned()), ..Faults::default() };
+        let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
+        let config = json!({ "base_url": fake.base_url(), "password": fake.password() });
+        let connector = OpencodeFactory::default().create(config).await.unwrap();
+        let (mut context, _updates) = context(None);
+        let grant = Grant::new(fake.base_url().parse().unwrap(), Reach::Loopback).unwrap();
+        context.http = OutboundHttp::new([grant]).unwrap();
+        let ended = connector.execute("run_task", json!({ "prompt": "x" }), &context).await;
+        let refused = matches!(ended, Err(ConnectorError::UnsupportedVersion { .. }));
+        assert_eq!(ended.is_ok(), spoken, "{version}: {ended:?}");
+        assert_eq!(refused, !spoken, "{version}: {ended:?}");
+    }
 }
 
 #[tokio::test]
