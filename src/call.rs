@@ -161,6 +161,8 @@ impl Call<'_> {
         let peer = self.recognise().await?;
         self.turn_to(peer);
         self.check_configured()?;
+        // Beside the requests that come before the prompt, which waits for it.
+        let _opening = self.peer.hub.open_ahead(&self.ctx.http);
         let (facts, newest) = match &self.task.session {
             Some(session) => self.open(session).await?,
             None => (self.create().await?, prepare::Newest::default()),

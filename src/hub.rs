@@ -58,15 +58,22 @@ impl EventHub {
 
     /// Subscribes to a session's events; opens the stream if nobody has.
     pub(crate) fn subscribe(&self, http: &OutboundHttp, session: &str) -> Subscription {
-        let feed = {
-            let mut current = lock(&self.feed);
-            current.upgrade().unwrap_or_else(|| {
-                let feed = self.open(http);
-                *current = Arc::downgrade(&feed);
-                feed
-            })
-        };
-        Subscription::new(feed, session)
+        Subscription::new(self.feed(http), session)
+    }
+
+    /// Opens the stream for a subscription that will follow; dropping what is returned closes it again,
+    /// unless somebody has subscribed.
+    pub(crate) fn open_ahead(&self, http: &OutboundHttp) -> Ahead {
+        Ahead { _feed: self.feed(http) }
+    }
+
+    fn feed(&self, http: &OutboundHttp) -> Arc<Feed> {
+        let mut current = lock(&self.feed);
+        current.upgrade().unwrap_or_else(|| {
+            let feed = self.open(http);
+            *current = Arc::downgrade(&feed);
+            feed
+        })
     }
 
     fn open(&self, http: &OutboundHttp) -> Arc<Feed> {
@@ -88,6 +95,11 @@ impl EventHub {
         });
         feed
     }
+}
+
+/// Keeps a stream open that nobody listens to yet.
+pub(crate) struct Ahead {
+    _feed: Arc<Feed>,
 }
 
 /// One stream and who listens to it. Dropping it closes the stream.

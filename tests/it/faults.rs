@@ -20,6 +20,7 @@ on_wires! {
     both {
         an_origin_that_is_not_granted_is_not_reached,
         a_checkpoint_that_cannot_be_recorded_starts_nothing,
+        the_event_stream_is_opened_before_the_session_is_ready,
         cancelling_aborts_and_confirms,
         a_stop_is_confirmed_when_the_turn_has_ended_and_not_before,
         a_deadline_aborts_and_confirms,
@@ -144,6 +145,26 @@ async fn a_checkpoint_that_cannot_be_recorded_starts_nothing(generation: Generat
     let error = bench.connector.execute("run_task", json!({ "prompt": "x" }), &ctx).await.unwrap_err();
     assert_eq!((error.consequence(), fake.tasks()), (Consequence::NothingStarted, 0));
     assert!(error.to_string().contains("disk full"));
+}
+
+async fn the_event_stream_is_opened_before_the_session_is_ready(generation: Generation) {
+    struct Until(std::sync::Arc<testkit::fake::Fake>);
+    #[async_trait::async_trait]
+    impl connector_contract::CheckpointLog for Until {
+        async fn record(
+            &self,
+            _: connector_contract::Checkpoint,
+        ) -> Result<(), connector_contract::CheckpointError> {
+            eventually("a stream before the prompt's turn comes", || self.0.streams() == 1).await;
+            Ok(())
+        }
+    }
+    let (fake, bench) = fake(Fixture::of(generation, "text"), Faults::default(), json!({})).await;
+    let fake = std::sync::Arc::new(fake);
+    let (mut ctx, _progress) = bench.context();
+    ctx.checkpoints = std::sync::Arc::new(Until(fake.clone()));
+    bench.connector.execute("run_task", json!({ "prompt": "x" }), &ctx).await.unwrap();
+    eventually("its end", || fake.streams() == 0).await;
 }
 
 async fn stopped(

@@ -16,6 +16,11 @@ pub enum Progress {
         /// How many go first; at least 1.
         ahead: usize,
     },
+    /// Waiting for something else than a turn.
+    Waiting {
+        /// For what, in words for people.
+        reason: String,
+    },
     /// The prompt is about to be sent.
     Started {
         /// The session it runs in.

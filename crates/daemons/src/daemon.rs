@@ -25,6 +25,7 @@ pub use crate::process::Exit;
 use crate::process::{Family, Leader, ProcessId};
 use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
+use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
 pub use error::{StartError, Tail};
 pub use spec::{Home, Port, Spec};
@@ -64,7 +65,20 @@ impl Daemon {
     /// it is ours, and the password is sent only to a port on which that process listens. The file
     /// stays locked while the `Daemon` lives.
     pub async fn adopt_or_start(spec: Spec, record: &Path) -> Result<(Self, Adopted), StartError> {
-        adopt::adopt_or_start(&spec, record).await
+        adopt::adopt_or_start(&spec, record, Outdated::Ended).await
+    }
+
+    /// The same, but one of another configuration goes on, as [`Adopted::Outdated`].
+    pub(crate) async fn take_over_or_start(
+        spec: &Spec,
+        record: &Path,
+    ) -> Result<(Self, Adopted), StartError> {
+        adopt::adopt_or_start(spec, record, Outdated::Kept).await
+    }
+
+    /// The same, but starts none: one that cannot go on is ended, and its record removed.
+    pub(crate) async fn take_over(spec: &Spec, record: &Path) -> Result<Option<(Self, Adopted)>, StartError> {
+        adopt::adopt(spec, record, Outdated::Kept).await
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -126,14 +140,18 @@ impl Daemon {
         if !tokio::task::spawn_blocking(move || family.listens_on(port)).await.unwrap_or(false) {
             return Err(HealthError::Silent);
         }
-        crate::health::version(self.port, &self.password).await
+        crate::health::version(self.port, &self.password, Some(&self.version)).await
     }
 
-    /// Whether it still serves what `path` names. A directory that was moved, deleted or replaced
-    /// by a link is another one: the walls are around the one that was there at the start.
-    pub(crate) fn is_in_place(&self, path: &Path) -> bool {
-        let same = path.canonicalize().is_ok_and(|now| now == self.directory);
-        same && self.family.leader.as_ref().is_none_or(|leader| leader.runs_in(&self.directory))
+    /// A look at whether it still serves what `path` names, which may block. A directory that was
+    /// moved, deleted, mounted over or replaced by a link is another one: the walls are around the one
+    /// that was there at the start.
+    pub(crate) fn place(&self, path: &Path) -> impl FnOnce() -> bool + Send + 'static {
+        let (path, directory, leader) = (path.to_owned(), self.directory.clone(), self.family.leader.clone());
+        move || {
+            let same = path.canonicalize().is_ok_and(|now| now == directory);
+            same && leader.is_none_or(|leader| leader.runs_in(&directory))
+        }
     }
 
     /// Ends the agent's commands, and nothing else, when it and they hold too much; says of what, and

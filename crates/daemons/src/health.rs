@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::version;
+
 const LIMIT: Duration = Duration::from_secs(5);
 const BODY: usize = 64 * 1024;
 
@@ -30,10 +32,12 @@ pub enum HealthError {
     Foreign(u16),
 }
 
-/// Where versions of opencode say which they are: 1.x, 2.x since 2.0.6, and earlier 2.x, which is
-/// asked so that it can be refused by its version. What a version does not know it answers with a
-/// web page or 404.
-const ROUTES: [&str; 4] = ["/global/health", "/api/info", "/api/status", "/api/health"];
+/// Where 1.x, and 2.x since 2.0.6, say which version they are. What a version does not know it answers
+/// with 404 or a web page, which it may first fetch elsewhere.
+const ROUTES: [&str; 2] = ["/global/health", "/api/info"];
+
+/// Where earlier 2.x does, which is asked so that it can be refused by its version.
+const EARLY: [&str; 2] = ["/api/status", "/api/health"];
 
 /// `healthy` is 1.x's alone.
 #[derive(Deserialize)]
@@ -47,19 +51,53 @@ fn yes() -> bool {
     true
 }
 
-/// The version that the daemon on `port` reports.
-pub(crate) async fn version(port: u16, password: &SecretString) -> Result<String, HealthError> {
-    let mut foreign = HealthError::Silent;
-    for route in ROUTES {
-        let question = request(Method::GET, port, route, password);
-        let (status, body) =
-            tokio::time::timeout(LIMIT, ask(port, question)).await.map_err(|_| HealthError::Silent)??;
-        match read(status, &body) {
-            Err(error @ HealthError::Foreign(_)) => foreign = error,
-            other => return other,
+/// The version that the daemon on `port` reports. One of which nothing is `known` is asked in both
+/// ways at once, since the wrong one may take long to fail.
+pub(crate) async fn version(
+    port: u16,
+    password: &SecretString,
+    known: Option<&str>,
+) -> Result<String, HealthError> {
+    let ask = |route| question(port, password, route);
+    if let Some(known) = known {
+        return ask(ROUTES[usize::from(!version::is_of_1(known))]).await;
+    }
+    let (one, two) = (ask(ROUTES[0]), ask(ROUTES[1]));
+    tokio::pin!(one, two);
+    let (first, other) = tokio::select! {
+        first = &mut one => (first, two),
+        first = &mut two => (first, one),
+    };
+    let mut answers = [first, Err(HealthError::Silent)];
+    if !is_settled(&answers[0]) {
+        answers[1] = other.await;
+    }
+    if let Some(settled) = answers.iter().find(|answer| is_settled(answer)) {
+        return settled.clone();
+    }
+    if answers.contains(&Err(HealthError::Silent)) {
+        return Err(HealthError::Silent);
+    }
+    let mut answer = answers[0].clone();
+    for route in EARLY {
+        answer = ask(route).await;
+        if !matches!(answer, Err(HealthError::Foreign(_))) {
+            break;
         }
     }
-    Err(foreign)
+    answer
+}
+
+/// Whether the other way need not be heard.
+fn is_settled(answer: &Result<String, HealthError>) -> bool {
+    matches!(answer, Ok(_) | Err(HealthError::Unauthorized))
+}
+
+async fn question(port: u16, password: &SecretString, route: &str) -> Result<String, HealthError> {
+    let question = request(Method::GET, port, route, password);
+    let answer = tokio::time::timeout(LIMIT, ask(port, question)).await;
+    let (status, body) = answer.map_err(|_| HealthError::Silent)??;
+    read(status, &body)
 }
 
 /// Reads one answer. Who is starting has not answered yet.

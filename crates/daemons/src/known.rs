@@ -3,8 +3,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::process::Leader;
 use crate::record::{Record, RecordFile};
+
+/// How long a daemon may take to end after SIGTERM, before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The daemon of one workspace, as its host wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,18 +59,26 @@ pub fn known(state: &Path) -> io::Result<Vec<Known>> {
 
 /// Ends the daemon of `workspace` that is on record in `state`, unless a host holds it.
 pub async fn end(state: &Path, workspace: &str) -> io::Result<Ended> {
-    let path = state.join(format!("{workspace}.json"));
+    end_at(&state.join(format!("{workspace}.json"))).await
+}
+
+/// The same by the path of the record.
+pub(crate) async fn end_at(path: &Path) -> io::Result<Ended> {
     if !path.exists() {
         return Ok(Ended::Before);
     }
-    let file = match RecordFile::lock(&path) {
+    let file = match RecordFile::lock(path) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Ended::Held),
         file => file?,
     };
     let Some(record) = file.read()? else { return Ok(Ended::Before) };
     let family = record.family();
     let ran = !family.members().is_empty();
-    tokio::task::spawn_blocking(move || family.end_now()).await.map_err(io::Error::other)?;
+    let mut leader = record.process.map(Leader::Found);
+    match &mut leader {
+        Some(leader) => family.end(leader, GRACE).await,
+        None => tokio::task::spawn_blocking(move || family.end_now()).await.map_err(io::Error::other)?,
+    }
     file.remove();
     Ok(if ran { Ended::Now } else { Ended::Before })
 }

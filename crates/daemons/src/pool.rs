@@ -119,7 +119,7 @@ impl Pool {
     /// first, running daemons are killed.
     pub fn new(config: &PoolConfig, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let (control, controls) = mpsc::unbounded_channel();
-        let table = table::Table::new(config, surroundings)?;
+        let table = table::Table::new(config, surroundings, control.downgrade())?;
         tokio::spawn(table.run(controls));
         Ok(Self { control, logs: Arc::new(surroundings.state.clone()) })
     }
@@ -131,11 +131,42 @@ impl Pool {
         workspace: &str,
         told: impl Fn(Wait) + Send + 'static,
     ) -> Result<Lease, PoolError> {
+        self.ask(workspace, false, Box::new(told)).await
+    }
+
+    /// The same for what was begun on this daemon earlier: the daemon of an earlier host is good for
+    /// that even if it was started with another configuration.
+    pub async fn lease_to_finish(
+        &self,
+        workspace: &str,
+        told: impl Fn(Wait) + Send + 'static,
+    ) -> Result<Lease, PoolError> {
+        self.ask(workspace, true, Box::new(told)).await
+    }
+
+    async fn ask(
+        &self,
+        workspace: &str,
+        finishes: bool,
+        told: Box<dyn Fn(Wait) + Send>,
+    ) -> Result<Lease, PoolError> {
         let (answer, granted) = oneshot::channel();
-        let ask = Control::Lease { workspace: workspace.to_owned(), told: Box::new(told), answer };
+        let ask = Control::Lease { workspace: workspace.to_owned(), finishes, told, answer };
         self.control.send(ask).map_err(|_| PoolError::Ended)?;
-        let address = granted.await.map_err(|_| PoolError::Ended)??;
-        Ok(Lease::new(workspace, address, self.control.clone()))
+        granted.await.map_err(|_| PoolError::Ended)?
+    }
+
+    /// Takes over the daemons that an earlier host left in the state directory, as idle ones, and ends
+    /// those of workspaces that are not configured any more. Returns at once; needs a Tokio runtime.
+    pub fn take_over(&self) {
+        let (state, control) = (Arc::clone(&self.logs), self.control.clone());
+        tokio::task::spawn_blocking(move || match crate::known::known(&state) {
+            Ok(found) => {
+                let names = found.into_iter().map(|known| known.workspace);
+                names.for_each(|workspace| drop(control.send(Control::Found { workspace })));
+            }
+            Err(error) => tracing::warn!(%error, "an earlier host's daemons cannot be looked for"),
+        });
     }
 
     /// Starts the daemon of a workspace ahead of its use, if there is room or an idle one to end.

@@ -116,9 +116,16 @@ impl Family {
         !stopped.is_empty()
     }
 
-    /// Whether a member listens on this loopback port, according to the kernel.
+    /// Whether a member listens on this loopback port, according to the kernel. It is usually the
+    /// leader, for which the whole process table need not be read.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
-        os::listens_on(&self.members(), port)
+        let leader = self.leader.iter().filter(|leader| leader.is_alive()).cloned().collect();
+        os::listens_on(&leader, port) || os::listens_on(&self.members(), port)
+    }
+
+    /// Whether somebody else has this loopback port, so that no member can get it.
+    pub(crate) fn is_without(&self, port: u16) -> bool {
+        os::is_taken_from(&self.members(), port)
     }
 
     /// Signals the leader's process group, if the leader is proven to run.
@@ -157,7 +164,11 @@ impl Family {
     pub(crate) async fn end(&self, leader: &mut Leader, grace: Duration) {
         self.signal_group(Signal::TERM);
         let _ = tokio::time::timeout(grace, leader.exited()).await;
-        self.end_now();
+        let family = self.clone();
+        // The process table is read where that holds nobody up.
+        if tokio::task::spawn_blocking(move || family.end_now()).await.is_err() {
+            tracing::warn!(mark = self.mark, "a daemon could not be ended");
+        }
         leader.reap();
     }
 }

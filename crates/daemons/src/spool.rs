@@ -22,6 +22,8 @@ const CAP: u64 = 1024 * 1024;
 pub(crate) struct Spool {
     file: File,
     redactor: Redactor,
+    /// What is before it was printed by an earlier process.
+    begun: u64,
     /// Up to where [`drain`](Self::drain) has read.
     drained: u64,
 }
@@ -31,7 +33,7 @@ impl Spool {
     pub(crate) fn unnamed(redactor: Redactor) -> io::Result<Self> {
         let named = tempfile::NamedTempFile::new()?;
         let file = append(named.path())?;
-        Ok(Self { file, redactor, drained: 0 })
+        Ok(Self { file, redactor, begun: 0, drained: 0 })
     }
 
     /// A file readable by its owner alone; what an earlier process left in it is kept.
@@ -40,8 +42,8 @@ impl Spool {
             std::fs::create_dir_all(parent)?;
         }
         let file = append(path)?;
-        let drained = file.metadata()?.len();
-        Ok(Self { file, redactor, drained })
+        let begun = file.metadata()?.len();
+        Ok(Self { file, redactor, begun, drained: begun })
     }
 
     /// A handle for a child's standard output or error.
@@ -49,7 +51,7 @@ impl Spool {
         Ok(self.file.try_clone()?.into())
     }
 
-    /// The last lines, redacted. What cannot be read is not shown.
+    /// The last lines since the file was opened, redacted. What cannot be read is not shown.
     pub(crate) fn tail(&self) -> Vec<String> {
         let Ok(bytes) = self.last_bytes() else { return Vec::new() };
         let text = String::from_utf8_lossy(&bytes);
@@ -61,9 +63,28 @@ impl Spool {
         lines.split_off(lines.len().saturating_sub(TAIL_LINES))
     }
 
-    /// The whole lines that were printed since the last time, redacted; empties the file when it
-    /// has grown past its cap and all of it was read.
+    /// The whole lines that were printed since the last time, redacted, or a note in place of what is
+    /// too much; empties the file when it has grown past its cap.
     pub(crate) fn drain(&mut self) -> io::Result<Vec<String>> {
+        let length = self.file.metadata()?.len();
+        if length < self.drained {
+            self.empty()?;
+            return Ok(Vec::new());
+        }
+        let mut lines = Vec::new();
+        if let Some(left_out) = (length - self.drained).checked_sub(CAP).filter(|bytes| *bytes > 0) {
+            lines.push(format!("-- {left_out} bytes of output are left out here"));
+            self.drained += left_out;
+        }
+        while self.drained < length && self.drain_some(&mut lines)? {}
+        if length > CAP {
+            self.empty()?;
+        }
+        Ok(lines)
+    }
+
+    /// Reads on; false when no whole line is left.
+    fn drain_some(&mut self, lines: &mut Vec<String>) -> io::Result<bool> {
         let mut bytes = vec![0; DRAIN_BYTES];
         let read = self.file.read_at(&mut bytes, self.drained)?;
         bytes.truncate(read);
@@ -73,25 +94,27 @@ impl Spool {
             None => 0,
         };
         self.drained += whole as u64;
-        let length = self.file.metadata()?.len();
-        if length > CAP && self.drained >= length || length < self.drained {
-            self.file.set_len(0)?;
-            self.drained = 0;
-        }
         let text = String::from_utf8_lossy(&bytes[..whole]);
-        Ok(text.lines().map(|line| self.redactor.line(line)).collect())
+        lines.extend(text.lines().map(|line| self.redactor.line(line)));
+        Ok(whole > 0)
     }
 
     /// Empties the file when it has grown past its cap.
-    pub(crate) fn trim(&self) {
+    pub(crate) fn trim(&mut self) {
         let grown = self.file.metadata().is_ok_and(|meta| meta.len() > CAP);
-        if grown && let Err(error) = self.file.set_len(0) {
+        if grown && let Err(error) = self.empty() {
             tracing::debug!(%error, "could not shorten a daemon's output");
         }
     }
 
+    fn empty(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        (self.begun, self.drained) = (0, 0);
+        Ok(())
+    }
+
     fn last_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut start = self.file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        let mut start = self.file.metadata()?.len().saturating_sub(TAIL_BYTES).max(self.begun);
         let mut bytes = vec![0; usize::try_from(TAIL_BYTES).unwrap_or_default()];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -137,6 +160,34 @@ mod tests {
         assert!(spool.drain().unwrap().is_empty());
         writeln!(spool.file, "ee").unwrap();
         assert_eq!(spool.drain().unwrap(), ["three"]);
+    }
+
+    #[test]
+    fn a_flood_is_left_out_with_a_note_and_does_not_stay() {
+        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
+        let text = "x\n".repeat(1_000_000) + "last\n";
+        write!(spool.file, "{text}half").unwrap();
+        let lines = spool.drain().unwrap();
+        assert!(lines[0].contains("bytes of output are left out"), "{}", lines[0]);
+        assert_eq!(lines.last().unwrap(), "last");
+        assert!(lines.iter().map(String::len).sum::<usize>() as u64 <= CAP);
+        assert_eq!(spool.file.metadata().unwrap().len(), 0);
+        writeln!(spool.file, "after").unwrap();
+        assert_eq!(spool.drain().unwrap(), ["after"]);
+    }
+
+    #[test]
+    fn what_an_earlier_process_printed_is_not_in_the_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut first = Spool::at(&path, Redactor::default()).unwrap();
+        writeln!(first.file, "listening on 1").unwrap();
+        let mut second = Spool::at(&path, Redactor::default()).unwrap();
+        assert!(second.tail().is_empty());
+        second.file.write_all(&vec![b'x'; 2 * 1024 * 1024]).unwrap();
+        second.trim();
+        writeln!(second.file, "mine").unwrap();
+        assert_eq!(second.tail(), ["mine"]);
     }
 
     #[test]

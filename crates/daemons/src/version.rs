@@ -69,6 +69,11 @@ pub fn check(text: &str) -> Result<Version, VersionError> {
     }
 }
 
+/// Whether a version that was accepted speaks the API of 1.x.
+pub(crate) fn is_of_1(text: &str) -> bool {
+    check(text).is_ok_and(|version| version.major == 1)
+}
+
 /// What a host should say before it trusts the walls around the commands of this version's agent;
 /// nothing where tests with the real daemon show that it takes the shell and the configuration it is given.
 pub fn unshown_walls(version: &str) -> Option<&'static str> {

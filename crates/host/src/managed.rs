@@ -14,6 +14,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
@@ -35,6 +36,8 @@ pub struct Daemons {
     control: Option<control::Serving>,
     /// The workspaces whose walls leave sockets with a path open.
     unix_sockets: BTreeSet<String>,
+    /// How long a daemon that died may take to come back before the outcome is unknown.
+    comes_back: Duration,
     /// Of the workspaces whose tasks have working trees of their own.
     trees: BTreeMap<String, Worktrees>,
 }
@@ -61,13 +64,23 @@ impl Daemons {
         let open = config.workspaces.iter().filter(|(_, workspace)| config.unix_sockets(workspace));
         let unix_sockets = open.map(|(name, _)| name.clone()).collect();
         let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
-        Ok(Self { pool: Pool::new(config, &surroundings)?, state, control: None, unix_sockets, trees })
+        // A rest between two starts is half a minute at most.
+        let comes_back = Duration::from_secs(config.server_startup_timeout_secs) + call::REST;
+        Ok(Self {
+            pool: Pool::new(config, &surroundings)?,
+            state,
+            control: None,
+            unix_sockets,
+            comes_back,
+            trees,
+        })
     }
 
-    /// Answers the commands of other processes from now on, and removes what an earlier host left of
-    /// working trees. To be called by the one host of the
+    /// Takes over the daemons that an earlier host left, removes what it left of working trees, and
+    /// answers the commands of other processes from now on. To be called by the one host of the
     /// state directory, once it is the one.
     pub fn answer_commands(&mut self) {
+        self.pool.take_over();
         for trees in self.trees.values() {
             let trees = trees.clone();
             tokio::spawn(async move { trees.clean().await });
@@ -127,6 +140,7 @@ struct Inner {
     workspace: String,
     /// What is asked of its walls, and whether they leave sockets with a path open.
     walls: (Confine, bool),
+    comes_back: Duration,
     trees: Option<Worktrees>,
     factory: Arc<dyn ConnectorFactory>,
     config: Map<String, Value>,
@@ -149,6 +163,7 @@ impl Managed {
             pool: daemons.pool.clone(),
             workspace: workspace.to_owned(),
             walls: (confine, daemons.unix_sockets.contains(workspace)),
+            comes_back: daemons.comes_back,
             trees: daemons.trees.get(workspace).cloned(),
             factory,
             config,

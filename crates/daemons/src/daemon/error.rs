@@ -34,10 +34,10 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The binary cannot be started.
-    #[error("opencode binary {} cannot be started", path.display())]
+    /// A binary cannot be started: opencode, or what puts up its walls.
+    #[error("program {} cannot be started", path.display())]
     Program {
-        /// As configured.
+        /// The one that was started.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,

@@ -131,7 +131,7 @@ impl Spec {
 
     /// A digest of everything that decides how the daemon behaves, the values of passed variables
     /// included: a daemon with another digest is another daemon. The terminal and the login session
-    /// it was started from do not count, unless they are passed by name.
+    /// it was started from do not count, unless they are passed by name, nor does what its walls replace.
     pub(crate) fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         let mut part = |bytes: &[u8]| {
@@ -140,7 +140,9 @@ impl Spec {
         };
         part(self.program.as_os_str().as_encoded_bytes());
         let passed = |name: &str| self.pass.iter().any(|pass| pass == name);
-        let kept = self.child_environment().without(|name| is_of_the_session(name) && !passed(name));
+        let replaced = |name: &str| self.confinement.is_some() && matches!(name, "SHELL" | "TMPDIR");
+        let counts = |name: &str| !replaced(name) && (passed(name) || !is_of_the_session(name));
+        let kept = self.child_environment().without(|name| !counts(name));
         for (name, value) in kept.iter() {
             part(name.as_encoded_bytes());
             part(value.as_encoded_bytes());
@@ -249,10 +251,21 @@ mod tests {
         assert_eq!(base.digest(), other.digest());
         other.pass = vec!["LANG".into()];
         assert_ne!(base.digest(), other.digest(), "what is passed by name was meant");
-        for name in ["PATH", "HOME", "XDG_DATA_HOME"] {
+        for name in ["PATH", "HOME", "XDG_DATA_HOME", "SHELL", "TMPDIR"] {
             let mut other = spec();
             other.environment = other.environment.with(name, "/another");
             assert_ne!(base.digest(), other.digest(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_walls_replace_is_not_in_the_digest() {
+        let walled = |shell: &str| {
+            let mut spec = spec();
+            spec.environment = spec.environment.with("SHELL", shell).with("TMPDIR", shell);
+            spec.confinement = Some(Confinement::around(&spec, "/host", "/state/w.tmp"));
+            spec.digest()
+        };
+        assert_eq!(walled("/bin/zsh"), walled("/bin/sh"));
     }
 }

@@ -123,9 +123,10 @@ fn spawn(
         (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
     });
     write(record.as_ref())?;
-    let child = command(spec, directory, port, password, &mark, &spool)?
+    let mut command = command(spec, directory, port, password, &mark, &spool)?;
+    let child = command
         .spawn()
-        .map_err(|source| StartError::Program { path: spec.program.clone(), source })?;
+        .map_err(|source| StartError::Program { path: command.get_program().into(), source })?;
     let process = ProcessId::of(child.id());
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);
@@ -215,11 +216,14 @@ async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartEr
         }
         daemon.spool.trim();
         if listens(daemon) {
-            match health::version(daemon.port, &daemon.password).await {
+            match health::version(daemon.port, &daemon.password, None).await {
                 Ok(version) => return Ok(version::check_within(&version, spec.requires_walls())?.to_string()),
                 Err(HealthError::Silent) => {}
                 Err(error) => return Err(StartError::Foreign(error)),
             }
+        } else if daemon.family.is_without(daemon.port) {
+            // 1.x ends by itself when its port is taken; 2.x may listen on another.
+            return Err(StartError::PortTaken { port: daemon.port });
         }
         if Instant::now() >= deadline {
             return Err(StartError::TimedOut { limit, tail: Tail(daemon.output_tail()) });
@@ -236,7 +240,7 @@ fn listens(daemon: &Daemon) -> bool {
             || daemon.output_tail().iter().any(|line| line.contains("listening on")))
 }
 
-fn ended(daemon: &Daemon, status: ExitStatus) -> StartError {
+fn ended(daemon: &mut Daemon, status: ExitStatus) -> StartError {
     let tail = daemon.output_tail();
     daemon.spool.trim();
     // opencode 1.x says `ServeError` and no more; whether it was the port, the port tells.

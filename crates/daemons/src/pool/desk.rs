@@ -11,10 +11,14 @@ use tokio::time::Instant;
 
 use super::Phase;
 use super::budget::{Budget, HEALS_EVERY};
-use crate::daemon::StartError;
+use crate::daemon::{Adopted, StartError};
 
 /// A daemon that answered this recently is given out without asking it again.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a daemon of an earlier host is left alone: who goes on with what it is in the middle of
+/// may not have asked for it yet.
+const SETTLES: Duration = Duration::from_secs(3);
 
 /// A place in the queue.
 pub(super) type Ticket = u64;
@@ -31,17 +35,48 @@ pub(super) struct Limits {
 /// Something that happened.
 #[derive(Debug)]
 pub(super) enum Input {
-    Asked { ticket: Ticket, workspace: String },
-    Cancelled { ticket: Ticket },
-    Warmed { workspace: String },
-    Returned { workspace: String },
-    Started { workspace: String },
-    Failed { workspace: String, error: Arc<StartError> },
-    Answered { workspace: String },
-    Silent { workspace: String },
-    Died { workspace: String },
-    Stopped { workspace: String },
-    StopAsked { workspace: String },
+    /// `finishes` is for what was begun earlier, with whatever configuration.
+    Asked {
+        ticket: Ticket,
+        workspace: String,
+        finishes: bool,
+    },
+    Cancelled {
+        ticket: Ticket,
+    },
+    Warmed {
+        workspace: String,
+    },
+    Returned {
+        workspace: String,
+    },
+    /// An earlier host left a record of its daemon.
+    Found {
+        workspace: String,
+    },
+    Started {
+        workspace: String,
+        how: Adopted,
+    },
+    Failed {
+        workspace: String,
+        error: Arc<StartError>,
+    },
+    Answered {
+        workspace: String,
+    },
+    Silent {
+        workspace: String,
+    },
+    Died {
+        workspace: String,
+    },
+    Stopped {
+        workspace: String,
+    },
+    StopAsked {
+        workspace: String,
+    },
     TimePassed,
 }
 
@@ -49,6 +84,10 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) enum Effect {
     Start {
+        workspace: String,
+    },
+    /// Take over what runs already, and start nothing.
+    Adopt {
         workspace: String,
     },
     Stop {
@@ -81,6 +120,8 @@ pub enum Wait {
     Full,
     /// The daemon died and rests before it is started again.
     Resting,
+    /// The daemon was started with another configuration, and is replaced when its work is done.
+    Outdated,
 }
 
 /// Why there is no lease. Nothing was sent to any daemon.
@@ -120,6 +161,10 @@ struct Slot {
     warmed: bool,
     /// Told to stop, and not asked for since: outstanding leases do not start it again.
     barred: bool,
+    /// Of another configuration than is asked for now: finishes, and is replaced.
+    outdated: bool,
+    /// Until when it is not ended for others.
+    settles: Option<Instant>,
     used: Instant,
     /// When it was last known to answer.
     proven: Instant,
@@ -130,6 +175,7 @@ struct Slot {
 struct Waiting {
     ticket: Ticket,
     workspace: String,
+    finishes: bool,
     deadline: Instant,
     told: Option<Wait>,
 }
@@ -142,12 +188,27 @@ pub(super) struct Desk {
     queue: VecDeque<Waiting>,
 }
 
+impl Slot {
+    fn serves(&self, waiting: &Waiting) -> bool {
+        waiting.finishes || !self.outdated
+    }
+}
+
 impl Desk {
     pub(super) fn new(limits: Limits, workspaces: impl IntoIterator<Item = String>, now: Instant) -> Self {
         let slot = |name| {
-            let budget = Budget::new(limits.retries, now);
-            let (state, used, proven) = (State::Cold, now, now);
-            (name, Slot { state, leases: 0, warmed: false, barred: false, used, proven, budget })
+            let slot = Slot {
+                state: State::Cold,
+                leases: 0,
+                warmed: false,
+                barred: false,
+                outdated: false,
+                settles: None,
+                used: now,
+                proven: now,
+                budget: Budget::new(limits.retries, now),
+            };
+            (name, slot)
         };
         let slots = workspaces.into_iter().map(slot).collect();
         Self { limits, slots, queue: VecDeque::new() }
@@ -176,7 +237,8 @@ impl Desk {
             State::Ready if slot.leases == 0 => self.limits.idle.map(|idle| slot.used + idle),
             _ => None,
         });
-        waits.chain(slots).min()
+        let settle = self.slots.values().filter_map(|slot| slot.settles);
+        waits.chain(slots).chain(settle).min()
     }
 
     pub(super) fn phase(&self, workspace: &str) -> (Phase, usize) {
@@ -193,10 +255,10 @@ impl Desk {
 
     fn apply(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Asked { ticket, workspace } => {
+            Input::Asked { ticket, workspace, finishes } => {
                 self.change(&workspace, |slot| slot.barred = false);
                 let deadline = now + self.limits.wait;
-                self.queue.push_back(Waiting { ticket, workspace, deadline, told: None });
+                self.queue.push_back(Waiting { ticket, workspace, finishes, deadline, told: None });
             }
             Input::Cancelled { ticket } => self.queue.retain(|waiting| waiting.ticket != ticket),
             Input::Warmed { workspace } => self.change(&workspace, |slot| {
@@ -207,12 +269,21 @@ impl Desk {
                 slot.leases = slot.leases.saturating_sub(1);
                 slot.used = now;
             }),
-            Input::Started { workspace } => self.change(&workspace, |slot| {
+            // It runs already, so it needs no place.
+            Input::Found { workspace } => self.change(&workspace, |slot| {
+                if matches!(slot.state, State::Cold) {
+                    slot.state = State::Starting;
+                    effects.push(Effect::Adopt { workspace: workspace.clone() });
+                }
+            }),
+            Input::Started { workspace, how } => self.change(&workspace, |slot| {
                 // A start that was told to stop may have been done already.
                 if matches!(slot.state, State::Starting) {
                     slot.state = State::Ready;
                 }
-                slot.warmed = false;
+                slot.outdated = how == Adopted::Outdated;
+                slot.settles = matches!(how, Adopted::Same | Adopted::Outdated).then(|| now + SETTLES);
+                slot.warmed &= slot.outdated;
                 slot.used = now;
                 slot.proven = now;
             }),
@@ -224,7 +295,10 @@ impl Desk {
             }),
             // One that hangs is replaced at once: it died of nothing that a rest would cure.
             Input::Stopped { workspace } | Input::Silent { workspace } => {
-                self.change(&workspace, |slot| slot.state = State::Cold);
+                self.change(&workspace, |slot| {
+                    slot.state = State::Cold;
+                    slot.outdated = false;
+                });
             }
             Input::Failed { workspace, error } => {
                 self.refuse_all(&workspace, &Refusal::Start(error), effects);
@@ -233,9 +307,13 @@ impl Desk {
             Input::Died { workspace } => self.rest(now, &workspace, effects),
             Input::StopAsked { workspace } => self.change(&workspace, |slot| {
                 slot.barred = true;
-                if matches!(slot.state, State::Ready | State::Proving | State::Starting) {
-                    slot.state = State::Stopping;
-                    effects.push(Effect::Stop { workspace: workspace.clone() });
+                match slot.state {
+                    State::Ready | State::Proving | State::Starting => {
+                        slot.state = State::Stopping;
+                        effects.push(Effect::Stop { workspace: workspace.clone() });
+                    }
+                    State::Resting { .. } => slot.state = State::Cold,
+                    State::Cold | State::Stopping => {}
                 }
             }),
             Input::TimePassed => {}
@@ -247,6 +325,7 @@ impl Desk {
         let wanted = self.is_wanted(workspace);
         let Some(slot) = self.slots.get_mut(workspace) else { return };
         slot.warmed = false;
+        slot.outdated = false;
         slot.state = State::Cold;
         if !wanted {
             return;
@@ -263,6 +342,7 @@ impl Desk {
             if matches!(slot.state, State::Resting { until } if until <= now) {
                 slot.state = State::Cold;
             }
+            slot.settles = slot.settles.filter(|until| *until > now);
         }
     }
 
@@ -270,8 +350,10 @@ impl Desk {
     /// its keeper, with more patience.
     fn prove(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for (workspace, slot) in &mut self.slots {
-            let asked = self.queue.iter().any(|waiting| waiting.workspace == *workspace);
-            if !matches!(slot.state, State::Ready) || slot.leases > 0 || !(asked || slot.warmed) {
+            let asked =
+                self.queue.iter().any(|waiting| waiting.workspace == *workspace && slot.serves(waiting));
+            let wanted = asked || slot.warmed && !slot.outdated;
+            if !matches!(slot.state, State::Ready) || slot.leases > 0 || !wanted {
                 continue;
             }
             slot.warmed = false;
@@ -287,7 +369,7 @@ impl Desk {
     fn grant(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.queue.retain(|waiting| {
             let Some(slot) = self.slots.get_mut(&waiting.workspace) else { return false };
-            if !matches!(slot.state, State::Ready) {
+            if !matches!(slot.state, State::Ready) || !slot.serves(waiting) {
                 return true;
             }
             slot.leases += 1;
@@ -308,21 +390,24 @@ impl Desk {
         }
     }
 
-    /// Ends idle daemons: those idle for too long, and as many of the least recently used as are
-    /// needed for others.
+    /// Ends idle daemons: those idle for too long or outdated, and as many of the least recently used
+    /// as are needed for others, or are more than may run.
     fn evict(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let stopping = self.slots.values().filter(|slot| matches!(slot.state, State::Stopping)).count();
-        let needed = self.wanted_cold().len().saturating_sub(stopping);
+        let needed = self.running() + self.wanted_cold().len();
+        let needed = needed.saturating_sub(self.limits.servers + stopping);
         let mut idle: Vec<_> = self
             .slots
             .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Ready) && slot.leases == 0)
-            .map(|(name, slot)| (slot.used, name.clone()))
+            .filter(|(_, slot)| {
+                matches!(slot.state, State::Ready) && slot.leases == 0 && slot.settles.is_none()
+            })
+            .map(|(name, slot)| (!slot.outdated, slot.used, name.clone()))
             .collect();
         idle.sort();
-        for (index, (used, workspace)) in idle.into_iter().enumerate() {
+        for (index, (current, used, workspace)) in idle.into_iter().enumerate() {
             let too_long = self.limits.idle.is_some_and(|limit| used + limit <= now);
-            if index < needed || too_long {
+            if index < needed || too_long || !current {
                 self.change(&workspace, |slot| slot.state = State::Stopping);
                 effects.push(Effect::Stop { workspace });
             }
@@ -333,8 +418,8 @@ impl Desk {
     fn forget_warmth(&mut self) {
         let stopping = self.slots.values().any(|slot| matches!(slot.state, State::Stopping));
         if !stopping && self.running() >= self.limits.servers {
-            let cold = self.slots.values_mut().filter(|slot| !matches!(slot.state, State::Proving));
-            cold.for_each(|slot| slot.warmed = false);
+            let kept = |slot: &&mut Slot| matches!(slot.state, State::Proving) || slot.outdated;
+            self.slots.values_mut().filter(|slot| !kept(slot)).for_each(|slot| slot.warmed = false);
         }
     }
 
@@ -356,6 +441,7 @@ impl Desk {
             let wait = match self.slots.get(&waiting.workspace).map(|slot| &slot.state) {
                 Some(State::Resting { .. }) => Wait::Resting,
                 Some(State::Cold) => Wait::Full,
+                Some(State::Ready) => Wait::Outdated,
                 _ => Wait::Starting,
             };
             if waiting.told != Some(wait) {

@@ -27,11 +27,25 @@ impl Bench {
     }
 
     fn ask(&mut self, ticket: Ticket, workspace: &str) -> Vec<String> {
-        self.step(Input::Asked { ticket, workspace: workspace.into() })
+        self.step(Input::Asked { ticket, workspace: workspace.into(), finishes: false })
+    }
+
+    fn finish(&mut self, ticket: Ticket, workspace: &str) -> Vec<String> {
+        self.step(Input::Asked { ticket, workspace: workspace.into(), finishes: true })
     }
 
     fn started(&mut self, workspace: &str) -> Vec<String> {
-        self.step(Input::Started { workspace: workspace.into() })
+        self.step(Input::Started { workspace: workspace.into(), how: Adopted::Fresh })
+    }
+
+    /// The daemon of an earlier host is there.
+    fn adopted(&mut self, workspace: &str, how: Adopted) -> Vec<String> {
+        assert_eq!(self.step(Input::Found { workspace: workspace.into() }), [format!("adopt {workspace}")]);
+        self.step(Input::Started { workspace: workspace.into(), how })
+    }
+
+    fn stopped(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Stopped { workspace: workspace.into() })
     }
 
     fn returned(&mut self, workspace: &str) -> Vec<String> {
@@ -60,6 +74,7 @@ impl Bench {
 fn word(effect: Effect) -> String {
     match effect {
         Effect::Start { workspace } => format!("start {workspace}"),
+        Effect::Adopt { workspace } => format!("adopt {workspace}"),
         Effect::Stop { workspace } => format!("stop {workspace}"),
         Effect::Prove { workspace } => format!("prove {workspace}"),
         Effect::Grant { ticket, workspace } => format!("grant {ticket} {workspace}"),
@@ -310,4 +325,81 @@ fn who_gives_up_is_forgotten() {
     bench.ask(2, "b");
     assert!(bench.step(Input::Cancelled { ticket: 2 }).is_empty());
     assert!(bench.returned("a").is_empty());
+}
+
+#[test]
+fn what_an_earlier_host_left_is_idle_and_ended_after_its_time() {
+    let mut bench = Bench::new(2);
+    assert!(bench.adopted("a", Adopted::Same).is_empty());
+    assert!(bench.step(Input::Found { workspace: "a".into() }).is_empty());
+    assert!(bench.later(SETTLES).is_empty());
+    assert_eq!(bench.later(IDLE), ["stop a"]);
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_started_when_somebody_wants_it_and_else_not() {
+    let mut bench = Bench::new(1);
+    for workspace in ["a", "b"] {
+        assert_eq!(bench.step(Input::Found { workspace: workspace.into() }), [format!("adopt {workspace}")]);
+    }
+    assert_eq!(bench.ask(1, "b"), ["tell 1 Starting"]);
+    assert!(bench.stopped("a").is_empty());
+    assert_eq!(bench.stopped("b"), ["start b"]);
+}
+
+#[test]
+fn more_than_may_run_are_ended_when_nobody_goes_on_with_them() {
+    let mut bench = Bench::new(1);
+    for workspace in ["a", "b", "c"] {
+        assert!(bench.adopted(workspace, Adopted::Same).is_empty(), "{workspace}");
+    }
+    assert_eq!(bench.finish(1, "b"), ["grant 1 b"]);
+    assert_eq!(bench.later(SETTLES), ["stop a", "stop c"]);
+    assert_eq!(bench.ask(2, "a"), ["tell 2 Starting"]);
+    bench.stopped("c");
+    assert_eq!(bench.stopped("a"), ["tell 2 Full"]);
+}
+
+#[test]
+fn a_daemon_of_an_earlier_host_is_not_ended_for_another_before_its_turn_is_asked_for() {
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Same);
+    assert_eq!(bench.ask(1, "b"), ["tell 1 Full"]);
+    assert_eq!(bench.finish(2, "a"), ["grant 2 a"]);
+    assert!(bench.later(SETTLES).is_empty());
+    assert_eq!(bench.returned("a"), ["stop a"]);
+}
+
+#[test]
+fn an_outdated_daemon_finishes_what_was_begun_and_nothing_else() {
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Outdated);
+    assert_eq!(bench.ask(1, "a"), ["tell 1 Outdated"]);
+    assert_eq!(bench.finish(2, "a"), ["grant 2 a"]);
+    assert!(bench.later(SETTLES).is_empty());
+    assert_eq!(bench.returned("a"), ["stop a", "tell 1 Starting"]);
+    assert_eq!(bench.stopped("a"), ["start a"]);
+    assert_eq!(bench.started("a"), ["grant 1 a"]);
+}
+
+#[test]
+fn an_outdated_daemon_that_nobody_needs_is_ended_and_a_wish_for_a_warm_one_is_kept() {
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Outdated);
+    assert!(bench.step(Input::Warmed { workspace: "a".into() }).is_empty());
+    assert_eq!(bench.desk.next_deadline(), Some(bench.now + SETTLES));
+    assert_eq!(bench.later(SETTLES), ["stop a"]);
+    assert_eq!(bench.stopped("a"), ["start a"]);
+}
+
+#[test]
+fn one_that_is_told_to_stop_while_it_rests_or_waits_for_a_place_stays_cold() {
+    let mut bench = Bench::new(1);
+    bench.lease(1, "a");
+    bench.died("a");
+    assert_eq!(bench.desk.phase("a").0, Phase::Resting);
+    assert!(bench.step(Input::StopAsked { workspace: "a".into() }).is_empty());
+    assert_eq!(bench.desk.phase("a").0, Phase::Cold);
+    assert!(bench.later(Duration::from_mins(1)).is_empty());
+    assert_eq!(bench.ask(2, "a"), ["start a", "tell 2 Starting"]);
 }

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::lease::Address;
 use super::log;
 use crate::allowance::{Allowance, LOOK_EVERY};
-use crate::daemon::{Daemon, Exit, Spec, StartError};
+use crate::daemon::{Adopted, Daemon, Exit, Spec, StartError};
+use crate::known;
 
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often a daemon is asked whether it answers, unless its patience is shorter.
 const HEALTH_EVERY: Duration = Duration::from_secs(15);
 
-/// What the table tells a keeper. Dropping the sender means [`Order::Stop`]. Until the daemon has
-/// started every order means that.
+/// What the table tells a keeper. Dropping the sender means [`Order::Stop`]. A daemon that has not
+/// started yet is not left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Stop,
@@ -28,7 +30,7 @@ pub(super) enum Order {
 /// What a keeper tells the table.
 #[derive(Debug)]
 pub(super) enum Report {
-    Started(Address),
+    Started(Address, Adopted),
     Failed(StartError),
     Answered,
     /// It did not answer when asked to, and was ended.
@@ -39,6 +41,8 @@ pub(super) enum Report {
 
 /// Everything a keeper needs.
 pub(super) struct Job {
+    /// Takes over the daemon on record or none.
+    pub(super) adopts_only: bool,
     pub(super) spec: Spec,
     pub(super) allowance: Allowance,
     pub(super) record: PathBuf,
@@ -50,60 +54,105 @@ pub(super) struct Job {
 /// Runs to the daemon's end. When dropped, the daemon is killed.
 pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report: impl Fn(Report)) {
     let note = |line: String| keep_lines(&job, &[line]);
-    let starting = Daemon::adopt_or_start(job.spec.clone(), &job.record);
-    let daemon = tokio::select! {
-        started = starting => match started {
-            Ok((daemon, how)) => {
+    let (mut daemon, how) = tokio::select! {
+        found = find(&job) => match found {
+            Ok(Some((daemon, how))) => {
                 note(format!("-- daemon {:?} on port {} ({how:?})", daemon.pid(), daemon.port()));
-                daemon
+                (daemon, how)
+            }
+            Ok(None) => {
+                note("-- no daemon of an earlier host goes on".to_owned());
+                return report(Report::Stopped);
             }
             Err(error) => {
                 note(format!("-- no daemon: {error}"));
                 return report(Report::Failed(error));
             }
         },
-        _ = orders.recv() => return report(Report::Stopped),
+        order = orders.recv() => {
+            // What was being started has ended with its future; what was being taken over has not.
+            if order != Some(Order::Leave) && let Err(error) = known::end_at(&job.record).await {
+                note(format!("-- the earlier daemon cannot be ended: {error}"));
+            }
+            return report(Report::Stopped);
+        }
     };
-    report(Report::Started(Address {
-        base_url: daemon.base_url(),
-        password: daemon.password().clone(),
-        pid: daemon.pid(),
-        version: daemon.version().to_owned(),
-    }));
-    let end = watch(daemon, &job, orders, &report).await;
+    report(Report::Started(
+        Address {
+            base_url: daemon.base_url(),
+            password: daemon.password().clone(),
+            pid: daemon.pid(),
+            version: daemon.version().to_owned(),
+        },
+        how,
+    ));
+    let end = watch(&mut daemon, &job, orders, &report).await;
+    keep_lines(&job, &daemon.drain_output());
+    let end = match end {
+        End::Ordered(Order::Leave) => {
+            daemon.leave();
+            Report::Stopped
+        }
+        End::Ordered(_) => {
+            daemon.stop().await;
+            Report::Stopped
+        }
+        End::Of(end, why) => {
+            note(format!("-- {why}"));
+            // The process table is read where that holds nobody up.
+            let _ = tokio::task::spawn_blocking(move || drop(daemon)).await;
+            end
+        }
+    };
     report(end);
 }
 
-/// Ends the daemon and says why.
+async fn find(job: &Job) -> Result<Option<(Daemon, Adopted)>, StartError> {
+    if job.adopts_only {
+        Daemon::take_over(&job.spec, &job.record).await
+    } else {
+        Daemon::take_over_or_start(&job.spec, &job.record).await.map(Some)
+    }
+}
+
+/// Why a daemon is watched no longer.
+enum End {
+    Ordered(Order),
+    /// Of itself, and in which words.
+    Of(Report, String),
+}
+
 async fn watch(
-    mut daemon: Daemon,
+    daemon: &mut Daemon,
     job: &Job,
     mut orders: UnboundedReceiver<Order>,
     report: &impl Fn(Report),
-) -> Report {
+) -> End {
+    let silent = || "daemon does not answer and is ended".to_owned();
     let every = HEALTH_EVERY.min(job.patience / 4);
     let look = if job.allowance.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
     let mut asked = Instant::now();
     let mut answered = asked;
+    let mut place = None;
     loop {
         tokio::select! {
-            exit = daemon.exited() => return died(&mut daemon, job, exit),
+            exit = daemon.exited() => return died(exit),
             order = orders.recv() => match order {
                 Some(Order::Prove) if daemon.health().await.is_ok() => report(Report::Answered),
                 Some(Order::Prove) => return match daemon.try_exit() {
-                    Some(exit) => died(&mut daemon, job, exit),
-                    None => silent(&mut daemon, job, Report::Silent),
+                    Some(exit) => died(exit),
+                    None => End::Of(Report::Silent, silent()),
                 },
-                order => return carry_out(order.unwrap_or(Order::Stop), daemon, job).await,
+                order => return End::Ordered(order.unwrap_or(Order::Stop)),
             },
             () = tokio::time::sleep(look.min(every)) => keep_lines(job, &daemon.drain_output()),
         }
-        if !daemon.is_in_place(&job.spec.directory) {
-            keep_lines(job, &["-- the directory was moved or replaced; its daemon is ended".to_owned()]);
-            return Report::Died;
+        if !is_in_place(daemon, job, &mut place).await {
+            let why = "the directory was moved or replaced; its daemon is ended";
+            return End::Of(Report::Died, why.to_owned());
         }
-        if !keep_to_limits(&mut daemon, job).await {
-            return Report::Died;
+        if let Some(why) = keep_to_limits(daemon, job).await {
+            return End::Of(Report::Died, why);
         }
         if asked.elapsed() >= every {
             asked = Instant::now();
@@ -112,39 +161,37 @@ async fn watch(
             }
         }
         if answered.elapsed() >= job.patience {
-            return silent(&mut daemon, job, Report::Died);
+            return End::Of(Report::Died, silent());
         }
     }
 }
 
-/// Ends what the agent runs when too much is held; false when that is the daemon itself.
-async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> bool {
-    let Some((excess, any)) = daemon.keep_to(job.allowance).await else { return true };
-    let ended = if any { "the agent's commands are ended" } else { "the daemon is ended" };
-    keep_lines(job, &[format!("-- {excess}; {ended}")]);
-    any
-}
-
-fn died(daemon: &mut Daemon, job: &Job, exit: Exit) -> Report {
-    keep_lines(job, &daemon.drain_output());
-    keep_lines(job, &[format!("-- daemon ended ({exit:?})")]);
-    Report::Died
-}
-
-/// A daemon that runs but does not answer is as good as dead.
-fn silent(daemon: &mut Daemon, job: &Job, report: Report) -> Report {
-    keep_lines(job, &daemon.drain_output());
-    keep_lines(job, &["-- daemon does not answer and is ended".to_owned()]);
-    report
-}
-
-async fn carry_out(order: Order, mut daemon: Daemon, job: &Job) -> Report {
-    keep_lines(job, &daemon.drain_output());
-    match order {
-        Order::Leave => daemon.leave(),
-        Order::Stop | Order::Prove => daemon.stop().await,
+/// What the last finished look at the directory said; begins another. A file system that does not
+/// answer holds up that look and nothing else.
+async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bool>>) -> bool {
+    let in_place = match look.take_if(|look| look.is_finished()) {
+        Some(done) => done.await.unwrap_or(true),
+        None => true,
+    };
+    if look.is_none() {
+        let looking = daemon.place(&job.spec.directory);
+        *look = Some(tokio::task::spawn_blocking(looking));
     }
-    Report::Stopped
+    in_place
+}
+
+/// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has.
+async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> Option<String> {
+    let (excess, any) = daemon.keep_to(job.allowance).await?;
+    if any {
+        keep_lines(job, &[format!("-- {excess}; the agent's commands are ended")]);
+        return None;
+    }
+    Some(format!("{excess}; the daemon is ended"))
+}
+
+fn died(exit: Exit) -> End {
+    End::Of(Report::Died, format!("daemon ended ({exit:?})"))
 }
 
 fn keep_lines(job: &Job, lines: &[String]) {

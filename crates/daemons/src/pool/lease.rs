@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 
 use super::table::Control;
+use crate::version;
 
 /// Where a daemon listens.
 #[derive(Clone)]
@@ -53,11 +54,11 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        workspace: &str,
+        workspace: String,
         (last, address): (Address, watch::Receiver<Option<Address>>),
         control: mpsc::UnboundedSender<Control>,
     ) -> Self {
-        Self { workspace: workspace.to_owned(), address, last, control }
+        Self { workspace, address, last, control }
     }
 
     /// The workspace.
@@ -73,7 +74,7 @@ impl Lease {
     /// Lets the daemon forget what it holds in memory for a directory in which nothing runs any more.
     /// That it cannot costs memory only. One of 2.x is not asked: it has no such order.
     pub async fn leave_directory(&self, directory: &Path) {
-        let address = self.address.borrow().clone().filter(|address| address.version.starts_with("1."));
+        let address = self.address.borrow().clone().filter(|address| version::is_of_1(&address.version));
         let Some(address) = address else { return };
         let port = address.base_url.rsplit(':').next().and_then(|port| port.parse().ok());
         if let Some(port) = port

@@ -9,19 +9,23 @@ use tokio::time::Instant;
 
 use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
 use super::keeper::{self, Job, Order, Report};
-use super::lease::Address;
+use super::lease::{Address, Lease};
 use super::{ConfigError, OnExit, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log};
 use crate::allowance::Allowance;
 use crate::daemon::Spec;
-
-type Granted = (Address, watch::Receiver<Option<Address>>);
+use crate::known;
 
 /// What a handle or a lease tells the table.
 pub(super) enum Control {
     Lease {
         workspace: String,
+        finishes: bool,
         told: Box<dyn Fn(Wait) + Send>,
-        answer: oneshot::Sender<Result<Granted, PoolError>>,
+        answer: oneshot::Sender<Result<Lease, PoolError>>,
+    },
+    /// An earlier host left a record under this name.
+    Found {
+        workspace: String,
     },
     Return {
         workspace: String,
@@ -45,7 +49,7 @@ pub(super) enum Control {
 struct Asking {
     workspace: String,
     told: Box<dyn Fn(Wait) + Send>,
-    answer: oneshot::Sender<Result<Granted, PoolError>>,
+    answer: oneshot::Sender<Result<Lease, PoolError>>,
 }
 
 struct Place {
@@ -64,12 +68,18 @@ pub(super) struct Table {
     around: Surroundings,
     on_exit: OnExit,
     patience: Duration,
+    /// For the leases that are given out; the table itself keeps nobody waiting for the pool's end.
+    control: mpsc::WeakUnboundedSender<Control>,
     reports: mpsc::UnboundedReceiver<(String, Report)>,
     reporter: mpsc::UnboundedSender<(String, Report)>,
 }
 
 impl Table {
-    pub(super) fn new(config: &PoolConfig, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &PoolConfig,
+        around: &Surroundings,
+        control: mpsc::WeakUnboundedSender<Control>,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let limits = Limits {
             servers: config.max_servers,
@@ -92,6 +102,7 @@ impl Table {
             around: around.clone(),
             on_exit: config.on_exit,
             patience: Duration::from_secs(config.answer_timeout_secs),
+            control,
             reports,
             reporter,
         })
@@ -131,9 +142,7 @@ impl Table {
         inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
             for effect in self.desk.step(Instant::now(), input) {
-                if let Some(workspace) = self.carry_out(effect) {
-                    inputs.push_back(Input::Returned { workspace });
-                }
+                self.carry_out(effect);
             }
         }
     }
@@ -147,7 +156,7 @@ impl Table {
 
     fn heard(&mut self, control: Control) -> Option<Input> {
         match control {
-            Control::Lease { workspace, told, answer } => {
+            Control::Lease { workspace, finishes, told, answer } => {
                 if !self.places.contains_key(&workspace) {
                     let _ = answer.send(Err(PoolError::Unknown(workspace)));
                     return None;
@@ -155,7 +164,14 @@ impl Table {
                 self.last_ticket += 1;
                 let ticket = self.last_ticket;
                 self.asking.insert(ticket, Asking { workspace: workspace.clone(), told, answer });
-                Some(Input::Asked { ticket, workspace })
+                Some(Input::Asked { ticket, workspace, finishes })
+            }
+            Control::Found { workspace } if self.places.contains_key(&workspace) => {
+                Some(Input::Found { workspace })
+            }
+            Control::Found { workspace } => {
+                self.end_of_nobody(&workspace);
+                None
             }
             Control::Return { workspace } => Some(Input::Returned { workspace }),
             Control::Warm { workspace } => Some(Input::Warmed { workspace }),
@@ -185,18 +201,18 @@ impl Table {
         }
         if matches!(phase, Phase::Cold | Phase::Resting) {
             let _ = answer.send(Ok(()));
-            return None;
+        } else {
+            place.stopping.push(answer);
         }
-        place.stopping.push(answer);
         Some(Input::StopAsked { workspace })
     }
 
     fn reported(&mut self, workspace: String, report: Report) -> Input {
         let Some(place) = self.places.get_mut(&workspace) else { return Input::TimePassed };
         match report {
-            Report::Started(address) => {
+            Report::Started(address, how) => {
                 place.address.send_replace(Some(address));
-                return Input::Started { workspace };
+                return Input::Started { workspace, how };
             }
             Report::Answered => return Input::Answered { workspace },
             _ => {}
@@ -210,14 +226,15 @@ impl Table {
             Report::Failed(error) => Input::Failed { workspace, error: Arc::new(error) },
             Report::Died => Input::Died { workspace },
             Report::Silent => Input::Silent { workspace },
-            Report::Stopped | Report::Started(_) | Report::Answered => Input::Stopped { workspace },
+            Report::Stopped | Report::Started(..) | Report::Answered => Input::Stopped { workspace },
         }
     }
 
-    /// Does what the desk says; a workspace comes back when its lease found nobody.
-    fn carry_out(&mut self, effect: Effect) -> Option<String> {
+    /// Does what the desk says.
+    fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Start { workspace } => self.start(workspace),
+            Effect::Start { workspace } => self.start(workspace, false),
+            Effect::Adopt { workspace } => self.start(workspace, true),
             Effect::Stop { workspace } => self.order(&workspace, Order::Stop),
             Effect::Prove { workspace } => self.order(&workspace, Order::Prove),
             Effect::Tell { ticket, wait } => {
@@ -230,28 +247,33 @@ impl Table {
                     let _ = answer.send(Err(PoolError::Refused { workspace, source: refusal }));
                 }
             }
-            Effect::Grant { ticket, workspace } => return self.grant(ticket, workspace),
+            Effect::Grant { ticket, workspace } => self.grant(ticket, workspace),
         }
-        None
     }
 
-    fn grant(&mut self, ticket: Ticket, workspace: String) -> Option<String> {
-        let receiver = self.places.get(&workspace)?.address.subscribe();
+    /// Whoever asked may have gone, now or before it looks: then the lease is dropped, which returns it.
+    fn grant(&mut self, ticket: Ticket, workspace: String) {
+        // Without a handle or a lease the pool is about to end.
+        let (Some(control), Some(place)) = (self.control.upgrade(), self.places.get(&workspace)) else {
+            return;
+        };
+        let receiver = place.address.subscribe();
         let address = receiver.borrow().clone();
         match (self.asking.remove(&ticket), address) {
             (Some(asking), Some(address)) => {
-                asking.answer.send(Ok((address, receiver))).is_err().then_some(workspace)
+                let _ = asking.answer.send(Ok(Lease::new(workspace, (address, receiver), control)));
             }
-            _ => Some(workspace),
+            _ => drop(control.send(Control::Return { workspace })),
         }
     }
 
-    fn start(&mut self, workspace: String) {
+    fn start(&mut self, workspace: String, adopts_only: bool) {
         let Some(place) = self.places.get_mut(&workspace) else { return };
         let (spec, allowance) = (place.spec.clone(), place.allowance);
         let (orders, receiver) = mpsc::unbounded_channel();
         place.orders = Some(orders);
         let job = Job {
+            adopts_only,
             spec,
             allowance,
             record: self.around.state.join(format!("{workspace}.json")),
@@ -262,6 +284,20 @@ impl Table {
         tokio::spawn(keeper::keep(job, receiver, move |report| {
             let _ = reporter.send((workspace.clone(), report));
         }));
+    }
+
+    /// Ends what an earlier host left of a workspace that is not configured any more. The reporter is
+    /// held until then, so that the pool's end waits for it.
+    fn end_of_nobody(&self, workspace: &str) {
+        let (record, reporter) = (self.around.state.join(format!("{workspace}.json")), self.reporter.clone());
+        let workspace = workspace.to_owned();
+        tokio::spawn(async move {
+            match known::end_at(&record).await {
+                Ok(ended) => tracing::info!(workspace, ?ended, "a daemon of no workspace any more was found"),
+                Err(error) => tracing::warn!(workspace, %error, "an earlier daemon cannot be ended"),
+            }
+            drop(reporter);
+        });
     }
 
     /// A keeper that ended meanwhile hears nothing; its report is on the way.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -25,9 +26,14 @@ pub(super) fn signal(process: &ProcessId, signal: Signal) {
     }
 }
 
-/// A directory that was renamed or deleted under the process no longer matches.
+/// A directory that was renamed, deleted or mounted over under the process no longer matches.
 pub(super) fn runs_in(process: &ProcessId, directory: &Path) -> bool {
-    fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == directory)
+    let own = PathBuf::from(format!("/proc/{}/cwd", process.pid));
+    let same = |one: &Path, other: &Path| {
+        let (one, other) = (fs::metadata(one).ok()?, fs::metadata(other).ok()?);
+        Some((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    fs::read_link(&own).is_ok_and(|cwd| cwd == directory) && same(&own, directory) == Some(true)
 }
 
 pub(super) fn members(family: &Family) -> BTreeSet<ProcessId> {
@@ -85,24 +91,42 @@ fn member_rows(family: &Family) -> Vec<Row> {
 }
 
 pub(super) fn listens_on(members: &BTreeSet<ProcessId>, port: u16) -> bool {
-    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| listening(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    !sockets.is_empty() && members.iter().any(|member| holds(member.pid, &sockets))
+    let sockets = sockets(port, |_| true);
+    !sockets.is_empty() && hold(members, &sockets)
 }
 
-/// Inodes of the sockets that listen on `port` in a table of `/proc/net`.
-fn listening(table: &str, port: u16) -> Vec<String> {
+/// Whether somebody else listens where 127.0.0.1 would have to.
+pub(super) fn is_taken_from(members: &BTreeSet<ProcessId>, port: u16) -> bool {
+    let in_the_way =
+        |address: &str| address == "0100007F" || !address.is_empty() && address.bytes().all(|b| b == b'0');
+    let sockets = sockets(port, in_the_way);
+    !sockets.is_empty() && !hold(members, &sockets)
+}
+
+/// The sockets that listen on `port`, of those addresses.
+fn sockets(port: u16, address: impl Fn(&str) -> bool) -> Vec<String> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| listening(&table, port, &address))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect()
+}
+
+/// Inodes of the sockets that listen on `port` in a table of `/proc/net`, of those addresses.
+fn listening(table: &str, port: u16, address: impl Fn(&str) -> bool) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     let inode = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let matches = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == LISTEN;
+        let local = fields.get(1)?.strip_suffix(&suffix)?;
+        let matches = address(local) && *fields.get(3)? == LISTEN;
         matches.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     };
     table.lines().skip(1).filter_map(inode).collect()
+}
+
+fn hold(members: &BTreeSet<ProcessId>, sockets: &[String]) -> bool {
+    members.iter().any(|member| holds(member.pid, sockets))
 }
 
 fn holds(number: u32, sockets: &[String]) -> bool {
@@ -118,7 +142,8 @@ fn carries(number: u32, mark: &str) -> bool {
         .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()))
 }
 
-/// One line of the process table, without zombies.
+/// One line of the process table, without zombies. One whose threads are still ending is none yet: it
+/// has its memory, its files and its port.
 struct Row {
     id: ProcessId,
     parent: u32,
@@ -135,7 +160,8 @@ impl Row {
     /// last closing one: state, parent, group, … and the start time as the twentieth.
     fn parse(number: u32, stat: &str, boot: &str) -> Option<Self> {
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        if matches!(*fields.first()?, "Z" | "X") {
+        let threads: usize = fields.get(17)?.parse().ok()?;
+        if *fields.first()? == "X" || *fields.first()? == "Z" && threads <= 1 {
             return None;
         }
         Some(Self {
@@ -171,8 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_no_process() {
-        assert!(Row::parse(42, "42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 1", "boot").is_none());
+    fn a_zombie_is_no_process_once_its_threads_have_ended() {
+        let zombie = |threads| format!("42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9 1");
+        assert!(Row::parse(42, &zombie(1), "boot").is_none());
+        assert!(Row::parse(42, &zombie(3), "boot").is_some());
     }
 
     #[test]
@@ -181,7 +209,8 @@ mod tests {
             0: 0100007F:B3A8 00000000:0000 0A 0:0 0:0 0 0 0 16148 1 x\n\
             1: 0100007F:B3A8 0100007F:1234 01 0:0 0:0 0 0 0 16149 1 x\n\
             2: 0100007F:B3A9 00000000:0000 0A 0:0 0:0 0 0 0 16150 1 x\n";
-        assert_eq!(listening(table, 0xB3A8), ["16148"]);
+        assert_eq!(listening(table, 0xB3A8, |_| true), ["16148"]);
+        assert!(listening(table, 0xB3A8, |address| address == "00000000").is_empty());
     }
 
     #[test]
@@ -208,7 +237,9 @@ mod tests {
         let me = BTreeSet::from([ProcessId::of(std::process::id()).unwrap()]);
         assert!(listens_on(&me, port));
         assert!(!listens_on(&BTreeSet::new(), port));
+        assert!(is_taken_from(&BTreeSet::new(), port) && !is_taken_from(&me, port));
         drop(listener);
         assert!(!listens_on(&me, port));
+        assert!(!is_taken_from(&BTreeSet::new(), port));
     }
 }

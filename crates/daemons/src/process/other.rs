@@ -45,3 +45,8 @@ pub(super) fn memory(_process: &ProcessId) -> u64 {
 pub(super) fn listens_on(_members: &BTreeSet<ProcessId>, _port: u16) -> bool {
     true
 }
+
+/// Cannot be told here.
+pub(super) fn is_taken_from(_members: &BTreeSet<ProcessId>, _port: u16) -> bool {
+    false
+}

@@ -270,6 +270,113 @@ async fn daemons_kept_on_exit_are_found_by_the_next_host() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_host_left_is_taken_over_and_ended_where_no_workspace_is_left() {
+    let root = tempfile::tempdir().unwrap();
+    let first = Bench::new(root.path(), "left", json!({ "on_exit": "keep" }));
+    let before = first.lease("a").await.address();
+    for workspace in ["b", "c"] {
+        drop(first.lease(workspace).await);
+    }
+    first.pool.shutdown().await;
+    // As if `c` had been called otherwise in the configuration of that host.
+    std::fs::rename(root.path().join("state/c.json"), root.path().join("state/gone.json")).unwrap();
+
+    let second = Bench::new(root.path(), "left", json!({}));
+    second.pool.take_over();
+    eventually("the end of the one of no workspace", || second.processes() == 2).await;
+    for workspace in ["a", "b"] {
+        let ready = async {
+            while second.phase(workspace).await != Phase::Ready {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ready).await.expect("it is taken over");
+    }
+    assert_eq!(second.lease("a").await.address(), before);
+    second.pool.stop("b", false).await.unwrap();
+    assert_eq!(second.processes(), 1, "what is stopped has ended");
+    second.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_daemon_of_another_configuration_finishes_what_was_begun_on_it() {
+    let root = tempfile::tempdir().unwrap();
+    let first = Bench::new(root.path(), "outdated", json!({ "on_exit": "keep" }));
+    let before = first.lease("a").await.address();
+    first.pool.shutdown().await;
+
+    let second = Bench::new(root.path(), "outdated", json!({ "model": "another/model" }));
+    let lease = second.pool.lease_to_finish("a", |_| {}).await.unwrap();
+    assert_eq!(lease.address(), before);
+    let (told, heard) = mpsc::channel();
+    let next = second.pool.lease("a", move |wait| told.send(wait).unwrap());
+    tokio::pin!(next);
+    tokio::select! {
+        lease = &mut next => panic!("the old configuration for a new task: {lease:?}"),
+        () = eventually("the wait", || heard.try_recv() == Ok(Wait::Outdated)) => {}
+    }
+    drop(lease);
+    assert_ne!(next.await.unwrap().address().pid, before.pid);
+    second.ends_clean().await;
+}
+
+#[tokio::test]
+async fn one_that_is_told_to_stop_while_it_is_taken_over_is_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let first = Bench::new(root.path(), "stopped-early", json!({ "on_exit": "keep" }));
+    let lease = first.lease("a").await;
+    let pid = lease.address().pid.unwrap();
+    signal(&lease, Signal::STOP);
+    drop(lease);
+    first.pool.shutdown().await;
+
+    let second = Bench::new(root.path(), "stopped-early", json!({}));
+    second.pool.take_over();
+    while second.phase("a").await != Phase::Starting {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let pending = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap_or("0").trim();
+        u64::from_str_radix(pending, 16).unwrap_or(0) != 0
+    };
+    let go_on = async {
+        eventually("the order to end", pending).await;
+        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::CONT).unwrap();
+    };
+    let (stopped, ()) = tokio::join!(second.pool.stop("a", false), go_on);
+    stopped.unwrap();
+    assert_eq!(second.processes(), 0);
+    second.ends_clean().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_given_to_somebody_who_has_just_gone_comes_back() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::new(root.path(), "gone", json!({}));
+    drop(bench.lease("a").await);
+    let leases = async || bench.pool.list().await.unwrap()[0].leases;
+    {
+        let mut asks = std::pin::pin!(bench.pool.lease("a", |_| {}));
+        tokio::select! {
+            biased;
+            lease = &mut asks => panic!("granted before the pool has run: {lease:?}"),
+            () = std::future::ready(()) => {}
+        }
+        // Granted, and never looked at.
+        while leases().await == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let begun = std::time::Instant::now();
+    while leases().await > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the lease is lost");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    bench.ends_clean().await;
+}
+
+#[tokio::test]
 async fn an_idle_daemon_is_ended_and_a_working_one_is_only_stopped_by_force() {
     let root = tempfile::tempdir().unwrap();
     let bench = Bench::new(root.path(), "idle", json!({ "idle_timeout_secs": 1 }));

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use opencode_daemons::confine::Confinement;
 use opencode_daemons::daemon::Exit;
 use opencode_daemons::{Daemon, Port, StartError};
 use secrecy::{ExposeSecret, SecretString};
@@ -151,6 +152,11 @@ async fn a_missing_program_and_a_missing_directory_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = Daemon::start(spec("no-such-program", dir.path())).await.unwrap_err();
     assert!(matches!(&error, StartError::Program { path, .. } if path.ends_with("no-such-program")));
+    let (mut walled, private) = (spec("answers", dir.path()), tempfile::tempdir().unwrap());
+    let confinement = Confinement::around(&walled, "/no/launcher", private.path().join("w.tmp"));
+    walled.confinement = Some(confinement);
+    let error = Daemon::start(walled).await.unwrap_err();
+    assert!(matches!(&error, StartError::Program { path, .. } if path.ends_with("launcher")), "{error:?}");
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     for path in [dir.path().join("gone"), file] {
@@ -168,4 +174,34 @@ async fn a_stranger_on_the_port_is_named_and_not_spoken_to() {
     let error = Daemon::start(spec).await.unwrap_err();
     assert!(matches!(error, StartError::PortTaken { port } if port == stranger.port), "{error:?}");
     assert_eq!(stranger.heard(), "");
+}
+
+#[tokio::test]
+async fn a_daemon_that_moves_on_from_a_taken_port_is_given_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = format!("moves-on-{}", std::process::id());
+    let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = held.iter().map(|held| held.local_addr().unwrap().port()).collect();
+    drop(held);
+    let mut spec = with(spec("answers", dir.path()), "FAKE_TAKEN", &ports[0].to_string());
+    spec = with(with(spec, "FAKE_VERSION", "2.0.22"), "FAKE_MOVES_ON", &mark);
+    spec.port = Port::FirstFree(ports.clone());
+    let taken = async {
+        eventually("the process", || !processes_with("FAKE_MOVES_ON", &mark).is_empty()).await;
+        Stranger::on(ports[0]).await
+    };
+    let (daemon, stranger) = tokio::join!(Daemon::start(spec), taken);
+    assert_eq!(daemon.unwrap().port(), ports[1]);
+    assert_eq!(stranger.heard(), "");
+}
+
+#[tokio::test]
+async fn a_daemon_of_2_x_is_known_though_the_question_of_1_x_is_never_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = with(with(spec("answers", dir.path()), "FAKE_2", "1"), "FAKE_VERSION", "2.0.22");
+    let begun = Instant::now();
+    let daemon = Daemon::start(spec).await.unwrap();
+    assert_eq!(daemon.version(), "2.0.22");
+    assert_eq!(daemon.health().await.unwrap(), "2.0.22");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it was waited for in vain");
 }

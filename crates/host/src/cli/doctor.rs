@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_contract::chain;
-use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
@@ -59,15 +58,17 @@ impl Doctor {
         let pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
-        let standings = standings(&state).await;
+        let (standings, held) = standings(&state).await;
         let mut findings = vec![
             opencode(&pool, &environment).await,
-            walls(&pool),
             process(config.as_ref()),
             git(&environment).await,
             disk(&state),
         ];
-        findings.push(model(config.as_ref(), &pool, &environment));
+        if pool.workspaces.is_empty() {
+            findings.push(walls("walls", pool.confine, false));
+            findings.push(model("model", config.as_ref(), (&pool, None), &environment));
+        }
         if keys::are_renewed(&environment) {
             let text = "a stored login is renewed, so daemons work on your own file of keys; commands do not reach it";
             findings.push(Finding::doubtful("keys", text));
@@ -76,7 +77,12 @@ impl Doctor {
             findings.push(Finding::bad("configuration", chain(&error)));
         }
         findings.extend(config.iter().flat_map(packages));
+        findings.extend(held.map(|error| Finding::bad("host", error)));
         for (name, workspace) in &pool.workspaces {
+            let (what, wanted) = (format!("walls of {name}"), managed::config::confine(&pool, name));
+            findings.push(walls(&what, wanted, pool.unix_sockets(workspace)));
+            let what = format!("model of {name}");
+            findings.push(model(&what, config.as_ref(), (&pool, Some(workspace)), &environment));
             findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));
         }
@@ -113,12 +119,16 @@ fn line(finding: &Finding) -> String {
     format!("{mark} {:<22} {}", finding.what, finding.text)
 }
 
-async fn standings(state: &Path) -> Vec<Standing> {
+/// How the daemons stand, and what keeps the host from saying so.
+async fn standings(state: &Path) -> (Vec<Standing>, Option<String>) {
     let state = managed::directory(state);
-    match control::ask(&state, &Request::List).await {
-        Ok(Some(Answer::Daemons(standings))) => standings,
-        _ => control::without_host(&state).unwrap_or_default(),
-    }
+    let held = match control::ask(&state, &Request::List).await {
+        Ok(Some(Answer::Daemons(standings))) => return (standings, None),
+        Ok(Some(Answer::Refused(reason))) => Some(reason),
+        Ok(None) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    (control::without_host(&state).unwrap_or_default(), held)
 }
 
 async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
@@ -137,23 +147,16 @@ async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
     }
 }
 
-fn walls(pool: &PoolConfig) -> Finding {
-    let required = pool.confine == Confine::Required
-        || pool.workspaces.values().any(|workspace| workspace.confine == Some(Confine::Required));
-    let open = pool.workspaces.iter().filter(|(_, workspace)| pool.unix_sockets(workspace));
-    let open: Vec<_> = open.map(|(name, _)| name.as_str()).collect();
-    match (confine::kernel(), managed::missing_walls(Confine::On)) {
-        (Kernel::Whole, _) if open.is_empty() => Finding::good("walls", "this kernel holds all of them"),
-        (Kernel::Whole, _) => {
-            let open = open.join(" and ");
-            let text =
-                format!("this kernel holds them, but `unix_sockets` opens every socket of yours to {open}");
-            Finding::doubtful("walls", text)
-        }
-        (_, missing) => {
-            let verdict = if required { Verdict::Bad } else { Verdict::Doubtful };
-            Finding::new("walls", verdict, missing.unwrap_or_default())
-        }
+/// The walls around the daemon of a workspace, as they are configured and as the kernel holds them.
+fn walls(what: &str, wanted: Confine, open_sockets: bool) -> Finding {
+    match managed::missing_walls(wanted) {
+        None if open_sockets => Finding::doubtful(
+            what,
+            "this kernel holds them, but `unix_sockets` opens every socket of yours to its agent",
+        ),
+        None => Finding::good(what, "this kernel holds all of them"),
+        Some(missing) if wanted == Confine::Required => Finding::bad(what, missing),
+        Some(missing) => Finding::doubtful(what, missing),
     }
 }
 
@@ -221,24 +224,32 @@ fn disk(state: &Path) -> Finding {
     }
 }
 
-/// Whether anything names a model or could reach one; whether it answers is seen at the first task.
-fn model(config: Option<&HostConfig>, pool: &PoolConfig, environment: &Environment) -> Finding {
-    let routed = config.and_then(|config| config.routing.coding(None));
-    if let Some(model) = routed.or(pool.model.as_deref()) {
-        return Finding::good("model", model);
-    }
-    let passed = pool.pass.iter().chain(&pool.pass_to_commands);
+/// Whether anything names a model for a workspace or could reach one; whether it answers is seen at
+/// the first task.
+fn model(
+    what: &str,
+    config: Option<&HostConfig>,
+    (pool, workspace): (&PoolConfig, Option<&WorkspaceConfig>),
+    environment: &Environment,
+) -> Finding {
+    let own = workspace.iter().flat_map(|workspace| workspace.pass.iter().chain(&workspace.pass_to_commands));
+    let passed = pool.pass.iter().chain(&pool.pass_to_commands).chain(own);
     let unset: Vec<_> = passed.filter(|name| environment.get(name).is_none()).cloned().collect();
     if !unset.is_empty() {
-        return Finding::bad("model", format!("`pass` names {}, which is not set", unset.join(" and ")));
+        return Finding::bad(what, format!("`pass` names {}, which is not set", unset.join(" and ")));
+    }
+    let routed = config.and_then(|config| config.routing.coding(workspace));
+    let own = workspace.and_then(|workspace| workspace.model.as_deref());
+    if let Some(model) = routed.or(own).or(pool.model.as_deref()) {
+        return Finding::good(what, model);
     }
     let data = environment.get("XDG_DATA_HOME").map(PathBuf::from);
     let data = data.or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".local/share")));
     if data.is_some_and(|data| data.join("opencode/auth.json").is_file()) {
-        return Finding::good("model", "opencode's own choice; it is logged in to a provider");
+        return Finding::good(what, "opencode's own choice; it is logged in to a provider");
     }
     let text = "none is named, and opencode is logged in nowhere; set [routing] model, and `pass` its key";
-    Finding::doubtful("model", text)
+    Finding::doubtful(what, text)
 }
 
 fn directory(name: &str, workspace: &WorkspaceConfig) -> Finding {
@@ -285,5 +296,32 @@ fn port(name: &str, path: &Path, standings: &[Standing]) -> Finding {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Finding::good(what, format!("{port} is free")),
         Err(error) => Finding::doubtful(what, format!("{port}: {error}; the next one is taken")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walls_that_are_not_wanted_are_not_praised() {
+        assert_eq!(walls("walls", Confine::Off, false).verdict, Verdict::Doubtful);
+        assert!(walls("walls", Confine::Off, false).text.contains("confine is off"));
+    }
+
+    #[test]
+    fn a_key_that_is_not_set_is_told_for_every_workspace_that_names_it_and_own_models_count() {
+        let pool = |settings: &str| -> PoolConfig { toml::from_str(settings).unwrap() };
+        let text = "model = 'a/b'\n[workspaces.w]\ndirectory = '/w'\npass = ['K']\n\
+                    [workspaces.v]\ndirectory = '/v'\nmodel = 'c/d'";
+        let pool = pool(text);
+        let verdict = |name: &str, environment: &Environment| {
+            let found = model("model", None, (&pool, pool.workspaces.get(name)), environment);
+            (found.verdict, found.text)
+        };
+        let (none, set) = (Environment::default(), Environment::default().with("K", "k"));
+        assert_eq!(verdict("w", &none), (Verdict::Bad, "`pass` names K, which is not set".to_owned()));
+        assert_eq!(verdict("w", &set), (Verdict::Good, "a/b".to_owned()));
+        assert_eq!(verdict("v", &none), (Verdict::Good, "c/d".to_owned()));
     }
 }

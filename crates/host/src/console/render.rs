@@ -143,6 +143,7 @@ fn changed_file(file: &Value) -> String {
 pub fn progress(progress: &Progress) -> Option<String> {
     let line = match progress {
         Progress::Queued { ahead } => format!("… waits for {ahead} before it"),
+        Progress::Waiting { reason } => format!("… {reason}"),
         Progress::Started { session_id } => format!("▶ session {session_id}"),
         Progress::ToolStarted { tool, title, .. } => format!("· {tool} {title}"),
         Progress::ToolFinished { tool, title, outcome: ToolOutcome::Completed, .. } => {

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use super::Managed;
 use super::tree::Tree;
 
-/// How long a daemon that died may take to come back before the outcome is unknown.
-const RETURN: Duration = Duration::from_mins(1);
+/// How long the pool lets a daemon rest at most that died often, before it starts it again.
+pub(super) const REST: Duration = Duration::from_secs(30);
 
 /// How long after an error it may take the pool to notice that the daemon died.
 const NOTICE: Duration = Duration::from_millis(500);
@@ -125,36 +125,56 @@ impl Managed {
             drop(ready.connector);
             self.disconnect(&address).await;
             attempt.resume = notes.last();
-            address = came_back(lease, &attempt).await?;
+            address = came_back(lease, self.0.comes_back, &attempt).await?;
         }
         Err(died(notes.last().as_ref()))
     }
 
-    /// Waits for the daemon, visibly while the pool is full.
+    /// Waits for the daemon, visibly. A call that goes on with a turn is not called stopped here: the
+    /// turn may be running, and whoever speaks to the daemon stops it.
     async fn lease(&self, ctx: &Context) -> Result<Lease, ConnectorError> {
         let progress = ctx.progress.clone();
-        let told = move |wait| match wait {
-            Wait::Full => progress.report(Progress::Queued { ahead: 1 }),
-            Wait::Resting => progress.report(Progress::Connection { live: false }),
-            Wait::Starting => {}
+        let told = move |wait| progress.report(Progress::Waiting { reason: words(wait).to_owned() });
+        let (pool, workspace) = (&self.0.pool, &self.0.workspace);
+        let leased = async {
+            match ctx.resume {
+                None => pool.lease(workspace, told).await,
+                Some(_) => pool.lease_to_finish(workspace, told).await,
+            }
         };
-        tokio::select! {
-            lease = self.0.pool.lease(&self.0.workspace, told) => lease.map_err(|error| match ctx.resume {
-                None => ConnectorError::Unavailable { reason: chain(&error), source: None },
-                Some(_) => ConnectorError::OutcomeUnknown {
-                    reason: format!("the turn was begun earlier and cannot be looked up now ({})", chain(&error)),
-                    reference: Reference::default(),
-                },
-            }),
-            () = ctx.cancel.cancelled() => Err(cancelled("it waited for its daemon", ctx.resume.as_ref())),
-        }
+        let why = tokio::select! {
+            lease = leased => match lease {
+                Ok(lease) => return Ok(lease),
+                Err(error) => chain(&error),
+            },
+            () = ctx.cancel.cancelled(), if ctx.resume.is_none() => {
+                return Err(cancelled("it waited for its daemon", None));
+            }
+            () = tokio::time::sleep_until(ctx.deadline) => "its time passed while it waited for its daemon".to_owned(),
+        };
+        Err(match ctx.resume {
+            None => ConnectorError::Unavailable { reason: why, source: None },
+            Some(_) => ConnectorError::OutcomeUnknown {
+                reason: format!("the turn was begun earlier and cannot be looked up now ({why})"),
+                reference: Reference::default(),
+            },
+        })
+    }
+}
+
+fn words(wait: Wait) -> &'static str {
+    match wait {
+        Wait::Starting => "its daemon gets ready",
+        Wait::Full => "all daemons work; it waits until one is done",
+        Wait::Resting => "its daemon died and is started again",
+        Wait::Outdated => "its daemon finishes what it began with earlier settings, and is then replaced",
     }
 }
 
 /// Waits until the daemon runs again.
-async fn came_back(lease: &mut Lease, ctx: &Context) -> Result<Address, ConnectorError> {
+async fn came_back(lease: &mut Lease, limit: Duration, ctx: &Context) -> Result<Address, ConnectorError> {
     ctx.progress.report(Progress::Connection { live: false });
-    let limit = RETURN.min(ctx.deadline.saturating_duration_since(tokio::time::Instant::now()));
+    let limit = limit.min(ctx.deadline.saturating_duration_since(tokio::time::Instant::now()));
     let address = tokio::select! {
         address = timeout(limit, lease.running()) => address.ok().flatten(),
         () = ctx.cancel.cancelled() => return Err(cancelled("its daemon died, and nothing of it runs", ctx.resume.as_ref())),

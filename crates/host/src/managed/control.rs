@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const SOCKET: &str = "control.sock";
@@ -26,6 +27,12 @@ const KEY: &str = "control.key";
 
 /// The longest request that is read.
 const LONGEST: u64 = 64 * 1024;
+
+/// How long a host may take to say how its daemons stand.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+/// How long one may take to carry an order out, which may wait for a place and for a start.
+const CARRIES_OUT: Duration = Duration::from_mins(20);
 
 /// How long a caller may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -116,8 +123,24 @@ pub fn serve(state: &Path, pool: &Pool) -> Serving {
     serving
 }
 
-/// Asks the host that runs with `state`; nothing when none listens.
+/// Asks the host that runs with `state`; nothing when none listens. One that is held, such as by
+/// `SIGSTOP`, does not answer, which is an error (`TimedOut`) after a while.
 pub async fn ask(state: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    let within = |limit| move |_| silent(limit);
+    let listed = timeout(ANSWERS, ask_once(state, &Request::List)).await.map_err(within(ANSWERS))??;
+    if listed.is_none() || matches!(request, Request::List) {
+        return Ok(listed);
+    }
+    timeout(CARRIES_OUT, ask_once(state, request)).await.map_err(within(CARRIES_OUT))?
+}
+
+fn silent(limit: Duration) -> io::Error {
+    let words =
+        format!("the host that runs with this --state does not answer within {limit:?}; is it stopped?");
+    io::Error::new(io::ErrorKind::TimedOut, words)
+}
+
+async fn ask_once(state: &Path, request: &Request) -> io::Result<Option<Answer>> {
     let stream = match UnixStream::connect(state.join(SOCKET)).await {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
@@ -189,7 +212,7 @@ async fn accept(listener: UnixListener, key: Arc<str>, state: PathBuf, pool: Poo
 async fn answer(stream: UnixStream, key: &str, state: &Path, pool: &Pool) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
-    tokio::time::timeout(PATIENCE, (&mut stream).take(LONGEST).read_line(&mut line)).await??;
+    timeout(PATIENCE, (&mut stream).take(LONGEST).read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Sealed>(&line) {
         Ok(Sealed { key: given, .. }) if !bool::from(given.as_bytes().ct_eq(key.as_bytes())) => {
             Answer::Refused("that is not the host's key".to_owned())
@@ -235,5 +258,23 @@ fn standing(status: Status, records: &[Known]) -> Standing {
         version: record.and_then(|known| known.version.clone()),
         workspace: status.workspace,
         directory: status.directory,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_held_is_named_after_a_while() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join(KEY), "key").unwrap();
+        // The kernel takes connections in its place.
+        let _held = std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap();
+        for request in [Request::List, Request::Start { workspace: "a".to_owned() }] {
+            let error = ask(state.path(), &request).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("does not answer"), "{error}");
+        }
     }
 }

@@ -227,6 +227,7 @@ fn tell(doing: &mut Doing, progress: &Progress) -> bool {
             let before = doing.ahead.replace(*ahead);
             return before != Some(*ahead);
         }
+        Progress::Waiting { reason } => doing.line(format!("… {reason}")),
         Progress::Started { .. } => doing.ahead = None,
         Progress::ToolStarted { tool, title, .. } => doing.line(format!("· {tool} {title}")),
         Progress::ToolFinished { tool, title, outcome, .. } => {

@@ -20,6 +20,8 @@ struct Bench {
     model: ScriptedModel,
     workspace: String,
     opencode: String,
+    /// The port that a stranger of this test has.
+    stranger: Mutex<Option<u16>>,
 }
 
 impl Bench {
@@ -36,7 +38,7 @@ impl Bench {
         model.hold();
         let user = User::new().with_opencode_config(&model.config());
         let workspace = repository(&user, "app");
-        Self { user, model, workspace, opencode: opencode().await }
+        Self { user, model, workspace, opencode: opencode().await, stranger: Mutex::default() }
     }
 
     fn chat(&self) -> Terminal {
@@ -67,9 +69,55 @@ impl Bench {
         records.find(|path| path.extension().is_some_and(|it| it == "json")).unwrap()
     }
 
+    /// No process of anything below the home, by its environment or its group, and no record, lock,
+    /// port or socket that is held.
     fn nothing_is_left(&self) {
         assert_eq!(processes_below(self.user.home.path()), []);
+        let state = self.user.state();
+        for log in files(&state.join("daemons"), "log") {
+            let log = std::fs::read_to_string(log).unwrap();
+            // `-- daemon Some(PID) on port PORT (…)`
+            for started in log.lines().filter_map(|line| line.strip_prefix("-- daemon Some(")) {
+                let (pid, rest) = started.split_once(") on port ").unwrap();
+                assert_eq!(of_group(pid), Vec::<String>::new(), "of group {pid} something runs");
+                let port: u16 = rest.split_once(' ').unwrap().0.parse().unwrap();
+                let stranger = *self.stranger.lock().unwrap() == Some(port);
+                assert!(stranger || !is_listened_on(port), "port {port} is held");
+            }
+        }
+        assert_eq!(files(&state.join("daemons"), "json"), Vec::<PathBuf>::new());
+        assert_eq!(files(&state.join("daemons"), "sock"), Vec::<PathBuf>::new());
+        for lock in files(&state, "lock").iter().chain(&files(&state.join("daemons"), "lock")) {
+            std::fs::File::open(lock)
+                .unwrap()
+                .try_lock()
+                .unwrap_or_else(|_| panic!("{} is held", lock.display()));
+        }
     }
+}
+
+/// The processes of a group, as lines of the kernel's table. One that waits to be reaped runs no more.
+fn of_group(group: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let of_group = |line: &String| {
+        let fields: Vec<&str> = line.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        fields.get(2) == Some(&group) && fields[0] != "Z"
+    };
+    lines.filter(of_group).collect()
+}
+
+/// What is left of connections that have ended does not count.
+fn is_listened_on(port: u16) -> bool {
+    let address = format!("0100007F:{port:04X}");
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().any(|line| line.contains(&format!("{address} 00000000:0000 0A")))
+}
+
+/// The files with this extension in a directory, if it is there.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()
 }
 
 fn repository(user: &User, name: &str) -> String {
@@ -124,7 +172,9 @@ async fn a_daemon_that_dies_at_work_comes_back_and_its_session_goes_on() {
     let (mut chat, pid) = bench.at_work().await;
     let port = bench.user.run(&["daemons", "list", "--json"]).json()[0]["port"].as_u64().unwrap();
     kill9(pid);
-    let heard = stranger(u16::try_from(port).unwrap());
+    let port = u16::try_from(port).unwrap();
+    let heard = stranger(port);
+    *bench.stranger.lock().unwrap() = Some(port);
     let failed = chat.expect("✘ 1.1 failed");
     assert!(failed.contains("the daemon stopped or restarted"), "{failed}");
     let session = chat.expect("session ses_");
@@ -257,6 +307,10 @@ async fn daemons_are_managed_beside_a_running_host() {
     let refused = bench.user.run(&["daemons", "start", "nowhere"]);
     assert_eq!(refused.code(), 1);
     assert!(refused.text().contains("no workspace `nowhere`"), "{}", refused.text());
+    let before = list()[2]["pid"].clone();
+    let restarted = bench.user.run(&["daemons", "restart", "c", "--json"]).json();
+    assert_eq!(phases(&restarted)[2], "ready");
+    assert_ne!(restarted[2]["pid"], before, "another process answers");
     let stopped = bench.user.run(&["daemons", "stop", "c", "--json"]).json();
     assert_eq!(phases(&stopped), ["cold", "cold", "cold"]);
     let log = bench.user.run(&["daemons", "logs", "b"]).text();
@@ -285,7 +339,7 @@ async fn daemons_are_managed_without_a_host_and_strangers_are_passed_by() {
     let findings = findings.json();
     let find =
         |what: &str| findings.as_array().unwrap().iter().find(|finding| finding["what"] == what).unwrap();
-    for what in ["opencode", "walls", "git", "model", "workspace a", "port of a"] {
+    for what in ["opencode", "walls of a", "git", "model of a", "workspace a", "port of a"] {
         assert_eq!(find(what)["verdict"], "good", "{findings}");
     }
     let open = std::fs::read_to_string(&config)

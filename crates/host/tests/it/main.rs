@@ -12,6 +12,7 @@ mod delivery;
 mod gate;
 mod isolation;
 mod ledger;
+mod managed;
 mod misbehaving;
 mod mistakes;
 mod model;

@@ -115,6 +115,8 @@ pub(crate) struct Plan {
     pub(crate) gate: GateConfig,
     pub(crate) probe: Arc<Shared>,
     pub(crate) checkpoints: bool,
+    /// In place of the probe.
+    pub(crate) instance: Option<Instance>,
 }
 
 impl Default for Plan {
@@ -125,6 +127,7 @@ impl Default for Plan {
             gate: GateConfig { approvers, ..GateConfig::default() },
             probe: Shared::open(),
             checkpoints: true,
+            instance: None,
         }
     }
 }
@@ -152,9 +155,10 @@ impl World {
         let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));
         let files =
             plan.rules.iter().enumerate().map(|(n, text)| SourceFile::new(format!("{n}.toml"), *text));
+        let probe = Instance { name: "oc".into(), workspace: None, described: connector, provider };
         let parts = Parts {
             rules: RuleSet::parse(files).unwrap(),
-            instances: vec![Instance { name: "oc".into(), workspace: None, described: connector, provider }],
+            instances: vec![plan.instance.unwrap_or(probe)],
             surfaces: vec![screen.clone()],
             gate: plan.gate,
             deadline: Duration::from_mins(1),

@@ -78,6 +78,7 @@ impl Updates {
 fn in_words(update: &Progress) -> String {
     match update {
         Progress::Queued { ahead } => format!("waiting; {ahead} ahead"),
+        Progress::Waiting { reason } => format!("waiting: {reason}"),
         Progress::Started { session_id } => format!("started in session {session_id}"),
         Progress::ToolStarted { tool, title, .. } => format!("{tool} {title}"),
         Progress::ToolFinished { tool, title, outcome: ToolOutcome::Completed, .. } => {
