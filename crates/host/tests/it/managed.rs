@@ -111,7 +111,9 @@ async fn what_the_pool_starts_the_connector_speaks_to_and_nothing_else() {
         let generation = if version.starts_with("1.") { Generation::V1 } else { Generation::V2 };
         let faults = Faults { version: Some(version.to_owned()), ..Faults::default() };
         let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
-        let config = json!({ "base_url": fake.base_url(), "password": fake.password() });
+        let config = json!({
+            "base_url": fake.base_url(), "password": fake.password(), "directory": "/code",
+        });
         let connector = OpencodeFactory::default().create(config).await.unwrap();
         let (mut context, _updates) = context(None);
         let grant = Grant::new(fake.base_url().parse().unwrap(), Reach::Loopback).unwrap();
