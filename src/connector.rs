@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use connector_contract::{
     ActionDecl, ActionResult, Capability, Connector, ConnectorError, ConnectorFactory, Context, EventHandler,
-    Manifest, Provenance, SourceNote, Subscription, Target, TriggerDecl,
+    Manifest, Provenance, SourceNote, Subscription, Target,
 };
 use serde_json::{Value, json};
 
@@ -79,14 +79,6 @@ fn manifest_for(settings: &Settings) -> Result<Manifest, ConnectorError> {
 
 #[async_trait]
 impl Connector for OpencodeConnector {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.manifest.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

@@ -50,11 +50,15 @@ impl Target {
 /// [`checkpoints`](Self::checkpoints), let a host refuse, show and resume what runs.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// Events this connector can emit.
-    fn triggers(&self) -> &[TriggerDecl];
+    /// Events this connector can emit: those of its manifest.
+    fn triggers(&self) -> &[TriggerDecl] {
+        &self.manifest().triggers
+    }
 
-    /// Actions this connector can perform.
-    fn actions(&self) -> &[ActionDecl];
+    /// Actions this connector can perform: those of its manifest.
+    fn actions(&self) -> &[ActionDecl] {
+        &self.manifest().actions
+    }
 
     /// What this instance is and which capabilities it needs, with the values
     /// of its configuration filled in.

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
-    ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, Provenance,
-    Subscription, Target, TriggerDecl,
+    ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, Provenance, Subscription,
+    Target,
 };
 use rmcp::service::{Peer, RoleClient, RunningService};
 use serde_json::Value;
@@ -192,14 +192,6 @@ impl std::fmt::Debug for McpConnector {
 
 #[async_trait]
 impl Connector for McpConnector {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.manifest.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

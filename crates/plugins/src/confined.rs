@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
-    ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Context,
-    EventHandler, Grant, Manifest, Origin, Pins, Provenance, Reference, Subscription, Target, TriggerDecl,
-    chain,
+    ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Context,
+    EventHandler, Grant, Manifest, Origin, Pins, Provenance, Reference, Subscription, Target, chain,
 };
 use connector_mcp::extension::Configure;
 use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
@@ -222,14 +221,6 @@ fn refused(name: &str, error: ConnectError, said: &str) -> ConnectorError {
 
 #[async_trait]
 impl Connector for Confined {
-    fn triggers(&self) -> &[TriggerDecl] {
-        self.declared.triggers()
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        self.declared.actions()
-    }
-
     fn manifest(&self) -> &Manifest {
         self.declared.manifest()
     }

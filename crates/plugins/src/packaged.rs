@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_contract::{
-    ActionDecl, ActionResult, Capability, Connector, ConnectorError, Context, EventHandler, Manifest, Origin,
-    Provenance, Subscription, Target, TriggerDecl,
+    ActionResult, Capability, Connector, ConnectorError, Context, EventHandler, Manifest, Origin, Provenance,
+    Subscription, Target,
 };
 use connector_sandbox::Start;
 use serde_json::{Map, Value, json};
@@ -100,14 +100,6 @@ impl Declared {
 
 #[async_trait]
 impl Connector for Declared {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.manifest.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

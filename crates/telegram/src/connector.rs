@@ -62,14 +62,6 @@ fn embedded() -> Result<Manifest, ConnectorError> {
 
 #[async_trait]
 impl Connector for TelegramConnector {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.manifest.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

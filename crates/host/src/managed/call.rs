@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
-    ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
-    Consequence, Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription,
-    Target, TriggerDecl, chain,
+    ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Consequence,
+    Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription, Target, chain,
 };
 use opencode_daemons::Lease;
 use opencode_daemons::pool::{Address, Confine, Isolation, Wait};
@@ -33,14 +32,6 @@ const DEATHS: u32 = 3;
 
 #[async_trait]
 impl Connector for Managed {
-    fn triggers(&self) -> &[TriggerDecl] {
-        self.0.described.triggers()
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        self.0.described.actions()
-    }
-
     fn manifest(&self) -> &Manifest {
         self.0.described.manifest()
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{
-    ActionDecl, ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
+    ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError,
     ConnectorFactory as _, Context, EventHandler, Grant, Manifest, OutboundHttp, Provenance, Reach,
-    StopCause, Subscription, TriggerDecl, progress_channel,
+    StopCause, Subscription, progress_channel,
 };
 use connector_opencode::OpencodeFactory;
 use connector_plugins::{Confined, Patience, Program};
@@ -36,14 +36,6 @@ struct Declared(Manifest);
 
 #[async_trait]
 impl Connector for Declared {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.0.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.0.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.0
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
 use connector_contract::{
     ActionDecl, ActionResult, Checkpoint, Connector, ConnectorError, Context, EventHandler, Manifest,
-    Progress, Provenance, Reference, StopCause, Subscription, Target, TriggerDecl,
+    Progress, Provenance, Reference, StopCause, Subscription, Target,
 };
 use connector_host::surface::Asked;
 use serde_json::{Value, json};
@@ -128,14 +128,6 @@ fn answered(session: &str, reply: &Value) -> ActionResult {
 
 #[async_trait]
 impl Connector for Probe {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &[]
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_contract::{
-    ActionDecl, ActionResult, Connector, ConnectorError, ConnectorFactory, Context, EventHandler, Manifest,
-    Subscription, TriggerDecl,
+    ActionResult, Connector, ConnectorError, ConnectorFactory, Context, EventHandler, Manifest, Subscription,
 };
 use serde_json::{Value, json};
 
@@ -44,14 +43,6 @@ impl ConnectorFactory for Factory {
 
 #[async_trait]
 impl Connector for Told {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &self.manifest.triggers
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

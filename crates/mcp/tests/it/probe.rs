@@ -9,7 +9,7 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, Question, Question
 use connector_contract::{
     ActionDecl, ActionResult, AskRelay, Capability, Checkpoint, CheckpointError, CheckpointLog, Connector,
     ConnectorError, ConnectorFactory, Context, EventHandler, Manifest, OutboundHttp, Pins, Progress,
-    ProgressStream, Provenance, Reference, StopCause, Subscription, Target, TriggerDecl, progress_channel,
+    ProgressStream, Provenance, Reference, StopCause, Subscription, Target, progress_channel,
 };
 use connector_mcp::extension::Configure;
 use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, ServeError, Server};
@@ -116,14 +116,6 @@ pub(crate) fn question_ask() -> QuestionAsk {
 
 #[async_trait]
 impl Connector for Probe {
-    fn triggers(&self) -> &[TriggerDecl] {
-        &[]
-    }
-
-    fn actions(&self) -> &[ActionDecl] {
-        &self.manifest.actions
-    }
-
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }
