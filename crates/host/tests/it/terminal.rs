@@ -94,6 +94,17 @@ impl User {
     }
 }
 
+impl Drop for User {
+    /// A test that fails leaves no daemon of its user behind.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for below in processes_below(self.home.path()) {
+                let _ = rustix::process::kill_process(below.id, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
 /// A command that ended.
 pub(crate) struct Ended(pub(crate) Output);
 
