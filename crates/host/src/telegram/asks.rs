@@ -129,7 +129,7 @@ impl Telegram {
                     shown.all_of_it = true;
                 }
             }
-            self.0.pace.turn(chat.id).await;
+            self.turn(chat).await?;
             Ok::<_, Unsent>(self.message_of(chat, step).await)
         };
         let answers = tokio::select! {
@@ -260,10 +260,13 @@ impl Telegram {
         self.0.tasks.spawn(async move {
             let here = locked(&this.0.asks.open).get(&number).map(|shown| (shown.chat, shown.message));
             let Some((chat, Some(message))) = here else { return };
-            this.0.pace.turn(chat.id).await;
-            // It may be over by now.
-            let Some(drawn) = this.drawn(number) else { return };
-            if let Err(error) = this.edit_now(chat, message, &drawn.text, drawn.buttons).await {
+            let edited = async {
+                this.turn(chat).await?;
+                // It may be over by now.
+                let Some(drawn) = this.drawn(number) else { return Ok(()) };
+                this.edit_now(chat, message, &drawn.text, drawn.buttons).await
+            };
+            if let Err(error) = edited.await {
                 tracing::debug!(ask = number, reason = %error, "an ask was not redrawn");
             }
         });

@@ -145,7 +145,7 @@ impl Telegram {
             caption: caption.to_owned(),
             content: Bytes::from(content.to_owned()),
         };
-        self.0.pace.turn(chat.id).await;
+        self.turn(chat).await?;
         let id = match self.0.api.upload(&document).await {
             Ok(id) => id,
             Err(error @ ApiError::Refused { .. }) => {
@@ -176,9 +176,14 @@ impl Telegram {
         }
     }
 
+    /// Waits for its turn in a chat, unless Telegram has put that off for long.
+    pub(super) async fn turn(&self, chat: ChatKey) -> Result<(), ApiError> {
+        self.0.pace.turn(chat.id).await.map_err(|after| ApiError::Throttled { after })
+    }
+
     /// Sends one message, at its turn.
     pub(super) async fn send(&self, out: Out<'_>) -> Result<i32, ApiError> {
-        self.0.pace.turn(out.chat.id).await;
+        self.turn(out.chat).await?;
         self.send_now(out).await
     }
 
@@ -208,7 +213,7 @@ impl Telegram {
         text: &Styled,
         buttons: InlineKeyboardMarkup,
     ) -> Result<(), ApiError> {
-        self.0.pace.turn(chat.id).await;
+        self.turn(chat).await?;
         self.edit_now(chat, message, text, buttons).await
     }
 

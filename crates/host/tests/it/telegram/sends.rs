@@ -210,6 +210,21 @@ async fn what_waits_behind_a_refusal_is_sent_later_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_card_that_telegram_puts_off_for_long_is_postponed_and_denied_in_the_end() {
+    let mut desk = Stage::start(Shared::open());
+    let half_a_day = Fault::Refuse(429, "Too Many Requests: retry after 43200", Some(43_200));
+    desk.telegram.fault("sendMessage", 1, &half_a_day);
+    desk.telegram.write(ANNA, CHAT, "/fix it");
+    desk.until("SELECT count(*) FROM outbox WHERE attempts > 0").await;
+    // As if it had waited long enough.
+    let aged = "UPDATE outbox SET since = 0";
+    desk.engine().ledger().write(move |tx| Ok(tx.sql.execute_batch(aged)?)).await.unwrap();
+    desk.until("SELECT count(*) FROM steps WHERE state = 'denied'").await;
+    assert_eq!(desk.telegram.calls().iter().filter(|call| call.method == "sendMessage").count(), 1);
+    desk.stop().await;
+}
+
+#[tokio::test]
 async fn a_result_that_may_not_be_shown_is_shown_once_it_may() {
     let desk = Stage::start(Shared::open());
     desk.telegram.write(ANNA, CHAT, "/fix it");
