@@ -110,13 +110,18 @@ async fn a_group_that_became_another_is_told_there_and_its_cards_are_denied() {
     desk.telegram.write(ANNA, GROUP, "/fix it");
     let card = |screen: &[Shown]| screen.iter().find(|it| has_button(it, "Approve")).map(|it| it.id);
     let first = desk.telegram.wait(GROUP, card).await;
+    // Its card is on the screen as well, and waits.
+    desk.telegram.write(ANNA, GROUP, "/fix more");
+    desk.telegram.wait_for(GROUP, "Approval needed · 2.1").await;
+    desk.until("SELECT NOT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)").await;
     desk.telegram.fault("editMessageText", 1, &moved);
     desk.telegram.tap(ANNA, GROUP, first, "Deny");
     desk.telegram.wait_for(SUPERGROUP, "1.1 was not run").await;
+    desk.telegram.wait_for(SUPERGROUP, "2.1 was not run").await;
 
     desk.telegram.fault("sendMessage", 2, &moved);
     desk.telegram.write(ANNA, GROUP, "/fix that");
-    let told = desk.telegram.wait_for(SUPERGROUP, "2.1 was not run").await;
+    let told = desk.telegram.wait_for(SUPERGROUP, "3.1 was not run").await;
     assert!(told.text.contains("its chat is `-1007` now; ask again there"), "{told:?}");
 }
 
