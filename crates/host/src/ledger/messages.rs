@@ -25,7 +25,7 @@ pub struct NewMessage {
     /// The row of the outbox it belongs to.
     pub parcel: Option<i64>,
     /// What of it it is.
-    pub part: &'static str,
+    pub part: String,
 }
 
 /// Stores that a message was sent.

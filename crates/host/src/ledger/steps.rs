@@ -379,6 +379,15 @@ pub fn waiting(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<(u32, u32), Led
     Ok((here, tx.sql.prepare_cached(all)?.query_row([], |row| row.get(0))?))
 }
 
+/// The steps of one chat that wait for a decision.
+pub fn waiting_in(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Vec<StepId>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM steps WHERE state = 'waiting' AND surface = ?1 AND chat = ?2
+         ORDER BY run_id, idx";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map([surface, chat], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// A card that asks the very same already.
 pub fn waiting_same(tx: &Tx<'_>, digest: &Digest) -> Result<Option<StepRow>, LedgerError> {
     Ok(select(

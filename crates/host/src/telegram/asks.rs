@@ -42,6 +42,8 @@ pub(super) struct Shown {
     sheet: Sheet,
     /// What its message had to cut stands above it.
     all_of_it: bool,
+    /// What was sent of that so far.
+    above: Vec<i32>,
     close: oneshot::Sender<Styled>,
 }
 
@@ -71,7 +73,7 @@ impl Telegram {
         let number = ask.number;
         let (close, closed) = oneshot::channel();
         let sheet = Sheet::of(&ask.asked);
-        let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, close };
+        let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, above: Vec::new(), close };
         locked(&self.0.asks.open).insert(number, shown);
         let this = self.clone();
         self.0.tasks.spawn(async move { this.keep_ask(number, closed).await });
@@ -124,13 +126,18 @@ impl Telegram {
             if let Some((name, content)) = &whole {
                 let caption = format!("what {step} asks for, in full");
                 let parcel = Parcel { chat, id: None, step: None };
-                self.show_whole(parcel, (name, &caption, content)).await?;
+                let known = locked(&self.0.asks.open).get(&number).map(|shown| shown.above.clone());
+                let mut above = known.unwrap_or_default();
+                let file = (name.as_str(), caption.as_str(), content.as_str());
+                let all = self.show_whole(parcel, "whole", file, &mut above).await;
                 if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
-                    shown.all_of_it = true;
+                    shown.above = above;
+                    shown.all_of_it = all.is_ok();
                 }
+                all?;
             }
-            self.0.pace.turn(chat.id).await;
-            Ok::<_, Unsent>(self.message_of(chat, step).await)
+            self.turn(chat).await?;
+            Ok::<_, Unsent>(self.message_of(chat, step).await?)
         };
         let answers = tokio::select! {
             biased;
@@ -260,10 +267,13 @@ impl Telegram {
         self.0.tasks.spawn(async move {
             let here = locked(&this.0.asks.open).get(&number).map(|shown| (shown.chat, shown.message));
             let Some((chat, Some(message))) = here else { return };
-            this.0.pace.turn(chat.id).await;
-            // It may be over by now.
-            let Some(drawn) = this.drawn(number) else { return };
-            if let Err(error) = this.edit_now(chat, message, &drawn.text, drawn.buttons).await {
+            let edited = async {
+                this.turn(chat).await?;
+                // It may be over by now.
+                let Some(drawn) = this.drawn(number) else { return Ok(()) };
+                this.edit_now(chat, message, &drawn.text, drawn.buttons).await
+            };
+            if let Err(error) = edited.await {
                 tracing::debug!(ask = number, reason = %error, "an ask was not redrawn");
             }
         });

@@ -22,6 +22,7 @@ use super::send::Out;
 use super::{Telegram, buttons, locked};
 use crate::gate::state::StepState;
 use crate::ids::StepId;
+use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::{self, StepRow};
 
@@ -161,14 +162,19 @@ impl Telegram {
         let here = |step: &Step| (step.chat, step.editing.clone());
         let Some((chat, editing)) = locked(&self.0.live.known).running.get(&id).map(here) else { return };
         let _guard = editing.lock().await;
-        let row = self.row_of(id).await;
+        let (row, message) = match self.row_of(chat, id).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::debug!(step = %id, reason = %error, "a status waits for the ledger");
+                return self.0.live.postpone(id, EDIT);
+            }
+        };
         let Some(row) = row.filter(|row| matches!(row.state, StepState::Approved | StepState::Dispatched))
         else {
             // It is asked about again, or has ended.
             locked(&self.0.live.known).running.remove(&id);
             return;
         };
-        let message = self.message_of(chat, id).await;
         if message.is_none() && row.passed_by.is_none() {
             return; // Its card is on its way.
         }
@@ -187,6 +193,7 @@ impl Telegram {
     }
 
     /// Puts a status on its card, or in a message of its own where there is none, or no longer.
+    /// The first call's turn was taken.
     async fn put_status(
         &self,
         (chat, step): (ChatKey, StepId),
@@ -194,20 +201,26 @@ impl Telegram {
         text: &Styled,
         buttons: InlineKeyboardMarkup,
     ) -> Result<(), ApiError> {
-        if let Some(card) = card {
-            match self.edit_now(chat, card, text, buttons.clone()).await {
-                Err(ApiError::Gone) => {}
+        let out = Out { chat, text, buttons: Some(buttons.clone()), answers: None };
+        let message = match card {
+            Some(card) => match self.edit_now(chat, card, text, buttons).await {
+                Err(ApiError::Gone) => self.send(out).await?,
                 ended => return ended,
-            }
-        }
-        let message = self.send_now(Out { chat, text, buttons: Some(buttons), answers: None }).await?;
+            },
+            None => self.send_now(out).await?,
+        };
         self.record(Parcel { chat, id: None, step: Some(step) }, CARD, message).await;
         Ok(())
     }
 
-    async fn row_of(&self, step: StepId) -> Option<StepRow> {
-        let engine = self.engine().ok()?;
-        engine.ledger().read(move |tx| steps::get(tx, step)).await.ok()?
+    /// The step, and the message that shows it.
+    async fn row_of(
+        &self,
+        chat: ChatKey,
+        step: StepId,
+    ) -> Result<(Option<StepRow>, Option<i32>), LedgerError> {
+        let row = self.engine()?.ledger().read(move |tx| steps::get(tx, step)).await?;
+        Ok((row, self.message_of(chat, step).await?))
     }
 }
 

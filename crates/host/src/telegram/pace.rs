@@ -19,6 +19,9 @@ const ALL_AT_ONCE: f64 = 4.0;
 /// When to ask again for a turn that others wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The longest that anything waits here; who must wait longer is told so.
+const LONG: Duration = Duration::from_mins(1);
+
 /// A bucket of permissions that fills with time, and those who wait for one in the order they came.
 #[derive(Debug, Clone)]
 struct Bucket {
@@ -84,25 +87,40 @@ impl Pace {
 
     /// Waits until a message to `chat` is due. A permission is taken when it is used, not
     /// promised ahead: a host that was held up sends nothing in a rush afterwards. A wait that
-    /// is cut off costs nothing.
-    pub(super) async fn turn(&self, chat: i64) {
+    /// is cut off costs nothing. Where Telegram has asked for a long wait, says how long it is.
+    pub(super) async fn turn(&self, chat: i64) -> Result<(), Duration> {
         // First its own chat's line, so that a slow chat takes no place among all while it waits.
         let here = self.with_chat(chat, |bucket| Arc::clone(&bucket.line));
         let _first_here = here.lock().await;
-        self.until_due(|now| self.with_chat(chat, |bucket| bucket.wait(now))).await;
-        let all = Arc::clone(&self.all().line);
-        let _first_of_all = all.lock().await;
-        self.until_due(|now| self.all().wait(now)).await;
-        let now = Instant::now();
-        self.with_chat(chat, |bucket| bucket.take(now));
-        self.all().take(now);
+        loop {
+            self.until_due(|now| self.with_chat(chat, |bucket| bucket.wait(now))).await?;
+            let all = Arc::clone(&self.all().line);
+            let _first_of_all = all.lock().await;
+            self.until_due(|now| self.all().wait(now)).await?;
+            let now = Instant::now();
+            let is_due = self.with_chat(chat, |bucket| {
+                let is_due = bucket.wait(now).is_zero();
+                if is_due {
+                    bucket.take(now);
+                }
+                is_due
+            });
+            // The chat may have been held meanwhile.
+            if is_due {
+                self.all().take(now);
+                return Ok(());
+            }
+        }
     }
 
-    async fn until_due(&self, wait: impl Fn(Instant) -> Duration) {
+    async fn until_due(&self, wait: impl Fn(Instant) -> Duration) -> Result<(), Duration> {
         loop {
             let wait = wait(Instant::now());
             if wait.is_zero() {
-                return;
+                return Ok(());
+            }
+            if wait > LONG {
+                return Err(wait);
             }
             tokio::time::sleep(wait).await;
         }
@@ -149,7 +167,7 @@ mod tests {
     async fn time_for(count: usize, chat: impl Fn(usize) -> i64) -> Duration {
         let (pace, began) = (Pace::default(), Instant::now());
         for number in 0..count {
-            pace.turn(chat(number)).await;
+            pace.turn(chat(number)).await.unwrap();
         }
         began.elapsed()
     }
@@ -178,7 +196,7 @@ mod tests {
         let turns = (1..=200).map(|chat| {
             let pace = Arc::clone(&pace);
             tokio::spawn(async move {
-                pace.turn(chat).await;
+                pace.turn(chat).await.unwrap();
                 Instant::now()
             })
         });
@@ -197,11 +215,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_cut_off_costs_nothing() {
         let (pace, began) = (Pace::default(), Instant::now());
-        pace.turn(5).await;
+        pace.turn(5).await.unwrap();
         for _ in 0..10 {
             assert!(tokio::time::timeout(Duration::from_millis(10), pace.turn(5)).await.is_err());
         }
-        pace.turn(5).await;
+        pace.turn(5).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 1);
     }
 
@@ -220,9 +238,35 @@ mod tests {
         let (pace, began) = (Pace::default(), Instant::now());
         pace.hold(5, Duration::from_secs(31));
         assert_eq!(pace.spare(5).unwrap_err().as_secs(), 31);
-        pace.turn(6).await;
+        pace.turn(6).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 0, "another chat is not held");
-        pace.turn(5).await;
+        pace.turn(5).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 31);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_telegram_asks_for_is_obeyed_by_what_waits_already() {
+        let (pace, began) = (Pace::default(), Instant::now());
+        for chat in 1..5 {
+            pace.turn(chat).await.unwrap();
+        }
+        // Its chat is free, and it waits behind the others.
+        let hold = async { pace.hold(5, Duration::from_secs(31)) };
+        let (turn, ()) = tokio::join!(pace.turn(5), hold);
+        assert_eq!((turn, began.elapsed().as_secs()), (Ok(()), 31));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_waits_here_for_long() {
+        let (pace, began) = (Pace::default(), Instant::now());
+        let day = Duration::from_hours(24);
+        pace.turn(5).await.unwrap();
+        let hold = async { pace.hold(5, day) };
+        let (first, second, ()) = tokio::join!(pace.turn(5), pace.turn(5), hold);
+        for turn in [first, second, pace.turn(5).await] {
+            assert!(turn.unwrap_err() > Duration::from_hours(23), "{turn:?}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(2));
+        pace.turn(6).await.unwrap();
     }
 }

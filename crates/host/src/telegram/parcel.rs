@@ -53,15 +53,16 @@ impl From<Unsent> for DeliveryError {
 
 impl Telegram {
     /// The messages of a part that were sent already; 0 is one that Telegram did not take.
-    pub(super) async fn sent(&self, parcel: Parcel, part: &'static str) -> Result<Vec<i32>, LedgerError> {
+    pub(super) async fn sent(&self, parcel: Parcel, part: &str) -> Result<Vec<i32>, LedgerError> {
         let Some(id) = parcel.id else { return Ok(Vec::new()) };
-        let sent = self.engine()?.ledger().read(move |tx| messages::of_part(tx, id, part)).await?;
+        let part = part.to_owned();
+        let sent = self.engine()?.ledger().read(move |tx| messages::of_part(tx, id, &part)).await?;
         Ok(sent.iter().map(|message| message.parse().unwrap_or(0)).collect())
     }
 
     /// Records that a message was sent, if anybody will look for it. That it was sent counts more
     /// than that it is known.
-    pub(super) async fn record(&self, parcel: Parcel, part: &'static str, message: i32) {
+    pub(super) async fn record(&self, parcel: Parcel, part: &str, message: i32) {
         if parcel.id.is_none() && parcel.step.is_none() {
             return;
         }
@@ -71,7 +72,7 @@ impl Telegram {
             surface_ref: if message == 0 { String::new() } else { message.to_string() },
             step: parcel.step,
             parcel: parcel.id,
-            part,
+            part: part.to_owned(),
         };
         let recorded = match self.engine() {
             Ok(engine) => engine.ledger().write(move |tx| messages::put(tx, &new)).await,
@@ -84,10 +85,9 @@ impl Telegram {
     }
 
     /// The message that shows a step.
-    pub(super) async fn message_of(&self, chat: ChatKey, step: StepId) -> Option<i32> {
-        let engine = self.engine().ok()?;
+    pub(super) async fn message_of(&self, chat: ChatKey, step: StepId) -> Result<Option<i32>, LedgerError> {
         let at = chat.to_string();
-        let found = engine.ledger().read(move |tx| messages::card_of(tx, NAME, &at, step)).await;
-        found.ok().flatten()?.parse().ok()
+        let found = self.engine()?.ledger().read(move |tx| messages::card_of(tx, NAME, &at, step)).await?;
+        Ok(found.and_then(|message| message.parse().ok()))
     }
 }

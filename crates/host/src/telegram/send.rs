@@ -35,8 +35,9 @@ impl Telegram {
         }
         let chat = parcel.chat;
         let card = render::card(row, self.0.clock.now());
-        if let Some(message) = self.message_of(chat, row.id).await {
-            if row.delivered_at.is_none() {
+        if let Some(message) = self.message_of(chat, row.id).await? {
+            // What stands above it is not changed with it.
+            if row.delivered_at.is_none() || card.attachment.is_some() {
                 self.change(chat, message, &render::asked_again(row), buttons::none()).await?;
             } else if self.change(chat, message, &card.text, buttons::of_card(row)).await? {
                 return Ok(message.to_string());
@@ -44,7 +45,10 @@ impl Telegram {
         }
         if let Some((name, content)) = card.attachment {
             let caption = format!("what step {} would run, in full", row.id);
-            self.show_whole(parcel, (&name, &caption, &content)).await?;
+            // Asked about again, it is another whole.
+            let part = format!("whole {}", row.digest.as_str());
+            let mut above = self.sent(parcel, &part).await?;
+            self.show_whole(parcel, &part, (&name, &caption, &content), &mut above).await?;
         }
         let out = Out { chat, text: &card.text, buttons: Some(buttons::of_card(row)), answers: None };
         let message = self.send(out).await?;
@@ -56,7 +60,7 @@ impl Telegram {
     pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
         self.0.live.end(row.id).await;
         let shown = render::result(row);
-        let mut message = self.message_of(parcel.chat, row.id).await;
+        let mut message = self.message_of(parcel.chat, row.id).await?;
         if let Some(card) = message
             && !self.change(parcel.chat, card, &shown.text, buttons::none()).await?
         {
@@ -70,7 +74,9 @@ impl Telegram {
             && let Some((name, content)) = shown.attachment
         {
             let caption = format!("the changes of {}", row.id);
-            self.document_once(parcel, "patch", message, (&name, &caption, &content)).await?;
+            if self.sent(parcel, "patch").await?.is_empty() {
+                self.document(parcel, "patch", message, (&name, &caption, &content)).await?;
+            }
         }
         Ok(last.or(message).map(|id| id.to_string()).unwrap_or_default())
     }
@@ -82,19 +88,29 @@ impl Telegram {
     }
 
     /// Shows all of what somebody is to decide about: as a document or, in a chat that takes none,
-    /// in messages. After an error not all of it can be read there.
-    pub(super) async fn show_whole(&self, parcel: Parcel, file: (&str, &str, &str)) -> Result<(), Unsent> {
-        if self.document_once(parcel, "whole", None, file).await? {
+    /// in messages. After an error not all of it can be read there: `above` is what was sent so far,
+    /// first the document, with which the next try goes on.
+    pub(super) async fn show_whole(
+        &self,
+        parcel: Parcel,
+        part: &str,
+        file: (&str, &str, &str),
+        above: &mut Vec<i32>,
+    ) -> Result<(), Unsent> {
+        if above.is_empty() {
+            above.push(self.document(parcel, part, None, file).await?);
+        }
+        if above[0] != 0 {
             return Ok(());
         }
         let pieces = Styled::new().plain(file.2).split(MESSAGE);
         if pieces.len() > WHOLE {
             return Err(Unsent::TooLong(WHOLE));
         }
-        let sent = self.sent(parcel, "whole text").await?.len();
-        for text in pieces.iter().skip(sent) {
+        for text in pieces.iter().skip(above.len() - 1) {
             let id = self.send(Out { chat: parcel.chat, text, buttons: None, answers: None }).await?;
-            self.record(parcel, "whole text", id).await;
+            self.record(parcel, part, id).await;
+            above.push(id);
         }
         Ok(())
     }
@@ -104,7 +120,7 @@ impl Telegram {
     async fn pieces_once(
         &self,
         parcel: Parcel,
-        part: &'static str,
+        part: &str,
         text: &Styled,
         answers: Option<i32>,
     ) -> Result<Option<i32>, Unsent> {
@@ -126,17 +142,14 @@ impl Telegram {
         Ok(sent.into_iter().rev().find(|id| *id != 0))
     }
 
-    /// Sends a document; whether Telegram takes it.
-    async fn document_once(
+    /// Sends a document; 0 if Telegram does not take it.
+    async fn document(
         &self,
         parcel: Parcel,
-        part: &'static str,
+        part: &str,
         answers: Option<i32>,
         (name, caption, content): (&str, &str, &str),
-    ) -> Result<bool, Unsent> {
-        if let Some(sent) = self.sent(parcel, part).await?.first() {
-            return Ok(*sent != 0);
-        }
+    ) -> Result<i32, ApiError> {
         let chat = parcel.chat;
         let document = Document {
             chat,
@@ -145,17 +158,17 @@ impl Telegram {
             caption: caption.to_owned(),
             content: Bytes::from(content.to_owned()),
         };
-        self.0.pace.turn(chat.id).await;
+        self.turn(chat).await?;
         let id = match self.0.api.upload(&document).await {
             Ok(id) => id,
             Err(error @ ApiError::Refused { .. }) => {
                 tracing::error!(%chat, reason = %error, "telegram does not take a document; it is left out");
                 0
             }
-            Err(error) => return Err(self.heard(chat, error).into()),
+            Err(error) => return Err(self.heard(chat, error)),
         };
         self.record(parcel, part, id).await;
-        Ok(id != 0)
+        Ok(id)
     }
 
     /// Changes a message; whether it is there and can be changed.
@@ -176,9 +189,14 @@ impl Telegram {
         }
     }
 
+    /// Waits for its turn in a chat, unless Telegram has put that off for long.
+    pub(super) async fn turn(&self, chat: ChatKey) -> Result<(), ApiError> {
+        self.0.pace.turn(chat.id).await.map_err(|after| ApiError::Throttled { after })
+    }
+
     /// Sends one message, at its turn.
     pub(super) async fn send(&self, out: Out<'_>) -> Result<i32, ApiError> {
-        self.0.pace.turn(out.chat.id).await;
+        self.turn(out.chat).await?;
         self.send_now(out).await
     }
 
@@ -208,7 +226,7 @@ impl Telegram {
         text: &Styled,
         buttons: InlineKeyboardMarkup,
     ) -> Result<(), ApiError> {
-        self.0.pace.turn(chat.id).await;
+        self.turn(chat).await?;
         self.edit_now(chat, message, text, buttons).await
     }
 

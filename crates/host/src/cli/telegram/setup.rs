@@ -71,9 +71,13 @@ impl Setup {
         say(&format!("or open https://t.me/{name}?start={code} and press Start"))?;
         let person = meeting.person().await?;
         say(&format!("that was {}, user id {}", person.name, person.id))?;
-        say("sent you a card; tap its button")?;
         let card = meeting.card(&person).await?;
-        say(if card.tapped { "the tap came" } else { "no tap came within a minute; it is not needed" })?;
+        say("sent you a card; tap its button")?;
+        say(if meeting.tap(&person).await? {
+            "the tap came"
+        } else {
+            "no tap came within a minute; it is not needed"
+        })?;
         // Last of all: what failed before it keeps nobody from beginning again.
         self.write(&target, person.id, &workspace)?;
         say(&format!("wrote {}", target.display()))?;

@@ -110,13 +110,18 @@ async fn a_group_that_became_another_is_told_there_and_its_cards_are_denied() {
     desk.telegram.write(ANNA, GROUP, "/fix it");
     let card = |screen: &[Shown]| screen.iter().find(|it| has_button(it, "Approve")).map(|it| it.id);
     let first = desk.telegram.wait(GROUP, card).await;
+    // Its card is on the screen as well, and waits.
+    desk.telegram.write(ANNA, GROUP, "/fix more");
+    desk.telegram.wait_for(GROUP, "Approval needed · 2.1").await;
+    desk.until("SELECT NOT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)").await;
     desk.telegram.fault("editMessageText", 1, &moved);
     desk.telegram.tap(ANNA, GROUP, first, "Deny");
     desk.telegram.wait_for(SUPERGROUP, "1.1 was not run").await;
+    desk.telegram.wait_for(SUPERGROUP, "2.1 was not run").await;
 
     desk.telegram.fault("sendMessage", 2, &moved);
     desk.telegram.write(ANNA, GROUP, "/fix that");
-    let told = desk.telegram.wait_for(SUPERGROUP, "2.1 was not run").await;
+    let told = desk.telegram.wait_for(SUPERGROUP, "3.1 was not run").await;
     assert!(told.text.contains("its chat is `-1007` now; ask again there"), "{told:?}");
 }
 
@@ -207,6 +212,21 @@ async fn what_waits_behind_a_refusal_is_sent_later_and_in_order() {
     assert_eq!(cards, ["1.1", "2.1", "3.1"].map(|step| format!("⏸ Approval needed · {step}")));
     let refused = desk.telegram.calls().iter().filter(|call| call.status == 429).count();
     assert_eq!(refused, 2, "nothing is sent before the time that Telegram names");
+}
+
+#[tokio::test]
+async fn a_card_that_telegram_puts_off_for_long_is_postponed_and_denied_in_the_end() {
+    let mut desk = Stage::start(Shared::open());
+    let half_a_day = Fault::Refuse(429, "Too Many Requests: retry after 43200", Some(43_200));
+    desk.telegram.fault("sendMessage", 1, &half_a_day);
+    desk.telegram.write(ANNA, CHAT, "/fix it");
+    desk.until("SELECT count(*) FROM outbox WHERE attempts > 0").await;
+    // As if it had waited long enough.
+    let aged = "UPDATE outbox SET since = 0";
+    desk.engine().ledger().write(move |tx| Ok(tx.sql.execute_batch(aged)?)).await.unwrap();
+    desk.until("SELECT count(*) FROM steps WHERE state = 'denied'").await;
+    assert_eq!(desk.telegram.calls().iter().filter(|call| call.method == "sendMessage").count(), 1);
+    desk.stop().await;
 }
 
 #[tokio::test]

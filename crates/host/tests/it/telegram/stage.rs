@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// Waits until the ledger answers this with more than nothing.
-    async fn until(&self, sql: &str) {
+    pub(super) async fn until(&self, sql: &str) {
         let until = tokio::time::Instant::now() + Duration::from_mins(1);
         loop {
             let asked = sql.to_owned();

@@ -45,8 +45,6 @@ pub(super) struct Person {
 /// The first card, on the screen.
 pub(super) struct Card {
     message: i32,
-    /// Whether its button was tapped.
-    pub(super) tapped: bool,
 }
 
 impl Meeting {
@@ -72,9 +70,9 @@ impl Meeting {
         found.ok_or_else(|| Failure::failed("nobody wrote the code to the bot in five minutes; try again"))
     }
 
-    /// Sends a first card and waits a while for its tap.
-    pub(super) async fn card(&mut self, person: &Person) -> Result<Card, Failure> {
-        let data = format!("setup:{}", self.code);
+    /// Sends a first card.
+    pub(super) async fn card(&self, person: &Person) -> Result<Card, Failure> {
+        let data = self.data();
         let button = InlineKeyboardButton::builder().text("✅ Approve").callback_data(&data).build();
         let buttons = InlineKeyboardMarkup::builder().inline_keyboard(vec![vec![button]]).build();
         let message = SendMessageParams::builder()
@@ -83,13 +81,24 @@ impl Meeting {
             .reply_markup(ReplyMarkup::InlineKeyboardMarkup(buttons))
             .build();
         let message = self.api.call(&message).await.map_err(|error| failed(&error))?.message_id;
+        Ok(Card { message })
+    }
+
+    /// Waits a while for the card's tap; whether it came.
+    pub(super) async fn tap(&mut self, person: &Person) -> Result<bool, Failure> {
+        let data = self.data();
         let tap = self.first(TAP, |raw| tapped(raw, person.id, &data)).await?;
         if let Some(query) = &tap {
             let answer =
                 AnswerCallbackQueryParams::builder().callback_query_id(query).text("it came").build();
             self.api.call(&answer).await.or_else(fine).map_err(|error| failed(&error))?;
         }
-        Ok(Card { message, tapped: tap.is_some() })
+        Ok(tap.is_some())
+    }
+
+    /// What the card's button carries.
+    fn data(&self) -> String {
+        format!("setup:{}", self.code)
     }
 
     /// The card becomes its result.
