@@ -49,7 +49,11 @@ impl Bench {
     }
 
     fn returned(&mut self, workspace: &str) -> Vec<String> {
-        self.step(Input::Returned { workspace: workspace.into() })
+        self.step(Input::Returned { workspace: workspace.into(), again: false })
+    }
+
+    fn returned_for_now(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Returned { workspace: workspace.into(), again: true })
     }
 
     fn answered(&mut self, workspace: &str) -> Vec<String> {
@@ -380,6 +384,31 @@ fn an_outdated_daemon_finishes_what_was_begun_and_nothing_else() {
     assert_eq!(bench.returned("a"), ["stop a", "tell 1 Starting"]);
     assert_eq!(bench.stopped("a"), ["start a"]);
     assert_eq!(bench.started("a"), ["grant 1 a"]);
+}
+
+#[test]
+fn a_daemon_in_mid_turn_is_not_ended_for_one_question_it_has_no_time_for() {
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Same);
+    bench.later(FRESH);
+    assert_eq!(bench.finish(1, "a"), ["grant 1 a"]);
+}
+
+#[test]
+fn a_daemon_whose_turn_is_looked_up_again_is_there_then() {
+    for how in [Adopted::Same, Adopted::Outdated] {
+        let mut bench = Bench::new(1);
+        bench.adopted("a", how);
+        assert_eq!(bench.finish(1, "a"), ["grant 1 a"]);
+        bench.later(SETTLES);
+        assert_eq!(bench.ask(2, "b"), ["tell 2 Full"]);
+        assert!(bench.returned_for_now("a").is_empty(), "{how:?}");
+        assert!(bench.later(Duration::from_secs(15)).is_empty(), "{how:?}");
+        assert_eq!(bench.finish(3, "a"), ["grant 3 a"], "{how:?}");
+        assert!(bench.returned_for_now("a").is_empty(), "{how:?}");
+        assert_eq!(bench.desk.next_deadline(), Some(bench.now + LINGERS));
+        assert_eq!(bench.later(LINGERS), ["stop a"], "{how:?}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) enum Control {
     },
     Return {
         workspace: String,
+        again: bool,
     },
     Warm {
         workspace: String,
@@ -173,7 +174,7 @@ impl Table {
                 self.end_of_nobody(&workspace);
                 None
             }
-            Control::Return { workspace } => Some(Input::Returned { workspace }),
+            Control::Return { workspace, again } => Some(Input::Returned { workspace, again }),
             Control::Warm { workspace } => Some(Input::Warmed { workspace }),
             Control::List { answer } => {
                 let _ = answer.send(self.list());
@@ -263,7 +264,7 @@ impl Table {
             (Some(asking), Some(address)) => {
                 let _ = asking.answer.send(Ok(Lease::new(workspace, (address, receiver), control)));
             }
-            _ => drop(control.send(Control::Return { workspace })),
+            _ => drop(control.send(Control::Return { workspace, again: false })),
         }
     }
 
