@@ -139,6 +139,9 @@ pub enum Refusal {
     /// The daemon was not up in time.
     #[error("its daemon was not ready in time")]
     Slow,
+    /// The daemon of another configuration still finished what was begun on it.
+    #[error("the daemon with earlier settings, which is replaced, still works on an earlier task")]
+    Outdated,
     /// It could not be started.
     #[error("its daemon could not be started")]
     Start(#[source] Arc<StartError>),
@@ -240,7 +243,9 @@ impl Desk {
         let waits = self.queue.iter().map(|waiting| waiting.deadline);
         let slots = self.slots.values().filter_map(|slot| match slot.state {
             State::Resting { until } => Some(until),
-            State::Ready if slot.leases == 0 => self.limits.idle.map(|idle| slot.used + idle),
+            State::Ready if slot.leases == 0 => {
+                self.limits.idle.map(|idle| (slot.used + idle).max(slot.settles.unwrap_or(slot.used)))
+            }
             _ => None,
         });
         let settle = self.slots.values().filter_map(|slot| slot.settles);
@@ -439,8 +444,11 @@ impl Desk {
             if waiting.deadline > now {
                 return true;
             }
-            let full = waiting.told == Some(Wait::Full);
-            let refusal = if full { Refusal::Full(servers) } else { Refusal::Slow };
+            let refusal = match waiting.told {
+                Some(Wait::Full) => Refusal::Full(servers),
+                Some(Wait::Outdated) => Refusal::Outdated,
+                _ => Refusal::Slow,
+            };
             effects.push(Effect::Refuse { ticket: waiting.ticket, refusal });
             false
         });
