@@ -82,6 +82,15 @@ pub enum Phase {
     Resting,
 }
 
+/// What becomes of an earlier host's daemons of workspaces that this one has not configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They are of nobody any more, and are ended.
+    End,
+    /// They are another configuration's, and left for it.
+    Leave,
+}
+
 /// Why there is no lease.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PoolError {
@@ -156,14 +165,15 @@ impl Pool {
         granted.await.map_err(|_| PoolError::Ended)?
     }
 
-    /// Takes over the daemons that an earlier host left in the state directory, as idle ones, and ends
-    /// those of workspaces that are not configured any more. Returns at once; needs a Tokio runtime.
-    pub fn take_over(&self) {
+    /// Takes over the daemons that an earlier host left in the state directory, as idle ones, and does
+    /// with `others`, those of workspaces that are not configured, as told. Returns at once; needs a
+    /// Tokio runtime.
+    pub fn take_over(&self, others: Others) {
         let (state, control) = (Arc::clone(&self.logs), self.control.clone());
         tokio::task::spawn_blocking(move || match crate::known::known(&state) {
             Ok(found) => {
                 let names = found.into_iter().map(|known| known.workspace);
-                names.for_each(|workspace| drop(control.send(Control::Found { workspace })));
+                names.for_each(|workspace| drop(control.send(Control::Found { workspace, others })));
             }
             Err(error) => tracing::warn!(%error, "an earlier host's daemons cannot be looked for"),
         });

@@ -119,13 +119,13 @@ impl Family {
     /// Whether a member listens on this loopback port, according to the kernel. It is usually the
     /// leader, for which the whole process table need not be read.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
-        let leader = self.leader.iter().filter(|leader| leader.is_alive()).cloned().collect();
-        os::listens_on(&leader, port) || os::listens_on(&self.members(), port)
+        let leader = || self.leader.iter().filter(|leader| leader.is_alive()).cloned().collect();
+        os::listens_on(leader, port) || os::listens_on(|| self.members(), port)
     }
 
     /// Whether somebody else has this loopback port, so that no member can get it.
     pub(crate) fn is_without(&self, port: u16) -> bool {
-        os::is_taken_from(&self.members(), port)
+        os::is_taken_from(|| self.members(), port)
     }
 
     /// Signals the leader's process group, if the leader is proven to run.

@@ -72,15 +72,32 @@ impl Spool {
             return Ok(Vec::new());
         }
         let mut lines = Vec::new();
-        if let Some(left_out) = (length - self.drained).checked_sub(CAP).filter(|bytes| *bytes > 0) {
-            lines.push(format!("-- {left_out} bytes of output are left out here"));
-            self.drained += left_out;
+        if length - self.drained > CAP {
+            let next = self.line_after(length - CAP, length)?;
+            lines.push(format!("-- {} bytes of output are left out here", next - self.drained));
+            self.drained = next;
         }
         while self.drained < length && self.drain_some(&mut lines)? {}
         if length > CAP {
             self.empty()?;
         }
         Ok(lines)
+    }
+
+    /// Where the next whole line begins, or `end`: what is cut in half is not known as a secret.
+    fn line_after(&self, mut from: u64, end: u64) -> io::Result<u64> {
+        let mut bytes = vec![0; DRAIN_BYTES];
+        while from < end {
+            let read = self.file.read_at(&mut bytes, from)?;
+            if read == 0 {
+                break;
+            }
+            if let Some(newline) = bytes[..read].iter().position(|byte| *byte == b'\n') {
+                return Ok(from + newline as u64 + 1);
+            }
+            from += read as u64;
+        }
+        Ok(end)
     }
 
     /// Reads on; false when no whole line is left.
@@ -174,6 +191,19 @@ mod tests {
         assert_eq!(spool.file.metadata().unwrap().len(), 0);
         writeln!(spool.file, "after").unwrap();
         assert_eq!(spool.drain().unwrap(), ["after"]);
+    }
+
+    #[test]
+    fn what_is_left_out_ends_with_a_line_so_that_no_half_of_a_secret_is_kept() {
+        let mut redactor = Redactor::default();
+        redactor.add("hunter22");
+        let mut spool = Spool::unnamed(redactor).unwrap();
+        let kept = usize::try_from(CAP).unwrap();
+        let text = format!("hunter22\n{}last\n", "x\n".repeat((kept - "ter22\nlast\n".len()) / 2));
+        write!(spool.file, "{}{text}", "x\n".repeat(10)).unwrap();
+        let lines = spool.drain().unwrap();
+        assert!(lines[0].contains("bytes of output are left out"), "{}", lines[0]);
+        assert_eq!((lines[1].as_str(), lines.last().unwrap().as_str()), ("x", "last"));
     }
 
     #[test]

@@ -21,7 +21,9 @@ use connector_contract::{
     Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Reach, Target, chain,
 };
 use opencode_daemons::confine::{self, Kernel};
-use opencode_daemons::pool::{Address, ConfigError, Confine, Isolation, Surroundings, WorkspaceConfig};
+use opencode_daemons::pool::{
+    Address, ConfigError, Confine, Isolation, Others, Surroundings, WorkspaceConfig,
+};
 use opencode_daemons::{Environment, Home, Pool, PoolConfig, Worktrees};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
@@ -76,11 +78,11 @@ impl Daemons {
         })
     }
 
-    /// Takes over the daemons that an earlier host left, removes what it left of working trees, and
-    /// answers the commands of other processes from now on. To be called by the one host of the
-    /// state directory, once it is the one.
-    pub fn answer_commands(&mut self) {
-        self.pool.take_over();
+    /// Takes over the daemons that an earlier host left, ends or leaves those of `others`, removes what
+    /// it left of working trees, and answers the commands of other processes from now on. To be called by
+    /// the one host of the state directory, once it is the one.
+    pub fn answer_commands(&mut self, others: Others) {
+        self.pool.take_over(others);
         for trees in self.trees.values() {
             let trees = trees.clone();
             tokio::spawn(async move { trees.clean().await });

@@ -20,6 +20,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// may not have asked for it yet.
 const SETTLES: Duration = Duration::from_secs(3);
 
+/// How long a daemon is left alone that will be asked again, after fifteen seconds at most, what became
+/// of what was begun on it.
+const LINGERS: Duration = Duration::from_secs(20);
+
 /// A place in the queue.
 pub(super) type Ticket = u64;
 
@@ -47,8 +51,10 @@ pub(super) enum Input {
     Warmed {
         workspace: String,
     },
+    /// `again` is for what was begun on it and will be looked up again.
     Returned {
         workspace: String,
+        again: bool,
     },
     /// An earlier host left a record of its daemon.
     Found {
@@ -133,6 +139,9 @@ pub enum Refusal {
     /// The daemon was not up in time.
     #[error("its daemon was not ready in time")]
     Slow,
+    /// The daemon of another configuration still finished what was begun on it.
+    #[error("the daemon with earlier settings, which is replaced, still works on an earlier task")]
+    Outdated,
     /// It could not be started.
     #[error("its daemon could not be started")]
     Start(#[source] Arc<StartError>),
@@ -234,7 +243,9 @@ impl Desk {
         let waits = self.queue.iter().map(|waiting| waiting.deadline);
         let slots = self.slots.values().filter_map(|slot| match slot.state {
             State::Resting { until } => Some(until),
-            State::Ready if slot.leases == 0 => self.limits.idle.map(|idle| slot.used + idle),
+            State::Ready if slot.leases == 0 => {
+                self.limits.idle.map(|idle| (slot.used + idle).max(slot.settles.unwrap_or(slot.used)))
+            }
             _ => None,
         });
         let settle = self.slots.values().filter_map(|slot| slot.settles);
@@ -265,9 +276,12 @@ impl Desk {
                 slot.warmed = true;
                 slot.barred = false;
             }),
-            Input::Returned { workspace } => self.change(&workspace, |slot| {
+            Input::Returned { workspace, again } => self.change(&workspace, |slot| {
                 slot.leases = slot.leases.saturating_sub(1);
                 slot.used = now;
+                if again {
+                    slot.settles = Some(now + LINGERS);
+                }
             }),
             // It runs already, so it needs no place.
             Input::Found { workspace } => self.change(&workspace, |slot| {
@@ -347,17 +361,18 @@ impl Desk {
     }
 
     /// Asks idle daemons that are wanted whether they still answer. A daemon that works is asked by
-    /// its keeper, with more patience.
+    /// its keeper, with more patience; so is one that somebody goes on with, for it may be in mid-turn.
     fn prove(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for (workspace, slot) in &mut self.slots {
-            let asked =
-                self.queue.iter().any(|waiting| waiting.workspace == *workspace && slot.serves(waiting));
+            let mut waiting = self.queue.iter().filter(|waiting| waiting.workspace == *workspace);
+            let finishes = waiting.clone().any(|waiting| waiting.finishes);
+            let asked = waiting.any(|waiting| slot.serves(waiting));
             let wanted = asked || slot.warmed && !slot.outdated;
             if !matches!(slot.state, State::Ready) || slot.leases > 0 || !wanted {
                 continue;
             }
             slot.warmed = false;
-            if now.duration_since(slot.proven) >= FRESH {
+            if !finishes && now.duration_since(slot.proven) >= FRESH {
                 // Still wanted as a warm one, if it turns out to hang.
                 slot.warmed = !asked;
                 slot.state = State::Proving;
@@ -429,8 +444,11 @@ impl Desk {
             if waiting.deadline > now {
                 return true;
             }
-            let full = waiting.told == Some(Wait::Full);
-            let refusal = if full { Refusal::Full(servers) } else { Refusal::Slow };
+            let refusal = match waiting.told {
+                Some(Wait::Full) => Refusal::Full(servers),
+                Some(Wait::Outdated) => Refusal::Outdated,
+                _ => Refusal::Slow,
+            };
             effects.push(Effect::Refuse { ticket: waiting.ticket, refusal });
             false
         });

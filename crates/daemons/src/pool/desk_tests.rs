@@ -49,7 +49,11 @@ impl Bench {
     }
 
     fn returned(&mut self, workspace: &str) -> Vec<String> {
-        self.step(Input::Returned { workspace: workspace.into() })
+        self.step(Input::Returned { workspace: workspace.into(), again: false })
+    }
+
+    fn returned_for_now(&mut self, workspace: &str) -> Vec<String> {
+        self.step(Input::Returned { workspace: workspace.into(), again: true })
     }
 
     fn answered(&mut self, workspace: &str) -> Vec<String> {
@@ -80,6 +84,7 @@ fn word(effect: Effect) -> String {
         Effect::Grant { ticket, workspace } => format!("grant {ticket} {workspace}"),
         Effect::Refuse { ticket, refusal: Refusal::Full(_) } => format!("refuse {ticket} full"),
         Effect::Refuse { ticket, refusal: Refusal::Slow } => format!("refuse {ticket} slow"),
+        Effect::Refuse { ticket, refusal: Refusal::Outdated } => format!("refuse {ticket} outdated"),
         Effect::Refuse { ticket, refusal: Refusal::Start(_) } => format!("refuse {ticket} start"),
         Effect::Refuse { ticket, refusal: Refusal::DiedTooOften } => format!("refuse {ticket} died"),
         Effect::Tell { ticket, wait } => format!("tell {ticket} {wait:?}"),
@@ -146,6 +151,12 @@ fn waiting_has_an_end_that_says_why() {
     bench.step(Input::Stopped { workspace: "a".into() });
     bench.ask(3, "b");
     assert_eq!(bench.later(WAIT), ["refuse 3 slow"]);
+
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Outdated);
+    bench.finish(1, "a");
+    bench.ask(2, "a");
+    assert_eq!(bench.later(WAIT), ["refuse 2 outdated"]);
 }
 
 #[test]
@@ -380,6 +391,40 @@ fn an_outdated_daemon_finishes_what_was_begun_and_nothing_else() {
     assert_eq!(bench.returned("a"), ["stop a", "tell 1 Starting"]);
     assert_eq!(bench.stopped("a"), ["start a"]);
     assert_eq!(bench.started("a"), ["grant 1 a"]);
+}
+
+#[test]
+fn one_that_is_left_alone_for_longer_than_it_may_be_idle_wakes_nobody_before() {
+    let mut bench = Bench::new(1);
+    bench.desk.limits.idle = Some(SETTLES / 2);
+    bench.adopted("a", Adopted::Same);
+    assert_eq!(bench.desk.next_deadline(), Some(bench.now + SETTLES));
+    assert_eq!(bench.later(SETTLES), ["stop a"]);
+}
+
+#[test]
+fn a_daemon_in_mid_turn_is_not_ended_for_one_question_it_has_no_time_for() {
+    let mut bench = Bench::new(1);
+    bench.adopted("a", Adopted::Same);
+    bench.later(FRESH);
+    assert_eq!(bench.finish(1, "a"), ["grant 1 a"]);
+}
+
+#[test]
+fn a_daemon_whose_turn_is_looked_up_again_is_there_then() {
+    for how in [Adopted::Same, Adopted::Outdated] {
+        let mut bench = Bench::new(1);
+        bench.adopted("a", how);
+        assert_eq!(bench.finish(1, "a"), ["grant 1 a"]);
+        bench.later(SETTLES);
+        assert_eq!(bench.ask(2, "b"), ["tell 2 Full"]);
+        assert!(bench.returned_for_now("a").is_empty(), "{how:?}");
+        assert!(bench.later(Duration::from_secs(15)).is_empty(), "{how:?}");
+        assert_eq!(bench.finish(3, "a"), ["grant 3 a"], "{how:?}");
+        assert!(bench.returned_for_now("a").is_empty(), "{how:?}");
+        assert_eq!(bench.desk.next_deadline(), Some(bench.now + LINGERS));
+        assert_eq!(bench.later(LINGERS), ["stop a"], "{how:?}");
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub struct Lease {
     address: watch::Receiver<Option<Address>>,
     last: Address,
     control: mpsc::UnboundedSender<Control>,
+    again: bool,
 }
 
 impl Lease {
@@ -58,7 +59,7 @@ impl Lease {
         (last, address): (Address, watch::Receiver<Option<Address>>),
         control: mpsc::UnboundedSender<Control>,
     ) -> Self {
-        Self { workspace, address, last, control }
+        Self { workspace, address, last, control, again: false }
     }
 
     /// The workspace.
@@ -84,6 +85,12 @@ impl Lease {
         }
     }
 
+    /// Returns the daemon for a short while only: what was begun on it is looked up again, so until then
+    /// it is not ended for others, nor for being outdated.
+    pub fn return_for_now(mut self) {
+        self.again = true;
+    }
+
     /// Waits until the daemon at `from` is known to be gone. What is said to its port from then on
     /// may be heard by a stranger.
     pub async fn lost(&mut self, from: &Address) {
@@ -101,6 +108,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let _ = self.control.send(Control::Return { workspace: std::mem::take(&mut self.workspace) });
+        let workspace = std::mem::take(&mut self.workspace);
+        let _ = self.control.send(Control::Return { workspace, again: self.again });
     }
 }

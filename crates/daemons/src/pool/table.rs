@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
 use super::keeper::{self, Job, Order, Report};
 use super::lease::{Address, Lease};
-use super::{ConfigError, OnExit, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log};
+use super::{
+    ConfigError, OnExit, Others, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log,
+};
 use crate::allowance::Allowance;
 use crate::daemon::Spec;
 use crate::known;
@@ -26,9 +28,11 @@ pub(super) enum Control {
     /// An earlier host left a record under this name.
     Found {
         workspace: String,
+        others: Others,
     },
     Return {
         workspace: String,
+        again: bool,
     },
     Warm {
         workspace: String,
@@ -166,14 +170,16 @@ impl Table {
                 self.asking.insert(ticket, Asking { workspace: workspace.clone(), told, answer });
                 Some(Input::Asked { ticket, workspace, finishes })
             }
-            Control::Found { workspace } if self.places.contains_key(&workspace) => {
+            Control::Found { workspace, .. } if self.places.contains_key(&workspace) => {
                 Some(Input::Found { workspace })
             }
-            Control::Found { workspace } => {
-                self.end_of_nobody(&workspace);
+            Control::Found { workspace, others } => {
+                if others == Others::End {
+                    self.end_of_nobody(&workspace);
+                }
                 None
             }
-            Control::Return { workspace } => Some(Input::Returned { workspace }),
+            Control::Return { workspace, again } => Some(Input::Returned { workspace, again }),
             Control::Warm { workspace } => Some(Input::Warmed { workspace }),
             Control::List { answer } => {
                 let _ = answer.send(self.list());
@@ -263,7 +269,7 @@ impl Table {
             (Some(asking), Some(address)) => {
                 let _ = asking.answer.send(Ok(Lease::new(workspace, (address, receiver), control)));
             }
-            _ => drop(control.send(Control::Return { workspace })),
+            _ => drop(control.send(Control::Return { workspace, again: false })),
         }
     }
 

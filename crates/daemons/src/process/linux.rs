@@ -90,17 +90,18 @@ fn member_rows(family: &Family) -> Vec<Row> {
     found.iter().filter_map(|number| rows.remove(number)).collect()
 }
 
-pub(super) fn listens_on(members: &BTreeSet<ProcessId>, port: u16) -> bool {
+/// Members are looked for when somebody listens there at all.
+pub(super) fn listens_on(members: impl FnOnce() -> BTreeSet<ProcessId>, port: u16) -> bool {
     let sockets = sockets(port, |_| true);
-    !sockets.is_empty() && hold(members, &sockets)
+    !sockets.is_empty() && hold(&members(), &sockets)
 }
 
 /// Whether somebody else listens where 127.0.0.1 would have to.
-pub(super) fn is_taken_from(members: &BTreeSet<ProcessId>, port: u16) -> bool {
+pub(super) fn is_taken_from(members: impl FnOnce() -> BTreeSet<ProcessId>, port: u16) -> bool {
     let in_the_way =
         |address: &str| address == "0100007F" || !address.is_empty() && address.bytes().all(|b| b == b'0');
     let sockets = sockets(port, in_the_way);
-    !sockets.is_empty() && !hold(members, &sockets)
+    !sockets.is_empty() && !hold(&members(), &sockets)
 }
 
 /// The sockets that listen on `port`, of those addresses.
@@ -234,12 +235,13 @@ mod tests {
     fn a_listener_of_this_process_is_found_and_a_closed_port_is_not() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let me = BTreeSet::from([ProcessId::of(std::process::id()).unwrap()]);
-        assert!(listens_on(&me, port));
-        assert!(!listens_on(&BTreeSet::new(), port));
-        assert!(is_taken_from(&BTreeSet::new(), port) && !is_taken_from(&me, port));
+        let me = || BTreeSet::from([ProcessId::of(std::process::id()).unwrap()]);
+        assert!(listens_on(me, port));
+        assert!(!listens_on(BTreeSet::new, port));
+        assert!(is_taken_from(BTreeSet::new, port) && !is_taken_from(me, port));
         drop(listener);
-        assert!(!listens_on(&me, port));
-        assert!(!is_taken_from(&BTreeSet::new(), port));
+        let unlooked = || panic!("nobody listens, so nobody need be looked for");
+        assert!(!listens_on(unlooked, port));
+        assert!(!is_taken_from(unlooked, port));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use opencode_daemons::pool::{Phase, Refusal, Surroundings, Wait};
+use opencode_daemons::pool::{Others, Phase, Refusal, Surroundings, Wait};
 use opencode_daemons::{Environment, Home, Lease, Pool, PoolConfig, PoolError, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret;
@@ -282,8 +282,7 @@ async fn what_an_earlier_host_left_is_taken_over_and_ended_where_no_workspace_is
     std::fs::rename(root.path().join("state/c.json"), root.path().join("state/gone.json")).unwrap();
 
     let second = Bench::new(root.path(), "left", json!({}));
-    second.pool.take_over();
-    eventually("the end of the one of no workspace", || second.processes() == 2).await;
+    second.pool.take_over(Others::Leave);
     for workspace in ["a", "b"] {
         let ready = async {
             while second.phase(workspace).await != Phase::Ready {
@@ -292,6 +291,9 @@ async fn what_an_earlier_host_left_is_taken_over_and_ended_where_no_workspace_is
         };
         tokio::time::timeout(Duration::from_secs(30), ready).await.expect("it is taken over");
     }
+    assert_eq!(second.processes(), 3, "that of no workspace is left alone");
+    second.pool.take_over(Others::End);
+    eventually("the end of the one of no workspace", || second.processes() == 2).await;
     assert_eq!(second.lease("a").await.address(), before);
     second.pool.stop("b", false).await.unwrap();
     assert_eq!(second.processes(), 1, "what is stopped has ended");
@@ -331,10 +333,13 @@ async fn one_that_is_told_to_stop_while_it_is_taken_over_is_ended() {
     first.pool.shutdown().await;
 
     let second = Bench::new(root.path(), "stopped-early", json!({}));
-    second.pool.take_over();
-    while second.phase("a").await != Phase::Starting {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    second.pool.take_over(Others::End);
+    let starting = async {
+        while second.phase("a").await != Phase::Starting {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), starting).await.expect("it is looked for");
     let pending = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap_or("0").trim();
@@ -364,9 +369,12 @@ async fn a_lease_that_is_given_to_somebody_who_has_just_gone_comes_back() {
             () = std::future::ready(()) => {}
         }
         // Granted, and never looked at.
-        while leases().await == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let granted = async {
+            while leases().await == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), granted).await.expect("it is granted");
     }
     let begun = std::time::Instant::now();
     while leases().await > 0 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig};
+use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
@@ -144,7 +144,7 @@ impl ChatArgs {
         let chat =
             crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
         if let Some(daemons) = &mut daemons {
-            daemons.answer_commands();
+            daemons.answer_commands(Others::Leave);
             if let Some(missing) = managed::missing_walls(self.confine) {
                 chat.console.print(missing)?;
             }

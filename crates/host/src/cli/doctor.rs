@@ -232,11 +232,17 @@ fn model(
     (pool, workspace): (&PoolConfig, Option<&WorkspaceConfig>),
     environment: &Environment,
 ) -> Finding {
-    let own = workspace.iter().flat_map(|workspace| workspace.pass.iter().chain(&workspace.pass_to_commands));
-    let passed = pool.pass.iter().chain(&pool.pass_to_commands).chain(own);
-    let unset: Vec<_> = passed.filter(|name| environment.get(name).is_none()).cloned().collect();
+    let to_daemon = pool.pass.iter().chain(workspace.iter().flat_map(|own| &own.pass));
+    let to_commands =
+        pool.pass_to_commands.iter().chain(workspace.iter().flat_map(|own| &own.pass_to_commands));
+    let unset: Vec<_> = to_daemon
+        .map(|name| ("pass", name))
+        .chain(to_commands.map(|name| ("pass_to_commands", name)))
+        .filter(|(_, name)| environment.get(name).is_none())
+        .map(|(key, name)| format!("`{key}` names {name}, which is not set"))
+        .collect();
     if !unset.is_empty() {
-        return Finding::bad(what, format!("`pass` names {}, which is not set", unset.join(" and ")));
+        return Finding::bad(what, unset.join("; "));
     }
     let routed = config.and_then(|config| config.routing.coding(workspace));
     let own = workspace.and_then(|workspace| workspace.model.as_deref());
@@ -313,7 +319,8 @@ mod tests {
     fn a_key_that_is_not_set_is_told_for_every_workspace_that_names_it_and_own_models_count() {
         let pool = |settings: &str| -> PoolConfig { toml::from_str(settings).unwrap() };
         let text = "model = 'a/b'\n[workspaces.w]\ndirectory = '/w'\npass = ['K']\n\
-                    [workspaces.v]\ndirectory = '/v'\nmodel = 'c/d'";
+                    [workspaces.v]\ndirectory = '/v'\nmodel = 'c/d'\n\
+                    [workspaces.u]\ndirectory = '/u'\npass_to_commands = ['T']";
         let pool = pool(text);
         let verdict = |name: &str, environment: &Environment| {
             let found = model("model", None, (&pool, pool.workspaces.get(name)), environment);
@@ -321,6 +328,8 @@ mod tests {
         };
         let (none, set) = (Environment::default(), Environment::default().with("K", "k"));
         assert_eq!(verdict("w", &none), (Verdict::Bad, "`pass` names K, which is not set".to_owned()));
+        let text = "`pass_to_commands` names T, which is not set".to_owned();
+        assert_eq!(verdict("u", &none), (Verdict::Bad, text));
         assert_eq!(verdict("w", &set), (Verdict::Good, "a/b".to_owned()));
         assert_eq!(verdict("v", &none), (Verdict::Good, "c/d".to_owned()));
     }

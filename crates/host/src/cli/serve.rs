@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use connector_contract::chain;
 use connector_opencode::OpencodeFactory;
+use opencode_daemons::pool::Others;
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
@@ -67,7 +68,7 @@ impl Serve {
             async move { engine.run().await }
         });
         if let Some(daemons) = &mut daemons {
-            daemons.answer_commands();
+            daemons.answer_commands(Others::End);
         }
         tracing::info!(state = %state.display(), "host is running");
         let surface = telegram.map(|telegram| telegram.surface);

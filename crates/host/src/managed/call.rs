@@ -14,7 +14,7 @@ use connector_contract::{
     Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription, Target, chain,
 };
 use opencode_daemons::Lease;
-use opencode_daemons::pool::{Address, Confine, Isolation, Wait};
+use opencode_daemons::pool::{Address, Confine, Isolation, PoolError, Wait};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -52,13 +52,20 @@ impl Connector for Managed {
             }
             Err(error) => (Err(error), None),
         };
-        let Some(tree) = tree else { return ended };
-        let ended = tree.ends(ended, &ctx.cancel).await;
-        let unknown = matches!(&ended, Err(error) if error.consequence() == Consequence::Unknown);
-        if let Some(lease) = lease.filter(|_| !unknown) {
-            lease.leave_directory(tree.directory()).await;
+        let ended = match &tree {
+            Some(tree) => tree.ends(ended, &ctx.cancel).await,
+            None => ended,
+        };
+        let consequence = ended.as_ref().err().map(ConnectorError::consequence);
+        let unknown = consequence == Some(Consequence::Unknown);
+        let unseen = unknown || consequence == Some(Consequence::NothingStarted);
+        match (lease, &tree) {
+            // What was begun earlier is looked up by another call then.
+            (Some(lease), _) if unseen && ctx.resume.is_some() => lease.return_for_now(),
+            (Some(lease), Some(tree)) if !unknown => lease.leave_directory(tree.directory()).await,
+            _ => {}
         }
-        if let Some(tree) = Arc::into_inner(tree) {
+        if let Some(tree) = tree.and_then(Arc::into_inner) {
             tree.let_go().await;
         }
         ended
@@ -122,15 +129,20 @@ impl Managed {
     }
 
     /// Waits for the daemon, visibly. A call that goes on with a turn is not called stopped here: the
-    /// turn may be running, and whoever speaks to the daemon stops it.
+    /// turn may be running, and whoever speaks to the daemon stops it. Nor is its outcome called
+    /// unknown because the pool has ended.
     async fn lease(&self, ctx: &Context) -> Result<Lease, ConnectorError> {
         let progress = ctx.progress.clone();
         let told = move |wait| progress.report(Progress::Waiting { reason: words(wait).to_owned() });
         let (pool, workspace) = (&self.0.pool, &self.0.workspace);
         let leased = async {
-            match ctx.resume {
-                None => pool.lease(workspace, told).await,
-                Some(_) => pool.lease_to_finish(workspace, told).await,
+            if ctx.resume.is_none() {
+                return pool.lease(workspace, told).await;
+            }
+            match pool.lease_to_finish(workspace, told).await {
+                // The host stops, and the next one goes on with the turn: an answer now would be the last.
+                Err(PoolError::Ended) => std::future::pending().await,
+                leased => leased,
             }
         };
         let why = tokio::select! {

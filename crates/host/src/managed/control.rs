@@ -1,9 +1,10 @@
 //! The socket by which commands of the same user ask a running host about its daemons.
 //!
 //! One line of JSON in, one line out, then the connection ends. The socket is in the host's own
-//! state directory, which nobody else can enter. Landlock's walls do not hold sockets that have a
-//! path, so an agent of the same user could connect: each request carries a key from a file beside
-//! the socket, which the walls do hold. Passwords never pass through it.
+//! state directory, which nobody else can enter. An agent of the same user makes no sockets that have
+//! a path, but where `unix_sockets` lets it, or the system has no seccomp, it can connect, since
+//! Landlock's walls do not hold those: each request carries a key from a file beside the socket, which
+//! the walls do hold. With `confine = "off"` nothing holds it. Passwords never pass through it.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

@@ -177,3 +177,23 @@ async fn a_turn_begun_earlier_is_not_called_stopped_before_anybody_has_stopped_i
     assert_eq!(bench.probe.calls()[0].resumed, Some(begun), "whoever knows the turn stops it");
     bench.daemons.stop().await;
 }
+
+#[tokio::test]
+async fn a_turn_begun_earlier_is_left_to_the_next_host_when_the_pool_ends() {
+    let bench = Bench::new().await;
+    let lease = bench.daemons.pool().lease("b", |_| {}).await.unwrap();
+    let (context, mut updates) = context(Some(Checkpoint(json!({}))));
+    context.cancel.cancel();
+    let mut call = std::pin::pin!(bench.managed.execute("run_task", json!({ "prompt": "x" }), &context));
+    tokio::select! {
+        ended = &mut call => panic!("nobody has spoken to the daemon: {ended:?}"),
+        told = updates.next() => assert!(matches!(told, Some(Progress::Waiting { .. })), "{told:?}"),
+    }
+    bench.daemons.pool().shutdown().await;
+    tokio::select! {
+        biased;
+        ended = &mut call => panic!("this would be recorded as its end: {ended:?}"),
+        () = std::future::ready(()) => {}
+    }
+    drop(lease);
+}
