@@ -54,7 +54,13 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Caps, in bytes.
+/// The longest list of changed files in an output, in bytes of JSON.
+pub(crate) const FILES_BYTES: usize = 256 << 10;
+/// The longest output, in bytes of JSON: a host keeps none of a longer one.
+const OUTPUT_BYTES: usize = 4 << 20;
+
+/// Caps, in bytes. `response_bytes` three times, `patch_bytes` twice and 320 KiB are
+/// together at most 4 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -71,6 +77,15 @@ pub struct Limits {
     pub event_bytes: usize,
     /// The longest answer that is read.
     pub body_bytes: usize,
+}
+
+impl Limits {
+    /// Whether an output fits: with `reply` and `patch` escaped, and room for the rest.
+    fn fit(&self) -> bool {
+        const REST: usize = 64 << 10;
+        let texts = self.response_bytes.saturating_mul(3).saturating_add(self.patch_bytes.saturating_mul(2));
+        texts <= OUTPUT_BYTES - FILES_BYTES - REST
+    }
 }
 
 impl Default for Limits {
@@ -167,6 +182,10 @@ impl Config {
             ("no_progress_secs", self.no_progress_secs),
         ] {
             check_secs(secs).map_err(|reason| invalid(key, &reason))?;
+        }
+        if !self.limits.fit() {
+            let reason = "`response_bytes` three times and `patch_bytes` twice are more than 3776 KiB";
+            return Err(invalid("limits", &reason));
         }
         Ok(Settings {
             origin,

@@ -18,6 +18,9 @@ pub struct TurnOutput {
     pub message_id: String,
     /// The files the turn changed.
     pub files: Vec<FileChange>,
+    /// How many more it changed, which would make the list too long.
+    #[serde(default, skip_serializing_if = "is_none_left_out")]
+    pub files_left_out: usize,
     /// The turn as a unified diff; cut at a line, with a marker, when too long.
     #[serde(default)]
     pub patch: String,
@@ -76,6 +79,24 @@ impl std::ops::AddAssign for Tokens {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none_left_out(count: &usize) -> bool {
+    *count == 0
+}
+
+/// The first of `files` that take no more than `limit` bytes of JSON, and how many are
+/// left out.
+pub(crate) fn cap_files(mut files: Vec<FileChange>, limit: usize) -> (Vec<FileChange>, usize) {
+    let mut bytes = 0;
+    let fit = files.iter().take_while(|file| {
+        bytes += json!(file).to_string().len() + 1;
+        bytes <= limit
+    });
+    let (fit, all) = (fit.count(), files.len());
+    files.truncate(fit);
+    (files, all - fit)
+}
+
 /// `response` under its cap: whole, or with the parts left out.
 pub(crate) fn cap_response(response: Value, limit: usize) -> Value {
     let bytes = response.to_string().len();
@@ -123,6 +144,17 @@ mod tests {
 
         assert_eq!(cap_reply("é".into(), 2), "é");
         assert_eq!(cap_reply("aé".into(), 2), "a\n[cut: 2 of 3 bytes left out]\n");
+
+        let file = |path: &str| FileChange {
+            path: path.to_owned(),
+            additions: Some(1),
+            deletions: None,
+            status: "added".to_owned(),
+        };
+        let files = vec![file("a"), file("b"), file("c")];
+        let two = json!(files[..2]).to_string().len();
+        assert_eq!(cap_files(files.clone(), two), (files[..2].to_vec(), 1));
+        assert_eq!(cap_files(files[..2].to_vec(), two), (files[..2].to_vec(), 0));
 
         assert_eq!(cap_patch("+a\n+b\n".into(), 6), "+a\n+b\n");
         assert_eq!(cap_patch("+a\n+é\n+c\n".into(), 5), "+a\n[cut: 7 of 10 bytes left out]\n");

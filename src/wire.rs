@@ -67,6 +67,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// stays.
     fn take_back(&self, session: &SessionId, message: &MessageId) -> Option<Request<Bytes>>;
     fn status(&self) -> Request<Bytes>;
+    /// Whether a page of messages holds all that the pages before it do, of which only
+    /// their number matters then.
+    fn pages_hold_earlier(&self) -> bool;
     /// The next page of a session's messages, newest first, after those that were
     /// read; `None` if there is no more, or they reach back to `message`.
     fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>>;

@@ -4,9 +4,10 @@ use connector_contract::{ActionResult, ConnectorError, Reference, StopCause};
 use tokio::time::Instant;
 
 use super::Call;
+use crate::config::FILES_BYTES;
 use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
-use crate::output::{FileChange, Tokens, TurnOutput, cap_patch, cap_reply, cap_response};
+use crate::output::{FileChange, Tokens, TurnOutput, cap_files, cap_patch, cap_reply, cap_response};
 use crate::turn::{NotStarted, Verdict};
 use crate::wire::{Changes, Failure, FailureKind, Head, History, Message, Prompt};
 
@@ -49,7 +50,7 @@ impl Call<'_> {
     async fn result(&self, success: bool, last: &Message, steps: &[Head], prompt: &Prompt) -> ActionResult {
         let output = self.output(last, steps, prompt).await;
         let message = if success {
-            match output.files.len() {
+            match output.files.len() + output.files_left_out {
                 0 => "done; no files changed".to_owned(),
                 1 => "done; 1 file changed".to_owned(),
                 count => format!("done; {count} files changed"),
@@ -74,6 +75,8 @@ impl Call<'_> {
         let limits = &self.shared.settings.limits;
         let spoke = |message: &&Message| !message.text.is_empty() && !message.head.summary;
         let reply = Some(last).filter(spoke).or_else(|| steps.iter().rfind(spoke));
+        let files = if changes.files.is_empty() { touched } else { changes.files };
+        let (files, files_left_out) = cap_files(files, FILES_BYTES);
         TurnOutput {
             session_id: prompt.session.to_string(),
             reply: cap_reply(
@@ -82,7 +85,8 @@ impl Call<'_> {
             ),
             response: cap_response(last.raw.clone(), limits.response_bytes),
             message_id: prompt.message.to_string(),
-            files: if changes.files.is_empty() { touched } else { changes.files },
+            files,
+            files_left_out,
             patch: cap_patch(changes.patch, limits.patch_bytes),
             cost,
             tokens,

@@ -23,12 +23,32 @@ pub(super) async fn send_abort(link: &Link, session: &SessionId, message: &Messa
     })
 }
 
+/// What an interrupt of the session would hit.
+enum Hit {
+    /// Somebody else's turn: ours waits in the inbox, and this takes it out.
+    Another(Request<Bytes>),
+    /// Nothing of ours: it is over, or was never there.
+    Nothing,
+    Ours,
+}
+
 /// Interrupts the session unless something else is known to end the turn. What cannot
-/// be read, or not in time, holds no stop up.
+/// be read, or not in time, holds no stop up; what is known to wait is never interrupted.
 async fn try_abort(link: &Link, session: &SessionId, message: &MessageId) -> Result<Abort, LinkError> {
-    match timeout(link.timing.stop / READS, without_interrupt(link, session, message)).await {
-        Ok(Ok(Some(abort))) => return Ok(abort),
-        Ok(Ok(None)) => {}
+    match timeout(link.timing.stop / READS, hit(link, session, message)).await {
+        Ok(Ok(Hit::Another(back))) => {
+            let taken = timeout(link.timing.stop, take_back(link, session, message, back)).await;
+            match taken.unwrap_or(Err(LinkError::Timeout)) {
+                Ok(Some(abort)) => return Ok(abort),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%session, %error, "a prompt was not taken back");
+                    return Ok(Abort::Failed);
+                }
+            }
+        }
+        Ok(Ok(Hit::Nothing)) => return Ok(Abort::Delivered),
+        Ok(Ok(Hit::Ours)) => {}
         Ok(Err(error)) => tracing::debug!(%session, %error, "interrupting what cannot be looked at"),
         Err(_) => tracing::debug!(%session, "interrupting what cannot be looked at in time"),
     }
@@ -36,26 +56,18 @@ async fn try_abort(link: &Link, session: &SessionId, message: &MessageId) -> Res
     Ok(Abort::Delivered)
 }
 
-/// What waits in an inbox is taken out of it, and nothing else is touched: what the
-/// session works at then is somebody else's. `None` if it works at our turn.
-async fn without_interrupt(
-    link: &Link,
-    session: &SessionId,
-    message: &MessageId,
-) -> Result<Option<Abort>, LinkError> {
-    let Some(back) = link.dialect.take_back(session, message) else { return Ok(None) };
+async fn hit(link: &Link, session: &SessionId, message: &MessageId) -> Result<Hit, LinkError> {
+    let Some(back) = link.dialect.take_back(session, message) else { return Ok(Hit::Ours) };
     if is_waiting(link, session, message).await? {
-        return Ok(take_back(link, session, message, back).await.unwrap_or_else(|error| {
-            tracing::debug!(%session, %error, "a prompt was not taken back");
-            Some(Abort::Failed)
-        }));
+        return Ok(Hit::Another(back));
     }
     let record = history(link, session, message).await?;
     let over = matches!(record.end, End::Told(_)) || !record.arrived;
-    Ok(over.then_some(Abort::Delivered))
+    Ok(if over { Hit::Nothing } else { Hit::Ours })
 }
 
-/// Takes a prompt out of the inbox; `None` if it has begun meanwhile.
+/// Takes a prompt out of the inbox, and touches nothing else; `None` if it has begun
+/// meanwhile.
 async fn take_back(
     link: &Link,
     session: &SessionId,

@@ -108,7 +108,10 @@ async fn look_at_asks(link: &Link, session: &SessionId, look: &mut Look) {
         at += 1;
     }
     let asked = look.children[..look.children.len().min(SESSIONS)].to_vec();
-    for request in dialect.permissions(&asked) {
+    let requests = dialect.permissions(&asked);
+    // One session each: those beyond the limit are not asked.
+    look.whole &= look.children.len() == asked.len() || requests.len() < asked.len();
+    for request in requests {
         let read = fetch_of(link, request, |body| dialect.read_permissions(body)).await;
         let Pending { asks, strange } = or_nothing(session, read, &mut look.whole);
         look.permissions.extend(asks);
@@ -151,8 +154,8 @@ async fn fetch_of<T: Default>(
     }
 }
 
-/// Reads the session's messages back to the start of the turn: all pages together are
-/// no longer than one answer may be.
+/// Reads the session's messages back to the start of the turn: what is kept of them is no
+/// longer than one answer may be.
 pub(crate) async fn history(
     link: &Link,
     session: &SessionId,
@@ -162,6 +165,10 @@ pub(crate) async fn history(
     let mut left = link.body_bytes;
     while let Some(request) = link.dialect.messages(session, &pages, message).filter(|_| pages.len() < PAGES)
     {
+        if link.dialect.pages_hold_earlier() {
+            pages.fill(Bytes::new());
+            left = link.body_bytes;
+        }
         let page = link.fetch_within(request, left).await?;
         left -= page.len();
         pages.push(page);

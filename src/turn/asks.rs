@@ -17,8 +17,9 @@ use crate::wire::{Asked, StrangeAsk};
 
 /// How often a reply that the daemon refuses is sent.
 const MAX_REFUSALS: u32 = 5;
-/// More asks than this at once is no conversation any more.
-const MAX_WAITING: usize = 64;
+/// More asks than this at once is no conversation any more, and a host puts no more of
+/// one call to a person.
+const MAX_WAITING: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Asks {

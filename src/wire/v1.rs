@@ -82,7 +82,9 @@ impl Dialect for V1 {
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/session/status")
     }
-    /// Each page holds the one before.
+    fn pages_hold_earlier(&self) -> bool {
+        true
+    }
     fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>> {
         if let Some((page, earlier)) = read.split_last()
             && messages::reaches(page, message, LIMITS.get(earlier.len()).copied().unwrap_or(usize::MAX))

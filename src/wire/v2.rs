@@ -99,6 +99,9 @@ impl Dialect for V2 {
     fn status(&self) -> Request<Bytes> {
         self.requests.get("/api/session/active")
     }
+    fn pages_hold_earlier(&self) -> bool {
+        false
+    }
     fn messages(&self, session: &SessionId, read: &[Bytes], message: &MessageId) -> Option<Request<Bytes>> {
         self.requests.messages(session, read, message)
     }

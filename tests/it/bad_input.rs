@@ -72,6 +72,8 @@ async fn other_bad_configurations_name_their_key_and_no_secret() {
         (json!({ "deadline_secs": u64::MAX }), "deadline_secs"),
         (json!({ "no_progress_secs": -1 }), "-1"),
         (json!({ "directory": "relative" }), "directory"),
+        (json!({ "limits": { "response_bytes": 2 << 20 } }), "`response_bytes` three times"),
+        (json!({ "limits": { "patch_bytes": u64::MAX } }), "`patch_bytes` twice"),
         (json!({ "agent": " " }), "agent"),
         (json!({ "base_url": "http://10.0.0.1", "allow_remote": true, "password": "hunter2" }), "https"),
         (json!([]), "table"),

@@ -33,6 +33,7 @@ on_wires! {
     }
     only V2 because "1.x has no inbox" {
         a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_elses_turn_alone,
+        a_stop_that_takes_too_long_to_take_the_prompt_back_leaves_somebody_elses_turn_alone,
     }
     only V2 because "on 1.x model and agent go with each prompt" {
         a_session_that_does_not_become_what_the_prompt_needs_gets_none,
@@ -403,6 +404,25 @@ async fn a_stop_before_the_prompt_has_begun_takes_it_back_and_leaves_somebody_el
     assert!(reason.contains("has stopped"), "{reason}");
     let taken_back = format!("DELETE /api/session/{session}/inbox/{MESSAGE}");
     assert!(fake.requests().contains(&taken_back), "{:?}", fake.requests());
+    assert!(fake.lines(generation.abort()).is_empty(), "{:?}", fake.requests());
+    assert_eq!(fake.running(), 1, "theirs goes on");
+}
+
+async fn a_stop_that_takes_too_long_to_take_the_prompt_back_leaves_somebody_elses_turn_alone(
+    generation: Generation,
+) {
+    let faults = Faults { unanswered: vec!["DELETE /api/session/*/inbox/*".to_owned()], ..Faults::default() };
+    let fake = Fake::start(Fixture::of(generation, "abort"), faults).await.unwrap();
+    let queued = behind_somebody_elses_turn(&fake).await;
+    eventually("their turn runs", || fake.waits_for_abort()).await;
+    let timing =
+        connector_opencode::Timing { stop: Duration::from_millis(600), ..crate::support::impatient() };
+    let mut bench = Bench::at_with_timing(&fake, json!({}), timing).await;
+    bench.resume = Some(queued);
+    bench.cancel.cancel();
+    let ConnectorError::Stopped { reason, .. } = bench.run("go").await.unwrap_err() else { panic!() };
+    assert!(reason.contains("may still be running"), "{reason}");
+    assert!(fake.requests().iter().any(|it| it.starts_with("DELETE")), "{:?}", fake.requests());
     assert!(fake.lines(generation.abort()).is_empty(), "{:?}", fake.requests());
     assert_eq!(fake.running(), 1, "theirs goes on");
 }

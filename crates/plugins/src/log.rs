@@ -7,20 +7,20 @@ use tokio::time::{Instant, sleep};
 
 /// The longest line that is kept, in bytes; the rest of a longer one is a line of its own.
 const LINE: u64 = 1024;
-/// How much of the last line is remembered, in characters.
-const LAST: usize = 300;
 /// How long a line that is not kept takes: a process that says too much is slowed down.
 const SLOW: Duration = Duration::from_millis(1);
 /// How many lines are kept in a [`SPAN`].
 const LINES: u32 = 40;
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Reads until the process closes it, and returns the last line. Whatever comes is read; what is too
+/// Reads until the process closes it, and returns the last line: whole, or nothing if it is longer
+/// than is kept, since a piece may end within what must not be shown. Whatever comes is read; what is too
 /// much is counted, not kept, and read slowly, so that it costs nothing but the process's own time.
 pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) -> String {
     let mut stderr = BufReader::new(stderr);
     let (mut began, mut kept, mut dropped) = (Instant::now(), 0, 0_u64);
     let (mut line, mut last) = (Vec::new(), String::new());
+    let mut continues = false;
     loop {
         line.clear();
         match (&mut stderr).take(LINE).read_until(b'\n', &mut line).await {
@@ -39,12 +39,16 @@ pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) -> String
             dropped += 1;
             sleep(SLOW).await;
         }
-        if !said.is_empty() {
+        let cut = line.len() as u64 == LINE && line.last() != Some(&b'\n');
+        if cut || continues {
+            last.clear();
+        } else if !said.is_empty() {
             last = said;
         }
+        continues = cut;
     }
     tell_dropped(&name, dropped);
-    last.chars().take(LAST).collect()
+    last
 }
 
 fn tell_dropped(name: &str, dropped: u64) {
@@ -54,7 +58,7 @@ fn tell_dropped(name: &str, dropped: u64) {
 }
 
 /// Text without what could move a terminal's cursor or forge another line.
-fn plain(line: &[u8]) -> String {
+pub(crate) fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     text.trim_end().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -80,5 +84,13 @@ mod tests {
     async fn the_last_line_is_remembered() {
         assert_eq!(keep("x".into(), &b"first\nlast \x1b[2J\n\n"[..]).await, "last \u{fffd}[2J");
         assert_eq!(keep("x".into(), &b""[..]).await, "");
+    }
+
+    #[tokio::test]
+    async fn no_piece_of_a_line_is_remembered() {
+        for (length, whole) in [(1023, true), (1024, false), (1030, false)] {
+            let said = keep("x".into(), format!("first\n{}", "x".repeat(length)).as_bytes()).await;
+            assert_eq!(said.len(), if whole { length } else { 0 }, "{length}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One process within walls: started, and ended.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,8 +13,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::log::plain;
+
 /// How long a process may take to leave after its pipes are closed, and again after it was asked to.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How much of a process's last line is told, in characters.
+const LAST: usize = 300;
 
 /// What is started for a connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +74,7 @@ impl Process {
     pub(crate) async fn last_words(&mut self, config: &Value) -> String {
         let Ok(Ok(status)) = timeout(LEAVE, self.child.wait()).await else { return String::new() };
         let said = timeout(LEAVE, &mut self.log).await.ok().and_then(Result::ok).unwrap_or_default();
-        let said = without(&said, config);
+        let said = last_line(&said, config);
         if said.is_empty() { format!(" ({status})") } else { format!(" ({status}: {said})") }
     }
 
@@ -88,13 +94,30 @@ impl Process {
     }
 }
 
-/// A process's words without the texts of its configuration: any of them may be a secret.
+/// Shortened last: a cut before would leave part of a secret.
+fn last_line(said: &str, config: &Value) -> String {
+    without(said, config).chars().take(LAST).collect()
+}
+
+/// A process's words without the texts of its configuration, any of which may be a secret: the
+/// longest go first, since a shorter one may be part of them.
 fn without(said: &str, config: &Value) -> String {
+    let mut texts = Vec::new();
+    gather(config, &mut texts);
+    texts.sort_unstable_by_key(|text| Reverse(text.len()));
+    texts.iter().fold(said.to_owned(), |said, text| said.replace(text, "…"))
+}
+
+/// The texts of `config`, each of their lines as a log shows it.
+fn gather(config: &Value, texts: &mut Vec<String>) {
     match config {
-        Value::String(text) if !text.is_empty() => said.replace(text, "…"),
-        Value::Array(items) => items.iter().fold(said.to_owned(), |said, item| without(&said, item)),
-        Value::Object(fields) => fields.values().fold(said.to_owned(), |said, item| without(&said, item)),
-        _ => said.to_owned(),
+        Value::String(text) => {
+            let lines = text.split('\n').map(|line| plain(line.as_bytes()));
+            texts.extend(lines.filter(|line| !line.is_empty()));
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, texts)),
+        Value::Object(fields) => fields.values().for_each(|item| gather(item, texts)),
+        _ => {}
     }
 }
 
@@ -108,5 +131,9 @@ mod tests {
     fn what_a_process_said_shows_nothing_of_its_configuration() {
         let config = json!({ "token": "hunter2", "more": [{ "deep": "s3cret" }, 7], "none": "" });
         assert_eq!(without("panicked at hunter2: s3cret 7", &config), "panicked at …: … 7");
+        let parts = json!({ "name": "bot", "token": "bot-hunter2", "key": "BEGIN\nk3y\n" });
+        assert_eq!(without("bot-hunter2 of bot: k3y", &parts), "… of …: …");
+        let said = format!("{}hunter2", "x".repeat(LAST - 3));
+        assert_eq!(last_line(&said, &config), said.replace("hunter2", "…"));
     }
 }

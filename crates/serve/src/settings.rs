@@ -131,9 +131,25 @@ fn read_password(descriptor: u32) -> Result<String, Failure> {
 }
 
 /// The descriptor itself: to open it by its name again fails for a socket, and for a file that only
-/// who started this program may open.
+/// who started this program may open. A container may leave nothing but the name.
 #[cfg(target_os = "linux")]
 fn inherited(descriptor: u32) -> std::io::Result<File> {
+    match duplicate(descriptor) {
+        Err(error) if is_forbidden(&error) => by_name(descriptor),
+        other => other,
+    }
+}
+
+/// Whether the kernel or a filter of system calls refuses the call as such.
+#[cfg(target_os = "linux")]
+fn is_forbidden(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::NOSYS))
+}
+
+#[cfg(target_os = "linux")]
+fn duplicate(descriptor: u32) -> std::io::Result<File> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     let this = pidfd_open(getpid(), PidfdFlags::empty())?;
@@ -144,6 +160,10 @@ fn inherited(descriptor: u32) -> std::io::Result<File> {
 /// Here the name stands for the descriptor itself.
 #[cfg(not(target_os = "linux"))]
 fn inherited(descriptor: u32) -> std::io::Result<File> {
+    by_name(descriptor)
+}
+
+fn by_name(descriptor: u32) -> std::io::Result<File> {
     File::open(format!("/dev/fd/{descriptor}"))
 }
 
@@ -229,6 +249,21 @@ mod tests {
         drop(writer);
         let error = with_password_from(&reader).unwrap_err().to_string();
         assert!(error.contains("no password in it"), "{error}");
+    }
+
+    #[test]
+    fn a_descriptor_is_read_by_its_name_where_its_duplication_is_forbidden() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"hunter2").unwrap();
+        drop(writer);
+        let descriptor = reader.as_raw_fd().try_into().unwrap();
+        assert_eq!(std::io::read_to_string(by_name(descriptor).unwrap()).unwrap(), "hunter2");
+        #[cfg(target_os = "linux")]
+        for (error, forbidden) in
+            [(rustix::io::Errno::PERM.into(), true), (rustix::io::Errno::BADF.into(), false)]
+        {
+            assert_eq!(is_forbidden(&error), forbidden, "{error}");
+        }
     }
 
     #[test]

@@ -192,13 +192,11 @@ async fn a_process_that_hangs_is_replaced_by_one_that_ends_its_turn_and_is_kille
 }
 
 #[tokio::test]
-async fn a_process_that_does_not_start_is_tried_ever_more_rarely_and_its_last_words_are_told() {
+async fn a_process_that_does_not_start_has_its_last_words_told_each_time() {
     let bench = Bench::of("connector-nowhere", "text", Faults::default()).await;
-    let began = Instant::now();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let error = bench.run().await.unwrap_err();
         let said = error.to_string();
         assert!(said.contains("exit status: 2") && said.contains("no such connector"), "{said}");
     }
-    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
 }

@@ -232,12 +232,13 @@ impl ClientHandler for Relay {
     }
 }
 
-/// The ask if it is short enough, if need be without what a connector adds to its words.
+/// The ask if it is short enough, if need be with only the size of what a connector adds to its words.
 fn bounded(mut ask: Ask) -> Result<Ask, ErrorData> {
     if length(&json!(ask)) > ASK_BYTES
         && let Ask::Permission(permission) = &mut ask
     {
-        permission.metadata = Value::Null;
+        let bytes = length(&permission.metadata);
+        permission.metadata = json!({ "left out": format!("{bytes} bytes") });
     }
     if length(&json!(ask)) > ASK_BYTES {
         let reason = format!("the ask has more than {ASK_BYTES} bytes");

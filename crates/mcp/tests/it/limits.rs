@@ -68,7 +68,7 @@ async fn a_long_ask_is_asked_without_what_is_added_to_its_words_or_refused() {
     let asked = bench.asks.asked.lock().unwrap();
     assert_eq!(
         (asked.len(), &asked[0]["patterns"], &asked[0]["metadata"]),
-        (1, &json!(["rm"]), &Value::Null)
+        (1, &json!(["rm"]), &json!({ "left out": "307211 bytes" }))
     );
 }
 

@@ -108,6 +108,7 @@ fn a_program_of_somebody_else_stays_within_its_walls() {
         (&["descriptors"], &[], Depends),
         (&["hog-private"], &[], Depends),
         (&["hog-shared"], &[Calls], Differs),
+        (&["hog-growsdown"], &[Calls], Differs),
         (&["share-memory"], &[Calls], Works),
         (&["threads"], &[], Depends),
         (&["shm"], &[Calls], Works),

@@ -285,6 +285,7 @@ static long attempt(const char *it) {
     if (is(it, "descriptors")) return many_descriptors();
     if (is(it, "hog-private")) return hog(2048, MAP_PRIVATE);
     if (is(it, "hog-shared")) return hog(2048, MAP_SHARED);
+    if (is(it, "hog-growsdown")) return hog(2048, MAP_PRIVATE | MAP_GROWSDOWN);
     if (is(it, "share-memory")) return share();
     if (is(it, "threads")) return threads();
     if (is(it, "shm")) return shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);

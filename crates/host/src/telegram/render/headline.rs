@@ -27,10 +27,11 @@ pub fn result(row: &StepRow) -> Rendered {
         for file in files.iter().take(FILES) {
             text = text.plain("\n").styled(Style::Code, &changed_file(file));
         }
-        match files.len() {
-            0 => text = text.plain("\nno files changed"),
-            all if all > FILES => text = text.plain(&format!("\n… and {} more", all - FILES)),
-            _ => {}
+        let left_out = output.and_then(|output| output.get("files_left_out")).and_then(Value::as_u64);
+        match files.len().saturating_sub(FILES) as u64 + left_out.unwrap_or(0) {
+            0 if files.is_empty() => text = text.plain("\nno files changed"),
+            0 => {}
+            more => text = text.plain(&format!("\n… and {more} more")),
         }
     }
     if let Some(branch) = text_of("branch") {
