@@ -26,7 +26,7 @@ pub(super) async fn send_abort(link: &Link, session: &SessionId, message: &Messa
 /// What an interrupt of the session would hit.
 enum Hit {
     /// Somebody else's turn: ours waits in the inbox, and this takes it out.
-    Another(Request<Bytes>),
+    Another(Box<Request<Bytes>>),
     /// Nothing of ours: it is over, or was never there.
     Nothing,
     Ours,
@@ -37,7 +37,7 @@ enum Hit {
 async fn try_abort(link: &Link, session: &SessionId, message: &MessageId) -> Result<Abort, LinkError> {
     match timeout(link.timing.stop / READS, hit(link, session, message)).await {
         Ok(Ok(Hit::Another(back))) => {
-            let taken = timeout(link.timing.stop, take_back(link, session, message, back)).await;
+            let taken = timeout(link.timing.stop, take_back(link, session, message, *back)).await;
             match taken.unwrap_or(Err(LinkError::Timeout)) {
                 Ok(Some(abort)) => return Ok(abort),
                 Ok(None) => {}
@@ -59,7 +59,7 @@ async fn try_abort(link: &Link, session: &SessionId, message: &MessageId) -> Res
 async fn hit(link: &Link, session: &SessionId, message: &MessageId) -> Result<Hit, LinkError> {
     let Some(back) = link.dialect.take_back(session, message) else { return Ok(Hit::Ours) };
     if is_waiting(link, session, message).await? {
-        return Ok(Hit::Another(back));
+        return Ok(Hit::Another(Box::new(back)));
     }
     let record = history(link, session, message).await?;
     let over = matches!(record.end, End::Told(_)) || !record.arrived;

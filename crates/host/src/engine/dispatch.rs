@@ -65,6 +65,9 @@ impl Engine {
         let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|step, _| queued.iter().any(|place| place.step == *step));
         for place in queued {
+            if place.ahead == 0 && self.may_dispatch() {
+                continue; // Approved since this pass looked: the next one calls it.
+            }
             // With nothing before it in its lane, it waits for its turn among all.
             let ahead = place.ahead.max(1) as usize;
             if places.insert(place.step, ahead) != Some(ahead)

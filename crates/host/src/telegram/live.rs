@@ -235,13 +235,14 @@ impl Doing {
 
 /// Adds an update to what is shown; whether there is something new to show.
 fn tell(doing: &mut Doing, progress: &Progress) -> bool {
+    let before = doing.ahead.take();
     match progress {
         Progress::Queued { ahead } => {
-            let before = doing.ahead.replace(*ahead);
-            return before != Some(*ahead);
+            doing.ahead = Some(*ahead);
+            return before != doing.ahead;
         }
         Progress::Waiting { reason } => doing.line(format!("… {reason}")),
-        Progress::Started { .. } => doing.ahead = None,
+        Progress::Started { .. } => {}
         Progress::ToolStarted { tool, title, .. } => doing.line(format!("· {tool} {title}")),
         Progress::ToolFinished { tool, title, outcome, .. } => {
             let ended = match outcome {
