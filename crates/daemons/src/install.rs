@@ -136,7 +136,8 @@ fn on_path(name: impl AsRef<OsStr>, environment: &Environment) -> Option<PathBuf
     which::which_in(name, environment.get("PATH"), "/").ok()
 }
 
-fn cache(from: &Locate) -> Result<PathBuf, InstallError> {
+/// The directory in which installs are kept.
+pub fn cache(from: &Locate) -> Result<PathBuf, InstallError> {
     if let Some(cache) = &from.cache {
         return Ok(cache.clone());
     }

@@ -51,11 +51,11 @@ pub(crate) fn check_within(text: &str, required: bool) -> Result<Version, Versio
     }
 }
 
-/// Accepts a version as printed by `opencode --version` or by the daemon.
+/// Accepts a version as the daemon tells it, or a line of `opencode --version`: 1.x prints
+/// `1.18.33`, and 2.x `opencode v2.0.22`.
 pub fn check(text: &str) -> Result<Version, VersionError> {
     let text = text.trim();
-    let version = Version::parse(text.strip_prefix('v').unwrap_or(text))
-        .map_err(|_| VersionError::Unreadable(text.chars().take(80).collect()))?;
+    let version = first_in(text).ok_or_else(|| VersionError::Unreadable(text.chars().take(80).collect()))?;
     if version.major > 2 {
         Err(VersionError::TooNew(version))
     } else if version.major == 2 && version < OLDEST_OF_2 {
@@ -67,6 +67,25 @@ pub fn check(text: &str) -> Result<Version, VersionError> {
     } else {
         Ok(version)
     }
+}
+
+/// The first version in a line, whatever is written around it.
+pub(crate) fn first_in(line: &str) -> Option<Version> {
+    let part = |at: char| at.is_ascii_alphanumeric() || matches!(at, '.' | '-' | '+');
+    let mut before = None;
+    for (at, here) in line.char_indices() {
+        // A version does not begin in the middle of a number.
+        let begins = here.is_ascii_digit() && before.is_none_or(|it: char| it != '.' && !it.is_ascii_digit());
+        before = Some(here);
+        if begins {
+            let rest = &line[at..];
+            let word = &rest[..rest.find(|it| !part(it)).unwrap_or(rest.len())];
+            if let Ok(version) = Version::parse(word.trim_end_matches(['.', '-', '+'])) {
+                return Some(version);
+            }
+        }
+    }
+    None
 }
 
 /// Whether a version that was accepted speaks the API of 1.x.
@@ -93,8 +112,32 @@ mod tests {
         for text in ["1.1.7", "1.18.33\n", "v1.2.3", PINNED, "2.0.6", "2.0.22", "2.1.4", "2.9.0"] {
             assert!(check(text).is_ok(), "{text}");
         }
-        for text in ["1.0.216", "1.1.6", "1.1.7-beta.1"] {
+        for text in ["1.0.216", "opencode v1.1.6", "1.1.7-beta.1"] {
             assert!(matches!(check(text), Err(VersionError::TooOld(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_version_in_a_line_counts_whatever_is_written_around_it() {
+        for (line, version) in [
+            ("1.18.33", "1.18.33"),
+            ("v1.18.33\r", "1.18.33"),
+            ("opencode v2.0.22", "2.0.22"),
+            ("opencode 2.0.22", "2.0.22"),
+            ("opencode version 2.0.22 (linux-x64)", "2.0.22"),
+            ("opencode/2.0.22 linux-x64 bun-1.3.0", "2.0.22"),
+            ("opencode-2.0.22", "2.0.22"),
+            ("\u{1b}[1mopencode\u{1b}[0m v2.0.22\u{1b}[0m", "2.0.22"),
+            ("opencode v2.0.22, built with bun 1.3.0.", "2.0.22"),
+            ("opencode v2.0.22.", "2.0.22"),
+            ("shuvcode v2.0.14-shuv.1", "2.0.14-shuv.1"),
+            ("opencode v2.1.0-beta.3+5f2c", "2.1.0-beta.3+5f2c"),
+        ] {
+            assert_eq!(first_in(line).map(|it| it.to_string()).as_deref(), Some(version), "{line}");
+        }
+        for line in ["", "opencode", "opencode v2", "1.2", "127.0.0.1", "1.2.3.4", "opencode v2.0", "<html>"]
+        {
+            assert_eq!(first_in(line), None, "{line}");
         }
     }
 

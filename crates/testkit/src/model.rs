@@ -9,6 +9,7 @@
 //! not disturbed by paused time.
 
 mod answer;
+mod names;
 mod script;
 mod server;
 
@@ -156,6 +157,7 @@ impl Shared {
         let chosen = if asked.title { Some(Answer::text("Scripted")) } else { self.choose(&asked) };
         let missed = chosen.is_none();
         let answer = chosen.unwrap_or_else(|| script::nothing_fits(&asked));
+        let answer = if names::are_of_2(&body) { names::of_2(answer) } else { answer };
         let script::Asked { prompt, tools_done, title } = asked;
         self.seen.send_modify(|seen| seen.push(Seen { prompt, tools_done, title, missed, key, body }));
         answer

@@ -5,7 +5,11 @@
 //! prompt and by [`workspace`](RealDaemon::workspace). Nothing is left running when the value is
 //! dropped, when a test panics, or when the process is killed.
 //!
-//! Finds opencode as the host does, and installs it when there is none: no test is skipped.
+//! Finds opencode as the host does, and installs it when there is none: no test is skipped. One
+//! test runs on both generations of opencode's API when it takes a [`Generation`]: the launcher, the
+//! model's scripts and what a test asks of a daemon are the same.
+
+mod newer;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +21,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use crate::fake::Generation;
 use crate::model::{Script, ScriptedModel};
 use crate::scratch;
 use crate::watchdog::Watchdog;
+
+pub use newer::ENVIRONMENT as LOOPBACK_ALONE;
 
 /// How long a start may take on a loaded machine.
 const STARTUP_LIMIT: Duration = Duration::from_mins(2);
@@ -30,6 +37,9 @@ pub enum RealError {
     /// There is no opencode.
     #[error("no opencode to test with")]
     Install(#[from] InstallError),
+    /// The server of 2.x cannot be fetched.
+    #[error("no opencode 2.x to test with: {0}")]
+    Fetch(String),
     /// It does not start.
     #[error("the real daemon does not start")]
     Start(#[from] StartError),
@@ -46,32 +56,50 @@ pub struct RealDaemon {
     model: ScriptedModel,
     spec: Spec,
     opencode: Opencode,
+    generation: Generation,
     workspaces: AtomicUsize,
     _watchdog: Watchdog,
     root: TempDir,
 }
 
 impl RealDaemon {
-    /// Starts a daemon with a model that follows `script`.
+    /// Starts a 1.x daemon with a model that follows `script`.
     pub async fn start(script: Script) -> Result<Self, RealError> {
-        Self::with(script, |_| {}).await
+        Self::start_on(Generation::V1, script).await
     }
 
-    /// The same, with a last word on the daemon's [`Spec`], such as permissions in its `config`.
+    /// The same for a generation.
+    pub async fn start_on(generation: Generation, script: Script) -> Result<Self, RealError> {
+        Self::with_on(generation, script, |_| {}).await
+    }
+
+    /// [`start`](Self::start), with a last word on the daemon's [`Spec`], such as permissions in its
+    /// `config`.
     pub async fn with(script: Script, adjust: impl FnOnce(&mut Spec)) -> Result<Self, RealError> {
-        Self::of(opencode().await?, script, adjust).await
+        Self::with_on(Generation::V1, script, adjust).await
     }
 
-    /// The same with another published `release` than the pinned one, installed beside it.
+    /// The same for a generation.
+    pub async fn with_on(
+        generation: Generation,
+        script: Script,
+        adjust: impl FnOnce(&mut Spec),
+    ) -> Result<Self, RealError> {
+        Self::of(opencode_of(generation).await?, generation, script, adjust).await
+    }
+
+    /// [`start`](Self::start) with another published `release` of 1.x than the pinned one, installed
+    /// beside it.
     pub async fn of_release(release: &str, script: Script) -> Result<Self, RealError> {
         let environment = Environment::of_this_process();
         let locate = Locate { search_path: false, release: release.to_owned(), ..Locate::new(environment) };
         let opencode = opencode_daemons::install::locate(&locate, |_| {}).await?;
-        Self::of(opencode, script, |_| {}).await
+        Self::of(opencode, Generation::V1, script, |_| {}).await
     }
 
     async fn of(
         opencode: Opencode,
+        generation: Generation,
         script: Script,
         adjust: impl FnOnce(&mut Spec),
     ) -> Result<Self, RealError> {
@@ -83,16 +111,28 @@ impl RealDaemon {
         scratch::repository(&workspace, &[("README.md", "# Scratch\n")])?;
         let model = ScriptedModel::start(script)?;
         let mut spec = Spec::new(&opencode.path, workspace, Environment::of_this_process());
+        if generation == Generation::V2 {
+            loopback_alone(&mut spec);
+        }
         spec.home = Home::Isolated(home);
         spec.config = model.config();
         spec.startup_limit = STARTUP_LIMIT;
         adjust(&mut spec);
         let daemon = Daemon::start(spec.clone()).await?;
         let workspaces = AtomicUsize::new(0);
-        Ok(Self { daemon: Some(daemon), model, spec, opencode, workspaces, _watchdog: watchdog, root })
+        Ok(Self {
+            daemon: Some(daemon),
+            model,
+            spec,
+            opencode,
+            generation,
+            workspaces,
+            _watchdog: watchdog,
+            root,
+        })
     }
 
-    /// The daemon that all tests of this process share; started by the first, ended with the
+    /// The 1.x daemon that all tests of this process share; started by the first, ended with the
     /// process. Its script is empty: each test [adds](ScriptedModel::add) turns for prompts that no
     /// other test uses.
     ///
@@ -100,9 +140,18 @@ impl RealDaemon {
     ///
     /// When it cannot be started.
     pub async fn shared() -> &'static Self {
-        static SHARED: OnceCell<RealDaemon> = OnceCell::const_new();
-        let started = SHARED.get_or_try_init(|| Self::start(Script::default())).await;
-        match started {
+        Self::shared_on(Generation::V1).await
+    }
+
+    /// The same for a generation.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn shared_on(generation: Generation) -> &'static Self {
+        static SHARED: [OnceCell<RealDaemon>; 2] = [const { OnceCell::const_new() }; 2];
+        let cell = &SHARED[usize::from(generation == Generation::V2)];
+        match cell.get_or_try_init(|| Self::start_on(generation, Script::default())).await {
             Ok(daemon) => daemon,
             #[expect(clippy::panic, reason = "a test that needs the daemon cannot go on without it")]
             Err(error) => panic!("no shared daemon: {}", chain(&error)),
@@ -139,6 +188,11 @@ impl RealDaemon {
     /// The binary it runs.
     pub fn opencode(&self) -> &Opencode {
         &self.opencode
+    }
+
+    /// Which generation of the API it speaks.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Its isolated home directory.
@@ -188,7 +242,28 @@ impl RealDaemon {
     }
 }
 
-/// The opencode that tests run: found or installed once per process.
+/// The opencode of a generation that tests run: found, installed or fetched once per process.
+pub async fn opencode_of(generation: Generation) -> Result<Opencode, RealError> {
+    static NEWER: OnceCell<Opencode> = OnceCell::const_new();
+    if generation == Generation::V1 {
+        return Ok(opencode().await?);
+    }
+    let fetched = NEWER.get_or_try_init(|| async {
+        let fetched = tokio::task::spawn_blocking(newer::opencode).await;
+        fetched.map_err(|_| RealError::Fetch("the fetch was cut off".to_owned()))?
+    });
+    fetched.await.cloned()
+}
+
+/// Keeps a 2.x daemon from whatever is not loopback; see [`LOOPBACK_ALONE`].
+pub fn loopback_alone(spec: &mut Spec) {
+    for (name, value) in LOOPBACK_ALONE {
+        spec.environment = std::mem::take(&mut spec.environment).with(name, value);
+        spec.pass.push(name.to_owned());
+    }
+}
+
+/// The opencode of 1.x that tests run: found or installed once per process.
 pub async fn opencode() -> Result<Opencode, InstallError> {
     static FOUND: OnceCell<Opencode> = OnceCell::const_new();
     let locate = Locate::new(Environment::of_this_process());

@@ -16,6 +16,7 @@ use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
 use crate::redact::Redactor;
 use crate::spool::Spool;
+use crate::version;
 
 const PACKAGE: &str = "opencode-ai";
 /// Where npm puts it.
@@ -73,8 +74,10 @@ pub(super) async fn printed_version(path: &Path, environment: &Environment) -> R
     command.arg("--version").env_clear().envs(environment.allowed(&[]).iter());
     let (exit, lines) =
         run(command, VERSION_LIMIT).await.map_err(|error| unusable(vec![error.to_string()]))?;
-    match (exit, lines.last()) {
-        (Some(Exit::Status(status)), Some(last)) if status.success() => Ok(last.clone()),
+    // What a program says besides stands before it.
+    let line = lines.iter().rfind(|line| version::first_in(line).is_some()).or(lines.last());
+    match (exit, line) {
+        (Some(Exit::Status(status)), Some(line)) if status.success() => Ok(line.clone()),
         (None, _) => Err(unusable(vec![format!("no answer within {VERSION_LIMIT:?}")])),
         _ => Err(unusable(lines)),
     }

@@ -1,5 +1,8 @@
 //! What the model says, as data. Load it from TOML or JSON, or build it.
 //!
+//! Tools and their arguments are named as 1.x names them. An agent of 2.x, which the tools that it
+//! offers tell, is answered with its own names for the same, so one script fits both.
+//!
 //! ```toml
 //! [[turn]]
 //! prompt = "failing test"     # in the latest user prompt; absent: any

@@ -7,4 +7,5 @@ mod demo;
 mod generations;
 mod model;
 mod real;
+mod real_newer;
 mod wire2;
