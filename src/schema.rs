@@ -16,12 +16,12 @@ pub fn config() -> Value {
 
 /// Of `run_task`'s input.
 pub fn run_task() -> Value {
-    of::<RunTask>()
+    without_null(of::<RunTask>())
 }
 
 /// Of `continue_session`'s input.
 pub fn continue_session() -> Value {
-    of::<ContinueSession>()
+    without_null(of::<ContinueSession>())
 }
 
 /// Of both actions' output.
@@ -38,6 +38,27 @@ fn of<T: JsonSchema>() -> Value {
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("title");
+    }
+    schema
+}
+
+/// A schema in which what is optional is only that: some models' clients refuse a tool, and with it
+/// every request, whose input has a union of types. What reads an input leaves a `null` out beforehand
+/// ([`ActionDecl::normalize`]).
+fn without_null(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(map) => {
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    map.insert("type".to_owned(), only);
+                }
+            }
+            map.values_mut().for_each(|value| *value = without_null(value.take()));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| *value = without_null(value.take())),
+        _ => {}
     }
     schema
 }

@@ -1,5 +1,7 @@
 //! What a connector can do and what came of doing it.
 
+mod normalize;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,6 +66,19 @@ pub struct InputError {
 }
 
 impl ActionDecl {
+    /// `input` as [`input_schema`](Self::input_schema) spells it, to be called before
+    /// [`validate`](Self::validate) wherever an input comes from outside.
+    ///
+    /// A `null` for an optional property that takes none is left out, and a whole float is an integer
+    /// where the schema wants one. Everything else is as it was, wrong values included.
+    #[must_use]
+    pub fn normalize(&self, input: Value) -> Value {
+        match &self.input_schema {
+            Some(schema) => normalize::normalize(schema, input),
+            None => input,
+        }
+    }
+
     /// Checks `input` against [`input_schema`](Self::input_schema).
     ///
     /// Reports every problem, not the first, and never quotes a value longer

@@ -28,7 +28,7 @@ mod tools;
 pub use client::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
 pub use pipe::{End, Limits};
 pub use problem::Problem;
-pub use server::{ServeError, Server};
+pub use server::{Presented, Presenter, ServeError, Server};
 
 /// What both sides speak: every revision that begins with `initialize`. Later ones
 /// have no requests from server to client, and so no way to ask while a turn runs.

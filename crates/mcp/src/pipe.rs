@@ -26,7 +26,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use lane::{Lane, LaneError, Local, Refusal};
@@ -104,7 +104,7 @@ type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 /// The SDK's transport on one side of a connection.
 pub(crate) struct Pipe<R: ServiceRole> {
-    lines: FramedRead<Reader, LinesCodec>,
+    lines: FramedRead<Reader, AnyDelimiterCodec>,
     outbox: mpsc::Sender<String>,
     lane: Lane,
     meter: Meter,
@@ -132,7 +132,7 @@ impl<R: ServiceRole> Pipe<R> {
         let closing = CancellationToken::new();
         let writing = tokio::spawn(write(writer, queue, closing.clone()));
         let lane = Lane::new(outbox.clone(), closing, local, limits.open_requests);
-        let codec = LinesCodec::new_with_max_length(limits.line_bytes);
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), limits.line_bytes);
         let pipe = Self {
             lines: FramedRead::new(Box::new(reader), codec),
             outbox,
@@ -151,11 +151,13 @@ impl<R: ServiceRole> Pipe<R> {
             let line = match self.lines.next().await {
                 Some(Ok(line)) => line,
                 None => return Err(End::Closed),
-                Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
                     let limit = self.limits.line_bytes;
                     return Err(End::Violation(format!("sent a message of more than {limit} bytes")));
                 }
-                Some(Err(LinesCodecError::Io(error))) => return Err(End::Unreadable(error.to_string())),
+                Some(Err(AnyDelimiterCodecError::Io(error))) => {
+                    return Err(End::Unreadable(error.to_string()));
+                }
             };
             if let Some(message) = self.sort(&line)? {
                 return Ok(message);
@@ -164,8 +166,12 @@ impl<R: ServiceRole> Pipe<R> {
     }
 
     /// The message if it is for the SDK.
-    fn sort(&mut self, line: &str) -> Result<Option<RxJsonRpcMessage<R>>, End> {
+    fn sort(&mut self, line: &[u8]) -> Result<Option<RxJsonRpcMessage<R>>, End> {
         self.weigh(Kind::Bytes(line.len()))?;
+        let Ok(line) = std::str::from_utf8(line) else {
+            self.reply_error("null", -32700, "not UTF-8");
+            return self.skip("a line that is not UTF-8");
+        };
         if line.trim().is_empty() {
             return Ok(None);
         }
@@ -202,6 +208,9 @@ impl<R: ServiceRole> Pipe<R> {
             return Ok(Some(message));
         }
         match (head.method, head.id) {
+            (Some(_), Some(id)) if head.params.is_some() => {
+                self.reply_error(id.get(), -32602, "the params are not what the method takes");
+            }
             (Some(_), Some(id)) => self.reply_error(id.get(), -32600, "not a valid request"),
             // Its asker must not wait for ever.
             (None, Some(_)) => return Err(End::Violation("answered with what is no answer".to_owned())),

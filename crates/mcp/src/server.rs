@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_contract::{Connector, ConnectorFactory, Manifest, OutboundHttp};
+use connector_contract::{ActionResult, Connector, ConnectorFactory, Manifest, OutboundHttp};
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, InitializeResult, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, Tool,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, Implementation,
+    InitializeResult, JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ServerCapabilities, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
 use serde::Deserialize as _;
@@ -44,12 +45,27 @@ const STOP: Duration = Duration::from_secs(30);
 /// How long the last lines may take to be written.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// The requests that a server with tools answers.
+const METHODS: [&str; 4] = ["initialize", "ping", "tools/list", "tools/call"];
+
 /// A connector, offered over one connection.
 pub struct Server {
     state: State,
     limits: Limits,
     stop: CancellationToken,
 }
+
+/// What a client of somebody else's is shown of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presented {
+    /// The result in words: all that many clients hand to their model.
+    pub text: String,
+    /// The structured output, which has to fit the action's `output_schema`.
+    pub output: Value,
+}
+
+/// How results are shown to clients that are no hosts of ours.
+pub type Presenter = dyn Fn(&ActionResult) -> Presented + Send + Sync;
 
 /// Why serving ended otherwise than by the client closing the connection.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +87,8 @@ struct Equipped {
 
 struct State {
     manifest: Manifest,
+    instructions: Option<String>,
+    presenter: Option<Arc<Presenter>>,
     factory: Option<Arc<dyn ConnectorFactory>>,
     equipped: Mutex<Option<Equipped>>,
     /// Set once a host configured it or a call was made.
@@ -117,6 +135,8 @@ impl Server {
     pub fn new(manifest: Manifest) -> Self {
         let state = State {
             manifest,
+            instructions: None,
+            presenter: None,
             factory: None,
             equipped: Mutex::default(),
             settled: Mutex::default(),
@@ -139,6 +159,21 @@ impl Server {
     #[must_use]
     pub fn with_factory(mut self, factory: Arc<dyn ConnectorFactory>) -> Self {
         self.state.factory = Some(factory);
+        self
+    }
+
+    /// What a client's model is told about the tools as a whole.
+    #[must_use]
+    pub fn with_instructions(mut self, instructions: impl Into<String>) -> Self {
+        self.state.instructions = Some(instructions.into());
+        self
+    }
+
+    /// How results are shown to clients that are no hosts of ours: by default their message, and the
+    /// output as it is.
+    #[must_use]
+    pub fn presented_by(mut self, presenter: Arc<Presenter>) -> Self {
+        self.state.presenter = Some(presenter);
         self
     }
 
@@ -230,10 +265,14 @@ impl ServerHandler for Session {
         let offer = extension::meta(extension::CAPABILITY, &Offer { version: VERSION });
         let settings = offer.into_iter().filter_map(|(key, value)| Some((key, object(value)?)));
         capabilities.experimental = Some(settings.collect());
-        InitializeResult::new(capabilities).with_protocol_version(crate::NEWEST_PROTOCOL).with_server_info(
-            Implementation::new(manifest.name.clone(), manifest.version.clone())
-                .with_description(manifest.description.clone()),
-        )
+        let mut info = InitializeResult::new(capabilities)
+            .with_protocol_version(crate::NEWEST_PROTOCOL)
+            .with_server_info(
+                Implementation::new(manifest.name.clone(), manifest.version.clone())
+                    .with_description(manifest.description.clone()),
+            );
+        info.instructions.clone_from(&self.0.instructions);
+        info
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
@@ -246,6 +285,20 @@ impl ServerHandler for Session {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(self.tools()))
+    }
+
+    /// What no request of the protocol reads as: one of them with wrong params, or none of them.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method: String = request.method.chars().filter(|c| !c.is_control()).take(64).collect();
+        Err(if METHODS.contains(&request.method.as_str()) {
+            ErrorData::invalid_params(format!("the params of `{method}` are not what it takes"), None)
+        } else {
+            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{method}`"), None)
+        })
     }
 
     async fn call_tool(

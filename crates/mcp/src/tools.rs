@@ -16,11 +16,19 @@ pub(crate) fn tool(action: &ActionDecl) -> Tool {
         .idempotent(false)
         .open_world(true);
     let tool = Tool::new(action.name.clone(), action.description.clone(), Arc::new(input))
+        .with_title(title(&action.name))
         .with_annotations(annotations);
     match action.output_schema.as_ref().map(plain) {
         Some(schema) => tool.with_raw_output_schema(Arc::new(schema)),
         None => tool,
     }
+}
+
+/// `run_task` as people read it: `Run task`.
+fn title(name: &str) -> String {
+    let words = name.replace(['_', '-'], " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// What differs between what is declared and what a server lists: one fragment

@@ -11,6 +11,7 @@
 
 mod arguments;
 mod confine;
+mod present;
 mod serve;
 mod settings;
 

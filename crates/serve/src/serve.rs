@@ -18,13 +18,20 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::arguments::{Arguments, Walls};
-use crate::{Failure, confine, settings};
+use crate::{Failure, confine, present, settings};
 
 /// What somebody sees who starts it by hand.
 const BY_HAND: &str = "\
 this is an MCP server: an MCP host starts it and speaks to it over standard input and output.
 Put it into your host's configuration (examples/mcp has two), or see --help.
 To hand tasks to an agent from a chat, with approval, use connector-host.";
+
+/// What a client's model is told about the tools.
+const INSTRUCTIONS: &str = "\
+run_task hands a coding task to an agent that works in one directory of its own machine: it edits files \
+and runs commands there, and may take minutes. Say the whole task in `prompt`; the agent sees nothing of \
+your conversation. The result has the agent's reply, the files it changed and its session_id; \
+continue_session gives a follow-up in that session. Read the reply: a result can also say what was refused.";
 
 /// Serves one connection, to its end.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
@@ -42,13 +49,17 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
                     .to_owned(),
             ));
         }
-        let server = Server::new(manifest).with_factory(Arc::new(OpencodeFactory::default()));
+        let server = introduced(Server::new(manifest)).with_factory(Arc::new(OpencodeFactory::default()));
         return runtime()?.block_on_then_leave(run(server, || Ok(())));
     }
     let config = settings::gather(arguments, &environment)?;
     let Equipped { connector, http, port } = equip(config)?;
-    let server = Server::new(connector.manifest().clone()).with_connector(connector, http);
+    let server = introduced(Server::new(connector.manifest().clone())).with_connector(connector, http);
     runtime()?.block_on_then_leave(run(server, || confine::put_up(arguments.walls, port)))
+}
+
+fn introduced(server: Server) -> Server {
+    server.with_instructions(INSTRUCTIONS).presented_by(Arc::new(present::present))
 }
 
 struct Equipped {

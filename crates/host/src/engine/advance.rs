@@ -136,6 +136,8 @@ impl Engine {
                 }
             }
             Action::RunConnector { connector, action, .. } => {
+                let decl = self.0.instances.get(connector).and_then(|instance| instance.action(action));
+                let input = decl.map_or_else(|| input.clone(), |decl| decl.normalize(input.clone()));
                 let verdict = self.check(connector, action, &input);
                 Resolved { input, ..Resolved::without_input(step, verdict) }
             }

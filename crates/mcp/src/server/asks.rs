@@ -1,5 +1,7 @@
 //! The agent's asks go to the person at the client, as elicitations.
 
+use std::sync::{Arc, Mutex};
+
 use async_trait::async_trait;
 use connector_contract::AskRelay;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
@@ -9,13 +11,63 @@ use rmcp::model::{
 };
 use rmcp::service::{ElicitationMode, Peer, PeerRequestOptions, RequestHandle, RoleServer};
 
+use super::lock;
 use crate::extension::{self, Ask, AskMeta, Reply};
 use crate::forms::{self, Form};
+
+/// How much of an ask stands in a line about it.
+const LINE: usize = 200;
+
+/// The asks of one call: which are open, and which nobody at the client allowed.
+#[derive(Default)]
+pub(super) struct AskLog {
+    open: Mutex<Vec<String>>,
+    refused: Mutex<Vec<String>>,
+}
+
+impl AskLog {
+    /// The ask that has been open longest, in a line.
+    pub(super) fn waiting_for(&self) -> Option<String> {
+        lock(&self.open).first().cloned()
+    }
+
+    /// One line for each ask that was refused, and why.
+    pub(super) fn refused(&self) -> Vec<String> {
+        lock(&self.refused).clone()
+    }
+
+    fn open(&self, line: String) -> OpenAsk<'_> {
+        lock(&self.open).push(line.clone());
+        OpenAsk { log: self, line }
+    }
+}
+
+/// An ask on the list of open ones. Dropping it takes it off.
+struct OpenAsk<'a> {
+    log: &'a AskLog,
+    line: String,
+}
+
+impl OpenAsk<'_> {
+    fn refuse(&self, why: &str) {
+        lock(&self.log.refused).push(format!("{}: {why}", self.line));
+    }
+}
+
+impl Drop for OpenAsk<'_> {
+    fn drop(&mut self) {
+        let mut open = lock(&self.log.open);
+        if let Some(at) = open.iter().position(|line| *line == self.line) {
+            open.remove(at);
+        }
+    }
+}
 
 /// Asks of one call. A client that cannot elicit, declines, or is gone, rejects.
 pub(super) struct PeerAsks {
     peer: Peer<RoleServer>,
     call: Option<String>,
+    log: Arc<AskLog>,
 }
 
 /// Why nobody answered.
@@ -36,8 +88,8 @@ impl Silence {
 }
 
 impl PeerAsks {
-    pub(super) fn new(peer: Peer<RoleServer>, call: Option<String>) -> Self {
-        Self { peer, call }
+    pub(super) fn new(peer: Peer<RoleServer>, call: Option<String>, log: Arc<AskLog>) -> Self {
+        Self { peer, call, log }
     }
 
     async fn elicit(&self, form: Form, ask: Ask) -> Result<ElicitResult, Silence> {
@@ -69,24 +121,51 @@ impl PeerAsks {
 #[async_trait]
 impl AskRelay for PeerAsks {
     async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
-        match self.elicit(forms::permission(&ask), Ask::Permission(ask)).await {
+        let open = self.log.open(one_line(&format!("{} {}", ask.permission, ask.patterns.join(" "))));
+        let reply = match self.elicit(forms::permission(&ask), Ask::Permission(ask)).await {
             Ok(result) => match exact(&result) {
                 Some(Reply::Permission(reply)) => reply,
                 _ => forms::permission_reply(result.content.as_ref()),
             },
             Err(silence) => forms::reject(silence.as_str()),
+        };
+        if let PermissionReply::Reject { message } = &reply {
+            open.refuse(message);
         }
+        reply
     }
 
     async fn question(&self, ask: QuestionAsk) -> QuestionReply {
+        let words: Vec<_> = ask.questions.iter().map(|question| question.question.as_str()).collect();
+        let open = self.log.open(one_line(&format!("the question “{}”", words.join(" "))));
         match self.elicit(forms::questions(&ask), Ask::Question(ask.clone())).await {
-            Ok(result) => match exact(&result) {
-                Some(Reply::Question(reply)) => reply,
-                _ => forms::question_reply(&ask, result.content.as_ref()),
-            },
-            Err(_) => QuestionReply::Reject,
+            Ok(result) => {
+                let reply = match exact(&result) {
+                    Some(Reply::Question(reply)) => reply,
+                    _ => forms::question_reply(&ask, result.content.as_ref()),
+                };
+                if matches!(reply, QuestionReply::Reject) {
+                    open.refuse("it was not answered");
+                }
+                reply
+            }
+            Err(silence) => {
+                open.refuse(silence.as_str());
+                QuestionReply::Reject
+            }
         }
     }
+}
+
+/// The agent's words in a line of ours: no line of its own, nothing that moves a cursor.
+fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line: String =
+        words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(LINE).collect();
+    if line.len() < words.len() {
+        line.push('…');
+    }
+    line
 }
 
 /// A host of ours answers exactly, beside what it filled in.

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::asks::PeerAsks;
+use super::asks::{AskLog, PeerAsks};
 use super::updates::Updates;
-use super::{Equipped, State, lock};
+use super::{Equipped, Presented, Presenter, State, lock};
 use crate::extension::{self, CHECKPOINT, CallMeta, CheckpointNote, ResultMeta};
 use crate::pipe::Lane;
 use crate::problem::Problem;
@@ -40,9 +40,11 @@ pub(super) async fn run(
     let Some(Equipped { connector, http }) = lock(&state.equipped).clone() else {
         return Ok(failure(&not_configured()));
     };
-    if !connector.actions().iter().any(|action| action.name == request.name) {
+    let Some(decl) = connector.actions().iter().find(|action| action.name == request.name) else {
         return Err(ErrorData::invalid_params(format!("no tool `{}`", request.name), None));
-    }
+    };
+    let input = decl.normalize(Value::Object(request.arguments.unwrap_or_default()));
+    let log = Arc::new(AskLog::default());
     let cancel = state.over.child_token();
     let _entry = Entry::new(&state, meta.as_ref(), &cancel);
     let (progress, stream) = progress_channel(UPDATES);
@@ -52,13 +54,16 @@ pub(super) async fn run(
             + meta.as_ref().map_or(A_WEEK, |it| Duration::from_millis(it.deadline_ms).min(A_WEEK)),
         cancel: cancel.clone(),
         progress,
-        asks: Arc::new(PeerAsks::new(context.peer.clone(), meta.as_ref().map(|it| it.call.clone()))),
+        asks: Arc::new(PeerAsks::new(
+            context.peer.clone(),
+            meta.as_ref().map(|it| it.call.clone()),
+            Arc::clone(&log),
+        )),
         checkpoints: checkpoints(&state, meta.as_ref()),
         resume: meta.as_ref().and_then(|it| it.resume.clone()),
         provenance: meta.as_ref().map_or(Provenance::Local, |it| it.provenance.clone()),
     };
-    let updates = Updates::new(&context, meta.as_ref().map(|it| it.call.clone()));
-    let input = Value::Object(request.arguments.unwrap_or_default());
+    let updates = Updates::new(&context, meta.as_ref().map(|it| it.call.clone()), Arc::clone(&log));
     let finished = CancellationToken::new();
     let work = async {
         let result = connector.execute(&request.name, input, &ctx).await;
@@ -72,9 +77,25 @@ pub(super) async fn run(
         }
     };
     let (result, (), ()) = tokio::join!(work, updates.forward(stream, &finished), cancelled);
-    Ok(match result {
-        Ok(result) => success(result),
+    // A host of ours reads the exact output and shows the asks itself.
+    let presenter = meta.is_none().then(|| state.presenter.clone()).flatten();
+    let mut answer = match result {
+        Ok(result) => success(result, presenter.as_deref()),
         Err(error) => failure(&error),
+    };
+    answer.content.extend(meta.is_none().then(|| refusals(&log.refused())).flatten());
+    Ok(answer)
+}
+
+/// What was refused, and what would allow it: without that, an agent that got nowhere looks as if it
+/// had not tried.
+fn refusals(refused: &[String]) -> Option<ContentBlock> {
+    (!refused.is_empty()).then(|| {
+        ContentBlock::text(format!(
+            "Refused to the agent in this call:\n- {}\nTo allow it, answer the form that your client shows, or \
+             let the connector's configuration allow it (`asks`, or `[permissions]` for one kind).",
+            refused.join("\n- ")
+        ))
     })
 }
 
@@ -82,16 +103,25 @@ fn not_configured() -> ConnectorError {
     ConnectorError::InvalidConfig { reason: "the connector is not configured yet".to_owned() }
 }
 
-/// The output as structured content, and as text for clients that know no other.
-fn success(result: ActionResult) -> CallToolResult {
-    let ActionResult { success, output, message } = result;
-    let mut blocks = vec![ContentBlock::text(output.to_string())];
-    if !message.is_empty() {
-        blocks.insert(0, ContentBlock::text(message.clone()));
-    }
+/// The output as structured content, and as text for clients and models that read no other.
+fn success(result: ActionResult, presenter: Option<&Presenter>) -> CallToolResult {
+    let shown = match presenter {
+        Some(presenter) => presenter(&result),
+        None => Presented::of(&result),
+    };
+    let blocks = vec![ContentBlock::text(shown.text)];
+    let ActionResult { success, message, .. } = result;
     let mut answer = if success { CallToolResult::success(blocks) } else { CallToolResult::error(blocks) };
-    answer.structured_content = output.is_object().then_some(output);
+    answer.structured_content = shown.output.is_object().then_some(shown.output);
     answer.with_meta(Some(MetaObject(extension::meta(extension::RESULT, &ResultMeta { success, message }))))
+}
+
+impl Presented {
+    /// Of any connector's result: its message, and the output as JSON where there is more to say.
+    fn of(result: &ActionResult) -> Self {
+        let text = if result.message.is_empty() { result.output.to_string() } else { result.message.clone() };
+        Self { text, output: result.output.clone() }
+    }
 }
 
 /// What to assume, in words and as data. The data is in `_meta`: structured content

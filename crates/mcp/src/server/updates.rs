@@ -1,5 +1,6 @@
 //! Progress as notifications: words for people, and the exact update beside them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::{Progress, ProgressStream, ToolOutcome};
@@ -9,10 +10,15 @@ use rmcp::service::{Peer, RequestContext, RoleServer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::asks::AskLog;
 use crate::extension::{self, ProgressMeta};
 
 /// The reply so far is sent whole each time, so not with every word.
 const TEXT_PACE: Duration = Duration::from_millis(200);
+
+/// How long a client hears nothing while a call is under way. Many give a call up after a minute
+/// without progress, some after less.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// The most of a reply that words for people carry.
 const TAIL: usize = 400;
@@ -23,23 +29,32 @@ pub(super) struct Updates {
     /// Absent when the client wants none.
     token: Option<ProgressToken>,
     call: Option<String>,
+    asks: Arc<AskLog>,
 }
 
 impl Updates {
-    pub(super) fn new(context: &RequestContext<RoleServer>, call: Option<String>) -> Self {
-        Self { peer: context.peer.clone(), token: context.meta.get_progress_token(), call }
+    pub(super) fn new(context: &RequestContext<RoleServer>, call: Option<String>, asks: Arc<AskLog>) -> Self {
+        Self { peer: context.peer.clone(), token: context.meta.get_progress_token(), call, asks }
     }
 
     /// Sends what comes, one after the other, until the call has finished. A host of ours then
     /// gets the rest too; to other clients the result says it all, and some take progress that
-    /// comes right before a result for progress of nothing.
+    /// comes right before a result for progress of nothing. They are told every ten seconds that the
+    /// call is alive, with what it does or waits for; a host of ours knows that by itself.
     pub(super) async fn forward(self, mut stream: ProgressStream, finished: &CancellationToken) {
         let Some(token) = &self.token else { return };
         let (mut count, mut held, mut texted) = (0u32, None, None::<Instant>);
+        let (began, mut last) = (Instant::now(), String::new());
+        let mut quiet = tokio::time::interval_at(began + QUIET, QUIET);
         loop {
             let update = tokio::select! {
                 biased;
                 update = stream.next() => update,
+                _ = quiet.tick(), if self.call.is_none() && !finished.is_cancelled() => {
+                    count += 1;
+                    self.notify(token, count, self.alive(began.elapsed(), &last), None).await;
+                    continue;
+                }
                 // Someone may keep a sink beyond the call: what is there is all there is.
                 () = finished.cancelled() => stream.next().now_or_never().flatten(),
             };
@@ -55,6 +70,10 @@ impl Updates {
                 texted = Some(Instant::now());
                 held = None;
             }
+            if !matches!(update, Progress::Text { .. }) {
+                last = in_words(&update);
+            }
+            quiet.reset();
             for update in held.take().into_iter().chain([update]) {
                 count += 1;
                 self.send(token, count, update).await;
@@ -68,8 +87,22 @@ impl Updates {
     async fn send(&self, token: &ProgressToken, count: u32, update: Progress) {
         let words = in_words(&update);
         let meta = ProgressMeta { call: self.call.clone(), update };
+        self.notify(token, count, words, Some(meta)).await;
+    }
+
+    fn alive(&self, elapsed: Duration, last: &str) -> String {
+        let elapsed = format!("{} min {:02} s", elapsed.as_secs() / 60, elapsed.as_secs() % 60);
+        match self.asks.waiting_for() {
+            Some(ask) => format!("waiting for an answer: {ask} ({elapsed})"),
+            None if last.is_empty() => format!("at work ({elapsed})"),
+            None => format!("at work ({elapsed}); last: {last}"),
+        }
+    }
+
+    async fn notify(&self, token: &ProgressToken, count: u32, words: String, meta: Option<ProgressMeta>) {
         let mut params = ProgressNotificationParam::new(token.clone(), f64::from(count)).with_message(words);
-        params.meta = Some(NotificationMetaObject(MetaObject(extension::meta(extension::PROGRESS, &meta))));
+        params.meta =
+            meta.map(|meta| NotificationMetaObject(MetaObject(extension::meta(extension::PROGRESS, &meta))));
         // A client that is gone needs no progress.
         let _ = self.peer.notify_progress(params).await;
     }

@@ -5,6 +5,7 @@
 mod calls;
 mod end;
 mod flood;
+mod foreign;
 mod greeting;
 mod limits;
 mod peer;

@@ -26,9 +26,8 @@ pub(crate) fn manifest() -> Manifest {
         name: name.to_owned(),
         description: format!("Does {name}."),
         read_only,
-        input_schema: Some(
-            json!({ "type": "object", "properties": { "do": { "type": "string" } }, "required": ["do"] }),
-        ),
+        input_schema: Some(json!({ "type": "object", "required": ["do"], "properties": {
+                "do": { "type": "string" }, "count": { "type": "integer" }, "note": { "type": "string" } } })),
         output_schema: Some(
             json!({ "type": "object", "properties": { "did": { "type": "string" } }, "required": ["did"] }),
         ),
@@ -156,6 +155,7 @@ impl Connector for Probe {
                 self.wait(ctx).await
             }
             "wait" => self.wait(ctx).await,
+            "echo" => Ok(did(input.to_string())),
             "ask and wait" => {
                 tokio::select! {
                     _ = ctx.asks.permission(permission_ask()) => Ok(did("answered")),
