@@ -10,6 +10,7 @@ mod read;
 mod text;
 pub(crate) mod v1;
 pub(crate) mod v2;
+mod words;
 
 use std::sync::Arc;
 

@@ -137,7 +137,7 @@ async fn a_cut_anywhere_never_changes_what_a_turn_came_to(generation: Generation
     };
     assert!(matches!(&baselines[ended], Outcome::Done { success: false, .. }), "{:?}", baselines[ended]);
     assert!(
-        matches!(&baselines["provider-400"], Outcome::Failed(why) if why.contains("bad request from provider"))
+        matches!(&baselines["provider-400"], Outcome::Failed(why) if why.contains("does not take the request"))
     );
     assert_eq!(baselines["abort"], Outcome::Stopped(StopCause::AbortedElsewhere));
     assert_eq!(baselines["provider-500-retry"], Outcome::Stopped(StopCause::AbortedElsewhere));

@@ -3,7 +3,7 @@
 //! A [`Spec`] says everything; [`Daemon::start`] carries it out and returns when the daemon
 //! answers with an acceptable version. The daemon leads a process group of its own and carries a
 //! random mark in its environment, so that everything it starts can be found and ended with it.
-//! Its output goes to a file, of which the last lines are kept readable without its secrets.
+//! Its output goes to a file that its owner alone reads; an error has a [`Diagnosis`](crate::Diagnosis) of it.
 //!
 //! Nothing here belongs to a runtime: a daemon started in one may be used and dropped in another.
 
@@ -27,7 +27,7 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
-pub use error::{StartError, Tail};
+pub use error::StartError;
 pub use spec::{Home, Port, Spec};
 pub(crate) use spec::{OWN, PASSWORDS, lay_over};
 
@@ -114,12 +114,12 @@ impl Daemon {
         }
     }
 
-    /// The last lines it printed, redacted.
+    /// The last lines it printed, for its owner's eyes: they may hold anything.
     pub fn output_tail(&self) -> Vec<String> {
         self.spool.tail()
     }
 
-    /// The lines it printed since the last call, redacted.
+    /// The lines it printed since the last call, for its owner's eyes.
     pub(crate) fn drain_output(&mut self) -> Vec<String> {
         self.spool.drain().unwrap_or_default()
     }

@@ -15,9 +15,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use connector_files::{Base, Log};
 use etcetera::BaseStrategy;
 
-pub use error::InstallError;
+pub use error::{InstallError, Looked};
 
 use crate::environment::Environment;
 use crate::version::{self, PINNED};
@@ -36,12 +37,21 @@ pub struct Locate {
     pub release: String,
     /// The host's environment.
     pub environment: Environment,
+    /// Where what npm and opencode print when they fail is kept, for its owner's eyes; dropped when absent.
+    pub printed: Option<Log>,
 }
 
 impl Locate {
     /// The usual places.
     pub fn new(environment: Environment) -> Self {
-        Self { path: None, search_path: true, cache: None, release: PINNED.to_owned(), environment }
+        Self {
+            path: None,
+            search_path: true,
+            cache: None,
+            release: PINNED.to_owned(),
+            environment,
+            printed: None,
+        }
     }
 }
 
@@ -113,7 +123,7 @@ async fn named(from: &Locate) -> Result<Option<Opencode>, InstallError> {
         let Some(path) = on_path else { return Ok(None) };
         (path, Source::Path)
     };
-    checked(path, source, &from.environment).await.map(Some)
+    checked(path, source, from).await.map(Some)
 }
 
 fn given_path(given: &str, environment: &Environment) -> Result<PathBuf, InstallError> {
@@ -124,12 +134,22 @@ fn given_path(given: &str, environment: &Environment) -> Result<PathBuf, Install
         },
         None => PathBuf::from(given),
     };
-    let found = if named.components().count() == 1 && !given.starts_with('.') {
-        on_path(&named, environment)
-    } else {
-        std::path::absolute(&named).ok().filter(|path| path.is_file())
-    };
-    found.ok_or(InstallError::Missing { path: named })
+    let missing = |looked| InstallError::Missing { given: given.to_owned(), looked };
+    if named.components().count() == 1 && !given.starts_with(['.', '~']) {
+        return on_path(&named, environment).ok_or_else(|| missing(Looked::Path(searched(environment))));
+    }
+    let home = environment.get("HOME").map(PathBuf::from);
+    let base = Base::of_arguments(home).ok();
+    let path = base.and_then(|base| base.resolve(&named)).map_or(named, PathBuf::from);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(missing(if path.is_dir() { Looked::Directory(path) } else { Looked::Nothing(path) }))
+}
+
+/// The directories in which programs are looked for.
+fn searched(environment: &Environment) -> String {
+    environment.get("PATH").map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn on_path(name: impl AsRef<OsStr>, environment: &Environment) -> Option<PathBuf> {
@@ -146,8 +166,8 @@ pub fn cache(from: &Locate) -> Result<PathBuf, InstallError> {
 }
 
 /// Asks a binary for its version, within a limit, and checks it.
-async fn checked(path: PathBuf, source: Source, environment: &Environment) -> Result<Opencode, InstallError> {
-    let printed = npm::printed_version(&path, environment).await?;
+async fn checked(path: PathBuf, source: Source, from: &Locate) -> Result<Opencode, InstallError> {
+    let printed = npm::printed_version(&path, from).await?;
     match version::check(&printed) {
         Ok(version) => Ok(Opencode { path, version: version.to_string(), source }),
         Err(reason) => Err(InstallError::Version { path, reason }),

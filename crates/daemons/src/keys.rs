@@ -71,7 +71,8 @@ impl Keys {
 }
 
 fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
-    let data = environment.get("XDG_DATA_HOME").map(PathBuf::from);
+    // A relative one counts as none, by the rules of those variables.
+    let data = environment.get("XDG_DATA_HOME").map(PathBuf::from).filter(|data| data.is_absolute());
     let data = data.or_else(|| Some(Path::new(environment.get("HOME")?).join(".local/share")))?;
     let file = data.join("opencode/auth.json");
     let keys: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;

@@ -12,6 +12,7 @@
 
 pub mod confine;
 pub mod daemon;
+pub mod diagnosis;
 pub mod disk;
 pub mod environment;
 pub mod install;
@@ -30,6 +31,7 @@ mod redact;
 mod spool;
 
 pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
+pub use diagnosis::Diagnosis;
 pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
 pub use pool::{Lease, Pool, PoolConfig, PoolError};

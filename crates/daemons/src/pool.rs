@@ -13,13 +13,13 @@ mod config;
 mod desk;
 mod keeper;
 mod lease;
-mod log;
 mod port;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use connector_files::Log;
 use tokio::sync::{mpsc, oneshot};
 
 pub use config::{Action, ConfigError, Confine, Isolation, OnExit, PoolConfig, WorkspaceConfig};
@@ -50,6 +50,18 @@ pub struct Surroundings {
 /// The port that a daemon of this directory listens on, while nobody else has it.
 pub fn preferred_port(directory: &std::path::Path) -> u16 {
     port::candidates(directory).first().copied().unwrap_or_default()
+}
+
+/// What became of the daemons of a workspace, in our words, for the pool whose state directory is
+/// `state`, whether or not it runs.
+pub fn log_in(state: &Path, workspace: &str) -> Log {
+    Log::at(state.join(format!("{workspace}.log")))
+}
+
+/// What the daemons of a workspace printed, over their restarts. It may hold anything, keys included:
+/// it is for the owner's eyes.
+pub fn printed_in(state: &Path, workspace: &str) -> Log {
+    Log::at(state.join(format!("{workspace}.printed.log")))
 }
 
 /// How one workspace stands.
@@ -199,14 +211,9 @@ impl Pool {
         stopped.await.map_err(|_| PoolError::Ended)?
     }
 
-    /// The last lines that the daemon of a workspace printed, over its restarts, redacted.
+    /// What became of the daemons of a workspace, in our words.
     pub fn logs(&self, workspace: &str, lines: usize) -> std::io::Result<Vec<String>> {
-        log::tail(&log::path(&self.logs, workspace), lines)
-    }
-
-    /// The same for the pool whose state directory is `state`, whether or not it runs.
-    pub fn logs_in(state: &std::path::Path, workspace: &str, lines: usize) -> std::io::Result<Vec<String>> {
-        log::tail(&log::path(state, workspace), lines)
+        log_in(&self.logs, workspace).tail(lines)
     }
 
     /// Ends the pool: every daemon is stopped, or left running for the next host, as configured.

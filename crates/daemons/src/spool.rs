@@ -4,9 +4,9 @@
 //! a host that dies cannot break it. The file is opened for appending, so that cutting it to
 //! nothing is safe while the process writes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -39,7 +39,7 @@ impl Spool {
     /// A file readable by its owner alone; what an earlier process left in it is kept.
     pub(crate) fn at(path: &Path, redactor: Redactor) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
         let file = append(path)?;
         let begun = file.metadata()?.len();
@@ -148,7 +148,7 @@ impl Spool {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+    connector_files::owned::append(path)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which versions of opencode are spoken to.
 
-use semver::Version;
+use semver::{BuildMetadata, Version};
 
 /// The version that [`install`](crate::install) fetches, and that the tests run against.
 pub const PINNED: &str = "1.18.33";
@@ -14,6 +14,9 @@ pub const OLDEST: Version = Version::new(1, 1, 7);
 
 /// The oldest version of 2.x that is started. Earlier ones speak an API that was still being made.
 pub const OLDEST_OF_2: Version = Version::new(2, 0, 6);
+
+/// The longest name of a pre-release that is one.
+const PRE_RELEASE: usize = 16;
 
 /// Why a version is refused. Nothing was started, or it was ended again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +40,8 @@ pub enum VersionError {
     )]
     Unconfined(Version),
     /// Not a version at all.
-    #[error("`{0}` is not a version of opencode")]
-    Unreadable(String),
+    #[error("what it calls its version is none of opencode's")]
+    Unreadable,
 }
 
 /// Accepts a version as [`check`] does, for a daemon whose walls are `required` or not.
@@ -55,7 +58,12 @@ pub(crate) fn check_within(text: &str, required: bool) -> Result<Version, Versio
 /// `1.18.33`, and 2.x `opencode v2.0.22`.
 pub fn check(text: &str) -> Result<Version, VersionError> {
     let text = text.trim();
-    let version = first_in(text).ok_or_else(|| VersionError::Unreadable(text.chars().take(80).collect()))?;
+    let version = first_in(text).ok_or(VersionError::Unreadable)?;
+    // Whatever else it says of itself there is not for everybody.
+    if version.pre.len() > PRE_RELEASE {
+        return Err(VersionError::Unreadable);
+    }
+    let version = Version { build: BuildMetadata::EMPTY, ..version };
     if version.major > 2 {
         Err(VersionError::TooNew(version))
     } else if version.major == 2 && version < OLDEST_OF_2 {
@@ -167,7 +175,7 @@ mod tests {
             assert!(matches!(check(text), Err(VersionError::TooNew(_))), "{text}");
         }
         for text in ["", "1.2", "opencode", "<html>"] {
-            assert!(matches!(check(text), Err(VersionError::Unreadable(_))), "{text}");
+            assert!(matches!(check(text), Err(VersionError::Unreadable)), "{text}");
         }
     }
 }

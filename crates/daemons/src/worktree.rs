@@ -73,7 +73,7 @@ pub enum WorktreeError {
     Git {
         /// What was tried.
         what: &'static str,
-        /// The last line it said.
+        /// A known cause, in our words.
         reason: String,
     },
     /// The system refused.

@@ -86,7 +86,8 @@ impl Bench {
     }
 
     async fn connector(&self, isolation: ConnectorIsolation) -> Result<Box<dyn Connector>, Box<dyn Error>> {
-        let factory: Arc<dyn ConnectorFactory> = isolation.factory(Arc::new(OpencodeFactory::default()));
+        let factory: Arc<dyn ConnectorFactory> =
+            isolation.factory(Arc::new(OpencodeFactory::default()), None);
         Ok(factory.create(json!({ "base_url": self.base_url })).await?)
     }
 

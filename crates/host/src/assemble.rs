@@ -1,6 +1,6 @@
 //! Puts a host together from its parts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +59,8 @@ pub fn rules_in(directory: &Path) -> Result<RuleSet, RulesError> {
     RuleSet::parse(files).map_err(RulesError::Mistakes)
 }
 
-/// The texts of every `*.toml` in `directory`, in the order of their names.
-pub fn rule_files(directory: &Path) -> Result<Vec<SourceFile>, RulesError> {
-    let cannot = |path: &Path| {
-        let path = path.to_owned();
-        move |source| RulesError::Read { path, source }
-    };
+/// Every `*.toml` in `directory`, in the order of their names.
+pub fn rule_paths(directory: &Path) -> Result<Vec<PathBuf>, RulesError> {
     let entries = std::fs::read_dir(directory).map_err(cannot(directory))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -77,11 +73,21 @@ pub fn rule_files(directory: &Path) -> Result<Vec<SourceFile>, RulesError> {
     if paths.is_empty() {
         return Err(RulesError::None(directory.to_owned()));
     }
-    let read = |path: std::path::PathBuf| {
+    Ok(paths)
+}
+
+fn cannot(path: &Path) -> impl FnOnce(std::io::Error) -> RulesError + use<> {
+    let path = path.to_owned();
+    move |source| RulesError::Read { path, source }
+}
+
+/// Their texts.
+pub fn rule_files(directory: &Path) -> Result<Vec<SourceFile>, RulesError> {
+    let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).map_err(cannot(&path))?;
         Ok(SourceFile::new(path.display().to_string(), text))
     };
-    paths.into_iter().map(read).collect()
+    rule_paths(directory)?.into_iter().map(read).collect()
 }
 
 /// What differs from one host to another.

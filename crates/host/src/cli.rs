@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod ledger;
 mod log;
+mod path;
 mod plugins;
 mod rules;
 mod runs;
@@ -17,17 +18,20 @@ mod telegram;
 mod terminal;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use connector_files::AbsolutePath;
 use etcetera::BaseStrategy as _;
+use opencode_daemons::PoolConfig;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::Actor;
 use crate::ledger::Ledger;
+use crate::{assemble, places};
 
 /// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
 #[derive(Debug, Parser)]
@@ -43,8 +47,8 @@ struct Arguments {
 #[derive(Debug, clap::Args)]
 struct Common {
     /// Where the ledger is kept [default: the platform's state directory]
-    #[arg(long, global = true, value_name = "DIR", env = "CONNECTOR_HOST_STATE")]
-    state: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "DIR", env = "CONNECTOR_HOST_STATE", value_parser = path::absolute())]
+    state: Option<AbsolutePath>,
     /// Print JSON for other programs instead of text
     #[arg(long, global = true)]
     json: bool,
@@ -150,13 +154,15 @@ fn log(command: &Command, common: &Common) {
 
 impl Common {
     /// The state directory.
-    fn state(&self) -> Result<PathBuf, Failure> {
+    fn state(&self) -> Result<AbsolutePath, Failure> {
         if let Some(given) = &self.state {
             return Ok(given.clone());
         }
         let base = etcetera::choose_base_strategy()
             .map_err(|_| Failure::usage("there is no home directory; choose one with --state"))?;
-        Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("connector-host"))
+        let state = base.state_dir().unwrap_or_else(|| base.data_dir()).join("connector-host");
+        AbsolutePath::new(state)
+            .ok_or_else(|| Failure::usage("the home directory has no absolute path; choose one with --state"))
     }
 
     /// The ledger of a host that ran here before.
@@ -176,6 +182,40 @@ impl Common {
         writeln!(anstream::stdout(), "{}", printed.trim_end())?;
         Ok(())
     }
+}
+
+/// The state directory, made its owner's alone.
+fn own_state(state: &AbsolutePath) -> Result<(), Failure> {
+    if let Some(mended) = places::own_state(state).map_err(Failure::usage)? {
+        tracing::warn!("{mended}");
+    }
+    Ok(())
+}
+
+/// The rules, which nobody else may change.
+fn own_rules(directory: &AbsolutePath) -> Result<(), Failure> {
+    let files = assemble::rule_paths(directory).unwrap_or_default();
+    let all = std::iter::once(directory.as_path()).chain(files.iter().map(PathBuf::as_path));
+    own("a rule", all)
+}
+
+/// What decides, which nobody else may change.
+fn own<'a>(what: &str, paths: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    let mended = places::own_decisive(what, paths).map_err(Failure::usage)?;
+    for mended in mended {
+        tracing::warn!("{mended}");
+    }
+    Ok(())
+}
+
+/// Refuses what is where an agent of these workspaces may write.
+fn check_places(places: &places::Places, pool: &PoolConfig) -> Result<(), Failure> {
+    let misplaced = places.misplaced(&places::doors(pool));
+    if misplaced.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = misplaced.iter().map(ToString::to_string).collect();
+    Err(Failure::usage(lines.join("\n")))
 }
 
 /// Whoever runs this command, as an approver: `cli:USER`.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use connector_files::{AbsolutePath, Base};
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
@@ -28,7 +29,7 @@ const YEAR: u64 = 365 * 24 * 60 * 60;
 #[serde(deny_unknown_fields)]
 pub struct HostConfig {
     /// The directory of rules, relative to the file.
-    pub rules: PathBuf,
+    pub rules: AbsolutePath,
     /// How long a dispatched step may take, in seconds.
     #[serde(default = "hour")]
     pub deadline_secs: u64,
@@ -63,7 +64,7 @@ pub struct HostConfig {
     pub plugin_trust: Trust,
     /// The directory of packages, relative to the file.
     #[serde(default = "plugins")]
-    pub plugins_dir: PathBuf,
+    pub plugins_dir: AbsolutePath,
 }
 
 /// The surfaces of a host without a terminal.
@@ -153,23 +154,27 @@ pub enum ConfigError {
 }
 
 impl HostConfig {
-    /// Reads the file. Relative paths in it start at its own directory.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads the file. Relative paths in it start at its own directory, and `~` is the home directory.
+    pub fn load(path: &AbsolutePath) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-            _ => ConfigError::Read { path: path.to_owned(), source },
+            ErrorKind::NotFound => ConfigError::Missing { path: path.to_path_buf() },
+            _ => ConfigError::Read { path: path.to_path_buf(), source },
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
-            path: path.to_owned(),
+        let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
+        let base = Base::new(path.parent(), home);
+        let parsed: Result<Self, _> = base.reading(|| toml::from_str(&text));
+        let mut config = parsed.map_err(|error| ConfigError::Syntax {
+            path: path.to_path_buf(),
             place: place(&text, error.span().map_or(0, |span| span.start)),
             reason: connector_telegram::config::unquoted(error.message()),
         })?;
         config.check(path)?;
-        let base = path.parent().unwrap_or_else(|| Path::new("."));
-        config.rules = base.join(&config.rules);
-        config.plugins_dir = base.join(&config.plugins_dir);
-        for workspace in config.workspaces.values_mut() {
-            workspace.directory = base.join(&workspace.directory);
+        // A name is looked up in PATH, a variable holds what it holds; a path is one of this file.
+        if let Some(given) = config.opencode.path.as_mut().filter(|given| given.contains('/'))
+            && !given.starts_with("env:")
+            && let Some(resolved) = base.resolve(&*given)
+        {
+            *given = resolved.display().to_string();
         }
         Ok(config)
     }
@@ -254,8 +259,8 @@ fn telegram() -> String {
     connector_telegram::NAME.to_owned()
 }
 
-fn plugins() -> PathBuf {
-    "plugins".into()
+fn plugins() -> AbsolutePath {
+    AbsolutePath::of_base("plugins")
 }
 
 fn hour() -> u64 {
@@ -283,7 +288,8 @@ mod tests {
     #[test]
     fn debug_shows_no_value() {
         let text = "rules = \"r\"\n[connectors.oc]\npassword = \"hunter2\"\n[surfaces.telegram]\nbot_token = \"hunter2\"\n";
-        let config: HostConfig = toml::from_str(text).unwrap();
+        let base = Base::new(AbsolutePath::default(), None);
+        let config: HostConfig = base.reading(|| toml::from_str(text)).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter2") && shown.contains("bot_token"), "{shown}");
     }

@@ -1,10 +1,11 @@
 //! Where a connector's calls are performed: in a process of its own within walls, or in this one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use connector_contract::{ConnectorFactory, Manifest, chain};
+use connector_files::Log;
 use connector_opencode::OpencodeFactory;
 use connector_plugins::InProcesses;
 use connector_sandbox::Within;
@@ -41,11 +42,12 @@ impl ConnectorIsolation {
 
     /// A factory of the same connectors, performed where this says. To be called by a binary that
     /// [serves](serve) them.
-    pub fn factory(self, inner: Arc<dyn ConnectorFactory>) -> Arc<dyn ConnectorFactory> {
+    /// What their processes say is kept in `said`, for the owner's eyes.
+    pub fn factory(self, inner: Arc<dyn ConnectorFactory>, said: Option<Log>) -> Arc<dyn ConnectorFactory> {
         match self {
             Self::InProcess => inner,
             Self::Process | Self::Required => {
-                Arc::new(InProcesses::new(inner, launcher(), self == Self::Required))
+                Arc::new(InProcesses::new(inner, launcher(), self == Self::Required).with_log(said))
             }
         }
     }
@@ -64,6 +66,13 @@ impl ConnectorIsolation {
             }
         }
     }
+}
+
+/// Where what the processes of the connector `instance` say is kept.
+pub fn said(state: &Path, instance: &str) -> Log {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = instance.chars().map(plain).take(100).collect();
+    Log::at(state.join("connectors").join(format!("{name}.log")))
 }
 
 /// This binary, even after the file was replaced.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use connector_contract::{ConnectorFactory as _, Grant, OutboundHttp, Reach, chain};
+use connector_files::Log;
 use connector_opencode::OpencodeFactory;
 use connector_plugins::Packaged;
 use connector_plugins::package::{Granted, Package, PluginName};
@@ -75,7 +76,14 @@ fn admitted(config: &HostConfig, name: &PluginName) -> Result<Granted, String> {
 }
 
 /// The instance `name` of a package, with its configuration, its secrets filled in.
-pub fn instance(name: &str, given: config::Instance, package: &Granted) -> Result<Instance, UseError> {
+///
+/// What its process says is kept in `said`.
+pub fn instance(
+    name: &str,
+    given: config::Instance,
+    package: &Granted,
+    said: Option<Log>,
+) -> Result<Instance, UseError> {
     let refused = |reason: String| UseError { instance: name.to_owned(), reason };
     if given.workspace.is_some() {
         return Err(refused("a package drives no workspace's daemon; leave `workspace` out".to_owned()));
@@ -84,7 +92,7 @@ pub fn instance(name: &str, given: config::Instance, package: &Granted) -> Resul
         return Err(refused("a package runs in a process of its own; leave `isolation` out".to_owned()));
     }
     let of_package = |reason: String| refused(format!("the package `{}`: {reason}", package.name()));
-    let packaged = Packaged::new(package, given.config, launcher());
+    let packaged = Packaged::new(package, given.config, launcher(), said);
     let packaged = packaged.map_err(|error| of_package(error.to_string()))?;
     let reach = if given.allow_remote { Reach::Remote } else { Reach::Loopback };
     let grants = packaged.origins.into_iter().map(|origin| Grant::new(origin, reach));

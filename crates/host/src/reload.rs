@@ -67,8 +67,8 @@ impl Watch {
     }
 
     /// Keeps the rules of `engine` those of the directory for as long as it is polled, and tells
-    /// `tell` of every change in words. Dropping it stops it.
-    pub async fn keep_current(mut self, engine: Engine, tell: impl Fn(&str) + Send) {
+    /// `tell` of every change in words, and whether it was taken. Dropping it stops it.
+    pub async fn keep_current(mut self, engine: Engine, tell: impl Fn(&str, bool) + Send) {
         loop {
             tokio::time::sleep(LOOK).await;
             let looked = tokio::task::spawn_blocking(move || (self.look(), self)).await;
@@ -79,12 +79,11 @@ impl Watch {
                     let text = words(&rules);
                     tracing::info!(rules = rules.rules().len(), "{text}");
                     engine.set_rules(rules);
-                    tell(&text);
+                    tell(&text, true);
                 }
                 Some(Change::Kept(error)) => {
                     let text = format!("the rules in force stay: {}", chain(&error));
-                    tracing::error!("{text}");
-                    tell(&text);
+                    tell(&text, false);
                 }
                 None => {}
             }

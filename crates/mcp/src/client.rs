@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 use crate::extension::{Configure, Targets};
 use crate::pipe::{End, Lane, Limits};
 use crate::problem::shortened;
+use crate::words::Words;
 use calls::{Calls, Relay};
 
 /// How long things may take.
@@ -82,12 +83,20 @@ pub struct ConnectOptions {
     pub limits: Limits,
     /// How long it may take.
     pub patience: Patience,
+    /// Who hears its own words about errors.
+    pub words: Words,
 }
 
 impl ConnectOptions {
     /// The usual limits and patience.
     pub fn new(manifest: Manifest, extended: Extended) -> Self {
-        Self { manifest, extended, limits: Limits::default(), patience: Patience::default() }
+        Self {
+            manifest,
+            extended,
+            limits: Limits::default(),
+            patience: Patience::default(),
+            words: Words::Told,
+        }
     }
 }
 
@@ -101,7 +110,7 @@ pub enum ConnectError {
     #[error("the server is gone before it was ready: {0}")]
     Ended(End),
     /// It did not greet as MCP servers do.
-    #[error("the server does not speak MCP: {}", shortened(.0))]
+    #[error("the server does not speak MCP: {0}")]
     Greeting(String),
     /// It speaks another revision of MCP.
     #[error("the server speaks MCP {found}, and this host 2024-11-05 to {newest}")]
@@ -138,6 +147,7 @@ pub struct McpConnector {
     targets: BTreeMap<String, Targets>,
     extended: bool,
     patience: Patience,
+    words: Words,
     peer: Peer<RoleClient>,
     lane: Lane,
     calls: Arc<Calls>,

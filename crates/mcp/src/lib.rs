@@ -24,11 +24,13 @@ mod pipe;
 mod problem;
 mod server;
 mod tools;
+mod words;
 
 pub use client::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
 pub use pipe::{End, Limits};
 pub use problem::Problem;
 pub use server::{Presented, Presenter, ServeError, Server};
+pub use words::Words;
 
 /// What both sides speak: every revision that begins with `initialize`. Later ones
 /// have no requests from server to client, and so no way to ask while a turn runs.

@@ -10,7 +10,7 @@ use connector_contract::{
     EventHandler, Grant, Manifest, Origin, Pins, Provenance, Reference, Subscription, Target, chain,
 };
 use connector_mcp::extension::Configure;
-use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
+use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, Patience, Words};
 use connector_sandbox::{Start, Walls};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
@@ -133,7 +133,11 @@ impl Confined {
             Start::BuiltIn { .. } => Extended::Connector(configure),
             Start::Program { .. } => Extended::IfOffered(configure),
         };
-        let options = ConnectOptions { patience: self.patience, ..ConnectOptions::new(manifest, extended) };
+        let options = ConnectOptions {
+            patience: self.patience,
+            words: self.words(),
+            ..ConnectOptions::new(manifest, extended)
+        };
         match McpConnector::connect(reader, writer, options).await {
             Ok(link) if self.declared.checkpoints() && !link.checkpoints() => {
                 tokio::spawn(process.end());
@@ -146,13 +150,25 @@ impl Confined {
             }
             Err(error) => {
                 let said = match error {
-                    ConnectError::Ended(_) => process.last_words(&self.config).await,
+                    ConnectError::Ended(_) => process.last_words().await,
                     _ => String::new(),
                 };
                 tokio::spawn(process.end());
                 Err(refused(name, error, &said))
             }
         }
+    }
+
+    /// Our own connector's words are ours; what somebody else's program says of its errors may hold its secrets.
+    fn words(&self) -> Words {
+        let Start::Program { .. } = self.program.start else { return Words::Told };
+        let (name, said) = (self.declared.manifest().name.clone(), self.program.said.clone());
+        Words::Withheld(Arc::new(move |text| match &said {
+            Some(log) if crate::log::written(&name, log, &crate::log::plain(text.as_bytes())) => {
+                format!("it gave a reason, which is in {}, for your eyes", log.path().display())
+            }
+            _ => "it gave a reason, which is not kept".to_owned(),
+        }))
     }
 
     fn walls(&self, origins: &[Origin]) -> Walls {

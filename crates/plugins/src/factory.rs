@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_contract::{ActionDecl, Connector, ConnectorError, ConnectorFactory, TriggerDecl};
+use connector_files::Log;
 use connector_sandbox::Start;
 use serde_json::Value;
 
@@ -16,13 +17,20 @@ pub struct InProcesses {
     inner: Arc<dyn ConnectorFactory>,
     launcher: PathBuf,
     required: bool,
+    said: Option<Log>,
 }
 
 impl InProcesses {
     /// `launcher` is a binary that [serves](crate::serve()) `inner`'s connector once its walls are
     /// up. With `required`, nothing runs where the kernel cannot hold every wall.
     pub fn new(inner: Arc<dyn ConnectorFactory>, launcher: impl Into<PathBuf>, required: bool) -> Self {
-        Self { inner, launcher: launcher.into(), required }
+        Self { inner, launcher: launcher.into(), required, said: None }
+    }
+
+    /// The same, with what their processes say kept in `said`, for the owner's eyes.
+    #[must_use]
+    pub fn with_log(self, said: Option<Log>) -> Self {
+        Self { said, ..self }
     }
 }
 
@@ -57,7 +65,12 @@ impl ConnectorFactory for InProcesses {
     async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError> {
         let declared = self.inner.create(config.clone()).await?.into();
         let start = Start::BuiltIn { name: self.inner.name().to_owned() };
-        let program = Program { launcher: self.launcher.clone(), start, required: self.required };
+        let program = Program {
+            launcher: self.launcher.clone(),
+            start,
+            required: self.required,
+            said: self.said.clone(),
+        };
         Ok(Box::new(Confined::new(declared, program, config)))
     }
 }

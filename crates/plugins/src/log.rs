@@ -1,7 +1,8 @@
-//! What a process says on standard error, as lines of the host's log.
+//! What a process says on standard error: kept for the owner's eyes, since it may hold anything.
 
 use std::time::Duration;
 
+use connector_files::Log;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::time::{Instant, sleep};
 
@@ -13,14 +14,14 @@ const SLOW: Duration = Duration::from_millis(1);
 const LINES: u32 = 40;
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Reads until the process closes it, and returns the last line: whole, or nothing if it is longer
-/// than is kept, since a piece may end within what must not be shown. Whatever comes is read; what is too
-/// much is counted, not kept, and read slowly, so that it costs nothing but the process's own time.
-pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) -> String {
+/// Reads until the process closes it, and says whether anything was kept in `to`. Whatever comes is read;
+/// what is too much is counted, not kept, and read slowly, so that it costs nothing but the process's own
+/// time.
+pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin, to: Option<Log>) -> bool {
     let mut stderr = BufReader::new(stderr);
     let (mut began, mut kept, mut dropped) = (Instant::now(), 0, 0_u64);
-    let (mut line, mut last) = (Vec::new(), String::new());
-    let mut continues = false;
+    let mut line = Vec::new();
+    let mut any = false;
     loop {
         line.clear();
         match (&mut stderr).take(LINE).read_until(b'\n', &mut line).await {
@@ -31,29 +32,40 @@ pub(crate) async fn keep(name: String, stderr: impl AsyncRead + Unpin) -> String
             tell_dropped(&name, dropped);
             (began, kept, dropped) = (Instant::now(), 0, 0);
         }
-        let said = plain(&line);
         if kept < LINES {
             kept += 1;
-            tracing::warn!(connector = name, "{said}");
+            let written = to.as_ref().is_some_and(|to| written(&name, to, &plain(&line)));
+            if written && !any {
+                let path = to.as_ref().map(|to| to.path().display().to_string());
+                tracing::warn!(
+                    connector = name,
+                    path,
+                    "the connector's process said something, which is kept for your eyes"
+                );
+            }
+            any |= written;
         } else {
             dropped += 1;
             sleep(SLOW).await;
         }
-        let cut = line.len() as u64 == LINE && line.last() != Some(&b'\n');
-        if cut || continues {
-            last.clear();
-        } else if !said.is_empty() {
-            last = said;
-        }
-        continues = cut;
     }
     tell_dropped(&name, dropped);
-    last
+    any
 }
 
 fn tell_dropped(name: &str, dropped: u64) {
     if dropped > 0 {
         tracing::warn!(connector = name, lines = dropped, "said more than is kept");
+    }
+}
+
+pub(crate) fn written(name: &str, to: &Log, line: &str) -> bool {
+    match to.append(&[line]) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(connector = name, path = %to.path().display(), %error, "what it says cannot be kept");
+            false
+        }
     }
 }
 
@@ -76,21 +88,17 @@ mod tests {
     async fn a_flood_is_read_to_its_end_and_slowly() {
         let flood = b"x".repeat(4 << 20);
         let began = Instant::now();
-        keep("x".into(), &flood[..]).await;
+        keep("x".into(), &flood[..], None).await;
         assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
-    async fn the_last_line_is_remembered() {
-        assert_eq!(keep("x".into(), &b"first\nlast \x1b[2J\n\n"[..]).await, "last \u{fffd}[2J");
-        assert_eq!(keep("x".into(), &b""[..]).await, "");
-    }
-
-    #[tokio::test]
-    async fn no_piece_of_a_line_is_remembered() {
-        for (length, whole) in [(1023, true), (1024, false), (1030, false)] {
-            let said = keep("x".into(), format!("first\n{}", "x".repeat(length)).as_bytes()).await;
-            assert_eq!(said.len(), if whole { length } else { 0 }, "{length}");
-        }
+    async fn what_a_process_says_is_kept_and_a_log_tells_only_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::at(dir.path().join("plugins/x.log"));
+        assert!(keep("x".into(), &b"first\nlast \x1b[2J\n"[..], Some(log.clone())).await);
+        assert_eq!(log.tail(9).unwrap(), ["first", "last \u{fffd}[2J"]);
+        assert!(!keep("x".into(), &b""[..], Some(log.clone())).await);
+        assert!(!keep("x".into(), &b"lost\n"[..], None).await);
     }
 }

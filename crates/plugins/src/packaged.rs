@@ -9,6 +9,7 @@ use connector_contract::{
     ActionResult, Capability, Connector, ConnectorError, Context, EventHandler, Manifest, Origin, Provenance,
     Subscription, Target,
 };
+use connector_files::Log;
 use connector_sandbox::Start;
 use serde_json::{Map, Value, json};
 
@@ -32,7 +33,8 @@ pub struct NotGiven(pub Capability);
 
 impl Packaged {
     /// The connector of `package` with `config`, its section of the host's configuration, secrets
-    /// included. `launcher` is a binary that calls [`connector_sandbox::launch::within`].
+    /// included. `launcher` is a binary that calls [`connector_sandbox::launch::within`]. What its process
+    /// says is kept in `said`.
     ///
     /// Its process starts only where the kernel holds every wall. An origin of this machine is
     /// `http`, any other `https`: a capability names no scheme.
@@ -40,6 +42,7 @@ impl Packaged {
         package: &Granted,
         config: Map<String, Value>,
         launcher: impl Into<PathBuf>,
+        said: Option<Log>,
     ) -> Result<Self, NotGiven> {
         let origins = package.capabilities().iter().map(origin).collect::<Result<Vec<_>, _>>()?;
         let sha256 = package.executable().sha256().to_string();
@@ -48,7 +51,7 @@ impl Packaged {
             manifest: package.manifest().clone(),
         };
         let start = Start::Program { path: package.executable().path().to_owned(), sha256 };
-        let program = Program { launcher: launcher.into(), start, required: true };
+        let program = Program { launcher: launcher.into(), start, required: true, said };
         let connector = Confined::new(Arc::new(declared), program, Value::Object(config));
         Ok(Self { connector, origins })
     }

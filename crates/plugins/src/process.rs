@@ -1,25 +1,19 @@
 //! One process within walls: started, and ended.
 
-use std::cmp::Reverse;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use connector_files::Log;
 use connector_sandbox::{Plan, Start, Walls};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::Value;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::log::plain;
-
 /// How long a process may take to leave after its pipes are closed, and again after it was asked to.
 const LEAVE: Duration = Duration::from_secs(2);
-
-/// How much of a process's last line is told, in characters.
-const LAST: usize = 300;
 
 /// What is started for a connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +24,17 @@ pub struct Program {
     pub start: Start,
     /// Whether to refuse to start where the kernel cannot hold every wall.
     pub required: bool,
+    /// Where what it says on standard error is kept, for the owner's eyes: it may hold anything. Dropped when
+    /// absent.
+    pub said: Option<Log>,
 }
 
 /// A process. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
-    /// Ends with its standard error, and has the last line of that.
-    log: JoinHandle<String>,
+    /// Ends with its standard error, and says whether anything was kept.
+    log: JoinHandle<bool>,
+    said: Option<Log>,
 }
 
 /// Its two pipes.
@@ -58,8 +56,8 @@ impl Program {
         else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let log = tokio::spawn(crate::log::keep(name.to_owned(), stderr));
-        Ok((Process { child, log }, (stdout, stdin)))
+        let log = tokio::spawn(crate::log::keep(name.to_owned(), stderr, self.said.clone()));
+        Ok((Process { child, log, said: self.said.clone() }, (stdout, stdin)))
     }
 }
 
@@ -69,13 +67,18 @@ impl Process {
         self.child.id()
     }
 
-    /// How a process that ended by itself left, and the last line it said, without what its
-    /// configuration holds. Nothing if it is still there.
-    pub(crate) async fn last_words(&mut self, config: &Value) -> String {
+    /// How a process that ended by itself left, and where its words are kept. Nothing if it is still there.
+    pub(crate) async fn last_words(&mut self) -> String {
         let Ok(Ok(status)) = timeout(LEAVE, self.child.wait()).await else { return String::new() };
-        let said = timeout(LEAVE, &mut self.log).await.ok().and_then(Result::ok).unwrap_or_default();
-        let said = last_line(&said, config);
-        if said.is_empty() { format!(" ({status})") } else { format!(" ({status}: {said})") }
+        let kept = timeout(LEAVE, &mut self.log).await.ok().and_then(Result::ok).unwrap_or_default();
+        let mut told = status.to_string();
+        if status.code() == Some(i32::from(connector_sandbox::launch::FAILED)) {
+            told.push_str(": its walls cannot be put up, or its file is not the one that is granted");
+        }
+        if let Some(said) = self.said.as_ref().filter(|_| kept) {
+            told.push_str(&format!("; what it said is in {}, for your eyes", said.path().display()));
+        }
+        format!(" ({told})")
     }
 
     /// Waits until it leaves, asks it to, and kills it: bounded, whatever it does.
@@ -91,49 +94,5 @@ impl Process {
             }
         }
         let _ = self.child.wait().await;
-    }
-}
-
-/// Shortened last: a cut before would leave part of a secret.
-fn last_line(said: &str, config: &Value) -> String {
-    without(said, config).chars().take(LAST).collect()
-}
-
-/// A process's words without the texts of its configuration, any of which may be a secret: the
-/// longest go first, since a shorter one may be part of them.
-fn without(said: &str, config: &Value) -> String {
-    let mut texts = Vec::new();
-    gather(config, &mut texts);
-    texts.sort_unstable_by_key(|text| Reverse(text.len()));
-    texts.iter().fold(said.to_owned(), |said, text| said.replace(text, "…"))
-}
-
-/// The texts of `config`, each of their lines as a log shows it.
-fn gather(config: &Value, texts: &mut Vec<String>) {
-    match config {
-        Value::String(text) => {
-            let lines = text.split('\n').map(|line| plain(line.as_bytes()));
-            texts.extend(lines.filter(|line| !line.is_empty()));
-        }
-        Value::Array(items) => items.iter().for_each(|item| gather(item, texts)),
-        Value::Object(fields) => fields.values().for_each(|item| gather(item, texts)),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_a_process_said_shows_nothing_of_its_configuration() {
-        let config = json!({ "token": "hunter2", "more": [{ "deep": "s3cret" }, 7], "none": "" });
-        assert_eq!(without("panicked at hunter2: s3cret 7", &config), "panicked at …: … 7");
-        let parts = json!({ "name": "bot", "token": "bot-hunter2", "key": "BEGIN\nk3y\n" });
-        assert_eq!(without("bot-hunter2 of bot: k3y", &parts), "… of …: …");
-        let said = format!("{}hunter2", "x".repeat(LAST - 3));
-        assert_eq!(last_line(&said, &config), said.replace("hunter2", "…"));
     }
 }

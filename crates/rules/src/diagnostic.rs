@@ -63,6 +63,8 @@ pub enum Code {
     RefusedInput,
     /// Conditions that no event can meet.
     Unreachable,
+    /// A command that is looked for anywhere in a message.
+    BroadCommand,
     /// A rule that says the same as another.
     DuplicateRule,
     /// A rule whose every event also fires another that does the same.

@@ -13,6 +13,8 @@ mod shape;
 
 pub use catalog::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger};
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
@@ -29,6 +31,8 @@ pub struct LintPolicy {
     pub identity_fields: Vec<String>,
     /// What runs without approval.
     pub exemptions: Vec<Exemption>,
+    /// Connectors that cannot work on this host now, and why.
+    pub unusable: BTreeMap<String, String>,
 }
 
 /// An action that the host runs without asking.
@@ -48,7 +52,11 @@ pub struct Exemption {
 impl Default for LintPolicy {
     fn default() -> Self {
         let fields = ["user_id", "user.id", "from.id", "from_id", "sender_id", "chat_id", "chat.id"];
-        Self { identity_fields: fields.map(str::to_owned).to_vec(), exemptions: Vec::new() }
+        Self {
+            identity_fields: fields.map(str::to_owned).to_vec(),
+            exemptions: Vec::new(),
+            unusable: BTreeMap::new(),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! the receiver has made it durable; anything else makes Telegram send it again.
 //! It listens on loopback for a reverse proxy that speaks TLS to the world.
 
+mod serve;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +21,8 @@ use axum::routing::post;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
+
+pub use serve::{MOST, serve};
 
 /// The longest update that is read.
 const BODY: usize = 1 << 20;
@@ -69,7 +73,10 @@ mod tests {
     use super::*;
     use connector_contract::{Grant, OutboundHttp, Reach};
     use std::sync::Mutex;
+    use std::time::{Duration, Instant};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio_util::sync::CancellationToken;
 
     struct Kept(Mutex<Vec<Value>>);
 
@@ -89,7 +96,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let base = format!("http://{address}");
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        tokio::spawn(serve(listener, routes, CancellationToken::new()));
         let http = OutboundHttp::new([Grant::new(base.parse().unwrap(), Reach::Loopback).unwrap()]).unwrap();
         let long = format!("{{\"update_id\":1,\"x\":\"{}\"}}", "x".repeat(BODY));
         let right = "s".repeat(16);
@@ -122,5 +129,58 @@ mod tests {
         let mut answer = [0; 12];
         stranger.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, *b"HTTP/1.1 404");
+    }
+
+    /// A connection that says `said` and no more.
+    async fn connected(address: std::net::SocketAddr, said: &str) -> TcpStream {
+        #[expect(clippy::disallowed_methods, reason = "connections that no client makes")]
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Until it is closed, and what came before.
+    async fn closed(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let limit = Duration::from_secs(30);
+        // One that was reset is closed as well.
+        let _ = tokio::time::timeout(limit, stream.read_to_end(&mut bytes)).await.expect("it is closed");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[tokio::test]
+    async fn idle_connections_are_few_and_short_and_an_update_comes_in_beside_them() {
+        let kept = Arc::new(Kept(Mutex::default()));
+        let routes = router("/hook/aaaaaaaaaaaaaaaa", "s".repeat(16).into(), kept.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = (8, Duration::from_secs(2));
+        let serving = tokio::spawn(serve::serve_within(listener, routes, stop.clone(), limits));
+        let update = format!(
+            "POST /hook/aaaaaaaaaaaaaaaa HTTP/1.1\r\nhost: h\r\n{SECRET_HEADER}: {}\r\ncontent-length: 15\r\n\r\n{{\"update_id\":1}}",
+            "s".repeat(16)
+        );
+        // One that carried the secret stays while strangers come and go.
+        let mut telegram = connected(address, &update).await;
+        let mut answer = [0; 12];
+        telegram.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 200");
+        let mut idle = Vec::new();
+        for said in ["", "POST", "GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nhost: h\r\nx: "].repeat(10) {
+            idle.push(connected(address, said).await);
+        }
+        telegram.write_all(update.as_bytes()).await.unwrap();
+        let mut last = connected(address, &update).await;
+        last.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 200", "there is room for it");
+        let begun = Instant::now();
+        for stream in &mut idle {
+            closed(stream).await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert_eq!(kept.0.lock().unwrap().len(), 3);
+        stop.cancel();
+        serving.await.unwrap().unwrap();
     }
 }

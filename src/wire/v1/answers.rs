@@ -13,8 +13,9 @@ use super::messages::{self, RawMessage};
 use crate::ids::SessionId;
 use crate::model::ModelRef;
 use crate::output::FileChange;
-use crate::wire::read::{shorten, undecodable, whole};
+use crate::wire::read::{undecodable, whole};
 use crate::wire::text::Text;
+use crate::wire::words;
 use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, StrangeAsk, Undecodable};
 
 #[derive(Deserialize)]
@@ -106,7 +107,7 @@ impl RawStatus<'_> {
             "idle" => Status::Idle,
             "retry" => Status::Retry {
                 attempt: self.attempt.unwrap_or(1),
-                reason: self.message.map_or_else(String::new, |text| shorten(&text, 500)),
+                reason: self.message.map_or_else(String::new, |text| words::of_retry(&text)),
                 next_at_ms: self.next.map(|at| at as u64),
             },
             _ => Status::Busy,

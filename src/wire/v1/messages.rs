@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::ids::{MessageId, stamp};
 use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
-use crate::wire::read::{shorten, undecodable, whole};
+use crate::wire::read::{undecodable, whole};
 use crate::wire::text::Text;
+use crate::wire::words;
 use crate::wire::{Ending, Failure, FailureKind, Head, History, Message, Undecodable};
 
 #[derive(Deserialize)]
@@ -83,8 +84,9 @@ struct RawErrorData<'a> {
     message: Option<Text<'a>>,
     #[serde(default, rename = "statusCode")]
     status: Option<f64>,
-    #[serde(borrow, default, rename = "providerID")]
-    provider: Option<Text<'a>>,
+    /// A configuration file that is not valid.
+    #[serde(borrow, default)]
+    path: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -170,8 +172,7 @@ pub(super) fn failure(error: &str) -> Option<Failure> {
         return other("the daemon reports an error in a shape of its own");
     };
     let name = error.name.or(error.tag).map_or(Cow::Borrowed("UnknownError"), Text::into_cow);
-    let (status, provider) =
-        error.data.as_ref().map_or((None, None), |data| (data.status, data.provider.as_deref()));
+    let status = error.data.as_ref().and_then(|data| data.status);
     let message = error.data.as_ref().and_then(|data| data.message.as_deref()).or(error.message.as_deref());
     let message = message.unwrap_or("no reason given").trim();
     let kind = match name.as_ref() {
@@ -182,15 +183,9 @@ pub(super) fn failure(error: &str) -> Option<Failure> {
         }
         _ => FailureKind::Other,
     };
-    let mut reason = shorten(message, 2000);
-    match (status, provider) {
-        (Some(status), _) => reason = format!("{reason} (the model's provider answered {})", whole(status)),
-        (None, Some(provider)) => reason = format!("{reason} (provider {})", shorten(provider, 100)),
-        (None, None) => {}
-    }
-    if !matches!(name.as_ref(), "UnknownError" | "APIError") {
-        reason = format!("{}: {reason}", shorten(&name, 100));
-    }
+    let file = error.data.as_ref().and_then(|data| data.path.as_deref());
+    let reason = words::configuration(&name, message, file)
+        .unwrap_or_else(|| words::of(&name, message, status.map(whole)));
     Some(Failure { kind, reason })
 }
 

@@ -131,8 +131,8 @@ impl Data<'_> {
             "tool.called" => self.tool(ToolState::Running)?,
             "tool.success" => self.tool(ToolState::Completed)?,
             "tool.failed" => {
-                let reason = self.error.and_then(failure::read);
-                let reason = reason.map_or_else(|| "no reason given".to_owned(), |failure| failure.reason);
+                let reason =
+                    self.error.and_then(failure::of_tool).unwrap_or_else(|| "no reason given".to_owned());
                 self.tool(ToolState::Failed(shorten(&reason, 500)))?
             }
             "permission.replied" => Signal::AskClosed(self.request.as_deref()?.to_owned()),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::number::Number;
-use crate::wire::read::shorten;
+use crate::wire::words;
 use crate::wire::{Failure, FailureKind};
 
 #[derive(Deserialize)]
@@ -27,19 +27,20 @@ pub(super) fn read(error: &RawValue) -> Option<Failure> {
         return Some(Failure { kind: FailureKind::Other, reason });
     };
     let kind = raw.kind.unwrap_or_default();
-    let mut reason = shorten(raw.message.as_deref().unwrap_or("no reason given").trim(), 2000);
-    if let Some(status) = raw.status.map(Number::whole).filter(|status| *status > 0) {
-        reason = format!("{reason} (the model's provider answered {status})");
-    }
-    if !matches!(kind.as_str(), "" | "unknown") {
-        reason = format!("{}: {reason}", shorten(&kind, 100));
-    }
+    let message = raw.message.as_deref().unwrap_or_default().trim();
+    let status = raw.status.map(Number::whole).filter(|status| *status > 0);
+    let reason = words::of(&kind, message, status);
     let kind = match kind.as_str() {
         "aborted" => FailureKind::Aborted,
         "provider.no-route" => FailureKind::UnknownModel,
         _ => FailureKind::Other,
     };
     Some(Failure { kind, reason })
+}
+
+/// What a tool says that has failed: its words are the agent's, as its output is.
+pub(super) fn of_tool(error: &RawValue) -> Option<String> {
+    serde_json::from_str::<Raw>(error.get()).ok()?.message
 }
 
 /// Whether it says that a person did not let a tool run.
@@ -59,7 +60,6 @@ pub(super) fn of_answer(body: &[u8]) -> Option<Failure> {
         message: Option<String>,
     }
     let answer: Answer = serde_json::from_slice(body).ok()?;
-    let tag = shorten(&answer.tag, 100);
-    let reason = answer.message.map_or(tag.clone(), |message| format!("{tag}: {}", shorten(&message, 2000)));
+    let reason = words::of_answer(&answer.tag, answer.message.as_deref().unwrap_or_default());
     Some(Failure { kind: FailureKind::Other, reason })
 }

@@ -144,7 +144,7 @@ pub(super) fn about_the_prompt(generation: Generation) -> Vec<Row> {
                 "LocationPermissionDeniedError",
                 "may not read /code/app",
             ))),
-            Error(NothingStarted, &["LocationPermissionDeniedError: may not read /code/app"]),
+            Error(NothingStarted, &["LocationPermissionDeniedError"]),
             0,
         ),
         row(
@@ -189,7 +189,7 @@ pub(super) fn about_the_prompt(generation: Generation) -> Vec<Row> {
         row(
             "500 without any reason",
             prompt(PromptFault::InsteadOfTurn(opaque(generation))),
-            Error(NothingStarted, &["Check server logs"]),
+            Error(NothingStarted, &["does not say why"]),
             0,
         ),
         row(

@@ -1,27 +1,15 @@
 //! Why there is no daemon. In every case nothing of ours is left running.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use connector_files::Log;
+
+use crate::diagnosis::Diagnosis;
 use crate::health::HealthError;
 use crate::version::VersionError;
-
-/// The last lines that a process printed, redacted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tail(pub Vec<String>);
-
-impl fmt::Display for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("; it printed nothing");
-        }
-        f.write_str("; its last lines:")?;
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
-    }
-}
 
 /// Why a daemon could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -49,20 +37,20 @@ pub enum StartError {
         port: u16,
     },
     /// The process ended before it answered.
-    #[error("opencode ended while starting ({status}){tail}")]
+    #[error("opencode ended while starting ({status}){diagnosis}")]
     Ended {
         /// How it ended.
         status: ExitStatus,
-        /// What it said.
-        tail: Tail,
+        /// What is known of the reason.
+        diagnosis: Diagnosis,
     },
     /// The process runs but did not answer in time; it was killed.
-    #[error("opencode did not answer within {limit:?} and was ended{tail}")]
+    #[error("opencode did not answer within {limit:?} and was ended{diagnosis}")]
     TimedOut {
         /// The start-up limit.
         limit: Duration,
-        /// What it said.
-        tail: Tail,
+        /// What is known of the reason.
+        diagnosis: Diagnosis,
     },
     /// It answered as something else than opencode 1.x; it was killed.
     #[error("the started process does not answer as opencode and was ended")]
@@ -95,6 +83,18 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The same, with what the process printed moved to `log`.
+    #[must_use]
+    pub(crate) fn keep(self, log: &Log) -> Self {
+        match self {
+            Self::Ended { status, diagnosis } => Self::Ended { status, diagnosis: diagnosis.keep(Some(log)) },
+            Self::TimedOut { limit, diagnosis } => {
+                Self::TimedOut { limit, diagnosis: diagnosis.keep(Some(log)) }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError, Tail};
+use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
 use crate::confine;
+use crate::diagnosis::Diagnosis;
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
@@ -226,7 +227,7 @@ async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartEr
             return Err(StartError::PortTaken { port: daemon.port });
         }
         if Instant::now() >= deadline {
-            return Err(StartError::TimedOut { limit, tail: Tail(daemon.output_tail()) });
+            return Err(StartError::TimedOut { limit, diagnosis: Diagnosis::of(daemon.output_tail()) });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -248,5 +249,5 @@ fn ended(daemon: &mut Daemon, status: ExitStatus) -> StartError {
     if serve_error && bind(daemon.port).is_err() {
         return StartError::PortTaken { port: daemon.port };
     }
-    StartError::Ended { status, tail: Tail(tail) }
+    StartError::Ended { status, diagnosis: Diagnosis::of(tail) }
 }

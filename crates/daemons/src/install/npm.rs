@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{InstallError, Locate, Opencode, Progress, Source, checked, on_path, place};
-use crate::daemon::Tail;
+use super::{InstallError, Locate, Opencode, Progress, Source, checked, on_path, place, searched};
+use crate::diagnosis::Diagnosis;
 use crate::environment::Environment;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
@@ -50,7 +50,8 @@ pub(super) async fn cached_or_install(
     if let Some(found) = installed(cache, release, Source::Cache) {
         return Ok(found);
     }
-    let npm = on_path("npm", environment).ok_or(InstallError::NoNpm)?;
+    let npm = on_path("npm", environment)
+        .ok_or_else(|| InstallError::NoNpm { path: searched(environment), cache: cache.to_owned() })?;
     let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
     std::fs::create_dir_all(cache).map_err(failed)?;
     let _lock = lock(cache, &progress).await.map_err(failed)?;
@@ -60,26 +61,35 @@ pub(super) async fn cached_or_install(
     clear_leftovers(cache, release);
     let begun = Instant::now();
     progress(Progress::Installing { version: release.clone(), into: place(cache, release) });
-    install(&npm, cache, release, environment).await?;
+    install(&npm, cache, from).await?;
     progress(Progress::Installed { took: begun.elapsed() });
     installed(cache, release, Source::Installed)
-        .ok_or_else(|| InstallError::Npm { release: release.clone(), tail: Tail::default() })
+        .ok_or_else(|| InstallError::Npm { release: release.clone(), diagnosis: Diagnosis::default() })
 }
 
 /// Asks a binary for its version.
-pub(super) async fn printed_version(path: &Path, environment: &Environment) -> Result<String, InstallError> {
-    let unusable = |tail| InstallError::Unusable { path: path.to_owned(), tail: Tail(tail) };
+pub(super) async fn printed_version(path: &Path, from: &Locate) -> Result<String, InstallError> {
+    let unusable = |diagnosis: Diagnosis| InstallError::Unusable {
+        path: path.to_owned(),
+        diagnosis: diagnosis.keep(from.printed.as_ref()),
+    };
     #[expect(clippy::disallowed_methods, reason = "opencode is asked for its version before it is started")]
     let mut command = Command::new(path);
-    command.arg("--version").env_clear().envs(environment.allowed(&[]).iter());
-    let (exit, lines) =
-        run(command, VERSION_LIMIT).await.map_err(|error| unusable(vec![error.to_string()]))?;
+    command.arg("--version").env_clear().envs(from.environment.allowed(&[]).iter());
+    let (exit, lines) = run(command, VERSION_LIMIT).await.map_err(|error| {
+        let reason = Diagnosis::of(vec![error.to_string()]);
+        unusable(if reason.cause().is_some() {
+            reason
+        } else {
+            Diagnosis::known("it cannot be started", vec![error.to_string()])
+        })
+    })?;
     // What a program says besides stands before it.
     let line = lines.iter().rfind(|line| version::first_in(line).is_some()).or(lines.last());
     match (exit, line) {
         (Some(Exit::Status(status)), Some(line)) if status.success() => Ok(line.clone()),
-        (None, _) => Err(unusable(vec![format!("no answer within {VERSION_LIMIT:?}")])),
-        _ => Err(unusable(lines)),
+        (None, _) => Err(unusable(Diagnosis::known("it did not answer within half a minute", lines))),
+        _ => Err(unusable(Diagnosis::of(lines))),
     }
 }
 
@@ -121,13 +131,12 @@ fn clear_leftovers(cache: &Path, release: &str) {
     }
 }
 
-async fn install(
-    npm: &Path,
-    cache: &Path,
-    release: &str,
-    environment: &Environment,
-) -> Result<(), InstallError> {
-    let npm_failed = |lines| InstallError::Npm { release: release.to_owned(), tail: Tail(lines) };
+async fn install(npm: &Path, cache: &Path, from: &Locate) -> Result<(), InstallError> {
+    let Locate { release, environment, .. } = from;
+    let npm_failed = |diagnosis: Diagnosis| InstallError::Npm {
+        release: release.clone(),
+        diagnosis: diagnosis.keep(from.printed.as_ref()),
+    };
     let failed = |source| InstallError::Cache { path: cache.to_owned(), source };
     let beside = tempfile::Builder::new().prefix(".installing-").tempdir_in(cache).map_err(failed)?;
     std::fs::write(beside.path().join("package.json"), "{\"private\":true}\n").map_err(failed)?;
@@ -142,10 +151,12 @@ async fn install(
     let (exit, lines) = run(command, INSTALL_LIMIT).await.map_err(failed)?;
     match exit {
         Some(Exit::Status(status)) if status.success() => {}
-        Some(_) => return Err(npm_failed(lines)),
-        None => return Err(npm_failed(vec![format!("no end within {INSTALL_LIMIT:?}")])),
+        Some(_) => return Err(npm_failed(Diagnosis::of(lines))),
+        None => {
+            return Err(npm_failed(Diagnosis::known("it did not end within a quarter of an hour", lines)));
+        }
     }
-    checked(beside.path().join(BIN), Source::Installed, environment).await?;
+    checked(beside.path().join(BIN), Source::Installed, from).await?;
     link(beside.path()).map_err(failed)?;
     std::fs::rename(beside.path(), place(cache, release)).map_err(failed)
 }

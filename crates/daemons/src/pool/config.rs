@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use connector_files::AbsolutePath;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -142,7 +143,7 @@ pub struct PoolConfig {
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceConfig {
     /// The directory its daemon serves.
-    pub directory: PathBuf,
+    pub directory: AbsolutePath,
     /// Per tool.
     #[serde(default)]
     pub permissions: BTreeMap<String, Action>,
@@ -229,7 +230,7 @@ impl PoolConfig {
                 return Err(ConfigError::Name(name.clone()));
             }
             let directory =
-                workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
+                workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.to_path_buf());
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));
             }
@@ -271,7 +272,8 @@ impl PoolConfig {
         around: &Surroundings,
     ) -> Result<Spec, ConfigError> {
         let mut spec = Spec::new(&around.program, &workspace.directory, around.environment.clone());
-        let canonical = workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.clone());
+        let canonical =
+            workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.to_path_buf());
         spec.home = match &around.home {
             Home::User => Home::Own(around.state.join(format!("{name}.own"))),
             other => other.clone(),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use connector_files::Log;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::lease::Address;
-use super::log;
 use crate::allowance::{Allowance, LOOK_EVERY};
 use crate::daemon::{Adopted, Daemon, Exit, Spec, StartError};
 use crate::known;
@@ -46,14 +46,17 @@ pub(super) struct Job {
     pub(super) spec: Spec,
     pub(super) allowance: Allowance,
     pub(super) record: PathBuf,
-    pub(super) log: PathBuf,
+    /// What becomes of it, in our words.
+    pub(super) log: Log,
+    /// What it prints, for its owner's eyes.
+    pub(super) printed: Log,
     /// How long a daemon that runs may leave questions unanswered.
     pub(super) patience: Duration,
 }
 
 /// Runs to the daemon's end. When dropped, the daemon is killed.
 pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report: impl Fn(Report)) {
-    let note = |line: String| keep_lines(&job, &[line]);
+    let note = |line: String| keep_lines(&job.log, &[line]);
     let (mut daemon, how) = tokio::select! {
         found = find(&job) => match found {
             Ok(Some((daemon, how))) => {
@@ -65,6 +68,7 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
                 return report(Report::Stopped);
             }
             Err(error) => {
+                let error = error.keep(&job.printed);
                 note(format!("-- no daemon: {error}"));
                 return report(Report::Failed(error));
             }
@@ -87,7 +91,7 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
         how,
     ));
     let end = watch(&mut daemon, &job, orders, &report).await;
-    keep_lines(&job, &daemon.drain_output());
+    keep_lines(&job.printed, &daemon.drain_output());
     let end = match end {
         End::Ordered(Order::Leave) => {
             daemon.leave();
@@ -145,7 +149,7 @@ async fn watch(
                 },
                 order => return End::Ordered(order.unwrap_or(Order::Stop)),
             },
-            () = tokio::time::sleep(look.min(every)) => keep_lines(job, &daemon.drain_output()),
+            () = tokio::time::sleep(look.min(every)) => keep_lines(&job.printed, &daemon.drain_output()),
         }
         if !is_in_place(daemon, job, &mut place).await {
             let why = "the directory was moved or replaced; its daemon is ended";
@@ -184,7 +188,7 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
 async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> Option<String> {
     let (excess, any) = daemon.keep_to(job.allowance).await?;
     if any {
-        keep_lines(job, &[format!("-- {excess}; the agent's commands are ended")]);
+        keep_lines(&job.log, &[format!("-- {excess}; the agent's commands are ended")]);
         return None;
     }
     Some(format!("{excess}; the daemon is ended"))
@@ -194,8 +198,8 @@ fn died(exit: Exit) -> End {
     End::Of(Report::Died, format!("daemon ended ({exit:?})"))
 }
 
-fn keep_lines(job: &Job, lines: &[String]) {
-    if let Err(error) = log::append(&job.log, lines) {
-        tracing::warn!(path = %job.log.display(), %error, "a daemon's log cannot be written");
+fn keep_lines(log: &Log, lines: &[String]) {
+    if let Err(error) = log.append(lines) {
+        tracing::warn!(path = %log.path().display(), %error, "a daemon's log cannot be written");
     }
 }

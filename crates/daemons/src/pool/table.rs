@@ -11,7 +11,7 @@ use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
 use super::keeper::{self, Job, Order, Report};
 use super::lease::{Address, Lease};
 use super::{
-    ConfigError, OnExit, Others, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig, log,
+    ConfigError, OnExit, Others, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig,
 };
 use crate::allowance::Allowance;
 use crate::daemon::Spec;
@@ -283,7 +283,8 @@ impl Table {
             spec,
             allowance,
             record: self.around.state.join(format!("{workspace}.json")),
-            log: log::path(&self.around.state, &workspace),
+            log: super::log_in(&self.around.state, &workspace),
+            printed: super::printed_in(&self.around.state, &workspace),
             patience: self.patience,
         };
         let reporter = self.reporter.clone();

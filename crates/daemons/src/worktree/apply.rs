@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::WorktreeError;
 use super::git::Git;
+use super::running::CONFLICT;
 use crate::environment::Environment;
 
 /// What was changed in the person's files.
@@ -37,7 +38,7 @@ pub enum ApplyError {
     Conflict {
         /// The working tree.
         top: PathBuf,
-        /// What git says.
+        /// Why, in our words.
         reason: String,
     },
     /// The commits are gone.
@@ -106,8 +107,7 @@ pub async fn apply(
     git.run(&top, "makes the patch", diff.into_iter().chain([output.as_str(), base, commit, "--"])).await?;
     let apply = ["apply", "--index", "--whitespace=nowarn"];
     match git.run(&top, "tries the patch", apply.into_iter().chain(["--check", patch.as_str()])).await {
-        // Its own word for what does not apply; it fails with another.
-        Err(WorktreeError::Git { reason, .. }) if reason.starts_with("error: ") => {
+        Err(WorktreeError::Git { reason, .. }) if reason == CONFLICT => {
             return Err(ApplyError::Conflict { top, reason });
         }
         tried => tried?,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use connector_files::Log;
 use opencode_daemons::install::locate;
 use opencode_daemons::{Environment, InstallError, Locate, Progress, Source};
 
@@ -41,24 +42,29 @@ async fn what_is_given_and_unusable_is_named() {
     assert!(matches!(error, InstallError::Missing { .. }));
     let error = locate(&given(&program("ends").display().to_string()), |_| {}).await.unwrap_err();
     assert!(matches!(error, InstallError::Unusable { .. }));
-    assert!(error.to_string().contains("no such provider"));
+    assert!(error.to_string().contains("a provider or a model that it does not know"), "{error}");
 }
 
 #[tokio::test]
 async fn without_npm_the_error_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let error = locate(&with_npm(None, &dir.path().join("cache")), |_| {}).await.unwrap_err();
-    assert!(matches!(error, InstallError::NoNpm));
+    assert!(matches!(error, InstallError::NoNpm { .. }));
     assert!(error.to_string().contains("install Node.js"));
 }
 
 #[tokio::test]
-async fn a_failed_install_shows_npms_last_lines_and_leaves_nothing() {
+async fn a_failed_install_tells_a_known_cause_and_leaves_nothing_but_npms_words_for_their_owner() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
-    let error = locate(&with_npm(Some("npm-fails"), &cache), |_| {}).await.unwrap_err();
+    let printed = Log::at(dir.path().join("state/install.log"));
+    let from = Locate { printed: Some(printed.clone()), ..with_npm(Some("npm-fails"), &cache) };
+    let error = locate(&from, |_| {}).await.unwrap_err();
     assert!(matches!(error, InstallError::Npm { .. }), "{error:?}");
-    assert!(error.to_string().contains("root-owned files"), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("may not use a file") && told.contains("state/install.log"), "{told}");
+    assert!(!told.contains("root-owned files"), "{told}");
+    assert!(printed.tail(9).unwrap().join(" ").contains("root-owned files"));
     assert_eq!(left_in(&cache), ["install.lock"]);
 }
 

@@ -34,7 +34,8 @@ impl Bench {
         for workspace in ["a", "b", "c"] {
             let directory = root.join(workspace);
             std::fs::create_dir_all(&directory).unwrap();
-            config.workspaces.entry(workspace.into()).or_default().directory = directory;
+            config.workspaces.entry(workspace.into()).or_default().directory =
+                AbsolutePath::new(directory).unwrap();
         }
         let environment = Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_STUBBORN", "1");
         let around = Surroundings {
@@ -164,23 +165,26 @@ async fn a_start_that_fails_is_told_with_its_reason_and_kept_in_the_log() {
     let bench = Bench::running(root.path(), "fails", "ends", json!({}));
     let error = bench.pool.lease("a", |_| {}).await.unwrap_err();
     let PoolError::Refused { source: Refusal::Start(reason), .. } = &error else { panic!("{error:?}") };
-    assert!(reason.to_string().contains("no such provider"), "{reason}");
+    assert!(reason.to_string().contains("a provider or a model that it does not know"), "{reason}");
     let log = bench.pool.logs("a", 50).unwrap().join("\n");
-    assert!(log.contains("no daemon"), "{log}");
+    assert!(log.contains("no daemon") && !log.contains("no such provider"), "{log}");
+    let printed = opencode_daemons::pool::printed_in(&root.path().join("state"), "a");
+    assert!(printed.tail(9).unwrap().join("\n").contains("no such provider"));
     bench.ends_clean().await;
 }
 
 #[tokio::test]
 async fn one_that_hangs_delays_nobody_else() {
     let root = tempfile::tempdir().unwrap();
-    let settings = json!({ "workspaces": { "a": { "directory": "", "pass": ["FAKE_HANGS"] } } });
+    let settings = json!({ "workspaces": { "a": { "directory": "/", "pass": ["FAKE_HANGS"] } } });
     let mut config: PoolConfig = serde_json::from_value(settings).unwrap();
     let mark = format!("slow-{}", std::process::id());
     config.pass.push("POOL_TEST".into());
     for workspace in ["a", "b"] {
         let directory = root.path().join(workspace);
         std::fs::create_dir_all(&directory).unwrap();
-        config.workspaces.entry(workspace.into()).or_default().directory = directory;
+        config.workspaces.entry(workspace.into()).or_default().directory =
+            AbsolutePath::new(directory).unwrap();
     }
     let environment =
         Environment::of_this_process().with("POOL_TEST", &mark).with("FAKE_HANGS", "before listening");

@@ -88,17 +88,18 @@ async fn a_daemon_that_ignores_sigterm_is_killed_after_the_grace() {
 }
 
 #[tokio::test]
-async fn an_end_during_the_start_is_reported_at_once_with_redacted_last_lines() {
+async fn an_end_during_the_start_is_reported_at_once_with_its_known_cause_and_none_of_its_words() {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = spec("ends", dir.path());
     spec.password = Some(SecretString::from("do-not-print-me"));
     let begun = Instant::now();
     let error = Daemon::start(spec).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(20), "the limit is a minute");
-    let StartError::Ended { status, tail } = &error else { panic!("{error:?}") };
+    let StartError::Ended { status, .. } = &error else { panic!("{error:?}") };
     assert_eq!(status.code(), Some(3));
-    assert_eq!(tail.0, ["reading configuration", "Error: no such provider, password [redacted]"]);
-    assert!(!format!("{error} {error:?}").contains("do-not-print-me"));
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("a provider or a model that it does not know"), "{shown}");
+    assert!(!shown.contains("do-not-print-me") && !shown.contains("reading configuration"), "{shown}");
 }
 
 #[tokio::test]
@@ -108,7 +109,8 @@ async fn a_program_that_hangs_is_ended_at_the_start_up_limit() {
     let mut spec = with(spec("hangs", dir.path()), "FAKE_HANGS", &mark);
     spec.startup_limit = Duration::from_millis(300);
     let error = Daemon::start(spec).await.unwrap_err();
-    assert!(matches!(&error, StartError::TimedOut { tail, .. } if tail.0 == ["thinking"]), "{error:?}");
+    assert!(matches!(&error, StartError::TimedOut { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("thinking"), "{error:?}");
     assert!(processes_with("FAKE_HANGS", &mark).is_empty());
 }
 
@@ -131,8 +133,7 @@ async fn a_hundred_megabytes_of_output_do_not_stay() {
     let mut spec = spec("floods", dir.path());
     spec.output = Some(output.clone());
     let error = Daemon::start(spec).await.unwrap_err();
-    let StartError::Ended { tail, .. } = error else { panic!("{error:?}") };
-    assert_eq!(tail.0.last().unwrap(), "that was it");
+    assert!(matches!(error, StartError::Ended { .. }), "{error:?}");
     assert!(std::fs::metadata(output).unwrap().len() <= 1024 * 1024);
 }
 

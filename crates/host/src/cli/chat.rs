@@ -1,17 +1,18 @@
 //! `chat`: the console chat about a repository of one's own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
+use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
-use opencode_daemons::{Environment, Home};
+use opencode_daemons::{Environment, Home, PoolConfig};
 use serde_json::{Map, Value, json};
 
-use super::{Common, caller, demo, terminal};
+use super::{Common, caller, demo, path, terminal};
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
 use crate::clock::Clock;
 use crate::console::{self, Console};
@@ -21,6 +22,8 @@ use crate::gate::policy::GateConfig;
 use crate::instance::{Fixed, Instance, Ready, grant};
 use crate::isolation::ConnectorIsolation;
 use crate::managed::{self, Daemons, Managed};
+use crate::own_model;
+use crate::places::Places;
 use crate::reload::Watch;
 
 /// The name of the one connector instance a chat has.
@@ -67,8 +70,8 @@ const PROVIDER_KEYS: [&str; 32] = [
 #[derive(Debug, clap::Args)]
 pub(super) struct ChatArgs {
     /// The repository to work on; its daemon is started here, with your own opencode configuration
-    #[arg(long, value_name = "DIR", required_unless_present = "base_url")]
-    workspace: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", required_unless_present = "base_url", value_parser = path::absolute())]
+    workspace: Option<AbsolutePath>,
     /// A running daemon to attach to, such as `http://127.0.0.1:4096`; its password is read from
     /// `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`; one of 2.x needs `--workspace` too
     #[arg(long, value_name = "URL")]
@@ -77,8 +80,8 @@ pub(super) struct ChatArgs {
     #[arg(long)]
     allow_remote: bool,
     /// A directory of rules [default: the built-in /fix and /continue]
-    #[arg(long, value_name = "DIR")]
-    rules: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = path::absolute())]
+    rules: Option<AbsolutePath>,
     /// The connector whose messages you type, so that a rule for it can be tried
     #[arg(long = "as", value_name = "NAME", default_value = "connector-console")]
     connector: String,
@@ -112,13 +115,17 @@ pub(super) struct ChatArgs {
 
 impl ChatArgs {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let state = common.state()?;
+        super::own_state(&state)?;
+        if let Some(rules) = &self.rules {
+            super::own_rules(rules)?;
+        }
         let watch = self.rules.as_deref().map(Watch::new);
         let rules = match &self.rules {
             Some(directory) => assemble::rules_in(directory),
             None => assemble::built_in_rules(&self.connector),
         }
         .map_err(|error| Failure::usage(chain(&error)))?;
-        let state = common.state()?;
         let environment = Environment::of_this_process();
         let (instance, mut daemons) = self.instance(&state, environment).await?;
         let workspace = instance.workspace.clone().unwrap_or_default();
@@ -152,6 +159,11 @@ impl ChatArgs {
         if let Some(missing) = self.isolation.missing() {
             chat.console.print(&missing)?;
         }
+        if let (true, None, Some(workspace)) = (daemons.is_some(), &self.model, &self.workspace) {
+            let environment = Environment::of_this_process();
+            let named = own_model::named(&environment, Some(workspace.as_path()));
+            chat.console.print(&format!("model: {named}"))?;
+        }
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
         let inputs = terminal::inputs()?;
         let mut running = tokio::spawn(async move { engine.run().await });
@@ -174,6 +186,20 @@ impl ChatArgs {
         Ok(Exit::Done)
     }
 
+    /// Nothing that decides about the agent, or that the host runs, may be where it writes.
+    fn check_places(
+        &self,
+        (state, opencode): (&Path, &Path),
+        pool: &PoolConfig,
+        environment: &Environment,
+    ) -> Result<(), Failure> {
+        let mut places = Places::of_host(state, environment).with("opencode's binary", opencode);
+        if let Some(rules) = &self.rules {
+            places = places.with("the directory of rules", rules.to_path_buf());
+        }
+        super::check_places(&places, pool)
+    }
+
     /// The settings of the connector that are the same for both kinds of daemon.
     fn config(&self) -> Map<String, Value> {
         let mut config = Map::new();
@@ -192,14 +218,21 @@ impl ChatArgs {
         environment: Environment,
     ) -> Result<(Instance, Option<Daemons>), Failure> {
         let mut config = self.config();
-        let workspace = self.workspace.as_deref().map(existing_directory).transpose()?;
+        let said = Some(crate::isolation::said(state, INSTANCE));
+        let workspace = self.workspace.as_ref().map(existing_directory).transpose()?;
         if let Some(directory) = &workspace {
             config.insert("directory".to_owned(), json!(directory));
         }
         if let Some(base_url) = &self.base_url {
             let password = password_of(&environment);
-            let provider =
-                attached(config.clone(), base_url, password, (self.allow_remote, self.isolation)).await?;
+            let provider = attached(
+                config.clone(),
+                base_url,
+                password,
+                (self.allow_remote, self.isolation),
+                said.clone(),
+            )
+            .await?;
             let described = provider.0.connector.clone();
             let name = INSTANCE.to_owned();
             return Ok((Instance { name, workspace: None, described, provider: Arc::new(provider) }, None));
@@ -209,7 +242,7 @@ impl ChatArgs {
         };
         demo::check_walls(self.confine)?;
         check_isolation(self.isolation)?;
-        let opencode = demo::locate(self.opencode.clone(), environment.clone()).await?;
+        let opencode = demo::locate(self.opencode.clone(), environment.clone(), Some(state)).await?;
         if let Some(unshown) = demo::check_opencode(&opencode, self.confine)? {
             demo::say(unshown)?;
         }
@@ -222,10 +255,11 @@ impl ChatArgs {
             ..WorkspaceConfig::default()
         };
         let (key, pool) = managed::config::for_directory(&directory, workspace);
+        self.check_places((state, &opencode.path), &pool, &environment)?;
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
         let daemons = daemons.map_err(|error| usage(&error))?;
-        let factory = self.isolation.factory(Arc::new(OpencodeFactory::default()));
+        let factory = self.isolation.factory(Arc::new(OpencodeFactory::default()), said);
         let managed = Managed::new(&daemons, (&key, self.confine), factory, config).await;
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
@@ -241,9 +275,9 @@ fn password_of(environment: &Environment) -> Option<&str> {
 }
 
 /// Says at the console what became of a change of the rules.
-fn told_at(console: &Arc<Console>) -> impl Fn(&str) + Send + use<> {
+fn told_at(console: &Arc<Console>) -> impl Fn(&str, bool) + Send + use<> {
     let console = Arc::clone(console);
-    move |text| {
+    move |text, _| {
         // A terminal that is gone is noticed by the chat.
         let _ = console.print(text);
     }
@@ -286,6 +320,7 @@ pub(super) async fn attached(
     base_url: &str,
     password: Option<&str>,
     (allow_remote, isolation): (bool, ConnectorIsolation),
+    said: Option<Log>,
 ) -> Result<Fixed, Failure> {
     let origin: Origin = base_url.parse().map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
     config.insert("base_url".to_owned(), json!(base_url));
@@ -295,7 +330,7 @@ pub(super) async fn attached(
     }
     let usage = |error: connector_contract::ConnectorError| Failure::usage(chain(&error));
     check_isolation(isolation)?;
-    let factory = isolation.factory(Arc::new(OpencodeFactory::default()));
+    let factory = isolation.factory(Arc::new(OpencodeFactory::default()), said);
     let connector = factory.create(Value::Object(config)).await.map_err(usage)?;
     let reach = if allow_remote { Reach::Remote } else { Reach::Loopback };
     let http = grant(connector.as_ref(), &origin, reach).map_err(usage)?;
@@ -303,14 +338,13 @@ pub(super) async fn attached(
 }
 
 /// The canonical path of a directory that must be there.
-pub(super) fn existing_directory(path: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn existing_directory(path: &AbsolutePath) -> Result<AbsolutePath, Failure> {
     let canonical = path.canonicalize().map_err(|error| {
         Failure::usage(format!("the workspace {} cannot be used: {error}", path.display()))
     })?;
-    if canonical.is_dir() {
-        Ok(canonical)
-    } else {
-        Err(Failure::usage(format!("the workspace {} is not a directory", path.display())))
+    match AbsolutePath::new(canonical).filter(|canonical| canonical.is_dir()) {
+        Some(canonical) => Ok(canonical),
+        None => Err(Failure::usage(format!("the workspace {} is not a directory", path.display()))),
     }
 }
 

@@ -1,14 +1,16 @@
 //! `daemons`: the daemons of workspaces, through the host that runs or without one.
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::Path;
 
 use clap::Subcommand;
 use connector_contract::chain;
+use connector_files::AbsolutePath;
+use opencode_daemons::Environment;
 use opencode_daemons::known::{self, Ended};
-use opencode_daemons::pool::OnExit;
-use opencode_daemons::{Environment, Pool};
+use opencode_daemons::pool::{self, OnExit};
 
-use super::{Common, serve};
+use super::{Common, path, serve};
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
 use crate::managed;
@@ -40,10 +42,13 @@ pub(super) enum Daemons {
         #[arg(long)]
         force: bool,
     },
-    /// Show what a workspace's daemons printed last, over their restarts
+    /// Show what became of a workspace's daemons, over their restarts
     Logs {
         /// The workspace
         name: String,
+        /// Show what they printed themselves, which may hold anything, keys included
+        #[arg(long)]
+        printed: bool,
         /// How many lines
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
         lines: usize,
@@ -55,9 +60,9 @@ pub(super) enum Daemons {
 pub(super) struct Which {
     /// The workspace
     name: String,
-    /// The configuration, used when no host runs
-    #[arg(short, long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    /// The configuration, used when no host runs [default: host.toml here, or your own]
+    #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+    config: Option<AbsolutePath>,
 }
 
 impl Daemons {
@@ -72,7 +77,7 @@ impl Daemons {
                 stop(&state, &which.name, force).await?;
                 start(&host, &state, &which).await?
             }
-            Self::Logs { name, lines } => return logs(common, &state, &name, lines),
+            Self::Logs { name, printed, lines } => return logs(common, &state, (&name, printed), lines),
         };
         common.print(&standings, |standings| match standings.len() {
             0 => "no daemon is known here".to_owned(),
@@ -93,10 +98,11 @@ async fn start(host: &Path, state: &Path, which: &Which) -> Result<Vec<Standing>
     if let Some(standings) = asked(state, Request::Start { workspace: which.name.clone() }).await? {
         return Ok(standings);
     }
-    let mut config = HostConfig::load(&which.config).map_err(|error| Failure::usage(chain(&error)))?;
+    let file = path::config(which.config.as_ref())?;
+    let mut config = HostConfig::load(&file).map_err(|error| Failure::usage(chain(&error)))?;
     // Nobody stays to look after it: the next host does.
     config.opencode.on_exit = OnExit::Keep;
-    let daemons = serve::pool(&config, host, &Environment::of_this_process()).await?;
+    let daemons = serve::pool((&file, &config), host, &Environment::of_this_process()).await?;
     let leased = daemons.pool().lease(&which.name, |_| {}).await.map(drop);
     daemons.stop().await;
     leased?;
@@ -117,10 +123,17 @@ async fn stop(state: &Path, name: &str, force: bool) -> Result<Vec<Standing>, Fa
     }
 }
 
-fn logs(common: &Common, state: &Path, name: &str, lines: usize) -> Result<Exit, Failure> {
+fn logs(common: &Common, state: &Path, (name, printed): (&str, bool), lines: usize) -> Result<Exit, Failure> {
     let mut log = log_of(state, name)?;
     if log.is_empty() {
         return Err(unknown(name));
+    }
+    let kept = pool::printed_in(state, name);
+    if printed {
+        log = kept.tail(lines)?;
+    } else if kept.path().exists() {
+        let path = kept.path().display();
+        writeln!(anstream::stderr(), "what opencode printed is in {path}; --printed shows it")?;
     }
     log.drain(..log.len().saturating_sub(lines));
     common.print(&log, |log| log.join("\n"))?;
@@ -128,7 +141,7 @@ fn logs(common: &Common, state: &Path, name: &str, lines: usize) -> Result<Exit,
 }
 
 fn log_of(state: &Path, name: &str) -> Result<Vec<String>, Failure> {
-    Ok(Pool::logs_in(state, name, usize::MAX)?)
+    Ok(pool::log_in(state, name).tail(usize::MAX)?)
 }
 
 fn unknown(name: &str) -> Failure {

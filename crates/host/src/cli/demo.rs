@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::install::{self, Locate, Progress};
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
@@ -50,7 +51,7 @@ impl Demo {
         }
         let began = Instant::now();
         let environment = Environment::of_this_process();
-        let opencode = locate(self.opencode.clone(), environment.clone()).await?;
+        let opencode = locate(self.opencode.clone(), environment.clone(), None).await?;
         say(&format!("opencode {} ({})", opencode.version, opencode.path.display()))?;
         let scratch = tempfile::Builder::new().prefix("connector-demo-").tempdir()?;
         let repository = scratch.path().join("basket");
@@ -73,7 +74,8 @@ impl Demo {
             confine: Some(Confine::On),
             ..WorkspaceConfig::default()
         };
-        let (key, pool) = managed::config::for_directory(&repository, workspace);
+        let (key, pool) =
+            managed::config::for_directory(&AbsolutePath::new(&*repository).unwrap_or_default(), workspace);
         let home = Home::Isolated(scratch.path().join("home"));
         let daemons = Daemons::new(&pool, opencode.path, home, environment, scratch.path());
         let daemons = daemons.map_err(|error| Failure::usage(connector_contract::chain(&error)))?;
@@ -99,7 +101,7 @@ impl Demo {
     ) -> Result<Exit, Failure> {
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
-        let factory = ConnectorIsolation::Process.factory(Arc::new(OpencodeFactory::default()));
+        let factory = ConnectorIsolation::Process.factory(Arc::new(OpencodeFactory::default()), None);
         let managed = Managed::new(&daemons, (key, Confine::On), factory, config).await;
         let instance = managed?.instance(super::chat::INSTANCE, "basket");
         let parts = Parts {
@@ -200,13 +202,21 @@ pub(super) fn check_opencode(
     }
 }
 
+/// Where what npm and opencode print before there is a daemon is kept.
+pub(super) fn installs(state: &Path) -> Log {
+    Log::at(state.join("install.log"))
+}
+
 /// Finds opencode or installs it, saying so.
+/// What npm and opencode print when that fails is kept in `state`, if there is one.
 pub(super) async fn locate(
     path: Option<String>,
     environment: Environment,
+    state: Option<&Path>,
 ) -> Result<install::Opencode, Failure> {
     let mut from = Locate::new(environment);
     from.path = path;
+    from.printed = state.map(installs);
     let tell = |progress: Progress| {
         let _ = match progress {
             Progress::Waiting => say("another process installs opencode; waiting for it"),

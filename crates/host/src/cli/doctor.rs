@@ -5,19 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_contract::chain;
+use connector_files::AbsolutePath;
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
 use opencode_daemons::{Environment, PoolConfig, version};
 use serde::Serialize;
 
-use super::Common;
+use super::{Common, path};
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
+use crate::own_model::{self, Named};
 use crate::packages::{self, Used};
+use crate::{assemble, places, troubles};
 
 /// Less room than this is a warning.
 const ROOM: u64 = 1 << 30;
@@ -26,8 +29,8 @@ const ROOM: u64 = 1 << 30;
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
     /// The configuration to look at [default: host.toml, if it is there]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+    config: Option<AbsolutePath>,
 }
 
 /// One thing that was looked at.
@@ -48,9 +51,9 @@ enum Verdict {
 
 impl Doctor {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
-        let file =
-            self.config.clone().or_else(|| Some("host.toml".into()).filter(|file: &PathBuf| file.is_file()));
-        let config = file.map(|file| HostConfig::load(&file)).transpose();
+        let usual = || path::config(None).ok().filter(|file| file.is_file());
+        let file = self.config.clone().or_else(usual);
+        let config = file.as_ref().map(HostConfig::load).transpose();
         let config = config.map_err(|error| Failure::usage(chain(&error)))?;
         let state = common.state()?;
         let environment = Environment::of_this_process();
@@ -60,7 +63,7 @@ impl Doctor {
         });
         let (standings, held) = standings(&state).await;
         let mut findings = vec![
-            opencode(&pool, &environment).await,
+            opencode(&pool, &environment, &state).await,
             process(config.as_ref()),
             git(&environment).await,
             disk(&state),
@@ -78,6 +81,13 @@ impl Doctor {
         }
         findings.extend(config.iter().flat_map(packages));
         findings.extend(held.map(|error| Finding::bad("host", error)));
+        findings.extend(troubles::of(&state).into_iter().map(|(part, reason)| Finding::bad(part, reason)));
+        if let (Some(file), Some(config)) = (&file, &config) {
+            let places = super::serve::places(file, config, &state, &environment);
+            let misplaced = places.misplaced(&places::doors(&pool)).into_iter();
+            findings.extend(misplaced.map(|misplaced| Finding::bad("places", misplaced.to_string())));
+            findings.extend(owned(file, config));
+        }
         for (name, workspace) in &pool.workspaces {
             let (what, wanted) = (format!("walls of {name}"), managed::config::confine(&pool, name));
             findings.push(walls(&what, wanted, pool.unix_sockets(workspace)));
@@ -131,9 +141,10 @@ async fn standings(state: &Path) -> (Vec<Standing>, Option<String>) {
     (control::without_host(&state).unwrap_or_default(), held)
 }
 
-async fn opencode(pool: &PoolConfig, environment: &Environment) -> Finding {
+async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) -> Finding {
     let mut from = Locate::new(environment.clone());
     from.path.clone_from(&pool.path);
+    from.printed = state.is_dir().then(|| super::demo::installs(state));
     match install::find(&from).await {
         Ok(Some(found)) => {
             let text = format!("{} at {}", found.version, found.path.display());
@@ -160,6 +171,22 @@ fn walls(what: &str, wanted: Confine, open_sockets: bool) -> Finding {
     }
 }
 
+/// What decides and could be changed by others. Nothing is mended here.
+fn owned(file: &AbsolutePath, config: &HostConfig) -> Vec<Finding> {
+    let rules = assemble::rule_paths(&config.rules).unwrap_or_default();
+    let decisive = [file.to_path_buf(), config.rules.to_path_buf(), config.plugins_dir.to_path_buf()];
+    let judge = |path: PathBuf| {
+        let fault = connector_files::owned::judged(&path).err()?;
+        Some(Finding::bad("owner and mode", format!("{} {}", path.display(), chain(&fault))))
+    };
+    decisive
+        .into_iter()
+        .chain(rules)
+        .filter(|path| path.symlink_metadata().is_ok())
+        .filter_map(judge)
+        .collect()
+}
+
 /// The walls around the connectors' own processes.
 fn process(config: Option<&HostConfig>) -> Finding {
     let what = "connector processes";
@@ -181,7 +208,7 @@ fn packages(config: &HostConfig) -> Vec<Finding> {
             Ok(Used::Package(package)) => package,
             Err(error) => return Some(Finding::bad(what, error.to_string())),
         };
-        let able = packages::instance(name, given.clone(), &package);
+        let able = packages::instance(name, given.clone(), &package, None);
         Some(match (able, packages::missing_walls()) {
             (Err(error), _) => Finding::bad(what, error.to_string()),
             (Ok(_), Some(missing)) => Finding::bad(what, missing),
@@ -249,13 +276,13 @@ fn model(
     if let Some(model) = routed.or(own).or(pool.model.as_deref()) {
         return Finding::good(what, model);
     }
-    let data = environment.get("XDG_DATA_HOME").map(PathBuf::from);
-    let data = data.or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".local/share")));
-    if data.is_some_and(|data| data.join("opencode/auth.json").is_file()) {
-        return Finding::good(what, "opencode's own choice; it is logged in to a provider");
+    let named = own_model::named(environment, workspace.map(|workspace| workspace.directory.as_path()));
+    let text = named.to_string();
+    match named {
+        Named::Model { .. } => Finding::good(what, text),
+        Named::None => Finding::doubtful(what, text),
+        Named::Invalid { .. } => Finding::bad(what, text),
     }
-    let text = "none is named, and opencode is logged in nowhere; set [routing] model, and `pass` its key";
-    Finding::doubtful(what, text)
 }
 
 fn directory(name: &str, workspace: &WorkspaceConfig) -> Finding {

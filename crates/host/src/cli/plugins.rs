@@ -7,13 +7,13 @@ mod file;
 mod row;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
 use clap::Subcommand;
 use connector_contract::chain;
+use connector_files::AbsolutePath;
 use connector_plugins::package::{Package, PackageGrant, PluginName};
 
-use super::Common;
+use super::{Common, path};
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
 use file::GrantFile;
@@ -56,9 +56,9 @@ pub(super) enum Plugins {
 /// Which host the packages are for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Host {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    /// The configuration [default: host.toml here, or else in your configuration directory]
+    #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+    config: Option<AbsolutePath>,
 }
 
 impl Plugins {
@@ -77,8 +77,12 @@ impl Plugins {
 }
 
 impl Host {
+    fn file(&self) -> Result<AbsolutePath, Failure> {
+        path::config(self.config.as_ref())
+    }
+
     fn load(&self) -> Result<HostConfig, Failure> {
-        HostConfig::load(&self.config).map_err(|error| Failure::usage(chain(&error)))
+        HostConfig::load(&self.file()?).map_err(|error| Failure::usage(chain(&error)))
     }
 }
 
@@ -148,9 +152,10 @@ fn grant(common: &Common, host: &Host, name: &PluginName, yes: bool) -> Result<E
     if !yes && !confirmed(&row.question(before))? {
         return Err(Failure::failed(format!("nothing was granted to {name}")));
     }
-    GrantFile::open(&host.config)?.grant(name, &grant)?;
+    let file = host.file()?;
+    GrantFile::open(&file)?.grant(name, &grant)?;
     common.print(&row, |row| {
-        format!("{}\nwritten to {}; a host takes it at its next start", row.text(), host.config.display())
+        format!("{}\nwritten to {}; a host takes it at its next start", row.text(), file.display())
     })?;
     Ok(Exit::Done)
 }
@@ -167,7 +172,7 @@ fn confirmed(question: &str) -> Result<bool, Failure> {
 
 fn revoke(common: &Common, host: &Host, name: &PluginName) -> Result<Exit, Failure> {
     host.load()?;
-    if !GrantFile::open(&host.config)?.revoke(name)? {
+    if !GrantFile::open(&host.file()?)?.revoke(name)? {
         return Err(Failure::usage(format!("{name} was not granted anything; see `plugins list`")));
     }
     let answer = serde_json::json!({ "package": name, "revoked": true });

@@ -15,9 +15,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use connector_files::AbsolutePath;
 use connector_rules::Timestamp;
 
-use super::Common;
+use super::{Common, path};
 use crate::exit::{Exit, Failure};
 use known::Known;
 
@@ -64,11 +65,11 @@ pub(super) enum Rules {
 #[derive(Debug, clap::Args)]
 pub(super) struct Sources {
     /// The directory of the rules [default: the configuration's]
-    #[arg(long, value_name = "DIR")]
-    rules: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = path::absolute())]
+    rules: Option<AbsolutePath>,
     /// The host's configuration [default: host.toml, if it is there]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+    config: Option<AbsolutePath>,
 }
 
 impl Rules {

@@ -1,17 +1,19 @@
 //! `run`: the host without a terminal.
 
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
+use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::Others;
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
 use super::terminal::Signals;
-use super::{Common, chat, demo};
+use super::{Common, chat, demo, path};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
 use crate::config::{self, HostConfig};
@@ -19,28 +21,36 @@ use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
 use crate::instance::Instance;
+use crate::isolation::said;
 use crate::managed::{self, Daemons, Managed};
 use crate::packages::{self, Used};
+use crate::places::Places;
 use crate::reload::Watch;
 use crate::surface::Surface;
 use crate::telegram::Telegram;
+use crate::troubles::Troubles;
 
 /// `run`
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    /// The configuration [default: host.toml here, or else in your configuration directory]
+    #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+    config: Option<AbsolutePath>,
 }
 
 impl Serve {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
-        let config = HostConfig::load(&self.config).map_err(|error| usage(&error))?;
+        let file = path::config(self.config.as_ref())?;
+        super::own("the configuration", [file.as_path(), &file.parent()])?;
+        let config = HostConfig::load(&file).map_err(|error| usage(&error))?;
+        super::own_rules(&config.rules)?;
+        super::own("the directory of packages", [config.plugins_dir.as_path()])?;
         // Made first, so that no change is missed.
         let watch = Watch::new(&config.rules);
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let state = common.state()?;
-        let (mut instances, mut daemons) = instances(&config, &state).await?;
+        super::own_state(&state)?;
+        let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {
@@ -60,9 +70,9 @@ impl Serve {
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
         let mut signals = Signals::listen()?;
-        let mut refused = None;
+        let troubles = Troubles::none(&state);
         engine.schedules_report_to(config.schedules).map_err(|error| usage(&error))?;
-        let watching = tokio::spawn(watch.keep_current(engine.clone(), |_| {}));
+        let watching = tokio::spawn(watch.keep_current(engine.clone(), reported(&troubles)));
         let mut running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
@@ -75,10 +85,7 @@ impl Serve {
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             _ = signals.next() => None,
-            failure = meet(surface.as_ref(), &engine) => {
-                refused = Some(failure);
-                None
-            }
+            never = meet(surface.as_ref(), &engine, &troubles) => match never {},
         };
         watching.abort();
         engine.stop(Duration::from_secs(15)).await;
@@ -92,21 +99,33 @@ impl Serve {
             Some(ended) => ended??,
             None => running.await??,
         }
-        refused.map_or(Ok(Exit::Done), Err)
+        Ok(Exit::Done)
     }
 }
 
-/// Runs the surface; returns only when it cannot go on.
-async fn meet(surface: Option<&Telegram>, engine: &Engine) -> Failure {
-    let Some(surface) = surface else { return std::future::pending().await };
-    surface.attach(engine.clone());
-    match surface.run().await {
-        Ok(()) => std::future::pending().await,
-        Err(error) => Failure::usage(chain(&error)),
+/// Runs the surface. When it cannot go on, all else does.
+async fn meet(surface: Option<&Telegram>, engine: &Engine, troubles: &Troubles) -> Infallible {
+    if let Some(surface) = surface {
+        surface.attach(engine.clone());
+        if let Err(error) = surface.run().await {
+            let reason =
+                format!("{}; it is off until the host is started again, and all else goes on", chain(&error));
+            troubles.tell("telegram", &reason);
+        }
     }
+    std::future::pending().await
 }
 
-async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, Option<Daemons>), Failure> {
+/// Writes down for `doctor` that a change of the rules was not taken.
+fn reported(troubles: &Troubles) -> impl Fn(&str, bool) + Send + use<> {
+    let troubles = troubles.clone();
+    move |text, taken| if taken { troubles.over("rules") } else { troubles.tell("rules", text) }
+}
+
+async fn instances(
+    (file, config): (&AbsolutePath, &HostConfig),
+    state: &Path,
+) -> Result<(Vec<Instance>, Option<Daemons>), Failure> {
     let environment = Environment::of_this_process();
     let (mut instances, mut daemons) = (Vec::new(), None);
     for (name, given) in &config.connectors {
@@ -116,7 +135,10 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
             if let Some(missing) = packages::missing_walls() {
                 return Err(Failure::usage(format!("[connectors.{name}]: {missing}")));
             }
-            instances.push(packages::instance(name, given, &package).map_err(|it| usage(&it))?);
+            instances.push(
+                packages::instance(name, given, &package, Some(said(state, name)))
+                    .map_err(|it| usage(&it))?,
+            );
             continue;
         }
         if let Some(missing) = chat::check_isolation(given.isolation)? {
@@ -127,26 +149,31 @@ async fn instances(config: &HostConfig, state: &Path) -> Result<(Vec<Instance>, 
             given.config.entry("model").or_insert_with(|| json!(model));
         }
         if given.workspace.is_none() {
-            instances.push(attached(name, given).await?);
+            instances.push(attached(name, given, Some(said(state, name))).await?);
             continue;
         }
         let daemons = match &daemons {
             Some(daemons) => daemons,
-            None => daemons.insert(pool(config, state, &environment).await?),
+            None => daemons.insert(pool((file, config), state, &environment).await?),
         };
-        instances.push(managed(config, name, given, daemons).await?);
+        instances.push(managed(config, name, given, (daemons, said(state, name))).await?);
     }
     Ok((instances, daemons))
 }
 
 /// An instance at a daemon that somebody else runs.
-async fn attached(name: &str, mut given: config::Instance) -> Result<Instance, Failure> {
+async fn attached(name: &str, mut given: config::Instance, log: Option<Log>) -> Result<Instance, Failure> {
     let base_url = text(name, &mut given.config, "base_url")?;
     let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
     let password = text(name, &mut given.config, "password")?;
-    let fixed =
-        chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation))
-            .await?;
+    let fixed = chat::attached(
+        given.config,
+        base_url,
+        password.as_deref(),
+        (given.allow_remote, given.isolation),
+        log,
+    )
+    .await?;
     let described = fixed.0.connector.clone();
     Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
 }
@@ -165,7 +192,7 @@ async fn managed(
     config: &HostConfig,
     name: &str,
     mut given: config::Instance,
-    daemons: &Daemons,
+    (daemons, log): (&Daemons, Log),
 ) -> Result<Instance, Failure> {
     let workspace = given.workspace.unwrap_or_default();
     let Some(settings) = config.workspaces.get(&workspace) else {
@@ -174,19 +201,33 @@ async fn managed(
     if given.config.contains_key("base_url") {
         return Err(Failure::usage(format!("[connectors.{name}]: give a workspace or a base_url, not both")));
     }
-    let directory = chat::existing_directory(&settings.directory)?;
+    // One that is not there now is told by the tasks that want it: the others go on.
+    let directory = settings.directory.canonicalize().unwrap_or_else(|_| settings.directory.to_path_buf());
     given.config.insert("directory".to_owned(), json!(directory));
     let confine = settings.confine.unwrap_or(config.opencode.confine);
-    let factory = given.isolation.factory(Arc::new(OpencodeFactory::default()));
+    let factory = given.isolation.factory(Arc::new(OpencodeFactory::default()), Some(log));
     let managed = Managed::new(daemons, (&workspace, confine), factory, given.config).await;
     let managed =
         managed.map_err(|error| Failure::usage(format!("[connectors.{name}]: {}", chain(&error))))?;
     Ok(managed.instance(name, &workspace))
 }
 
+/// Everything that an agent of this host must not change.
+pub(super) fn places(
+    file: &AbsolutePath,
+    config: &HostConfig,
+    state: &Path,
+    environment: &Environment,
+) -> Places {
+    Places::of_host(state, environment)
+        .with("the configuration", file.to_path_buf())
+        .with("the directory of rules", config.rules.to_path_buf())
+        .with("the directory of packages", config.plugins_dir.to_path_buf())
+}
+
 /// The pool of daemons, saying what its walls do not hold.
 pub(super) async fn pool(
-    config: &HostConfig,
+    (file, config): (&AbsolutePath, &HostConfig),
     state: &Path,
     environment: &Environment,
 ) -> Result<Daemons, Failure> {
@@ -197,7 +238,11 @@ pub(super) async fn pool(
             tracing::warn!(workspace = name, "{missing}");
         }
     }
-    let opencode = demo::locate(pool.path.clone(), environment.clone()).await?;
+    let opencode = demo::locate(pool.path.clone(), environment.clone(), Some(state)).await?;
+    super::check_places(
+        &places(file, config, state, environment).with("opencode's binary", &opencode.path),
+        &pool,
+    )?;
     for name in pool.workspaces.keys() {
         if let Some(unshown) = demo::check_opencode(&opencode, managed::config::confine(&pool, name))? {
             tracing::warn!(workspace = name, "{unshown}");

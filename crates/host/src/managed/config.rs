@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use connector_files::AbsolutePath;
 use opencode_daemons::PoolConfig;
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
 use serde::de::value::MapAccessDeserializer;
@@ -62,8 +63,7 @@ pub fn opencode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PoolConfig
     deserializer.deserialize_any(PathOrTable)
 }
 
-/// The pool for `workspaces`, with paths made absolute: a directory starts at `base`, and `~/` in
-/// `read` and `write` is `home`.
+/// The pool for `workspaces`, where `~/` in `read` and `write` is `home`.
 pub fn pool(
     common: &PoolConfig,
     workspaces: &BTreeMap<String, WorkspaceConfig>,
@@ -87,12 +87,12 @@ pub fn confine(pool: &PoolConfig, workspace: &str) -> Confine {
 }
 
 /// A pool for one directory, under a name that no other directory has.
-pub fn for_directory(directory: &Path, workspace: WorkspaceConfig) -> (String, PoolConfig) {
+pub fn for_directory(directory: &AbsolutePath, workspace: WorkspaceConfig) -> (String, PoolConfig) {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
     let name: String = name.chars().map(plain).take(40).collect();
     let key = format!("{name}-{:016x}", stable_hash(directory));
-    let workspace = WorkspaceConfig { directory: PathBuf::from(directory), ..workspace };
+    let workspace = WorkspaceConfig { directory: directory.clone(), ..workspace };
     let workspaces = BTreeMap::from([(key.clone(), workspace)]);
     (key, PoolConfig { max_servers: 1, workspaces, ..PoolConfig::default() })
 }
@@ -165,16 +165,17 @@ mod tests {
             read("[opencode]\nread = ['~/.npmrc']\n[workspaces.w]\ndirectory = '/w'\nwrite = ['~/x', '/y']")
                 .unwrap();
         let pool = pool(&file.opencode, &file.workspaces, Some(Path::new("/home/me")));
-        assert_eq!(pool.read, [PathBuf::from("/home/me/.npmrc")]);
-        assert_eq!(pool.workspaces["w"].write, [PathBuf::from("/home/me/x"), "/y".into()]);
+        assert_eq!(pool.read, [std::path::PathBuf::from("/home/me/.npmrc")]);
+        assert_eq!(pool.workspaces["w"].write, [std::path::PathBuf::from("/home/me/x"), "/y".into()]);
         pool.check().unwrap();
     }
 
     #[test]
     fn directories_of_one_name_have_names_of_their_own() {
-        let name = |path| for_directory(Path::new(path), WorkspaceConfig::default()).0;
+        let at = |path| for_directory(&AbsolutePath::new(path).unwrap(), WorkspaceConfig::default());
+        let name = |path| at(path).0;
         assert_ne!(name("/a/my app"), name("/b/my app"));
         assert!(name("/a/my app").starts_with("my-app-"));
-        for_directory(Path::new("/"), WorkspaceConfig::default()).1.check().unwrap();
+        at("/").1.check().unwrap();
     }
 }

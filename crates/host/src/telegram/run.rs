@@ -192,8 +192,7 @@ impl Telegram {
         let this = self.clone();
         self.0.tasks.spawn(async move { this.watch_webhook(&set, hook.check).await });
         let stopping = self.0.stopping.clone();
-        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
-        Ok(served.await?)
+        Ok(webhook::serve(listener, router, stopping).await?)
     }
 }
 

@@ -10,6 +10,7 @@ use connector_contract::{
     ConnectorFactory as _, Context, EventHandler, Grant, Manifest, OutboundHttp, Provenance, Reach,
     StopCause, Subscription, progress_channel,
 };
+use connector_files::Log;
 use connector_opencode::OpencodeFactory;
 use connector_plugins::{Confined, Patience, Program};
 use connector_sandbox::Start;
@@ -58,6 +59,7 @@ struct Bench {
     connector: Confined,
     notes: Arc<Last>,
     cancel: CancellationToken,
+    said: tempfile::TempDir,
 }
 
 impl Bench {
@@ -79,12 +81,15 @@ impl Bench {
         let declared = Arc::new(Declared(declared.manifest().clone()));
         let start = Start::BuiltIn { name: name.to_owned() };
         let launcher = env!("CARGO_BIN_EXE_connector-host").into();
-        let program = Program { launcher, start, required: true };
+        let directory = tempfile::tempdir().unwrap();
+        let said = Some(Log::at(directory.path().join("said.log")));
+        let program = Program { launcher, start, required: true, said };
         // Long enough for a daemon that answers at once.
         let (start, stop) = (Duration::from_secs(30), Duration::from_secs(4));
         let patience = Patience { start, stop, ..Patience::default() };
         let connector = Confined::new(declared, program, config).with_patience(patience);
-        Self { fake, connector, notes: Arc::default(), cancel: CancellationToken::new() }
+        let (notes, cancel) = (Arc::default(), CancellationToken::new());
+        Self { fake, connector, notes, cancel, said: directory }
     }
 
     async fn run(&self) -> Result<ActionResult, ConnectorError> {
@@ -192,11 +197,14 @@ async fn a_process_that_hangs_is_replaced_by_one_that_ends_its_turn_and_is_kille
 }
 
 #[tokio::test]
-async fn a_process_that_does_not_start_has_its_last_words_told_each_time() {
+async fn of_a_process_that_does_not_start_it_is_told_each_time_how_it_left_and_where_its_words_are() {
     let bench = Bench::of("connector-nowhere", "text", Faults::default()).await;
     for _ in 0..2 {
         let error = bench.run().await.unwrap_err();
         let said = error.to_string();
-        assert!(said.contains("exit status: 2") && said.contains("no such connector"), "{said}");
+        assert!(said.contains("exit status: 2") && said.contains("said.log"), "{said}");
+        assert!(!said.contains("no such connector"), "{said}");
+        let kept = std::fs::read_to_string(bench.said.path().join("said.log")).unwrap();
+        assert!(kept.contains("no such connector"), "{kept}");
     }
 }

@@ -53,9 +53,9 @@ impl Bench {
         for name in ["a", "b"] {
             let directory = root.path().join(name);
             std::fs::create_dir(&directory).unwrap();
-            config
-                .workspaces
-                .insert(name.into(), WorkspaceConfig { directory, ..WorkspaceConfig::default() });
+            let directory = connector_files::AbsolutePath::new(directory).unwrap();
+            let workspace = WorkspaceConfig { directory, ..WorkspaceConfig::default() };
+            config.workspaces.insert(name.into(), workspace);
         }
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemons/tests/it/programs/answers");
         let environment = Environment::of_this_process();

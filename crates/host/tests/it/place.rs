@@ -13,6 +13,7 @@ pub(crate) async fn connector(config: Value, mut timing: Timing) -> Box<dyn Conn
     let declared = OpencodeFactory { timing }.create(config.clone()).await.unwrap().into();
     let words = times::times(&mut timing).map(|time| time.as_millis().to_string());
     let launcher = env!("CARGO_BIN_EXE_connector-impatient").into();
-    let program = Program { launcher, start: Start::BuiltIn { name: words.join(" ") }, required: true };
+    let program =
+        Program { launcher, start: Start::BuiltIn { name: words.join(" ") }, required: true, said: None };
     Box::new(Confined::new(declared, program, config))
 }

@@ -18,8 +18,8 @@ fn its_configuration_and_its_rule_are_taken() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("host.toml");
     std::fs::write(&path, configurations[0]).unwrap();
-    let config =
-        HostConfig::load(&path).unwrap_or_else(|error| panic!("{}", connector_contract::chain(&error)));
+    let config = HostConfig::load(&connector_files::AbsolutePath::new(&path).unwrap())
+        .unwrap_or_else(|error| panic!("{}", connector_contract::chain(&error)));
     assert_eq!(config.gate.approvers.len(), 1);
     RuleSet::parse([SourceFile::new("README.md", rules[0])]).unwrap();
 }

@@ -14,8 +14,9 @@ use super::calls::{Calls, Relay};
 use super::{ConnectError, ConnectOptions, Extended, McpConnector};
 use crate::extension::{self, CAPABILITY, CONFIGURE, Configure, Configured, Offer, VERSION};
 use crate::pipe::{End, Lane, LaneError, Pipe};
-use crate::problem::{Problem, shortened};
+use crate::problem::Problem;
 use crate::tools::differences;
+use crate::words::Words;
 
 /// Pages of tools that are read; no connector has more.
 const PAGES: usize = 16;
@@ -25,7 +26,7 @@ pub(super) async fn connect(
     writer: impl AsyncWrite + Send + Unpin + 'static,
     options: ConnectOptions,
 ) -> Result<McpConnector, ConnectError> {
-    let ConnectOptions { manifest, extended, limits, patience } = options;
+    let ConnectOptions { manifest, extended, limits, patience, words } = options;
     let calls = Arc::new(Calls::default());
     let relay = Relay::new(Arc::clone(&calls));
     let (pipe, lane, writing) = Pipe::open(reader, writer, limits, Arc::new(relay.clone()));
@@ -33,18 +34,18 @@ pub(super) async fn connect(
     let guard = CloseOnDrop(Some(lane.clone()));
     let greeting = async {
         let running = rmcp::service::serve_client(relay, pipe).await.map_err(|error| {
-            lane.ended().map_or_else(|| ConnectError::Greeting(chain(&error)), ConnectError::Ended)
+            lane.ended().map_or_else(|| ConnectError::Greeting(words.of(&chain(&error))), ConnectError::Ended)
         })?;
         let peer = running.peer().clone();
         let configure = check_peer(peer.peer_info().as_deref(), &manifest, &extended)?;
-        let listed = list(&peer, &lane).await?;
+        let listed = list(&peer, &lane, &words).await?;
         let found = differences(&manifest.actions, &listed);
         if !found.is_empty() {
             return Err(ConnectError::Undeclared(found));
         }
         let configured = match configure {
             None => None,
-            Some(configure) => Some(configure_server(&lane, &manifest, configure).await?),
+            Some(configure) => Some(configure_server(&lane, (&manifest, &words), configure).await?),
         };
         Ok((running, peer, configured))
     };
@@ -63,6 +64,7 @@ pub(super) async fn connect(
         targets,
         extended: is_extended,
         patience,
+        words,
         peer,
         lane,
         calls,
@@ -79,7 +81,9 @@ fn check_peer<'a>(
     let info = info.ok_or_else(|| ConnectError::Greeting("it said nothing of itself".to_owned()))?;
     let known = ProtocolVersion::known_up_to(&crate::NEWEST_PROTOCOL);
     if !known.contains(&info.protocol_version) {
-        let found = info.protocol_version.as_str().chars().take(40).collect();
+        // A revision is a date.
+        let of_a_date = |c: &char| c.is_ascii_digit() || *c == '-';
+        let found = info.protocol_version.as_str().chars().filter(of_a_date).take(10).collect();
         return Err(ConnectError::Protocol { found, newest: crate::NEWEST_PROTOCOL.as_str().to_owned() });
     }
     let offer = info.capabilities.experimental.as_ref().and_then(|it| it.get(CAPABILITY));
@@ -108,7 +112,7 @@ fn is_empty(config: &serde_json::Value) -> bool {
     config.is_null() || config.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-async fn list(peer: &Peer<RoleClient>, lane: &Lane) -> Result<Vec<Tool>, ConnectError> {
+async fn list(peer: &Peer<RoleClient>, lane: &Lane, words: &Words) -> Result<Vec<Tool>, ConnectError> {
     let mut tools = Vec::new();
     let mut page = None::<PaginatedRequestParams>;
     for _ in 0..PAGES {
@@ -117,7 +121,7 @@ async fn list(peer: &Peer<RoleClient>, lane: &Lane) -> Result<Vec<Tool>, Connect
             listed = peer.list_tools(page) => listed,
             end = lane.wait_end() => return Err(ConnectError::Ended(end)),
         };
-        let listed = listed.map_err(|error| ConnectError::Greeting(chain(&error)))?;
+        let listed = listed.map_err(|error| ConnectError::Greeting(words.of(&chain(&error))))?;
         tools.extend(listed.tools);
         match listed.next_cursor {
             Some(cursor) => page = Some(PaginatedRequestParams::default().with_cursor(Some(cursor))),
@@ -129,7 +133,7 @@ async fn list(peer: &Peer<RoleClient>, lane: &Lane) -> Result<Vec<Tool>, Connect
 
 async fn configure_server(
     lane: &Lane,
-    manifest: &Manifest,
+    (manifest, words): (&Manifest, &Words),
     configure: &Configure,
 ) -> Result<Configured, ConnectError> {
     let answer = lane.request(CONFIGURE, json!(configure)).await.map_err(|error| match error {
@@ -137,14 +141,14 @@ async fn configure_server(
         LaneError::Refused(refusal) => {
             let problem = refusal.data.and_then(|data| Problem::deserialize(data).ok());
             let error = match problem {
-                Some(problem) => problem.into_error(&manifest.name),
-                None => ConnectorError::InvalidConfig { reason: shortened(&refusal.message) },
+                Some(problem) => words.in_problem(problem).into_error(&manifest.name),
+                None => ConnectorError::InvalidConfig { reason: words.of(&refusal.message) },
             };
             ConnectError::Configuration(error)
         }
     })?;
     let configured = Configured::deserialize(answer)
-        .map_err(|error| ConnectError::Greeting(format!("its answer to {CONFIGURE}: {error}")))?;
+        .map_err(|error| ConnectError::Greeting(words.of(&format!("its answer to {CONFIGURE}: {error}"))))?;
     let found = undeclared(manifest, &configured.manifest, configure);
     if found.is_empty() { Ok(configured) } else { Err(ConnectError::Undeclared(found)) }
 }

@@ -29,6 +29,7 @@ pub(super) async fn execute(
         connector: connector.manifest.name.clone(),
         checkpoints: connector.checkpoints,
         resumed: ctx.resume.is_some(),
+        words: connector.words.clone(),
     };
     let sent = tokio::select! {
         biased;

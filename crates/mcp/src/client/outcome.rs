@@ -11,6 +11,7 @@ use super::calls::length;
 use crate::extension::{self, ResultMeta};
 use crate::pipe::End;
 use crate::problem::{Problem, shortened};
+use crate::words::Words;
 
 /// The longest output that is kept, in bytes of JSON: it becomes a row.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -22,6 +23,8 @@ pub(super) struct Facts {
     pub(super) checkpoints: bool,
     /// Whether the effect was begun by an earlier call.
     pub(super) resumed: bool,
+    /// Who hears its own words about errors.
+    pub(super) words: Words,
 }
 
 impl Facts {
@@ -75,7 +78,7 @@ impl Facts {
 
     /// A protocol error: the server did not take the call as such.
     fn refused(&self, code: ErrorCode, message: &str, recorded: bool) -> ConnectorError {
-        let reason = format!("{}: {}", self.connector, shortened(message));
+        let reason = format!("{}: {}", self.connector, self.words.of(message));
         let early = [ErrorCode::INVALID_PARAMS, ErrorCode::METHOD_NOT_FOUND, ErrorCode::INVALID_REQUEST]
             .contains(&code);
         // Only a connector that reports every effect can be believed that there was none.
@@ -103,9 +106,10 @@ pub(super) fn read(
     let text = text(&result.content);
     if result.is_error == Some(true) {
         match extension::read::<Problem>(&meta, extension::ERROR) {
-            Ok(Some(problem)) => return Err(problem.into_error(&facts.connector)),
+            Ok(Some(problem)) => return Err(facts.words.in_problem(problem).into_error(&facts.connector)),
             Ok(None) if meta.contains_key(extension::RESULT) => {}
-            _ => return Err(failed(if text.is_empty() { "no reason given" } else { &text })),
+            _ if text.is_empty() => return Err(failed("no reason given")),
+            _ => return Err(failed(&facts.words.of(&text))),
         }
     }
     let about = extension::read::<ResultMeta>(&meta, extension::RESULT).ok().flatten();
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     fn facts(checkpoints: bool) -> Facts {
-        Facts { connector: "connector-x".to_owned(), checkpoints, resumed: false }
+        Facts { connector: "connector-x".to_owned(), checkpoints, resumed: false, words: Words::Told }
     }
 
     #[test]
@@ -182,6 +186,31 @@ mod tests {
         assert!(error.to_string().len() < 8192);
         let reference = error.reference().unwrap();
         assert_eq!((&reference.session_id, reference.message_id.as_deref()), (&None, Some("msg_1")));
+    }
+
+    #[test]
+    fn a_servers_own_words_about_an_error_are_withheld_where_that_is_asked_for() {
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let keep = std::sync::Arc::clone(&heard);
+        let words = Words::Withheld(std::sync::Arc::new(move |said: &str| {
+            keep.lock().unwrap().push(said.to_owned());
+            "it gave a reason".to_owned()
+        }));
+        let facts = Facts { words, ..facts(true) };
+        let mut problem = CallToolResult::error(Vec::new());
+        let error = ConnectorError::Failed { reason: "hunter2".to_owned(), reference: Reference::default() };
+        problem.meta =
+            Some(rmcp::model::MetaObject(extension::meta(extension::ERROR, &Problem::from(&error))));
+        let plain = CallToolResult::error(vec![ContentBlock::text("hunter2")]);
+        for error in [
+            read(problem, None, &facts).unwrap_err(),
+            read(plain, None, &facts).unwrap_err(),
+            facts.refused(ErrorCode::INTERNAL_ERROR, "hunter2", true),
+        ] {
+            assert!(error.to_string().contains("it gave a reason"), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        assert_eq!(*heard.lock().unwrap(), ["hunter2"; 3]);
     }
 
     #[test]

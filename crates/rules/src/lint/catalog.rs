@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,6 +73,7 @@ impl Lint<'_> {
     pub(super) fn check_trigger(&mut self) {
         let rule = self.rule;
         let Trigger::ConnectorEvent { connector, event } = rule.trigger() else {
+            self.check_schedule();
             return;
         };
         let catalog = self.catalog;
@@ -101,8 +103,22 @@ impl Lint<'_> {
         }
     }
 
+    /// A time that no calendar has, such as 31 February.
+    fn check_schedule(&mut self) {
+        let Trigger::Cron(schedule) = self.rule.trigger() else { return };
+        if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
+            let message = format!("`{}` never comes", schedule.expression());
+            let help = "no month has such a day; the rule never fires".to_owned();
+            self.warn(Code::Unreachable, &["trigger", "expression"], message, Some(help));
+        }
+    }
+
     fn check_call(&mut self, path: &[String], connector: &str, action: &str, params: &Params) {
-        let catalog = self.catalog;
+        let (catalog, policy) = (self.catalog, self.policy);
+        if let Some(reason) = policy.unusable.get(connector) {
+            let message = format!("`{connector}` cannot work now: {reason}");
+            self.warn(Code::UnknownConnector, &below(path, &["connector"]), message, None);
+        }
         let Some(known) = catalog.connectors.get(connector) else {
             self.unknown_connector(connector, &below(path, &["connector"]));
             return;

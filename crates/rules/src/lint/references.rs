@@ -71,6 +71,17 @@ impl Lint<'_> {
         else {
             return;
         };
+        if let Condition::FieldContains { field, value } = condition
+            && is_command(value)
+            && field.in_trigger().is_some_and(|keys| keys == ["text"] || keys == ["message", "text"])
+        {
+            let message = format!(
+                "`{value}` anywhere in a message fires this, also as a part of a path or of another word"
+            );
+            let help =
+                "ask for the command: `FieldEquals` on `trigger.command`, or `FieldStartsWith`".to_owned();
+            self.warn(Code::BroadCommand, &below(at, &["type"]), message, Some(help));
+        }
         if value.contains("${") {
             let message = "a condition compares with the text as it stands".to_owned();
             let help = Some("nothing is filled in here".to_owned());
@@ -225,4 +236,10 @@ fn referred<'a>(rule: &'a Rule, step: &StepRef) -> Option<&'a Step> {
         StepRef::Number(number) => rule.steps().get(number.checked_sub(1)?),
         StepRef::Name(name) => rule.step(name),
     }
+}
+
+/// Whether a condition's value is a command: a slash and one word.
+fn is_command(value: &str) -> bool {
+    let word = value.trim().strip_prefix('/');
+    word.is_some_and(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }

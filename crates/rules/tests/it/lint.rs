@@ -107,6 +107,52 @@ fn a_rule_that_is_in_order_has_no_findings() {
 }
 
 #[test]
+fn a_time_that_never_comes_is_found() {
+    let cron = |expression: &str| {
+        let trigger = format!("type = \"Cron\"\nexpression = \"{expression}\"\n");
+        let text = rule("r", "", "", "").replace(FROM_ME, "").replace("${trigger.text}", "look");
+        let event =
+            "type = \"ConnectorEvent\"\nconnector = \"connector-telegram\"\nevent = \"message_received\"\n";
+        assert!(text.contains(event));
+        found(text.replace(event, &trigger))
+    };
+    for expression in ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
+        assert!(cron(expression).contains("never comes"), "{expression}: {}", cron(expression));
+    }
+    for expression in ["0 0 29 2 *", "0 3 * * 1-5", "0 0 31 * *"] {
+        assert_eq!(cron(expression), "", "{expression}");
+    }
+}
+
+#[test]
+fn a_command_that_is_looked_for_anywhere_in_a_message_is_found() {
+    let broad = |field: &str, value: &str, kind: &str| {
+        let condition = format!(
+            "{FROM_ME}\n[[conditions]]\ntype = \"{kind}\"\nfield = \"{field}\"\nvalue = \"{value}\"\n"
+        );
+        found(rule("r", "", &condition, "")).contains("anywhere in a message")
+    };
+    assert!(
+        broad("trigger.text", "/fix", "FieldContains") && broad("trigger.text", "/fix ", "FieldContains")
+    );
+    for (field, value, kind) in [
+        ("trigger.text", "/fix", "FieldStartsWith"),
+        ("trigger.text", "fix", "FieldContains"),
+        ("trigger.text", "/src/main.rs", "FieldContains"),
+    ] {
+        assert!(!broad(field, value, kind), "{field} {value} {kind}");
+    }
+}
+
+#[test]
+fn a_step_whose_connector_cannot_work_is_found() {
+    let unusable = [("connector-opencode".to_owned(), "its workspace is gone".to_owned())].into();
+    let policy = LintPolicy { unusable, ..LintPolicy::default() };
+    let told = found_in(&[("rule.toml", rule("r", "", "", ""))], &policy);
+    assert!(told.contains("`connector-opencode` cannot work now: its workspace is gone"), "{told}");
+}
+
+#[test]
 fn unknown_names_are_found() {
     let text = rule("r", "", "", RUN).replace("\"run_task\"", "\"run_tsk\"");
     insta::assert_snapshot!(found(text));

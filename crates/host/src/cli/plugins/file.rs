@@ -117,7 +117,10 @@ mod tests {
     }
 
     fn granted(path: &Path, package: &str) -> Option<PackageGrant> {
-        HostConfig::load(path).unwrap().plugins.remove(&name(package))
+        HostConfig::load(&connector_files::AbsolutePath::new(path).unwrap())
+            .unwrap()
+            .plugins
+            .remove(&name(package))
     }
 
     #[test]

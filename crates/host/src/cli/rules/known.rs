@@ -3,7 +3,8 @@
 //! Connectors are made from the configuration to learn what they declare and
 //! what they would touch; they get no way out, and no daemon is started.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use opencode_daemons::Environment;
 use opencode_daemons::pool::{Confine, Isolation};
 use serde_json::{Map, Value, json};
 
-use super::super::chat;
+use super::super::{chat, path};
 use super::Sources;
 use crate::assemble;
 use crate::catalog::{self, Reach};
@@ -28,9 +29,6 @@ use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
 use crate::managed;
 use crate::packages::{self, Used};
-
-/// Where the configuration is looked for when nobody says.
-const CONFIG: &str = "host.toml";
 
 /// Has the form of a bot's token, for where the real one is not set.
 const STAND_IN: &str = "1:not-a-token-not-a-token";
@@ -48,6 +46,8 @@ pub(super) struct Known {
     pub(super) gate: GateConfig,
     /// What the connectors declare.
     pub(super) catalog: Catalog,
+    /// Connectors whose workspace is gone, and what is missing.
+    unusable: BTreeMap<String, String>,
 }
 
 /// Why there is an answer without a call.
@@ -64,7 +64,8 @@ impl Known {
     /// What `sources` say, or else `host.toml`.
     pub(super) async fn load(sources: &Sources) -> Result<Self, Failure> {
         let config = sources.config.clone().or_else(|| {
-            let usual = PathBuf::from(CONFIG);
+            // Where there is none, rules can be looked at without.
+            let usual = path::config(None).ok()?;
             usual.exists().then_some(usual)
         });
         let Some(config) = config else {
@@ -74,7 +75,7 @@ impl Known {
             return Self::without_config(rules).await;
         };
         let config = HostConfig::load(&config).map_err(|error| Failure::usage(chain(&error)))?;
-        let rules = sources.rules.as_deref().unwrap_or(&config.rules);
+        let rules = sources.rules.as_ref().unwrap_or(&config.rules);
         Self::of(rules, &config).await
     }
 
@@ -99,14 +100,17 @@ impl Known {
             let instance = match packages::used(config, name, given).map_err(usage)? {
                 Used::Opencode => instance(name, given, config).await?,
                 Used::Package(package) => {
-                    packaged(packages::instance(name, given.clone(), &package).map_err(usage)?)
+                    packaged(packages::instance(name, given.clone(), &package, None).map_err(usage)?)
                 }
             };
             let declared = catalog::of(instance.described.as_ref(), Reach::Admitted);
             surfaces.connectors.insert(name.clone(), declared);
             instances.push(instance);
         }
-        Self::with(rules, instances, surfaces, config.gate.clone())
+        Ok(Self {
+            unusable: unusable(config),
+            ..Self::with(rules, instances, surfaces, config.gate.clone())?
+        })
     }
 
     fn with(
@@ -116,7 +120,7 @@ impl Known {
         gate: GateConfig,
     ) -> Result<Self, Failure> {
         let files = assemble::rule_files(rules).map_err(|error| Failure::usage(chain(&error)))?;
-        Ok(Self { files, instances, gate, catalog })
+        Ok(Self { files, instances, gate, catalog, unusable: BTreeMap::new() })
     }
 
     /// The rules, or what is wrong with them.
@@ -133,8 +137,20 @@ impl Known {
 
     /// What the gate lets pass.
     pub(super) fn policy(&self) -> LintPolicy {
-        catalog::policy(&self.gate)
+        LintPolicy { unusable: self.unusable.clone(), ..catalog::policy(&self.gate) }
     }
+}
+
+/// The connectors whose workspace is not there.
+fn unusable(config: &HostConfig) -> BTreeMap<String, String> {
+    let gone = config.connectors.iter().filter_map(|(name, given)| {
+        let workspace = given.workspace.as_ref()?;
+        let directory = &config.workspaces.get(workspace)?.directory;
+        let reason =
+            format!("the directory of its workspace `{workspace}`, {}, is not there", directory.display());
+        (!directory.is_dir()).then(|| (name.clone(), reason))
+    });
+    gone.collect()
 }
 
 /// Whom Telegram lets in: without a list of users, anybody in the chats that are allowed.
@@ -182,7 +198,7 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
     }
     match workspace {
         Some(known) => {
-            let directory = known.directory.canonicalize().unwrap_or_else(|_| known.directory.clone());
+            let directory = known.directory.canonicalize().unwrap_or_else(|_| known.directory.to_path_buf());
             settings.insert("directory".to_owned(), json!(directory));
         }
         None => {

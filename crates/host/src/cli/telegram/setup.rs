@@ -3,17 +3,20 @@
 mod meeting;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use connector_contract::chain;
+use connector_files::AbsolutePath;
 use connector_telegram::Config;
 use connector_telegram::api::GetMe;
 use opencode_daemons::Environment;
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use crate::cli::path;
 use crate::cli::terminal::Signals;
 use crate::exit::{Exit, Failure};
+use crate::places::{Door, Places};
 use meeting::Meeting;
 
 /// The variable that `host.toml` names for the token.
@@ -31,11 +34,11 @@ const RULES: [(&str, &str); 4] = [
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Setup {
     /// The repository the agent is to work on
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    workspace: PathBuf,
-    /// Where `host.toml` and the rules are written
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    into: PathBuf,
+    #[arg(long, value_name = "DIR", default_value = ".", value_parser = path::absolute())]
+    workspace: AbsolutePath,
+    /// Where `host.toml` and the rules are written, outside the repository [default: your configuration directory]
+    #[arg(long, value_name = "DIR", value_parser = path::absolute())]
+    into: Option<AbsolutePath>,
     /// Another Bot API server
     #[arg(long, value_name = "URL", default_value = connector_telegram::config::API_BASE)]
     api_base: String,
@@ -52,12 +55,22 @@ impl Setup {
     }
 
     async fn set_up(&self) -> Result<Exit, Failure> {
-        let target = self.into.join("host.toml");
+        let own = || {
+            path::own_directory()
+                .ok_or_else(|| Failure::usage("there is no home directory; name a place with --into"))
+        };
+        let into = self.into.clone().map_or_else(own, Ok)?;
+        let target = into.join("host.toml");
         if target.exists() {
             let text = format!("{} is there already; it was left as it is", target.display());
             return Err(Failure::usage(text));
         }
         let workspace = crate::cli::chat::existing_directory(&self.workspace)?;
+        let door = Door { what: "the repository".to_owned(), path: workspace.to_path_buf() };
+        let places = Places::default().with("the configuration", target.to_path_buf());
+        if let Some(misplaced) = places.misplaced(&[door]).first() {
+            return Err(Failure::usage(format!("{misplaced}, with --into")));
+        }
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let (token, given) = token(&mut lines).await?;
         let config = Config { bot_token: token, api_base: self.api_base.clone(), ..Config::default() };
@@ -79,7 +92,7 @@ impl Setup {
             "no tap came within a minute; it is not needed"
         })?;
         // Last of all: what failed before it keeps nobody from beginning again.
-        self.write(&target, person.id, &workspace)?;
+        self.write(&into, person.id, &workspace)?;
         say(&format!("wrote {}", target.display()))?;
         let text = format!(
             "✅ {}, user id {}: host.toml lets you write, and approve. \
@@ -97,8 +110,8 @@ impl Setup {
     }
 
     /// Writes the rules that are not there yet, and then `host.toml`.
-    fn write(&self, target: &Path, user: i64, workspace: &Path) -> Result<(), Failure> {
-        let rules = self.into.join("rules");
+    fn write(&self, into: &AbsolutePath, user: i64, workspace: &Path) -> Result<(), Failure> {
+        let rules = into.join("rules");
         std::fs::create_dir_all(&rules)?;
         for (file, text) in RULES {
             let path = rules.join(file);
@@ -106,7 +119,7 @@ impl Setup {
                 write_new(&path, text)?;
             }
         }
-        write_new(target, &host_toml(user, workspace, &self.api_base))
+        write_new(&into.join("host.toml"), &host_toml(user, workspace, &self.api_base))
     }
 }
 

@@ -18,12 +18,19 @@ struct Desk {
     into: String,
 }
 
+/// What the agent is to work on.
+fn repository(user: &User) -> String {
+    let workspace = user.home.path().join("app");
+    std::fs::create_dir_all(&workspace).unwrap();
+    workspace.display().to_string()
+}
+
 impl Desk {
     fn new() -> Self {
         let telegram = FakeTelegram::start().unwrap();
         let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", TOKEN);
         let into = user.home.path().join("bot").display().to_string();
-        let workspace = user.home.path().display().to_string();
+        let workspace = repository(&user);
         let base = telegram.base_url();
         let words = ["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base];
         Self { arguments: words.map(str::to_owned).to_vec(), telegram, user, into }
@@ -113,9 +120,9 @@ async fn what_keeps_setup_from_going_on_is_said_and_the_next_try_begins_anew() {
 async fn a_token_that_is_typed_is_not_shown_and_the_terminal_is_left_as_it_was() {
     let telegram = FakeTelegram::start().unwrap();
     let user = User::new();
-    let into = user.home.path().display().to_string();
+    let (into, workspace) = (user.home.path().display().to_string(), repository(&user));
     let base = telegram.base_url();
-    let arguments = ["telegram", "setup", "--into", &into, "--workspace", &into, "--api-base", &base];
+    let arguments = ["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base];
     for interrupted in [true, false] {
         let (person, input) = pseudo_terminal();
         let shows = |person: &OwnedFd| tcgetattr(person).unwrap().local_modes.contains(LocalModes::ECHO);
@@ -148,9 +155,10 @@ fn a_token_that_telegram_does_not_know_is_said_at_once() {
     let telegram = FakeTelegram::start().unwrap();
     let wrong = "7000000001:WRONG-TOKEN-nobody-may-ever-see";
     let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", wrong);
-    let into = user.home.path().display().to_string();
+    let (into, workspace) = (user.home.path().display().to_string(), repository(&user));
     let base = telegram.base_url();
-    let ended = user.run(&["telegram", "setup", "--into", &into, "--workspace", &into, "--api-base", &base]);
+    let ended =
+        user.run(&["telegram", "setup", "--into", &into, "--workspace", &workspace, "--api-base", &base]);
     assert_eq!(ended.code(), 1, "{}", ended.text());
     assert!(ended.text().contains("(401)") && !ended.text().contains("WRONG"), "{}", ended.text());
 }

@@ -1,0 +1,213 @@
+//! Where what decides about the agent lies, and who may change it.
+//!
+//! `host.toml`, the rules, the packages, the host's state, its binary, opencode's, and the directories
+//! in which programs are looked for must not be where an agent may write: it would decide what it may
+//! do, or what the host runs outside all walls. Nor may another user of the machine be able to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use connector_contract::chain;
+use connector_files::owned::{self, Fault, State};
+use opencode_daemons::pool::Confine;
+use opencode_daemons::{Environment, PoolConfig};
+
+use crate::managed::config::confine;
+
+/// Something that decides about the agent, or that the host runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guarded {
+    /// What it is.
+    pub what: &'static str,
+    /// Where it is, or would be made.
+    pub path: PathBuf,
+}
+
+/// Where an agent may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// What opens it.
+    pub what: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Something that is where an agent may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    guarded: Guarded,
+    door: Door,
+}
+
+/// Everything that is guarded for a host.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Vec<Guarded>);
+
+impl Places {
+    /// The host's state, its own binary, and the directories of `PATH`.
+    pub fn of_host(state: &Path, environment: &Environment) -> Self {
+        let mut places = Self::default().with("the host's state", state);
+        if let Ok(own) = std::env::current_exe() {
+            places = places.with("the host's binary", own);
+        }
+        for directory in std::env::split_paths(environment.get("PATH").unwrap_or_default()) {
+            // One that is relative means another place in each directory, and the workspace in a daemon's.
+            if directory.is_absolute() {
+                places = places.with("a directory of PATH", directory);
+            }
+        }
+        places
+    }
+
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, what: &'static str, path: impl Into<PathBuf>) -> Self {
+        self.0.push(Guarded { what, path: path.into() });
+        self
+    }
+
+    /// What of them is below one of `doors`, each once.
+    pub fn misplaced(&self, doors: &[Door]) -> Vec<Misplaced> {
+        let judge = |guarded: &Guarded| {
+            // By its own name and by where that leads: who may write either changes it.
+            let places = [real(&guarded.path), beside(&guarded.path)];
+            let door =
+                doors.iter().find(|door| places.iter().any(|place| place.starts_with(real(&door.path))))?;
+            Some(Misplaced { guarded: guarded.clone(), door: door.clone() })
+        };
+        self.0.iter().filter_map(judge).collect()
+    }
+}
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { guarded, door } = self;
+        write!(
+            f,
+            "{}, {}, is below {}, {}, where an agent may write: it could change what it may do, or what the host runs; \
+             {}",
+            guarded.what,
+            guarded.path.display(),
+            door.what,
+            door.path.display(),
+            match guarded.what {
+                "a directory of PATH" => "start the host without it in PATH",
+                "the host's state" => "choose another with --state",
+                _ => "move it elsewhere",
+            }
+        )
+    }
+}
+
+/// The directories that agents of these workspaces may write in.
+pub fn doors(pool: &PoolConfig) -> Vec<Door> {
+    let mut doors = Vec::new();
+    for (name, workspace) in &pool.workspaces {
+        doors.push(Door { what: format!("the workspace {name}"), path: workspace.directory.to_path_buf() });
+        // Without walls every place is open, which is said elsewhere.
+        if confine(pool, name) != Confine::Off {
+            let opened = workspace.write.iter().chain(&pool.write);
+            doors.extend(
+                opened.map(|path| Door { what: format!("a `write` door of {name}"), path: path.clone() }),
+            );
+        }
+    }
+    doors
+}
+
+/// The path without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match there {
+        Some((above, real)) => path.strip_prefix(above).map_or(real.clone(), |rest| real.join(rest)),
+        None => path.to_owned(),
+    }
+}
+
+/// Where its own name is, with the way there without links.
+fn beside(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// Makes the state directory what only its owner enters, and says in words what had to be mended; an error
+/// where it cannot be relied upon.
+pub fn own_state(state: &Path) -> Result<Option<String>, String> {
+    words("the host's state", state, owned::directory(state))
+}
+
+/// The same for what is read and decides; what is not there is left to whoever reads it.
+pub fn own_decisive<'a>(
+    what: &str,
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> Result<Vec<String>, String> {
+    let mut mended = Vec::new();
+    for path in paths.into_iter().filter(|path| path.symlink_metadata().is_ok()) {
+        mended.extend(words(what, path, owned::decisive(path))?);
+    }
+    Ok(mended)
+}
+
+fn words(what: &str, path: &Path, judged: Result<State, Fault>) -> Result<Option<String>, String> {
+    match judged {
+        Ok(State::Kept) => Ok(None),
+        Ok(State::Mended(mode)) => Ok(Some(format!(
+            "{what}, {}, was open to others (mode {mode:o}) and is closed now",
+            path.display()
+        ))),
+        Err(fault) => Err(format!("{what}, {}, {}", path.display(), chain(&fault))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_where_an_agent_may_write_is_found_by_every_name_it_has() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for directory in ["ws/rules", "elsewhere/rules", "door"] {
+            std::fs::create_dir_all(at(directory)).unwrap();
+        }
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(at(to), at(name)).unwrap();
+        link("ws", "ws-link");
+        link("ws/rules", "elsewhere/linked");
+        link("elsewhere/rules", "ws/out");
+        let doors = [
+            Door { what: "the workspace w".into(), path: at("ws-link") },
+            Door { what: "a `write` door of w".into(), path: at("door") },
+        ];
+        for (path, found) in [
+            ("ws", true),
+            ("ws/rules", true),
+            ("ws-link/host.toml", true),
+            ("ws/not/there/yet", true),
+            ("elsewhere/linked", true),
+            ("ws/out", true),
+            ("door/bin", true),
+            ("elsewhere/rules", false),
+            ("ws-two", false),
+            ("", false),
+        ] {
+            let misplaced = Places::default().with("the rules", at(path)).misplaced(&doors);
+            assert_eq!(!misplaced.is_empty(), found, "{path}: {misplaced:?}");
+        }
+    }
+
+    #[test]
+    fn every_directory_of_path_is_looked_at_and_a_refusal_says_what_to_do() {
+        let environment = Environment::default().with("PATH", "/usr/bin:/ws/node_modules/.bin:relative::");
+        let doors = [Door { what: "the workspace w".into(), path: "/ws".into() }];
+        let found = Places::of_host(Path::new("/ws/state"), &environment).misplaced(&doors);
+        let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(words.len(), 2, "{words:?}");
+        assert!(words[0].contains("choose another with --state"), "{words:?}");
+        assert!(
+            words[1].contains("/ws/node_modules/.bin") && words[1].contains("without it in PATH"),
+            "{words:?}"
+        );
+    }
+}
