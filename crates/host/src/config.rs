@@ -161,7 +161,9 @@ impl HostConfig {
             _ => ConfigError::Read { path: path.to_path_buf(), source },
         })?;
         let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
-        let base = Base::new(path.parent(), home);
+        let directory = path.parent();
+        let real = directory.canonicalize().ok().and_then(AbsolutePath::new);
+        let base = Base::new(real.unwrap_or(directory), home);
         let parsed: Result<Self, _> = base.reading(|| toml::from_str(&text));
         let mut config = parsed.map_err(|error| ConfigError::Syntax {
             path: path.to_path_buf(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::fs::Access;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
@@ -78,6 +79,9 @@ pub(super) fn usable_directory(path: &Path) -> Result<PathBuf, StartError> {
     let refuse = |source| StartError::Directory { path: path.to_owned(), source };
     let directory = path.canonicalize().map_err(refuse)?;
     std::fs::read_dir(&directory).map_err(refuse)?;
+    // One in which nothing can be written would let an agent fail at everything, and say that it is done.
+    let uses = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(&directory, uses).map_err(|error| refuse(error.into()))?;
     Ok(directory)
 }
 

@@ -116,6 +116,17 @@ pub(super) struct ChatArgs {
 impl ChatArgs {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let state = common.state()?;
+        let environment = Environment::of_this_process();
+        if let (None, Some(workspace)) = (&self.base_url, &self.workspace) {
+            let workspace = existing_directory(workspace)?;
+            let settings = WorkspaceConfig { confine: Some(self.confine), ..WorkspaceConfig::default() };
+            // Before anything is made there.
+            self.check_places(
+                (&state, None),
+                &managed::config::for_directory(&workspace, settings).1,
+                &environment,
+            )?;
+        }
         super::own_state(&state)?;
         if let Some(rules) = &self.rules {
             super::own_rules(rules)?;
@@ -126,7 +137,6 @@ impl ChatArgs {
             None => assemble::built_in_rules(&self.connector),
         }
         .map_err(|error| Failure::usage(chain(&error)))?;
-        let environment = Environment::of_this_process();
         let (instance, mut daemons) = self.instance(&state, environment).await?;
         let workspace = instance.workspace.clone().unwrap_or_default();
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
@@ -160,8 +170,7 @@ impl ChatArgs {
             chat.console.print(&missing)?;
         }
         if let (true, None, Some(workspace)) = (daemons.is_some(), &self.model, &self.workspace) {
-            let environment = Environment::of_this_process();
-            let named = own_model::named(&environment, Some(workspace.as_path()));
+            let named = own_model::named(&Environment::of_this_process(), Some(workspace.as_path()));
             chat.console.print(&format!("model: {named}"))?;
         }
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
@@ -189,11 +198,14 @@ impl ChatArgs {
     /// Nothing that decides about the agent, or that the host runs, may be where it writes.
     fn check_places(
         &self,
-        (state, opencode): (&Path, &Path),
+        (state, opencode): (&Path, Option<&Path>),
         pool: &PoolConfig,
         environment: &Environment,
     ) -> Result<(), Failure> {
-        let mut places = Places::of_host(state, environment).with("opencode's binary", opencode);
+        let mut places = Places::of_host(state, environment);
+        if let Some(opencode) = opencode {
+            places = places.with("opencode's binary", opencode);
+        }
         if let Some(rules) = &self.rules {
             places = places.with("the directory of rules", rules.to_path_buf());
         }
@@ -255,7 +267,7 @@ impl ChatArgs {
             ..WorkspaceConfig::default()
         };
         let (key, pool) = managed::config::for_directory(&directory, workspace);
-        self.check_places((state, &opencode.path), &pool, &environment)?;
+        self.check_places((state, Some(&opencode.path)), &pool, &environment)?;
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
         let daemons = daemons.map_err(|error| usage(&error))?;

@@ -62,12 +62,9 @@ impl Doctor {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
         let (standings, held) = standings(&state).await;
-        let mut findings = vec![
-            opencode(&pool, &environment, &state).await,
-            process(config.as_ref()),
-            git(&environment).await,
-            disk(&state),
-        ];
+        let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
+        let mut findings =
+            vec![about_opencode, process(config.as_ref()), git(&environment).await, disk(&state)];
         if pool.workspaces.is_empty() {
             findings.push(walls("walls", pool.confine, false));
             findings.push(model("model", config.as_ref(), (&pool, None), &environment));
@@ -83,7 +80,10 @@ impl Doctor {
         findings.extend(held.map(|error| Finding::bad("host", error)));
         findings.extend(troubles::of(&state).into_iter().map(|(part, reason)| Finding::bad(part, reason)));
         if let (Some(file), Some(config)) = (&file, &config) {
-            let places = super::serve::places(file, config, &state, &environment);
+            let mut places = super::serve::places(file, config, &state, &environment);
+            if let Some(binary) = binary {
+                places = places.with("opencode's binary", binary);
+            }
             let misplaced = places.misplaced(&places::doors(&pool)).into_iter();
             findings.extend(misplaced.map(|misplaced| Finding::bad("places", misplaced.to_string())));
             findings.extend(owned(file, config));
@@ -141,21 +141,24 @@ async fn standings(state: &Path) -> (Vec<Standing>, Option<String>) {
     (control::without_host(&state).unwrap_or_default(), held)
 }
 
-async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) -> Finding {
+async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) -> (Finding, Option<PathBuf>) {
     let mut from = Locate::new(environment.clone());
     from.path.clone_from(&pool.path);
     from.printed = state.is_dir().then(|| super::demo::installs(state));
-    match install::find(&from).await {
-        Ok(Some(found)) => {
-            let text = format!("{} at {}", found.version, found.path.display());
-            match version::unshown_walls(&found.version) {
-                None => Finding::good("opencode", text),
-                Some(unshown) => Finding::doubtful("opencode", format!("{text}; {unshown}")),
-            }
+    let found = match install::find(&from).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let text = "not installed; the first start installs it with npm";
+            return (Finding::doubtful("opencode", text), None);
         }
-        Ok(None) => Finding::doubtful("opencode", "not installed; the first start installs it with npm"),
-        Err(error) => Finding::bad("opencode", chain(&error)),
-    }
+        Err(error) => return (Finding::bad("opencode", chain(&error)), None),
+    };
+    let text = format!("{} at {}", found.version, found.path.display());
+    let finding = match version::unshown_walls(&found.version) {
+        None => Finding::good("opencode", text),
+        Some(unshown) => Finding::doubtful("opencode", format!("{text}; {unshown}")),
+    };
+    (finding, Some(found.path))
 }
 
 /// The walls around the daemon of a workspace, as they are configured and as the kernel holds them.

@@ -49,6 +49,14 @@ impl Serve {
         let watch = Watch::new(&config.rules);
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let state = common.state()?;
+        let environment = Environment::of_this_process();
+        let pool = managed::config::pool(
+            &config.opencode,
+            &config.workspaces,
+            environment.get("HOME").map(Path::new),
+        );
+        // Before anything is made there.
+        super::check_places(&places(&file, &config, &state, &environment), &pool)?;
         super::own_state(&state)?;
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;

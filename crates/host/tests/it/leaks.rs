@@ -177,6 +177,24 @@ fn what_a_daemon_prints_reaches_its_owner_and_nobody_else() {
 }
 
 #[test]
+fn a_missing_workspace_fails_its_own_tasks_with_that_reason_and_nothing_else() {
+    let bench = Bench::new();
+    let config = bench.set("refuses");
+    std::fs::remove_dir_all(bench.user.home.path().join("app")).unwrap();
+    let mut host = bench.user.start(&["run", "-c", &config]);
+    host.expect("host is running");
+    assert_eq!(bench.user.run(&["send", "--as", "connector-telegram", "/fix it"]).code(), 0);
+    host.expect("waits for approval");
+    assert_eq!(bench.user.run(&["approvals", "approve", "1.1"]).code(), 0);
+    let run = bench.ended(1).to_string();
+    assert!(run.contains("cannot be used") && run.contains("app"), "{run}");
+    let lint = bench.user.run(&["rules", "lint", "-c", &config]).text();
+    assert!(lint.contains("cannot work now") && lint.contains("is not there"), "{lint}");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait(), 0);
+}
+
+#[test]
 fn what_a_program_says_in_place_of_its_version_is_told_to_nobody() {
     let bench = Bench::new();
     for (mode, words) in VERSIONS {

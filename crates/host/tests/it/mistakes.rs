@@ -60,7 +60,9 @@ fn a_model_without_a_provider_is_refused() {
 fn an_opencode_that_is_not_there_or_not_usable_is_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let user = User::new();
-    let workspace = user.home.path().to_str().unwrap().to_owned();
+    let workspace = user.home.path().join("app");
+    std::fs::create_dir(&workspace).unwrap();
+    let workspace = workspace.display().to_string();
     refused(
         &user,
         &["chat", "--workspace", &workspace, "--opencode", "/no/such/opencode"],
