@@ -122,7 +122,7 @@ pub(super) fn of_answer(tag: &str, message: &str) -> String {
     match (shown(tag), not_found(message).or_else(|| configuration(tag, message, None))) {
         (Some(tag), Some(told)) => format!("{tag}: {told}"),
         (Some(tag), None) => tag.to_owned(),
-        (None, told) => told.unwrap_or_else(|| "an error of its own".to_owned()),
+        (None, told) => told.unwrap_or_else(|| cause(tag, message, None).to_owned()),
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn about_the_prompt(generation: Generation) -> Vec<Row> {
                 "InvalidRequestError",
                 "Expected object | null",
             ))),
-            Error(NothingStarted, &["Expected object"]),
+            Error(NothingStarted, &["InvalidRequestError"]),
             0,
         ),
         row(

@@ -88,7 +88,6 @@ const KNOWN: [(&[&str], &str); 12] = [
             "already exists in",
             "does not exist in index",
             "cannot apply binary patch",
-            "no such file or directory",
         ],
         CONFLICT,
     ),
