@@ -196,3 +196,30 @@ prompt = "${trigger.text}"
 title = "telegram-requested fix""#;
     assert_eq!(lines, seed.lines().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_token_that_was_revoked_turns_telegram_off_and_nothing_else() {
+    let telegram = FakeTelegram::start().unwrap();
+    let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", "7000000001:WRONG-TOKEN-nobody-may-ever-see");
+    let home = user.home.path();
+    std::fs::create_dir(home.join("rules")).unwrap();
+    std::fs::write(home.join("rules/fix.toml"), include_str!("../../../../rules/tests/fixtures/seed.toml"))
+        .unwrap();
+    let config = format!(
+        "rules = \"rules\"\n[connectors]\n[surfaces.telegram]\nbot_token = \"env:TELEGRAM_BOT_TOKEN\"\n\
+         api_base = \"{}\"\nallow_users = [1]\n",
+        telegram.base_url()
+    );
+    let path = home.join("host.toml");
+    std::fs::write(&path, config).unwrap();
+    let path = path.display().to_string();
+    let mut host = user.start(&["run", "-c", &path]);
+    let told = host.expect("all else goes on");
+    assert!(told.contains("(401)") && !told.contains("WRONG"), "{told}");
+    let doctor = user.run(&["doctor", "-c", &path]);
+    assert!(doctor.code() == 1 && doctor.text().contains("it is off until"), "{}", doctor.text());
+    assert_eq!(user.run(&["send", "--as", "connector-telegram", "/fix it"]).code(), 0);
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait(), 0);
+    assert!(!user.run(&["doctor", "-c", &path]).text().contains("it is off until"), "it runs no more");
+}
