@@ -49,7 +49,9 @@ impl Bench {
         for (n, directory) in directories.iter().enumerate() {
             std::fs::create_dir(directory)?;
             testkit::scratch::repository(directory, &[("file", "text")])?;
-            let workspace = WorkspaceConfig { directory: directory.clone(), ..WorkspaceConfig::default() };
+            let path =
+                connector_files::AbsolutePath::new(directory).ok_or("the directory has no absolute path")?;
+            let workspace = WorkspaceConfig { directory: path, ..WorkspaceConfig::default() };
             config.workspaces.insert(name(n), workspace);
         }
         let environment = Environment::of_this_process();
