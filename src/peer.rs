@@ -44,9 +44,10 @@ pub(crate) enum Unmet {
     /// It says this of itself.
     Unwell(&'static str),
     Starting,
-    /// It wants the password that this variable holds.
+    /// It wants the password that this variable holds; where it does not tell of which
+    /// generation it is, one of these.
     Locked {
-        variable: &'static str,
+        variables: Vec<&'static str>,
     },
     Stranger,
     Unreachable(LinkError),
@@ -125,6 +126,11 @@ impl Peers {
         for (order, answer) in answers {
             match answer {
                 Ok(Health::Stranger) => {}
+                Ok(Health::Locked) if matches!(unmet, Some(Unmet::Locked { .. })) => {
+                    if let Some(Unmet::Locked { variables }) = &mut unmet {
+                        variables.push(self.all[order].dialect.password_variable());
+                    }
+                }
                 Ok(health) if matches!(unmet, None | Some(Unmet::Unreachable(_))) => {
                     unmet = Some(reason(&self.all[order], &health));
                 }
@@ -177,7 +183,7 @@ fn reason(peer: &Peer, health: &Health) -> Unmet {
         Health::Unsupported(why) => Unmet::Unsupported(why.clone()),
         Health::Unwell(words) => Unmet::Unwell(words),
         Health::Starting => Unmet::Starting,
-        Health::Locked => Unmet::Locked { variable: peer.dialect.password_variable() },
+        Health::Locked => Unmet::Locked { variables: vec![peer.dialect.password_variable()] },
         Health::Fine(_) | Health::Stranger => Unmet::Stranger,
     }
 }

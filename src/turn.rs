@@ -46,7 +46,7 @@ use crate::timing::Timing;
 use crate::wire::{Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
 use asks::Asks;
 use progress::Display;
-pub(crate) use verdict::{NotStarted, Verdict};
+pub(crate) use verdict::{Early, NotStarted, Verdict};
 
 /// How often the same prompt is sent when it does not arrive.
 const MAX_SENDS: u32 = 3;
@@ -203,12 +203,22 @@ enum Sent {
     Lost { since: Instant, why: String },
     /// Refused without a reason; the reason may still come.
     Refused { failure: Failure, until: Instant },
+    /// Answered with this status and no words. It may be there for all that.
+    Unexplained { status: u16, until: Instant },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mode {
     Running,
-    Stopping { cause: StopCause, until: Instant, delivered: bool },
+    Stopping {
+        cause: StopCause,
+        until: Instant,
+        delivered: bool,
+    },
+    /// The session failed before it began with the prompt, which is taken out of its inbox.
+    TakingBack {
+        until: Instant,
+    },
     Over,
 }
 
@@ -256,6 +266,8 @@ pub(crate) struct Turn {
     last_progress: Instant,
     /// The session's own error event, which explains opaque answers.
     session_failure: Option<Failure>,
+    /// Why the session failed while the prompt waited in its inbox.
+    failed_before: Option<Failure>,
     last_retry: Option<String>,
     children: HashSet<String>,
     asks: Asks,
@@ -290,6 +302,7 @@ impl Turn {
             unreachable_since: None,
             last_progress: now,
             session_failure: None,
+            failed_before: None,
             last_retry: None,
             children: HashSet::new(),
             asks: Asks::new(plan.asks, plan.ask_timeout, plan.keeps_grants),
@@ -316,7 +329,7 @@ impl Turn {
     pub(crate) fn next_wake(&self) -> Instant {
         let mut wake = match self.mode {
             Mode::Running => self.plan.deadline.min(self.last_progress + self.plan.no_progress),
-            Mode::Stopping { until, .. } => until,
+            Mode::Stopping { until, .. } | Mode::TakingBack { until } => until,
             Mode::Over => self.plan.deadline,
         };
         if self.looking == Looking::No {
@@ -418,7 +431,11 @@ impl Turn {
             Signal::Status(status) if own => return self.status_seen(&status, now, out),
             Signal::Failed(failure) if own => return self.failure_seen(failure, now, out),
             Signal::Head(head) if own => self.head_seen(head, now, out),
-            Signal::Taken(message) if own => self.underway |= message == self.plan.message.as_str(),
+            Signal::Taken(message) if own => {
+                if message == self.plan.message.as_str() {
+                    (self.underway, self.failed_before) = (true, None);
+                }
+            }
             Signal::Step(head) if own => self.step_seen(head),
             Signal::Ended(failure) if own => return self.end_seen(failure, now, out),
             Signal::Shut if own => {
@@ -426,8 +443,8 @@ impl Turn {
                 return self.end_seen(None, now, out);
             }
             Signal::Status(_) | Signal::Failed(_) | Signal::Ended(_) | Signal::Shut => return,
+            Signal::Tool(tool) => self.display.tool(tool, |call| self.asks.refuser(call), out),
             other if own => self.display.signal(other, now, out),
-            Signal::Tool(tool) => self.display.signal(Signal::Tool(tool), now, out),
             _ => {}
         }
         self.progressed(now);
@@ -467,7 +484,10 @@ impl Turn {
                 self.last_retry = Some(reason.clone());
                 self.display.retry(*attempt, reason, *next_at_ms, out);
             }
-            Status::Busy => self.idle_looks = 0,
+            Status::Busy => {
+                self.idle_looks = 0;
+                self.failed_before = None;
+            }
             // A hint; of this turn or an earlier one.
             Status::Idle => self.look_soon(now),
         }
@@ -520,8 +540,10 @@ impl Turn {
 
     /// The session is done with what it began; the record says with what.
     fn end_seen(&mut self, failure: Option<Failure>, now: Instant, out: &mut Vec<Effect>) {
-        if std::mem::take(&mut self.underway) && failure.is_some() {
-            self.session_failure = failure;
+        if std::mem::take(&mut self.underway) {
+            self.session_failure = failure.or(self.session_failure.take());
+        } else {
+            self.failed_before = failure;
         }
         self.look_now(now, out);
     }
@@ -579,6 +601,13 @@ impl Turn {
             (400..=499, failure) if first => {
                 let failure = failure.unwrap_or_else(unexplained);
                 self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
+            }
+            // Its own answer, if the inbox has nothing of it: it may be unable to work in the directory.
+            (500, None) if self.plan.queued => {
+                let until = now + self.plan.timing.reason;
+                self.sent = Sent::Unexplained { status, until };
+                self.idle_looks = 0;
+                self.look_now(now, out);
             }
             // Not the daemon's words: what stands before it gave up waiting.
             (500..=599, None) => self.lose(&unexplained().reason, now, out),
@@ -638,7 +667,11 @@ impl Turn {
     }
 
     fn abort_sent(&mut self, abort: Abort, now: Instant, out: &mut Vec<Effect>) {
-        let Mode::Stopping { delivered, .. } = &mut self.mode else { return };
+        let delivered = match &mut self.mode {
+            Mode::Stopping { delivered, .. } => delivered,
+            Mode::TakingBack { .. } => return self.taken_back(abort, now, out),
+            Mode::Running | Mode::Over => return,
+        };
         match abort {
             // While it is being sent once more, it may be taken once more.
             Abort::TakenBack if self.sent != Sent::Open || self.sends == 1 => {
@@ -652,10 +685,27 @@ impl Turn {
         }
     }
 
+    /// Takes the prompt out of the inbox of a session that has failed and will not begin with it.
+    fn take_back(&mut self, failure: Failure, now: Instant, out: &mut Vec<Effect>) {
+        self.failed_before = Some(failure);
+        self.mode = Mode::TakingBack { until: now + self.plan.timing.stop };
+        self.asks.withdraw_all(out);
+        out.push(Effect::Abort);
+    }
+
+    fn taken_back(&mut self, abort: Abort, now: Instant, out: &mut Vec<Effect>) {
+        let Some(failure) = self.failed_before.clone() else { return };
+        match abort {
+            Abort::TakenBack => self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out),
+            Abort::Delivered => self.finish(Verdict::Failed(failure), out),
+            Abort::Failed => self.look_soon(now),
+        }
+    }
+
     fn stopped(&self, confirmed: bool) -> Verdict {
         let cause = match self.mode {
             Mode::Stopping { cause, .. } => cause,
-            Mode::Running | Mode::Over => StopCause::AbortedElsewhere,
+            Mode::Running | Mode::TakingBack { .. } | Mode::Over => StopCause::AbortedElsewhere,
         };
         Verdict::Stopped { cause, confirmed, began: self.began(), note: self.last_retry.clone() }
     }
@@ -673,6 +723,10 @@ impl Turn {
                 self.stop(StopCause::NoProgress, now, out);
             }
             Mode::Stopping { until, .. } if now >= until => self.finish(self.stopped(false), out),
+            Mode::TakingBack { until } if now >= until => {
+                let failure = self.failed_before.clone().unwrap_or_else(judge::unrecorded);
+                self.finish(Verdict::Failed(failure), out);
+            }
             _ => {}
         }
         if self.mode != Mode::Over && self.looking == Looking::No && now >= self.next_look {
@@ -686,12 +740,12 @@ impl Turn {
         let expected = match self.sent {
             Sent::Open => true,
             Sent::Admitted { .. } => self.idle_looks == 0,
-            Sent::No | Sent::Lost { .. } | Sent::Refused { .. } => false,
+            Sent::No | Sent::Lost { .. } | Sent::Refused { .. } | Sent::Unexplained { .. } => false,
         };
         let calm = self.mode == Mode::Running && self.stream_live && expected;
         self.pause = if calm { timing.poll_min } else { (self.pause * 2).min(timing.poll_max) };
         self.next_look = now + if calm { timing.poll_calm } else { self.pause };
-        if let Sent::Refused { until, .. } = self.sent
+        if let Sent::Refused { until, .. } | Sent::Unexplained { until, .. } = self.sent
             && until > now
         {
             self.next_look = self.next_look.min(until);

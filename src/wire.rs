@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub(crate) use base::Base;
+pub(crate) use read::call_id;
 
 use crate::files::Attached;
 use crate::ids::{MessageId, SessionId};
@@ -322,6 +323,9 @@ pub(crate) struct History {
     pub(crate) followed: bool,
     /// What the session has not begun, where that was asked for.
     pub(crate) inbox: Inbox,
+    /// Whether the session has failed after the message that starts the turn was sent and before
+    /// it began with it. It will not begin with it then.
+    pub(crate) failed_before: bool,
     /// Why the turn failed, where no message says so.
     pub(crate) reason: Option<Failure>,
     /// What the last message waits for, where the session's status does not tell.
@@ -374,6 +378,8 @@ impl History {
         let silent = self.steps.iter().all(|step| step.head.failure.is_none());
         match self.end {
             End::Untold | End::Told(Outcome::Succeeded | Outcome::Interrupted) => false,
+            _ if self.reason.is_some() => false,
+            End::Open if self.failed_before => true,
             End::Open => {
                 self.arrived && !self.inbox.any && self.steps.iter().all(|step| !step.head.completed)
             }

@@ -19,6 +19,11 @@ const SETTLINGS: u32 = 2;
 /// it has loaded the directory.
 const COLD: u32 = 5;
 
+/// The variable of the generation that can run as a background service, …
+const SERVICES: &str = "OPENCODE_PASSWORD";
+/// … and where such a one writes its password down, which it chooses itself.
+const SERVICE_FILE: &str = "$XDG_STATE_HOME/opencode/service.json";
+
 /// What a session's newest messages tell the next prompt.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
@@ -39,7 +44,7 @@ impl Call<'_> {
                 unavailable(format!("the daemon at {origin} says that it {words}; restart it"))
             }
             Unmet::Starting => unavailable(format!("the daemon at {origin} is still starting; try again")),
-            Unmet::Locked { variable } => self.unauthorized(variable),
+            Unmet::Locked { variables } => self.unauthorized(&variables.join(" or ")),
             Unmet::Stranger => {
                 unavailable(format!("what answers at {origin} is not opencode; check `base_url`"))
             }
@@ -274,7 +279,10 @@ impl Call<'_> {
         let origin = &self.shared.settings.origin;
         let what =
             if self.shared.settings.password.is_some() { "refuses the password" } else { "wants a password" };
-        let reason = format!("the daemon at {origin} {what}; set `password` to its {variable}");
+        let mut reason = format!("the daemon at {origin} {what}; set `password` to its {variable}");
+        if variable.contains(SERVICES) {
+            reason = format!("{reason}, or, of a background service, to that in `{SERVICE_FILE}`");
+        }
         ConnectorError::Unauthorized { reason }
     }
 }

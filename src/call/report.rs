@@ -8,7 +8,7 @@ use crate::config::FILES_BYTES;
 use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
 use crate::output::{FileChange, Tokens, TurnOutput, cap_files, cap_patch, cap_reply, cap_response};
-use crate::turn::{NotStarted, Verdict};
+use crate::turn::{Early, NotStarted, Verdict};
 use crate::wire::{Changes, Failure, FailureKind, Head, History, Message, Prompt};
 
 pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
@@ -24,8 +24,8 @@ impl Call<'_> {
     ) -> Result<ActionResult, ConnectorError> {
         let reference = reference(&prompt.session, &prompt.message);
         match verdict {
-            Verdict::Completed(message) => Ok(self.result(true, &message, steps, prompt).await),
-            Verdict::EndedEarly(message) => Ok(self.result(false, &message, steps, prompt).await),
+            Verdict::Completed(message) => Ok(self.result(None, &message, steps, prompt).await),
+            Verdict::EndedEarly { last, why } => Ok(self.result(Some(why), &last, steps, prompt).await),
             Verdict::Failed(failure) => {
                 Err(ConnectorError::Failed { reason: words(&failure, prompt), reference })
             }
@@ -41,22 +41,39 @@ impl Call<'_> {
             Verdict::NotStarted(NotStarted::Refused(failure)) => {
                 Err(ConnectorError::Refused { reason: words(&failure, prompt) })
             }
+            Verdict::NotStarted(NotStarted::Unexplained(status)) => Err(self.unexplained(status)),
             Verdict::NotStarted(NotStarted::Unavailable(reason)) => {
                 Err(ConnectorError::Unavailable { reason, source: None })
             }
         }
     }
 
-    async fn result(&self, success: bool, last: &Message, steps: &[Head], prompt: &Prompt) -> ActionResult {
+    /// The daemon does not say why it fails; it may not be able to work in the directory.
+    fn unexplained(&self, status: u16) -> ConnectorError {
+        let origin = &self.shared.settings.origin;
+        let mut reason =
+            format!("the daemon at {origin} answered {status} to the prompt and has nothing of it");
+        if let Some(directory) = &self.shared.settings.directory {
+            reason = format!("{reason}; check that the directory {directory} exists where it runs");
+        }
+        ConnectorError::Unavailable { reason, source: None }
+    }
+
+    /// The result of a turn that `early` ended, or that said its last word.
+    async fn result(
+        &self,
+        early: Option<Early>,
+        last: &Message,
+        steps: &[Head],
+        prompt: &Prompt,
+    ) -> ActionResult {
         let output = self.output(last, steps, prompt).await;
-        let message = if success {
-            match output.files.len() + output.files_left_out {
-                0 => "done; no files changed".to_owned(),
-                1 => "done; 1 file changed".to_owned(),
-                count => format!("done; {count} files changed"),
-            }
-        } else {
-            ended_early(last).to_owned()
+        let success = early.is_none();
+        let message = match (early, output.files.len() + output.files_left_out) {
+            (Some(early), _) => ended_early(early).to_owned(),
+            (None, 0) => "done; no files changed".to_owned(),
+            (None, 1) => "done; 1 file changed".to_owned(),
+            (None, count) => format!("done; {count} files changed"),
         };
         ActionResult { success, output: serde_json::to_value(output).unwrap_or_default(), message }
     }
@@ -163,11 +180,11 @@ fn touched(steps: &[Message], directory: &str) -> Vec<FileChange> {
     files
 }
 
-fn ended_early(last: &Message) -> &'static str {
-    if last.refused {
-        "the agent stopped without a reply: a request of its was rejected"
-    } else {
-        "the agent stopped after a tool, without a last word"
+fn ended_early(why: Early) -> &'static str {
+    match why {
+        Early::Refused => "the turn ended without a reply: a request of the agent's was refused",
+        Early::Declined => "the turn ended without a reply: a question of the agent's was not answered",
+        Early::Unsaid => "the agent stopped after a tool, without a last word",
     }
 }
 

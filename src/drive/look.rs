@@ -15,6 +15,8 @@ use crate::wire::{End, History, Pending, Status, Undecodable};
 const SESSIONS: usize = 32;
 /// How many pages of messages are read at most: a turn is far shorter.
 const PAGES: usize = 100;
+/// How much is read for the reason of a failure that no message tells.
+const REASONS_BYTES: usize = 8 << 20;
 
 pub(super) async fn look(link: Link, session: SessionId, message: MessageId, children: Vec<String>) -> Event {
     match try_look(&link, &session, &message, children).await {
@@ -83,9 +85,12 @@ async fn explain(
     if history.lacks_reason()
         && let Some(request) = dialect.reasons(session)
     {
-        match link.fetch(request).await {
-            Ok(body) => history.reason = dialect.read_reason(&body, message),
-            Err(error) => tracing::debug!(%session, %error, "the reason of a failure cannot be read"),
+        // It is as long as the session: where it is too long, the failure goes without a reason.
+        let within = link.body_bytes.min(REASONS_BYTES);
+        match timeout(link.timing.reason, link.fetch_within(request, within)).await {
+            Ok(Ok(body)) => history.reason = dialect.read_reason(&body, message),
+            Ok(Err(error)) => tracing::debug!(%session, %error, "the reason of a failure cannot be read"),
+            Err(_) => tracing::debug!(%session, "the reason of a failure cannot be read in time"),
         }
     }
     Ok(())

@@ -11,15 +11,24 @@ use std::time::Duration;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use tokio::time::Instant;
 
-use super::{Effect, ReplyOutcome};
+use super::{Early, Effect, ReplyOutcome};
 use crate::config::AskPolicy;
-use crate::wire::{Asked, StrangeAsk};
+use crate::wire::{Asked, StrangeAsk, call_id};
 
 /// How often a reply that the daemon refuses is sent.
 const MAX_REFUSALS: u32 = 5;
 /// More asks than this at once is no conversation any more, and a host puts no more of
 /// one call to a person.
 const MAX_WAITING: usize = 16;
+
+/// Who refuses: whoever the host asked, …
+const PERSON: &str = "a person";
+/// … nobody, for as long as was to be waited, …
+const LIMIT: &str = "the time limit, as nobody answered";
+/// … what is configured, or cannot be put to anybody, …
+const HERE: &str = "the connector";
+/// … or who refused another request of the turn.
+const OTHER: &str = "the refusal of another request";
 
 #[derive(Debug)]
 pub(super) struct Asks {
@@ -31,8 +40,8 @@ pub(super) struct Asks {
     /// What a person said `always` to: the session, the kind, and what of it.
     granted: HashSet<Grant>,
     known: HashMap<String, Ask>,
-    /// Whether a request of the turn was rejected from here.
-    rejected: bool,
+    /// What was denied last from here, if anything was.
+    denied: Option<Early>,
     look: u64,
 }
 
@@ -46,6 +55,12 @@ struct Ask {
     kind: Kind,
     /// What `always` would grant.
     grants: Option<Grant>,
+    /// The tool's call that waits for it.
+    call: Option<String>,
+    /// Whether it was answered from here.
+    answered: bool,
+    /// Who refused it.
+    refuser: Option<&'static str>,
     refusals: u32,
     /// The look that was under way, or done, when it was first seen.
     since_look: u64,
@@ -85,7 +100,7 @@ impl Asks {
             keeps_grants,
             granted: HashSet::new(),
             known: HashMap::new(),
-            rejected: false,
+            denied: None,
             look: 0,
         }
     }
@@ -108,10 +123,11 @@ impl Asks {
         self.learn(asked(&ask.session_id, &ask.id), Kind::Permission, now);
         if let Some(known) = self.known.get_mut(&id) {
             known.grants = Some(grant);
+            known.call = ask.call.as_ref().map(|it| call_id(&it.message_id, &it.call_id));
         }
         match reply {
             None => out.push(Effect::AskPermission(ask)),
-            Some(reply) => self.decide(&id, Reply::Permission(reply), out),
+            Some(reply) => self.decide(&id, Reply::Permission(reply), HERE, out),
         }
     }
 
@@ -125,7 +141,7 @@ impl Asks {
         if self.policy == AskPolicy::Relay && self.room() {
             out.push(Effect::AskQuestion(ask));
         } else {
-            self.decide(&id, Reply::Question(QuestionReply::Reject), out);
+            self.decide(&id, Reply::Question(QuestionReply::Reject), HERE, out);
         }
     }
 
@@ -134,7 +150,7 @@ impl Asks {
         if self.is_undecided(&ask.id) {
             self.learn(asked(&ask.session, &ask.id), Kind::Permission, now);
             let reply = reject("this request could not be shown to a person; find another way");
-            self.decide(&ask.id, Reply::Permission(reply), out);
+            self.decide(&ask.id, Reply::Permission(reply), HERE, out);
         }
     }
 
@@ -142,7 +158,7 @@ impl Asks {
     pub(super) fn strange_question(&mut self, ask: &StrangeAsk, now: Instant, out: &mut Vec<Effect>) {
         if self.is_undecided(&ask.id) {
             self.learn(asked(&ask.session, &ask.id), Kind::Question, now);
-            self.decide(&ask.id, Reply::Question(QuestionReply::Reject), out);
+            self.decide(&ask.id, Reply::Question(QuestionReply::Reject), HERE, out);
         }
     }
 
@@ -157,7 +173,7 @@ impl Asks {
             }
             reply => reply,
         };
-        self.decide(id, Reply::Permission(reply), out);
+        self.decide(id, Reply::Permission(reply), PERSON, out);
     }
 
     /// Answers that do not fit the questions would leave the agent waiting for
@@ -171,7 +187,7 @@ impl Asks {
             QuestionReply::Answers { answers } => Some(answers.len()) == asked,
             QuestionReply::Reject => true,
         };
-        self.decide(id, Reply::Question(if fits { reply } else { QuestionReply::Reject }), out);
+        self.decide(id, Reply::Question(if fits { reply } else { QuestionReply::Reject }), PERSON, out);
     }
 
     pub(super) fn reply_sent(&mut self, id: &str, outcome: ReplyOutcome, out: &mut Vec<Effect>) {
@@ -182,7 +198,7 @@ impl Asks {
             ReplyOutcome::Failed => *in_flight = false,
             ReplyOutcome::Refused if ask.refusals >= MAX_REFUSALS => ask.state = State::Closed,
             ReplyOutcome::Refused if matches!(reply, Reply::Question(QuestionReply::Answers { .. })) => {
-                self.decide(id, Reply::Question(QuestionReply::Reject), out);
+                self.decide(id, Reply::Question(QuestionReply::Reject), HERE, out);
             }
             // Tried again at the next looks; then the turn's own limits end it.
             ReplyOutcome::Refused => {
@@ -251,7 +267,8 @@ impl Asks {
         for id in pending {
             if let Some(Ask { state: State::Decided { reply, in_flight: false }, .. }) = self.known.get(id) {
                 let reply = reply.clone();
-                self.decide(id, reply, out);
+                let by = self.known.get(id).and_then(|ask| ask.refuser).unwrap_or(HERE);
+                self.decide(id, reply, by, out);
             }
         }
     }
@@ -270,7 +287,7 @@ impl Asks {
             } else {
                 Reply::Permission(reject("nobody answered in time; do without it"))
             };
-            self.decide(&id, reply, out);
+            self.decide(&id, reply, LIMIT, out);
         }
     }
 
@@ -296,9 +313,22 @@ impl Asks {
         deadlines.min()
     }
 
+    /// What of the turn was denied last from here.
+    pub(super) fn denied(&self) -> Option<Early> {
+        self.denied
+    }
+
     /// Whether a request of the turn was rejected from here.
     pub(super) fn rejected(&self) -> bool {
-        self.rejected
+        self.known.values().any(|ask| ask.kind == Kind::Permission && ask.refuser.is_some())
+    }
+
+    /// Who refused the tool's call that failed. The daemon ends other requests of the turn together
+    /// with one that is refused.
+    pub(super) fn refuser(&self, call: &str) -> Option<&'static str> {
+        let ask = self.known.values().find(|ask| ask.call.as_deref() == Some(call))?;
+        ask.refuser
+            .or_else(|| (ask.state == State::Closed && !ask.answered && self.rejected()).then_some(OTHER))
     }
 
     fn room(&self) -> bool {
@@ -318,13 +348,33 @@ impl Asks {
         let state = State::Waiting { until: now + self.timeout };
         self.known.insert(
             asked.id.clone(),
-            Ask { state, asked, kind, grants: None, refusals: 0, since_look: self.look },
+            Ask {
+                state,
+                asked,
+                kind,
+                grants: None,
+                call: None,
+                answered: false,
+                refuser: None,
+                refusals: 0,
+                since_look: self.look,
+            },
         );
     }
 
-    fn decide(&mut self, id: &str, reply: Reply, out: &mut Vec<Effect>) {
+    /// `by` is who answered it.
+    fn decide(&mut self, id: &str, reply: Reply, by: &'static str, out: &mut Vec<Effect>) {
         let Some(ask) = self.known.get_mut(id) else { return };
-        self.rejected |= matches!(reply, Reply::Permission(PermissionReply::Reject { .. }));
+        ask.answered = true;
+        let denied = match reply {
+            Reply::Permission(PermissionReply::Reject { .. }) => Some(Early::Refused),
+            Reply::Question(QuestionReply::Reject) => Some(Early::Declined),
+            Reply::Permission(_) | Reply::Question(_) => None,
+        };
+        if denied.is_some() {
+            ask.refuser = Some(by);
+            self.denied = denied;
+        }
         out.push(match &reply {
             Reply::Permission(reply) => {
                 Effect::ReplyPermission { ask: ask.asked.clone(), reply: reply.clone() }

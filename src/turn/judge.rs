@@ -4,7 +4,7 @@ use connector_contract::StopCause;
 use tokio::time::Instant;
 
 use super::{
-    Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, SETTLED_LOOKS, Sent, Turn, Verdict,
+    Early, Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, SETTLED_LOOKS, Sent, Turn, Verdict,
 };
 use crate::wire::{End, Ending, Failure, FailureKind, History, Message, Outcome, Status};
 
@@ -73,23 +73,36 @@ impl Turn {
             }
             _ => {}
         }
+        if idle && history.inbox.ours && self.sent != Sent::Open {
+            if let Mode::TakingBack { .. } = self.mode {
+                return out.push(Effect::Abort);
+            }
+            if let (Mode::Running, Some(failure)) = (self.mode, self.failure_before(history)) {
+                return self.take_back(failure, now, out);
+            }
+        }
         let enough = history.end == End::Untold || self.settled_looks >= SETTLED_LOOKS;
         if let Some(last) = last
             && idle
             && enough
             && (last.head.failure.is_some() || is_last_word(last) && !history.unanswered)
         {
-            return self.conclude(last, now, out);
+            return if history.end == End::Open && self.mode == Mode::Running && is_cut_off(last) {
+                self.conclude_shut(last, history, now, out)
+            } else {
+                self.conclude(last, now, out)
+            };
         }
         if matches!(self.mode, Mode::Stopping { .. }) {
             return self.judge_stop(idle, history, out);
         }
-        if !idle {
+        if !idle || self.mode != Mode::Running {
             return;
         }
         match self.sent.clone() {
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
             Sent::Refused { failure, until } => self.judge_refusal(failure, until, history, now, out),
+            Sent::Unexplained { status, .. } => self.judge_unexplained(status, history, now, out),
             Sent::Admitted { since } if self.idle_looks >= IDLE_LOOKS => {
                 self.judge_taken(since, "the daemon took the prompt and does not have it", history, now, out);
             }
@@ -172,6 +185,24 @@ impl Turn {
         }
     }
 
+    /// The daemon answered the prompt itself, with an error and no words.
+    fn judge_unexplained(&mut self, status: u16, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        if history.arrived {
+            self.may_have_arrived = true;
+            self.sent = Sent::Admitted { since: now };
+        } else if self.idle_looks >= IDLE_LOOKS {
+            self.finish(Verdict::NotStarted(NotStarted::Unexplained(status)), out);
+        }
+    }
+
+    /// Why the session has failed before it began with the prompt, if it has. A single look may see a
+    /// session that is about to begin.
+    fn failure_before(&self, history: &History) -> Option<Failure> {
+        let told = self.failed_before.clone();
+        let recorded = history.failed_before && self.idle_looks >= IDLE_LOOKS;
+        told.or_else(|| recorded.then(|| history.reason.clone().unwrap_or_else(unrecorded)))
+    }
+
     fn send_or_give_up(&mut self, why: &str, history: &History, out: &mut Vec<Effect>) {
         if self.sends < MAX_SENDS {
             return self.send(out);
@@ -200,7 +231,7 @@ impl Turn {
             (Some(failure), _) => Verdict::Failed(failure.clone()),
             (None, Some(Ending::Final)) => Verdict::Completed(Box::new(last.clone())),
             (None, Some(Ending::Tools)) if head.completed && stopping => self.stopped(true),
-            (None, Some(Ending::Tools)) if head.completed => Verdict::EndedEarly(Box::new(last.clone())),
+            (None, Some(Ending::Tools)) if head.completed => self.ended_early(last),
             // Complete, no error, nothing said: an abort while the provider failed.
             (None, _) => match self.session_failure.clone() {
                 Some(failure) if failure.kind != FailureKind::Aborted && head.completed => {
@@ -225,19 +256,16 @@ impl Turn {
                     Some(Ending::Final) | None => Verdict::Completed(Box::new(last.clone())),
                 }
             }
-            (Outcome::Interrupted, Some(last)) if last.refused && !stopping => {
-                Verdict::EndedEarly(Box::new(last.clone()))
-            }
+            (Outcome::Interrupted, Some(last)) if last.refused && !stopping => self.ended_early(last),
             (Outcome::Interrupted, _) => self.stopped(true),
             (Outcome::Failed, _) if stopping => self.stopped(true),
             (Outcome::Succeeded | Outcome::Failed, last) => {
                 let known = last.and_then(|last| last.head.failure.clone());
                 let known = known.or_else(|| self.session_failure.clone()).or_else(|| history.reason.clone());
-                let words = match outcome {
-                    Outcome::Succeeded => "the daemon ended the turn without an answer",
-                    _ => "the turn failed, and the daemon did not record why",
-                };
-                let failure = known.unwrap_or_else(|| failure(words));
+                let failure = known.unwrap_or_else(|| match outcome {
+                    Outcome::Succeeded => failure("the daemon ended the turn without an answer"),
+                    _ => unrecorded(),
+                });
                 if failure.kind == FailureKind::Aborted {
                     self.stopped(true)
                 } else {
@@ -248,13 +276,28 @@ impl Turn {
         self.finish(verdict, out);
     }
 
+    /// The turn was cut off, and the record does not tell that anybody interrupted it: by what was
+    /// refused, or by the daemon's own end.
+    fn conclude_shut(&mut self, last: &Message, history: &History, now: Instant, out: &mut Vec<Effect>) {
+        if last.refused {
+            self.finish(self.ended_early(last), out);
+        } else {
+            self.conclude_lost(history, now, out);
+        }
+    }
+
+    fn ended_early(&self, last: &Message) -> Verdict {
+        let why = if last.refused { self.asks.denied().unwrap_or(Early::Refused) } else { Early::Unsaid };
+        Verdict::EndedEarly { last: Box::new(last.clone()), why }
+    }
+
     /// Nothing runs, and the last message has no proper end.
     fn conclude_broken(&mut self, last: &Message, history: &History, now: Instant, out: &mut Vec<Effect>) {
         // Where ends are told, a turn goes on after what was rejected from here; it may
         // have been ended by what was rejected elsewhere.
         let ends_it = history.end == End::Untold || !self.asks.rejected() || self.shut;
         let verdict = if last.head.completed && last.refused && ends_it {
-            Verdict::EndedEarly(Box::new(last.clone()))
+            self.ended_early(last)
         } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {
             self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
         } else {
@@ -285,6 +328,16 @@ impl Turn {
             out.push(Effect::Abort);
         }
     }
+}
+
+/// What is told of a failure that nothing tells of.
+pub(super) fn unrecorded() -> Failure {
+    let reason = "the turn failed, and the daemon did not record why".to_owned();
+    Failure { kind: FailureKind::Other, reason }
+}
+
+fn is_cut_off(message: &Message) -> bool {
+    message.head.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Aborted)
 }
 
 fn is_last_word(message: &Message) -> bool {

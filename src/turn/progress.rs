@@ -61,7 +61,6 @@ impl Display {
                 self.text.push_str(&text);
                 self.text_changed(now);
             }
-            Signal::Tool(tool) => self.tool(tool, out),
             Signal::Todo(items) => out.push(Effect::Report(Progress::Todo { items })),
             _ => {}
         }
@@ -111,8 +110,14 @@ impl Display {
         }
     }
 
-    /// Each tool starts once and finishes once, however often it is told.
-    fn tool(&mut self, signal: ToolSignal, out: &mut Vec<Effect>) {
+    /// Each tool starts once and finishes once, however often it is told. One that fails may have
+    /// been refused by somebody.
+    pub(super) fn tool(
+        &mut self,
+        signal: ToolSignal,
+        refuser: impl FnOnce(&str) -> Option<&'static str>,
+        out: &mut Vec<Effect>,
+    ) {
         let ToolSignal { call, tool, title, state } = signal;
         let known = self.tools.entry(call.clone()).or_default();
         known.name = tool.or(known.name.take());
@@ -122,7 +127,10 @@ impl Display {
             ToolState::Pending => return,
             ToolState::Running => None,
             ToolState::Completed => Some(ToolOutcome::Completed),
-            ToolState::Failed(reason) => Some(ToolOutcome::Failed { reason }),
+            ToolState::Failed(reason) => Some(match refuser(&call) {
+                Some(by) => ToolOutcome::Refused { by: by.to_owned() },
+                None => ToolOutcome::Failed { reason },
+            }),
         };
         let tool = known.name.clone().unwrap_or_else(|| "tool".to_owned());
         let title = known.title.clone().unwrap_or_else(|| tool.clone());

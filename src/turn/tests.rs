@@ -148,6 +148,7 @@ fn an_agent_that_waits_for_a_person_makes_progress_until_the_ask_expires() {
         permission: "bash".into(),
         patterns: vec!["ls".into()],
         metadata: serde_json::Value::Null,
+        call: None,
     };
     let effects = turn.step(signal(Signal::PermissionAsked(ask.clone())), start);
     assert!(effects.contains(&Effect::AskPermission(ask)));
@@ -363,6 +364,7 @@ fn permission(id: &str) -> PermissionAsk {
         permission: "bash".into(),
         patterns: vec!["ls".into()],
         metadata: serde_json::Value::Null,
+        call: None,
     }
 }
 
@@ -519,7 +521,7 @@ fn a_rejection_elsewhere_ends_the_turn_even_after_one_from_here() {
         let mut effects = idle_looks(&mut turn, start, left);
         assert_eq!(verdict(&effects).is_some(), heard, "{effects:?}");
         effects.extend(idle_looks(&mut turn, start + MINUTE, left));
-        let ended = matches!(verdict(&effects), Some(Verdict::EndedEarly(_)));
+        let ended = matches!(verdict(&effects), Some(Verdict::EndedEarly { .. }));
         assert_eq!(ended, expected, "{effects:?}");
     }
 }
@@ -823,4 +825,117 @@ fn a_stop_that_did_not_arrive_is_sent_again_even_if_nothing_can_be_read() {
     assert!(turn.step(failed(), start).contains(&Effect::Abort));
     turn.step(Event::AbortSent(Abort::Delivered), start);
     assert!(!turn.step(failed(), start).contains(&Effect::Abort));
+}
+
+fn unknown_agent() -> Failure {
+    Failure { kind: FailureKind::Other, reason: "Agent not found".into() }
+}
+
+#[test]
+fn a_session_that_fails_with_the_prompt_in_its_inbox_fails_the_turn_and_gives_the_prompt_back() {
+    let start = Instant::now();
+    let waits = |it: &mut History| it.inbox = Inbox { ours: true, any: true };
+    // By the event at once, and by the row alone after some looks.
+    let told = || {
+        let mut turn = admitted(start);
+        turn.step(signal(Signal::Ended(Some(unknown_agent()))), start);
+        let effects = turn.step(record(Status::Idle, Vec::new(), waits), start);
+        (turn, effects)
+    };
+    let recorded = |reason: Option<Failure>| {
+        let mut turn = admitted(start);
+        let seen = || {
+            record(Status::Idle, Vec::new(), |it| {
+                waits(it);
+                it.failed_before = true;
+                it.reason.clone_from(&reason);
+            })
+        };
+        let effects = idle_looks(&mut turn, start, seen);
+        (turn, effects)
+    };
+    for ((mut turn, effects), reason) in [
+        (told(), "Agent not found"),
+        (recorded(Some(unknown_agent())), "Agent not found"),
+        (recorded(None), "did not record why"),
+    ] {
+        assert!(effects.contains(&Effect::Abort) && verdict(&effects).is_none(), "{effects:?}");
+        let lost = turn.step(Event::AbortSent(Abort::Failed), start);
+        assert_eq!(verdict(&lost), None, "it is tried again");
+        let effects = turn.step(Event::AbortSent(Abort::TakenBack), start);
+        let Some(Verdict::NotStarted(NotStarted::Refused(failure))) = verdict(&effects) else {
+            panic!("{effects:?}")
+        };
+        assert!(failure.reason.contains(reason), "{failure:?}");
+    }
+    let (mut turn, _) = told();
+    let late = start + Timing::default().stop;
+    assert!(matches!(verdict(&turn.step(Event::TimePassed, late)), Some(Verdict::Failed(_))));
+}
+
+#[test]
+fn a_failure_before_the_session_goes_on_is_not_the_turns() {
+    let start = Instant::now();
+    for on in [Signal::Status(Status::Busy), Signal::Taken("msg_m".into())] {
+        let mut turn = admitted(start);
+        turn.step(signal(Signal::Ended(Some(unknown_agent()))), start);
+        turn.step(signal(on), start);
+        let waits = record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
+        assert!(!turn.step(waits, start).contains(&Effect::Abort));
+    }
+}
+
+#[test]
+fn what_cut_a_turn_off_is_told_as_what_it_was() {
+    let start = Instant::now();
+    let aborted = Failure { kind: FailureKind::Aborted, reason: "aborted: Step interrupted".into() };
+    let cut_off = |refused| {
+        let mut last = *message("msg_m", Some(Ending::Tools));
+        last.head.failure = Some(aborted.clone());
+        last.refused = refused;
+        move || record(Status::Idle, vec![last.clone()], |_| {})
+    };
+    let early = |effects: &[Effect]| match verdict(effects) {
+        Some(Verdict::EndedEarly { why, .. }) => Some(*why),
+        _ => None,
+    };
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
+    let reply = PermissionReply::Reject { message: "no".into() };
+    turn.step(Event::PermissionDecided { id: "per_1".into(), reply }, start);
+    assert_eq!(early(&idle_looks(&mut turn, start, cut_off(true))), Some(Early::Refused));
+
+    let mut turn = admitted(start);
+    let ask = QuestionAsk { id: "frm_1".into(), session_id: "ses_a".into(), questions: Vec::new() };
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    turn.step(signal(Signal::QuestionAsked(ask)), start);
+    turn.step(Event::QuestionDecided { id: "frm_1".into(), reply: QuestionReply::Reject }, start);
+    assert_eq!(early(&idle_looks(&mut turn, start, cut_off(true))), Some(Early::Declined));
+
+    let mut turn = admitted(start);
+    let elsewhere = idle_looks(&mut turn, start, cut_off(true));
+    assert_eq!(early(&elsewhere), Some(Early::Refused), "somebody else refused it");
+
+    let mut turn = admitted(start);
+    assert_eq!(verdict(&idle_looks(&mut turn, start, cut_off(false))), None, "it may be taken up again");
+    let lost = idle_looks(&mut turn, start + MINUTE, cut_off(false));
+    assert!(
+        matches!(verdict(&lost), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
+        "{lost:?}"
+    );
+}
+
+#[test]
+fn a_prompt_that_is_answered_with_an_error_and_no_words_has_not_started_when_nothing_of_it_is_there() {
+    let start = Instant::now();
+    for (queued, status, unexplained) in [(true, 500, true), (true, 502, false), (false, 500, false)] {
+        let mut turn = Turn::new(Plan { queued, ..plan(start) }, start);
+        turn.step(Event::Began, start);
+        turn.step(Event::PromptAnswered(Answer::Refused { status, failure: None }), start);
+        let absent = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
+        let effects = idle_looks(&mut turn, start, absent);
+        let expected = Verdict::NotStarted(NotStarted::Unexplained(500));
+        assert_eq!(verdict(&effects) == Some(&expected), unexplained, "{queued} {status}: {effects:?}");
+    }
 }

@@ -9,8 +9,8 @@ use crate::wire::{Failure, Message};
 pub(crate) enum Verdict {
     /// The agent said its last word.
     Completed(Box<Message>),
-    /// The turn ended after a tool and without a last word: an ask was rejected.
-    EndedEarly(Box<Message>),
+    /// The turn ended after a tool and without a last word.
+    EndedEarly { last: Box<Message>, why: Early },
     /// It ran and failed.
     Failed(Failure),
     /// It was stopped.
@@ -29,10 +29,23 @@ pub(crate) enum Verdict {
     NotStarted(NotStarted),
 }
 
+/// What ended a turn before its last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Early {
+    /// A permission request was refused.
+    Refused,
+    /// A question was not answered.
+    Declined,
+    /// Nothing that is known.
+    Unsaid,
+}
+
 /// Why nothing ran.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum NotStarted {
     Unauthorized,
     Refused(Failure),
+    /// The daemon answered the prompt with this status and no words, and has nothing of it.
+    Unexplained(u16),
     Unavailable(String),
 }

@@ -22,6 +22,11 @@ pub(super) fn whole(number: f64) -> u64 {
     number as u64
 }
 
+/// The name of a tool's call: a provider may use its own again in another message.
+pub(crate) fn call_id(message: &str, call: &str) -> String {
+    format!("{message}/{call}")
+}
+
 /// What a rejection says: without words it would end the turn.
 pub(super) fn rejection(message: &str) -> &str {
     if message.trim().is_empty() { "a person said no" } else { message }

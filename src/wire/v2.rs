@@ -1,6 +1,6 @@
-//! opencode 2.x from 2.0.6 on, as public material describes it: nobody could run
-//! one where this was written. `docs/opencode-versions.md` says how each statement
-//! is known.
+//! opencode 2.x from 2.0.6 on, as a running 2.0.14 does it and as public material
+//! describes other releases. `docs/opencode-versions.md` says how each statement is
+//! known.
 //!
 //! A prompt is answered when it is taken; how its turn ends is told by a row of the
 //! session's record and by an event. Model and agent belong to the session. Asks

@@ -11,12 +11,13 @@ use super::read::shorten;
 const PATH: usize = 300;
 
 /// Sentences of opencode's own that name what was asked for, and nothing else.
-const NOT_FOUND: [&str; 6] = [
+const NOT_FOUND: [&str; 7] = [
     "Model not found: ",
     "Model unavailable: ",
     "Agent not found: ",
     "Session not found: ",
     "Permission not found: ",
+    "Permission request not found: ",
     "Form already settled: ",
 ];
 

@@ -8,7 +8,7 @@
 //! ```
 
 use connector_contract::ask::PermissionReply;
-use connector_contract::{ConnectorError, StopCause};
+use connector_contract::{ConnectorError, Progress, StopCause, ToolOutcome};
 use serde_json::json;
 use testkit::{Answer, RealDaemon, Script};
 
@@ -17,8 +17,8 @@ use crate::support::{Person, eventually};
 
 /// The first published release from 1.1.7 on that the registry still has.
 const OLDEST: &str = "1.1.11";
-/// The last of each line since.
-const OTHERS: [&str; 7] = ["1.1.65", "1.2.27", "1.3.2", "1.14.41", "1.15.13", "1.17.19", "1.18.33"];
+/// The last of each line since, and one in whose line the events did not name their session yet.
+const OTHERS: [&str; 8] = ["1.1.65", "1.2.15", "1.2.27", "1.3.2", "1.14.41", "1.15.13", "1.17.19", "1.18.33"];
 /// From here on the changed files are always told.
 const TELLS_OF_FILES: semver::Version = semver::Version::new(1, 14, 41);
 /// Has CVE-2026-22812.
@@ -30,11 +30,11 @@ async fn the_oldest_release_runs_every_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "installs seven releases of opencode, about 150 MB each"]
+#[ignore = "installs eight releases of opencode, about 150 MB each"]
 async fn the_last_of_each_line_runs_every_turn() {
     for release in OTHERS {
         every_turn(release).await;
-        println!("{release}: text, edit, ask, provider's error, abort");
+        println!("{release}: text, edit, ask, provider's error, abort, tool progress, no-progress limit");
     }
 }
 
@@ -54,6 +54,8 @@ async fn every_turn(release: &str) {
     ask(&daemon).await;
     provider_error(&daemon).await;
     abort(&daemon).await;
+    tool_progress(&daemon).await;
+    no_progress_limit(&daemon).await;
 }
 
 async fn text(daemon: &RealDaemon) {
@@ -113,4 +115,31 @@ async fn abort(daemon: &RealDaemon) {
     assert!(matches!(error, ConnectorError::Stopped { cause: StopCause::Cancelled, .. }), "{error:?}");
     let process = format!("/proc/{}", std::fs::read_to_string(&pid).unwrap().trim());
     eventually("the command is gone", || !std::path::Path::new(&process).exists()).await;
+}
+
+async fn tool_progress(daemon: &RealDaemon) {
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    daemon.model().add(bash("PROGRESS", "echo hi > out.txt"));
+    let (result, seen) = bench(daemon, &directory, json!({})).await.watch("PROGRESS").await;
+    assert_eq!(reply(&result.unwrap()), "ran PROGRESS");
+    let started = |it: &Progress| matches!(it, Progress::ToolStarted { tool, .. } if tool == "bash");
+    let ended = |it: &Progress| matches!(it, Progress::ToolFinished { tool, outcome: ToolOutcome::Completed, .. } if tool == "bash");
+    assert!(seen.iter().any(started) && seen.iter().any(ended), "{seen:?}");
+}
+
+/// A model that speaks for longer than the limit makes progress all the while; one that says nothing
+/// is stopped at it.
+async fn no_progress_limit(daemon: &RealDaemon) {
+    const LIMIT: u64 = 3;
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    let chunks: Vec<String> = (0..40).map(|word| format!("w{word} ")).collect();
+    let whole = chunks.concat();
+    daemon.model().add(Script::default().answer("SPEAKS", Answer::Text { chunks, delay_ms: 200 }));
+    daemon.model().add(Script::default().answer("SILENT", Answer::Hang { text: String::new() }));
+    let config = json!({ "no_progress_secs": LIMIT });
+    let result = bench(daemon, &directory, config.clone()).await.run("SPEAKS").await.unwrap();
+    assert_eq!(reply(&result), whole.trim());
+    let error = bench(daemon, &directory, config).await.run("SILENT").await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Stopped { cause: StopCause::NoProgress, .. }), "{error:?}");
+    daemon.model().release();
 }

@@ -55,13 +55,19 @@ pub(crate) use on_wires;
 /// The files of the suite: name, source, and what exists on one wire alone.
 type File = (&'static str, &'static str, &'static [(&'static str, testkit::fake::Generation, &'static str)]);
 
-fn suite() -> [File; 5] {
+fn suite() -> [File; 11] {
     [
         ("asks", include_str!("asks.rs"), crate::asks::ONLY),
         ("bad_input", include_str!("bad_input.rs"), crate::bad_input::ONLY),
         ("cuts", include_str!("cuts.rs"), crate::cuts::ONLY),
         ("faults", include_str!("faults.rs"), crate::faults::ONLY),
         ("resume", include_str!("resume.rs"), crate::resume::ONLY),
+        ("real/asks", include_str!("real/asks.rs"), crate::real::asks::ONLY),
+        ("real/turns", include_str!("real/turns.rs"), crate::real::turns::ONLY),
+        ("real/failures", include_str!("real/failures.rs"), crate::real::failures::ONLY),
+        ("real/sessions", include_str!("real/sessions.rs"), crate::real::sessions::ONLY),
+        ("real/life", include_str!("real/life.rs"), crate::real::life::ONLY),
+        ("real/long", include_str!("real/long.rs"), crate::real::long::ONLY),
     ]
 }
 

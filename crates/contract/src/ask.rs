@@ -22,6 +22,21 @@ pub struct PermissionAsk {
     /// Whatever else the agent says about it.
     #[serde(default)]
     pub metadata: Value,
+    /// The call of a tool that asks, where the agent names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Box<ToolCall>>,
+}
+
+/// A call of a tool, as the agent's record of its session names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The message that it is a part of.
+    pub message_id: String,
+    /// Its own id.
+    pub call_id: String,
+    /// What the tool was called with, where the connector knows it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub input: Value,
 }
 
 /// The answer to a [`PermissionAsk`].

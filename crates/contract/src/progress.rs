@@ -90,6 +90,11 @@ pub enum ToolOutcome {
         /// The tool's own words, shortened.
         reason: String,
     },
+    /// It was not let run, and the agent was told that it failed.
+    Refused {
+        /// Who refused it: a person, or what answers for one.
+        by: String,
+    },
 }
 
 /// One entry of [`Progress::Todo`].

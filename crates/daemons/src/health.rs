@@ -104,7 +104,8 @@ async fn question(port: u16, password: &SecretString, route: &str) -> Result<Str
 fn read(status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
     match status {
         StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
-        StatusCode::SERVICE_UNAVAILABLE => Err(HealthError::Silent),
+        // It says who it is before it serves, and by some releases with an error.
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Err(HealthError::Silent),
         StatusCode::OK => match serde_json::from_slice::<Health>(body) {
             Ok(Health { healthy: true, version }) => Ok(version),
             Ok(_) => Err(HealthError::Silent),
@@ -193,6 +194,9 @@ mod tests {
             (404, "", Err(HealthError::Foreign(404))),
             (401, "", Err(HealthError::Unauthorized)),
             (503, r#"{"code":"service_starting"}"#, Err(HealthError::Silent)),
+            (503, r#"{"version":"2.0.14","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
+            (500, r#"{"version":"2.1.2","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
+            (500, "", Err(HealthError::Silent)),
         ] {
             assert_eq!(read(status, body), expected, "{status} {body}");
         }

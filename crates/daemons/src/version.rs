@@ -18,6 +18,9 @@ pub const OLDEST_OF_2: Version = Version::new(2, 0, 6);
 /// The longest name of a pre-release that is one.
 const PRE_RELEASE: usize = 16;
 
+/// The release of 2.x on which the tests show that the walls around commands hold.
+const SHOWN_OF_2: Version = Version::new(2, 0, 14);
+
 /// Why a version is refused. Nothing was started, or it was ended again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
@@ -36,7 +39,7 @@ pub enum VersionError {
     /// One of which nobody has shown that the walls around commands hold, where they are required.
     #[error(
         "the walls around commands are not shown to hold with opencode {0}, and `confine` is \"required\"; \
-         use a 1.x release such as {PINNED}"
+         use {SHOWN_OF_2} or a 1.x release such as {PINNED}"
     )]
     Unconfined(Version),
     /// Not a version at all.
@@ -104,10 +107,11 @@ pub(crate) fn is_of_1(text: &str) -> bool {
 /// What a host should say before it trusts the walls around the commands of this version's agent;
 /// nothing where tests with the real daemon show that it takes the shell and the configuration it is given.
 pub fn unshown_walls(version: &str) -> Option<&'static str> {
-    check(version).is_ok_and(|version| version.major >= 2).then_some(
-        "nobody has shown that opencode 2.x runs its agent's commands with the shell it is given, nor that it \
-         takes the settings in OPENCODE_CONFIG_CONTENT: commands may have the daemon's walls only and its password, \
-         and could answer their own asks",
+    let shown = |it: &Version| it.major < 2 || (it.major, it.minor, it.patch) == (2, 0, SHOWN_OF_2.patch);
+    check(version).is_ok_and(|version| !shown(&version)).then_some(
+        "of 2.x, opencode 2.0.14 alone is shown to run its agent's commands with the shell it is given and to take \
+         the settings in OPENCODE_CONFIG_CONTENT: commands of this one may have the daemon's walls only and its \
+         password, and could answer their own asks",
     )
 }
 
@@ -150,8 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn walls_around_commands_are_shown_for_1_x_alone() {
-        for (version, shown) in [(PINNED, true), ("1.1.7", true), ("2.0.6", false), ("2.9.0", false)] {
+    fn walls_around_commands_are_shown_for_1_x_and_one_release_of_2_x() {
+        for (version, shown) in [
+            (PINNED, true),
+            ("1.1.7", true),
+            ("2.0.14", true),
+            ("2.0.14-shuv.1", true),
+            ("2.0.6", false),
+            ("2.0.13", false),
+            ("2.0.15", false),
+            ("2.1.14", false),
+            ("2.9.0", false),
+        ] {
             assert_eq!(unshown_walls(version).is_none(), shown, "{version}");
         }
     }

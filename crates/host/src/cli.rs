@@ -14,6 +14,7 @@ mod rules;
 mod runs;
 mod send;
 mod serve;
+mod service;
 mod telegram;
 mod terminal;
 

@@ -170,6 +170,7 @@ mod tests {
             permission: "bash".to_owned(),
             patterns: patterns.iter().map(|&it| it.to_owned()).collect(),
             metadata: Value::Null,
+            call: None,
         }
     }
 

@@ -10,12 +10,14 @@
 //! model's scripts and what a test asks of a daemon are the same.
 
 mod newer;
+mod service;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opencode_daemons::{Daemon, Environment, Home, InstallError, Locate, Opencode, Port, Spec, StartError};
+use rustix::process::{Pid, Signal};
 use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,6 +29,7 @@ use crate::scratch;
 use crate::watchdog::Watchdog;
 
 pub use newer::ENVIRONMENT as LOOPBACK_ALONE;
+pub use service::RealService;
 
 /// How long a start may take on a loaded machine.
 const STARTUP_LIMIT: Duration = Duration::from_mins(2);
@@ -219,6 +222,30 @@ impl RealDaemon {
         if let Some(daemon) = &mut self.daemon {
             daemon.kill9().await;
         }
+    }
+
+    /// Suspends the daemon's process, which answers nothing then.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a suspended process go on.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    #[expect(clippy::expect_used, reason = "a test that needs the process cannot go on without it")]
+    fn signal(&self, signal: Signal) {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        rustix::process::kill_process(pid.expect("it runs"), signal).expect("it can be signalled");
     }
 
     /// Starts it again, killing it first if it runs: same home, port and password.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use connector_contract::ask::{PermissionAsk, Question, QuestionAsk};
+use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, ToolCall};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -175,6 +175,16 @@ pub(super) struct RawPermission {
     patterns: Vec<String>,
     #[serde(default)]
     metadata: Value,
+    #[serde(default)]
+    tool: Option<RawCall>,
+}
+
+#[derive(Deserialize)]
+struct RawCall {
+    #[serde(rename = "messageID")]
+    message: String,
+    #[serde(rename = "callID")]
+    call: String,
 }
 
 impl From<RawPermission> for PermissionAsk {
@@ -185,6 +195,9 @@ impl From<RawPermission> for PermissionAsk {
             permission: raw.permission,
             patterns: raw.patterns,
             metadata: raw.metadata,
+            call: raw.tool.map(|it| {
+                Box::new(ToolCall { message_id: it.message, call_id: it.call, input: Value::Null })
+            }),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::answers::{RawPermission, RawQuestions, RawStatus};
 use super::messages;
-use crate::wire::read::{shorten, undecodable};
+use crate::wire::read::{call_id, shorten, undecodable};
 use crate::wire::text::Text;
 use crate::wire::{Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
@@ -52,6 +52,23 @@ struct Properties<'a> {
     todos: Option<&'a RawValue>,
 }
 
+impl<'a> Properties<'a> {
+    /// Releases before 1.4 name the session in the message, the part or the session alone that an
+    /// event is about.
+    fn session_of_what_it_tells(&self) -> Option<Text<'a>> {
+        #[derive(Deserialize)]
+        struct Whose<'a> {
+            #[serde(borrow, rename = "sessionID", default)]
+            session: Option<Text<'a>>,
+            #[serde(borrow, default)]
+            id: Option<Text<'a>>,
+        }
+        let told = self.part.or(self.info)?;
+        let whose: Whose<'a> = serde_json::from_str(told.get()).ok()?;
+        whose.session.or_else(|| whose.id.filter(|id| id.starts_with("ses_")))
+    }
+}
+
 /// An event whose session is known.
 struct RawEvent<'a> {
     kind: Cow<'a, str>,
@@ -66,7 +83,9 @@ pub(super) fn read(data: &[u8], wanted: &dyn Fn(&str, bool) -> bool) -> Result<O
         std::str::from_utf8(data).map_err(|_| Undecodable { what: WHAT, why: "not UTF-8".to_owned() })?;
     let envelope: Envelope<'_> = serde_json::from_str(data).map_err(undecodable(WHAT))?;
     let Some(properties) = envelope.properties.filter(|_| matters(&envelope.kind)) else { return Ok(None) };
-    let Some(session) = properties.session.clone() else { return Ok(None) };
+    let Some(session) = properties.session.clone().or_else(|| properties.session_of_what_it_tells()) else {
+        return Ok(None);
+    };
     if !wanted(&session, envelope.kind == "session.created") {
         return Ok(None);
     }
@@ -165,6 +184,8 @@ struct Part<'a> {
     id: Cow<'a, str>,
     #[serde(borrow, rename = "messageID")]
     message: Cow<'a, str>,
+    #[serde(borrow, rename = "callID", default)]
+    call: Option<Text<'a>>,
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -194,8 +215,10 @@ fn part_updated(part: &str) -> Result<Signal, Undecodable> {
             text: text.into_owned(),
         },
         ("tool", _, Some(tool), Some(state)) => Signal::Tool(ToolSignal {
-            // Not `callID`, which a provider may use again in a child session.
-            call: part.id.into_owned(),
+            call: match part.call {
+                Some(call) => call_id(&part.message, &call),
+                None => part.id.into_owned(),
+            },
             title: Some(shorten(&title(&state, &tool), 300)),
             tool: Some(tool.into_owned()),
             state: tool_state(&state),

@@ -240,3 +240,40 @@ fn heartbeats_are_about_the_connection_and_reach_no_turn() {
         assert_eq!(events::read(event.as_bytes(), &|_, _| true), Ok(None), "{kind}");
     }
 }
+
+/// Releases before about 1.4 name the session in what an event tells of alone.
+#[test]
+fn events_of_every_release_are_known_by_their_session() {
+    let part = |more: &str| {
+        let part = r#""id":"prt_1","sessionID":"ses_a","messageID":"msg_1""#;
+        format!(r#"{{"part":{{{part},{more}}}}}"#)
+    };
+    let message =
+        r#"{"info":{"id":"msg_1","sessionID":"ses_a","role":"assistant","parentID":"msg_0","time":{}}}"#;
+    let text = part(r#""type":"text","text":"hi""#);
+    let tool = part(r#""type":"tool","callID":"call_0","tool":"bash","state":{"status":"running"}"#);
+    let step = part(r#""type":"step-start""#);
+    for (kind, properties) in [
+        ("message.part.updated", text.as_str()),
+        ("message.part.updated", tool.as_str()),
+        ("message.part.updated", step.as_str()),
+        ("message.updated", message),
+        ("session.created", r#"{"info":{"id":"ses_a","parentID":"ses_0","title":"t"}}"#),
+        ("session.idle", r#"{"sessionID":"ses_a"}"#),
+        ("session.status", r#"{"sessionID":"ses_a","status":{"type":"busy"}}"#),
+    ] {
+        let event = format!(r#"{{"type":"{kind}","properties":{properties}}}"#);
+        for wanted in [true, false] {
+            let told = events::read(event.as_bytes(), &|session, _| wanted && session == "ses_a").unwrap();
+            assert_eq!(told.is_some(), wanted, "{event}");
+            assert!(told.is_none_or(|told| told.session == "ses_a"), "{event}");
+        }
+    }
+    let tool = format!(r#"{{"type":"message.part.updated","properties":{tool}}}"#);
+    let told = events::read(tool.as_bytes(), &|_, _| true).unwrap().unwrap();
+    assert!(matches!(told.signal, Signal::Tool(tool) if tool.call == "msg_1/call_0"));
+    for nobodys in [r#"{"part":{"type":"text"}}"#, r#"{"part":7}"#, r#"{"info":{"id":"msg_1"}}"#, "{}"] {
+        let event = format!(r#"{{"type":"message.updated","properties":{nobodys}}}"#);
+        assert_eq!(events::read(event.as_bytes(), &|_, _| true).unwrap(), None, "{event}");
+    }
+}

@@ -3,7 +3,7 @@
 //! A form of questions has the fields `q0`, `q1`, …, each a choice or a text. A
 //! form of any other making cannot be put to a person and is not read.
 
-use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
+use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption, ToolCall};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,6 +23,8 @@ struct RawPermission {
     resources: Vec<String>,
     #[serde(default)]
     metadata: Value,
+    #[serde(default)]
+    source: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +85,15 @@ pub(super) fn permission(ask: &RawValue) -> Result<PermissionAsk, Undecodable> {
         permission: names::ours(&raw.action).to_owned(),
         patterns: raw.resources,
         metadata: raw.metadata,
+        call: raw.source.as_ref().and_then(call).map(Box::new),
     })
+}
+
+/// The call that asks; its id has two names.
+fn call(source: &Value) -> Option<ToolCall> {
+    let text = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
+    let call_id = text("id").or_else(|| text("callID"))?;
+    Some(ToolCall { message_id: text("messageID")?, call_id, input: Value::Null })
 }
 
 pub(super) fn form(form: &RawValue) -> Result<QuestionAsk, Undecodable> {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::messages::{RawRetry, ending, tokens};
 use super::number::Number;
 use super::{asks, failure, names};
-use crate::wire::read::{shorten, undecodable};
+use crate::wire::read::{call_id, shorten, undecodable};
 use crate::wire::text::{Text, words};
 use crate::wire::{Head, Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
@@ -171,11 +171,8 @@ impl Data<'_> {
 
     /// A provider may use a call's id again in another message.
     fn tool(&self, state: ToolState) -> Option<Signal> {
-        let call = format!(
-            "{}/{}",
-            self.message.as_deref().unwrap_or_default(),
-            self.id.as_deref().or(self.call.as_deref())?
-        );
+        let message = self.message.as_deref().unwrap_or_default();
+        let call = call_id(message, self.id.as_deref().or(self.call.as_deref())?);
         let title = self.input.and_then(title);
         let tool = self.name.as_deref().map(|name| names::ours(name).to_owned());
         Some(Signal::Tool(ToolSignal { call, tool, title, state }))

@@ -43,10 +43,15 @@ pub(super) fn of_tool(error: &RawValue) -> Option<String> {
     serde_json::from_str::<Raw>(error.get()).ok()?.message
 }
 
-/// Whether it says that a person did not let a tool run.
+/// Whether it says that a person did not let a tool run, or did not answer its question. A tool that
+/// was cut off for another reason was `aborted` too: then the words tell.
 pub(super) fn is_refusal(error: &RawValue) -> bool {
-    serde_json::from_str::<Raw>(error.get())
-        .is_ok_and(|raw| matches!(raw.kind.as_deref(), Some("permission.rejected" | "form.cancelled")))
+    let Ok(raw) = serde_json::from_str::<Raw>(error.get()) else { return false };
+    match raw.kind.as_deref() {
+        Some("permission.rejected" | "form.cancelled") => true,
+        Some("aborted") => raw.message.is_some_and(|words| words.starts_with("The user ")),
+        _ => false,
+    }
 }
 
 /// Reads the body of an answer that is an error: `{_tag, message}`, or `{code}` of a

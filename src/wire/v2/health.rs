@@ -36,13 +36,26 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
     if status == StatusCode::OK {
         return read_info(body);
     }
+    // Some releases say in the body that they want a password, and some say nothing.
+    if status == StatusCode::UNAUTHORIZED {
+        return Health::Locked;
+    }
+    if !matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR) {
+        return Health::Stranger;
+    }
+    // Who says already who they are has not begun to serve.
+    if serde_json::from_slice::<Raw>(body).is_ok() {
+        return match read_info(body) {
+            Health::Fine(_) => Health::Starting,
+            other => other,
+        };
+    }
     let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else { return Health::Stranger };
-    match (status, refusal.tag, refusal.code.as_deref()) {
-        (StatusCode::UNAUTHORIZED, Some(_), _) => Health::Locked,
-        (StatusCode::SERVICE_UNAVAILABLE, _, Some("service_starting")) => Health::Starting,
-        (StatusCode::SERVICE_UNAVAILABLE, _, Some("service_failed")) => Health::Unwell("failed to start"),
-        (StatusCode::SERVICE_UNAVAILABLE, _, Some("service_stopping")) => Health::Unwell("is stopping"),
-        (StatusCode::SERVICE_UNAVAILABLE, Some(_), _) => Health::Unwell("cannot serve"),
+    match (refusal.tag, refusal.code.as_deref()) {
+        (_, Some("service_starting")) => Health::Starting,
+        (_, Some("service_failed")) => Health::Unwell("failed to start"),
+        (_, Some("service_stopping")) => Health::Unwell("is stopping"),
+        (Some(_), _) => Health::Unwell("cannot serve"),
         _ => Health::Stranger,
     }
 }
@@ -102,8 +115,16 @@ mod tests {
     fn what_cannot_serve_is_no_stranger() {
         for (status, body, expected) in [
             (401, r#"{"_tag":"UnauthorizedError","message":"Authentication required"}"#, Health::Locked),
-            (401, "", Health::Stranger),
+            (401, "", Health::Locked),
+            (401, "Unauthorized", Health::Locked),
             (503, r#"{"code":"service_starting"}"#, Health::Starting),
+            (500, r#"{"code":"service_starting"}"#, Health::Starting),
+            (503, r#"{"version":"2.0.14-shuv.1","pid":7,"urls":[],"paths":{}}"#, Health::Starting),
+            (500, r#"{"version":"2.1.2","pid":7,"urls":[],"paths":{}}"#, Health::Starting),
+            (503, r#"{"version":"1.18.33"}"#, Health::Stranger),
+            (500, r#"{"_tag":"UnknownError"}"#, Health::Unwell("cannot serve")),
+            (500, "", Health::Stranger),
+            (502, r#"{"version":"2.0.14"}"#, Health::Stranger),
             (503, r#"{"code":"service_failed"}"#, Health::Unwell("failed to start")),
             (503, r#"{"code":"service_stopping"}"#, Health::Unwell("is stopping")),
             (503, r#"{"_tag":"ServiceUnavailableError"}"#, Health::Unwell("cannot serve")),

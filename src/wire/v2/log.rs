@@ -25,16 +25,20 @@ struct Data<'a> {
 }
 
 /// Why the turn failed that `ours` began: the first failure after the session began
-/// with it. Executions do not say whose they are, so a log that does not tell of the
-/// beginning tells nothing.
+/// with it, or the last one while it waited. Executions do not say whose they are, so a
+/// log that tells of neither the beginning nor the waiting tells nothing.
 pub(super) fn reason(body: &[u8], ours: &MessageId) -> Option<Failure> {
-    let (mut began, mut over, mut reason) = (false, false, None);
+    let (mut waits, mut began, mut over, mut reason) = (false, false, false, None);
     let mut decoder = Decoder::new(body.len());
     decoder.feed(body, |data| {
         let Ok(entry) = serde_json::from_slice::<Entry<'_>>(data) else { return };
         let Some(data) = entry.data else { return };
         match entry.kind.as_str() {
-            "session.inbox.delivered" if data.message.as_deref() == Some(ours.as_str()) => began = true,
+            "session.inbox.enqueued" if data.message.as_deref() == Some(ours.as_str()) => waits = true,
+            "session.execution.failed" if waits && !began => reason = data.error.and_then(failure::read),
+            "session.inbox.delivered" if data.message.as_deref() == Some(ours.as_str()) => {
+                (began, reason) = (true, None);
+            }
             "session.execution.succeeded" | "session.execution.interrupted" => over |= began,
             "session.execution.failed" if began && !over => {
                 over = true;

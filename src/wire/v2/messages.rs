@@ -201,6 +201,11 @@ pub(super) fn history(pages: &[Bytes], ours: &MessageId) -> Result<History, Unde
     }
     rows.reverse();
     let found = rows.iter().position(|(row, _)| row.id == ours.as_str());
+    if found.is_none() {
+        let failed = rows.last().map(|(row, _)| row).filter(|row| is_failure_since(row, ours));
+        history.failed_before = failed.is_some();
+        history.reason = failed.and_then(|row| row.error).and_then(failure::read);
+    }
     if let Some(found) = found {
         history.arrived = true;
         history.prompts.push(ours.to_string());
@@ -210,6 +215,12 @@ pub(super) fn history(pages: &[Bytes], ours: &MessageId) -> Result<History, Unde
         }
     }
     Ok(history)
+}
+
+/// Whether it says that the session has failed since `ours` was made: ids sort by time.
+fn is_failure_since(row: &Row<'_>, ours: &MessageId) -> bool {
+    let failed = !matches!(row.outcome.as_deref(), Some("succeeded" | "interrupted"));
+    row.kind == "idle" && failed && stamp(&row.id).is_some() && *row.id > *ours.as_str()
 }
 
 /// Collects the turn: all steps until the session goes idle. What somebody sends
@@ -239,6 +250,7 @@ fn own<'a>(rows: &[(Row<'a>, &'a RawValue)], ours: &MessageId, history: &mut His
                     Some("interrupted") => Outcome::Interrupted,
                     _ => Outcome::Failed,
                 });
+                history.reason = row.error.and_then(failure::read);
                 history.followed = rows[index + 1..].iter().any(|(row, _)| row.kind == "user");
                 return sources;
             }

@@ -88,6 +88,21 @@ pub(crate) async fn prompt(daemon: &testkit::RealDaemon, text: &str) -> serde_js
     prompt_at(&daemon.base_url(), &daemon.password(), text).await
 }
 
+/// Runs one prompt, whose first answer is a tool, in a new session of a real daemon of any generation.
+pub(crate) async fn run(daemon: &testkit::RealDaemon, text: &str) {
+    if daemon.generation() == testkit::fake::Generation::V1 {
+        prompt(daemon, text).await;
+        return;
+    }
+    let (address, password) = (daemon.base_url(), daemon.password());
+    let place = serde_json::json!({ "location": { "directory": daemon.directory() } }).to_string();
+    let session = post(&address, &password, "/api/session", &place).await;
+    let path = format!("/api/session/{}/prompt", session["data"]["id"].as_str().unwrap());
+    post(&address, &password, &path, &serde_json::json!({ "text": text }).to_string()).await;
+    let told = |seen: &[testkit::model::Seen]| seen.iter().any(|it| it.tools_done > 0);
+    assert!(daemon.model().wait_for(Duration::from_mins(2), told).await, "the tool was run");
+}
+
 /// The same at an address.
 pub(crate) async fn prompt_at(
     address: &str,

@@ -10,20 +10,22 @@ use opencode_daemons::{Daemon, Home, Spec, StartError};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use testkit::fake::Generation;
 use testkit::{RealDaemon, Script, scratch};
 
-use crate::support::{prompt, spec, with};
+use crate::support::{prompt, run, spec, with};
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
 
 /// A real daemon within walls, whose agent runs shell scripts when told to, one after the other.
 async fn confined(scripts: &[&str]) -> RealDaemon {
-    confined_with(scripts, |_| {}, |_| {}).await
+    confined_with(Generation::V1, scripts, |_| {}, |_| {}).await
 }
 
-/// The same with a last word on the daemon and on its walls. What belongs to its walls is beside the
-/// home of its own, if it has one.
+/// The same of a generation, with a last word on the daemon and on its walls. What belongs to its walls
+/// is beside the home of its own, if it has one.
 async fn confined_with(
+    generation: Generation,
     scripts: &[&str],
     adjust: impl FnOnce(&mut Spec),
     adjust_walls: impl FnOnce(&mut Confinement),
@@ -31,7 +33,7 @@ async fn confined_with(
     let model = scripts.iter().enumerate().fold(Script::default(), |model, (done, script)| {
         model.call("RUN-IT", done, "bash", json!({ "command": script, "description": "Runs it" }))
     });
-    RealDaemon::with(model.reply("RUN-IT", "done"), |spec| {
+    RealDaemon::with_on(generation, model.reply("RUN-IT", "done"), |spec| {
         adjust(spec);
         let tmp = match &spec.home {
             Home::Own(own) => own.with_extension("tmp"),
@@ -163,7 +165,16 @@ impl Outside {
 }
 
 #[tokio::test]
-async fn an_agent_that_may_run_anything_stays_within_the_walls() {
+async fn an_agent_of_1_x_that_may_run_anything_stays_within_the_walls() {
+    an_agent_stays_within_the_walls(Generation::V1).await;
+}
+
+#[tokio::test]
+async fn an_agent_of_2_x_that_may_run_anything_stays_within_the_walls() {
+    an_agent_stays_within_the_walls(Generation::V2).await;
+}
+
+async fn an_agent_stays_within_the_walls(generation: Generation) {
     let mut outside = Outside::new();
     let own = outside.path("state/daemons/w.own");
     let (home, readable) = (outside.path("home"), outside.path("readable"));
@@ -171,15 +182,15 @@ async fn an_agent_that_may_run_anything_stays_within_the_walls() {
         spec.home = Home::Own(own);
         let environment = spec.environment.clone().with("HOME", home);
         spec.environment = environment.with("PROVIDER_KEY", "daemon").with("TOOL_HOME", "tool");
-        spec.pass = vec!["PROVIDER_KEY".into(), "TOOL_HOME".into(), "PATH".into()];
+        spec.pass.extend(["PROVIDER_KEY".into(), "TOOL_HOME".into(), "PATH".into()]);
     };
     let adjust_walls = |confinement: &mut Confinement| {
         confinement.walls.read.push(readable);
         confinement.pass_to_commands.push("TOOL_HOME".into());
     };
-    let daemon = confined_with(&[&outside.script()], adjust, adjust_walls).await;
+    let daemon = confined_with(generation, &[&outside.script()], adjust, adjust_walls).await;
 
-    prompt(&daemon, "RUN-IT").await;
+    run(&daemon, "RUN-IT").await;
 
     assert_eq!(outside.escaped(&daemon.directory()), [""; 0]);
     let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
@@ -247,9 +258,9 @@ async fn walls_that_leave_the_state_of_the_host_open_are_not_put_up() {
 }
 
 #[tokio::test]
-async fn a_2_x_daemon_is_not_started_where_walls_are_required() {
+async fn a_2_x_daemon_on_which_walls_are_not_shown_is_not_started_where_they_are_required() {
     for (version, required, starts) in
-        [("1.18.33", true, true), ("2.0.22", true, false), ("2.0.22", false, true)]
+        [("1.18.33", true, true), ("2.0.14", true, true), ("2.0.22", true, false), ("2.0.22", false, true)]
     {
         let (dir, tmp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut spec = with(spec("answers", dir.path()), "FAKE_VERSION", version);
@@ -284,7 +295,7 @@ async fn ordinary_work_goes_on_within_the_walls() {
         spec.environment = spec.environment.clone().with("XDG_DATA_HOME", own.join("keys"));
         spec.home = Home::Own(own);
     };
-    let daemon = confined_with(&[work], adjust, |_| {}).await;
+    let daemon = confined_with(Generation::V1, &[work], adjust, |_| {}).await;
     prompt(&daemon, "RUN-IT").await;
     let read = |name: &str| std::fs::read_to_string(daemon.directory().join(name)).unwrap_or_default();
     assert_eq!((read("node.txt").as_str(), read("ok").as_str()), ("2\n", "ok\n"));

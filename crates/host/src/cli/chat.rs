@@ -12,7 +12,7 @@ use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use serde_json::{Map, Value, json};
 
-use super::{Common, caller, demo, path, terminal};
+use super::{Common, caller, demo, path, service, terminal};
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
 use crate::clock::Clock;
 use crate::console::{self, Console};
@@ -73,7 +73,8 @@ pub(super) struct ChatArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "base_url", value_parser = path::absolute())]
     workspace: Option<AbsolutePath>,
     /// A running daemon to attach to, such as `http://127.0.0.1:4096`; its password is read from
-    /// `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`; one of 2.x needs `--workspace` too
+    /// `OPENCODE_PASSWORD`, or else from `OPENCODE_SERVER_PASSWORD`, or from where your own background
+    /// service of 2.x keeps it; one of 2.x needs `--workspace` too
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Allow a daemon that is not on this machine
@@ -236,11 +237,12 @@ impl ChatArgs {
             config.insert("directory".to_owned(), json!(directory));
         }
         if let Some(base_url) = &self.base_url {
-            let password = password_of(&environment);
+            let given = password_of(&environment).map(str::to_owned);
+            let password = given.or_else(|| service::password(base_url, &environment));
             let provider = attached(
                 config.clone(),
                 base_url,
-                password,
+                password.as_deref(),
                 (self.allow_remote, self.isolation),
                 said.clone(),
             )

@@ -13,6 +13,7 @@ use crate::clock::rfc3339;
 use crate::console::render;
 use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
+use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
@@ -62,6 +63,15 @@ struct Whole {
     steps: Vec<StepRow>,
     /// The approved steps' places in the queue.
     queue: Vec<Queued>,
+    /// How many answers the agents of the running steps wait for.
+    asks: Vec<Asks>,
+}
+
+/// The asks of a running step.
+#[derive(Serialize)]
+struct Asks {
+    step: StepId,
+    open: usize,
 }
 
 impl Runs {
@@ -101,7 +111,11 @@ async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
             let Some(run) = runs::get(tx, id)? else { return Ok(None) };
             let steps = steps::of_run(tx, id)?;
             let queue = steps::queued_of_run(tx, id)?;
-            Ok(Some(Whole { event: events::get(tx, run.event_id)?, steps, queue, run }))
+            let asked = audit::of_run(tx, id, 0)?;
+            let running = steps.iter().filter(|step| step.state == StepState::Dispatched);
+            let open = |step: &StepRow| Asks { step: step.id, open: audit::open_asks(&asked, step.id) };
+            let asks = running.map(open).filter(|asks| asks.open > 0).collect();
+            Ok(Some(Whole { asks, event: events::get(tx, run.event_id)?, steps, queue, run }))
         })
         .await?;
     let Some(whole) = whole else {
@@ -129,7 +143,9 @@ fn describe(whole: &Whole) -> String {
             "\n  input  {}",
             crate::text::visible(&crate::files::without_content(&step.input).to_string())
         ));
-        text.push_str(&format!("\n{}", render::result(step)));
+        let asks = whole.asks.iter().find(|asks| asks.step == step.id).map_or(0, |asks| asks.open);
+        let shown = if !step.state.is_live() { render::result(step) } else { render::at_work(step, asks) };
+        text.push_str(&format!("\n{shown}"));
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_contract::ask::{PermissionReply, Question, QuestionReply};
 
 use crate::ids::StepId;
 use crate::ledger::steps::decide::Decision;
@@ -84,7 +84,7 @@ fn answer(rest: &str) -> Line {
 }
 
 /// The answers that `words` give to the questions of `ask`: questions are
-/// separated by `;`, several choices by `,`; a number picks an option.
+/// separated by `;`, several choices by blanks or `,`; a number picks an option.
 pub fn answers(ask: &OpenAsk, words: &str) -> Result<QuestionReply, String> {
     let Asked::Question(asked) = &ask.asked else {
         return Err("it asks for permission: once, always or reject".to_owned());
@@ -95,27 +95,47 @@ pub fn answers(ask: &OpenAsk, words: &str) -> Result<QuestionReply, String> {
     }
     let mut answers = Vec::new();
     for (question, part) in asked.questions.iter().zip(parts) {
-        let choices: Vec<&str> =
-            if question.multiple { part.split(',').map(str::trim).collect() } else { vec![part] };
-        let mut labels = Vec::new();
-        for choice in choices {
-            labels.push(match choice.parse::<usize>() {
-                Err(_) => choice.to_owned(),
-                Ok(place) => match place.checked_sub(1).and_then(|place| question.options.get(place)) {
-                    Some(option) => option.label.clone(),
-                    None => return Err(format!("`{}` has no option {place}", question.question)),
-                },
-            });
-        }
-        answers.push(labels);
+        answers.push(chosen(question, part)?);
     }
     Ok(QuestionReply::Answers { answers })
+}
+
+/// What `words` choose of a question's options: `1 2` and `1, 2` are two of them, and what is no
+/// number is an answer in one's own words.
+fn chosen(question: &Question, words: &str) -> Result<Vec<String>, String> {
+    let is_number = |word: &str| word.parse::<usize>().is_ok();
+    let parts: Vec<&str> = if question.multiple { words.split(',').collect() } else { vec![words] };
+    let mut chosen: Vec<&str> = Vec::new();
+    for part in parts.into_iter().map(str::trim) {
+        if part.split_whitespace().all(is_number) {
+            chosen.extend(part.split_whitespace());
+        } else {
+            chosen.push(part);
+        }
+    }
+    if chosen.len() > 1 && !question.multiple {
+        return Err(format!("`{}` takes one answer", question.question));
+    }
+    let mut labels: Vec<String> = Vec::new();
+    for choice in chosen {
+        let label = match choice.parse::<usize>() {
+            Err(_) => choice.to_owned(),
+            Ok(place) => match place.checked_sub(1).and_then(|place| question.options.get(place)) {
+                Some(option) => option.label.clone(),
+                None => return Err(format!("`{}` has no option {place}", question.question)),
+            },
+        };
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connector_contract::ask::{Question, QuestionAsk, QuestionOption};
+    use connector_contract::ask::{QuestionAsk, QuestionOption};
 
     #[test]
     fn lines_mean_what_people_expect() {
@@ -166,6 +186,20 @@ mod tests {
             lists("2; 1, own"),
             Ok(QuestionReply::Answers { answers: vec![vec!["B".into()], vec!["A".into(), "own".into()]] })
         );
+        for (words, first, second) in [
+            ("1; 1 2", vec!["A"], vec!["A", "B"]),
+            ("1; 2,1", vec!["A"], vec!["B", "A"]),
+            ("1; 1 , 2", vec!["A"], vec!["A", "B"]),
+            ("1; 2 2", vec!["A"], vec!["B"]),
+            ("both 1 2; 1 2 please", vec!["both 1 2"], vec!["1 2 please"]),
+            ("2; 1 2, and more", vec!["B"], vec!["A", "B", "and more"]),
+        ] {
+            let own = |labels: Vec<&str>| labels.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let answers = vec![own(first), own(second)];
+            assert_eq!(lists(words), Ok(QuestionReply::Answers { answers }), "{words}");
+        }
+        assert!(lists("1 2; 1").unwrap_err().contains("takes one answer"));
+        assert!(lists("1; 1 3").unwrap_err().contains("no option 3"));
         assert!(lists("1").unwrap_err().contains("2 questions"));
         assert!(lists("3; 1").unwrap_err().contains("no option 3"));
         assert!(lists("0; 1").unwrap_err().contains("no option 0"));

@@ -123,7 +123,19 @@ fn headline(row: &StepRow) -> String {
         StepState::Denied | StepState::Expired => format!("✘ {id} was not run{}", why("")),
         StepState::Cancelled => format!("■ {id} stopped{}", why("stopped ")),
         StepState::Unknown => format!("? {id}: nobody knows what became of it{}", why("outcome unknown")),
-        _ => format!("✘ {id} failed{}", why("failed")),
+        StepState::Failed => format!("✘ {id} failed{}", why("failed")),
+        StepState::Skipped => format!("○ {id} was left out{}", why("")),
+        StepState::Resolved | StepState::Waiting => format!("⏸ {id} waits for a decision{}", why("")),
+        StepState::Approved => format!("⏳ {id} waits for its turn"),
+        StepState::Dispatched => format!("▶ {id} runs"),
+    }
+}
+
+/// What a step does that has not ended, when its agent waits for `asks` answers.
+pub fn at_work(row: &StepRow, asks: usize) -> String {
+    match (row.state, asks) {
+        (StepState::Dispatched, 1..) => format!("⏸ {} waits for an answer", row.id),
+        _ => headline(row),
     }
 }
 
@@ -151,6 +163,9 @@ pub fn progress(progress: &Progress) -> Option<String> {
         }
         Progress::ToolFinished { tool, title, outcome: ToolOutcome::Failed { reason }, .. } => {
             format!("✗ {tool} {title}: {reason}")
+        }
+        Progress::ToolFinished { tool, title, outcome: ToolOutcome::Refused { by }, .. } => {
+            format!("✗ {tool} {title}: refused by {by}")
         }
         Progress::Todo { items } => {
             let done = items.iter().filter(|item| item.status == "completed").count();
@@ -205,7 +220,9 @@ fn question(number: u64, ask: &QuestionAsk) -> String {
             lines.push(format!("│    {} {}{about}", option + 1, one_line(&choice.label)));
         }
     }
-    let example = vec!["1"; ask.questions.len()].join("; ");
+    let example: Vec<&str> =
+        ask.questions.iter().map(|question| if question.multiple { "1 2" } else { "1" }).collect();
+    let example = example.join("; ");
     lines.push(format!("└─ answer {number} {example} (numbers or your own words), or reject {number}"));
     lines.join("\n")
 }

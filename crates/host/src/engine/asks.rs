@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use connector_contract::AskRelay;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use connector_contract::{AskRelay, Progress, ToolOutcome};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -46,6 +46,8 @@ pub enum Answered {
 pub(super) struct Desk {
     next: AtomicU64,
     open: Mutex<HashMap<u64, Waiting>>,
+    /// Who refused the tools' calls of the steps that run.
+    refused: Mutex<HashMap<(StepId, String), Actor>>,
 }
 
 struct Waiting {
@@ -73,6 +75,10 @@ impl Drop for WayBack<'_> {
 }
 
 impl Desk {
+    fn refused(&self) -> MutexGuard<'_, HashMap<(StepId, String), Actor>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,11 +120,31 @@ impl Engine {
         let detail = json!({ "ask": subject(&ask.asked), "answer": describe(&answer) });
         self.0
             .ledger
-            .write(move |tx| audit::append(tx, audit::of_step(step, "ask_answered", actor, None, detail)))
+            .write(move |tx| audit::append(tx, audit::of_step(step, audit::ANSWERED, actor, None, detail)))
             .await?;
         desk.open().remove(&number);
+        if let (Answer::Permission(PermissionReply::Reject { .. }), Some(call)) =
+            (&answer, call_of(&ask.asked))
+        {
+            desk.refused().insert((step, call), by.clone());
+        }
         let sent = way_back.reply.take().is_some_and(|reply| reply.send((answer, by.clone())).is_ok());
         Ok(if sent { Answered::PassedOn } else { Answered::NotOpen })
+    }
+
+    /// An update with the name of who refused the tool that it tells of, where that is known.
+    pub(super) fn naming_refuser(&self, step: StepId, mut update: Progress) -> Progress {
+        if let Progress::ToolFinished { call_id, outcome: ToolOutcome::Refused { by }, .. } = &mut update
+            && let Some(actor) = self.0.desk.refused().get(&(step, call_id.clone()))
+        {
+            *by = actor.to_string();
+        }
+        update
+    }
+
+    /// Nothing of the step runs any more.
+    pub(super) fn forget_refusals(&self, step: StepId) {
+        self.0.desk.refused().retain(|(of, _), _| *of != step);
     }
 
     /// An ask that its surface cannot show: nobody is asked, and silence is no yes.
@@ -133,7 +159,7 @@ impl Engine {
         };
         let (step, reply) = (waiting.ask.step, rejection(&waiting.ask.asked));
         let detail = json!({ "ask": subject(&waiting.ask.asked), "reason": reason });
-        let unshown = audit::of_step(step, "ask_unshown", audit::host(), None, detail);
+        let unshown = audit::of_step(step, audit::UNSHOWN, audit::host(), None, detail);
         self.0.ledger.write(move |tx| audit::append(tx, unshown)).await?;
         let _ = told.send((reply, audit::host()));
         Ok(())
@@ -146,6 +172,16 @@ fn rejection(asked: &Asked) -> Answer {
             message: "nobody could be asked; do without it".to_owned(),
         }),
         Asked::Question(_) => Answer::Question(QuestionReply::Reject),
+    }
+}
+
+/// The tool's call that asks, by the name that progress has for it.
+fn call_of(asked: &Asked) -> Option<String> {
+    match asked {
+        Asked::Permission(ask) => {
+            ask.call.as_ref().map(|call| format!("{}/{}", call.message_id, call.call_id))
+        }
+        Asked::Question(_) => None,
     }
 }
 
@@ -202,6 +238,7 @@ impl Relay {
         let mut guard = Guard { relay: self, ask: ask.clone(), by: None };
         self.engine.0.desk.open().insert(number, Waiting { ask: ask.clone(), reply: Some(reply) });
         surface.ask(&self.chat, &ask);
+        record(&self.engine, self.step, audit::ASKED, json!({ "ask": subject(&ask.asked) })).await;
         let (answer, by) = answer.await.ok()?;
         guard.by = Some(by);
         Some(answer)
@@ -221,6 +258,21 @@ impl Drop for Guard<'_> {
         if let Some(surface) = &self.relay.surface {
             surface.ask_closed(&self.relay.chat, &self.ask, self.by.as_ref());
         }
+        if let (None, Ok(runtime)) = (&self.by, tokio::runtime::Handle::try_current()) {
+            let (engine, step) = (self.relay.engine.clone(), self.ask.step);
+            let detail = json!({ "ask": subject(&self.ask.asked) });
+            let withdrawn = async move { record(&engine, step, audit::WITHDRAWN, detail).await };
+            self.relay.engine.0.tasks.spawn_on(withdrawn, &runtime);
+        }
+    }
+}
+
+/// Writes down what became of an ask. It waits for nobody's sake: what cannot be written now is
+/// missing from `runs show` alone.
+async fn record(engine: &Engine, step: StepId, kind: &'static str, detail: serde_json::Value) {
+    let entry = audit::of_step(step, kind, audit::host(), None, detail);
+    if let Err(error) = engine.0.ledger.write(move |tx| audit::append(tx, entry)).await {
+        tracing::warn!(%step, error = %connector_contract::chain(&error), "an ask is not on record");
     }
 }
 

@@ -203,6 +203,7 @@ impl Engine {
             });
             engine.finish_for_sure(step, made, finish).await;
             engine.running().remove(&step);
+            engine.forget_refusals(step);
             engine.0.wake.notify_one();
         });
     }
@@ -266,7 +267,7 @@ impl Engine {
         let show = async {
             while let Some(progress) = updates.next().await {
                 if let Some(surface) = &surface {
-                    surface.progress(&chat, step, &progress);
+                    surface.progress(&chat, step, &self.naming_refuser(step, progress));
                 }
             }
         };

@@ -22,6 +22,27 @@ use crate::ids::{RunId, StepId};
 /// The kind of the row that tells of pruned rows.
 const PRUNED: &str = "pruned";
 
+/// The kinds of the rows that tell of a step's asks: one was put to people, …
+pub const ASKED: &str = "asked";
+/// … it was answered, …
+pub const ANSWERED: &str = "ask_answered";
+/// … it could not be shown, …
+pub const UNSHOWN: &str = "ask_unshown";
+/// … or nobody need answer it any more.
+pub const WITHDRAWN: &str = "ask_withdrawn";
+
+/// How many asks of a step wait for an answer, by the rows of its run. Those of an earlier call went
+/// with it.
+pub fn open_asks(rows: &[Row], step: StepId) -> usize {
+    let of_step = rows.iter().filter(|row| row.entry.index == Some(step.index));
+    of_step.fold(0, |open, row| match row.entry.kind.as_str() {
+        ASKED => open + 1,
+        ANSWERED | UNSHOWN | WITHDRAWN => open.saturating_sub(1),
+        "dispatched" => 0,
+        _ => open,
+    })
+}
+
 /// What stands before the first row.
 const GENESIS: &str = "connector-host audit v1";
 

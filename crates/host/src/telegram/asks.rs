@@ -74,7 +74,9 @@ impl Telegram {
         let (close, closed) = oneshot::channel();
         let sheet = Sheet::of(&ask.asked);
         let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, above: Vec::new(), close };
+        let step = shown.ask.step;
         locked(&self.0.asks.open).insert(number, shown);
+        self.0.live.asks(chat, step, true);
         let this = self.clone();
         self.0.tasks.spawn(async move { this.keep_ask(number, closed).await });
     }
@@ -281,7 +283,13 @@ impl Telegram {
 
     /// The ask is over: its buttons go.
     pub(super) fn close_ask(&self, number: u64, by: Option<Actor>) {
-        let Some(shown) = locked(&self.0.asks.open).remove(&number) else { return };
+        let (shown, others) = {
+            let mut open = locked(&self.0.asks.open);
+            let Some(shown) = open.remove(&number) else { return };
+            let others = open.values().any(|other| other.ask.step == shown.ask.step);
+            (shown, others)
+        };
+        self.0.live.asks(shown.chat, shown.ask.step, others);
         let end = match by {
             Some(by) => format!(" · answered by {by}"),
             None => " · no longer asked".to_owned(),

@@ -67,6 +67,11 @@ impl Live {
         self.tell(chat, step, |doing| tell(doing, progress));
     }
 
+    /// Whether the step's agent waits for somebody's answer now.
+    pub(super) fn asks(&self, chat: ChatKey, step: StepId, asks: bool) {
+        self.tell(chat, step, |doing| std::mem::replace(&mut doing.asks, asks) != asks);
+    }
+
     /// The step was approved: its card becomes the status.
     pub(super) fn begin(&self, chat: ChatKey, step: StepId) {
         self.tell(chat, step, |_| true);
@@ -248,6 +253,7 @@ fn tell(doing: &mut Doing, progress: &Progress) -> bool {
             let ended = match outcome {
                 ToolOutcome::Completed => format!("✓ {tool} {title}"),
                 ToolOutcome::Failed { reason } => format!("✗ {tool} {title}: {reason}"),
+                ToolOutcome::Refused { by } => format!("✗ {tool} {title}: refused by {by}"),
             };
             let begun = [format!("· {tool} {title}"), format!("· {tool} ")];
             match doing.lines.iter().rposition(|line| begun.contains(line)) {

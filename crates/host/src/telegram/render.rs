@@ -121,6 +121,8 @@ pub(super) fn asked_again(row: &StepRow) -> Styled {
 pub struct Doing {
     /// How many go first, while it is queued.
     pub ahead: Option<usize>,
+    /// Whether the agent waits for somebody's answer.
+    pub asks: bool,
     /// The last things that happened.
     pub lines: Vec<String>,
     /// How many entries of the agent's list are done, of how many.
@@ -134,6 +136,9 @@ pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
     let time = format!("{}:{:02}", seconds / 60, seconds % 60);
     let mut text = match doing.ahead {
         Some(ahead) => Styled::new().styled(Style::Bold, &format!("⏳ {step} waits for {ahead} before it")),
+        None if doing.asks => Styled::new()
+            .styled(Style::Bold, &format!("⏸ {step} waits for an answer"))
+            .plain(&format!(" · {time}")),
         None => Styled::new().styled(Style::Bold, &format!("▶ {step} runs")).plain(&format!(" · {time}")),
     };
     if let Some((done, all)) = doing.todo {

@@ -259,6 +259,7 @@ fn asks_say_what_to_type() {
         permission: "bash".into(),
         patterns: vec!["rm -rf build".into(), "cargo clean".into()],
         metadata: json!({ "command": "rm -rf build; cargo clean", "description": "" }),
+        call: None,
     });
     let option = |label: &str, about: &str| QuestionOption { label: label.into(), description: about.into() };
     let questions = Asked::Question(QuestionAsk {

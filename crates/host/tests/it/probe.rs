@@ -101,7 +101,7 @@ impl Probe {
 fn may_i() -> PermissionAsk {
     let (id, session_id) = ("per_1".into(), "ses_1".into());
     let patterns = vec!["make".into()];
-    PermissionAsk { id, session_id, permission: "bash".into(), patterns, metadata: json!({}) }
+    PermissionAsk { id, session_id, permission: "bash".into(), patterns, metadata: json!({}), call: None }
 }
 
 /// One question that takes several options, and two that take words.

@@ -120,6 +120,9 @@ fn in_words(update: &Progress) -> String {
         Progress::ToolFinished { tool, title, outcome: ToolOutcome::Failed { reason }, .. } => {
             format!("{tool} {title}: failed: {reason}")
         }
+        Progress::ToolFinished { tool, title, outcome: ToolOutcome::Refused { by }, .. } => {
+            format!("{tool} {title}: refused by {by}")
+        }
         Progress::Todo { items } => {
             let done = items.iter().filter(|item| item.status == "completed").count();
             format!("{done} of {} done", items.len())

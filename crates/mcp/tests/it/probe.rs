@@ -100,6 +100,7 @@ pub(crate) fn permission_ask() -> PermissionAsk {
         permission: "bash".to_owned(),
         patterns: vec!["rm -rf build".to_owned()],
         metadata: json!({ "exact": [1, 2.5, null] }),
+        call: None,
     }
 }
 

@@ -8,4 +8,5 @@ mod generations;
 mod model;
 mod real;
 mod real_newer;
+mod recorded;
 mod wire2;

@@ -59,7 +59,11 @@ fn headline(row: &StepRow) -> Styled {
         StepState::Denied | StepState::Expired => (format!("❌ {id} was not run"), String::new()),
         StepState::Cancelled => (format!("⏹ {id} stopped"), String::new()),
         StepState::Unknown => (format!("❔ {id}: nobody knows what became of it"), String::new()),
-        _ => (format!("❌ {id} failed"), String::new()),
+        StepState::Failed => (format!("❌ {id} failed"), String::new()),
+        StepState::Skipped => (format!("◽ {id} was left out"), String::new()),
+        StepState::Resolved | StepState::Waiting => (format!("⏸ {id} waits for a decision"), String::new()),
+        StepState::Approved => (format!("⏳ {id} waits for its turn"), String::new()),
+        StepState::Dispatched => (format!("▶ {id} runs"), String::new()),
     };
     let mut text = Styled::new().styled(Style::Bold, &title).plain(&figures);
     // Where something went wrong the reason answers the headline, so that the phone rings.

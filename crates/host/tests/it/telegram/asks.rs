@@ -18,6 +18,7 @@ fn may(command: &str) -> Asked {
         permission: "bash".into(),
         patterns: vec![command.into()],
         metadata: json!({}),
+        call: None,
     })
 }
 

@@ -47,6 +47,7 @@ fn done() -> StepRow {
 fn busy() -> Doing {
     Doing {
         ahead: None,
+        asks: false,
         lines: vec!["✓ read src/basket.js".into(), "· bash node --test".into()],
         todo: Some((1, 3)),
         words: "The quantity is left out.".into(),
@@ -73,6 +74,7 @@ fn bash() -> PermissionAsk {
         permission: "bash".into(),
         patterns: vec!["node --test".into()],
         metadata: json!({}),
+        call: None,
     }
 }
 

@@ -72,6 +72,41 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     world.assert_no_token();
 }
 
+#[tokio::test]
+async fn a_task_on_2_x_is_approved_asked_about_and_brought_in_from_its_working_tree() {
+    let script = Script::default()
+        .call("write it", 0, "write", json!({ "filePath": "new.txt", "content": "new\n" }))
+        .call("write it", 1, "bash", json!({ "command": "cat new.txt > copy.txt", "description": "copies" }))
+        .reply("write it", "It is written now.")
+        .call("refuse it", 0, "bash", json!({ "command": "rm -f hello.txt", "description": "removes" }))
+        .reply("refuse it", "Another way, then.");
+    let mut world = World::newer(script).await;
+    let telegram = &world.telegram;
+    telegram.write(ANNA, CHAT, "/fix write it");
+    let card = world.card(CHAT, "1.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    allow_asks(&world, CHAT, "It is written now.").await;
+    let head = telegram.wait(CHAT, shows("1.1 done")).await;
+    assert!(head.text.contains("new.txt +1") && head.text.contains("branch "), "{head:?}");
+    assert!(!std::fs::exists(format!("{}/new.txt", world.workspace)).unwrap(), "it is in its own tree");
+    let applied = world.user.run(&["runs", "apply", "1", "--json"]).json();
+    assert_eq!(applied["files"], json!(["copy.txt", "new.txt"]), "{applied}");
+
+    telegram.write(ANNA, CHAT, "/fix refuse it");
+    let card = world.card(CHAT, "2.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let ask = telegram.wait(CHAT, shows("may the agent use bash?")).await;
+    assert!(ask.text.contains("rm -f hello.txt"), "{}", ask.text);
+    telegram.wait(CHAT, shows("2.1 waits for an answer")).await;
+    let shown = world.user.run(&["runs", "show", "2"]).text();
+    assert!(shown.contains("2.1 waits for an answer") && !shown.contains("failed"), "{shown}");
+    telegram.tap(ANNA, CHAT, ask.id, "Reject");
+    telegram.wait(CHAT, shows("refused by telegram:42")).await;
+    telegram.wait(CHAT, shows("Another way, then.")).await;
+    world.stop();
+    world.assert_no_token();
+}
+
 /// Says yes to whatever the agent asks until its reply is there.
 async fn allow_asks(world: &World, chat: i64, reply: &str) {
     loop {

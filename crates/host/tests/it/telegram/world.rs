@@ -1,7 +1,9 @@
 //! The binary between a fake Bot API and a real daemon.
 
 use rustix::process::Signal;
+use testkit::fake::Generation;
 use testkit::model::{Script, ScriptedModel};
+use testkit::real::LOOPBACK_ALONE;
 use testkit::scratch;
 use testkit::telegram::{FakeTelegram, Shown, TOKEN};
 
@@ -36,12 +38,26 @@ impl World {
 
     /// The same, with more in the section about Telegram.
     pub(crate) async fn with(script: Script, more: &str) -> Self {
+        Self::at(&opencode().await, script, "", more).await
+    }
+
+    /// A host that runs a real 2.x within required walls, each task in a working tree of its own.
+    pub(crate) async fn newer(script: Script) -> Self {
+        let opencode = testkit::real::opencode_of(Generation::V2).await.unwrap();
+        let pass: Vec<&str> = LOOPBACK_ALONE.iter().map(|(name, _)| *name).collect();
+        let workspace = format!("isolation = \"worktree\"\nconfine = \"required\"\npass = {pass:?}\n");
+        Self::at(&opencode.path.display().to_string(), script, &workspace, "").await
+    }
+
+    async fn at(opencode: &str, script: Script, of_workspace: &str, more: &str) -> Self {
         let telegram = FakeTelegram::start().unwrap();
         let model = ScriptedModel::start(script).unwrap();
         let user = User::new()
             .with_opencode_config(&model.config())
             .with_variable("TELEGRAM_BOT_TOKEN", TOKEN)
             .with_variable("CONNECTOR_HOST_LOG", "trace");
+        let user = LOOPBACK_ALONE.iter().fold(user, |user, (name, value)| user.with_variable(name, value));
+        let extra = toml::Value::try_from(model.config()).unwrap();
         let directory = user.home.path().join("app");
         std::fs::create_dir(&directory).unwrap();
         scratch::repository(&directory, &[("hello.txt", "hello\n")]).unwrap();
@@ -55,11 +71,11 @@ impl World {
         let config = format!(
             "rules = \"rules\"\nopencode = \"{}\"\n\
              [gate]\napprovers = [\"telegram:{ANNA}\"]\n\
-             [workspaces.main]\ndirectory = \"{workspace}\"\n\
+             [workspaces.main]\ndirectory = \"{workspace}\"\nextra_config = {extra}\n{of_workspace}\
              [connectors.connector-opencode]\nworkspace = \"main\"\n\
              [surfaces.telegram]\nbot_token = \"env:TELEGRAM_BOT_TOKEN\"\napi_base = \"{}\"\n\
              poll_timeout = 2\nallow_users = [{ANNA}]\nallow_chats = [{GROUP}]\n{more}",
-            opencode().await,
+            opencode,
             telegram.base_url(),
         );
         std::fs::write(user.home.path().join("host.toml"), config).unwrap();

@@ -77,7 +77,11 @@ fn admit(
     let mut state = shared.state();
     let elsewhere = |(id, it): (&String, &Session)| id != session && it.record.admitted.contains_key(message);
     if state.sessions.iter().any(elsewhere) {
-        return Err(Refusal::conflict("ConflictError", format!("{message} belongs to another session")));
+        return Err(Refusal::conflict(
+            "ConflictError",
+            message,
+            format!("{message} belongs to another session"),
+        ));
     }
     let Some(known) = state.sessions.get_mut(session) else {
         return Err(Refusal::not_found("Session", session));

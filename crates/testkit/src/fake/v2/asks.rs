@@ -38,8 +38,8 @@ pub(super) fn of_directory(shared: &Shared, request: &Request) -> Answer {
     ok(&json!({ "location": { "directory": directory }, "data": asks }))
 }
 
-/// `{decision, message?}`. A rejection turns down the session's other asks too,
-/// and without a message it ends the turn.
+/// `{decision, message?}`. A rejection turns down the session's other asks too; where there are any,
+/// or without a message, it ends the turn.
 pub(super) fn decide(shared: &Shared, session: &str, id: &str, request: &Request) -> Result<Answer, Refusal> {
     only(&request.body, &["decision", "message"])?;
     strings(&request.body, &["message"])?;
@@ -50,8 +50,14 @@ pub(super) fn decide(shared: &Shared, session: &str, id: &str, request: &Request
     let mut state = shared.state();
     find(&state.permissions, session, id, "Permission")?;
     if decision == "reject" {
-        if request.body["message"].as_str().is_none_or(str::is_empty) {
-            state.silenced.insert(id.to_owned());
+        let alone = of(&state.permissions, session).len() == 1;
+        if !alone || request.body["message"].as_str().is_none_or(str::is_empty) {
+            let asked: Vec<String> = of(&state.permissions, session)
+                .iter()
+                .filter_map(|ask| ask["id"].as_str())
+                .map(str::to_owned)
+                .collect();
+            state.silenced.extend(asked);
         }
         state.permissions.retain(|ask| ask["sessionID"] != session);
     } else {
@@ -68,7 +74,9 @@ pub(super) fn forms(shared: &Shared, session: &str) -> Answer {
 
 pub(super) fn form(shared: &Shared, session: &str, id: &str) -> Result<Answer, Refusal> {
     let state = shared.state();
-    find(&state.questions, session, id, "Form").map(|form| ok(&json!({ "data": form })))
+    let mut form = find(&state.questions, session, id, "Form")?.clone();
+    form["state"] = json!({ "status": "pending" });
+    Ok(ok(&json!({ "data": form })))
 }
 
 /// `{answer: {key: value}}`: a list where several may be chosen, and only there.
@@ -83,11 +91,12 @@ pub(super) fn fill(shared: &Shared, session: &str, id: &str, request: &Request) 
     Ok(no_content())
 }
 
-/// `DELETE .../form/{id}?message=`.
+/// `DELETE .../form/{id}?message=`: it ends the turn, whatever is said.
 pub(super) fn cancel(shared: &Shared, session: &str, id: &str) -> Result<Answer, Refusal> {
     let mut state = shared.state();
     pending(&state, session, id)?;
     settle(&mut state, id);
+    state.silenced.insert(id.to_owned());
     drop(state);
     shared.changed.notify_waiters();
     Ok(no_content())
@@ -95,7 +104,7 @@ pub(super) fn cancel(shared: &Shared, session: &str, id: &str) -> Result<Answer,
 
 fn pending<'a>(state: &'a State, session: &str, id: &str) -> Result<&'a Value, Refusal> {
     if state.settled.contains(id) {
-        return Err(Refusal::conflict("FormAlreadySettledError", format!("Form already settled: {id}")));
+        return Err(Refusal::conflict("FormAlreadySettledError", id, format!("Form already settled: {id}")));
     }
     find(&state.questions, session, id, "Form")
 }

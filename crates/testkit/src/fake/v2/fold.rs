@@ -100,12 +100,16 @@ fn step(row: &mut Value, kind: &str, data: &Value, now: &Value) {
     match kind {
         "session.step.streamed" => row["time"]["streamed"] = now.clone(),
         "session.step.ended" => {
-            for key in ["finish", "cost", "tokens"] {
+            for key in ["finish", "rawFinish", "cost", "tokens"] {
                 row[key] = data[key].clone();
             }
             row["time"]["completed"] = now.clone();
         }
         "session.step.failed" => {
+            row["finish"] = json!("error");
+            for key in ["rawFinish", "cost", "tokens"].into_iter().filter(|key| !data[key].is_null()) {
+                row[key] = data[key].clone();
+            }
             row["error"] = data["error"].clone();
             row["time"]["completed"] = now.clone();
         }

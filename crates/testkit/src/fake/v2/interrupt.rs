@@ -7,9 +7,9 @@ use crate::fake::play;
 use crate::fake::state::{Finish, Shared};
 
 /// What the server does when a turn is interrupted: it cleans up, and then says
-/// so. A tool that ran has failed. After a `shutdown`, which is also how a
-/// permission denied without a word ends, the step is complete and no row marks
-/// the end; a `user`'s interrupt leaves the step as it is, and a row.
+/// so. A tool that ran has failed, and so has the step. After a `shutdown`, which is
+/// also how an ask that is denied without a word ends, no row marks the end; after a
+/// `user`'s interrupt one does.
 pub(in crate::fake) async fn interrupted(shared: &Shared, fixture: &Fixture, reason: &str) -> Finish {
     tokio::time::sleep(shared.faults.cleanup).await;
     let step = {
@@ -34,16 +34,13 @@ pub(in crate::fake) async fn interrupted(shared: &Shared, fixture: &Fixture, rea
     };
     let shutdown = reason == "shutdown";
     if let Some(step) = &step {
-        let error = if shutdown { "permission.rejected" } else { "aborted" };
+        let words = if shutdown { "The user declined this tool call" } else { "Tool execution interrupted" };
         let parts = step["content"].as_array().into_iter().flatten();
         for part in parts.filter(|part| part["state"]["status"] == "running") {
-            let error = json!({ "type": error, "message": "The tool was ended" });
+            let error = json!({ "type": "aborted", "message": words });
             tell("session.tool.failed", json!({ "id": part["id"], "error": error, "executed": false }));
         }
-        if shutdown {
-            let none = json!({ "input": 0, "output": 0, "reasoning": 0, "cache": { "read": 0, "write": 0 } });
-            tell("session.step.ended", json!({ "finish": "tool-calls", "cost": 0, "tokens": none }));
-        }
+        tell("session.step.failed", json!({ "error": { "type": "aborted", "message": "Step interrupted" } }));
     }
     tell("session.execution.interrupted", json!({ "reason": reason }));
     Finish::Answer(Value::Null)

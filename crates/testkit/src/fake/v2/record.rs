@@ -35,7 +35,7 @@ pub(super) fn limit(request: &Request) -> Result<usize, Refusal> {
     match request.query("limit").map(|it| it.parse::<usize>()) {
         None => Ok(USUAL),
         Some(Ok(limit)) if (1..=MOST).contains(&limit) => Ok(limit),
-        Some(_) => Err(Refusal::bad("Expected 1..200 at [\"limit\"]")),
+        Some(_) => Err(Refusal::bad_query("Expected 1..200 at [\"limit\"]")),
     }
 }
 
@@ -44,13 +44,13 @@ pub(super) fn limit(request: &Request) -> Result<usize, Refusal> {
 pub(super) fn messages(shared: &Shared, id: &str, request: &Request) -> Result<Answer, Refusal> {
     let limit = limit(request)?;
     let (ascending, from) = match (request.query("order").as_deref(), request.query("cursor")) {
-        (Some(_), Some(_)) => return Err(Refusal::bad("order and cursor exclude each other")),
+        (Some(_), Some(_)) => return Err(Refusal::bad_query("order and cursor exclude each other")),
         (None | Some("desc"), None) => (false, 0),
         (Some("asc"), None) => (true, 0),
-        (Some(_), None) => return Err(Refusal::bad("Expected asc or desc at [\"order\"]")),
+        (Some(_), None) => return Err(Refusal::bad_query("Expected asc or desc at [\"order\"]")),
         (None, Some(cursor)) => {
             let (order, from) = cursor.split_once('-').unwrap_or_default();
-            let from = from.parse().map_err(|_| Refusal::bad("Invalid cursor"))?;
+            let from = from.parse().map_err(|_| Refusal::bad_query("Invalid cursor"))?;
             (order == "asc", from)
         }
     };
@@ -62,7 +62,7 @@ pub(super) fn messages(shared: &Shared, id: &str, request: &Request) -> Result<A
     }
     let page: Vec<Value> = rows.iter().skip(from).take(limit).cloned().collect();
     let order = if ascending { "asc" } else { "desc" };
-    let mut cursor = json!({});
+    let mut cursor = json!({ "previous": null, "next": null });
     if !page.is_empty() {
         cursor["next"] = json!(format!("{order}-{}", from + page.len()));
     }
@@ -111,12 +111,12 @@ pub(super) fn log(shared: &Shared, id: &str, request: &Request) -> Result<Answer
     let state = shared.state();
     let Some(session) = state.sessions.get(id) else { return Err(Refusal::not_found("Session", id)) };
     if request.query("follow").as_deref() == Some("true") {
-        return Err(Refusal::bad("this fake does not follow"));
+        return Err(Refusal::bad_query("this fake does not follow"));
     }
     let after = match request.query("after").map(|it| it.parse::<u64>()) {
         None => None,
         Some(Ok(after)) => Some(after),
-        Some(Err(_)) => return Err(Refusal::bad("Expected a number at [\"after\"]")),
+        Some(Err(_)) => return Err(Refusal::bad_query("Expected a number at [\"after\"]")),
     };
     let seq = |event: &Value| event["durable"]["seq"].as_u64();
     let log = &session.record.log;

@@ -6,22 +6,32 @@ use crate::fake::fault::Canned;
 use crate::fake::reply::json_answer;
 use crate::fake::server::Answer;
 
-/// A refusal: `{_tag, message}` and its status.
+/// A refusal: `{_tag, message}`, what it is about, and its status.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: u16,
     tag: String,
     message: String,
+    about: Option<(&'static str, String)>,
 }
 
 impl Refusal {
     fn new(status: u16, tag: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, tag: tag.into(), message: message.into() }
+        Self { status, tag: tag.into(), message: message.into(), about: None }
     }
 
     /// 400, with the place that is wrong in the message.
     pub(super) fn bad(message: impl Into<String>) -> Self {
-        Self::new(400, "InvalidRequestError", message)
+        Self::new(400, "InvalidRequestError", message).about("kind", "Payload")
+    }
+
+    /// 400 for a query.
+    pub(super) fn bad_query(message: impl Into<String>) -> Self {
+        Self::new(400, "InvalidRequestError", message).about("kind", "Query")
+    }
+
+    fn about(self, key: &'static str, value: impl Into<String>) -> Self {
+        Self { about: Some((key, value.into())), ..self }
     }
 
     pub(super) fn unauthorized() -> Self {
@@ -29,11 +39,16 @@ impl Refusal {
     }
 
     pub(super) fn not_found(what: &str, id: &str) -> Self {
-        Self::new(404, format!("{what}NotFoundError"), format!("{what} not found: {id}"))
+        let (key, named) = match what {
+            "Session" => ("sessionID", "Session"),
+            "Permission" => ("requestID", "Permission request"),
+            other => ("id", other),
+        };
+        Self::new(404, format!("{what}NotFoundError"), format!("{named} not found: {id}")).about(key, id)
     }
 
-    pub(super) fn conflict(tag: &str, message: impl Into<String>) -> Self {
-        Self::new(409, tag, message)
+    pub(super) fn conflict(tag: &str, id: &str, message: impl Into<String>) -> Self {
+        Self::new(409, tag, message).about("id", id)
     }
 
     /// No such route: 404 without a body.
@@ -44,11 +59,15 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { status, tag, message } = refusal;
+        let Refusal { status, tag, message, about } = refusal;
         if tag.is_empty() {
             return Self::Whole(Canned::empty(status));
         }
-        json_answer(status, &json!({ "_tag": tag, "message": message }))
+        let mut body = json!({ "_tag": tag, "message": message });
+        if let Some((key, value)) = about {
+            body[key] = json!(value);
+        }
+        json_answer(status, &body)
     }
 }
 

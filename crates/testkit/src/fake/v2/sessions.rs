@@ -76,7 +76,7 @@ pub(super) fn list(shared: &Shared, request: &Request) -> Result<Answer, Refusal
         .take(limit)
         .collect();
     found.dedup_by_key(|info| &info["id"]);
-    Ok(ok(&json!({ "data": found, "cursor": {} })))
+    Ok(ok(&json!({ "data": found, "cursor": { "previous": null, "next": null } })))
 }
 
 pub(super) fn info(shared: &Shared, id: &str) -> Value {
