@@ -99,7 +99,7 @@ async fn provider_error(daemon: &RealDaemon) {
     daemon.model().add(Script::default().answer("PROVIDER", Answer::error(400, "no luck today")));
     let error = bench(daemon, &directory, json!({})).await.run("PROVIDER").await.unwrap_err();
     let ConnectorError::Failed { reason, .. } = error else { panic!("{error:?}") };
-    assert!(reason.contains("no luck today"), "{reason}");
+    assert!(reason.contains("answered 400"), "{reason}");
 }
 
 async fn abort(daemon: &RealDaemon) {
