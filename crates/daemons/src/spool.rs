@@ -15,6 +15,8 @@ use crate::redact::Redactor;
 const TAIL_BYTES: u64 = 16 * 1024;
 const DRAIN_BYTES: usize = 64 * 1024;
 const TAIL_LINES: usize = 20;
+/// How much of the beginning and of the end a cause is looked for in.
+const PART: u64 = 32 * 1024;
 /// The size at which [`Spool::trim`] cuts.
 const CAP: u64 = 1024 * 1024;
 
@@ -61,6 +63,26 @@ impl Spool {
             .filter(|line| !line.trim().is_empty())
             .collect();
         lines.split_off(lines.len().saturating_sub(TAIL_LINES))
+    }
+
+    /// What was printed since the file was opened, redacted: all of it, or of much its beginning and its end. A
+    /// cause may stand in either.
+    pub(crate) fn whole(&self) -> Vec<String> {
+        let length = self.file.metadata().map_or(0, |meta| meta.len());
+        let parts = if length.saturating_sub(self.begun) <= 2 * PART {
+            vec![(self.begun, 2 * PART)]
+        } else {
+            vec![(self.begun, PART), (length - PART, PART)]
+        };
+        let mut lines = Vec::new();
+        for (start, most) in parts {
+            let bytes = self.bytes(start, most).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            lines.extend(
+                text.lines().map(|line| self.redactor.line(line)).filter(|line| !line.trim().is_empty()),
+            );
+        }
+        lines
     }
 
     /// The whole lines that were printed since the last time, redacted, or a note in place of what is
@@ -131,8 +153,11 @@ impl Spool {
     }
 
     fn last_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut start = self.file.metadata()?.len().saturating_sub(TAIL_BYTES).max(self.begun);
-        let mut bytes = vec![0; usize::try_from(TAIL_BYTES).unwrap_or_default()];
+        self.bytes(self.file.metadata()?.len().saturating_sub(TAIL_BYTES).max(self.begun), TAIL_BYTES)
+    }
+
+    fn bytes(&self, mut start: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(most).unwrap_or_default()];
         let mut filled = 0;
         while filled < bytes.len() {
             let read = self.file.read_at(&mut bytes[filled..], start)?;
@@ -167,6 +192,17 @@ mod tests {
         let tail = spool.tail();
         assert_eq!(tail.len(), TAIL_LINES);
         assert_eq!(tail.last().unwrap(), "line 1999 [redacted]");
+    }
+
+    #[test]
+    fn of_much_that_was_printed_the_beginning_and_the_end_are_looked_at() {
+        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
+        writeln!(spool.file, "first\n{}last", "x\n".repeat(1000)).unwrap();
+        assert_eq!(spool.whole().len(), 1002);
+        writeln!(spool.file, "{}very last", "y\n".repeat(100_000)).unwrap();
+        let lines = spool.whole();
+        assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("first", "very last"));
+        assert!(lines.len() < 40_000);
     }
 
     #[test]

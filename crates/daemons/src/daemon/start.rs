@@ -231,7 +231,7 @@ async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartEr
             return Err(StartError::PortTaken { port: daemon.port });
         }
         if Instant::now() >= deadline {
-            return Err(StartError::TimedOut { limit, diagnosis: Diagnosis::of(daemon.output_tail()) });
+            return Err(StartError::TimedOut { limit, diagnosis: Diagnosis::of(daemon.spool.whole()) });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -246,7 +246,7 @@ fn listens(daemon: &Daemon) -> bool {
 }
 
 fn ended(daemon: &mut Daemon, status: ExitStatus) -> StartError {
-    let tail = daemon.output_tail();
+    let tail = daemon.spool.whole();
     daemon.spool.trim();
     // opencode 1.x says `ServeError` and no more; whether it was the port, the port tells.
     let serve_error = tail.iter().any(|line| line.contains("ServeError") || line.contains("EADDRINUSE"));

@@ -192,7 +192,7 @@ async fn run(mut command: Command, limit: Duration) -> io::Result<(Option<Exit>,
     let family = Family { leader: ProcessId::of(child.id()), mark };
     let mut running = Running { leader: Leader::Child(child), family };
     let exit = tokio::time::timeout(limit, running.leader.exited()).await.ok();
-    Ok((exit, spool.tail()))
+    Ok((exit, spool.whole()))
 }
 
 struct Running {
