@@ -1,0 +1,262 @@
+//! From a client's request to the one that the provider gets: a pure function.
+
+use std::collections::BTreeMap;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use url::Url;
+
+use crate::plan::{Provider, Secret};
+use crate::server::without_hop_by_hop;
+
+/// Where the protocols of providers have the key: `OpenAI`'s and most others', Anthropic's, Google's, Azure's.
+const CREDENTIALS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+];
+const BEARER: &[u8] = b"Bearer ";
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the token of this proxy is missing or wrong")]
+    Token,
+    #[error("no model provider is configured below this path")]
+    Provider,
+    #[error("the path leads out of the provider's own address")]
+    Path,
+    #[error("only GET and POST are passed on")]
+    Method,
+    #[error("the key that is configured for this provider is no header's value")]
+    Key,
+}
+
+impl Refused {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Provider => StatusCode::NOT_FOUND,
+            Self::Path => StatusCode::BAD_REQUEST,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Key => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// Which provider gets the request, at which address, with which headers.
+pub(super) fn outgoing<'a>(
+    parts: &Parts,
+    token: &Secret,
+    providers: &'a BTreeMap<String, Provider>,
+) -> Result<(&'a Provider, Url, HeaderMap), Refused> {
+    // Nobody without the token learns which providers there are.
+    if !CREDENTIALS.iter().any(|name| parts.headers.get_all(name).iter().any(|value| shows(value, token))) {
+        return Err(Refused::Token);
+    }
+    if !matches!(parts.method, Method::GET | Method::POST) {
+        return Err(Refused::Method);
+    }
+    let path = parts.uri.path().strip_prefix('/').ok_or(Refused::Path)?;
+    let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
+    let provider = providers.get(segment).ok_or(Refused::Provider)?;
+    let url = below(&provider.upstream, rest, parts.uri.query()).ok_or(Refused::Path)?;
+    Ok((provider, url, headers(parts, token, provider)?))
+}
+
+fn shows(value: &HeaderValue, token: &Secret) -> bool {
+    token.is(value.as_bytes().strip_prefix(BEARER).unwrap_or(value.as_bytes()))
+}
+
+/// `rest` below `base`; nothing if it would lead out of it.
+fn below(base: &Url, rest: &str, query: Option<&str>) -> Option<Url> {
+    let mut above = base.path().to_owned();
+    if !above.ends_with('/') {
+        above.push('/');
+    }
+    // A parser of URLs resolves these, a server may once more: none is needed.
+    let dots = |part: &str| {
+        let part = part.to_ascii_lowercase().replace("%2e", ".");
+        matches!(part.as_str(), "." | "..")
+            || part.contains("%2f")
+            || part.contains("%5c")
+            || part.contains('\\')
+    };
+    if rest.split('/').any(dots) {
+        return None;
+    }
+    let mut url = base.clone();
+    url.set_path(&format!("{above}{rest}"));
+    url.set_fragment(None);
+    // What an operator wrote into the address, such as `?api-version=…`, stays.
+    let query: Vec<&str> = base.query().into_iter().chain(query).filter(|query| !query.is_empty()).collect();
+    url.set_query((!query.is_empty()).then(|| query.join("&")).as_deref());
+    (url.origin() == base.origin() && url.path().starts_with(&above)).then_some(url)
+}
+
+fn headers(parts: &Parts, token: &Secret, provider: &Provider) -> Result<HeaderMap, Refused> {
+    let mut headers = parts.headers.clone();
+    without_hop_by_hop(&mut headers);
+    // Answers must be readable in passing; the rest the client makes anew.
+    for name in
+        [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING, header::EXPECT, header::COOKIE]
+    {
+        headers.remove(name);
+    }
+    for name in CREDENTIALS {
+        let Some(shown) = headers.remove(&name).filter(|shown| shows(shown, token)) else { continue };
+        if let Some(key) = &provider.key {
+            let bearer = if shown.as_bytes().starts_with(BEARER) { "Bearer " } else { "" };
+            headers.insert(name, secret_value(&format!("{bearer}{}", key.expose()))?);
+        }
+    }
+    for (name, value) in &provider.headers {
+        let name = HeaderName::try_from(name).map_err(|_| Refused::Key)?;
+        headers.insert(name, secret_value(value.expose())?);
+    }
+    Ok(headers)
+}
+
+fn secret_value(text: &str) -> Result<HeaderValue, Refused> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| Refused::Key)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The model that a request is for: its body's, or that of Google's paths.
+pub(super) fn model(url: &Url, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Asked {
+        model: String,
+    }
+    if let Ok(asked) = serde_json::from_slice::<Asked>(body) {
+        return asked.model;
+    }
+    let mut parts = url.path().split('/').skip_while(|part| *part != "models").skip(1);
+    let last = parts.next().unwrap_or("unknown");
+    last.split(':').next().unwrap_or(last).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn providers() -> BTreeMap<String, Provider> {
+        let one = |segment: &str, upstream: &str, key: Option<&str>| {
+            let provider = Provider {
+                name: segment.into(),
+                segment: segment.into(),
+                upstream: upstream.parse().unwrap(),
+                key: key.map(Secret::from),
+                headers: vec![],
+            };
+            (segment.to_owned(), provider)
+        };
+        let mut all = BTreeMap::from([
+            one("a", "https://api.example/v1", Some("sk-real")),
+            one("team", "https://gateway.example/team/v1/?version=2", Some("sk-real")),
+            one("local", "http://127.0.0.1:11434/v1", None),
+        ]);
+        all.get_mut("team").unwrap().headers = vec![("x-team".into(), "sk-team".into())];
+        all
+    }
+
+    fn asked(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(String, HeaderMap), Refused> {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        let providers = providers();
+        outgoing(&parts, &"token".into(), &providers).map(|(_, url, headers)| (url.to_string(), headers))
+    }
+
+    #[test]
+    fn the_key_takes_the_tokens_place_in_each_protocols_header() {
+        for (name, shown, sent) in [
+            ("authorization", "Bearer token", "Bearer sk-real"),
+            ("x-api-key", "token", "sk-real"),
+            ("x-goog-api-key", "token", "sk-real"),
+            ("api-key", "token", "sk-real"),
+        ] {
+            let (url, headers) =
+                asked("POST", "/a/chat?x=1", &[(name, shown), ("accept", "text/event-stream")]).unwrap();
+            assert_eq!(url, "https://api.example/v1/chat?x=1");
+            assert_eq!(headers[name], sent);
+            assert!(headers[name].is_sensitive());
+            assert_eq!(headers.len(), 2, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_provider_without_a_key_gets_none_and_configured_headers_win() {
+        let (_, headers) = asked("POST", "/local/chat", &[("authorization", "Bearer token")]).unwrap();
+        assert!(headers.is_empty(), "{headers:?}");
+        let (url, headers) =
+            asked("POST", "/team/chat?a=b", &[("x-api-key", "token"), ("x-team", "mine")]).unwrap();
+        assert_eq!(
+            (url.as_str(), &headers["x-team"]),
+            ("https://gateway.example/team/v1/chat?version=2&a=b", &"sk-team".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_or_to_somebody_else_is_not_passed_on() {
+        let given = [
+            ("x-api-key", "token"),
+            ("authorization", "Bearer other"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("proxy-authorization", "Basic x"),
+            ("cookie", "a=b"),
+            ("host", "127.0.0.1"),
+            ("accept-encoding", "gzip"),
+            ("anthropic-version", "2023-06-01"),
+        ];
+        let (_, headers) = asked("POST", "/a/messages", &given).unwrap();
+        let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-api-key", "anthropic-version"]);
+    }
+
+    #[test]
+    fn a_request_that_leads_elsewhere_is_refused() {
+        let token = [("x-api-key", "token")];
+        for (method, uri, headers, why) in [
+            ("POST", "/a/chat", &[][..], Refused::Token),
+            ("POST", "/a/chat", &[("x-api-key", "tokem")], Refused::Token),
+            ("POST", "/a/chat", &[("x-api-key", "token2")], Refused::Token),
+            ("POST", "/a/chat", &[("authorization", "Basic token")], Refused::Token),
+            ("POST", "/a/chat", &[("x-other", "token")], Refused::Token),
+            ("POST", "/none/chat", &token, Refused::Provider),
+            ("POST", "/", &token, Refused::Provider),
+            ("POST", "//api.example/chat", &token, Refused::Provider),
+            ("DELETE", "/a/files/1", &token, Refused::Method),
+            ("POST", "/a/../admin", &token, Refused::Path),
+            ("POST", "/a/%2e%2e/admin", &token, Refused::Path),
+            ("POST", "/a/x/.%2E/../admin", &token, Refused::Path),
+            ("POST", "/team/..%2fadmin", &token, Refused::Path),
+            ("POST", "/team/..%5cadmin", &token, Refused::Path),
+        ] {
+            assert_eq!(asked(method, uri, headers).unwrap_err(), why, "{method} {uri}");
+        }
+        let (url, _) = asked("POST", "/a//evil.example/x", &token).unwrap();
+        assert_eq!(url, "https://api.example/v1//evil.example/x");
+        let (url, _) = asked("POST", "/a/@evil.example:80/x", &token).unwrap();
+        assert_eq!(url, "https://api.example/v1/@evil.example:80/x");
+    }
+
+    #[test]
+    fn the_model_is_the_bodys_or_the_paths() {
+        let url = |path: &str| format!("https://x.example{path}").parse::<Url>().unwrap();
+        for (path, body, name) in [
+            ("/v1/chat", r#"{"messages":[],"model":"gpt-5","stream":true}"#, "gpt-5"),
+            ("/v1beta/models/gemini-3:streamGenerateContent", "{}", "gemini-3"),
+            ("/v1/models", "", "unknown"),
+            ("/v1/chat", "not json", "unknown"),
+        ] {
+            assert_eq!(model(&url(path), body.as_bytes()), name, "{path} {body}");
+        }
+    }
+}
