@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 pub struct TurnOutput {
     /// The session, to continue it.
     pub session_id: String,
-    /// The agent's text of this turn; cut, with a marker, when too long.
+    /// All that the agent said in this turn; cut, with a marker, when too long.
     pub reply: String,
+    /// What is to be known of the reply: that the agent said nothing, or was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
     /// The daemon's `{info, parts}` of the last message, unchanged; when it is
     /// too long, `{truncated: true, bytes, info}`.
     pub response: Value,

@@ -281,11 +281,37 @@ pub(crate) enum Ending {
     Tools,
 }
 
+/// What ended a message other than the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The longest answer that it may give.
+    Length,
+    /// The provider, which did not let it be said.
+    Filter,
+}
+
+impl Cut {
+    /// Reads the reason that the daemon has for the end of a message.
+    pub(crate) fn read(finish: &str) -> Option<Self> {
+        match finish {
+            "length" | "max-tokens" | "max_tokens" => Some(Self::Length),
+            "content-filter" | "content_filter" | "refusal" => Some(Self::Filter),
+            _ => None,
+        }
+    }
+}
+
 /// An assistant's message, whole.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub(crate) head: Head,
     pub(crate) text: String,
+    /// What ended it, if not the model.
+    pub(crate) cut: Option<Cut>,
+    /// Whether it thinks, which is not shown to anybody.
+    pub(crate) reasoned: bool,
+    /// Whether it answers a prompt that the daemon added, to go on after a summary.
+    pub(crate) added: bool,
     /// Files its tools changed, for directories without a history.
     pub(crate) touched: Vec<FileChange>,
     /// Whether a person refused one of its tools, which may end the turn.
@@ -371,6 +397,18 @@ impl History {
     /// Where it is among the steps.
     pub(crate) fn last_at(&self) -> Option<usize> {
         self.steps.iter().rposition(|step| !step.head.summary || step.head.failure.is_some())
+    }
+
+    /// The turn's messages that the person who asked is to read, oldest first: neither
+    /// summaries nor, once the agent had said its last word, what it said when the daemon
+    /// told it to go on.
+    pub(crate) fn spoken(&self) -> impl Iterator<Item = &Message> {
+        let mut answered = false;
+        self.steps.iter().filter(move |step| {
+            let shown = !(step.head.summary || step.added && answered);
+            answered |= shown && !step.text.is_empty() && step.head.ending == Some(Ending::Final);
+            shown
+        })
     }
 
     /// Whether the turn may have failed without a word in its messages.

@@ -9,7 +9,7 @@ use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
 use crate::output::{FileChange, Tokens, TurnOutput, cap_files, cap_patch, cap_reply, cap_response};
 use crate::turn::{Early, NotStarted, Verdict};
-use crate::wire::{Changes, Failure, FailureKind, Head, History, Message, Prompt};
+use crate::wire::{Changes, Cut, Failure, FailureKind, Head, History, Message, Prompt};
 
 pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
     Reference { session_id: Some(session.to_string()), message_id: Some(message.to_string()) }
@@ -67,14 +67,21 @@ impl Call<'_> {
         steps: &[Head],
         prompt: &Prompt,
     ) -> ActionResult {
-        let output = self.output(last, steps, prompt).await;
+        let mut output = self.output(last, steps, prompt).await;
+        if early.is_some() {
+            // Why it stopped is said already.
+            output.remark = None;
+        }
         let success = early.is_none();
-        let message = match (early, output.files.len() + output.files_left_out) {
+        let mut message = match (early, output.files.len() + output.files_left_out) {
             (Some(early), _) => ended_early(early).to_owned(),
             (None, 0) => "done; no files changed".to_owned(),
             (None, 1) => "done; 1 file changed".to_owned(),
             (None, count) => format!("done; {count} files changed"),
         };
+        if let Some(remark) = &output.remark {
+            message = format!("{message}; {remark}");
+        }
         ActionResult { success, output: serde_json::to_value(output).unwrap_or_default(), message }
     }
 
@@ -82,24 +89,25 @@ impl Call<'_> {
     /// is decided already and does not change.
     async fn output(&self, last: &Message, seen: &[Head], prompt: &Prompt) -> TurnOutput {
         let record = history(&self.link, &prompt.session, &prompt.message).await;
-        let History { steps, prompts, .. } = record.unwrap_or_else(|error| {
+        let mut record = record.unwrap_or_else(|error| {
             tracing::warn!(session = %prompt.session, %error, "the turn's messages cannot be read again");
             History::default()
         });
+        if record.steps.is_empty() {
+            record.steps.push(last.clone());
+        }
+        let (reply, remark) = said(&record);
+        let History { steps, prompts, .. } = record;
         let touched = touched(&steps, &directory(last));
         let changes = self.all_changes(prompt, &prompts, !touched.is_empty()).await;
         let (cost, tokens) = spent(last, &steps, seen);
         let limits = &self.shared.settings.limits;
-        let spoke = |message: &&Message| !message.text.is_empty() && !message.head.summary;
-        let reply = Some(last).filter(spoke).or_else(|| steps.iter().rfind(spoke));
         let files = if changes.files.is_empty() { touched } else { changes.files };
         let (files, files_left_out) = cap_files(files, FILES_BYTES);
         TurnOutput {
             session_id: prompt.session.to_string(),
-            reply: cap_reply(
-                reply.map_or_else(String::new, |message| message.text.clone()),
-                limits.response_bytes,
-            ),
+            reply: cap_reply(reply, limits.response_bytes),
+            remark: remark.map(str::to_owned),
             response: cap_response(last.raw.clone(), limits.response_bytes),
             message_id: prompt.message.to_string(),
             files,
@@ -146,6 +154,23 @@ impl Call<'_> {
             pause *= 2;
         }
     }
+}
+
+/// The agent's words, message after message, and what is to be known about them.
+fn said(record: &History) -> (String, Option<&'static str>) {
+    let spoken: Vec<&Message> = record.spoken().collect();
+    let texts: Vec<&str> = spoken.iter().map(|step| step.text.as_str()).filter(|it| !it.is_empty()).collect();
+    let remark = spoken.last().and_then(|last| match last.cut {
+        Some(Cut::Length) => Some("the answer was cut off: the model reached the longest it may give"),
+        Some(Cut::Filter) => Some("the model's provider refused the answer (content filter)"),
+        None if !last.text.is_empty() => None,
+        None if !texts.is_empty() => Some("the agent ended without a last word"),
+        None if spoken.iter().any(|step| step.reasoned) => {
+            Some("the agent said nothing: it only thought about it")
+        }
+        None => Some("the agent said nothing"),
+    });
+    (texts.join("\n\n"), remark)
 }
 
 /// The sum over the turn's messages, each counted once, as known last.

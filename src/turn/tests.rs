@@ -32,7 +32,18 @@ fn message(parent: &str, ending: Option<Ending>) -> Box<Message> {
         tokens: Tokens::default(),
     };
     let raw = serde_json::json!({});
-    Box::new(Message { head, text: "done".into(), touched: Vec::new(), refused: false, size: 0, raw })
+    let (text, touched) = ("done".into(), Vec::new());
+    Box::new(Message {
+        head,
+        text,
+        cut: None,
+        reasoned: false,
+        added: false,
+        touched,
+        refused: false,
+        size: 0,
+        raw,
+    })
 }
 
 fn look(status: Status, steps: Vec<Message>) -> Event {

@@ -12,7 +12,7 @@ use crate::output::{CacheTokens, FileChange, Tokens};
 use crate::wire::read::{undecodable, whole};
 use crate::wire::text::Text;
 use crate::wire::words;
-use crate::wire::{Ending, Failure, FailureKind, Head, History, Message, Undecodable};
+use crate::wire::{Cut, Ending, Failure, FailureKind, Head, History, Message, Undecodable};
 
 #[derive(Deserialize)]
 pub(super) struct RawMessage<'a> {
@@ -121,11 +121,14 @@ struct ToolEnd<'a> {
 
 /// What a message's parts come to.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the message")]
 struct Parts {
     text: String,
     touched: Vec<FileChange>,
     refused: bool,
     size: usize,
+    /// Whether it thinks.
+    reasoned: bool,
     /// Whether it has a tool for the daemon to run: it goes on after that,
     /// whatever the model said.
     goes_on: bool,
@@ -152,6 +155,15 @@ pub(super) fn head(info: &str) -> Result<Head, Undecodable> {
             cache: CacheTokens { read: whole(tokens.cache.read), write: whole(tokens.cache.write) },
         },
     })
+}
+
+fn cut(info: &str) -> Option<Cut> {
+    #[derive(Deserialize)]
+    struct Finished<'a> {
+        #[serde(borrow, default)]
+        finish: Option<Text<'a>>,
+    }
+    Cut::read(&serde_json::from_str::<Finished<'_>>(info).ok()?.finish?)
 }
 
 fn ending(finish: &str) -> Option<Ending> {
@@ -193,13 +205,16 @@ pub(super) fn failure(error: &str) -> Option<Failure> {
 pub(super) fn message(raw: &RawMessage<'_>) -> Result<Message, Undecodable> {
     let mut head = head(raw.info.get())?;
     let whole = |text: &str| serde_json::from_str::<Value>(text).map_err(undecodable("a message"));
-    let Parts { text, touched, refused, size, goes_on, .. } = parts(raw.parts.get())?;
+    let Parts { text, touched, refused, size, reasoned, goes_on, .. } = parts(raw.parts.get())?;
     if goes_on && head.ending == Some(Ending::Final) {
         head.ending = Some(Ending::Tools);
     }
     Ok(Message {
         head,
         text,
+        cut: cut(raw.info.get()),
+        reasoned,
+        added: false,
         touched,
         refused,
         size,
@@ -219,6 +234,7 @@ fn parts(parts: &str) -> Result<Parts, Undecodable> {
         if matches!(part.kind.as_ref(), "text" | "reasoning" | "tool") {
             all.size += raw.get().len();
         }
+        all.reasoned |= part.kind == "reasoning";
         let by_provider = part.metadata.is_some_and(|it| it.provider_executed.is_some_and(is_true));
         all.goes_on |= part.kind == "tool" && !by_provider;
         let error = part.state.and_then(|state| state.error);
@@ -301,6 +317,8 @@ pub(super) fn history(body: &[u8], ours: &MessageId) -> Result<History, Undecoda
 fn own(known: &[(Head, RawMessage<'_>)], ours: &MessageId, history: &mut History) {
     let mut prompt = None;
     let mut added = false;
+    // The newest prompt in the user's name is the daemon's own.
+    let mut goes_on = false;
     for (head, raw) in known {
         if head.parent.is_some() {
             let answers = head.parent.as_deref();
@@ -309,7 +327,7 @@ fn own(known: &[(Head, RawMessage<'_>)], ours: &MessageId, history: &mut History
                 history.arrived = true;
                 history.unanswered = false;
                 match message(raw) {
-                    Ok(step) => history.steps.push(step),
+                    Ok(step) => history.steps.push(Message { added: goes_on, ..step }),
                     Err(_) => history.unreadable += 1,
                 }
             }
@@ -326,6 +344,7 @@ fn own(known: &[(Head, RawMessage<'_>)], ours: &MessageId, history: &mut History
                 return;
             }
             added |= parts.added;
+            goes_on = parts.added;
             history.unanswered = true;
             history.prompts.push(head.id.clone());
         }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::*;
-use crate::wire::{Answer, Ending, FailureKind, Signal};
+use crate::wire::{Answer, Cut, Ending, FailureKind, Signal};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -177,6 +177,47 @@ fn a_turn_that_was_summed_up_on_the_way_goes_on_under_the_daemons_own_messages()
         let summed_up = history(&list[..4]);
         assert_eq!(summed_up.last().map(|it| it.text.as_str()), Some("reading"), "a summary is no reply");
         assert!(history(&list[..5]).unanswered);
+    }
+}
+
+#[test]
+fn all_that_the_agent_says_is_its_reply_but_for_what_it_answers_the_daemon_after_its_last_word() {
+    let go_on = || serde_json::json!({ "type": "text", "text": "Continue if you have next steps", "synthetic": true });
+    let summed_up = || [user(3, &compaction()), summary(4, 3), user(5, &go_on())];
+    let spoken = |list: &[serde_json::Value]| -> Vec<String> {
+        history(list).spoken().map(|step| step.text.clone()).collect()
+    };
+    let after = |ending: &str, text: &str| {
+        let mut list = vec![user(1, &said("fix it")), assistant(2, 1, ending, text)];
+        list.extend(summed_up());
+        list.push(assistant(6, 5, "stop", "nothing more to do"));
+        list
+    };
+    assert_eq!(spoken(&after("stop", "the answer")), ["the answer"]);
+    assert_eq!(spoken(&after("stop", "")), ["", "nothing more to do"], "nothing was said before");
+    assert_eq!(
+        spoken(&after("tool-calls", "first")),
+        ["first", "nothing more to do"],
+        "it was summed up in the middle of its work"
+    );
+    let two = [
+        user(1, &said("go")),
+        assistant(2, 1, "tool-calls", "the bug is here"),
+        assistant(3, 1, "stop", "fixed"),
+    ];
+    assert_eq!(spoken(&two), ["the bug is here", "fixed"]);
+}
+
+#[test]
+fn a_message_that_something_else_ended_says_so() {
+    for (finish, cut) in [
+        ("stop", None),
+        ("length", Some(Cut::Length)),
+        ("content-filter", Some(Cut::Filter)),
+        ("other", None),
+    ] {
+        let list = [user(1, &said("go")), assistant(2, 1, finish, "half a")];
+        assert_eq!(history(&list).steps[0].cut, cut, "{finish}");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::ModelRef;
 use crate::output::{CacheTokens, FileChange, Tokens};
 use crate::wire::read::{shorten, undecodable};
 use crate::wire::text::Text;
-use crate::wire::{End, Ending, Head, History, Message, Outcome, Status, Undecodable};
+use crate::wire::{Cut, End, Ending, Head, History, Message, Outcome, Status, Undecodable};
 
 #[derive(Deserialize)]
 struct Row<'a> {
@@ -139,6 +139,7 @@ struct ToolEnd<'a> {
 #[derive(Default)]
 struct Parts {
     text: String,
+    reasoned: bool,
     refused: bool,
     goes_on: bool,
     size: usize,
@@ -228,6 +229,8 @@ fn is_failure_since(row: &Row<'_>, ours: &MessageId) -> bool {
 /// steps.
 fn own<'a>(rows: &[(Row<'a>, &'a RawValue)], ours: &MessageId, history: &mut History) -> Vec<&'a RawValue> {
     let mut sources = Vec::new();
+    // After a summary, the daemon tells the agent to go on.
+    let (mut summed_up, mut added) = (false, false);
     for (index, (row, raw)) in rows.iter().enumerate() {
         match row.kind.as_ref() {
             "assistant" => match message(row, ours) {
@@ -235,12 +238,14 @@ fn own<'a>(rows: &[(Row<'a>, &'a RawValue)], ours: &MessageId, history: &mut His
                     // A message that grows is not retried any more.
                     let waits = !step.head.completed && step.size == 0;
                     history.retry = row.retry.filter(|_| waits).and_then(retry);
-                    history.steps.push(step);
+                    history.steps.push(Message { added, ..step });
                     sources.push(*raw);
                 }
                 Err(_) => history.unreadable += 1,
             },
+            "synthetic" => added |= summed_up,
             "compaction" => {
+                summed_up = true;
                 history.steps.push(summary(row, ours));
                 sources.push(*raw);
             }
@@ -294,6 +299,9 @@ fn summary(row: &Row<'_>, ours: &MessageId) -> Message {
     Message {
         head: Head { summary: true, failure: None, ..head(row, ours) },
         text: String::new(),
+        cut: None,
+        reasoned: false,
+        added: false,
         touched: Vec::new(),
         refused: false,
         size: 0,
@@ -304,7 +312,8 @@ fn summary(row: &Row<'_>, ours: &MessageId) -> Message {
 /// A step, without what the daemon has of it.
 fn message(row: &Row<'_>, ours: &MessageId) -> Result<Message, Undecodable> {
     let mut head = head(row, ours);
-    let Parts { text, refused, goes_on, size } = row.content.map(parts).transpose()?.unwrap_or_default();
+    let Parts { text, reasoned, refused, goes_on, size } =
+        row.content.map(parts).transpose()?.unwrap_or_default();
     if goes_on && head.ending == Some(Ending::Final) {
         head.ending = Some(Ending::Tools);
     }
@@ -316,7 +325,9 @@ fn message(row: &Row<'_>, ours: &MessageId) -> Result<Message, Undecodable> {
         deletions: None,
         status: "modified".to_owned(),
     });
-    Ok(Message { head, text, touched: touched.collect(), refused, size, raw: Value::Null })
+    let touched = touched.collect();
+    let cut = row.finish.as_deref().and_then(Cut::read);
+    Ok(Message { head, text, cut, reasoned, added: false, touched, refused, size, raw: Value::Null })
 }
 
 /// Reads the pieces that can be read: one of an unknown shape hides no other.
@@ -327,6 +338,7 @@ fn parts(content: &RawValue) -> Result<Parts, Undecodable> {
     for raw in list {
         let Ok(part) = serde_json::from_str::<Part<'_>>(raw.get()) else { continue };
         all.size += raw.get().len();
+        all.reasoned |= part.kind == "reasoning";
         all.goes_on |= part.kind == "tool" && part.executed != Some(true);
         let error = part.state.and_then(|state| state.error);
         all.refused |= error.is_some_and(failure::is_refusal);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::permissions::Action;
-use crate::wire::{End, Ending, FailureKind, Outcome, Signal, ToolState};
+use crate::wire::{Cut, End, Ending, FailureKind, Outcome, Signal, ToolState};
 
 const OURS: &str = "msg_11191c80a0010000000000000A";
 
@@ -298,6 +298,36 @@ fn a_turn_is_all_steps_until_the_session_goes_idle() {
         (&json!("stop"), &json!("text"))
     );
     assert!(last.raw["info"].get("content").is_none());
+}
+
+#[test]
+fn all_that_the_agent_says_is_its_reply_but_for_what_it_answers_the_daemon_after_its_last_word() {
+    let said = |id: &str, finish: &str, text: &str| {
+        step(&format!("msg_11191c80{id}010000000000000A"), finish, &json!([{ "type": "text", "text": text }]))
+    };
+    let summary = json!({ "id": "msg_c", "type": "compaction", "status": "completed" });
+    let go_on = json!({ "id": "msg_g", "type": "synthetic", "text": "Continue if you have next steps" });
+    for (finish, spoken) in [("stop", vec!["first"]), ("tool-calls", vec!["first", "more"])] {
+        let turn = history(&[
+            user(OURS),
+            said("b0", finish, "first"),
+            summary.clone(),
+            go_on.clone(),
+            said("c0", "stop", "more"),
+            idle("succeeded"),
+        ]);
+        let texts: Vec<&str> = turn.spoken().map(|step| step.text.as_str()).collect();
+        assert_eq!(texts, spoken, "{finish}");
+    }
+    // A daemon that was started anew goes on with its own words, which count.
+    let turn = history(&[
+        user(OURS),
+        said("b0", "tool-calls", "first"),
+        go_on,
+        said("c0", "length", "half of"),
+        idle("succeeded"),
+    ]);
+    assert_eq!(turn.spoken().map(|step| step.cut).collect::<Vec<_>>(), [None, Some(Cut::Length)]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::wires::on_wires;
 on_wires! {
     threaded {
         a_task_writes_a_file_and_a_second_turn_goes_on,
+        the_reply_is_all_that_the_agent_said_and_what_it_did_not_say_is_said_of_it,
         files_reach_the_model_as_pictures_and_as_text,
         a_task_runs_a_command,
         a_chat_cannot_reach_outside_the_directory,
@@ -53,6 +54,39 @@ async fn a_task_writes_a_file_and_a_second_turn_goes_on(generation: Generation) 
     assert_eq!(reply(&second), "and then this");
     assert_eq!(second.output["session_id"], result.output["session_id"]);
     assert_eq!(second.output["files"], json!([]), "only what this turn changed");
+}
+
+async fn the_reply_is_all_that_the_agent_said_and_what_it_did_not_say_is_said_of_it(generation: Generation) {
+    let (daemon, directory) = place(generation).await;
+    let bench = bench(daemon, &directory, json!({})).await;
+    let ended = |reasoning: &str, text: &str, finish: &str| Answer::Ended {
+        reasoning: reasoning.into(),
+        text: text.into(),
+        finish: finish.into(),
+    };
+    let tool = if generation == Generation::V1 { "bash" } else { "shell" };
+    let arguments = json!({ "command": "echo check", "description": "check" });
+    let call = testkit::Call { tool: tool.into(), arguments };
+    let look = Answer::Tools { text: "the bug is in parse()".into(), calls: vec![call] };
+    for (number, first, last, said, remark) in [
+        (1, Some(look.clone()), ended("", "it is fixed", "stop"), "the bug is in parse()\n\nit is fixed", ""),
+        (2, Some(look), ended("", "", "stop"), "the bug is in parse()", "ended without a last word"),
+        (3, None, ended("", "", "stop"), "", "the agent said nothing"),
+        (4, None, ended("hm", "", "stop"), "", "the agent said nothing"),
+        (5, None, ended("", "half a", "length"), "half a", "the answer was cut off"),
+    ] {
+        let prompt = format!("SAID-{number}");
+        let turn =
+            |tools_done, answer| Turn { prompt: Some(prompt.clone()), tools_done, times: None, answer };
+        let after = usize::from(first.is_some());
+        let script = Script { turns: first.map(|first| turn(Some(0), first)).into_iter().collect() };
+        daemon.model().add(script.turn(turn(Some(after), last)));
+        let result = bench.run(&prompt).await.unwrap();
+        let told = result.output["remark"].as_str().unwrap_or_default();
+        assert_eq!((result.success, reply(&result)), (true, said), "{prompt}");
+        assert!(told.contains(remark) && told.is_empty() == remark.is_empty(), "{prompt}: {told}");
+        assert!(result.message.ends_with(told), "{}", result.message);
+    }
 }
 
 async fn files_reach_the_model_as_pictures_and_as_text(generation: Generation) {
@@ -149,7 +183,7 @@ async fn a_session_that_becomes_too_long_is_summed_up_and_the_turn_goes_on_to_it
     let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
     let bench = bench(&daemon, &directory, json!({ "deadline_secs": 20 })).await;
     let result = bench.run("LONG-17").await.unwrap();
-    assert_eq!((result.success, reply(&result)), (true, "went on to the end"));
+    assert_eq!((result.success, reply(&result)), (true, "looking\n\nwent on to the end"));
     assert_ne!(result.output["response"]["info"]["parentID"], result.output["message_id"]);
     assert_eq!(result.output["files"][0]["path"], "out.txt", "what was done before counts too");
     assert_eq!(result.output["tokens"]["input"], 30, "the summary costs too");

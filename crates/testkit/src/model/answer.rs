@@ -8,7 +8,7 @@ use super::{Answer, Call};
 pub(super) fn text(answer: &Answer) -> String {
     match answer {
         Answer::Text { chunks, .. } => chunks.concat(),
-        Answer::Tools { text, .. } | Answer::Hang { text } => text.clone(),
+        Answer::Tools { text, .. } | Answer::Hang { text } | Answer::Ended { text, .. } => text.clone(),
         Answer::Error { .. } => String::new(),
     }
 }
@@ -30,11 +30,20 @@ pub(super) fn whole(answer: &Answer) -> Value {
 pub(super) fn chunks(answer: &Answer) -> Vec<Value> {
     let pieces = match answer {
         Answer::Text { chunks, .. } => chunks.clone(),
-        Answer::Tools { text, .. } | Answer::Hang { text } if !text.is_empty() => vec![text.clone()],
+        Answer::Tools { text, .. } | Answer::Hang { text } | Answer::Ended { text, .. }
+            if !text.is_empty() =>
+        {
+            vec![text.clone()]
+        }
         _ => Vec::new(),
     };
     let mut chunks: Vec<Value> =
         pieces.iter().map(|piece| chunk(&json!({ "role": "assistant", "content": piece }), None)).collect();
+    if let Answer::Ended { reasoning, .. } = answer
+        && !reasoning.is_empty()
+    {
+        chunks.insert(0, chunk(&json!({ "role": "assistant", "reasoning_content": reasoning }), None));
+    }
     if let Answer::Tools { calls, .. } = answer {
         let calls: Value = calls.iter().enumerate().map(call).collect();
         chunks.push(chunk(&json!({ "role": "assistant", "tool_calls": calls }), None));
@@ -61,8 +70,12 @@ fn call((index, call): (usize, &Call)) -> Value {
     })
 }
 
-fn finish(answer: &Answer) -> &'static str {
-    if matches!(answer, Answer::Tools { .. }) { "tool_calls" } else { "stop" }
+fn finish(answer: &Answer) -> &str {
+    match answer {
+        Answer::Tools { .. } => "tool_calls",
+        Answer::Ended { finish, .. } => finish,
+        _ => "stop",
+    }
 }
 
 fn usage() -> Value {

@@ -55,6 +55,17 @@ pub enum Answer {
         #[serde(default)]
         delay_ms: u64,
     },
+    /// Thoughts and a text, either of which may be empty, and how it ends.
+    Ended {
+        /// What it thinks.
+        #[serde(default)]
+        reasoning: String,
+        /// What it says.
+        #[serde(default)]
+        text: String,
+        /// The reason for its end, such as `length`.
+        finish: String,
+    },
     /// Tool calls, all in one answer.
     Tools {
         /// Said before the calls.

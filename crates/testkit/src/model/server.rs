@@ -53,7 +53,7 @@ async fn complete(
             return (status, Json(body.clone())).into_response();
         }
         Answer::Hang { .. } => shared.released().await,
-        Answer::Text { .. } | Answer::Tools { .. } => {}
+        Answer::Text { .. } | Answer::Tools { .. } | Answer::Ended { .. } => {}
     }
     if streamed {
         Sse::new(events(&answer)).into_response()
