@@ -27,6 +27,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What a message is answered with that no rule fires on.
 pub const NO_RULE: &str = "no rule answers that; try /fix and what is to be done, or /help";
 
+/// What a command is answered with that takes words and came alone.
+pub fn wants_words(command: &str) -> String {
+    format!("what is to be done? write it after the command, such as: /{command} the failing test")
+}
+
 /// What reaches the chat from outside.
 #[derive(Debug)]
 pub enum Input {
@@ -165,9 +170,13 @@ impl Chat {
         }
         let id = format!("{}-{}", std::process::id(), crate::engine::unique()?);
         let event = message(&self.connector, id, text, reply);
+        let payload = event.payload.clone();
         let Some(event_id) = self.engine.submit(event).await? else { return Ok(()) };
         match self.runs_of(event_id).await? {
-            Some(0) => self.say(NO_RULE),
+            Some(0) => match self.engine.lacks_words(&self.connector, &payload) {
+                Some(command) => self.say(&wants_words(&command)),
+                None => self.say(NO_RULE),
+            },
             Some(_) => Ok(()),
             None => self.say("that is recorded, and is taken up as soon as the ledger can be written"),
         }

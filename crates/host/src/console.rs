@@ -5,6 +5,7 @@
 //! one user: whoever sits at it.
 
 pub mod input;
+pub mod prose;
 pub mod render;
 
 use std::io::{self, Write};
@@ -143,6 +144,10 @@ fn payload(text: &str) -> Value {
         Some(rest) => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
         None => ("", ""),
     };
+    // As in a group of Telegram, a command may name the bot.
+    let named =
+        command.split_once('@').map(|(command, bot)| (command, text.replacen(&format!("@{bot}"), "", 1)));
+    let (command, text) = named.unwrap_or((command, text.to_owned()));
     json!({
         "text": text,
         "command": command,

@@ -89,6 +89,8 @@ struct Inner {
     timetable: schedule::Timetable,
     wake: Notify,
     running: Mutex<HashMap<StepId, Running>>,
+    /// When the first event that may still grow is taken up.
+    growing: Mutex<Option<Millis>>,
     /// The places in the queue that were shown last.
     places: Mutex<HashMap<StepId, usize>>,
     /// The chats, by surface and name, that are being delivered to.
@@ -140,6 +142,7 @@ impl Engine {
             timetable: schedule::Timetable::default(),
             wake: Notify::new(),
             running: Mutex::new(HashMap::new()),
+            growing: Mutex::default(),
             places: Mutex::default(),
             delivering: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -323,6 +326,7 @@ impl Engine {
         if overdue {
             self.expire_cards().await?;
         }
+        *self.growing() = None;
         if unhandled {
             failpoint("intake.uncommitted");
             self.take_in_events().await?;
@@ -354,10 +358,20 @@ impl Engine {
             Ok((next, tx.now))
         };
         let (next, now): (Option<Millis>, Millis) = self.0.ledger.read(look).await?;
-        let next = [next, self.next_scheduled()].into_iter().flatten().min();
+        let growing = *self.growing();
+        let next = [next, self.next_scheduled(), growing].into_iter().flatten().min();
         // Looked at again at least every minute, so that a clock that jumps is noticed.
         let wait = next.map_or(60_000, |at| at.saturating_sub(now).clamp(0, 60_000));
         Ok(Duration::from_millis(u64::try_from(wait).unwrap_or(0).max(1)))
+    }
+
+    /// Makes a pass: the ledger says something new.
+    pub(crate) fn look_again(&self) {
+        self.0.wake.notify_one();
+    }
+
+    fn growing(&self) -> MutexGuard<'_, Option<Millis>> {
+        self.0.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<StepId, Running>> {

@@ -5,10 +5,12 @@
 
 use async_trait::async_trait;
 use connector_contract::Progress;
-use connector_contract::ask::{PermissionAsk, QuestionAsk};
+use connector_contract::ask::{PermissionAsk, Question, QuestionAsk};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::clock::Millis;
+use crate::engine::Answer;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
@@ -51,6 +53,47 @@ pub enum Asked {
     Question(QuestionAsk),
 }
 
+impl Asked {
+    /// The daemon's own id of it, which stays when it is asked again.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Permission(ask) => &ask.id,
+            Self::Question(ask) => &ask.id,
+        }
+    }
+
+    /// What it asks, without what may be answered. May be long, and have line breaks.
+    pub fn in_a_line(&self) -> String {
+        match self {
+            Self::Permission(ask) => {
+                format!("🔐 may the agent use {}? {}", ask.permission, ask.patterns.join(" · "))
+            }
+            Self::Question(ask) => {
+                let questions: Vec<&str> = ask.questions.iter().map(|one| one.question.as_str()).collect();
+                format!("❓ {}", questions.join(" · "))
+            }
+        }
+    }
+
+    /// Reads what the audit keeps of an ask: all of its question, and none of its options.
+    pub fn from_record(record: &Value) -> Option<Self> {
+        let text = |name: &str| record.get(name)?.as_str().map(str::to_owned);
+        let texts = |name: &str| -> Option<Vec<String>> {
+            Some(record.get(name)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        };
+        let id = text("id")?;
+        if let Some(permission) = text("permission") {
+            let (patterns, metadata) = (texts("patterns")?, Value::Null);
+            let session_id = String::new();
+            return Some(Self::Permission(PermissionAsk { id, session_id, permission, patterns, metadata }));
+        }
+        let question =
+            |question| Question { question, header: String::new(), options: Vec::new(), multiple: false };
+        let questions = texts("questions")?.into_iter().map(question).collect();
+        Some(Self::Question(QuestionAsk { id, session_id: String::new(), questions }))
+    }
+}
+
 /// An ask that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OpenAsk {
@@ -88,14 +131,56 @@ pub trait Surface: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What the chat of an event is told that is `command` alone, where one with words after it
+    /// would fire a rule.
+    fn asks_for_words(&self, _event: &EventRow, _command: &str) -> Option<String> {
+        None
+    }
+
+    /// Until when an event may still grow, where the platform splits long messages: nothing comes of
+    /// it before.
+    fn grows_until(&self, _event: &EventRow) -> Option<Millis> {
+        None
+    }
+
     /// Shows progress of a running step. Must not block; may drop.
     fn progress(&self, chat: &str, step: StepId, progress: &Progress);
 
     /// Shows an ask. Must not block.
     fn ask(&self, chat: &str, ask: &OpenAsk);
 
+    /// An ask was answered.
+    fn ask_answered(&self, chat: &str, ask: &OpenAsk, _answer: &Answer, by: &Actor) {
+        self.ask_closed(chat, ask, Some(by));
+    }
+
     /// An ask no longer waits: it was answered (`by` somebody) or withdrawn.
     fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>);
+}
+
+/// Why a tool failed, as briefly as it can be said. A rule's refusal comes with all of the rules.
+pub fn why(reason: &str) -> String {
+    let reason = reason.trim();
+    if let Some(refusal) = reason.strip_prefix("The user has specified a rule which prevents you") {
+        let rule =
+            refusal.split("relevant rules").nth(1).and_then(last_rule).map(|rule| format!(" ({rule})"));
+        return format!("refused by a permission rule{}", rule.unwrap_or_default());
+    }
+    if let Some(words) = reason.strip_prefix("The user rejected permission to use this specific tool call") {
+        let words = words.trim_start_matches([' ', '.']);
+        let words = words.strip_prefix("with the following feedback:").unwrap_or(words).trim();
+        return if words.is_empty() { "rejected".to_owned() } else { format!("rejected: {words}") };
+    }
+    reason.to_owned()
+}
+
+/// The last of a list of rules, which is the one that counts.
+fn last_rule(list: &str) -> Option<String> {
+    let (from, to) = (list.find('[')?, list.rfind(']')?);
+    let rules: Vec<Value> = serde_json::from_str(list.get(from..=to)?).ok()?;
+    let rule = rules.last()?;
+    let text = |name: &str| rule.get(name).and_then(Value::as_str);
+    Some(format!("{} {}: {}", text("permission")?, text("pattern")?, text("action")?))
 }
 
 /// How long a step took and what it cost, to stand after its headline; empty where nothing is known.

@@ -21,6 +21,7 @@ mod render;
 mod rows;
 mod run;
 mod send;
+mod split;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -33,19 +34,23 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::clock::{Clock, Millis};
+use crate::engine::{Answer, Engine};
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::{LedgerError, Tx};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
-pub use commands::{help, queue, running, sessions};
-pub use render::{Doing, Rendered, card, permission, question, result, status};
+pub use commands::{help, queue, running, running_and_asking, sessions};
+pub use render::{Doing, Part, Rendered, Retry, ask_over, card, parts, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "telegram";
+
+/// What an edited message is answered with that no rule fires on.
+const EDITED: &str = "what was written first counts, and an edit changes nothing; \
+    write it as a new message, or in reply to the result";
 
 /// How many files are fetched at once.
 const FETCHES: usize = 4;
@@ -174,13 +179,27 @@ impl Surface for Telegram {
     }
 
     fn unanswered(&self, tx: &Tx<'_>, event: &EventRow) -> Result<Option<String>, LedgerError> {
-        let spoken = ["message_received", "message_forwarded", "files_received"];
-        let private = event.chat.parse().is_ok_and(|chat: ChatKey| chat.is_private());
         // In a group, what fires no rule was not said to the bot.
-        if !private || !spoken.contains(&event.event.as_str()) || rows::is_answered(tx, event)? {
-            return Ok(None);
-        }
-        Ok(Some(crate::chat::NO_RULE.to_owned()))
+        let Some(chat) = event.chat.parse().ok().filter(ChatKey::is_private) else { return Ok(None) };
+        let line = match event.event.as_str() {
+            "message_received" => match self.offer(chat, event) {
+                asks::Offer::Made => return Ok(None),
+                asks::Offer::Tap => asks::TAP,
+                asks::Offer::None => crate::chat::NO_RULE,
+            },
+            "message_forwarded" | "files_received" => crate::chat::NO_RULE,
+            "message_edited" => EDITED,
+            _ => return Ok(None),
+        };
+        Ok((!rows::is_answered(tx, event, line)?).then(|| line.to_owned()))
+    }
+
+    fn asks_for_words(&self, _event: &EventRow, command: &str) -> Option<String> {
+        Some(crate::chat::wants_words(command))
+    }
+
+    fn grows_until(&self, event: &EventRow) -> Option<Millis> {
+        split::grows_until(event)
     }
 
     fn progress(&self, chat: &str, step: StepId, progress: &Progress) {
@@ -195,7 +214,11 @@ impl Surface for Telegram {
         }
     }
 
-    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
-        self.close_ask(ask.number, by.cloned());
+    fn ask_answered(&self, _chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
+        self.close_ask(ask.number, Some((answer, by)));
+    }
+
+    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, _by: Option<&Actor>) {
+        self.close_ask(ask.number, None);
     }
 }

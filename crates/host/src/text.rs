@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar;
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
 
 /// `text` with every character that does not simply show itself written out,
 /// such as `\u{202e}`. Line breaks stay; tabs become spaces.
@@ -42,16 +43,46 @@ pub fn folded(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in visible(text).split('\n') {
         let (mut part, mut width) = (String::new(), 0);
-        for character in line.chars() {
-            let wide = character.width().unwrap_or(0);
+        for cluster in line.graphemes(true) {
+            let wide = cluster.width();
             if width + wide > columns {
                 lines.push(std::mem::take(&mut part));
                 width = 0;
             }
-            part.push(character);
+            part.push_str(cluster);
             width += wide;
         }
         lines.push(part);
+    }
+    lines
+}
+
+/// `text`, visible already, in lines of at most `columns` columns, broken between words where that
+/// is possible. A line's own indent is kept on its first line only.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        let (mut part, mut width) = (String::new(), 0);
+        for word in line.split_inclusive(' ') {
+            let bare = word.trim_end();
+            if width > 0 && width + bare.width() > columns {
+                lines.push(part.trim_end().to_owned());
+                (part, width) = (String::new(), 0);
+            }
+            for cluster in word.graphemes(true) {
+                let wide = cluster.width();
+                if width + wide > columns && cluster != " " {
+                    lines.push(std::mem::take(&mut part));
+                    width = 0;
+                }
+                if width + wide <= columns || width == 0 {
+                    part.push_str(cluster);
+                    width += wide;
+                }
+            }
+        }
+        lines.push(part.trim_end().to_owned());
     }
     lines
 }
@@ -64,6 +95,17 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
     let head: String = text.chars().take(limit).collect();
     format!("{head}… ({} more characters)", total - limit)
+}
+
+/// A time in words, such as `2 min 5 s`.
+pub fn duration(seconds: u64) -> String {
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// Joins emoji to one, such as a family.
@@ -140,7 +182,11 @@ mod tests {
         assert_eq!(lines.concat(), text.replace('\n', ""));
         assert_eq!(lines.len(), 3 + 1 + 3);
         assert!(
-            lines.iter().all(|line| line.chars().filter_map(UnicodeWidthChar::width).sum::<usize>() <= 10),
+            lines.iter().all(|line| line
+                .chars()
+                .filter_map(unicode_width::UnicodeWidthChar::width)
+                .sum::<usize>()
+                <= 10),
             "{lines:?}"
         );
     }

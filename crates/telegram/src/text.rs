@@ -18,23 +18,29 @@ pub const CAPTION: usize = 1_024;
 pub const CALLBACK: usize = 64;
 
 /// How a stretch of text looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Style {
     /// For names and headings.
     Bold,
     /// For asides.
     Italic,
+    /// For what is no longer so.
+    Struck,
     /// For what is to be read letter by letter.
     Code,
     /// The same, as a block.
     Pre,
+    /// The same, in this language.
+    PreIn(String),
+    /// Leads to this address of the web.
+    Link(String),
     /// Somebody else's words, as a block.
     Quote,
     /// The same, folded when long.
     FoldedQuote,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Span {
     style: Style,
     start: usize,
@@ -100,6 +106,12 @@ impl Styled {
     pub fn styled(mut self, style: Style, text: &str) -> Self {
         let start = self.units;
         self.push(text);
+        self.over(style, start)
+    }
+
+    /// Gives all from the unit `start` on a style, besides those that it has.
+    #[must_use]
+    pub fn over(mut self, style: Style, start: usize) -> Self {
         if self.units > start {
             self.spans.push(Span { style, start, end: self.units });
         }
@@ -111,8 +123,11 @@ impl Styled {
     pub fn then(mut self, other: &Self) -> Self {
         let by = self.units;
         self.push(&other.text);
-        let moved =
-            other.spans.iter().map(|span| Span { start: span.start + by, end: span.end + by, ..*span });
+        let moved = other.spans.iter().map(|span| Span {
+            style: span.style.clone(),
+            start: span.start + by,
+            end: span.end + by,
+        });
         self.spans.extend(moved);
         self
     }
@@ -122,22 +137,32 @@ impl Styled {
         self.units += units(text);
     }
 
-    /// The styles as the Bot API takes them.
+    /// The styles as the Bot API takes them: those that begin first come first, and around others.
     pub fn entities(&self) -> Vec<MessageEntity> {
         let unit = |units: usize| u16::try_from(units).unwrap_or(u16::MAX);
         let entity = |span: &Span| {
-            let kind = match span.style {
+            let kind = match &span.style {
                 Style::Bold => MessageEntityType::Bold,
                 Style::Italic => MessageEntityType::Italic,
+                Style::Struck => MessageEntityType::Strikethrough,
                 Style::Code => MessageEntityType::Code,
-                Style::Pre => MessageEntityType::Pre,
+                Style::Pre | Style::PreIn(_) => MessageEntityType::Pre,
+                Style::Link(_) => MessageEntityType::TextLink,
                 Style::Quote => MessageEntityType::Blockquote,
                 Style::FoldedQuote => MessageEntityType::ExpandableBlockquote,
             };
             let (offset, length) = (unit(span.start), unit(span.end - span.start));
-            MessageEntity::builder().type_field(kind).offset(offset).length(length).build()
+            let mut entity = MessageEntity::builder().type_field(kind).offset(offset).length(length).build();
+            match &span.style {
+                Style::PreIn(language) => entity.language = Some(language.clone()),
+                Style::Link(url) => entity.url = Some(url.clone()),
+                _ => {}
+            }
+            entity
         };
-        self.spans.iter().map(entity).collect()
+        let mut spans: Vec<&Span> = self.spans.iter().collect();
+        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+        spans.into_iter().map(entity).collect()
     }
 
     /// Pieces of at most `limit` units, cut where people would: after a
@@ -165,7 +190,7 @@ impl Styled {
         let end = start + units(text);
         let clip = |span: &Span| {
             let (from, to) = (span.start.max(start), span.end.min(end));
-            (from < to).then(|| Span { style: span.style, start: from - start, end: to - start })
+            (from < to).then(|| Span { style: span.style.clone(), start: from - start, end: to - start })
         };
         Self {
             text: text.to_owned(),

@@ -59,10 +59,14 @@ pub struct Received {
     pub message_id: i32,
     /// Its text or caption; a command's `@thisbot` is taken off.
     pub text: String,
+    /// How long it was as it was sent, in UTF-16 units.
+    pub units: usize,
     /// The command it begins with, without `/`.
     pub command: Option<String>,
     /// The file that hangs on it.
     pub file: Option<Attachment>,
+    /// What it is, in a word for people, where it has neither words nor a file.
+    pub other: Option<&'static str>,
     /// Whether it was just written.
     pub kind: Kind,
     /// The message of the bot that it answers.
@@ -135,11 +139,14 @@ pub fn number(raw: &Value) -> Option<u32> {
 pub fn read(raw: &Value, allow: &Allow, me: &Me) -> Incoming {
     let ignored = Incoming::Ignored;
     let Some(update) = decode(raw) else { return ignored(Ignored::Unreadable) };
+    let heard = |message: &Message, kind| {
+        let other =
+            ["message", "edited_message"].iter().find_map(|name| raw.get(name)).and_then(attachment::other);
+        received(update.update_id, message, (kind, other), allow, me)
+    };
     let understood = match update.content {
-        UpdateContent::Message(message) => received(update.update_id, &message, Kind::Fresh, allow, me),
-        UpdateContent::EditedMessage(message) => {
-            received(update.update_id, &message, Kind::Edited, allow, me)
-        }
+        UpdateContent::Message(ref message) => heard(message, Kind::Fresh),
+        UpdateContent::EditedMessage(ref message) => heard(message, Kind::Edited),
         UpdateContent::CallbackQuery(query) => tap(update.update_id, &query, allow),
         UpdateContent::ChannelPost(_) | UpdateContent::EditedChannelPost(_) => Err(Ignored::Anonymous),
         _ => Err(Ignored::Kind),
@@ -166,7 +173,7 @@ fn decode(raw: &Value) -> Option<Update> {
 fn received(
     update_id: u32,
     message: &Message,
-    kind: Kind,
+    (kind, other): (Kind, Option<&'static str>),
     allow: &Allow,
     me: &Me,
 ) -> Result<Incoming, Ignored> {
@@ -178,7 +185,8 @@ fn received(
     let words = message.text.as_deref().or(message.caption.as_deref()).unwrap_or_default();
     let (command, text) = command(words, me)?;
     let file = attachment::of(message);
-    if text.is_empty() && file.is_none() {
+    let other = other.filter(|_| text.is_empty() && file.is_none());
+    if text.is_empty() && file.is_none() && other.is_none() {
         return Err(Ignored::Empty);
     }
     let kind = if message.forward_origin.is_some() { Kind::Forwarded } else { kind };
@@ -194,8 +202,10 @@ fn received(
         user,
         message_id,
         text,
+        units: crate::text::units(words),
         command,
         file,
+        other,
         kind,
         reply_to,
         payload,
@@ -221,9 +231,12 @@ fn command(words: &str, me: &Me) -> Result<(Option<String>, String), Ignored> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let Some((name, bot)) = name.split_once('@') else {
-        return Ok((Some(name.to_owned()), words.to_owned()));
-    };
+    let (name, bot) = name.split_once('@').map_or((name, None), |(name, bot)| (name, Some(bot)));
+    // A path begins with a slash too.
+    if name.is_empty() || !name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_') {
+        return Ok((None, words.to_owned()));
+    }
+    let Some(bot) = bot else { return Ok((Some(name.to_owned()), words.to_owned())) };
     if bot.eq_ignore_ascii_case(&me.username) {
         Ok((Some(name.to_owned()), format!("/{name}{args}")))
     } else {

@@ -1,6 +1,7 @@
 //! `runs`: what ran, what runs, and stopping it.
 
 mod apply;
+mod standing;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use crate::clock::rfc3339;
 use crate::console::render;
 use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
-use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, Queued, StepRow};
 use crate::ledger::{LedgerError, Tx, audit};
 use crate::text::one_line;
+use standing::Standing;
 
 /// How often the ledger is looked at for news.
 const LOOK: Duration = Duration::from_millis(100);
@@ -63,15 +64,8 @@ struct Whole {
     steps: Vec<StepRow>,
     /// The approved steps' places in the queue.
     queue: Vec<Queued>,
-    /// How many answers the agents of the running steps wait for.
-    asks: Vec<Asks>,
-}
-
-/// The asks of a running step.
-#[derive(Serialize)]
-struct Asks {
-    step: StepId,
-    open: usize,
+    /// What the steps that go on do now.
+    now: Vec<Standing>,
 }
 
 impl Runs {
@@ -111,11 +105,8 @@ async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
             let Some(run) = runs::get(tx, id)? else { return Ok(None) };
             let steps = steps::of_run(tx, id)?;
             let queue = steps::queued_of_run(tx, id)?;
-            let asked = audit::of_run(tx, id, 0)?;
-            let running = steps.iter().filter(|step| step.state == StepState::Dispatched);
-            let open = |step: &StepRow| Asks { step: step.id, open: audit::open_asks(&asked, step.id) };
-            let asks = running.map(open).filter(|asks| asks.open > 0).collect();
-            Ok(Some(Whole { asks, event: events::get(tx, run.event_id)?, steps, queue, run }))
+            let now = standing::of_steps(tx, &steps)?;
+            Ok(Some(Whole { event: events::get(tx, run.event_id)?, steps, queue, now, run }))
         })
         .await?;
     let Some(whole) = whole else {
@@ -129,9 +120,7 @@ fn describe(whole: &Whole) -> String {
     let mut text = line(&whole.run);
     for step in &whole.steps {
         text.push_str(&format!("\n\n{} {} · {}  {}", step.id, step.connector, step.action, step.state));
-        if let Some(place) = whole.queue.iter().find(|place| place.step == step.id) {
-            text.push_str(&format!("\n  in the queue, {} before it", place.ahead));
-        }
+        let now = whole.now.iter().find(|now| now.step == step.id);
         text.push_str(&format!("\n  digest {}", step.digest));
         if let Some(by) = &step.decided_by {
             text.push_str(&format!(
@@ -143,9 +132,10 @@ fn describe(whole: &Whole) -> String {
             "\n  input  {}",
             crate::text::visible(&crate::files::without_content(&step.input).to_string())
         ));
-        let asks = whole.asks.iter().find(|asks| asks.step == step.id).map_or(0, |asks| asks.open);
-        let shown = if !step.state.is_live() { render::result(step) } else { render::at_work(step, asks) };
-        text.push_str(&format!("\n{shown}"));
+        match now {
+            Some(now) => text.push_str(&format!("\n{}", now.words())),
+            None => text.push_str(&format!("\n{}", render::result(step))),
+        }
     }
     text
 }
@@ -189,14 +179,21 @@ async fn follow(common: &Common, id: Option<RunId>) -> Result<Exit, Failure> {
     }
     let mut seen = if id.is_some() { 0 } else { ledger.read(audit::last).await? };
     let mut output = anstream::stdout();
+    let mut shown: Vec<String> = Vec::new();
     loop {
         let version = ledger.data_version().await?;
         let (rows, last, state) = ledger.read(move |tx| news(tx, id, seen)).await?;
         seen = last;
+        let now = ledger.read(move |tx| standing::of_run(tx, id)).await?;
         for row in rows {
             let line = if common.json { serde_json::to_string(&row)? } else { happened(&row) };
             writeln!(output, "{line}")?;
         }
+        let now: Vec<String> = now.iter().map(Standing::words).collect();
+        for line in now.iter().filter(|line| !common.json && !shown.contains(line)) {
+            writeln!(output, "{line}")?;
+        }
+        shown = now;
         output.flush()?;
         match state {
             Some(RunState::Active) | None => {}

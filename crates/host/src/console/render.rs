@@ -8,12 +8,13 @@ use connector_contract::ToolOutcome;
 use connector_contract::ask::{PermissionAsk, QuestionAsk};
 use serde_json::Value;
 
+use super::prose;
 use crate::clock::Millis;
 use crate::files;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::surface::{Asked, OpenAsk, figures};
-use crate::text::{folded, one_line, shortened, visible};
+use crate::text::{folded, one_line, shortened};
 
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
@@ -90,7 +91,13 @@ pub fn result(row: &StepRow) -> String {
     let mut lines = vec![headline(row)];
     let output = row.output.as_ref();
     if let Some(reply) = output.and_then(|output| output.get("reply")).and_then(Value::as_str) {
-        lines.extend(visible(&shortened(reply.trim(), REPLY)).lines().map(|line| format!("  {line}")));
+        let said = prose::lines(&shortened(reply.trim(), REPLY), COLUMNS - 2);
+        lines.extend(said.into_iter().map(|line| format!("  {line}").trim_end().to_owned()));
+        let remark = output.and_then(|output| output.get("remark")).and_then(Value::as_str);
+        let silent = reply.trim().is_empty().then_some("the agent said nothing");
+        if let Some(remark) = remark.or(silent) {
+            lines.push(format!("  ! {}", one_line(remark)));
+        }
     }
     let files = output.and_then(|output| output.get("files")).and_then(Value::as_array);
     for file in files.into_iter().flatten() {
@@ -128,14 +135,6 @@ fn headline(row: &StepRow) -> String {
         StepState::Resolved | StepState::Waiting => format!("⏸ {id} waits for a decision{}", why("")),
         StepState::Approved => format!("⏳ {id} waits for its turn"),
         StepState::Dispatched => format!("▶ {id} runs"),
-    }
-}
-
-/// What a step does that has not ended, when its agent waits for `asks` answers.
-pub fn at_work(row: &StepRow, asks: usize) -> String {
-    match (row.state, asks) {
-        (StepState::Dispatched, 1..) => format!("⏸ {} waits for an answer", row.id),
-        _ => headline(row),
     }
 }
 

@@ -235,13 +235,13 @@ impl Relay {
         let number = self.engine.0.desk.next.fetch_add(1, Ordering::Relaxed) + 1;
         let ask = OpenAsk { number, step: self.step, asked, approvers: self.approvers.clone() };
         let (reply, answer) = oneshot::channel();
-        let mut guard = Guard { relay: self, ask: ask.clone(), by: None };
+        let mut guard = Guard { relay: self, ask: ask.clone(), answered: None };
+        // Before anybody can answer, so that the answer comes after it.
+        record(&self.engine, self.step, audit::ASKED, json!({ "ask": subject(&ask.asked) })).await;
         self.engine.0.desk.open().insert(number, Waiting { ask: ask.clone(), reply: Some(reply) });
         surface.ask(&self.chat, &ask);
-        record(&self.engine, self.step, audit::ASKED, json!({ "ask": subject(&ask.asked) })).await;
-        let (answer, by) = answer.await.ok()?;
-        guard.by = Some(by);
-        Some(answer)
+        let answered = answer.await.ok()?;
+        Some(guard.answered.insert(answered).0.clone())
     }
 }
 
@@ -249,20 +249,23 @@ impl Relay {
 struct Guard<'a> {
     relay: &'a Relay,
     ask: OpenAsk,
-    by: Option<Actor>,
+    answered: Option<(Answer, Actor)>,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.relay.engine.0.desk.open().remove(&self.ask.number);
-        if let Some(surface) = &self.relay.surface {
-            surface.ask_closed(&self.relay.chat, &self.ask, self.by.as_ref());
-        }
-        if let (None, Ok(runtime)) = (&self.by, tokio::runtime::Handle::try_current()) {
+        let engine = &self.relay.engine;
+        engine.0.desk.open().remove(&self.ask.number);
+        if let (None, Ok(runtime)) = (&self.answered, tokio::runtime::Handle::try_current()) {
             let (engine, step) = (self.relay.engine.clone(), self.ask.step);
             let detail = json!({ "ask": subject(&self.ask.asked) });
             let withdrawn = async move { record(&engine, step, audit::WITHDRAWN, detail).await };
             self.relay.engine.0.tasks.spawn_on(withdrawn, &runtime);
+        }
+        let Some(surface) = &self.relay.surface else { return };
+        match &self.answered {
+            Some((answer, by)) => surface.ask_answered(&self.relay.chat, &self.ask, answer, by),
+            None => surface.ask_closed(&self.relay.chat, &self.ask, None),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use connector_rules::{Event, Reply, Rule, RuleSet};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BATCH, Engine, limits};
 use crate::clock::Millis;
@@ -15,10 +15,18 @@ use crate::ledger::{LedgerError, runs};
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
         let (rules, surfaces) = (self.rules(), self.0.surfaces.clone());
-        self.0
+        let growing = self
+            .0
             .ledger
             .write(move |tx| {
+                let mut growing: Option<Millis> = None;
                 for event in events::unhandled(tx, BATCH)? {
+                    let surface = surfaces.get(&event.surface);
+                    let until = surface.and_then(|surface| surface.grows_until(&event));
+                    if let Some(until) = until.filter(|until| *until > tx.now) {
+                        growing = Some(growing.map_or(until, |first| first.min(until)));
+                        continue;
+                    }
                     let fired = fired(&rules, &event, tx.now);
                     for rule in &fired {
                         let held_back = limits::held_back(tx, rule)?;
@@ -36,19 +44,57 @@ impl Engine {
                             tx,
                             Entry { at: 0, kind, run: None, index: None, actor, digest: None, detail },
                         )?;
-                        let surface = surfaces.get(&event.surface);
-                        let told = surface.map(|surface| surface.unanswered(tx, &event)).transpose()?;
-                        if let Some(body) = told.flatten() {
+                        let told = match (surface, lacking_words(&rules, &event, tx.now)) {
+                            (None, _) => None,
+                            (Some(surface), Some(command)) => surface.asks_for_words(&event, &command),
+                            (Some(surface), None) => surface.unanswered(tx, &event)?,
+                        };
+                        if let Some(body) = told {
                             let text = Parcel::Text { run: None, body };
                             outbox::put(tx, &event.surface, &event.chat, &text)?;
                         }
                     }
                     events::handled(tx, event.id)?;
                 }
-                Ok(())
+                Ok(growing)
             })
-            .await
+            .await?;
+        *self.growing() = growing;
+        Ok(())
     }
+
+    /// Whether this text is a command alone that a rule would take with words after it.
+    pub fn lacks_words(&self, connector: &str, payload: &Value) -> Option<String> {
+        let event = Event {
+            id: String::new(),
+            connector: connector.to_owned(),
+            event: "message_received".to_owned(),
+            payload: payload.clone(),
+            reply: None,
+        };
+        with_words(&self.rules(), event, timestamp(self.0.clock.now()))
+    }
+}
+
+fn lacking_words(rules: &RuleSet, event: &EventRow, now: Millis) -> Option<String> {
+    if !["message_received", "files_received"].contains(&event.event.as_str()) {
+        return None;
+    }
+    with_words(rules, as_event(event), timestamp(now))
+}
+
+/// The command that an event is alone, if a rule would fire on it with words after it.
+fn with_words(rules: &RuleSet, mut event: Event, now: jiff::Timestamp) -> Option<String> {
+    let text = event.payload.get("text")?.as_str()?.trim().to_owned();
+    let command = text.strip_prefix('/').filter(|it| !it.is_empty() && !it.contains(char::is_whitespace))?;
+    let more = format!("{text} …");
+    if let Some(message) = event.payload.get_mut("message") {
+        message["text"] = json!(more);
+    }
+    event.payload["text"] = json!(more);
+    event.payload["args"] = json!("…");
+    let would_fire = rules.matching(&event, now).next().is_some();
+    would_fire.then(|| command.to_owned())
 }
 
 fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {

@@ -151,6 +151,39 @@ pub fn append(tx: &Tx<'_>, mut entry: Entry) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// The asks of a step that nobody has answered and that were not withdrawn, as they were asked.
+pub fn unanswered(tx: &Tx<'_>, step: StepId) -> Result<Vec<Value>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT detail FROM audit AS asked
+         WHERE run_id = ?1 AND idx = ?2 AND kind = 'asked'
+           AND NOT EXISTS (
+             SELECT 1 FROM audit AS later
+             WHERE later.run_id = ?1 AND later.idx = ?2 AND later.seq > asked.seq
+               AND later.kind IN ('asked', 'ask_answered', 'ask_unshown', 'ask_withdrawn')
+               AND later.detail ->> '$.ask.id' = asked.detail ->> '$.ask.id')
+         ORDER BY seq",
+    )?;
+    let rows = statement
+        .query_map([step.run.0, i64::from(step.index)], |row| json_column::<Value>(row, "detail"))?;
+    let mut asks = Vec::new();
+    for row in rows {
+        asks.push(row?["ask"].take());
+    }
+    Ok(asks)
+}
+
+/// What a step asked under this id, as it was asked last.
+pub fn asked(tx: &Tx<'_>, step: StepId, id: &str) -> Result<Option<Value>, LedgerError> {
+    let sql = "SELECT detail FROM audit
+         WHERE run_id = ?1 AND idx = ?2 AND kind = 'asked' AND detail ->> '$.ask.id' = ?3
+         ORDER BY seq DESC LIMIT 1";
+    let found = tx
+        .sql
+        .prepare_cached(sql)?
+        .query_row(rusqlite::params![step.run.0, step.index, id], |row| json_column::<Value>(row, "detail"));
+    Ok(found.optional()?.map(|mut detail| detail["ask"].take()))
+}
+
 /// Every row in order, given to `each`.
 pub fn for_each(
     tx: &Tx<'_>,

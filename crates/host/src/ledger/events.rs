@@ -100,6 +100,34 @@ pub fn store(tx: &Tx<'_>, event: &NewEvent) -> Result<Option<i64>, LedgerError> 
     Ok(id)
 }
 
+/// Whether an event is there.
+pub fn is_stored(tx: &Tx<'_>, surface: &str, platform_id: &str) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE surface = ?1 AND platform_id = ?2)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([surface, platform_id], |row| row.get(0))?)
+}
+
+/// What somebody said in a chat that nothing has come of yet, newest first.
+pub fn unhandled_of(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    requester: &Actor,
+) -> Result<Vec<EventRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT * FROM events WHERE handled_at IS NULL AND surface = ?1 AND chat = ?2 AND requester = ?3
+         ORDER BY id DESC LIMIT 16",
+    )?;
+    let rows = statement.query_map([surface, chat, requester.as_str()], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Replaces what an event says, which nothing has come of yet, with what it turned out to be.
+pub fn grow(tx: &Tx<'_>, id: i64, payload: &Value) -> Result<(), LedgerError> {
+    let sql = "UPDATE events SET payload = ?2, received_at = ?3 WHERE id = ?1 AND handled_at IS NULL";
+    tx.sql.prepare_cached(sql)?.execute(rusqlite::params![id, payload.to_string(), tx.now])?;
+    Ok(())
+}
+
 /// Events nothing has come of yet, oldest first.
 pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
     let mut statement =

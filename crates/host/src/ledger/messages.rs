@@ -55,11 +55,47 @@ pub fn of_part(tx: &Tx<'_>, parcel: i64, part: &str) -> Result<Vec<String>, Ledg
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The newest message of `chat` that shows the step.
-pub fn card_of(tx: &Tx<'_>, surface: &str, chat: &str, step: StepId) -> Result<Option<String>, LedgerError> {
+/// The part that is an ask with this id of a daemon.
+pub fn ask(id: &str) -> String {
+    format!("ask {id}")
+}
+
+/// The part that says that this ask is over, and that its message shows so.
+pub fn closed_ask(id: &str) -> String {
+    format!("closed {id}")
+}
+
+/// The messages of a step's asks that do not show yet that they are over, with the asks' ids.
+pub fn open_asks(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    step: StepId,
+) -> Result<Vec<(String, String)>, LedgerError> {
+    let sql = "SELECT surface_ref, substr(part, 5) FROM messages AS asked
+         WHERE run_id = ?1 AND idx = ?2 AND surface = ?3 AND chat = ?4 AND part LIKE 'ask %'
+           AND NOT EXISTS (
+             SELECT 1 FROM messages AS closed
+             WHERE closed.run_id = ?1 AND closed.idx = ?2 AND closed.surface = ?3 AND closed.chat = ?4
+               AND closed.surface_ref = asked.surface_ref AND closed.part = 'closed ' || substr(asked.part, 5))
+         ORDER BY id";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let values = rusqlite::params![step.run.0, step.index, surface, chat];
+    let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest message of `chat` that is this part of what it was told of the step.
+pub fn last_of(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    step: StepId,
+    part: &str,
+) -> Result<Option<String>, LedgerError> {
     let sql = "SELECT surface_ref FROM messages
          WHERE run_id = ?1 AND idx = ?2 AND part = ?3 AND surface = ?4 AND chat = ?5 ORDER BY id DESC LIMIT 1";
-    let params = rusqlite::params![step.run.0, step.index, CARD, surface, chat];
+    let params = rusqlite::params![step.run.0, step.index, part, surface, chat];
     Ok(tx.sql.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?)
 }
 

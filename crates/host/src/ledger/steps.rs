@@ -437,6 +437,18 @@ pub fn queued_of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<Queued>, LedgerError
     places(tx, "run_id = ?1", run.0, u32::MAX)
 }
 
+/// The steps that an approved one waits for, those that run first.
+pub fn before(tx: &Tx<'_>, step: StepId) -> Result<Vec<StepId>, LedgerError> {
+    let sql = "SELECT before.run_id, before.idx FROM steps AS before, steps AS this
+         WHERE this.run_id = ?1 AND this.idx = ?2 AND this.state = 'approved' AND before.lane = this.lane
+           AND (before.state = 'dispatched' OR before.state = 'approved'
+             AND (before.decided_at, before.run_id, before.idx) < (this.decided_at, this.run_id, this.idx))
+         ORDER BY before.state = 'approved', before.decided_at, before.run_id, before.idx";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map(rusqlite::params![step.run.0, step.index], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 fn places(
     tx: &Tx<'_>,
     which: &str,

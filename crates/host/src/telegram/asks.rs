@@ -2,29 +2,32 @@
 //!
 //! An ask is a message that goes through its questions one by one; the last
 //! answer sends all of them. What was chosen so far is kept here, in memory:
-//! an ask lives no longer than the call that made it.
+//! an ask lives no longer than the call that made it. Its message is on record: asked again
+//! after a restart, it is the same message, and what is left of one is put right at its step's end.
 
+mod offer;
 mod sheet;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
-use connector_telegram::text::{Style, Styled};
+use connector_telegram::text::Styled;
 use connector_telegram::update::{Received, Tap};
 use connector_telegram::{ApiError, ChatKey};
+pub(super) use offer::{Offer, TAP};
 use tokio::sync::oneshot;
 
 use super::buttons::{self, Choice, Pressed};
 use super::parcel::{Parcel, Unsent};
 use super::send::Out;
-use super::{Telegram, actor, locked, render};
+use super::{NAME, Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, audit, messages};
 use crate::surface::{Asked, OpenAsk};
 use sheet::{Filled, Sheet};
 
@@ -33,6 +36,10 @@ pub(super) struct Asks {
     /// New with each start: asks are counted from 1 again.
     word: String,
     pub(super) open: Mutex<HashMap<u64, Shown>>,
+    /// Those that this host showed, of steps that have not ended.
+    own: Mutex<HashSet<(StepId, String)>>,
+    /// Words that may be an answer, by their event.
+    offers: Mutex<HashMap<i64, offer::Offered>>,
 }
 
 pub(super) struct Shown {
@@ -54,6 +61,8 @@ type Closed = oneshot::Receiver<Styled>;
 struct Drawn {
     chat: ChatKey,
     step: StepId,
+    /// The daemon's own id of it.
+    id: String,
     text: Styled,
     buttons: InlineKeyboardMarkup,
     /// The name and content of what is too long for it.
@@ -63,7 +72,12 @@ struct Drawn {
 impl Default for Asks {
     fn default() -> Self {
         let word = crate::engine::unique().unwrap_or_default();
-        Self { word: word.get(..8).unwrap_or("00000000").to_owned(), open: Mutex::default() }
+        Self {
+            word: word.get(..8).unwrap_or("00000000").to_owned(),
+            open: Mutex::default(),
+            own: Mutex::default(),
+            offers: Mutex::default(),
+        }
     }
 }
 
@@ -75,6 +89,7 @@ impl Telegram {
         let sheet = Sheet::of(&ask.asked);
         let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, above: Vec::new(), close };
         let step = shown.ask.step;
+        locked(&self.0.asks.own).insert((step, shown.ask.asked.id().to_owned()));
         locked(&self.0.asks.open).insert(number, shown);
         self.0.live.asks(chat, step, true);
         let this = self.clone();
@@ -82,6 +97,9 @@ impl Telegram {
     }
 
     async fn keep_ask(&self, number: u64, mut closed: Closed) {
+        let step = locked(&self.0.asks.open)
+            .get(&number)
+            .map(|shown| (shown.ask.step, shown.ask.asked.id().to_owned()));
         let (chat, message) = match self.send_ask(number, &mut closed).await {
             Ok(Some(sent)) => sent,
             Ok(None) => return,
@@ -95,6 +113,9 @@ impl Telegram {
         let Ok(end) = end else { return };
         if let Err(error) = self.edit(chat, message, &end, buttons::none()).await {
             tracing::debug!(ask = number, reason = %error, "a closed ask keeps its buttons");
+        } else if let Some((step, id)) = step {
+            let parcel = Parcel { chat, id: None, step: Some(step) };
+            self.record(parcel, &messages::closed_ask(&id), message).await;
         }
     }
 
@@ -123,7 +144,9 @@ impl Telegram {
         number: u64,
         closed: &mut Closed,
     ) -> Result<Option<(ChatKey, i32)>, Unsent> {
-        let Some(Drawn { chat, step, text, buttons, whole }) = self.drawn(number) else { return Ok(None) };
+        let Some(Drawn { chat, step, id, text, buttons, whole }) = self.drawn(number) else {
+            return Ok(None);
+        };
         let turn = async {
             if let Some((name, content)) = &whole {
                 let caption = format!("what {step} asks for, in full");
@@ -146,11 +169,22 @@ impl Telegram {
             _ = &mut *closed => return Ok(None),
             answers = turn => answers?,
         };
+        let part = messages::ask(&id);
+        if let Some(message) = self.last_of(chat, step, &part).await?
+            && self.change_now(chat, message, &text, buttons.clone()).await?
+        {
+            // It was asked by the host before this one, there.
+            if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
+                shown.message = Some(message);
+            }
+            return Ok(Some((chat, message)));
+        }
         // Closed from here on, it is sent nevertheless, so that its buttons can be taken away.
         let message = self.send_now(Out { chat, text: &text, buttons: Some(buttons), answers }).await?;
         if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
             shown.message = Some(message);
         }
+        self.record(Parcel { chat, id: None, step: Some(step) }, &part, message).await;
         Ok(Some((chat, message)))
     }
 
@@ -170,7 +204,7 @@ impl Telegram {
     fn drawn(&self, number: u64) -> Option<Drawn> {
         let open = locked(&self.0.asks.open);
         let shown = open.get(&number)?;
-        let (chat, step) = (shown.chat, shown.ask.step);
+        let (chat, step, id) = (shown.chat, shown.ask.step, shown.ask.asked.id().to_owned());
         let press = |choice| Pressed::Ask { word: self.0.asks.word.clone(), number, choice };
         match &shown.ask.asked {
             Asked::Permission(ask) => {
@@ -180,7 +214,7 @@ impl Telegram {
                 ];
                 let drawn = render::permission(&step.to_string(), ask);
                 let whole = drawn.attachment.filter(|_| !shown.all_of_it);
-                Some(Drawn { chat, step, text: drawn.text, buttons: buttons::rows(rows), whole })
+                Some(Drawn { chat, step, id, text: drawn.text, buttons: buttons::rows(rows), whole })
             }
             Asked::Question(ask) => {
                 let at = shown.sheet.at();
@@ -197,7 +231,7 @@ impl Telegram {
                     rows.push(vec![("✅ Done".to_owned(), press(Choice::Done { question: at }))]);
                 }
                 rows.push(vec![("❌ Reject".to_owned(), press(Choice::Reject))]);
-                Some(Drawn { chat, step, text, buttons: buttons::rows(rows), whole: None })
+                Some(Drawn { chat, step, id, text, buttons: buttons::rows(rows), whole: None })
             }
         }
     }
@@ -214,7 +248,7 @@ impl Telegram {
             let mut open = locked(&self.0.asks.open);
             let here = open.get_mut(&number).filter(|shown| shown.chat.id == tap.chat.id);
             let Some(shown) = here.filter(|_| word == self.0.asks.word) else {
-                return Ok("the agent no longer asks that".to_owned());
+                return Ok(self.no_longer(word));
             };
             if !shown.ask.approvers.contains(&actor(tap.user)) {
                 return Ok("you may not answer that: you are not an approver".to_owned());
@@ -255,6 +289,27 @@ impl Telegram {
         Ok(true)
     }
 
+    /// What a host before this one left of a step's asks keeps no buttons.
+    pub(super) async fn clear_asks(&self, chat: ChatKey, step: StepId) -> Result<(), Unsent> {
+        let at = chat.to_string();
+        let left = self.engine()?.ledger().read(move |tx| messages::open_asks(tx, NAME, &at, step)).await?;
+        let own = |id: &str| locked(&self.0.asks.own).contains(&(step, id.to_owned()));
+        for (message, id) in left.into_iter().filter(|(_, id)| !own(id)) {
+            let Ok(number) = message.parse() else { continue };
+            let wanted = id.clone();
+            let asked = self.engine()?.ledger().read(move |tx| audit::asked(tx, step, &wanted)).await?;
+            let text = match asked.as_ref().and_then(Asked::from_record) {
+                Some(asked) => render::ask_over(&step.to_string(), &asked, None),
+                None => Styled::new().plain(&format!("{step}: no longer asked")),
+            };
+            self.change(chat, number, &text, buttons::none()).await?;
+            self.record(Parcel { chat, id: None, step: Some(step) }, &messages::closed_ask(&id), number)
+                .await;
+        }
+        locked(&self.0.asks.own).retain(|(of, _)| *of != step);
+        Ok(())
+    }
+
     async fn pass_on(&self, number: u64, user: u64, answer: Answer) -> Result<String, LedgerError> {
         Ok(match self.engine()?.answer(number, &actor(user), answer).await? {
             Answered::PassedOn => "the agent is told".to_owned(),
@@ -282,7 +337,7 @@ impl Telegram {
     }
 
     /// The ask is over: its buttons go.
-    pub(super) fn close_ask(&self, number: u64, by: Option<Actor>) {
+    pub(super) fn close_ask(&self, number: u64, answered: Option<(&crate::engine::Answer, &Actor)>) {
         let (shown, others) = {
             let mut open = locked(&self.0.asks.open);
             let Some(shown) = open.remove(&number) else { return };
@@ -290,15 +345,7 @@ impl Telegram {
             (shown, others)
         };
         self.0.live.asks(shown.chat, shown.ask.step, others);
-        let end = match by {
-            Some(by) => format!(" · answered by {by}"),
-            None => " · no longer asked".to_owned(),
-        };
-        let step = shown.ask.step.to_string();
-        let text = match &shown.ask.asked {
-            Asked::Permission(ask) => render::permission_over(&step, ask, &end),
-            Asked::Question(_) => Styled::new().styled(Style::Bold, &format!("❓ {step}")).plain(&end),
-        };
+        let text = render::ask_over(&shown.ask.step.to_string(), &shown.ask.asked, answered);
         // Nobody hears it if it is not on the screen and will not be.
         let _ = shown.close.send(text);
     }

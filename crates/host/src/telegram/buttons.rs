@@ -20,6 +20,10 @@ pub(super) enum Pressed {
     Decide { decision: Decision, token: String, digest: String },
     /// Stop the step of the card with this token.
     Abort { token: String },
+    /// Go on waiting for the next try of the step of the card with this token.
+    Wait { token: String },
+    /// Whether the words of this event are the answer that the agent waits for.
+    Offer { word: String, event: i64, yes: bool },
     /// Something about the ask with this number of the host's life `word`.
     Ask { word: String, number: u64, choice: Choice },
 }
@@ -46,6 +50,10 @@ impl Pressed {
             Self::Decide { decision: Decision::AllowSession, token, digest } => format!("s:{token}:{digest}"),
             Self::Decide { decision: Decision::Deny, token, digest } => format!("d:{token}:{digest}"),
             Self::Abort { token } => format!("x:{token}"),
+            Self::Wait { token } => format!("w:{token}"),
+            Self::Offer { word, event, yes } => {
+                format!("o:{word}:{event}:{}", if *yes { "yes" } else { "no" })
+            }
             Self::Ask { word, number, choice } => {
                 let choice = match choice {
                     Choice::Once => "once".to_owned(),
@@ -73,6 +81,10 @@ impl Pressed {
             ["s", token, digest] => decide(Decision::AllowSession, token, digest),
             ["d", token, digest] => decide(Decision::Deny, token, digest),
             ["x", token] => Some(Self::Abort { token: (*token).to_owned() }),
+            ["w", token] => Some(Self::Wait { token: (*token).to_owned() }),
+            ["o", word, event, yes @ ("yes" | "no")] => {
+                Some(Self::Offer { word: (*word).to_owned(), event: event.parse().ok()?, yes: *yes == "yes" })
+            }
             ["k", word, number, choice] => {
                 let (word, number) = ((*word).to_owned(), number.parse().ok()?);
                 Some(Self::Ask { word, number, choice: Choice::parse(choice)? })
@@ -119,6 +131,13 @@ pub(super) fn of_running(token: &str) -> InlineKeyboardMarkup {
     rows(vec![vec![("⏹ Abort", Pressed::Abort { token: token.to_owned() })]])
 }
 
+/// The buttons of a step whose model's provider is asked again after a while.
+pub(super) fn of_retrying(token: &str) -> InlineKeyboardMarkup {
+    let token = token.to_owned();
+    let wait = ("⏳ Wait", Pressed::Wait { token: token.clone() });
+    rows(vec![vec![wait, ("⏹ Stop", Pressed::Abort { token })]])
+}
+
 /// Buttons in rows.
 pub(super) fn rows<T: Into<String>>(rows: Vec<Vec<(T, Pressed)>>) -> InlineKeyboardMarkup {
     let button = |(label, pressed): (T, Pressed)| {
@@ -150,7 +169,10 @@ mod tests {
                 token: token.clone(),
                 digest: "f".repeat(DIGEST),
             },
-            Pressed::Abort { token },
+            Pressed::Abort { token: token.clone() },
+            Pressed::Wait { token },
+            Pressed::Offer { word: "w".repeat(8), event: i64::MAX, yes: true },
+            Pressed::Offer { word: "w".repeat(8), event: 1, yes: false },
             ask(Choice::Once),
             ask(Choice::Always),
             ask(Choice::Reject),
@@ -165,8 +187,19 @@ mod tests {
 
     #[test]
     fn what_is_no_button_of_ours_is_nothing() {
-        for data in ["", "a", "a:b", "a:b:", "x", "k:w:1", "k:w:x:once", "k:w:1:maybe", "k:w:1:0.x", "z:1:2"]
-        {
+        for data in [
+            "",
+            "a",
+            "a:b",
+            "a:b:",
+            "x",
+            "k:w:1",
+            "k:w:x:once",
+            "k:w:1:maybe",
+            "k:w:1:0.x",
+            "z:1:2",
+            "o:w:1:maybe",
+        ] {
             assert_eq!(Pressed::parse(data), None, "{data}");
         }
     }

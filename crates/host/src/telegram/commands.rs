@@ -17,6 +17,7 @@ use crate::gate::state::StepState;
 use crate::ids::StepId;
 use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
+use crate::surface::OpenAsk;
 use crate::text::{one_line, shortened, visible};
 
 /// How often an answer is tried.
@@ -84,12 +85,12 @@ impl Telegram {
 }
 
 /// Carries a command out, in the transaction that stores it; what it is answered with.
-pub(super) fn carry_out(tx: &Tx<'_>, received: &Received) -> Result<String, LedgerError> {
+pub(super) fn carry_out(tx: &Tx<'_>, received: &Received, asks: &[OpenAsk]) -> Result<String, LedgerError> {
     let chat = received.chat.to_string();
     let args = received.payload.get("args").and_then(Value::as_str).unwrap_or_default();
     Ok(match received.command.as_deref().unwrap_or_default() {
         "abort" => abort(&rows::live_steps(tx, &chat)?, args, &actor(received.user), tx)?,
-        "status" => running(&rows::live_steps(tx, &chat)?),
+        "status" => running_and_asking(&rows::live_steps(tx, &chat)?, asks),
         "queue" => queue(&rows::live_steps(tx, &chat)?),
         "sessions" => sessions(&rows::sessions(tx, &chat)?),
         _ => help(),
@@ -130,12 +131,17 @@ fn stopped(step: StepId, outcome: CancelOutcome) -> String {
 
 /// What `/status` is answered with.
 pub fn running(rows: &[StepRow]) -> String {
-    listed(rows, |_| true, "nothing runs and nothing waits here")
+    running_and_asking(rows, &[])
+}
+
+/// The same, with what the agents of these steps ask.
+pub fn running_and_asking(rows: &[StepRow], asks: &[OpenAsk]) -> String {
+    listed(rows, asks, |_| true, "nothing runs and nothing waits here")
 }
 
 /// What `/queue` is answered with, of the rows of `/status`.
 pub fn queue(rows: &[StepRow]) -> String {
-    listed(rows, |row| row.state != StepState::Dispatched, "nothing waits here")
+    listed(rows, &[], |row| row.state != StepState::Dispatched, "nothing waits here")
 }
 
 /// What `/sessions` is answered with.
@@ -151,11 +157,20 @@ pub fn sessions(rows: &[StepRow]) -> String {
     text
 }
 
-fn listed(rows: &[StepRow], which: impl Fn(&StepRow) -> bool, nothing: &str) -> String {
+fn listed(rows: &[StepRow], asks: &[OpenAsk], which: impl Fn(&StepRow) -> bool, nothing: &str) -> String {
     let line = |row: &StepRow| {
         let prompt = row.input.get("prompt").and_then(Value::as_str).unwrap_or_default();
-        let state = if row.state == StepState::Dispatched { "running" } else { row.state.as_str() };
-        format!("{} · {state} · {}", row.id, shortened(&one_line(prompt), 80))
+        let open: Vec<&OpenAsk> = asks.iter().filter(|ask| ask.step == row.id).collect();
+        let state = match row.state {
+            StepState::Dispatched if !open.is_empty() => "waits for your answer",
+            StepState::Dispatched => "running",
+            state => state.as_str(),
+        };
+        let mut text = format!("{} · {state} · {}", row.id, shortened(&one_line(prompt), 80));
+        for ask in open {
+            text.push_str(&format!("\n  {}", shortened(&one_line(&ask.asked.in_a_line()), 300)));
+        }
+        text
     };
     let lines: Vec<String> = rows.iter().filter(|row| which(row)).map(line).collect();
     if lines.is_empty() { nothing.to_owned() } else { visible(&lines.join("\n")) }

@@ -3,7 +3,7 @@
 //! A message with a file is an event of its own, `files_received`, so that no
 //! rule fires as if the file were not there. What cannot be handed on is refused
 //! in words, and nothing is started; the refusal is a row like any other message.
-//! A changed caption is passed over: what the message began has begun.
+//! A changed caption is no new task: what the message began has begun.
 
 use connector_contract::OutboundError;
 use connector_telegram::ApiError;
@@ -26,10 +26,6 @@ impl Telegram {
         received: &Received,
         file: &Attachment,
     ) -> Result<(), LedgerError> {
-        if received.kind == Kind::Edited {
-            tracing::debug!(chat = %received.chat, "a file's caption was changed");
-            return Ok(());
-        }
         match self.taken_in(received, file).await {
             Ok(content) => {
                 let mut received = received.clone();
@@ -46,7 +42,11 @@ impl Telegram {
                 tracing::info!(chat = %received.chat, reason, "a file is refused");
                 // Whoever did not speak to the bot is not answered.
                 if received.chat.is_private() || received.command.is_some() || received.reply_to.is_some() {
-                    let event = self.event(received, "files_refused", None);
+                    let mut event = self.event(received, "files_refused", None);
+                    if let Some(album) = &file.album {
+                        // Each of it is a message of its own; it is refused once.
+                        event.platform_id = format!("album {album} of {} files_refused", received.chat);
+                    }
                     let text = format!("{reason}. nothing was started");
                     self.engine()?.submit_refused(event, text).await?;
                 }
@@ -62,7 +62,7 @@ impl Telegram {
         if received.kind == Kind::Forwarded {
             return Err("files of forwarded messages are not taken; send it yourself".to_owned());
         }
-        if file.in_album {
+        if file.album.is_some() {
             return Err("files that are sent together are not taken; send one at a time".to_owned());
         }
         if received.text.trim().is_empty() {

@@ -13,7 +13,7 @@ use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
 use serde_json::Value;
 
 use super::buttons::Pressed;
-use super::{NAME, Telegram, actor, commands, locked, rows};
+use super::{NAME, Telegram, actor, commands, locked, rows, split};
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::{self, Decision, Tapped};
@@ -68,13 +68,20 @@ impl Telegram {
     }
 
     async fn received(&self, received: Received) -> Result<(), LedgerError> {
+        if let Some(other) = received.other {
+            return self.received_other(&received, other).await;
+        }
         let ours = received.command.as_deref().is_some_and(commands::is_ours);
+        if received.kind == Kind::Edited && received.file.is_some() {
+            return self.store(&received, "message_edited", None).await.map(|_| ());
+        }
         if let Some(file) = received.file.as_ref().filter(|_| !ours) {
             return self.received_file(&received, file).await;
         }
         match received.kind {
             Kind::Forwarded => return self.store(&received, "message_forwarded", None).await.map(|_| ()),
             Kind::Edited => return self.store(&received, "message_edited", None).await.map(|_| ()),
+            Kind::Fresh if self.continues(&received).await? => return Ok(()),
             Kind::Fresh => {}
         }
         if let Some(command) = &received.command {
@@ -82,7 +89,9 @@ impl Telegram {
             if commands::is_ours(command) {
                 // Stored and carried out in one: a second delivery aborts nothing.
                 let command = received.clone();
-                let answer = self.submit_with(event, move |tx, _| commands::carry_out(tx, &command)).await?;
+                let asks = self.engine()?.open_asks();
+                let carry_out = move |tx: &Tx<'_>, _| commands::carry_out(tx, &command, &asks);
+                let answer = self.submit_with(event, carry_out).await?;
                 if let Some(answer) = answer {
                     self.say(received.chat, Some(received.message_id), answer);
                 }
@@ -103,6 +112,15 @@ impl Telegram {
         self.store(&received, "message_received", reply).await.map(|_| ())
     }
 
+    /// Deals with what has neither words nor a file.
+    async fn received_other(&self, received: &Received, other: &str) -> Result<(), LedgerError> {
+        if !received.chat.is_private() || received.kind == Kind::Edited {
+            return Ok(());
+        }
+        let told = format!("a {other} says nothing to the agent; write what is to be done");
+        self.engine()?.submit_refused(self.event(received, "message_refused", None), told).await
+    }
+
     /// Stores an event of a message; whether it is new.
     pub(super) async fn store(
         &self,
@@ -119,6 +137,13 @@ impl Telegram {
             "message_received" => received.update_id.to_string(),
             other => format!("{} {other}", received.update_id),
         };
+        let mut payload = received.payload.clone();
+        if received.kind == Kind::Fresh
+            && received.file.is_none()
+            && let Some(note) = split::note(received)
+        {
+            payload["split"] = note;
+        }
         NewEvent {
             surface: NAME.to_owned(),
             platform_id,
@@ -126,7 +151,7 @@ impl Telegram {
             event: trigger.to_owned(),
             chat: received.chat.to_string(),
             requester: actor(received.user),
-            payload: received.payload.clone(),
+            payload,
             reply,
         }
     }
@@ -157,6 +182,16 @@ impl Telegram {
                 Some(row) => (self.abort_step(&row, tap.user).await?, false),
                 None => gone(),
             },
+            Some(Pressed::Wait { token }) => match self.card_here(&tap, &token).await? {
+                Some(row) => (self.0.live.next_try(row.id, self.0.clock.now()), false),
+                None => gone(),
+            },
+            Some(Pressed::Offer { word, event, yes }) => {
+                let Some(claim) = self.0.answers.claim(tap.update_id) else { return Ok(()) };
+                let text = self.answer_offer(&tap, &word, event, yes).await?;
+                claim.keep();
+                (text, false)
+            }
             Some(Pressed::Ask { word, number, choice }) => {
                 let Some(claim) = self.0.answers.claim(tap.update_id) else { return Ok(()) };
                 let text = self.answer_by_button(&tap, &word, number, choice).await?;

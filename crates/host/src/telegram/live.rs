@@ -17,20 +17,28 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::parcel::Parcel;
-use super::render::{self, Doing};
+use super::render::{self, Doing, Retry};
 use super::send::Out;
 use super::{Telegram, buttons, locked};
+use crate::clock::Millis;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::{self, StepRow};
+use crate::text::shortened;
 
 /// The shortest time between two edits of one message.
 const EDIT: Duration = Duration::from_secs(1);
 
 /// The same in a group, where Telegram allows twenty messages a minute.
 const EDIT_IN_GROUP: Duration = Duration::from_secs(4);
+
+/// How often a status is shown anew while nothing happens, so that its time goes on.
+const TICK: Duration = Duration::from_secs(10);
+
+/// The same in a group.
+const TICK_IN_GROUP: Duration = Duration::from_secs(30);
 
 /// How many things that happened are shown.
 const LINES: usize = 6;
@@ -57,6 +65,8 @@ struct Step {
     began: Instant,
     news: bool,
     due: Instant,
+    /// When it is shown again even if nothing happened.
+    tick: Option<Instant>,
     /// Held while the message is edited.
     editing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -89,6 +99,20 @@ impl Live {
         }
     }
 
+    /// When the model's provider is asked again, for whoever waits for that.
+    pub(super) fn next_try(&self, step: StepId, now: Millis) -> String {
+        let known = locked(&self.known);
+        match known.running.get(&step).and_then(|step| step.doing.retry.as_ref()) {
+            Some(retry) => match seconds_until(retry, now) {
+                Some(seconds) if seconds > 0 => {
+                    format!("it waits; the next try comes in {}", crate::text::duration(seconds))
+                }
+                _ => "it waits; the next try comes soon".to_owned(),
+            },
+            None => "it goes on already".to_owned(),
+        }
+    }
+
     /// No more edits of this step's status, and none under way.
     pub(super) async fn end(&self, step: StepId) {
         {
@@ -117,14 +141,19 @@ impl Live {
     fn due(&self, now: Instant) -> (Vec<StepId>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
-        for (id, step) in locked(&self.known).running.iter_mut().filter(|(_, step)| step.news) {
-            if step.due <= now {
+        for (id, step) in &mut locked(&self.known).running {
+            let ticks = step.tick.filter(|_| step.doing.ahead.is_none());
+            let wanted = if step.news { Some(step.due) } else { ticks.map(|tick| tick.max(step.due)) };
+            let Some(mut wanted) = wanted else { continue };
+            if wanted <= now {
                 step.news = false;
-                step.due = now + if step.chat.is_private() { EDIT } else { EDIT_IN_GROUP };
+                let (edit, tick) =
+                    if step.chat.is_private() { (EDIT, TICK) } else { (EDIT_IN_GROUP, TICK_IN_GROUP) };
+                (step.due, step.tick) = (now + edit, Some(now + tick));
                 due.push(*id);
-            } else {
-                next = Some(next.map_or(step.due, |next| next.min(step.due)));
+                wanted = now + tick;
             }
+            next = Some(next.map_or(wanted, |next| next.min(wanted)));
         }
         (due, next)
     }
@@ -141,7 +170,15 @@ impl Live {
 impl Step {
     fn new(chat: ChatKey) -> Self {
         let now = Instant::now();
-        Self { chat, doing: Doing::default(), began: now, news: false, due: now, editing: Arc::default() }
+        Self {
+            chat,
+            doing: Doing::default(),
+            began: now,
+            news: false,
+            due: now,
+            tick: None,
+            editing: Arc::default(),
+        }
     }
 }
 
@@ -186,10 +223,24 @@ impl Telegram {
         if let Err(wait) = self.0.pace.spare(chat.id) {
             return self.0.live.postpone(id, wait);
         }
-        let status =
-            |step: &Step| render::status(&id.to_string(), &step.doing, step.began.elapsed().as_secs());
-        let Some(shown) = locked(&self.0.live.known).running.get(&id).map(status) else { return };
-        let outcome = self.put_status((chat, id), message, &shown, buttons::of_running(&row.token)).await;
+        let now = self.0.clock.now();
+        let status = |step: &Step| {
+            let mut doing = step.doing.clone();
+            if let Some(retry) = &mut doing.retry {
+                retry.next_in = seconds_until(retry, now);
+            }
+            // It may run for longer than this host does.
+            let ran = row.dispatched_at.and_then(|at| u64::try_from(now - at).ok()).map(|ms| ms / 1_000);
+            let seconds = ran.unwrap_or_else(|| step.began.elapsed().as_secs());
+            let buttons = if doing.retry.is_some() && !doing.asks {
+                buttons::of_retrying(&row.token)
+            } else {
+                buttons::of_running(&row.token)
+            };
+            (render::status(&id.to_string(), &doing, seconds), buttons)
+        };
+        let Some((shown, buttons)) = locked(&self.0.live.known).running.get(&id).map(status) else { return };
+        let outcome = self.put_status((chat, id), message, &shown, buttons).await;
         match outcome {
             Ok(()) => {}
             Err(ApiError::Throttled { after }) => self.0.live.postpone(id, after),
@@ -229,6 +280,12 @@ impl Telegram {
     }
 }
 
+/// How long it is until the provider is asked again.
+fn seconds_until(retry: &Retry, now: Millis) -> Option<u64> {
+    let at = Millis::try_from(retry.next_at_ms?).ok()?;
+    Some(u64::try_from(at - now).unwrap_or(0).div_ceil(1_000))
+}
+
 impl Doing {
     fn line(&mut self, text: String) {
         self.lines.push(text);
@@ -241,6 +298,9 @@ impl Doing {
 /// Adds an update to what is shown; whether there is something new to show.
 fn tell(doing: &mut Doing, progress: &Progress) -> bool {
     let before = doing.ahead.take();
+    if !matches!(progress, Progress::Connection { .. } | Progress::Waiting { .. }) {
+        doing.retry = None;
+    }
     match progress {
         Progress::Queued { ahead } => {
             doing.ahead = Some(*ahead);
@@ -252,7 +312,9 @@ fn tell(doing: &mut Doing, progress: &Progress) -> bool {
         Progress::ToolFinished { tool, title, outcome, .. } => {
             let ended = match outcome {
                 ToolOutcome::Completed => format!("✓ {tool} {title}"),
-                ToolOutcome::Failed { reason } => format!("✗ {tool} {title}: {reason}"),
+                ToolOutcome::Failed { reason } => {
+                    format!("✗ {tool} {}: {}", shortened(title, 80), crate::surface::why(reason))
+                }
                 ToolOutcome::Refused { by } => format!("✗ {tool} {title}: refused by {by}"),
             };
             let begun = [format!("· {tool} {title}"), format!("· {tool} ")];
@@ -266,7 +328,14 @@ fn tell(doing: &mut Doing, progress: &Progress) -> bool {
             doing.todo = Some((done, items.len()));
         }
         Progress::Text { so_far } => doing.words.clone_from(so_far),
-        Progress::Retry { attempt, reason, .. } => doing.line(format!("↻ try {attempt}: {reason}")),
+        Progress::Retry { attempt, reason, next_at_ms } => {
+            doing.retry = Some(Retry {
+                attempt: *attempt,
+                reason: reason.clone(),
+                next_at_ms: *next_at_ms,
+                next_in: None,
+            });
+        }
         Progress::SubAgentStarted { title, .. } => doing.line(format!("▷ sub-agent: {title}")),
         Progress::Connection { live: false } => doing.line("~ progress is late; the work goes on".to_owned()),
         Progress::Connection { live: true } => return false,
@@ -288,19 +357,25 @@ mod tests {
 
     #[test]
     fn a_status_is_due_once_a_second_and_in_a_group_every_four() {
-        for (chat, seconds) in [(5, 1), (-5, 4)] {
+        for (chat, seconds, tick) in [(5, 1, 10), (-5, 4, 30)] {
             let (live, began) = (Live::default(), Instant::now() + Duration::from_mins(1));
             let at = |millis| began + Duration::from_millis(millis);
             let chat = ChatKey { id: chat, topic: None };
             live.note(chat, step(), &said("a"));
-            assert_eq!(live.due(at(0)), (vec![step()], None), "the first at once");
-            assert_eq!(live.due(at(0)), (vec![], None), "nothing new");
+            let calm = Some(at(tick * 1_000));
+            assert_eq!(live.due(at(0)), (vec![step()], calm), "the first at once");
+            assert_eq!(live.due(at(0)), (vec![], calm), "nothing new");
             let next = Some(at(seconds * 1_000));
             for (millis, words) in [(1, "b"), (500, "c"), (seconds * 1_000 - 1, "d")] {
                 live.note(chat, step(), &said(words));
                 assert_eq!(live.due(at(millis)), (vec![], next), "{words}");
             }
-            assert_eq!(live.due(at(seconds * 1_000)), (vec![step()], None));
+            let calm = at((seconds + tick) * 1_000);
+            assert_eq!(live.due(at(seconds * 1_000)), (vec![step()], Some(calm)));
+            assert_eq!(live.due(calm).0, [step()], "its time goes on while nothing happens");
+            live.note(chat, step(), &Progress::Queued { ahead: 2 });
+            assert_eq!(live.due(at(100_000)).0, [step()]);
+            assert_eq!(live.due(at(200_000)), (vec![], None), "a place in a line has no time");
             assert_eq!(
                 locked(&live.known).running[&step()].doing.words,
                 "d",

@@ -86,8 +86,19 @@ impl Telegram {
 
     /// The message that shows a step.
     pub(super) async fn message_of(&self, chat: ChatKey, step: StepId) -> Result<Option<i32>, LedgerError> {
-        let at = chat.to_string();
-        let found = self.engine()?.ledger().read(move |tx| messages::card_of(tx, NAME, &at, step)).await?;
+        self.last_of(chat, step, messages::CARD).await
+    }
+
+    /// The newest message that is this part of what a chat was told of a step.
+    pub(super) async fn last_of(
+        &self,
+        chat: ChatKey,
+        step: StepId,
+        part: &str,
+    ) -> Result<Option<i32>, LedgerError> {
+        let (at, part) = (chat.to_string(), part.to_owned());
+        let found =
+            self.engine()?.ledger().read(move |tx| messages::last_of(tx, NAME, &at, step, &part)).await?;
         Ok(found.and_then(|message| message.parse().ok()))
     }
 }

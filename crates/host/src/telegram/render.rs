@@ -5,20 +5,28 @@
 //! the text, so that a prompt cannot look like another part of the card.
 
 mod headline;
+mod prose;
 
-use connector_contract::ask::{PermissionAsk, Question};
+use connector_contract::ask::{PermissionAsk, PermissionReply, Question, QuestionReply};
 use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 use serde_json::{Map, Value};
 
 use crate::clock::Millis;
+use crate::engine::Answer;
 use crate::files;
+use crate::gate::policy::Actor;
 use crate::ledger::steps::StepRow;
+use crate::surface::Asked;
 use crate::text::{one_line, shortened, visible};
 
 pub use headline::result;
+pub use prose::{Part, parts};
 
 /// How much of one field of a card is shown, in characters.
 const FIELD: usize = 300;
+
+/// How much of one thing that happened is shown, in characters.
+const LINE: usize = 240;
 
 /// How much of the agent's text a status shows, in UTF-16 units.
 const TAIL: usize = 600;
@@ -34,8 +42,8 @@ const CUT: &str = "\n… cut; the whole of it is above";
 pub struct Rendered {
     /// The message itself; it fits into one.
     pub text: Styled,
-    /// What is sent in answer to it, however long.
-    pub body: Styled,
+    /// What is sent in answer to it, message by message.
+    pub body: Vec<Part>,
     /// A document: its name and content.
     pub attachment: Option<(String, String)>,
 }
@@ -89,7 +97,7 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
         }
     }
     let attachment = cut.then(|| (format!("step-{}.txt", row.id), whole(row)));
-    Rendered { text, body: Styled::new(), attachment }
+    Rendered { text, body: Vec::new(), attachment }
 }
 
 /// All of a step's target and input, for reading.
@@ -123,12 +131,27 @@ pub struct Doing {
     pub ahead: Option<usize>,
     /// Whether the agent waits for somebody's answer.
     pub asks: bool,
+    /// What the model's provider complained of last, while it is asked again.
+    pub retry: Option<Retry>,
     /// The last things that happened.
     pub lines: Vec<String>,
     /// How many entries of the agent's list are done, of how many.
     pub todo: Option<(usize, usize)>,
     /// The agent's words so far.
     pub words: String,
+}
+
+/// The model's provider is asked again after a while.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// How often it was asked.
+    pub attempt: u64,
+    /// What it complained of.
+    pub reason: String,
+    /// When it is asked again.
+    pub next_at_ms: Option<u64>,
+    /// How many seconds that is from now.
+    pub next_in: Option<u64>,
 }
 
 /// The status of a step that was approved.
@@ -139,13 +162,26 @@ pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
         None if doing.asks => Styled::new()
             .styled(Style::Bold, &format!("⏸ {step} waits for an answer"))
             .plain(&format!(" · {time}")),
+        None if doing.retry.is_some() => {
+            let title = format!("↻ {step} waits for the model's provider");
+            Styled::new().styled(Style::Bold, &title).plain(&format!(" · {time}"))
+        }
         None => Styled::new().styled(Style::Bold, &format!("▶ {step} runs")).plain(&format!(" · {time}")),
     };
+    if let Some(Retry { attempt, reason, next_in, .. }) = &doing.retry {
+        let next = match next_in {
+            Some(0) => " now".to_owned(),
+            Some(seconds) => format!(" in {}", crate::text::duration(*seconds)),
+            None => String::new(),
+        };
+        text = text.plain("\n").plain(&shortened(&one_line(reason), FIELD));
+        text = text.plain("\n").styled(Style::Italic, &format!("try {} comes{next}", attempt + 1));
+    }
     if let Some((done, all)) = doing.todo {
         text = text.plain(&format!("\n☰ {done} of {all} done"));
     }
     for line in &doing.lines {
-        text = text.plain("\n").plain(&shortened(&one_line(line), 160));
+        text = text.plain("\n").plain(&shortened(&one_line(line), LINE));
     }
     let words = visible(doing.words.trim());
     if !words.is_empty() {
@@ -179,14 +215,59 @@ pub fn permission(step: &str, ask: &PermissionAsk) -> Rendered {
         text = text.styled(Style::Italic, CUT);
     }
     let whole = || (format!("ask-{step}.txt"), format!("{step}: {name}\n\n{patterns}\n"));
-    Rendered { text, body: Styled::new(), attachment: cut.then(whole) }
+    Rendered { text, body: Vec::new(), attachment: cut.then(whole) }
 }
 
-/// What a permission request that is over becomes, without how it ended.
-pub(super) fn permission_over(step: &str, ask: &PermissionAsk, end: &str) -> Styled {
-    let title = format!("🔐 {step}: {}", fitting(&one_line(&ask.permission), FIELD));
-    let patterns = fitting(&visible(&ask.patterns.join("\n")), 1_000);
-    Styled::new().styled(Style::Bold, &title).plain(end).plain("\n").styled(Style::Pre, &patterns)
+/// What an ask that is over becomes: what was asked, how it was answered, and by whom.
+pub fn ask_over(step: &str, asked: &Asked, answered: Option<(&Answer, &Actor)>) -> Styled {
+    let (sign, how) = match answered {
+        None => {
+            let sign = if matches!(asked, Asked::Permission(_)) { "🔐" } else { "❓" };
+            (sign, "no longer asked".to_owned())
+        }
+        Some((Answer::Permission(PermissionReply::Once), by)) => {
+            ("✅", format!("allowed once · answered by {by}"))
+        }
+        Some((Answer::Permission(PermissionReply::Always), by)) => {
+            ("✅", format!("allowed for this session · answered by {by}"))
+        }
+        Some((
+            Answer::Permission(PermissionReply::Reject { .. }) | Answer::Question(QuestionReply::Reject),
+            by,
+        )) => ("❌", format!("rejected · answered by {by}")),
+        Some((Answer::Question(QuestionReply::Answers { .. }), by)) => ("✅", format!("answered by {by}")),
+    };
+    let how = format!(" · {}", one_line(&how));
+    match asked {
+        Asked::Permission(ask) => {
+            let title = format!("{sign} {step}: {}", fitting(&one_line(&ask.permission), FIELD));
+            let patterns = fitting(&visible(&ask.patterns.join("\n")), 1_000);
+            let text = Styled::new().styled(Style::Bold, &title).plain(&how).plain("\n");
+            let text = text.styled(Style::Pre, &patterns);
+            match answered {
+                Some((Answer::Permission(PermissionReply::Reject { message }), _)) if !message.is_empty() => {
+                    text.plain("\n").styled(Style::Quote, &fitting(&visible(message), 1_000))
+                }
+                _ => text,
+            }
+        }
+        Asked::Question(ask) => {
+            let given = match answered {
+                Some((Answer::Question(QuestionReply::Answers { answers }), _)) => answers.as_slice(),
+                _ => &[],
+            };
+            let room = 1_600 / ask.questions.len().max(1);
+            let mut text = Styled::new().styled(Style::Bold, &format!("{sign} {step}")).plain(&how);
+            for (place, question) in ask.questions.iter().enumerate() {
+                text = text.plain("\n").plain(&fitting(&visible(&question.question), room));
+                if let Some(answer) = given.get(place) {
+                    let answer = fitting(&visible(&answer.join(", ")), room);
+                    text = text.plain("\n→ ").styled(Style::Bold, &answer);
+                }
+            }
+            text.split(MESSAGE).into_iter().next().unwrap_or_default()
+        }
+    }
 }
 
 /// One of the questions of an ask, counted from 0, with the options chosen so far.
@@ -223,7 +304,7 @@ pub(super) fn option_name(number: usize, label: &str, limit: usize) -> String {
 }
 
 /// The head of `text` with at most `limit` UTF-16 units, and how much was cut.
-fn fitting(text: &str, limit: usize) -> String {
+pub(super) fn fitting(text: &str, limit: usize) -> String {
     let shown = head(text, limit);
     if shown.len() == text.len() {
         return text.to_owned();

@@ -32,7 +32,7 @@ pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option
 
 /// Whether a message that fires no rule is answered all the same: as the command it is, or by a
 /// line that still waits to be sent, so that many such messages are told it once.
-pub(super) fn is_answered(tx: &Tx<'_>, event: &EventRow) -> Result<bool, LedgerError> {
+pub(super) fn is_answered(tx: &Tx<'_>, event: &EventRow, line: &str) -> Result<bool, LedgerError> {
     let sql = "SELECT EXISTS (
            SELECT 1 FROM events AS this
            JOIN events AS command ON command.surface = this.surface
@@ -41,7 +41,7 @@ pub(super) fn is_answered(tx: &Tx<'_>, event: &EventRow) -> Result<bool, LedgerE
          OR EXISTS (
            SELECT 1 FROM outbox
            WHERE delivered_at IS NULL AND surface = ?2 AND chat = ?3 AND kind = 'text' AND body = ?4)";
-    let values = rusqlite::params![event.id, event.surface, event.chat, crate::chat::NO_RULE];
+    let values = rusqlite::params![event.id, event.surface, event.chat, line];
     Ok(tx.sql.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 

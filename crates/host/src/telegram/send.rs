@@ -6,10 +6,11 @@ use connector_telegram::frankenstein::methods::{EditMessageTextParams, SendMessa
 use connector_telegram::frankenstein::types::{
     InlineKeyboardMarkup, LinkPreviewOptions, ReplyMarkup, ReplyParameters,
 };
-use connector_telegram::text::{MESSAGE, Styled};
+use connector_telegram::text::{MESSAGE, Style, Styled};
 use connector_telegram::{ApiError, ChatKey};
 
 use super::parcel::{Parcel, Unsent};
+use super::render::Part;
 use super::{Telegram, buttons, render};
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::StepRow;
@@ -59,6 +60,7 @@ impl Telegram {
     /// The card becomes the headline; the agent's words answer it.
     pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
         self.0.live.end(row.id).await;
+        self.clear_asks(parcel.chat, row.id).await?;
         let shown = render::result(row);
         let mut message = self.message_of(parcel.chat, row.id).await?;
         if let Some(card) = message
@@ -69,7 +71,7 @@ impl Telegram {
         if message.is_none() {
             message = self.pieces_once(parcel, "head", &shown.text, None).await?;
         }
-        let last = self.pieces_once(parcel, "body", &shown.body, message).await?;
+        let last = self.parts_once(parcel, &shown.body, message).await?;
         if self.0.settings.send_patch
             && let Some((name, content)) = shown.attachment
         {
@@ -142,6 +144,38 @@ impl Telegram {
         Ok(sent.into_iter().rev().find(|id| *id != 0))
     }
 
+    /// Sends a body. Code that Telegram does not take as a file is sent in messages.
+    async fn parts_once(
+        &self,
+        parcel: Parcel,
+        body: &[Part],
+        answers: Option<i32>,
+    ) -> Result<Option<i32>, Unsent> {
+        let mut last = None;
+        for (number, part) in body.iter().enumerate() {
+            let answers = answers.filter(|_| number == 0);
+            let place = format!("body {number}");
+            let sent = match part {
+                Part::Text(text) => self.pieces_once(parcel, &place, text, answers).await?,
+                Part::File { name, content } => {
+                    let caption = parcel.step.map_or_else(String::new, |step| format!("code of {step}"));
+                    let id = match self.sent(parcel, &place).await?.first() {
+                        Some(id) => *id,
+                        None => self.document(parcel, &place, answers, (name, &caption, content)).await?,
+                    };
+                    if id == 0 {
+                        let code = Styled::new().styled(Style::Pre, content);
+                        self.pieces_once(parcel, &format!("code {number}"), &code, answers).await?
+                    } else {
+                        Some(id)
+                    }
+                }
+            };
+            last = sent.or(last);
+        }
+        Ok(last)
+    }
+
     /// Sends a document; 0 if Telegram does not take it.
     async fn document(
         &self,
@@ -172,14 +206,26 @@ impl Telegram {
     }
 
     /// Changes a message; whether it is there and can be changed.
-    async fn change(
+    pub(super) async fn change(
         &self,
         chat: ChatKey,
         message: i32,
         text: &Styled,
         buttons: InlineKeyboardMarkup,
     ) -> Result<bool, Unsent> {
-        match self.edit(chat, message, text, buttons).await {
+        self.turn(chat).await?;
+        self.change_now(chat, message, text, buttons).await
+    }
+
+    /// The same, at a turn that was taken.
+    pub(super) async fn change_now(
+        &self,
+        chat: ChatKey,
+        message: i32,
+        text: &Styled,
+        buttons: InlineKeyboardMarkup,
+    ) -> Result<bool, Unsent> {
+        match self.edit_now(chat, message, text, buttons).await {
             Ok(()) => Ok(true),
             Err(error @ (ApiError::Gone | ApiError::Refused { .. } | ApiError::Unreadable { .. })) => {
                 tracing::warn!(%chat, message, reason = %error, "a message cannot be changed");

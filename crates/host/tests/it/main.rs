@@ -22,6 +22,7 @@ mod place;
 mod places;
 mod plugins;
 mod probe;
+mod prose;
 mod readme;
 mod recovery;
 mod rules;

@@ -15,4 +15,5 @@ mod setup;
 mod stage;
 mod walk;
 mod webhook;
+mod words;
 mod world;

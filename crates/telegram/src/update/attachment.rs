@@ -1,6 +1,7 @@
 //! What hangs on a message besides its words.
 
 use frankenstein::types::Message;
+use serde_json::Value;
 
 /// A file of a message, as Telegram describes it. What it really is, its content says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,18 +14,21 @@ pub struct Attachment {
     pub name: String,
     /// Its size in bytes, if Telegram says.
     pub size: Option<u64>,
-    /// Whether it is one of several that were sent together, as messages of their own.
-    pub in_album: bool,
+    /// What it has in common with those that were sent together with it, as messages of their own.
+    pub album: Option<String>,
 }
 
 /// The file of a message; it has one at most.
 pub(super) fn of(message: &Message) -> Option<Attachment> {
-    let in_album = message.media_group_id.is_some();
-    let without = |kind| Attachment { kind, file_id: None, name: kind.to_owned(), size: None, in_album };
+    let album = message.media_group_id.clone();
+    let without = |kind| {
+        let album = message.media_group_id.clone();
+        Attachment { kind, file_id: None, name: kind.to_owned(), size: None, album }
+    };
     // The largest is the last.
     if let Some(photo) = message.photo.as_ref().and_then(|sizes| sizes.last()) {
         let (file_id, name) = (Some(photo.file_id.clone()), "photo.jpg".to_owned());
-        return Some(Attachment { kind: "photo", file_id, name, size: photo.file_size, in_album });
+        return Some(Attachment { kind: "photo", file_id, name, size: photo.file_size, album });
     }
     // An animation is a document too, for old clients.
     for (there, kind) in [
@@ -44,8 +48,29 @@ pub(super) fn of(message: &Message) -> Option<Attachment> {
         file_id: Some(document.file_id.clone()),
         name: plain(document.file_name.as_deref().unwrap_or_default()),
         size: document.file_size,
-        in_album,
+        album,
     })
+}
+
+/// What a message is that has neither words nor a file, in a word for people; `None` for what
+/// the chat itself tells, such as that something was pinned.
+pub(super) fn other(message: &Value) -> Option<&'static str> {
+    const OTHERS: [(&str, &str); 13] = [
+        ("sticker", "sticker"),
+        ("poll", "poll"),
+        ("dice", "die"),
+        ("game", "game"),
+        ("venue", "place"),
+        ("location", "place"),
+        ("contact", "contact"),
+        ("story", "story"),
+        ("checklist", "checklist"),
+        ("paid_media", "paid picture"),
+        ("invoice", "invoice"),
+        ("giveaway", "giveaway"),
+        ("gift", "gift"),
+    ];
+    OTHERS.iter().find(|(key, _)| message.get(*key).is_some_and(|it| !it.is_null())).map(|(_, word)| *word)
 }
 
 /// The last part of a name, without what no file name has.

@@ -3,7 +3,7 @@
 use connector_telegram::text::{MESSAGE, Style, Styled};
 use serde_json::Value;
 
-use super::Rendered;
+use super::{Part, Rendered, parts};
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::surface::figures;
@@ -39,17 +39,33 @@ pub fn result(row: &StepRow) -> Rendered {
         text = text.plain(&format!("\nbranch {} · bring it in with ", one_line(branch)));
         text = text.styled(Style::Code, &apply);
     }
-    let body = match (row.state, text_of("reply").map(str::trim), &row.reason) {
-        (StepState::Succeeded, Some(reply), _) if !reply.is_empty() => Styled::new().plain(&visible(reply)),
-        (StepState::Failed | StepState::Unknown, _, Some(reason)) => {
-            Styled::new().plain(&visible(&shortened(reason, 3_000)))
-        }
-        _ => Styled::new(),
-    };
+    let reply = text_of("reply").map(str::trim).unwrap_or_default();
+    let mut body =
+        if matches!(row.state, StepState::Succeeded | StepState::Failed) { parts(reply) } else { Vec::new() };
+    if matches!(row.state, StepState::Failed | StepState::Unknown)
+        && let Some(reason) = &row.reason
+    {
+        add(&mut body, Styled::new().plain(&visible(&shortened(reason, 3_000))));
+    }
+    let remark = text_of("remark").filter(|_| row.state == StepState::Succeeded).map(str::to_owned);
+    let silent = row.state == StepState::Succeeded && reply.is_empty() && text_of("reply").is_some();
+    if let Some(remark) = remark.or_else(|| silent.then(|| "the agent said nothing".to_owned())) {
+        add(&mut body, Styled::new().styled(Style::Italic, &format!("⚠ {}", one_line(&remark))));
+    }
     let patch = text_of("patch").filter(|patch| !patch.is_empty());
     let attachment = patch.map(|patch| (format!("step-{}.diff", row.id), patch.to_owned()));
     let text = text.split(MESSAGE).into_iter().next().unwrap_or_default();
     Rendered { text, body, attachment }
+}
+
+/// Adds a text to the last message, or in one of its own.
+fn add(body: &mut Vec<Part>, text: Styled) {
+    match body.last_mut() {
+        Some(Part::Text(last)) if last.units() + 2 + text.units() <= MESSAGE => {
+            *last = std::mem::take(last).plain("\n\n").then(&text);
+        }
+        _ => body.push(Part::Text(text)),
+    }
 }
 
 fn headline(row: &StepRow) -> Styled {

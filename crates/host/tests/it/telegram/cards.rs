@@ -1,11 +1,16 @@
 //! What people see in Telegram, word for word, and as pictures for the documentation.
 
-use connector_contract::ask::{PermissionAsk, Question, QuestionOption};
+use connector_contract::ask::{
+    PermissionAsk, PermissionReply, Question, QuestionAsk, QuestionOption, QuestionReply,
+};
+use connector_host::engine::Answer;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
+use connector_host::surface::Asked;
 use connector_host::telegram::{
-    Doing, Rendered, card, help, permission, question, queue, result, running, sessions, status,
+    Doing, Part, Rendered, Retry, ask_over, card, help, permission, question, queue, result, running,
+    sessions, status,
 };
 use connector_telegram::text::Styled;
 use insta::assert_snapshot;
@@ -46,11 +51,10 @@ fn done() -> StepRow {
 
 fn busy() -> Doing {
     Doing {
-        ahead: None,
-        asks: false,
         lines: vec!["✓ read src/basket.js".into(), "· bash node --test".into()],
         todo: Some((1, 3)),
         words: "The quantity is left out.".into(),
+        ..Doing::default()
     }
 }
 
@@ -81,11 +85,11 @@ fn bash() -> PermissionAsk {
 fn everything(shown: &Rendered) -> String {
     let attached = shown.attachment.as_ref();
     let attached = attached.map(|(name, content)| format!("\n── attached: {name}\n{content}"));
-    let body = if shown.body.is_blank() {
-        String::new()
-    } else {
-        format!("\n── answered by\n{}", html(&shown.body))
+    let part = |part: &Part| match part {
+        Part::Text(text) => format!("\n── answered by\n{}", html(text)),
+        Part::File { name, content } => format!("\n── answered by {name}\n{content}"),
     };
+    let body: String = shown.body.iter().map(part).collect();
     format!("{}{body}{}", html(&shown.text), attached.unwrap_or_default())
 }
 
@@ -187,14 +191,94 @@ fn what_the_commands_are_answered_with() {
     assert_snapshot!(shown.map(|(command, text)| format!("/{command}\n{text}")).join("\n──\n"));
 }
 
+/// An answer with what agents use.
+const ANSWER: &str = "## What was wrong\n\nThe **quantity** was left out of `total()`; see \
+    [the issue](https://example.org/issues/4).\n\n```js\nreturn price * quantity;\n```\n\n- [x] the sum\n\
+    - [ ] the tax\n\n| item | sum |\n|---|---|\n| apple | 2.40 |\n| pear | 0.90 |";
+
+fn refusal() -> Answer {
+    Answer::Permission(PermissionReply::Reject { message: "use another way".into() })
+}
+
+fn runners() -> QuestionAsk {
+    QuestionAsk { id: "que_1".into(), session_id: "ses_1".into(), questions: vec![runner()] }
+}
+
+fn choice() -> Answer {
+    Answer::Question(QuestionReply::Answers { answers: vec![vec!["node".into()]] })
+}
+
+fn render_retry() -> Styled {
+    let retry = Retry {
+        attempt: 3,
+        reason: "Rate limit reached for requests".into(),
+        next_at_ms: Some(65_000),
+        next_in: Some(65),
+    };
+    status("1.1", &Doing { retry: Some(retry), ..busy() }, 95)
+}
+
+fn text_of(shown: &Rendered) -> &Styled {
+    match shown.body.as_slice() {
+        [Part::Text(text)] => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_ask_that_is_over_says_what_was_asked_and_how_it_was_answered_and_by_whom() {
+    let by = Actor::from_text("telegram:4711");
+    let permission = Asked::Permission(bash());
+    let questions = Asked::Question(runners());
+    let reply = |reply| Answer::Permission(reply);
+    let shown = [
+        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Once), &by)))),
+        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Always), &by)))),
+        html(&ask_over("1.1", &permission, Some((&refusal(), &by)))),
+        html(&ask_over("1.1", &permission, None)),
+        html(&ask_over("1.1", &questions, Some((&choice(), &by)))),
+        html(&ask_over("1.1", &questions, Some((&Answer::Question(QuestionReply::Reject), &by)))),
+        html(&ask_over("1.1", &questions, None)),
+    ];
+    assert_snapshot!(shown.join("\n──\n"));
+}
+
+#[test]
+fn a_status_says_what_it_waits_for() {
+    let asking = Doing { asks: true, ..busy() };
+    assert_snapshot!([html(&status("1.1", &asking, 12)), html(&render_retry())].join("\n──\n"));
+}
+
+#[test]
+fn the_picture_of_the_terminal_in_the_documentation_is_of_what_it_prints() {
+    let mut row = done();
+    row.output = Some(json!({ "reply": ANSWER, "files": [], "duration_ms": 14_200 }));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/terminal/answer.txt");
+    let printed = format!("{}\n", connector_host::console::render::result(&row));
+    if std::fs::read_to_string(&path).unwrap_or_default() != printed {
+        std::fs::write(path.with_extension("txt.new"), &printed).unwrap();
+        panic!("look at docs/terminal/answer.txt.new and put it in place");
+    }
+}
+
 #[test]
 fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let (card, shown) = (card(&waiting(), 1_000), result(&done()));
     let patch = Styled::new().plain("📄 step-1.1.diff\nthe changes of 1.1");
     let asks = [permission("1.1", &bash()).text, question("1.1", &runner(), (0, 2), &[])];
     let status = status("1.1", &busy(), 12);
+    let mut row = done();
+    row.output = Some(json!({ "reply": ANSWER, "files": [] }));
+    let answer = result(&row);
+    let by = Actor::from_text("telegram:4711");
+    let over = [
+        ask_over("1.1", &Asked::Permission(bash()), Some((&Answer::Permission(PermissionReply::Once), &by))),
+        ask_over("1.1", &Asked::Permission(bash()), Some((&refusal(), &by))),
+        ask_over("1.1", &Asked::Question(runners()), Some((&choice(), &by))),
+    ];
+    let retry = render_retry();
     let reply = |text| Bubble { text, buttons: &[], answers: Some("1.1 done in 14.2 s") };
-    let pictures: [(&str, Vec<Bubble<'_>>); 4] = [
+    let pictures: [(&str, Vec<Bubble<'_>>); 7] = [
         ("card", vec![Bubble::with(&card.text, APPROVE)]),
         ("status", vec![Bubble::with(&status, &[&["⏹ Abort"]])]),
         (
@@ -204,7 +288,10 @@ fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
                 Bubble::with(&asks[1], &[&["node"], &["vitest"], &["❌ Reject"]]),
             ],
         ),
-        ("result", vec![Bubble::with(&shown.text, &[]), reply(&shown.body), reply(&patch)]),
+        ("result", vec![Bubble::with(&shown.text, &[]), reply(text_of(&shown)), reply(&patch)]),
+        ("answer", vec![reply(text_of(&answer))]),
+        ("answered", over.iter().map(|text| Bubble::with(text, &[])).collect()),
+        ("retry", vec![Bubble::with(&retry, &[&["⏳ Wait", "⏹ Stop"]])]),
     ];
     let other = pictures.iter().filter(|(name, bubbles)| !is_documented(name, bubbles));
     let other: Vec<&str> = other.map(|(name, _)| *name).collect();

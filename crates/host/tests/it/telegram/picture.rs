@@ -19,23 +19,26 @@ impl<'a> Bubble<'a> {
     }
 }
 
-/// A part of a text in one style.
-type Piece = (Option<Kind>, String);
+/// A part of a text, and its styles.
+type Piece = (Vec<Kind>, String);
 
 fn pieces(styled: &Styled) -> Vec<Piece> {
     let text: Vec<u16> = styled.text().encode_utf16().collect();
     let words = |from: usize, to: usize| String::from_utf16(&text[from..to]).unwrap();
-    let (mut at, mut pieces) = (0, Vec::new());
-    for entity in styled.entities() {
-        let (from, to) =
-            (usize::from(entity.offset), usize::from(entity.offset) + usize::from(entity.length));
-        pieces.push((None, words(at, from)));
-        pieces.push((Some(entity.type_field), words(from, to)));
-        at = to;
-    }
-    pieces.push((None, words(at, text.len())));
-    pieces.retain(|(_, text)| !text.is_empty());
-    pieces
+    let entities = styled.entities();
+    let range = |at: usize| {
+        let from = usize::from(entities[at].offset);
+        from..from + usize::from(entities[at].length)
+    };
+    let mut cuts: Vec<usize> = (0..entities.len()).flat_map(|at| [range(at).start, range(at).end]).collect();
+    cuts.extend([0, text.len()]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let piece = |cut: &[usize]| {
+        let around = (0..entities.len()).filter(|at| range(*at).contains(&cut[0]));
+        (around.map(|at| entities[at].type_field).collect(), words(cut[0], cut[1]))
+    };
+    cuts.windows(2).map(piece).collect()
 }
 
 fn escaped(text: &str) -> String {
@@ -43,12 +46,9 @@ fn escaped(text: &str) -> String {
 }
 
 pub(super) fn html(styled: &Styled) -> String {
-    let one = |(kind, text): &Piece| {
-        let text = escaped(text);
-        match kind.map(tag) {
-            Some(tag) => format!("<{tag}>{text}</{tag}>"),
-            None => text,
-        }
+    let one = |(kinds, text): &Piece| {
+        let tagged = |text, kind: &Kind| format!("<{0}>{text}</{0}>", tag(*kind));
+        kinds.iter().rev().fold(escaped(text), tagged)
     };
     pieces(styled).iter().map(one).collect()
 }
@@ -59,6 +59,8 @@ fn tag(kind: Kind) -> &'static str {
         Kind::Italic => "i",
         Kind::Code => "code",
         Kind::Pre => "pre",
+        Kind::Strikethrough => "s",
+        Kind::TextLink => "a",
         Kind::Blockquote | Kind::ExpandableBlockquote => "blockquote",
         other => panic!("no style of ours: {other:?}"),
     }
@@ -120,7 +122,7 @@ fn svg(bubbles: &[Bubble<'_>]) -> String {
 fn lines(styled: &Styled) -> Vec<Vec<Piece>> {
     let mut lines: Vec<Vec<Piece>> = vec![Vec::new()];
     let mut used = 0;
-    for (kind, text) in pieces(styled) {
+    for (kinds, text) in pieces(styled) {
         for (number, part) in text.split('\n').enumerate() {
             if number > 0 {
                 lines.push(Vec::new());
@@ -133,7 +135,7 @@ fn lines(styled: &Styled) -> Vec<Vec<Piece>> {
                     used = 0;
                 }
                 used += word.width();
-                lines.last_mut().unwrap().push((kind, word.to_owned()));
+                lines.last_mut().unwrap().push((kinds.clone(), word.to_owned()));
             }
         }
     }
@@ -141,23 +143,25 @@ fn lines(styled: &Styled) -> Vec<Vec<Piece>> {
 }
 
 fn drawn(line: &[Piece], y: usize) -> String {
-    let quoted =
-        line.iter().any(|(kind, _)| matches!(kind, Some(Kind::Blockquote | Kind::ExpandableBlockquote)));
+    let quoted = line
+        .iter()
+        .any(|(kinds, _)| kinds.iter().any(|it| matches!(it, Kind::Blockquote | Kind::ExpandableBlockquote)));
     let x = if quoted { 36 } else { 24 };
     let mut out = String::new();
     if quoted {
         out.push_str(&format!("<rect x=\"24\" y=\"{y}\" width=\"3\" height=\"{LINE}\" fill=\"#3390ec\"/>"));
     }
     out.push_str(&format!("<text x=\"{x}\" y=\"{}\" xml:space=\"preserve\">", y + 16));
-    for (kind, text) in line {
-        let style = match kind.map(tag) {
-            Some("b") => " font-weight=\"600\"",
-            Some("i") => " font-style=\"italic\"",
-            Some("code" | "pre") => {
-                " font-family=\"ui-monospace, monospace\" font-size=\"13\" fill=\"#2b5d8a\""
-            }
+    for (kinds, text) in line {
+        let style = |kind: &Kind| match tag(*kind) {
+            "b" => " font-weight=\"600\"",
+            "i" => " font-style=\"italic\"",
+            "s" => " text-decoration=\"line-through\"",
+            "a" => " fill=\"#3390ec\"",
+            "code" | "pre" => " font-family=\"ui-monospace, monospace\" font-size=\"13\" fill=\"#2b5d8a\"",
             _ => "",
         };
+        let style: String = kinds.iter().map(style).collect();
         out.push_str(&format!("<tspan{style}>{}</tspan>", escaped(text)));
     }
     out + "</text>\n"

@@ -169,32 +169,7 @@ fn the_bundled_rules_pass_their_own_tests() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/telegram");
     let ended = user.run(&["rules", "test", "--rules", rules]);
     assert_eq!(ended.code(), 0, "{}", ended.text());
-    assert!(ended.text().contains("12 passed, 0 failed"), "{}", ended.text());
-}
-
-#[test]
-fn the_bundled_rule_is_the_seeds() {
-    let rule = include_str!("../../../rules/telegram/fix.toml");
-    let (rule, _) = rule.split_once("[[tests]]").unwrap();
-    let lines: Vec<&str> = rule.lines().filter(|line| !line.is_empty()).collect();
-    let seed = r#"[rule]
-name = "fix-on-demand"
-[trigger]
-type = "ConnectorEvent"
-connector = "connector-telegram"
-event = "message_received"
-[[conditions]]
-type = "FieldContains"
-field = "trigger.text"
-value = "/fix"
-[[actions]]
-type = "RunConnector"
-connector = "connector-opencode"
-action = "run_task"
-[actions.params]
-prompt = "${trigger.text}"
-title = "telegram-requested fix""#;
-    assert_eq!(lines, seed.lines().collect::<Vec<_>>());
+    assert!(ended.text().contains("19 passed, 0 failed"), "{}", ended.text());
 }
 
 #[test]

@@ -33,12 +33,12 @@ async fn a_fix_is_asked_approved_watched_continued_and_aborted() {
     assert!(!std::fs::exists(format!("{}/new.txt", world.workspace)).unwrap(), "nothing runs unapproved");
 
     telegram.tap(ANNA, CHAT, card.id, "Approve");
-    allow_asks(&world, CHAT, "It is *written*").await;
+    allow_asks(&world, CHAT, "It is written").await;
     let head = telegram.wait(CHAT, shows("1.1 done")).await;
     assert_eq!(head.id, card.id, "the card has become the result");
     assert!(head.edits >= 2 && head.buttons.is_empty(), "{head:?}");
     assert!(head.text.contains("new.txt +1"), "{head:?}");
-    let reply = telegram.wait(CHAT, shows("It is *written* <b>now</b>.")).await;
+    let reply = telegram.wait(CHAT, shows("It is written <b>now</b>.")).await;
     assert_eq!(reply.answers, Some(card.id));
     let patch = telegram.wait(CHAT, |screen| screen.iter().find_map(|shown| shown.document.clone())).await;
     assert!(patch.0 == "step-1.1.diff" && patch.1.contains("+new"), "{patch:?}");

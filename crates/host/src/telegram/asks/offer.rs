@@ -1,0 +1,144 @@
+//! Plain words while the agent waits for an answer: offered as that answer, and given on a tap.
+
+use connector_telegram::ChatKey;
+use connector_telegram::text::{Style, Styled};
+use connector_telegram::update::Tap;
+use serde_json::Value;
+
+use super::{Telegram, locked};
+use crate::gate::policy::Actor;
+use crate::ledger::LedgerError;
+use crate::ledger::events::EventRow;
+use crate::surface::Asked;
+use crate::telegram::buttons::{self, Pressed};
+use crate::telegram::send::Out;
+use crate::telegram::{actor, render};
+
+/// What words are answered with while the agent waits for a yes or no.
+pub(in crate::telegram) const TAP: &str =
+    "the agent waits for a yes or no to what it asks above; tap one of the buttons there";
+
+/// What became of words that no rule fires on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::telegram) enum Offer {
+    /// They are offered as the answer to an open question.
+    Made,
+    /// Something waits for a tap, not for words.
+    Tap,
+    /// Nothing waits.
+    None,
+}
+
+/// Words that may be an answer.
+#[derive(Debug, Clone)]
+pub(in crate::telegram) struct Offered {
+    ask: u64,
+    words: String,
+}
+
+impl Telegram {
+    /// Offers what somebody wrote in private as the answer to the newest question they may answer.
+    pub(in crate::telegram) fn offer(&self, chat: ChatKey, event: &EventRow) -> Offer {
+        let words = event.payload.get("text").and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+        if words.is_empty() || words.starts_with('/') {
+            return Offer::None;
+        }
+        let Some((ask, text)) = self.open_question(chat, &event.requester) else {
+            return if self.waits_for_tap(chat, &event.requester) { Offer::Tap } else { Offer::None };
+        };
+        let text =
+            text.plain("\n").styled(Style::Quote, &render::fitting(&crate::text::visible(&words), 1_000));
+        let text =
+            text.styled(Style::Italic, "\nis that the answer? tap yes, or reply to the question itself");
+        let press = |yes| Pressed::Offer { word: self.0.asks.word.clone(), event: event.id, yes };
+        let buttons =
+            buttons::rows(vec![vec![("✅ Yes, answer with it", press(true)), ("❌ No", press(false))]]);
+        locked(&self.0.asks.offers).insert(event.id, Offered { ask, words });
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let out = Out { chat, text: &text, buttons: Some(buttons), answers: None };
+            if let Err(error) = this.send(out).await {
+                tracing::warn!(%chat, reason = %error, "words are not offered as an answer");
+            }
+        });
+        Offer::Made
+    }
+
+    /// The newest question that somebody may answer, as it is quoted.
+    fn open_question(&self, chat: ChatKey, by: &Actor) -> Option<(u64, Styled)> {
+        let open = locked(&self.0.asks.open);
+        let (number, shown) = open
+            .iter()
+            .filter(|(_, shown)| shown.chat.id == chat.id && shown.ask.approvers.contains(by))
+            .filter(|(_, shown)| matches!(shown.ask.asked, Asked::Question(_)))
+            .max_by_key(|(number, _)| **number)?;
+        let Asked::Question(ask) = &shown.ask.asked else { return None };
+        let question = ask.questions.get(shown.sheet.at())?;
+        let title = format!("❓ {} asks: ", shown.ask.step);
+        let asked = render::fitting(&crate::text::visible(&question.question), 600);
+        Some((*number, Styled::new().styled(Style::Bold, &title).plain(&asked)))
+    }
+
+    fn waits_for_tap(&self, chat: ChatKey, by: &Actor) -> bool {
+        locked(&self.0.asks.open)
+            .values()
+            .any(|shown| shown.chat.id == chat.id && shown.ask.approvers.contains(by))
+    }
+
+    /// A button under offered words was tapped; how that is answered.
+    pub(in crate::telegram) async fn answer_offer(
+        &self,
+        tap: &Tap,
+        word: &str,
+        event: i64,
+        yes: bool,
+    ) -> Result<String, LedgerError> {
+        let offered = locked(&self.0.asks.offers).get(&event).cloned();
+        let offered = offered.filter(|_| word == self.0.asks.word);
+        let Some(Offered { ask, words }) = offered else { return Ok(self.no_longer(word)) };
+        let quoted = render::fitting(&crate::text::visible(&words), 1_000);
+        if !yes {
+            locked(&self.0.asks.offers).remove(&event);
+            self.replace(tap, Styled::new().plain("❌ not the answer\n").styled(Style::Quote, &quoted));
+            return Ok("it is no answer; to begin something, write /fix and what is to be done".to_owned());
+        }
+        let answer = {
+            let mut open = locked(&self.0.asks.open);
+            let Some(shown) = open.get_mut(&ask).filter(|shown| shown.chat.id == tap.chat.id) else {
+                return Ok(self.no_longer(word));
+            };
+            if !shown.ask.approvers.contains(&actor(tap.user)) {
+                return Ok("you may not answer that: you are not an approver".to_owned());
+            }
+            shown.words(&words)
+        };
+        let told = if let Some(answer) = answer {
+            self.pass_on(ask, tap.user, answer).await?
+        } else {
+            self.redraw(ask);
+            String::new()
+        };
+        locked(&self.0.asks.offers).remove(&event);
+        self.replace(tap, Styled::new().plain("✅ answered with\n").styled(Style::Quote, &quoted));
+        Ok(told)
+    }
+
+    /// The message of a tapped button says this from now on, and has no buttons.
+    fn replace(&self, tap: &Tap, text: Styled) {
+        let (this, chat, message) = (self.clone(), tap.chat, tap.message_id);
+        self.0.tasks.spawn(async move {
+            if let Err(error) = this.edit(chat, message, &text, buttons::none()).await {
+                tracing::debug!(%chat, reason = %error, "an offer keeps its buttons");
+            }
+        });
+    }
+
+    /// What a button is answered with whose ask is not open.
+    pub(super) fn no_longer(&self, word: &str) -> String {
+        if word == self.0.asks.word {
+            "the agent no longer asks that".to_owned()
+        } else {
+            "the host was started anew; what the agent still asks is shown here again".to_owned()
+        }
+    }
+}
