@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
@@ -204,7 +203,6 @@ async fn a_sub_agents_ask_is_answered(generation: Generation) {
     let mut bench = bench(&daemon, &directory, json!({})).await;
     let person = Person::who_says([PermissionReply::Once]);
     bench.relay = person.clone();
-    bench.deadline = Duration::from_secs(60);
     let (result, seen) = bench.watch("PARENT-6").await;
     let result = result.unwrap();
     assert_eq!(reply(&result), "all done");
