@@ -84,8 +84,9 @@ impl Asked {
         let id = text("id")?;
         if let Some(permission) = text("permission") {
             let (patterns, metadata) = (texts("patterns")?, Value::Null);
-            let session_id = String::new();
-            return Some(Self::Permission(PermissionAsk { id, session_id, permission, patterns, metadata }));
+            let (session_id, call) = (String::new(), None);
+            let ask = PermissionAsk { id, session_id, permission, patterns, metadata, call };
+            return Some(Self::Permission(ask));
         }
         let question =
             |question| Question { question, header: String::new(), options: Vec::new(), multiple: false };

@@ -33,7 +33,8 @@ async fn an_agent_that_takes_too_many_processes_or_too_much_memory_is_stopped_an
         "confine": "required", "permissions": { "bash": "allow" }, "extra_config": model.config(),
     }))
     .unwrap();
-    config.workspaces.entry("app".into()).or_default().directory.clone_from(&directory);
+    config.workspaces.entry("app".into()).or_default().directory =
+        connector_files::AbsolutePath::new(directory.clone()).unwrap();
     let around = Surroundings {
         program: testkit::real::opencode().await.unwrap().path,
         environment: Environment::of_this_process(),

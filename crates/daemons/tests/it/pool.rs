@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use connector_files::AbsolutePath;
 use opencode_daemons::pool::{Others, Phase, Refusal, Surroundings, Wait};
 use opencode_daemons::{Environment, Home, Lease, Pool, PoolConfig, PoolError, StartError};
 use rustix::process::{Pid, Signal, kill_process};

@@ -204,6 +204,7 @@ async fn an_ask_of_a_host_that_was_killed_is_asked_in_the_same_message_or_loses_
         permission: "bash".into(),
         patterns: vec!["make".into()],
         metadata: json!({}),
+        call: None,
     };
     *probe.asks.lock().unwrap() = vec![Asked::Permission(permission)];
     let desk = Desk::start(&RULES, probe, &[]).await;
