@@ -1,15 +1,19 @@
 //! What the agent may do by itself, and what it must ask for.
 //!
-//! Rules go to the daemon when a session is made. Without rules of the operator's
+//! Permission rules are a bound: they only ever tighten what the daemon's own
+//! configuration and the agent say ([`tighten`]). Without rules of the operator's
 //! own, work that came from a chat gets [`Permissions::for_chat`].
+
+mod glob;
+pub(crate) mod tighten;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What happens when the agent wants to use a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What happens when the agent wants to use a tool. Later ones are stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It does.
