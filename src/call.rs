@@ -8,6 +8,7 @@
 
 mod prepare;
 mod report;
+mod rules;
 
 use std::sync::Arc;
 

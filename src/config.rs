@@ -42,10 +42,16 @@ pub struct Config {
     /// How long a turn may go without any sign of work of its own.
     #[schemars(range(min = 1))]
     pub no_progress_secs: u64,
-    /// Rules for new sessions; absent means the daemon's own for local work and
-    /// a strict set for work from a chat. Rules that ask deny sub-agents (`task`)
-    /// unless they name it, since a sub-agent would not have to ask.
+    /// A bound on what the agent may do by itself; absent means none for local work and
+    /// a strict one for work from a chat. It only tightens what opencode's configuration
+    /// and the agent say: what those ask about or deny stays so, also where this says
+    /// `allow`. Rules that ask deny sub-agents (`task`) unless they name it, since a
+    /// sub-agent would not have to ask.
     pub permissions: Option<Permissions>,
+    /// What becomes of work whose rules ask about something that was granted for good in
+    /// the project ("always", on 2.x), so that nobody would be asked; absent means
+    /// `refuse` for work from a chat, and `show` for local work.
+    pub saved_rules: Option<SavedRules>,
     /// Tells the agent, outside the prompt, when the work came from a chat.
     pub name_source: bool,
     /// Lets several turns run in one directory at the same time.
@@ -101,6 +107,16 @@ impl Default for Limits {
     }
 }
 
+/// What becomes of work that saved permissions would let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SavedRules {
+    /// It runs, and what was granted is not asked about.
+    Show,
+    /// It does not run.
+    Refuse,
+}
+
 /// What happens to the agent's permission requests and questions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -128,6 +144,7 @@ impl Default for Config {
             deadline_secs: 60 * 60,
             no_progress_secs: 15 * 60,
             permissions: None,
+            saved_rules: None,
             name_source: true,
             parallel_turns: false,
             limits: Limits::default(),
@@ -148,6 +165,7 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) no_progress: Duration,
     pub(crate) permissions: Option<Permissions>,
+    pub(crate) saved_rules: Option<SavedRules>,
     pub(crate) name_source: bool,
     pub(crate) parallel_turns: bool,
     pub(crate) limits: Limits,
@@ -198,6 +216,7 @@ impl Config {
             deadline: Duration::from_secs(self.deadline_secs),
             no_progress: Duration::from_secs(self.no_progress_secs),
             permissions: self.permissions,
+            saved_rules: self.saved_rules,
             name_source: self.name_source,
             parallel_turns: self.parallel_turns,
             limits: self.limits,
@@ -206,7 +225,14 @@ impl Config {
 }
 
 impl Settings {
-    /// The rules that a session for work from `provenance` gets, if any.
+    pub(crate) fn saved_rules(&self, provenance: &Provenance) -> SavedRules {
+        self.saved_rules.unwrap_or(match provenance {
+            Provenance::Local => SavedRules::Show,
+            Provenance::Chat { .. } => SavedRules::Refuse,
+        })
+    }
+
+    /// The bound on what a session for work from `provenance` may do, if any.
     pub(crate) fn permissions_for(&self, provenance: &Provenance) -> Option<Permissions> {
         let own = self.permissions.clone().map(Permissions::sealed);
         own.or_else(|| match provenance {

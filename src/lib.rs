@@ -40,7 +40,7 @@ mod timing;
 mod turn;
 mod wire;
 
-pub use config::{AskPolicy, Config, Limits};
+pub use config::{AskPolicy, Config, Limits, SavedRules};
 pub use connector::{MANIFEST, OpencodeConnector, OpencodeFactory};
 pub use ids::{MessageId, SessionId};
 pub use input::{ContinueSession, RunTask};

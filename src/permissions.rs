@@ -52,15 +52,16 @@ pub struct WireRule {
 }
 
 impl Permissions {
-    /// What work from a chat may do unless the operator says otherwise: edit
+    /// What work from a chat may do at most unless the operator says otherwise: edit
     /// inside the directory; ask before each command and each fetch; never leave
-    /// the directory, never loop, and no sub-agents.
+    /// the directory, never loop, no sub-agents, and no other agent in its place.
     pub fn for_chat() -> Self {
         let rules = [
             ("bash", Action::Ask),
             ("doom_loop", Action::Deny),
-            ("edit", Action::Allow),
             ("external_directory", Action::Deny),
+            ("plan_enter", Action::Deny),
+            ("plan_exit", Action::Deny),
             ("webfetch", Action::Ask),
             ("websearch", Action::Ask),
         ];

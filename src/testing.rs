@@ -59,11 +59,13 @@ fn read_with(dialect: &dyn Dialect, body: &[u8]) -> usize {
     [
         dialect.read_session(body).is_ok(),
         dialect.read_status(body, &session).is_ok(),
-        dialect.read_messages(&[page], &message).is_ok(),
+        dialect.read_messages(std::slice::from_ref(&page), &message).is_ok(),
         dialect.read_changes(body).is_ok(),
         dialect.read_children(body).is_ok(),
         dialect.read_permissions(body).is_ok(),
         dialect.read_questions(body).is_ok(),
+        dialect.read_below(&[page.clone(), page.clone()], None).is_ok(),
+        dialect.read_saved(body).is_ok(),
     ]
     .into_iter()
     .filter(|fine| *fine)

@@ -6,6 +6,7 @@
 //! and its driver know only the types of this module.
 
 mod base;
+mod names;
 mod read;
 mod text;
 pub(crate) mod v1;
@@ -79,8 +80,16 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn inbox(&self, session: &SessionId) -> Option<Request<Bytes>>;
     /// Where the reason of a failure is kept that no message tells.
     fn reasons(&self, session: &SessionId) -> Option<Request<Bytes>>;
-    /// The daemon's default model.
+    /// Where the configuration names its model.
     fn defaults(&self) -> Request<Bytes>;
+    /// Where the rules are told that hold without a session's own.
+    fn below(&self) -> [Request<Bytes>; 2];
+    /// Whether an agent that is not there yet may come.
+    fn loads_late(&self) -> bool;
+    /// What somebody granted for good in a project, where it wins over rules that ask.
+    fn saved(&self, project: &str) -> Option<Request<Bytes>>;
+    /// What every session is denied.
+    fn never(&self) -> &'static [&'static str];
     fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes>;
     fn children(&self, session: &str) -> Request<Bytes>;
     /// What waits for an answer in these sessions; other sessions' asks may come too.
@@ -107,7 +116,11 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn read_reason(&self, body: &[u8], message: &MessageId) -> Option<Failure>;
     /// The model that answered last in a page of messages.
     fn read_last_model(&self, page: &[u8]) -> Option<ModelRef>;
+    /// The model that the configuration names.
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef>;
+    /// The rules that hold for `agent`, or for the one that is used when none is named.
+    fn read_below(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Result<Below, Undecodable>;
+    fn read_saved(&self, body: &[u8]) -> Result<Vec<WireRule>, Undecodable>;
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable>;
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable>;
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable>;
@@ -207,6 +220,8 @@ pub(crate) struct SessionFacts {
     pub(crate) model: Option<ModelRef>,
     /// The agent that its prompts go to, where the session keeps it.
     pub(crate) agent: Option<String>,
+    /// The project that it belongs to.
+    pub(crate) project: Option<String>,
 }
 
 impl SessionFacts {
@@ -218,6 +233,17 @@ impl SessionFacts {
             self.rules[from..].iter().map(|held| held.rule.as_ref()).eq(rules.iter().map(Some))
         })
     }
+}
+
+/// The rules that hold without a session's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// These, in the daemon's own names.
+    Rules(Vec<WireRule>),
+    /// The daemon has not loaded the directory's configuration.
+    NotYet,
+    /// There is no such agent, or the daemon has not loaded it.
+    NoAgent,
 }
 
 /// A rule of a session.

@@ -5,19 +5,16 @@ use std::sync::Arc;
 use connector_contract::{ConnectorError, Progress};
 
 use super::Call;
+use super::rules::check_rules;
 use crate::ids::SessionId;
 use crate::link::LinkError;
 use crate::model::ModelRef;
 use crate::peer::{Peer, Unmet};
-use crate::permissions::WireRule;
 use crate::wire::{NewSession, Prompt, SessionFacts, Status};
 
 /// How often a session is changed until it is what the prompt needs: one change may
 /// bring another, as an agent that has a model of its own does.
 const SETTLINGS: u32 = 2;
-/// How often a daemon is asked for its default model, which it does not know before
-/// it has loaded the directory.
-const COLD: u32 = 5;
 
 /// The variable of the generation that can run as a background service, …
 const SERVICES: &str = "OPENCODE_PASSWORD";
@@ -54,8 +51,8 @@ impl Call<'_> {
 
     pub(super) async fn create(&self) -> Result<SessionFacts, ConnectorError> {
         let dialect = &self.link.dialect;
-        let rules = self.shared.settings.permissions_for(&self.ctx.provenance).unwrap_or_default();
-        let rules = dialect.rules(rules.wire());
+        let powers = self.powers(self.task.agent.as_deref()).await?;
+        let rules = powers.missing(&[]);
         let request = dialect.create_session(&NewSession {
             title: self.task.title.as_deref(),
             rules: &rules,
@@ -66,6 +63,7 @@ impl Call<'_> {
         let facts = self.facts(Ok(made))?;
         self.check_directory(&facts)?;
         check_rules(&facts, &rules)?;
+        self.check_saved(&facts, &powers).await?;
         Ok(facts)
     }
 
@@ -153,15 +151,15 @@ impl Call<'_> {
         self.wait_for_rest(session).await?;
         let mut facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
         self.check_directory(&facts)?;
-        if let Some(permissions) = self.shared.settings.permissions_for(&self.ctx.provenance) {
-            let rules = dialect.rules(permissions.wire());
-            if !facts.is_under(&rules) {
-                let change = dialect.set_rules(&facts, &rules);
-                self.link.fetch(change).await.map_err(|error| self.not_started(error))?;
-                facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
-                check_rules(&facts, &rules)?;
-            }
+        let powers = self.powers(self.task.agent.as_deref().or(facts.agent.as_deref())).await?;
+        let rules = powers.missing(&facts.rules);
+        if !rules.is_empty() {
+            let change = dialect.set_rules(&facts, &rules);
+            self.link.fetch(change).await.map_err(|error| self.not_started(error))?;
+            facts = self.facts(self.link.fetch(dialect.session(session)).await)?;
+            check_rules(&facts, &rules)?;
         }
+        self.check_saved(&facts, &powers).await?;
         let newest = self.newest(session, &facts).await.map_err(|error| self.not_started(error))?;
         Ok((facts, newest))
     }
@@ -209,17 +207,9 @@ impl Call<'_> {
         Ok(Newest { message: newest, model })
     }
 
+    /// The model that the configuration names. A session is pinned to no other.
     async fn default_model(&self) -> Result<Option<ModelRef>, LinkError> {
         let dialect = &self.link.dialect;
-        let mut pause = self.shared.timing.poll_min;
-        for _ in 1..COLD {
-            let model = dialect.read_default_model(&self.link.fetch(dialect.defaults()).await?);
-            if model.is_some() {
-                return Ok(model);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.shared.timing.poll_max);
-        }
         Ok(dialect.read_default_model(&self.link.fetch(dialect.defaults()).await?))
     }
 
@@ -285,19 +275,6 @@ impl Call<'_> {
         }
         ConnectorError::Unauthorized { reason }
     }
-}
-
-/// An agent without the rules it should have would never have to ask.
-fn check_rules(facts: &SessionFacts, rules: &[WireRule]) -> Result<(), ConnectorError> {
-    if facts.is_under(rules) {
-        return Ok(());
-    }
-    Err(ConnectorError::Refused {
-        reason: format!(
-            "the daemon did not take the permission rules of session {}, so nothing was sent to the agent; use a newer opencode",
-            facts.id
-        ),
-    })
 }
 
 fn trim(directory: &str) -> &str {

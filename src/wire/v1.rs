@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod messages;
 mod requests;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,8 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use http::{Request, StatusCode};
 
 use super::{
-    Answer, Asked, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
-    SessionFacts, Status, Told, Undecodable,
+    Answer, Asked, Below, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
+    SessionFacts, Status, Told, Undecodable, names,
 };
 use crate::ids::{MessageId, SessionId};
 use crate::model::ModelRef;
@@ -31,6 +32,14 @@ const LIMITS: [usize; 4] = [60, 240, 960, 100_000];
 /// The dialect of opencode 1.x.
 pub(crate) struct V1 {
     pub(crate) requests: Requests,
+}
+
+/// `name` as 1.x asks about it.
+fn theirs(name: &str) -> &str {
+    match name {
+        "write" | "patch" | "multiedit" | "apply_patch" => "edit",
+        other => other,
+    }
 }
 
 impl Dialect for V1 {
@@ -53,7 +62,7 @@ impl Dialect for V1 {
         false
     }
     fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
-        rules
+        names::as_known(rules, theirs)
     }
     fn create_session(&self, new: &NewSession<'_>) -> Request<Bytes> {
         self.requests.create_session(new)
@@ -102,6 +111,19 @@ impl Dialect for V1 {
     }
     fn defaults(&self) -> Request<Bytes> {
         self.requests.get("/config")
+    }
+    fn below(&self) -> [Request<Bytes>; 2] {
+        [self.requests.get("/agent"), self.requests.get("/config")]
+    }
+    fn loads_late(&self) -> bool {
+        false
+    }
+    /// Nothing is told of them.
+    fn saved(&self, _project: &str) -> Option<Request<Bytes>> {
+        None
+    }
+    fn never(&self) -> &'static [&'static str] {
+        &[]
     }
     fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
         self.requests.get_with(&format!("/session/{session}/diff"), &[("messageID", message.as_str())])
@@ -156,6 +178,12 @@ impl Dialect for V1 {
     }
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef> {
         answers::default_model(body)
+    }
+    fn read_below(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Result<Below, Undecodable> {
+        rules::below(&bodies[0], &bodies[1], agent)
+    }
+    fn read_saved(&self, _body: &[u8]) -> Result<Vec<WireRule>, Undecodable> {
+        Ok(Vec::new())
     }
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable> {
         answers::changes(body)

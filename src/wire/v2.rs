@@ -17,6 +17,7 @@ mod messages;
 mod names;
 mod number;
 mod requests;
+mod rules;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -29,12 +30,13 @@ use http::{Request, StatusCode};
 use secrecy::SecretString;
 
 use super::{
-    Answer, Asked, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
+    Answer, Asked, Below, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
     SessionFacts, Status, Told, Undecodable,
 };
 use crate::ids::{MessageId, SessionId};
 use crate::model::ModelRef;
 use crate::permissions::WireRule;
+pub(super) use names::theirs;
 use requests::Requests;
 
 /// The dialect of opencode 2.x.
@@ -70,7 +72,7 @@ impl Dialect for V2 {
         true
     }
     fn rules(&self, rules: Vec<WireRule>) -> Vec<WireRule> {
-        names::rules(rules)
+        super::names::as_known(rules, theirs)
     }
     fn create_session(&self, new: &NewSession<'_>) -> Request<Bytes> {
         self.requests.create_session(new)
@@ -112,7 +114,21 @@ impl Dialect for V2 {
         Some(self.requests.log(session))
     }
     fn defaults(&self) -> Request<Bytes> {
-        self.requests.default_model()
+        self.requests.config()
+    }
+    fn below(&self) -> [Request<Bytes>; 2] {
+        [self.requests.agents(), self.requests.config()]
+    }
+    fn loads_late(&self) -> bool {
+        true
+    }
+    fn saved(&self, project: &str) -> Option<Request<Bytes>> {
+        Some(self.requests.saved(project))
+    }
+    /// Code of the agent's own that the server runs by itself: it fetches, and reads files,
+    /// without an ask.
+    fn never(&self) -> &'static [&'static str] {
+        &["execute"]
     }
     fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
         self.requests.changes(session, message)
@@ -166,7 +182,13 @@ impl Dialect for V2 {
         messages::last_model(page)
     }
     fn read_default_model(&self, body: &[u8]) -> Option<ModelRef> {
-        answers::default_model(body)
+        rules::configured_model(body)
+    }
+    fn read_below(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Result<Below, Undecodable> {
+        rules::below(&bodies[0], &bodies[1], agent)
+    }
+    fn read_saved(&self, body: &[u8]) -> Result<Vec<WireRule>, Undecodable> {
+        rules::saved(body)
     }
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable> {
         answers::changes(body)

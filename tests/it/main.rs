@@ -15,5 +15,6 @@ mod releases;
 mod replaced;
 mod resume;
 mod support;
+mod tighten;
 mod walls;
 mod wires;

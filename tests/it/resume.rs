@@ -46,7 +46,7 @@ on_wires! {
         a_note_that_is_not_taken_starts_nothing_and_says_what_to_do,
     }
     only V2 because "only 2.x is known to lack a default model at first" {
-        a_default_model_that_is_not_loaded_yet_is_asked_for_again,
+        no_session_is_pinned_to_a_model_that_the_configuration_does_not_name,
     }
 }
 
@@ -299,10 +299,16 @@ async fn a_turn_of_more_messages_than_one_page_holds_is_read_whole_or_not_at_all
     assert!(fake.lines("GET /api/session/*/message?limit=200&cursor=").len() > 1, "{:?}", fake.requests());
 }
 
-async fn a_default_model_that_is_not_loaded_yet_is_asked_for_again(generation: Generation) {
+async fn no_session_is_pinned_to_a_model_that_the_configuration_does_not_name(generation: Generation) {
+    for cold in [false, true] {
+        pinned(generation, cold).await;
+    }
+}
+
+async fn pinned(generation: Generation, cold_models: bool) {
     let error = json!({ "name": "ProviderModelNotFoundError", "data": { "message": "no such model" } });
     let prompt = PromptFault::Refused { error, answer: Canned::empty(500) };
-    let faults = Faults { prompt, cold_models: true, ..Faults::default() };
+    let faults = Faults { prompt, cold_models, ..Faults::default() };
     let fake = Fake::start(Fixture::of(generation, "text"), faults).await.unwrap();
     let session = session(&fake).await;
     let of_session = |what: &str| format!("/api/session/{session}/{what}");
@@ -315,7 +321,8 @@ async fn a_default_model_that_is_not_loaded_yet_is_asked_for_again(generation: G
     let input = json!({ "session_id": session, "prompt": "again" });
     bench.execute("continue_session", input).await.unwrap_err();
     let models = fake.bodies("POST /api/session/*/model");
-    assert_eq!(models, [model("gone"), model("scripted")]);
+    let configured = (!cold_models).then(|| model("scripted"));
+    assert_eq!(models, [model("gone")].into_iter().chain(configured).collect::<Vec<_>>());
 }
 
 async fn continuing_what_is_not_there_or_elsewhere_starts_nothing(generation: Generation) {

@@ -28,6 +28,7 @@ pub mod managed;
 pub mod own_model;
 pub mod packages;
 pub mod places;
+pub mod powers;
 pub mod prose;
 pub mod reload;
 pub mod surface;

@@ -38,6 +38,8 @@ pub struct Daemons {
     control: Option<control::Serving>,
     /// The workspaces whose walls leave sockets with a path open.
     unix_sockets: BTreeSet<String>,
+    /// The permission rules that each workspace's daemon is given.
+    rules: BTreeMap<String, Map<String, Value>>,
     /// How long a daemon that died may take to come back before the outcome is unknown.
     comes_back: Duration,
     /// Of the workspaces whose tasks have working trees of their own.
@@ -65,6 +67,8 @@ impl Daemons {
         let trees = isolated.map(trees).collect();
         let open = config.workspaces.iter().filter(|(_, workspace)| config.unix_sockets(workspace));
         let unix_sockets = open.map(|(name, _)| name.clone()).collect();
+        let rules = config.workspaces.iter().map(|(name, one)| (name.clone(), config.permission_rules(one)));
+        let rules = rules.collect();
         let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
         // A rest between two starts is half a minute at most.
         let comes_back = Duration::from_secs(config.server_startup_timeout_secs) + call::REST;
@@ -73,6 +77,7 @@ impl Daemons {
             state,
             control: None,
             unix_sockets,
+            rules,
             comes_back,
             trees,
         })
@@ -142,6 +147,8 @@ struct Inner {
     workspace: String,
     /// What is asked of its walls, and whether they leave sockets with a path open.
     walls: (Confine, bool),
+    /// The permission rules that its daemon is given.
+    rules: Map<String, Value>,
     comes_back: Duration,
     trees: Option<Worktrees>,
     factory: Arc<dyn ConnectorFactory>,
@@ -165,6 +172,7 @@ impl Managed {
             pool: daemons.pool.clone(),
             workspace: workspace.to_owned(),
             walls: (confine, daemons.unix_sockets.contains(workspace)),
+            rules: daemons.rules.get(workspace).cloned().unwrap_or_default(),
             comes_back: daemons.comes_back,
             trees: daemons.trees.get(workspace).cloned(),
             factory,

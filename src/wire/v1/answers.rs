@@ -27,6 +27,8 @@ struct RawSession {
     permission: Option<Vec<Value>>,
     #[serde(default)]
     model: Option<RawModel>,
+    #[serde(rename = "projectID", default)]
+    project: Option<String>,
     #[serde(default)]
     time: Option<RawTime>,
 }
@@ -54,7 +56,15 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
     let rules = raw.permission.unwrap_or_default().into_iter().map(held).collect();
     let model = raw.model.and_then(|it| format!("{}/{}", it.provider, it.id).parse().ok());
     let created = raw.time.and_then(|time| time.created).map(whole);
-    Ok(SessionFacts { id, directory: raw.directory, created, rules, model, agent: None })
+    Ok(SessionFacts {
+        id,
+        directory: raw.directory,
+        created,
+        rules,
+        model,
+        agent: None,
+        project: raw.project,
+    })
 }
 
 pub(super) fn default_model(body: &[u8]) -> Option<ModelRef> {

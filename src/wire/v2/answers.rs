@@ -52,6 +52,8 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
         model: Option<Value>,
         #[serde(default)]
         agent: Option<String>,
+        #[serde(rename = "projectID", default)]
+        project: Option<String>,
         #[serde(default)]
         time: Option<Time>,
     }
@@ -77,6 +79,7 @@ pub(super) fn session(body: &[u8]) -> Result<SessionFacts, Undecodable> {
         rules: raw.permissions.unwrap_or_default().into_iter().map(held).collect(),
         model: model.and_then(RawModel::read),
         agent: raw.agent,
+        project: raw.project,
     })
 }
 
@@ -84,7 +87,7 @@ fn held(raw: Value) -> HeldRule {
     HeldRule { rule: rule(raw.clone()), raw }
 }
 
-fn rule(value: Value) -> Option<WireRule> {
+pub(super) fn rule(value: Value) -> Option<WireRule> {
     #[derive(Deserialize)]
     struct Raw {
         action: String,
@@ -133,10 +136,6 @@ pub(super) fn inbox(body: &[u8], ours: &MessageId) -> Result<Inbox, Undecodable>
 }
 
 /// A directory that is not loaded yet has none at first.
-pub(super) fn default_model(body: &[u8]) -> Option<ModelRef> {
-    unwrap::<RawModel>(body, "the default model").ok()?.read()
-}
-
 pub(super) fn changes(body: &[u8]) -> Result<Changes, Undecodable> {
     #[derive(Deserialize)]
     struct Raw {

@@ -137,10 +137,24 @@ impl Requests {
         self.get_with(&format!("/api/experimental/session/{session}/log"), &[("follow", "false")])
     }
 
-    pub(super) fn default_model(&self) -> Request<Bytes> {
+    /// The default model of a location that is cold is none, then one of opencode's own
+    /// choice, then the configured: only the configuration tells.
+    pub(super) fn config(&self) -> Request<Bytes> {
+        self.of_location("/api/config")
+    }
+
+    pub(super) fn agents(&self) -> Request<Bytes> {
+        self.of_location("/api/agent")
+    }
+
+    pub(super) fn saved(&self, project: &str) -> Request<Bytes> {
+        self.get_with("/api/permission/saved", &[("projectID", project)])
+    }
+
+    fn of_location(&self, path: &str) -> Request<Bytes> {
         match &self.directory {
-            Some(directory) => self.get_with("/api/model/default", &[("location[directory]", directory)]),
-            None => self.get("/api/model/default"),
+            Some(directory) => self.get_with(path, &[("location[directory]", directory)]),
+            None => self.get(path),
         }
     }
 

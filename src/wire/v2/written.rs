@@ -216,7 +216,7 @@ fn read(exchange: &Value, prompt: &Prompt) -> Option<String> {
     Some(match (method, path.as_slice()) {
         ("POST", [.., "prompt"]) => format!("{:?}", dialect.read_answer(status, &body, message)),
         ("GET", ["api", "info"]) => format!("{:?}", dialect.read_health(status, &body)),
-        ("GET", ["api", "model", "default"]) => format!("{:?}", dialect.read_default_model(&body)),
+        ("GET", ["api", "config"]) => format!("{:?}", dialect.read_default_model(&body)),
         ("GET", ["api", "session"]) => format!("{:?}", dialect.read_children(&body).unwrap()),
         ("GET", ["api", "session", "active"]) => {
             format!("{:?}", dialect.read_status(&body, session).unwrap())

@@ -314,6 +314,13 @@ impl PoolConfig {
         Ok(Some(confinement))
     }
 
+    /// The permission rules that the daemon of one workspace is given, in opencode's own form.
+    pub fn permission_rules(&self, workspace: &WorkspaceConfig) -> Map<String, Value> {
+        let config = self.opencode_config(workspace);
+        let rules = ["permission", "permissions"].into_iter().filter_map(|key| config.get_key_value(key));
+        rules.map(|(key, rules)| (key.clone(), rules.clone())).collect()
+    }
+
     fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
         let mut config = json!({});
         let permissions: Map<String, Value> = self
@@ -331,7 +338,22 @@ impl PoolConfig {
         for extra in [&self.extra_config, &workspace.extra_config].into_iter().flatten() {
             crate::daemon::lay_over(&mut config, extra);
         }
+        deny_execute(&mut config);
         config
+    }
+}
+
+/// Denies what goes around every other rule: code of the agent's own that a server of 2.x runs by
+/// itself, with the server's password within reach. 1.x has no such tool.
+fn deny_execute(config: &mut Value) {
+    if let Some(Value::Array(rules)) = config.get_mut("permissions") {
+        rules.push(json!({ "action": "execute", "resource": "*", "effect": "deny" }));
+        return;
+    }
+    match &mut config["permission"] {
+        Value::Object(rules) => _ = rules.insert("execute".to_owned(), json!("deny")),
+        Value::Null => config["permission"] = json!({ "execute": "deny" }),
+        all => *all = json!({ "*": all.take(), "execute": "deny" }),
     }
 }
 
@@ -464,10 +486,34 @@ mod tests {
         assert_eq!(
             config.opencode_config(&config.workspaces["w"]),
             json!({
-                "permission": { "bash": "deny", "edit": "allow", "webfetch": "deny" },
+                "permission": { "bash": "deny", "edit": "allow", "webfetch": "deny", "execute": "deny" },
                 "model": "c/d",
                 "username": "all",
             })
         );
+    }
+
+    #[test]
+    fn every_daemon_is_denied_what_goes_around_its_rules() {
+        for (extra, expected) in [
+            (json!({}), json!({ "permission": { "execute": "deny" } })),
+            (json!({ "permission": "allow" }), json!({ "permission": { "*": "allow", "execute": "deny" } })),
+            (
+                json!({ "permission": { "execute": "allow", "bash": "ask" } }),
+                json!({ "permission": { "execute": "deny", "bash": "ask" } }),
+            ),
+            (
+                json!({ "permissions": [{ "action": "*", "resource": "*", "effect": "allow" }] }),
+                json!({ "permissions": [
+                    { "action": "*", "resource": "*", "effect": "allow" },
+                    { "action": "execute", "resource": "*", "effect": "deny" },
+                ] }),
+            ),
+        ] {
+            let config =
+                parse(json!({ "extra_config": extra, "workspaces": { "w": { "directory": "/w" } } }));
+            let config = config.unwrap();
+            assert_eq!(config.opencode_config(&config.workspaces["w"]), expected);
+        }
     }
 }

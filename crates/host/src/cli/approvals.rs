@@ -13,6 +13,7 @@ use crate::ids::StepId;
 use crate::ledger::steps::allow::{self, Allowance};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use crate::ledger::steps::{self, StepRow};
+use crate::powers;
 use crate::text::{one_line, shortened};
 
 /// `approvals`
@@ -153,7 +154,14 @@ async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("there is no step {id}; see `approvals list`")));
     };
     common.print(&row, |row| {
-        format!("{}\nstate  {}\ndigest {}", render::card(row, Clock::System.now()), row.state, row.digest)
+        let rules: String =
+            powers::whole(&row.target.settings).iter().map(|line| format!("\n{line}")).collect();
+        format!(
+            "{}\nstate  {}\ndigest {}{rules}",
+            render::card(row, Clock::System.now()),
+            row.state,
+            row.digest
+        )
     })?;
     Ok(Exit::Done)
 }

@@ -13,6 +13,7 @@ use crate::clock::Millis;
 use crate::files;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
+use crate::powers;
 use crate::surface::{Asked, OpenAsk, figures};
 use crate::text::{folded, one_line, shortened};
 
@@ -45,8 +46,9 @@ pub fn card(row: &StepRow, now: Millis) -> String {
         let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
         field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
     }
+    field("may do", &powers::words(&row.target.settings));
     for (key, value) in &row.target.settings {
-        if !["directory", "model", "agent"].contains(&key.as_str()) {
+        if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
             field(key, &plain(value));
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::Managed;
 use super::tree::Tree;
+use crate::powers;
 
 /// How long the pool lets a daemon rest at most that died often, before it starts it again.
 pub(super) const REST: Duration = Duration::from_secs(30);
@@ -76,7 +77,8 @@ impl Connector for Managed {
     }
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
-        within(self.0.described.target(action, input, provenance), self.0.walls, self.0.isolation())
+        let target = self.0.described.target(action, input, provenance);
+        powers::under(within(target, self.0.walls, self.0.isolation()), &self.0.rules)
     }
 
     fn checkpoints(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::engine::Answer;
 use crate::files;
 use crate::gate::policy::Actor;
 use crate::ledger::steps::StepRow;
+use crate::powers;
 use crate::surface::Asked;
 use crate::text::{one_line, shortened, visible};
 
@@ -66,8 +67,9 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
         let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
         lines.field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
     }
+    lines.field("may do", &powers::words(&row.target.settings));
     for (key, value) in &row.target.settings {
-        if !["directory", "model", "agent"].contains(&key.as_str()) {
+        if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
             lines.field(key, &plain(value));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// An answer given instead of the right one.
 #[derive(Debug, Clone)]
 pub struct Canned {
@@ -109,6 +111,9 @@ pub struct Faults {
     pub heartbeat: Option<Duration>,
     /// Between an abort's answer and the end of the turn (2.x).
     pub cleanup: Duration,
-    /// The first list of models is empty, as on a cold directory (2.x).
+    /// The directory is cold: the first lists of models and agents are empty, the default
+    /// model is one of opencode's own, and the configuration names none (2.x).
     pub cold_models: bool,
+    /// Permissions that somebody granted for good (2.x).
+    pub saved: Vec<Value>,
 }

@@ -34,6 +34,9 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
         ("GET", ["fake", "tasks"]) => ok(&json!(shared.tasks())),
         ("GET", ["global", "health"]) => ok(&json!({ "healthy": true, "version": shared.version() })),
         ("GET", ["config"]) => ok(&json!({ "model": "scripted/scripted" })),
+        ("GET", ["agent"]) => {
+            ok(&json!([agent("build", "primary"), agent("plan", "primary"), agent("general", "subagent")]))
+        }
         ("GET", ["session", "status"]) => status(shared),
         ("GET", ["permission"]) => ok(&Value::Array(shared.state().permissions.clone())),
         ("GET", ["question"]) => ok(&Value::Array(shared.state().questions.clone())),
@@ -45,6 +48,16 @@ pub(super) async fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
         (_, ["session", id, rest @ ..]) => session(shared, id, rest, &request).await,
         _ => Answer::Whole(Canned::page()),
     }
+}
+
+/// An agent with opencode's own rules; `plan` only reads.
+fn agent(name: &str, mode: &str) -> Value {
+    let rule = |permission: &str, pattern: &str, action: &str| json!({ "permission": permission, "pattern": pattern, "action": action });
+    let mut rules = vec![rule("*", "*", "allow"), rule("external_directory", "*", "ask")];
+    if name == "plan" {
+        rules.extend([rule("edit", "*", "deny"), rule("edit", ".opencode/plans/*.md", "allow")]);
+    }
+    json!({ "name": name, "mode": mode, "permission": rules })
 }
 
 async fn session(shared: &Arc<Shared>, id: &str, rest: &[&str], request: &Request) -> Answer {

@@ -69,6 +69,8 @@ async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Answer, Refusa
             shared,
             r#"{"id":"evt_000000000000wire2fixture00","type":"server.connected","data":{}}"#,
         )),
+        ("GET", ["api", "config"]) => Ok(identity::config(shared)),
+        ("GET", ["api", "permission", "saved"]) => Ok(ok(&json!({ "data": shared.faults.saved }))),
         ("GET", ["api", "model" | "agent", ..]) => identity::catalog(shared, request),
         ("GET", ["api", "permission", "request"]) => Ok(asks::of_directory(shared, request)),
         ("POST", ["api", "session"]) => sessions::create(shared, request),

@@ -29,6 +29,7 @@ use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
 use crate::managed;
 use crate::packages::{self, Used};
+use crate::powers;
 
 /// Has the form of a bot's token, for where the real one is not set.
 const STAND_IN: &str = "1:not-a-token-not-a-token";
@@ -212,17 +213,19 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
         let walls = (known.confine.unwrap_or(config.opencode.confine), config.opencode.unix_sockets(known));
         (walls, known.isolation)
     });
+    let rules = workspace.map(|known| config.opencode.permission_rules(known)).unwrap_or_default();
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
-        described: Arc::new(Described { connector, bounds }),
+        described: Arc::new(Described { connector, bounds, rules }),
         provider: Arc::new(NotCalled),
     })
 }
 
 /// The instance of a package, except that it cannot be called.
 fn packaged(instance: Instance) -> Instance {
-    let described = Arc::new(Described { connector: instance.described, bounds: None });
+    let rules = Map::new();
+    let described = Arc::new(Described { connector: instance.described, bounds: None, rules });
     Instance { described, provider: Arc::new(NotCalled), ..instance }
 }
 
@@ -231,6 +234,8 @@ struct Described {
     connector: Arc<dyn Connector>,
     /// The walls of its daemon and where tasks work, if the host starts that.
     bounds: Option<((Confine, bool), Isolation)>,
+    /// The permission rules of its daemon.
+    rules: Map<String, Value>,
 }
 
 #[async_trait]
@@ -258,7 +263,7 @@ impl Connector for Described {
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.connector.target(action, input, provenance);
         match self.bounds {
-            Some((walls, isolation)) => managed::within(target, walls, isolation),
+            Some((walls, isolation)) => powers::under(managed::within(target, walls, isolation), &self.rules),
             None => target,
         }
     }

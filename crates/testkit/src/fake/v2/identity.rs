@@ -55,15 +55,38 @@ pub(super) fn catalog(shared: &Shared, request: &Request) -> Result<Answer, Refu
     let cold = shared.cold.swap(false, Ordering::Relaxed);
     let data = match request.path.as_str() {
         "/api/model" if cold => json!([]),
-        "/api/model/default" if cold => Value::Null,
+        "/api/model/default" if shared.faults.cold_models => {
+            json!({ "id": "stand-in", "providerID": "opencode", "name": "Free" })
+        }
         "/api/model" => json!([model]),
         "/api/model/default" => model,
+        "/api/agent" if cold => json!([]),
         "/api/agent" => {
-            json!([{ "name": "build", "mode": "primary" }, { "name": "plan", "mode": "primary" }])
+            json!([agent("build", "primary"), agent("plan", "primary"), agent("general", "subagent")])
         }
         _ => return Err(Refusal::no_route()),
     };
     Ok(ok(&json!({ "location": location, "data": data })))
+}
+
+/// An agent with the server's own rules; `plan` only reads.
+fn agent(name: &str, mode: &str) -> Value {
+    let rule = |action: &str, resource: &str, effect: &str| json!({ "action": action, "resource": resource, "effect": effect });
+    let mut rules = vec![rule("*", "*", "allow"), rule("external_directory", "*", "ask")];
+    if name == "plan" {
+        rules.push(rule("edit", "*", "deny"));
+    }
+    json!({ "id": name, "name": name, "mode": mode, "hidden": false, "permissions": rules })
+}
+
+/// The configuration's documents; with [`cold_models`](crate::fake::Faults::cold_models) they name no model.
+pub(super) fn config(shared: &Shared) -> Answer {
+    let model = json!({ "providerID": "scripted", "model": "scripted" });
+    let info = if shared.faults.cold_models { json!({}) } else { json!({ "model": model }) };
+    ok(&json!([
+        { "type": "directory", "path": "/home/a/.config/opencode" },
+        { "type": "document", "path": "/home/a/.config/opencode/opencode.json", "info": info },
+    ]))
 }
 
 /// The directory that a request is about: `location[directory]` or the header. A
