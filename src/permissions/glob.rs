@@ -48,9 +48,7 @@ fn overlaps_plain(one: &[char], other: &[char]) -> bool {
         next[one.len()] = *c == '*' && row[one.len()];
         for i in (0..one.len()).rev() {
             next[i] = match (one[i], *c) {
-                ('*', '*') => next[i + 1] || row[i],
-                ('*', _) => next[i + 1] || row[i],
-                (_, '*') => row[i] || next[i + 1],
+                ('*', _) | (_, '*') => next[i + 1] || row[i],
                 (a, b) => (a == '?' || b == '?' || a == b) && row[i + 1],
             };
         }

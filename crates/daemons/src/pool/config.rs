@@ -317,8 +317,8 @@ impl PoolConfig {
     /// The permission rules that the daemon of one workspace is given, in opencode's own form.
     pub fn permission_rules(&self, workspace: &WorkspaceConfig) -> Map<String, Value> {
         let config = self.opencode_config(workspace);
-        let rules = ["permission", "permissions"].into_iter().filter_map(|key| config.get_key_value(key));
-        rules.map(|(key, rules)| (key.clone(), rules.clone())).collect()
+        let rules = |key: &str| Some((key.to_owned(), config.get(key)?.clone()));
+        ["permission", "permissions"].into_iter().filter_map(rules).collect()
     }
 
     fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {

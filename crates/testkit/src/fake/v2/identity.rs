@@ -54,13 +54,12 @@ pub(super) fn catalog(shared: &Shared, request: &Request) -> Result<Answer, Refu
     });
     let cold = shared.cold.swap(false, Ordering::Relaxed);
     let data = match request.path.as_str() {
-        "/api/model" if cold => json!([]),
+        "/api/model" | "/api/agent" if cold => json!([]),
         "/api/model/default" if shared.faults.cold_models => {
             json!({ "id": "stand-in", "providerID": "opencode", "name": "Free" })
         }
         "/api/model" => json!([model]),
         "/api/model/default" => model,
-        "/api/agent" if cold => json!([]),
         "/api/agent" => {
             json!([agent("build", "primary"), agent("plan", "primary"), agent("general", "subagent")])
         }
