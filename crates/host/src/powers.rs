@@ -56,11 +56,14 @@ pub fn tells(key: &str) -> bool {
     LAYERS.contains(&key)
 }
 
-/// What the agent may do at most.
-pub fn words(settings: &BTreeMap<String, Value>) -> String {
+/// What the agent may do at most; nothing where a target has no rules.
+pub fn words(settings: &BTreeMap<String, Value>) -> Option<String> {
     let layers: Vec<&Value> = LAYERS.iter().filter_map(|key| settings.get(*key)).collect();
-    if layers.is_empty() || layers.iter().any(|layer| !layer.is_object()) {
-        return "as opencode's configuration and the agent say".to_owned();
+    if layers.is_empty() {
+        return None;
+    }
+    if layers.iter().any(|layer| !layer.is_object()) {
+        return Some("what its rules say; `approvals show` has them".to_owned());
     }
     let told = KINDS.iter().map(|(kind, default, words)| {
         // The daemon's configuration takes the place of opencode's own; the bound only tightens.
@@ -70,7 +73,7 @@ pub fn words(settings: &BTreeMap<String, Value>) -> String {
         format!("{}{}", words[strictest], if except { " (with exceptions)" } else { "" })
     });
     let told = told.collect::<Vec<_>>().join("; ");
-    format!("at most: {told}. Stricter where the agent or opencode's configuration is")
+    Some(format!("at most: {told}. Stricter where the agent or opencode's configuration is"))
 }
 
 /// How strict a layer is about a kind in general, if it says so.
@@ -101,7 +104,7 @@ mod tests {
     fn told(bound: Value, daemon: Value) -> String {
         let layers = [("permissions", bound), ("opencode_permissions", daemon)];
         let given = layers.into_iter().filter(|(_, layer)| !layer.is_null());
-        words(&given.map(|(key, layer)| (key.to_owned(), layer)).collect())
+        words(&given.map(|(key, layer)| (key.to_owned(), layer)).collect()).unwrap_or_default()
     }
 
     #[test]
@@ -114,6 +117,6 @@ mod tests {
         insta::assert_snapshot!(told(chat, json!({ "bash": "allow", "external_directory": "allow" })), @"at most: may edit; asks before commands; asks before fetches; never leaves the directory; starts no sub-agents. Stricter where the agent or opencode's configuration is");
         insta::assert_snapshot!(told(Value::Null, json!({ "bash": { "*": "ask", "git *": "allow" }, "external_directory": "allow" })), @"at most: may edit; asks before commands (with exceptions); may fetch from the web; may leave the directory; may start sub-agents. Stricter where the agent or opencode's configuration is");
         insta::assert_snapshot!(told(json!({ "*": "deny", "write": "ask" }), Value::Null), @"at most: asks before edits; runs no commands; fetches nothing; never leaves the directory; starts no sub-agents. Stricter where the agent or opencode's configuration is");
-        insta::assert_snapshot!(told(Value::Null, Value::Null), @"as opencode's configuration and the agent say");
+        insta::assert_snapshot!(told(Value::Null, Value::Null), @"");
     }
 }

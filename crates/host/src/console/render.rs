@@ -46,7 +46,9 @@ pub fn card(row: &StepRow, now: Millis) -> String {
         let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
         field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
     }
-    field("may do", &powers::words(&row.target.settings));
+    if let Some(words) = powers::words(&row.target.settings) {
+        field("may do", &words);
+    }
     for (key, value) in &row.target.settings {
         if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
             field(key, &plain(value));

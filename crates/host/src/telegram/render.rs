@@ -67,7 +67,9 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
         let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
         lines.field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
     }
-    lines.field("may do", &powers::words(&row.target.settings));
+    if let Some(words) = powers::words(&row.target.settings) {
+        lines.field("may do", &words);
+    }
     for (key, value) in &row.target.settings {
         if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
             lines.field(key, &plain(value));

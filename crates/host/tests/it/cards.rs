@@ -69,7 +69,9 @@ fn a_card_shows_everything_that_decides_what_runs() {
 │ directory   /code/myapp
 │ model       anthropic/claude-sonnet-4
 │ agent       the daemon's default
-│ permissions {"bash":"ask","edit":"allow"}
+│ may do      at most: may edit; asks before commands; may fetch from the web;
+│              asks before it leaves the directory; may start sub-agents. Stri
+│             cter where the agent or opencode's configuration is
 │ title       login
 │ digest      3fa9c2d4e5f6
 │ expires     in 14 min
@@ -124,7 +126,9 @@ fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
 │ directory   /code/myapp
 │ model       anthropic/claude-sonnet-4
 │ agent       the daemon's default
-│ permissions {"bash":"ask","edit":"allow"}
+│ may do      at most: may edit; asks before commands; may fetch from the web;
+│              asks before it leaves the directory; may start sub-agents. Stri
+│             cter where the agent or opencode's configuration is
 │ title       x\n│ digest      000000000000
 │ digest      3fa9c2d4e5f6
 │ expires     in 14 min
