@@ -173,7 +173,7 @@ async fn telegram(given: &TelegramSurface) -> Result<Instance, Failure> {
     Ok(Instance {
         name: given.connector.clone(),
         workspace: None,
-        described: Arc::new(Described { connector: connector.into(), bounds: None }),
+        described: Arc::new(Described { connector: connector.into(), bounds: None, rules: Map::new() }),
         provider: Arc::new(NotCalled),
     })
 }
