@@ -104,12 +104,17 @@ impl Telegram {
     pub(super) async fn continues(&self, received: &Received) -> Result<bool, LedgerError> {
         let event = self.event(received, CONTINUED, None);
         let (next, by) = (received.clone(), actor(received.user));
+        let own = received.update_id.to_string();
         let joined = self
             .engine()?
             .ledger()
             .write(move |tx| {
                 if events::is_stored(tx, NAME, &event.platform_id)? {
                     return Ok(true);
+                }
+                // Brought again, it is no part of itself.
+                if events::is_stored(tx, NAME, &own)? {
+                    return Ok(false);
                 }
                 let before = events::unhandled_of(tx, NAME, &event.chat, &by)?;
                 let grown: Vec<(i64, Value)> =
