@@ -431,11 +431,10 @@ impl Turn {
             Signal::Status(status) if own => return self.status_seen(&status, now, out),
             Signal::Failed(failure) if own => return self.failure_seen(failure, now, out),
             Signal::Head(head) if own => self.head_seen(head, now, out),
-            Signal::Taken(message) if own => {
-                if message == self.plan.message.as_str() {
-                    (self.underway, self.failed_before) = (true, None);
-                }
+            Signal::Taken(message) if own && message == self.plan.message.as_str() => {
+                (self.underway, self.failed_before) = (true, None);
             }
+            Signal::Taken(_) if own => {}
             Signal::Step(head) if own => self.step_seen(head),
             Signal::Ended(failure) if own => return self.end_seen(failure, now, out),
             Signal::Shut if own => {

@@ -355,6 +355,10 @@ pub(crate) struct Message {
 /// daemon then adds messages in the user's name, which ask for the summary and
 /// for the work to go on, and the turn's later answers are answers to those.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that a page of the record shows"
+)]
 pub(crate) struct History {
     /// Whether the daemon has the message that starts the turn.
     pub(crate) arrived: bool,

@@ -87,11 +87,12 @@ impl Turn {
             && enough
             && (last.head.failure.is_some() || is_last_word(last) && !history.unanswered)
         {
-            return if history.end == End::Open && self.mode == Mode::Running && is_cut_off(last) {
-                self.conclude_shut(last, history, now, out)
+            if history.end == End::Open && self.mode == Mode::Running && is_cut_off(last) {
+                self.conclude_shut(last, history, now, out);
             } else {
-                self.conclude(last, now, out)
-            };
+                self.conclude(last, now, out);
+            }
+            return;
         }
         if matches!(self.mode, Mode::Stopping { .. }) {
             return self.judge_stop(idle, history, out);
