@@ -1,6 +1,11 @@
 //! The plugin against daemons: a fake one for faults, the real one for truth.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so"
+)]
 
 mod asks;
 mod bad_input;

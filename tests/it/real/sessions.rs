@@ -59,7 +59,6 @@ async fn fifty_turns_in_ten_sessions_at_once_are_each_answered_with_their_own(ge
         }));
     }
     let bench = bench(daemon, &directory, json!({ "parallel_turns": true })).await;
-    let began = Instant::now();
     let session = async |first: usize| {
         let mut session = Value::Null;
         for number in first..first + 5 {
@@ -77,7 +76,6 @@ async fn fifty_turns_in_ten_sessions_at_once_are_each_answered_with_their_own(ge
     // The five turns of a session wait for each other inside the connector too.
     let all = (0..10).map(|number| session(number * 5));
     futures_util::future::join_all(all).await;
-    println!("50 turns in {:?}", began.elapsed());
 }
 
 async fn turns_of_one_session_sent_at_once_are_answered_one_by_one(generation: Generation) {

@@ -25,7 +25,7 @@ struct Service {
 pub(super) fn password(base_url: &str, environment: &Environment) -> Option<String> {
     let path = file(environment)?;
     let about = std::fs::symlink_metadata(&path).ok()?;
-    let own = about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o077 == 0;
+    let own = about.uid() == rustix::process::geteuid().as_raw() && about.mode().trailing_zeros() >= 6;
     if !about.is_file() || !own {
         tracing::warn!(path = %path.display(), "not read for a password: others can read or change it");
         return None;
