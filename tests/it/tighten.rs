@@ -66,6 +66,7 @@ struct Row {
     seen: Seen,
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
     let row = |name, workspace, config, surface, how, attempt, seen| Row {
         name,

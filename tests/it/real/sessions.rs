@@ -4,7 +4,6 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::fake::Generation;
 use testkit::{Answer, RealDaemon, Script, Turn};
-use tokio::time::Instant;
 
 use super::{bench, place, reply};
 use crate::support::eventually;

@@ -154,8 +154,8 @@ async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("there is no step {id}; see `approvals list`")));
     };
     common.print(&row, |row| {
-        let rules: String =
-            powers::whole(&row.target.settings).iter().map(|line| format!("\n{line}")).collect();
+        let rules = powers::whole(&row.target.settings);
+        let rules = if rules.is_empty() { String::new() } else { format!("\n{}", rules.join("\n")) };
         format!(
             "{}\nstate  {}\ndigest {}{rules}",
             render::card(row, Clock::System.now()),
