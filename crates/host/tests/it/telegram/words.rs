@@ -15,7 +15,7 @@ use crate::probe::Shared;
 use crate::terminal::User;
 
 /// Changes a message of Anna's.
-fn with(mut update: Value, more: Value) -> Value {
+fn with(mut update: Value, more: &Value) -> Value {
     let message = update["message"].as_object_mut().unwrap();
     for (name, value) in more.as_object().cloned().unwrap_or_default() {
         if value.is_null() {
@@ -28,7 +28,7 @@ fn with(mut update: Value, more: Value) -> Value {
 }
 
 fn in_group(update: Value) -> Value {
-    with(update, json!({ "chat": { "id": GROUP, "type": "supergroup", "title": "Group" } }))
+    with(update, &json!({ "chat": { "id": GROUP, "type": "supergroup", "title": "Group" } }))
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_message_that_telegram_split_is_one_task_also_when_it_comes_twice() {
 async fn what_is_no_new_message_in_words_has_one_sentence_in_private_and_none_in_a_group() {
     let desk = Desk::start(&RULES, Shared::open(), &[]).await;
     let nothing = |number: u32, what: &str, value: Value| {
-        with(written(number, ""), json!({ "text": null, what: value }))
+        with(written(number, ""), &json!({ "text": null, what: value }))
     };
     let sticker = json!({ "file_id": "s", "file_unique_id": "s", "type": "regular", "width": 1, "height": 1,
         "is_animated": false, "is_video": false });
@@ -66,7 +66,7 @@ async fn what_is_no_new_message_in_words_has_one_sentence_in_private_and_none_in
     edited["edited_message"] = message;
     let photo = |number: u32| {
         let sizes = json!([{ "file_id": "p", "file_unique_id": "p", "width": 1, "height": 1 }]);
-        with(written(number, ""), json!({ "text": null, "photo": sizes, "media_group_id": "album-7" }))
+        with(written(number, ""), &json!({ "text": null, "photo": sizes, "media_group_id": "album-7" }))
     };
     let poll = json!({ "id": "1", "question": "which?" });
     let all = [
@@ -151,6 +151,7 @@ async fn words_while_a_question_is_open_are_offered_as_its_answer() {
 #[tokio::test]
 async fn a_provider_that_is_asked_again_says_why_and_when_with_a_button_to_wait_and_one_to_stop() {
     let probe = Shared::closed();
+    #[expect(clippy::disallowed_methods, reason = "a provider says when by the clock of everybody")]
     let next =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 90_000;
     *probe.progress.lock().unwrap() = vec![Progress::Retry {

@@ -38,7 +38,7 @@ impl World {
 
     /// The same, with more in the section about Telegram.
     pub(crate) async fn with(script: Script, more: &str) -> Self {
-        Self::at(&opencode().await, script, "", more).await
+        Self::at(&opencode().await, script, "", more)
     }
 
     /// A host that runs a real 2.x within required walls, each task in a working tree of its own.
@@ -46,10 +46,10 @@ impl World {
         let opencode = testkit::real::opencode_of(Generation::V2).await.unwrap();
         let pass: Vec<&str> = LOOPBACK_ALONE.iter().map(|(name, _)| *name).collect();
         let workspace = format!("isolation = \"worktree\"\nconfine = \"required\"\npass = {pass:?}\n");
-        Self::at(&opencode.path.display().to_string(), script, &workspace, "").await
+        Self::at(&opencode.path.display().to_string(), script, &workspace, "")
     }
 
-    async fn at(opencode: &str, script: Script, of_workspace: &str, more: &str) -> Self {
+    fn at(opencode: &str, script: Script, of_workspace: &str, more: &str) -> Self {
         let telegram = FakeTelegram::start().unwrap();
         let model = ScriptedModel::start(script).unwrap();
         let user = User::new()
