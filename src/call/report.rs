@@ -75,7 +75,8 @@ impl Call<'_> {
         let success = early.is_none();
         let mut message = match (early, output.files.len() + output.files_left_out) {
             (Some(early), _) => ended_early(early).to_owned(),
-            (None, 0) => "done; no files changed".to_owned(),
+            // The daemon does not compare everything.
+            (None, 0) => "done; no file is known to have changed".to_owned(),
             (None, 1) => "done; 1 file changed".to_owned(),
             (None, count) => format!("done; {count} files changed"),
         };

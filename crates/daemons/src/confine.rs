@@ -16,6 +16,7 @@ mod git;
 mod launcher;
 #[cfg(target_os = "linux")]
 mod linux;
+mod tool;
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -23,8 +24,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use git::with_borrowed;
+pub(crate) use git::{Located, Misplaced, located, with_borrowed};
 pub use launcher::relaunch;
+pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
@@ -210,13 +212,6 @@ impl Walls {
         }
         walls
     }
-}
-
-/// The plan of a launcher that puts up `walls` as far as the kernel can.
-pub(crate) fn plan_of(walls: Walls) -> String {
-    let unset = Vec::new();
-    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None, unset };
-    serde_json::to_string(&plan).unwrap_or_default()
 }
 
 impl Confinement {

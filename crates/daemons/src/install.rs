@@ -66,6 +66,13 @@ pub struct Opencode {
     pub source: Source,
 }
 
+impl Opencode {
+    /// Whether it is of the second generation.
+    pub fn is_of_2(&self) -> bool {
+        !version::is_of_1(&self.version)
+    }
+}
+
 /// Where a binary came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

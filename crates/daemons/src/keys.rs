@@ -9,11 +9,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, symlinkat, unlinkat};
+use rustix::io::Errno;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use crate::daemon::{Home, Spec};
 use crate::environment::Environment;
+use crate::place::Held;
 
 /// The variable by which opencode takes the contents of its file of keys.
 pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
@@ -47,15 +50,15 @@ impl Keys {
     }
 
     /// Puts the link where the daemon with data in `own` looks, and nothing else: a file that an
-    /// agent left there is not taken for the user's.
-    pub(crate) fn prepare(&self, own: &Path) -> io::Result<()> {
-        let file = own.join("data/opencode/auth.json");
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    /// agent left there is not taken for the user's. No link that it left on the way is followed.
+    pub(crate) fn prepare(&self, own: &Held) -> io::Result<()> {
+        let (place, file) = (own.make_over("data/opencode".as_ref())?, "auth.json");
+        match unlinkat(&place, file, AtFlags::empty()) {
+            Err(Errno::NOENT) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
         }
         match self {
-            Self::Linked(keys) => std::os::unix::fs::symlink(keys, file),
+            Self::Linked(keys) => Ok(symlinkat(keys, &place, file)?),
             Self::None | Self::Passed(_) => Ok(()),
         }
     }
@@ -87,7 +90,6 @@ fn renewed(keys: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
 
     fn spec(home: &Path, keys: &str) -> Spec {
         std::fs::create_dir_all(home.join(".local/share/opencode")).unwrap();
@@ -112,14 +114,37 @@ mod tests {
     }
 
     #[test]
-    fn what_an_agent_left_in_place_of_the_keys_is_removed() {
-        let own = tempfile::tempdir().unwrap();
-        let file = own.path().join("data/opencode/auth.json");
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        symlink("/etc/passwd", &file).unwrap();
-        Keys::None.prepare(own.path()).unwrap();
-        assert!(file.symlink_metadata().is_err());
-        Keys::Linked("/user/auth.json".into()).prepare(own.path()).unwrap();
-        assert_eq!(std::fs::read_link(&file).unwrap(), Path::new("/user/auth.json"));
+    fn what_an_agent_left_in_place_of_the_keys_is_removed_and_no_link_of_its_is_followed() {
+        for (what, plant) in [
+            (
+                "a link in place of the file",
+                "mkdir -p own/data/opencode; ln -s ../../../user/opencode/auth.json own/data/opencode/auth.json",
+            ),
+            (
+                "a link in place of its directory",
+                "mkdir -p own/data; ln -s ../../user/opencode own/data/opencode",
+            ),
+            ("a link above it", "mkdir own; ln -s ../user own/data"),
+            ("a file above it", "mkdir own; touch own/data"),
+            ("another file", "mkdir -p own/data/opencode; echo theirs > own/data/opencode/auth.json"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let user = root.path().join("user/opencode");
+            std::fs::create_dir_all(&user).unwrap();
+            std::fs::write(user.join("auth.json"), "mine").unwrap();
+            #[expect(clippy::disallowed_methods, reason = "this is what an agent does")]
+            let mut agent = std::process::Command::new("/bin/sh");
+            assert!(agent.args(["-ec", plant]).current_dir(root.path()).status().unwrap().success());
+            let own = Held::of(root.path(), "own".as_ref()).unwrap();
+            let file = root.path().join("own/data/opencode/auth.json");
+            Keys::None.prepare(&own).unwrap();
+            assert!(file.symlink_metadata().is_err(), "{what}");
+            Keys::Linked("/user/auth.json".into()).prepare(&own).unwrap();
+            assert_eq!(std::fs::read_link(&file).unwrap(), Path::new("/user/auth.json"), "{what}");
+            let theirs =
+                std::fs::read_dir(&user).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+            assert_eq!(theirs, ["auth.json"], "{what}");
+            assert_eq!(std::fs::read_to_string(user.join("auth.json")).unwrap(), "mine", "{what}");
+        }
     }
 }

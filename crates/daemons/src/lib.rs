@@ -19,11 +19,13 @@ pub mod install;
 pub mod keys;
 pub mod known;
 pub mod pool;
+pub mod project;
 pub mod version;
 pub mod worktree;
 
 mod allowance;
 mod health;
+mod place;
 mod process;
 mod random;
 mod record;

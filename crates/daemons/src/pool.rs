@@ -15,6 +15,7 @@ mod keeper;
 mod lease;
 mod port;
 mod table;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -16,9 +16,9 @@
 //! files, index or current branch, except by [`apply`].
 
 mod apply;
+mod cause;
 mod collect;
 mod git;
-mod place;
 mod record;
 mod running;
 
@@ -33,11 +33,12 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 pub use apply::{Applied, ApplyError, apply};
-pub use collect::Collected;
+pub use collect::{Changed, Collected};
 use git::{Git, Repository};
 use record::Record;
 
 use crate::environment::Environment;
+use crate::place::{self, Held};
 use crate::random;
 
 /// How many trees of a workspace are kept for sessions to go on in. Beyond them the one unused for
@@ -50,15 +51,78 @@ const REMEMBERED: usize = 500;
 /// Where trees are while they are being removed: beside `trees`, out of agents' reach.
 const REMOVED: &str = "removed";
 
+/// Where trees are while they are being made, out of agents' reach too.
+const MAKING: &str = "making";
+
 /// Why there is no working tree. The agent was told nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum WorktreeError {
     /// No repository.
     #[error("{} is in no git repository, which `isolation = \"worktree\"` needs", .0.display())]
     NoRepository(PathBuf),
+    /// A repository without files.
+    #[error("{} is a bare repository, in which nobody can work; name one of its working trees (`git worktree add`)", .0.display())]
+    Bare(PathBuf),
+    /// Git refuses what another user may have prepared.
+    #[error(
+        "the repository of {} belongs to somebody else; make it yours, or trust it: \
+         `git config --global --add safe.directory {}`", .0.display(), .0.display()
+    )]
+    NotOwned(PathBuf),
+    /// What is called `.git` leads to another repository.
+    #[error(
+        "the `.git` of {} leads to {}, which does not name it in return, so it is not followed; \
+         `git worktree repair` there mends a working tree that was moved",
+        .0.display(), .1.display()
+    )]
+    Elsewhere(PathBuf, PathBuf),
     /// Nothing to begin from.
     #[error("the repository of {} has no commit to begin from; make one first", .0.display())]
     NoCommit(PathBuf),
+    /// Another git is at work, or was killed.
+    #[error(
+        "git {what}: another git is at work there, or was killed; if none is, remove its lock, such as `.git/index.lock`"
+    )]
+    Locked {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// A partial clone, or a repository that lost some.
+    #[error(
+        "git {what}: it needs objects that are not there ({object}), and the host fetches none; \
+         `git fetch --refetch` completes a partial clone, `git fsck` says what else is missing"
+    )]
+    Missing {
+        /// What was tried.
+        what: &'static str,
+        /// The object, if git named it.
+        object: String,
+    },
+    /// An object cannot be read.
+    #[error("git {what}: an object of the repository is damaged ({object}); `git fsck` says more")]
+    Damaged {
+        /// What was tried.
+        what: &'static str,
+        /// The object, if git named it.
+        object: String,
+    },
+    /// A repository that this git does not read.
+    #[error("the repository was made for another version of git than the one on PATH")]
+    Format,
+    /// The disk is full.
+    #[error("git {what}: the disk is full")]
+    Full {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// A configuration file that is none.
+    #[error(
+        "the settings of the repository, or yours for git, cannot be read; `git config --list` says where the mistake is"
+    )]
+    Settings,
+    /// No git.
+    #[error("git is not on PATH; working trees need it")]
+    NoGit,
     /// The session began elsewhere, or its branch is gone too.
     #[error("session {0} has no working tree any more; begin a new task")]
     Gone(String),
@@ -100,6 +164,7 @@ pub struct Worktree {
     trees: Worktrees,
     repository: Repository,
     record: Record,
+    held: Held,
     _used: OwnedMutexGuard<()>,
 }
 
@@ -122,7 +187,7 @@ impl Worktrees {
         environment: Environment,
         launcher: Option<PathBuf>,
     ) -> Self {
-        let git = Git { environment, launcher };
+        let git = Git::new(environment, launcher);
         let (workspace, root) = (directory.to_owned(), root(state, name));
         Self(Arc::new(Inner {
             workspace,
@@ -142,15 +207,14 @@ impl Worktrees {
         let used = self.hold(&id).await;
         let record = Record::new(&id, &base);
         record.write(&self.0.root)?;
-        let tree = Worktree { trees: self.clone(), repository, record, _used: used };
         let ready = async {
-            self.0.git.point(&tree.repository, &tree.record.branch, &base, None).await?;
-            tree.fill().await
+            self.0.git.point(&repository, &record.branch, &base, None).await?;
+            self.fill(&repository, &record).await
         };
         match ready.await {
-            Ok(()) => Ok(tree),
+            Ok(held) => Ok(Worktree { trees: self.clone(), repository, record, held, _used: used }),
             Err(error) => {
-                self.discard(&tree.record).await;
+                self.discard(&record).await;
                 Err(error)
             }
         }
@@ -175,17 +239,48 @@ impl Worktrees {
         let used = self.hold(&found.id).await;
         let Some(record) = Record::read(&self.0.root, &found.id) else { return Ok(None) };
         let repository = self.0.git.repository(&self.0.workspace).await?;
-        let tree = Worktree { trees: self.clone(), repository, record, _used: used };
-        if !tree.root().join(".git").exists() {
-            let gone = || WorktreeError::Gone(found.session.unwrap_or_default());
-            if !self.0.git.has_commit(&tree.repository, tree.record.tip()).await {
-                return Err(gone());
+        let held = match self.held(&record)? {
+            Some(held) => held,
+            None if self.0.git.has_commit(&repository, record.tip()).await => {
+                self.remove(record.id.as_ref()).await;
+                self.fill(&repository, &record).await?
             }
-            remove(&tree.root())?;
-            tree.fill().await?;
-        }
+            None => return Err(WorktreeError::Gone(found.session.unwrap_or_default())),
+        };
+        let tree = Worktree { trees: self.clone(), repository, record, held, _used: used };
         tree.stands()?;
         Ok(Some(tree))
+    }
+
+    /// The tree of a record; nothing when it is gone, or its repository is.
+    fn held(&self, record: &Record) -> Result<Option<Held>, WorktreeError> {
+        let replaced = |_| WorktreeError::Replaced(self.tree(&record.id));
+        if self.tree(&record.id).symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let held = Held::of(&self.0.root.join("trees"), record.id.as_ref()).map_err(replaced)?;
+        Ok(held.has_directory(".git").map_err(replaced)?.then_some(held))
+    }
+
+    /// Makes the tree of a record, out of the reach of agents, and puts it where they reach it when it
+    /// is finished.
+    async fn fill(&self, repository: &Repository, record: &Record) -> Result<Held, WorktreeError> {
+        let (making, trees) = (self.0.root.join(MAKING), self.0.root.join("trees"));
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let draft = making.join(&record.id);
+        remove(&draft)?;
+        [&trees, &draft].into_iter().try_for_each(|path| builder.create(path))?;
+        let tree = Held::of(&making, record.id.as_ref())?;
+        let filled = self.0.git.fill(repository, &tree, record).await;
+        let filled = filled.and_then(|()| {
+            tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))?;
+            Ok(place::moved(&draft, &self.tree(&record.id))?)
+        });
+        if filled.is_err() {
+            warn(remove(&draft));
+        }
+        filled.map(|()| tree)
     }
 
     /// Removes what crashes left behind and what is beyond the number kept. Trees in use stay, and
@@ -322,18 +417,15 @@ impl Worktree {
         self.trees.tree(&self.record.id)
     }
 
-    async fn fill(&self) -> Result<(), WorktreeError> {
-        let root = self.root();
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
-        self.trees.0.git.fill(&self.repository, &root, &self.record).await?;
-        place::made(&root, &self.repository.prefix).map_err(|_| self.replaced())
-    }
-
-    /// Fails unless the way to where the agent works is of directories, as it was made.
+    /// Fails unless the way to where the agent works is of directories, and the tree the one that
+    /// is held.
     fn stands(&self) -> Result<(), WorktreeError> {
-        let below = Path::new(&self.record.id).join(&self.repository.prefix);
-        let trees = self.trees.0.root.join("trees");
-        place::opened(&trees, &below).map(drop).map_err(|_| self.replaced())
+        let there = || {
+            let named = Held::of(&self.trees.0.root.join("trees"), self.record.id.as_ref())?;
+            self.held.below(&self.repository.prefix)?;
+            self.held.is(&named)
+        };
+        if matches!(there(), Ok(true)) { Ok(()) } else { Err(self.replaced()) }
     }
 
     fn replaced(&self) -> WorktreeError {
@@ -374,4 +466,9 @@ fn warn(removed: io::Result<()>) {
     if let Err(error) = removed {
         tracing::warn!(%error, "a working tree that is not needed any more cannot be removed");
     }
+}
+
+/// Whether this is the id of an object.
+fn is_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -11,7 +11,7 @@ pub mod config;
 pub mod control;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::pool::{
     Address, ConfigError, Confine, Isolation, Others, Surroundings, WorkspaceConfig,
 };
+use opencode_daemons::project::Project;
 use opencode_daemons::{Environment, Home, Pool, PoolConfig, Worktrees};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
@@ -36,8 +37,7 @@ pub struct Daemons {
     pool: Pool,
     state: PathBuf,
     control: Option<control::Serving>,
-    /// The workspaces whose walls leave sockets with a path open.
-    unix_sockets: BTreeSet<String>,
+    config: Arc<PoolConfig>,
     /// The permission rules that each workspace's daemon is given.
     rules: BTreeMap<String, Map<String, Value>>,
     /// How long a daemon that died may take to come back before the outcome is unknown.
@@ -65,8 +65,6 @@ impl Daemons {
         };
         let isolated = config.workspaces.iter().filter(|(_, one)| one.isolation == Isolation::Worktree);
         let trees = isolated.map(trees).collect();
-        let open = config.workspaces.iter().filter(|(_, workspace)| config.unix_sockets(workspace));
-        let unix_sockets = open.map(|(name, _)| name.clone()).collect();
         let rules = config.workspaces.iter().map(|(name, one)| (name.clone(), config.permission_rules(one)));
         let rules = rules.collect();
         let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
@@ -76,7 +74,7 @@ impl Daemons {
             pool: Pool::new(config, &surroundings)?,
             state,
             control: None,
-            unix_sockets,
+            config: Arc::new(config.clone()),
             rules,
             comes_back,
             trees,
@@ -112,9 +110,9 @@ pub fn directory(state: &Path) -> PathBuf {
     state.join("daemons")
 }
 
-/// What a step would touch at a daemon within `walls`, with tasks apart by `isolation`.
-pub fn within(target: Target, walls: (Confine, bool), isolation: Isolation) -> Target {
-    call::within(target, walls, isolation)
+/// What a step would touch at a daemon of which these are the terms.
+pub fn within(target: Target, terms: &Map<String, Value>) -> Target {
+    call::within(target, terms)
 }
 
 /// What is missing of the walls that `wanted` asks for, in words for people; nothing when they
@@ -145,8 +143,10 @@ struct Inner {
     pool: Pool,
     /// As the pool knows it.
     workspace: String,
-    /// What is asked of its walls, and whether they leave sockets with a path open.
-    walls: (Confine, bool),
+    /// Of all workspaces.
+    pool_config: Arc<PoolConfig>,
+    /// Where the daemons' files are.
+    state: PathBuf,
     /// The permission rules that its daemon is given.
     rules: Map<String, Value>,
     comes_back: Duration,
@@ -163,7 +163,7 @@ impl Managed {
     /// A connector of `factory`, configured by `config`, to the daemon of `workspace`.
     pub async fn new(
         daemons: &Daemons,
-        (workspace, confine): (&str, Confine),
+        workspace: &str,
         factory: Arc<dyn ConnectorFactory>,
         config: Map<String, Value>,
     ) -> Result<Self, ConnectorError> {
@@ -171,7 +171,8 @@ impl Managed {
         Ok(Self(Arc::new(Inner {
             pool: daemons.pool.clone(),
             workspace: workspace.to_owned(),
-            walls: (confine, daemons.unix_sockets.contains(workspace)),
+            pool_config: Arc::clone(&daemons.config),
+            state: daemons.state.clone(),
             rules: daemons.rules.get(workspace).cloned().unwrap_or_default(),
             comes_back: daemons.comes_back,
             trees: daemons.trees.get(workspace).cloned(),
@@ -231,8 +232,19 @@ impl Managed {
 }
 
 impl Inner {
-    fn isolation(&self) -> Isolation {
-        if self.trees.is_some() { Isolation::Worktree } else { Isolation::None }
+    /// Where its daemon reads the configuration of its project.
+    fn project(&self) -> Option<(&Path, PathBuf)> {
+        let workspace = self.pool_config.workspaces.get(&self.workspace)?;
+        match self.pool_config.project(&self.workspace, workspace, &self.state) {
+            Project::Copied(copies) => Some((&workspace.directory, copies)),
+            Project::AsFound | Project::Ignored => None,
+        }
+    }
+
+    /// On what terms its tasks run now: what is asked of its walls, and what they leave open.
+    fn terms(&self) -> Map<String, Value> {
+        let workspace = self.pool_config.workspaces.get(&self.workspace);
+        workspace.map(|workspace| self.pool_config.terms(workspace)).unwrap_or_default()
     }
 }
 

@@ -207,3 +207,17 @@ fn total_tokens(tokens: &Value) -> Option<u64> {
         Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
     })
 }
+
+/// The key of an output that says that its list of files is of all that changed: then an empty one
+/// means that nothing did.
+pub(crate) const WHOLE: &str = "files_are_all";
+
+/// What is said of an empty list of files.
+pub(crate) fn no_files(output: Option<&Value>) -> &'static str {
+    let whole = output.and_then(|output| output.get(WHOLE)).and_then(Value::as_bool);
+    if whole == Some(true) {
+        "no files changed"
+    } else {
+        "no file is known to have changed (large or ignored files, and directories without git, are not compared)"
+    }
+}

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use super::tool::{self, LAUNCH_TOOL};
 use super::{LAUNCH, PLAN, Plan};
 
 /// The exit code of a launcher that could not put up its walls or start its program.
@@ -14,10 +15,12 @@ const FAILED: u8 = 71;
 /// launch. A launch does not return, unless it fails; then the reason has been printed.
 pub fn relaunch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut arguments = arguments.into_iter().skip(1);
-    if arguments.next().is_none_or(|first| first != LAUNCH) {
-        return None;
-    }
-    let reason = launch(arguments);
+    let first = arguments.next()?;
+    let reason = match first.to_str()? {
+        LAUNCH => launch(arguments),
+        LAUNCH_TOOL => tool::launch(arguments),
+        _ => return None,
+    };
     #[expect(clippy::print_stderr, reason = "the daemon's output is where its starter looks")]
     {
         eprintln!("cannot launch within walls: {reason}");

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::confine::Confinement;
 use crate::environment::{Environment, is_of_the_session};
 use crate::keys::Keys;
+use crate::project::Project;
 
 /// What [`Home::Own`] sets, and where below it.
 pub(crate) const OWN: [(&str, &str); 3] =
@@ -63,6 +64,8 @@ pub struct Spec {
     /// Names of further variables that the daemon gets, such as provider keys. Within walls its
     /// agent's commands do not get them.
     pub pass: Vec<String>,
+    /// Where it reads the configuration of its project.
+    pub project: Project,
     /// The password; random when absent.
     pub password: Option<SecretString>,
     /// A file to which the daemon's output is appended; an unnamed temporary one when absent.
@@ -86,6 +89,7 @@ impl Spec {
             config: json!({}),
             environment,
             pass: Vec::new(),
+            project: Project::AsFound,
             password: None,
             output: None,
             confinement: None,
@@ -107,6 +111,9 @@ impl Spec {
     /// The configuration that the daemon gets.
     pub(crate) fn merged_config(&self) -> Value {
         let mut config = Self::defaults();
+        if let Some(instructions) = self.project.instructions() {
+            config["instructions"] = json!([instructions]);
+        }
         lay_over(&mut config, &self.config);
         config
     }
@@ -122,6 +129,9 @@ impl Spec {
                 }
             }
             Home::Isolated(home) => environment = isolated(environment, home),
+        }
+        for (name, value) in self.project.variables() {
+            environment = environment.with(name, value);
         }
         environment
             .with("OPENCODE_CONFIG_CONTENT", self.merged_config().to_string())

@@ -17,6 +17,7 @@ use crate::confine;
 use crate::diagnosis::Diagnosis;
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
+use crate::place::Held;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
 use crate::record::{Record, RecordFile};
@@ -187,6 +188,7 @@ fn command(
             command.env(keys::VARIABLE, keys.expose_secret());
         }
     }
+    spec.project.prepare().map_err(StartError::system("copy the project's configuration"))?;
     if let Some(confinement) = &spec.confinement {
         confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
         command
@@ -197,13 +199,14 @@ fn command(
     Ok(command)
 }
 
+/// Makes the daemon's own directory. The daemon writes there, so no link is followed below it.
 fn prepare(own: &Path, keys: &Keys) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(own)?;
+    let own = Held::of(own, Path::new(""))?;
     for (_, below) in OWN {
-        builder.create(own.join(below).join("opencode"))?;
+        own.make_over(&Path::new(below).join("opencode"))?;
     }
-    keys.prepare(own)
+    keys.prepare(&own)
 }
 
 fn write(record: Option<&(RecordFile, Record)>) -> Result<(), StartError> {

@@ -1,7 +1,7 @@
 //! The pool's part of the host's configuration. Unknown keys are errors.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_files::AbsolutePath;
@@ -12,6 +12,7 @@ use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::Confinement;
 use crate::daemon::{Home, Port, Spec};
+use crate::project::{Project, ProjectConfig};
 use crate::worktree;
 
 /// Why the configuration is refused; nothing was started.
@@ -132,6 +133,11 @@ pub struct PoolConfig {
     pub memory_mb: Option<u64>,
     /// How many processes the commands of a daemon's agent may be.
     pub max_processes: Option<usize>,
+    /// Whether the configuration that repositories bring acts in their daemons.
+    pub project_config: ProjectConfig,
+    /// Whether the daemons are of 2.x, as far as that is known.
+    #[serde(skip)]
+    pub second: bool,
     /// Laid over opencode's configuration, for every workspace.
     pub extra_config: Option<Value>,
     /// The workspaces by name.
@@ -172,6 +178,8 @@ pub struct WorkspaceConfig {
     pub memory_mb: Option<u64>,
     /// How many processes its agent's commands may be.
     pub max_processes: Option<usize>,
+    /// Whether the configuration that its repository brings acts in its daemon.
+    pub project_config: Option<ProjectConfig>,
     /// Laid over everything else.
     pub extra_config: Option<Value>,
 }
@@ -197,6 +205,8 @@ impl Default for PoolConfig {
             write: Vec::new(),
             memory_mb: None,
             max_processes: None,
+            project_config: ProjectConfig::default(),
+            second: false,
             extra_config: None,
             workspaces: BTreeMap::new(),
         }
@@ -284,6 +294,7 @@ impl PoolConfig {
         spec.pass.extend(self.pass_to_commands(workspace));
         spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
         spec.output = Some(around.state.join(format!("{name}.out")));
+        spec.project = self.project(name, workspace, &around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
         Ok(spec)
     }
@@ -309,6 +320,9 @@ impl PoolConfig {
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
         }
+        if let Project::Copied(copies) = &spec.project {
+            confinement.walls.read.push(copies.clone());
+        }
         confinement.walls.read.extend(self.read.iter().chain(&workspace.read).cloned());
         confinement.walls.write.extend(self.write.iter().chain(&workspace.write).cloned());
         Ok(Some(confinement))
@@ -319,6 +333,17 @@ impl PoolConfig {
         let config = self.opencode_config(workspace);
         let rules = |key: &str| Some((key.to_owned(), config.get(key)?.clone()));
         ["permission", "permissions"].into_iter().filter_map(rules).collect()
+    }
+
+    /// Where the daemon of one workspace reads the configuration of its project, with its files in `state`.
+    pub fn project(&self, name: &str, workspace: &WorkspaceConfig, state: &Path) -> Project {
+        match workspace.project_config.unwrap_or(self.project_config) {
+            ProjectConfig::Trust => Project::AsFound,
+            ProjectConfig::Ignore => Project::Ignored,
+            // One of 2.x would read the copy in place of the user's own configuration.
+            ProjectConfig::Ask if self.second => Project::Ignored,
+            ProjectConfig::Ask => Project::Copied(state.join(format!("{name}.project"))),
+        }
     }
 
     fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
@@ -358,7 +383,7 @@ fn deny_execute(config: &mut Value) {
 }
 
 impl Action {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Ask => "ask",

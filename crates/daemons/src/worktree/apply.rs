@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::WorktreeError;
-use super::git::Git;
-use super::running::CONFLICT;
+use super::cause::CONFLICT;
+use super::collect::DIFF;
+use super::git::{Access, At, Call, Git};
 use crate::environment::Environment;
 
 /// What was changed in the person's files.
@@ -74,13 +75,14 @@ pub enum ApplyError {
 }
 
 /// Changes the files and the index of the repository around `workspace` by what lies between two
-/// commits of it, all of it or nothing. Nothing is committed.
+/// commits of it, all of it or nothing. Nothing is committed. `launcher` puts up walls around git.
 pub async fn apply(
     workspace: &Path,
     (base, commit): (&str, &str),
     environment: Environment,
+    launcher: Option<PathBuf>,
 ) -> Result<Applied, ApplyError> {
-    let git = Git { environment, launcher: None };
+    let git = Git::new(environment, launcher);
     let repository = git.repository(workspace).await?;
     let top = repository.top.clone();
     for wanted in [base, commit] {
@@ -88,35 +90,36 @@ pub async fn apply(
             return Err(ApplyError::Gone { top, commit: wanted.to_owned() });
         }
     }
-    let files = git
-        .run(&top, "lists the files", ["diff", "--name-only", "--no-renames", "-z", base, commit, "--"])
-        .await?;
+    let reads = At::Repository(&repository, Access::Read);
+    let list = DIFF.into_iter().chain(["--name-only", "--no-renames", "-z", base, commit, "--"]);
+    let files = git.run(reads, Call::new("lists the files", list)).await?;
     let Some(files) = names(&files) else { return Err(ApplyError::Unnamed { top }) };
     if files.is_empty() {
         return Ok(Applied { top, files });
     }
-    let dirty = changed(&git, &top, &files).await?;
+    let dirty = changed(&git, reads, &files).await?;
     if !dirty.is_empty() {
         return Err(ApplyError::Dirty { top, files: dirty });
     }
-    let file = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
-    let patch = file.path().to_string_lossy().into_owned();
-    let output = format!("--output={patch}");
-    let diff =
-        ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--full-index"];
-    git.run(&top, "makes the patch", diff.into_iter().chain([output.as_str(), base, commit, "--"])).await?;
+    let patch = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
+    let reopened = || patch.reopen().map_err(WorktreeError::from);
+    let diff = ["--no-color", "--no-renames", "--binary", "--full-index", base, commit, "--"];
+    let make = Call::new("makes the patch", DIFF.into_iter().chain(diff)).output(reopened()?);
+    git.run(reads, make).await?;
     let apply = ["apply", "--index", "--whitespace=nowarn"];
-    match git.run(&top, "tries the patch", apply.into_iter().chain(["--check", patch.as_str()])).await {
+    let check = Call::new("tries the patch", apply.into_iter().chain(["--check"])).input(reopened()?);
+    let writes = At::Repository(&repository, Access::Files);
+    match git.run(writes, check.unfiltered()).await {
         Err(WorktreeError::Git { reason, .. }) if reason == CONFLICT => {
             return Err(ApplyError::Conflict { top, reason });
         }
         tried => tried?,
     };
-    let Err(error) = git.run(&top, "applies the patch", apply.into_iter().chain([patch.as_str()])).await
-    else {
+    let apply = Call::new("applies the patch", apply).input(reopened()?);
+    let Err(error) = git.run(writes, apply.unfiltered()).await else {
         return Ok(Applied { top, files });
     };
-    let now = changed(&git, &top, &files).await?;
+    let now = changed(&git, reads, &files).await?;
     if now.is_empty() {
         return Err(error.into());
     }
@@ -124,12 +127,12 @@ pub async fn apply(
 }
 
 /// Which of `files` differ from the current commit in any way, a few of them.
-async fn changed(git: &Git, top: &Path, files: &[String]) -> Result<Vec<String>, WorktreeError> {
+async fn changed(git: &Git, at: At<'_>, files: &[String]) -> Result<Vec<String>, WorktreeError> {
     let status =
         ["--literal-pathspecs", "status", "--porcelain", "--untracked-files=all", "--ignored", "-z", "--"];
     for files in files.chunks(AT_ONCE) {
         let arguments = status.into_iter().chain(files.iter().map(String::as_str));
-        let changed = git.run(top, "looks for changes", arguments).await?;
+        let changed = git.run(at, Call::new("looks for changes", arguments).unfiltered()).await?;
         if !changed.is_empty() {
             let lines = changed.split(|byte| *byte == 0).filter_map(|line| line.get(3..));
             return Ok(lines.map(|name| String::from_utf8_lossy(name).into_owned()).take(5).collect());

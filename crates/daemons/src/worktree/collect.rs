@@ -1,11 +1,16 @@
 //! Taking what came of a task out of its tree and into the repository, as a branch.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
-use super::git::text;
+use serde::Serialize;
+
+use super::git::{Access, At, Call, text};
 use super::running::Printed;
-use super::{Worktree, WorktreeError, place};
+use super::{Worktree, WorktreeError, is_id};
+use crate::place;
 
 /// The longest list of what a bundle needs and has.
 const HEADER: u64 = 1 << 20;
@@ -13,8 +18,24 @@ const HEADER: u64 = 1 << 20;
 /// The most that is read of a patch.
 const PATCH: usize = 256 << 10;
 
+/// Shows differences, and starts nothing for it.
+pub(super) const DIFF: [&str; 3] = ["diff", "--no-ext-diff", "--no-textconv"];
+
 /// How many names are tried for a branch.
 const NAMES: u32 = 20;
+
+/// One changed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// Relative to where the agent worked.
+    pub path: String,
+    /// Lines added; nothing of a file that has none.
+    pub additions: Option<u64>,
+    /// Lines deleted.
+    pub deletions: Option<u64>,
+    /// `added`, `modified` or `deleted`.
+    pub status: &'static str,
+}
 
 /// What came of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +49,8 @@ pub struct Collected {
     pub patch: String,
     /// Whether there is more of the patch.
     pub cut: bool,
+    /// The files in it, all of them.
+    pub files: Vec<Changed>,
     /// The branch that had this task's commits and is left as it is, because somebody else moved it
     /// or works on it; the task has another now.
     pub left: Option<String>,
@@ -40,7 +63,7 @@ impl Worktree {
     /// not taken out is the next time.
     pub async fn collect(&mut self) -> Result<Collected, WorktreeError> {
         self.stands()?;
-        place::unlock(&self.root(), &self.record.branch);
+        place::unlock(&self.held, &self.record.branch);
         self.commit_rest().await?;
         let git = &self.trees.0.git;
         let since = self.record.tip().to_owned();
@@ -51,16 +74,35 @@ impl Worktree {
             }
             let commit = self.record.tip.clone();
             self.is_collected()?;
-            return Ok(Collected { since, commit, patch: String::new(), cut: false, left: None });
+            return Ok(Collected {
+                since,
+                commit,
+                patch: String::new(),
+                cut: false,
+                files: Vec::new(),
+                left: None,
+            });
         }
-        let diff = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", &since, &tip, "--"];
-        let diff = git.start_of(&self.repository.top, "shows what changed", diff, PATCH).await?;
+        let at = At::Repository(&self.repository, Access::Read);
+        let diff = DIFF.into_iter().chain(["--no-color", &since, &tip, "--"]);
+        let diff = git.start_of(at, Call::new("shows what changed", diff), PATCH).await?;
+        let files = self.changed(&since, &tip).await?;
         let branch = self.store(&tip).await?;
         let left = (branch != self.record.branch).then(|| std::mem::replace(&mut self.record.branch, branch));
         self.record.tip = Some(tip.clone());
         self.is_collected()?;
         let (patch, cut) = shown(&diff);
-        Ok(Collected { since, commit: Some(tip), patch, cut, left })
+        Ok(Collected { since, commit: Some(tip), patch, cut, files, left })
+    }
+
+    /// The files that differ between two commits.
+    async fn changed(&self, since: &str, tip: &str) -> Result<Vec<Changed>, WorktreeError> {
+        let list = async |how| {
+            let list = DIFF.into_iter().chain([how, "--no-renames", "-z", since, tip, "--"]);
+            let at = At::Repository(&self.repository, Access::Read);
+            self.trees.0.git.run(at, Call::new("lists what changed", list)).await
+        };
+        Ok(changes(&list("--name-status").await?, &list("--numstat").await?, &self.repository.prefix))
     }
 
     fn is_collected(&mut self) -> io::Result<()> {
@@ -69,14 +111,15 @@ impl Worktree {
     }
 
     async fn commit_rest(&self) -> Result<(), WorktreeError> {
-        self.within("takes the changed files", ["add", "--all"]).await?;
-        let clean = ["diff", "--cached", "--quiet", "HEAD", "--"];
-        if self.within("looks for changes", clean).await.is_ok() {
+        let add = Call::new("takes the changed files", ["add", "--all"]);
+        self.within(add.unfiltered()).await?;
+        let clean = DIFF.into_iter().chain(["--cached", "--quiet", "HEAD", "--"]);
+        if self.within(Call::new("looks for changes", clean)).await.is_ok() {
             return Ok(());
         }
         let message = format!("Changes of the task in {}", self.record.branch);
         let commit = ["commit", "--quiet", "--no-verify", "--message", &message];
-        self.within("commits the changes", commit).await.map(drop)
+        self.within(Call::new("commits the changes", commit).unfiltered()).await.map(drop)
     }
 
     /// The tree's current commit, which the repository has when this returns.
@@ -85,7 +128,8 @@ impl Worktree {
         let none = || WorktreeError::Git { what, reason: "the tree is at no commit".to_owned() };
         let git = &self.trees.0.git;
         let head = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
-        let head = text(&self.within("looks for its commit", head).await.map_err(|_| none())?);
+        let head = self.within(Call::new("looks for its commit", head)).await.map_err(|_| none())?;
+        let head = text(&head);
         if !is_id(&head) {
             return Err(none());
         }
@@ -98,15 +142,14 @@ impl Worktree {
         let tip = tip(&mut pack)?.ok_or_else(none)?;
         // Neither a broken object nor one that names what is not there; whatever git's version.
         let index = ["index-pack", "--stdin", "--fix-thin", "--strict"];
-        git.read(&self.repository.top, what, index, pack).await?;
+        let at = At::Repository(&self.repository, Access::Write);
+        git.run(at, Call::new(what, index).input(pack)).await?;
         if git.has_commit(&self.repository, &tip).await { Ok(tip) } else { Err(none()) }
     }
 
     async fn bundle(&self, since: &str, output: File) -> Result<(), WorktreeError> {
         let arguments = ["bundle", "create", "--quiet", "-", since];
-        let place = (self.root(), &self.repository);
-        let git = &self.trees.0.git;
-        git.run_within((&place.0, place.1), "packs the commits", arguments, Some(output)).await.map(drop)
+        self.within(Call::new("packs the commits", arguments).output(output)).await.map(drop)
     }
 
     /// Points a branch at `tip`: the tree's, if it is where it was left and checked out nowhere, or
@@ -138,12 +181,8 @@ impl Worktree {
         Err(refused.unwrap_or_else(taken))
     }
 
-    async fn within<'a>(
-        &self,
-        what: &'static str,
-        arguments: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<u8>, WorktreeError> {
-        self.trees.0.git.run_within((&self.root(), &self.repository), what, arguments, None).await
+    async fn within(&self, call: Call<'_>) -> Result<Vec<u8>, WorktreeError> {
+        self.trees.0.git.run(At::Tree(&self.held, &self.repository), call).await
     }
 }
 
@@ -168,6 +207,35 @@ fn tip(bundle: &mut File) -> io::Result<Option<String>> {
     Ok(tip)
 }
 
+/// What git lists of changed files, by `--name-status` and by `--numstat`, seen from `prefix`.
+fn changes(statuses: &[u8], numbers: &[u8], prefix: &Path) -> Vec<Changed> {
+    let parts =
+        |bytes: &'_ [u8]| -> Vec<Vec<u8>> { bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() };
+    let numbers: HashMap<Vec<u8>, (Option<u64>, Option<u64>)> = parts(numbers)
+        .into_iter()
+        .filter_map(|line| {
+            let mut columns = line.splitn(3, |byte| *byte == b'\t');
+            let mut number = || Some(std::str::from_utf8(columns.next()?).ok()?.parse().ok());
+            let counted = (number()?, number()?);
+            Some((columns.next()?.to_vec(), counted))
+        })
+        .collect();
+    let above = "../".repeat(prefix.components().count());
+    let listed = parts(statuses);
+    let files = listed.chunks_exact(2).map(|pair| {
+        let (additions, deletions) = numbers.get(&pair[1]).copied().unwrap_or_default();
+        let status = match pair[0].as_slice() {
+            b"A" => "added",
+            b"D" => "deleted",
+            _ => "modified",
+        };
+        let name = String::from_utf8_lossy(&pair[1]).into_owned();
+        let below = Path::new(&name).strip_prefix(prefix).map(|below| below.to_string_lossy().into_owned());
+        Changed { path: below.unwrap_or_else(|_| format!("{above}{name}")), additions, deletions, status }
+    });
+    files.collect()
+}
+
 /// The whole lines of a patch, up to its limit, and whether there is more.
 fn shown(diff: &Printed) -> (String, bool) {
     let mut patch = String::from_utf8_lossy(&diff.bytes).into_owned();
@@ -179,6 +247,27 @@ fn shown(diff: &Printed) -> (String, bool) {
     (patch, cut)
 }
 
-fn is_id(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_changed_files_is_gits_own_whatever_they_are_called() {
+        let statuses = b"A\0sub/new\0M\0sub/with\ttab\nand line\0D\0top\0A\0sub/big.bin\0T\0sub/link\0";
+        let numbers = b"3\t0\tsub/new\x001\t2\tsub/with\ttab\nand line\x000\t9\ttop\x00-\t-\tsub/big.bin\x00";
+        let found = changes(statuses, numbers, Path::new("sub"));
+        let told: Vec<_> =
+            found.iter().map(|it| (it.path.as_str(), it.status, it.additions, it.deletions)).collect();
+        assert_eq!(
+            told,
+            [
+                ("new", "added", Some(3), Some(0)),
+                ("with\ttab\nand line", "modified", Some(1), Some(2)),
+                ("../top", "deleted", Some(0), Some(9)),
+                ("big.bin", "added", None, None),
+                ("link", "modified", None, None),
+            ]
+        );
+        assert!(changes(b"", b"", Path::new("")).is_empty());
+    }
 }

@@ -1,43 +1,32 @@
-//! Git itself, run without hooks, prompts and the environment's say; and within walls where an
-//! agent has been.
+//! Git itself, run so that nothing of what a repository or a tree says is done: within walls in which it
+//! starts no other program and reaches no network, without hooks, filters, transports, lazy fetches,
+//! external diffs and pagers.
+//!
+//! Both a tree and the person's own repository may have been an agent's: which repository it is, the host
+//! sees for itself ([`confine::located`]), and git is told; a tree is held by its descriptor.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt as _;
+mod call;
+
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
+use super::WorktreeError;
 use super::record::Record;
-use super::running::{Printed, Says, printed};
-use super::{WorktreeError, remove};
-use crate::confine::{self, Walls};
+use crate::confine::{self, Located, Misplaced};
 use crate::environment::Environment;
+use crate::place::{self, Held};
 
-/// The most that git may print where all of it is wanted.
-const MOST: usize = 16 << 20;
+pub(super) use call::{Access, At, Call};
 
-/// What makes git do nothing but what it was told.
-const QUIET: [&str; 14] = [
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "gc.auto=0",
-    "-c",
-    "maintenance.auto=false",
-    "-c",
-    "commit.gpgSign=false",
-    "-c",
-    "advice.detachedHead=false",
-    "-c",
-    "core.quotePath=false",
-];
-
+/// Git, and what it may do.
 #[derive(Debug, Clone)]
 pub(super) struct Git {
-    pub(super) environment: Environment,
-    pub(super) launcher: Option<PathBuf>,
+    environment: Environment,
+    launcher: Option<PathBuf>,
+    /// The files with the person's own settings for all repositories.
+    personal: Arc<OnceCell<Vec<PathBuf>>>,
 }
 
 /// The repository that a workspace is in.
@@ -45,10 +34,16 @@ pub(super) struct Git {
 pub(super) struct Repository {
     /// The root of its working tree.
     pub(super) top: PathBuf,
+    /// Where the settings of that are.
+    own: PathBuf,
     /// Where its objects and references are.
     pub(super) common: PathBuf,
+    /// Those objects, and those that it borrows.
+    objects: Vec<PathBuf>,
     /// Where the workspace is below `top`.
     pub(super) prefix: PathBuf,
+    /// How its objects are named.
+    format: String,
 }
 
 /// A branch of a repository.
@@ -60,28 +55,59 @@ pub(super) struct Branch {
 }
 
 impl Git {
+    pub(super) fn new(environment: Environment, launcher: Option<PathBuf>) -> Self {
+        Self { environment, launcher, personal: Arc::default() }
+    }
+
     pub(super) async fn repository(&self, workspace: &Path) -> Result<Repository, WorktreeError> {
         let none = || WorktreeError::NoRepository(workspace.to_owned());
         let workspace = workspace.canonicalize().map_err(|_| none())?;
-        let said = |what| {
-            self.run(&workspace, "looks at the repository", ["rev-parse", "--path-format=absolute", what])
+        let Located { top, own, common } = confine::located(&workspace).map_err(|why| match why {
+            Misplaced::None => none(),
+            Misplaced::Bare => WorktreeError::Bare(workspace.clone()),
+            Misplaced::Elsewhere(named) => WorktreeError::Elsewhere(workspace.clone(), named),
+        })?;
+        // Whether git takes it for one, its owner included, it finds out alone.
+        let what = "looks at the repository";
+        let asked =
+            ["rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--show-object-format"];
+        let found = self.run(At::Found(&top, &own, &common), Call::new(what, asked)).await;
+        let found = found.map_err(|error| match error {
+            WorktreeError::NoRepository(_) => none(),
+            WorktreeError::Bare(_) => WorktreeError::Bare(workspace.clone()),
+            WorktreeError::NotOwned(_) => WorktreeError::NotOwned(top.clone()),
+            error => error,
+        })?;
+        let found = text(&found);
+        let mut lines = found.lines();
+        let mut same = |path: &Path| {
+            lines.next().is_some_and(|line| Path::new(line).canonicalize().is_ok_and(|line| line == path))
         };
-        let top = path(&said("--show-toplevel").await.map_err(|_| none())?);
-        let common = path(&said("--git-common-dir").await.map_err(|_| none())?);
+        if !(same(&own) && same(&common)) {
+            return Err(none());
+        }
+        let format = lines.next().unwrap_or("sha1").to_owned();
         let prefix = workspace.strip_prefix(&top).map(Path::to_owned).unwrap_or_default();
-        Ok(Repository { top, common, prefix })
+        let objects = confine::with_borrowed(&common);
+        Ok(Repository { top, own, common, objects, prefix, format })
     }
 
     /// The commit that the repository is at.
     pub(super) async fn head(&self, repository: &Repository) -> Result<String, WorktreeError> {
-        let head = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
-        let head = self.run(&repository.top, "looks for a commit", head).await;
-        Ok(text(&head.map_err(|_| WorktreeError::NoCommit(repository.top.clone()))?))
+        let what = "looks for a commit";
+        let head = Call::new(what, ["rev-parse", "--verify", "--quiet", "HEAD"]);
+        let head = self.run(At::Repository(repository, Access::Read), head).await;
+        let head = text(&head.map_err(|_| WorktreeError::NoCommit(repository.top.clone()))?);
+        if self.has_commit(repository, &head).await {
+            return Ok(head);
+        }
+        Err(WorktreeError::Missing { what, object: head })
     }
 
     pub(super) async fn has_commit(&self, repository: &Repository, commit: &str) -> bool {
         let name = format!("{commit}^{{commit}}");
-        self.run(&repository.top, "looks for a commit", ["cat-file", "-e", &name]).await.is_ok()
+        let call = Call::new("looks for a commit", ["cat-file", "-e", &name]);
+        self.run(At::Repository(repository, Access::Read), call).await.is_ok()
     }
 
     /// Points `branch` at `commit`; with `from`, only if it points there now, else only if it is new.
@@ -94,7 +120,8 @@ impl Git {
     ) -> Result<(), WorktreeError> {
         let reference = format!("refs/heads/{branch}");
         let update = ["update-ref", &reference, commit, from.unwrap_or("")];
-        self.run(&repository.top, "makes a branch", update).await.map(drop)
+        let at = At::Repository(repository, Access::Write);
+        self.run(at, Call::new("makes a branch", update)).await.map(drop)
     }
 
     /// Where `branch` is; nothing if there is none.
@@ -105,7 +132,8 @@ impl Git {
     ) -> Result<Option<Branch>, WorktreeError> {
         let reference = format!("refs/heads/{branch}");
         let list = ["for-each-ref", "--format=%(objectname) %(worktreepath)", &reference];
-        let found = text(&self.run(&repository.top, "looks for a branch", list).await?);
+        let at = At::Repository(repository, Access::Read);
+        let found = text(&self.run(at, Call::new("looks for a branch", list)).await?);
         let branch = |(commit, place): (&str, &str)| Branch {
             commit: commit.to_owned(),
             checked_out: !place.is_empty(),
@@ -119,141 +147,45 @@ impl Git {
             return;
         }
         let reference = format!("refs/heads/{branch}");
-        let _ = self.run(&repository.top, "deletes a branch", ["update-ref", "-d", &reference, commit]).await;
+        let delete = Call::new("deletes a branch", ["update-ref", "-d", &reference, commit]);
+        let _ = self.run(At::Repository(repository, Access::Write), delete).await;
     }
 
-    /// Makes a repository in the empty directory `root` that borrows the objects of another, with
-    /// the files of the record's tip.
+    /// Makes a repository in the empty directory `tree` that borrows the objects of another, with
+    /// the files of the record's tip. No agent reaches `tree` yet.
     pub(super) async fn fill(
         &self,
         repository: &Repository,
-        root: &Path,
+        tree: &Held,
         record: &Record,
     ) -> Result<(), WorktreeError> {
-        let format = ["rev-parse", "--show-object-format"];
-        let format = text(&self.run(&repository.top, "looks at the repository", format).await?);
         let (format, branch) =
-            (format!("--object-format={format}"), format!("--initial-branch={}", record.branch));
-        self.run(root, "makes a repository", ["init", "--quiet", "--template=", &format, &branch]).await?;
-        let git = root.join(".git");
-        let mut objects = repository.common.join("objects").into_os_string().as_bytes().to_owned();
+            (format!("--object-format={}", repository.format), format!("--initial-branch={}", record.branch));
+        let at = At::Tree(tree, repository);
+        let init = ["init", "--quiet", "--template=", &format, &branch];
+        self.run(at, Call::new("makes a repository", init)).await?;
+        let git = tree.path().join(".git");
+        let mut objects = place::bytes_of(&repository.common.join("objects"));
         objects.push(b'\n');
         std::fs::create_dir_all(git.join("objects/info"))?;
         std::fs::write(git.join("objects/info/alternates"), objects)?;
-        if let Ok(shallow) = std::fs::read(repository.common.join("shallow")) {
-            std::fs::write(git.join("shallow"), shallow)?;
+        if let Some(shallow) = place::read(&repository.common, "shallow".as_ref())? {
+            // An agent may have put something else there, for its next tree to have.
+            let is_list = shallow.lines().all(super::is_id);
+            std::fs::write(git.join("shallow"), if is_list { shallow } else { String::new() })?;
         }
         for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
-            let known = self.run(&repository.top, "looks at the author", ["config", key]).await;
+            let call = Call::new("looks at the author", ["config", key]);
+            let known = self.run(At::Repository(repository, Access::Read), call).await;
             let author = known.map_or_else(|_| default.to_owned(), |known| text(&known));
-            self.run(root, "names the author", ["config", key, &author]).await?;
+            self.run(at, Call::new("names the author", ["config", key, &author])).await?;
         }
-        let files = ["reset", "--quiet", "--hard", record.tip()];
-        if let Err(error) = self.run(root, "writes the files", files).await {
-            remove(root)?;
-            return Err(error);
-        }
-        Ok(())
+        let files = Call::new("writes the files", ["reset", "--quiet", "--hard", record.tip()]);
+        self.run(at, files.unfiltered()).await.map(drop)
     }
-
-    /// Runs git in a place that no agent has written to; what it printed.
-    pub(super) async fn run<'a>(
-        &self,
-        directory: &Path,
-        what: &'static str,
-        arguments: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<u8>, WorktreeError> {
-        whole(what, self.start_of(directory, what, arguments, MOST).await?)
-    }
-
-    /// The same where the first `most` bytes of what it prints are enough.
-    pub(super) async fn start_of<'a>(
-        &self,
-        directory: &Path,
-        what: &'static str,
-        arguments: impl IntoIterator<Item = &'a str>,
-        most: usize,
-    ) -> Result<Printed, WorktreeError> {
-        let mut command = self.command(directory, Path::new("git"), None);
-        command.args(QUIET).args(arguments).stdout(Stdio::piped());
-        printed(what, command, most, Says::Person).await
-    }
-
-    /// Runs git in a place that no agent has written to, and lets it read `input`.
-    pub(super) async fn read<'a>(
-        &self,
-        directory: &Path,
-        what: &'static str,
-        arguments: impl IntoIterator<Item = &'a str>,
-        input: File,
-    ) -> Result<(), WorktreeError> {
-        let mut command = self.command(directory, Path::new("git"), None);
-        command.args(QUIET).args(arguments).stdin(input).stdout(Stdio::null());
-        printed(what, command, MOST, Says::Person).await.map(drop)
-    }
-
-    /// Runs git in a tree where an agent has been, within walls like the agent's. What it says is
-    /// the agent's word. Its output goes to `output`, if that is given.
-    pub(super) async fn run_within<'a>(
-        &self,
-        (root, repository): (&Path, &Repository),
-        what: &'static str,
-        arguments: impl IntoIterator<Item = &'a str>,
-        output: Option<File>,
-    ) -> Result<Vec<u8>, WorktreeError> {
-        let plan = self.launcher.as_ref().map(|launcher| {
-            let mut walls = Walls::of_programs(&self.environment);
-            walls.read.extend(confine::with_borrowed(repository.common.join("objects")));
-            walls.write.push(root.to_owned());
-            (launcher.as_path(), confine::plan_of(walls))
-        });
-        let program = which::which("git").unwrap_or_else(|_| PathBuf::from("git"));
-        let mut command = self.command(root, &program, plan);
-        command.args(QUIET).args(arguments);
-        command.stdout(output.map_or_else(Stdio::piped, Stdio::from));
-        whole(what, printed(what, command, MOST, Says::Agent).await?)
-    }
-
-    fn command(
-        &self,
-        directory: &Path,
-        program: &Path,
-        walls: Option<(&Path, String)>,
-    ) -> tokio::process::Command {
-        #[expect(clippy::disallowed_methods, reason = "git is run here, for working trees")]
-        let mut command =
-            tokio::process::Command::new(walls.as_ref().map_or(program, |(launcher, _)| launcher));
-        if walls.is_some() {
-            command.arg(confine::LAUNCH).arg(program);
-        }
-        command
-            .current_dir(directory)
-            .env_clear()
-            .envs(self.environment.allowed(&[]).iter())
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_EDITOR", "true")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        if let Some((_, plan)) = walls {
-            command.env(confine::PLAN, plan);
-        }
-        command
-    }
-}
-
-fn whole(what: &'static str, printed: Printed) -> Result<Vec<u8>, WorktreeError> {
-    if printed.cut {
-        return Err(WorktreeError::Git { what, reason: format!("it printed more than {} MiB", MOST >> 20) });
-    }
-    Ok(printed.bytes)
 }
 
 /// The line that git printed.
 pub(super) fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim_end_matches('\n').to_owned()
-}
-
-fn path(output: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(output.strip_suffix(b"\n").unwrap_or(output)))
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -10,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::WorktreeError;
+use super::{WorktreeError, cause};
 use crate::process::{Family, MARK, ProcessId, pid};
 use crate::random;
 
@@ -67,57 +66,7 @@ pub(super) async fn printed(
             .map_err(|_| failed("something that it started holds on to its output".to_owned()))?,
     };
     let (printed, said) = (printed?, said?);
-    if printed.cut || status.success() { Ok(printed) } else { Err(failed(reason(&said, status))) }
-}
-
-/// What is said of a patch that does not fit.
-pub(super) const CONFLICT: &str = "what it changes is not there as it was";
-
-/// What git says in lower case, and what is told of it.
-const KNOWN: [(&[&str], &str); 12] = [
-    (&["not a git repository"], "there is no repository"),
-    (&["dubious ownership"], "the repository belongs to another user; see git's safe.directory"),
-    (&[".lock': file exists", "another git process"], "another git command holds a lock of the repository"),
-    (&["no space left", "disk quota"], "the disk is full"),
-    (&["permission denied", "read-only file system", "operation not permitted"], "it may not write there"),
-    (
-        &[
-            "patch does not apply",
-            "patch failed",
-            "does not match index",
-            "already exists in",
-            "does not exist in index",
-            "cannot apply binary patch",
-        ],
-        CONFLICT,
-    ),
-    (
-        &[
-            "unable to access",
-            "could not read from remote",
-            "could not read username",
-            "could not resolve host",
-        ],
-        "it wanted something of another machine",
-    ),
-    (
-        &["bad object", "missing blob", "missing tree", "unable to read", "loose object", "corrupt"],
-        "the repository lacks an object, or has a damaged one",
-    ),
-    (
-        &["bad revision", "unknown revision", "not a valid object name", "needed a single revision"],
-        "there is no such commit",
-    ),
-    (&["checked out at", "already used by worktree", "refusing to fetch into"], "that branch is in use"),
-    (&["bad config", "invalid key"], "git's configuration has a mistake"),
-    (&["filter", "smudge"], "a filter of the repository failed"),
-];
-
-/// Git's own words may be anybody's, and hold an address with its password: a known cause is told.
-fn reason(said: &[u8], status: ExitStatus) -> String {
-    let said = String::from_utf8_lossy(said).to_ascii_lowercase();
-    let known = KNOWN.iter().find(|(words, _)| words.iter().any(|word| said.contains(word)));
-    known.map_or_else(|| status.to_string(), |(_, told)| (*told).to_owned())
+    if printed.cut || status.success() { Ok(printed) } else { Err(cause::of(what, &said, status)) }
 }
 
 async fn start_of(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<Printed> {
@@ -173,21 +122,6 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_git_says_is_told_by_its_known_cause_alone() {
-        use std::os::unix::process::ExitStatusExt as _;
-        for (said, told) in [
-            (
-                "fatal: unable to access 'https://u:hunter2@host/': x",
-                "it wanted something of another machine",
-            ),
-            ("error: patch failed: hunter2.txt:1\nerror: hunter2.txt: patch does not apply", CONFLICT),
-            ("fatal: hunter2", "exit status: 128"),
-        ] {
-            assert_eq!(reason(said.as_bytes(), ExitStatus::from_raw(128 << 8)), told);
-        }
-    }
 
     #[tokio::test]
     async fn no_more_is_read_than_is_wanted_and_no_more_is_kept_than_the_end() {

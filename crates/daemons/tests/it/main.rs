@@ -7,6 +7,7 @@ mod adopt;
 mod allowance;
 mod install;
 mod pool;
+mod project;
 mod real;
 mod start;
 mod support;

@@ -45,7 +45,8 @@ impl Bench {
     }
 
     async fn apply(&self, base: &str, commit: &str) -> Result<Vec<String>, ApplyError> {
-        apply(&self.workspace, (base, commit), environment()).await.map(|applied| applied.files)
+        let launcher = Some(env!("CARGO_BIN_EXE_opencode-within-walls").into());
+        apply(&self.workspace, (base, commit), environment(), launcher).await.map(|applied| applied.files)
     }
 
     fn left(&self) -> Vec<String> {
@@ -175,53 +176,249 @@ async fn directories_that_have_nothing_to_begin_from_are_refused() {
     assert_eq!(bench.left(), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_tree_whose_settings_run_programs_runs_them_within_walls() {
-    let bench = Bench::new();
-    let mut tree = bench.trees().make().await.unwrap();
-    let here = tree.directory();
-    let outside = bench.root.path().join("escaped");
-    let script = format!("#!/bin/sh\ntouch ran; touch {}\ncat\n", outside.display());
-    filters_through(&here, &script);
-    std::fs::write(here.join("a.txt"), "changed\n").unwrap();
-    let came = tree.collect().await.unwrap();
-    assert!(came.commit.is_some());
-    assert!(here.join("ran").exists(), "the filter ran");
-    assert!(!outside.exists());
-    assert!(!bench.workspace.join("ran").exists());
-}
-
-/// Has git read the text files of a tree through `script`.
-fn filters_through(tree: &Path, script: &str) {
-    std::fs::write(tree.join("evil.sh"), script).unwrap();
-    std::fs::set_permissions(tree.join("evil.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
-    git(tree, &["config", "filter.evil.clean", "./evil.sh"]).unwrap();
-    std::fs::write(tree.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
-}
-
-#[tokio::test]
-async fn what_git_starts_in_a_tree_ends_with_it_also_when_nobody_waits_for_it() {
-    let bench = Bench::new();
-    let mut tree = bench.trees().make().await.unwrap();
-    let here = tree.directory();
-    let left = |name: &str| {
-        let pid = std::fs::read_to_string(here.join(name)).unwrap_or_default();
-        (!pid.trim().is_empty()).then(|| Path::new("/proc").join(pid.trim()).exists())
+/// Ways in which what an agent writes into a repository has the next git there run a program, which
+/// makes the file `ran` beside the repository: a name, and what the agent runs.
+fn plants(ran: &Path) -> Vec<(&'static str, String)> {
+    let run = format!("touch {}; cat", ran.display());
+    let hook = |name: &str| {
+        format!(
+            "mkdir -p .git/hooks; printf '#!/bin/sh\n{run} >/dev/null' > .git/hooks/{name}; chmod +x .git/hooks/{name}"
+        )
     };
-    let sleeper = "setsid sleep 600 < /dev/null > /dev/null 2>&1 & echo $!";
-    filters_through(&here, &format!("#!/bin/sh\n{sleeper} > left.pid\ncat\n"));
-    std::fs::write(here.join("a.txt"), "changed\n").unwrap();
-    assert!(tree.collect().await.unwrap().commit.is_some());
-    eventually("what it left behind ends", || left("left.pid") == Some(false)).await;
+    let everywhere = "mkdir -p .git/info; echo '* filter=evil' >> .git/info/attributes";
+    vec![
+        (
+            "a filter",
+            format!(
+                "git config filter.evil.clean '{run}'; git config filter.evil.smudge '{run}'; {everywhere}"
+            ),
+        ),
+        (
+            "a filter that is required, and named in the tree",
+            format!(
+                "git config filter.evil.clean '{run}'; git config filter.evil.required true; echo '* filter=evil' > .gitattributes"
+            ),
+        ),
+        (
+            "a filter with a name that tries to get past its neutralising",
+            format!(
+                "git config 'filter.a b.c=\"d.clean' '{run}'; git config 'filter.a.clean.clean' '{run}'; \
+                     mkdir -p .git/info; echo '* filter=a.clean' >> .git/info/attributes"
+            ),
+        ),
+        ("a filter process", format!("git config filter.evil.process '{run}'; {everywhere}")),
+        (
+            "a filter in an included file",
+            format!(
+                "git config -f .git/more filter.evil.clean '{run}'; git config include.path more; {everywhere}"
+            ),
+        ),
+        ("a watcher", format!("git config core.fsmonitor '{run} >/dev/null; :'")),
+        ("a hook before a commit", hook("pre-commit")),
+        ("a hook at each change of a reference", hook("reference-transaction")),
+        (
+            "a directory of hooks",
+            format!(
+                "{}; mv .git/hooks .git/other; git config core.hooksPath .git/other",
+                hook("post-index-change")
+            ),
+        ),
+        (
+            "a program that signs",
+            format!(
+                "printf '#!/bin/sh\n{run}' > .git/sign; chmod +x .git/sign; git config commit.gpgSign true; git config gpg.program \"$PWD/.git/sign\""
+            ),
+        ),
+        (
+            "a program that shows differences",
+            format!("git config diff.external 'sh -c \"{run}\"'; git config alias.x y"),
+        ),
+    ]
+}
 
-    filters_through(&here, &format!("#!/bin/sh\n{sleeper} > dropped.pid\nsleep 600\n"));
-    std::fs::write(here.join("a.txt"), "changed again\n").unwrap();
+/// Runs a script as an agent does.
+fn acts(directory: &Path, script: &str) {
+    #[expect(clippy::disallowed_methods, reason = "this is what an agent does")]
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(directory).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{script}: {output:?}");
+}
+
+/// What a person's own git does where an agent was, each step whether or not it fails.
+const UNGUARDED: &str = "git -c user.name=x -c user.email=x@x add --all; git diff HEAD; \
+     git -c user.name=x -c user.email=x@x commit -qm x; git checkout -q -- . ; true";
+
+#[tokio::test]
+async fn nothing_that_a_tree_says_is_run_when_its_changes_are_taken_out() {
+    let bench = Bench::new();
+    let ran = bench.root.path().join("ran");
+    for (what, plant) in plants(&ran) {
+        let mut tree = bench.trees().make().await.unwrap();
+        let here = tree.directory();
+        acts(&here, &plant);
+        std::fs::write(here.join("a.txt"), "changed\n").unwrap();
+        let control = bench.root.path().join("control");
+        acts(bench.root.path(), &format!("rm -rf control ran; cp -r {} control", here.display()));
+        acts(&control, UNGUARDED);
+        assert!(ran.exists(), "{what} does nothing at all");
+        std::fs::remove_file(&ran).unwrap();
+        // Whatever the control set off in the background has ended with it.
+        let came = tree.collect().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(came.patch.contains("+changed"), "{what}: {}", came.patch);
+        assert!(!ran.exists(), "{what} was run");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_an_agent_left_in_the_repository_is_run_by_the_hosts_git() {
+    for (at, name) in plants(Path::new("")).into_iter().map(|(what, _)| what).enumerate() {
+        let bench = Bench::new();
+        let ran = bench.root.path().join("ran");
+        acts(&bench.workspace, &plants(&ran)[at].1);
+        acts(bench.root.path(), "rm -f ran; cp -r app control");
+        std::fs::write(bench.root.path().join("control/a.txt"), "changed\n").unwrap();
+        acts(&bench.root.path().join("control"), UNGUARDED);
+        assert!(ran.exists(), "{name} does nothing at all");
+        std::fs::remove_file(&ran).unwrap();
+        let mut tree = bench.trees().make().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        std::fs::write(tree.directory().join("a.txt"), "changed\n").unwrap();
+        let came = tree.collect().await.unwrap();
+        bench
+            .apply(tree.base(), &came.commit.unwrap())
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(std::fs::read_to_string(bench.workspace.join("a.txt")).unwrap(), "changed\n", "{name}");
+        assert!(!ran.exists(), "{name} was run");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_missing_is_fetched_from_nowhere() {
+    let bench = Bench::new();
+    let ran = bench.root.path().join("ran");
+    let plant = format!(
+        "git config remote.o.url 'ext::sh -c touch%% {0}'; git config remote.o.url 'ext::touch {0}'; \
+         git config remote.o.promisor true; git config extensions.partialClone o; \
+         git config protocol.ext.allow always; git config core.repositoryformatversion 1; \
+         rm .git/objects/$(git rev-parse HEAD:a.txt | sed 's,..,&/,')",
+        ran.display()
+    );
+    acts(&bench.workspace, &plant);
+    acts(&bench.workspace, "git cat-file -p HEAD:a.txt || true");
+    assert!(ran.exists(), "it does nothing at all");
+    std::fs::remove_file(&ran).unwrap();
+    let error = bench.trees().make().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Missing { .. }), "{error}");
+    assert!(!ran.exists(), "it was run");
+    assert_eq!((bench.left(), bench.git(&["branch", "--list", "opencode-*"])), (Vec::new(), String::new()));
+}
+
+#[tokio::test]
+async fn a_repository_whose_settings_or_files_lead_elsewhere_is_not_followed_there() {
+    for (what, plant, refused) in [
+        ("its working tree", "git config core.worktree ../../other", false),
+        ("its `.git`", "mv .git kept; ln -s ../other/.git .git", true),
+        ("a file in place of its `.git`", "mv .git kept; echo 'gitdir: ../other/.git' > .git", true),
+        ("its common directory", "echo ../../other/.git > .git/commondir", true),
+    ] {
+        let bench = Bench::new();
+        let other = bench.root.path().join("other");
+        repository(&other, &[("a.txt", "theirs\n")]).unwrap();
+        std::fs::write(bench.root.path().join("secret"), "secret\n").unwrap();
+        acts(&bench.workspace, plant);
+        let made = bench.trees().make().await;
+        assert_eq!(made.is_err(), refused, "{what}: {made:?}");
+        if let Ok(mut tree) = made {
+            std::fs::write(tree.directory().join("a.txt"), "changed\n").unwrap();
+            let came = tree.collect().await.unwrap();
+            bench.apply(tree.base(), &came.commit.unwrap()).await.unwrap();
+            assert_eq!(
+                std::fs::read_to_string(bench.workspace.join("a.txt")).unwrap(),
+                "changed\n",
+                "{what}"
+            );
+        }
+        assert_eq!(std::fs::read_to_string(other.join("a.txt")).unwrap(), "theirs\n", "{what}");
+        assert_eq!(git(&other, &["branch", "--list", "opencode-*"]).unwrap(), "", "{what}");
+    }
+}
+
+/// Looks at each new tree at the first moment that it is there, as a daemon could; those that were not
+/// finished then, and how many there were.
+fn watched(trees: PathBuf, until: usize) -> std::thread::JoinHandle<(Vec<PathBuf>, usize)> {
+    std::thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        let (mut known, mut unfinished) = (std::collections::BTreeSet::new(), Vec::new());
+        while known.len() < until && begun.elapsed() < Duration::from_mins(1) {
+            for tree in std::fs::read_dir(&trees).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                let finished =
+                    || ["a.txt", ".git/index", ".git/config"].iter().all(|name| tree.join(name).exists());
+                if known.insert(tree.clone()) && !finished() {
+                    unfinished.push(tree);
+                }
+            }
+        }
+        (unfinished, known.len())
+    })
+}
+
+#[tokio::test]
+async fn a_tree_is_finished_before_a_daemon_reaches_it() {
+    let bench = Bench::new();
+    let trees = bench.trees();
+    let watching = watched(bench.state().join("app.worktrees/trees"), 3);
+    let made = [trees.make().await.unwrap(), trees.make().await.unwrap(), trees.make().await.unwrap()];
+    assert_eq!(watching.join().unwrap(), (Vec::new(), 3));
+    let settings = std::fs::read_to_string(made[0].directory().join(".git/config")).unwrap();
+    assert!(!settings.contains("worktree"), "it stays true wherever the tree is: {settings}");
+}
+
+#[tokio::test]
+async fn a_tree_whose_name_is_given_to_a_link_leads_the_hosts_git_nowhere() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    // Without the slash at its end, with which it is no name for a link.
+    let here: PathBuf = tree.directory().components().collect();
+    let outside = bench.root.path().join("outside");
+    repository(&outside, &[("a.txt", "theirs\n")]).unwrap();
+    std::fs::write(outside.join("new.txt"), "theirs\n").unwrap();
+    let before = git(&outside, &["rev-parse", "HEAD"]).unwrap();
+    std::fs::rename(&here, here.with_file_name("moved")).unwrap();
+    for link in [true, false] {
+        if link {
+            std::os::unix::fs::symlink(&outside, &here).unwrap();
+        } else {
+            std::fs::remove_file(&here).unwrap();
+            acts(bench.root.path(), &format!("cp -r outside {}", here.display()));
+        }
+        let error = tree.collect().await.unwrap_err();
+        assert!(matches!(error, WorktreeError::Replaced(_)), "{error}");
+    }
+    assert_eq!(git(&outside, &["rev-parse", "HEAD"]).unwrap(), before);
+    assert!(git(&outside, &["status", "--porcelain"]).unwrap().contains("?? new.txt"));
+}
+
+#[tokio::test]
+async fn what_git_was_doing_in_a_tree_ends_with_it_also_when_nobody_waits_for_it() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    // Reading its settings never ends.
+    acts(&here, "mkfifo pipe; git config include.path ../pipe; echo changed > a.txt");
+    let root = here.clone();
+    let working = move || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let there = |entry: &std::fs::DirEntry| {
+            std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == root)
+        };
+        entries.filter(there).count()
+    };
     tokio::select! {
         came = tree.collect() => panic!("{came:?}"),
-        () = eventually("the filter runs", || left("dropped.pid").is_some()) => {}
+        () = eventually("git waits for the pipe", || working() > 0) => {}
     }
-    eventually("what it started ends", || left("dropped.pid") == Some(false)).await;
+    eventually("it ends", || working() == 0).await;
 }
 
 #[tokio::test]

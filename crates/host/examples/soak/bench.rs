@@ -11,7 +11,7 @@ use connector_contract::{CheckpointLog, Context, OutboundHttp, ProgressSink, Pro
 use connector_host::managed::{Daemons, Managed};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::install::{self, Locate};
-use opencode_daemons::pool::{Confine, WorkspaceConfig};
+use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, Home, PoolConfig};
 use rustix::process::Pid;
 use serde_json::json;
@@ -62,7 +62,7 @@ impl Bench {
         for (n, directory) in directories.iter().enumerate() {
             let settings = [("directory".to_owned(), json!(directory))].into_iter().collect();
             let factory = Arc::new(OpencodeFactory::default());
-            connectors.push(Managed::new(&daemons, (&name(n), Confine::On), factory, settings).await?);
+            connectors.push(Managed::new(&daemons, &name(n), factory, settings).await?);
         }
         Ok(Self { daemons, connectors, model, directories, _root: root })
     }

@@ -268,13 +268,14 @@ impl ChatArgs {
             isolation: if self.worktrees { Isolation::Worktree } else { Isolation::None },
             ..WorkspaceConfig::default()
         };
-        let (key, pool) = managed::config::for_directory(&directory, workspace);
+        let (key, mut pool) = managed::config::for_directory(&directory, workspace);
+        pool.second = opencode.is_of_2();
         self.check_places((state, Some(&opencode.path)), &pool, &environment)?;
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
         let daemons = daemons.map_err(|error| usage(&error))?;
         let factory = self.isolation.factory(Arc::new(OpencodeFactory::default()), said);
-        let managed = Managed::new(&daemons, (&key, self.confine), factory, config).await;
+        let managed = Managed::new(&daemons, &key, factory, config).await;
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
     }

@@ -102,7 +102,7 @@ impl Demo {
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
         let factory = ConnectorIsolation::Process.factory(Arc::new(OpencodeFactory::default()), None);
-        let managed = Managed::new(&daemons, (key, Confine::On), factory, config).await;
+        let managed = Managed::new(&daemons, key, factory, config).await;
         let instance = managed?.instance(super::chat::INSTANCE, "basket");
         let parts = Parts {
             rules: assemble::built_in_rules(CONNECTOR)?,

@@ -212,9 +212,8 @@ async fn managed(
     // One that is not there now is told by the tasks that want it: the others go on.
     let directory = settings.directory.canonicalize().unwrap_or_else(|_| settings.directory.to_path_buf());
     given.config.insert("directory".to_owned(), json!(directory));
-    let confine = settings.confine.unwrap_or(config.opencode.confine);
     let factory = given.isolation.factory(Arc::new(OpencodeFactory::default()), Some(log));
-    let managed = Managed::new(daemons, (&workspace, confine), factory, given.config).await;
+    let managed = Managed::new(daemons, &workspace, factory, given.config).await;
     let managed =
         managed.map_err(|error| Failure::usage(format!("[connectors.{name}]: {}", chain(&error))))?;
     Ok(managed.instance(name, &workspace))
@@ -240,7 +239,7 @@ pub(super) async fn pool(
     environment: &Environment,
 ) -> Result<Daemons, Failure> {
     let home = environment.get("HOME").map(Path::new);
-    let pool = managed::config::pool(&config.opencode, &config.workspaces, home);
+    let mut pool = managed::config::pool(&config.opencode, &config.workspaces, home);
     for name in pool.workspaces.keys() {
         if let Some(missing) = demo::check_walls(managed::config::confine(&pool, name))? {
             tracing::warn!(workspace = name, "{missing}");
@@ -251,6 +250,7 @@ pub(super) async fn pool(
         &places(file, config, state, environment).with("opencode's binary", &opencode.path),
         &pool,
     )?;
+    pool.second = opencode.is_of_2();
     for name in pool.workspaces.keys() {
         if let Some(unshown) = demo::check_opencode(&opencode, managed::config::confine(&pool, name))? {
             tracing::warn!(workspace = name, "{unshown}");

@@ -14,7 +14,7 @@ use crate::files;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::powers;
-use crate::surface::{Asked, OpenAsk, figures};
+use crate::surface::{Asked, OpenAsk, figures, no_files};
 use crate::text::{folded, one_line, shortened};
 
 /// How much of a reply is printed; all of it is in `runs show`.
@@ -31,8 +31,10 @@ const LINE: usize = 160;
 pub fn card(row: &StepRow, now: Millis) -> String {
     let mut lines = vec![format!("┌─ approval needed · {}", row.id)];
     let mut field = |name: &str, value: &str| {
-        for (place, part) in folded(&one_line(value), COLUMNS - 12).into_iter().enumerate() {
-            lines.push(format!("│ {:<12}{part}", if place == 0 { name } else { "" }));
+        for (place, part) in
+            folded(&one_line(value), COLUMNS - 12.max(name.len() + 1)).into_iter().enumerate()
+        {
+            lines.push(format!("│ {:<11} {part}", if place == 0 { name } else { "" }));
         }
     };
     if let Some(reason) = &row.reason {
@@ -108,7 +110,7 @@ pub fn result(row: &StepRow) -> String {
         lines.push(changed_file(file));
     }
     if files.is_some_and(Vec::is_empty) {
-        lines.push("  no files changed".to_owned());
+        lines.push(format!("  {}", no_files(output)));
     }
     if let Some(branch) = output.and_then(|output| output.get("branch")).and_then(Value::as_str) {
         let apply = format!("connector-host runs apply {}", row.id.run);
@@ -144,14 +146,13 @@ fn headline(row: &StepRow) -> String {
 
 fn changed_file(file: &Value) -> String {
     let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
-    let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
-    format!(
-        "  {:<9} {}  +{} −{}",
-        one_line(text("status")),
-        one_line(text("path")),
-        number("additions"),
-        number("deletions")
-    )
+    let number = |name: &str| file.get(name).and_then(Value::as_u64);
+    let mut line = format!("  {:<9} {}", one_line(text("status")), one_line(text("path")));
+    // Of a file without lines, or whose lines nobody counted, nothing is said.
+    if let (Some(added), Some(deleted)) = (number("additions"), number("deletions")) {
+        line.push_str(&format!("  +{added} −{deleted}"));
+    }
+    line
 }
 
 /// One line of progress, or nothing for updates that only a live display can show.

@@ -5,6 +5,7 @@
 //! announcement (the sessions survive, so the daemon's record says what became of the turn); one
 //! that had not is made again, since nothing had begun.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use connector_contract::{
     Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription, Target, chain,
 };
 use opencode_daemons::Lease;
-use opencode_daemons::pool::{Address, Confine, Isolation, PoolError, Wait};
-use serde_json::{Value, json};
+use opencode_daemons::pool::{Address, PoolError, Wait};
+use opencode_daemons::project::Brought;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::Managed;
@@ -47,8 +49,13 @@ impl Connector for Managed {
             Some(trees) => Some(Arc::new(Tree::of(trees, &input, ctx).await?)),
             None => None,
         };
+        let changed = self.copy_project()?;
         let (ended, lease) = match self.lease(ctx).await {
             Ok(mut lease) => {
+                if let Some(directory) = changed.filter(|_| ctx.resume.is_none()) {
+                    // What it remembers of the directory is from before.
+                    lease.leave_directory(&directory).await;
+                }
                 (self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()).await, Some(lease))
             }
             Err(error) => (Err(error), None),
@@ -78,7 +85,7 @@ impl Connector for Managed {
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.0.described.target(action, input, provenance);
-        powers::under(within(target, self.0.walls, self.0.isolation()), &self.0.rules)
+        powers::under(within(target, &self.0.terms()), &self.0.rules)
     }
 
     fn checkpoints(&self) -> bool {
@@ -95,6 +102,18 @@ impl Connector for Managed {
 }
 
 impl Managed {
+    /// Has the daemon find what the workspace brings of configuration now, which was approved; the directory in
+    /// which it may know of something else.
+    fn copy_project(&self) -> Result<Option<PathBuf>, ConnectorError> {
+        let Some((directory, copies)) = self.0.project() else { return Ok(None) };
+        let failed = |error: std::io::Error| ConnectorError::Unavailable {
+            reason: format!("the project's configuration cannot be copied: {error}"),
+            source: None,
+        };
+        let changed = Brought::of(directory).copy(&copies).map_err(failed)?;
+        Ok((changed && self.0.trees.is_none()).then(|| directory.to_owned()))
+    }
+
     /// Calls the connector, again for each death of the daemon.
     async fn over_deaths(
         &self,
@@ -211,30 +230,12 @@ pub(super) fn cancelled(reason: &str, announced: Option<&Checkpoint>) -> Connect
     ConnectorError::Stopped { cause, reason, reference }
 }
 
-/// The target as its daemon's walls, by `confine` and whether they leave sockets open, and
-/// `isolation` shape it.
-pub(super) fn within(
-    mut target: Target,
-    (confine, unix_sockets): (Confine, bool),
-    isolation: Isolation,
-) -> Target {
-    target.settings.insert("confine".to_owned(), json!(word(confine)));
-    if unix_sockets && confine != Confine::Off {
-        target.settings.insert("unix_sockets".to_owned(), json!(true));
-    }
-    if isolation == Isolation::Worktree {
-        target.settings.insert("isolation".to_owned(), json!("worktree"));
-        target.settings.insert("base".to_owned(), json!("HEAD at dispatch, or where its session was"));
+/// The target on the terms of its daemon. What the connector says itself stays.
+pub(super) fn within(mut target: Target, terms: &Map<String, Value>) -> Target {
+    for (key, value) in terms {
+        target.settings.entry(key.clone()).or_insert_with(|| value.clone());
     }
     target
-}
-
-fn word(confine: Confine) -> &'static str {
-    match confine {
-        Confine::On => "on",
-        Confine::Off => "off",
-        Confine::Required => "required",
-    }
 }
 
 /// Passes checkpoints on and remembers the last.
@@ -261,18 +262,5 @@ impl CheckpointLog for Notes {
         self.inner.record(checkpoint.clone()).await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn walls_that_leave_sockets_open_are_another_target() {
-        let settings = |walls| within(Target::default(), walls, Isolation::None).settings;
-        assert!(!settings((Confine::On, false)).contains_key("unix_sockets"));
-        assert_eq!(settings((Confine::On, true))["unix_sockets"], json!(true));
-        assert_eq!(settings((Confine::Off, true)), settings((Confine::Off, false)), "there are no walls");
     }
 }

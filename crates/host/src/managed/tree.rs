@@ -12,9 +12,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::call::cancelled;
+use crate::surface::WHOLE;
 
 /// How long it may take to take out what came of a call.
 const TAKES: Duration = Duration::from_mins(5);
+
+/// How many changed files a result lists.
+const LISTED: usize = 500;
 
 /// How much longer it may take once the call is cancelled: less than a host gives its calls to end.
 const CANCELLED: Duration = Duration::from_secs(10);
@@ -119,7 +123,14 @@ async fn find(
 
 fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
     match came {
-        Ok(Collected { since, commit, mut patch, cut, left }) => {
+        Ok(Collected { since, commit, mut patch, cut, files, left }) => {
+            if result.message.starts_with("done; ") {
+                result.message = match files.len() {
+                    0 => "done; no files changed".to_owned(),
+                    1 => "done; 1 file changed".to_owned(),
+                    count => format!("done; {count} files changed"),
+                };
+            }
             if cut {
                 patch.push_str("[cut: the rest is left out]\n");
             }
@@ -127,6 +138,11 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
                 result.message.push_str(&on_another(&left, tree));
             }
             if let Some(output) = result.output.as_object_mut() {
+                // The daemon's own list leaves out what its history does: large files, other formats.
+                let left_out = files.len().saturating_sub(LISTED);
+                output.insert("files".to_owned(), json!(files[..files.len() - left_out]));
+                output.insert("files_left_out".to_owned(), json!(left_out));
+                output.insert(WHOLE.to_owned(), json!(true));
                 output.insert("base".to_owned(), json!(since));
                 output.insert("patch".to_owned(), json!(patch));
                 if let Some(commit) = commit {
@@ -183,12 +199,14 @@ mod tests {
     async fn what_takes_long_to_take_out_is_left_in_its_tree_once_the_call_is_cancelled() {
         let root = tempfile::tempdir().unwrap();
         let workspace = root.path().join("app");
-        repository(&workspace, &[("a.txt", "a\n"), (".gitattributes", "*.txt filter=slow\n")]).unwrap();
+        repository(&workspace, &[("a.txt", "a\n")]).unwrap();
         let environment = Environment::of_this_process();
         let trees = Worktrees::new("app", &workspace, &root.path().join("state"), environment, None);
         let mut tree = trees.make().await.unwrap();
         tree.announces(&json!({ "at": 1 })).unwrap();
-        git(&tree.directory(), &["config", "filter.slow.clean", "sleep 600"]).unwrap();
+        // A pipe, so that reading its settings never ends.
+        git(&tree.directory(), &["config", "include.path", "../pipe"]).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, tree.directory().join("pipe"), rustix::fs::Mode::RWXU).unwrap();
         std::fs::write(tree.directory().join("a.txt"), "changed\n").unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();

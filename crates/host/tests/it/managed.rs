@@ -62,7 +62,7 @@ impl Bench {
         let daemons = Daemons::new(&config, program, Home::User, environment, &root.path().join("state"));
         let (daemons, probe) = (daemons.unwrap(), Shared::open());
         let factory = Arc::new(Factory(probe.clone()));
-        let managed = Managed::new(&daemons, ("a", Confine::Off), factory, Map::new()).await.unwrap();
+        let managed = Managed::new(&daemons, "a", factory, Map::new()).await.unwrap();
         Self { root, daemons, probe, managed }
     }
 

@@ -16,7 +16,7 @@ use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, Diagnostics, LintPolicy, RuleSet, SourceFile};
 use connector_telegram::TelegramFactory;
 use opencode_daemons::Environment;
-use opencode_daemons::pool::{Confine, Isolation};
+
 use serde_json::{Map, Value, json};
 
 use super::super::{chat, path};
@@ -173,7 +173,7 @@ async fn telegram(given: &TelegramSurface) -> Result<Instance, Failure> {
     Ok(Instance {
         name: given.connector.clone(),
         workspace: None,
-        described: Arc::new(Described { connector: connector.into(), bounds: None, rules: Map::new() }),
+        described: Arc::new(Described { connector: connector.into(), terms: None, rules: Map::new() }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -209,15 +209,12 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
     let connector = chat::described(&settings)
         .await
         .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
-    let bounds = workspace.map(|known| {
-        let walls = (known.confine.unwrap_or(config.opencode.confine), config.opencode.unix_sockets(known));
-        (walls, known.isolation)
-    });
+    let terms = workspace.map(|known| config.opencode.terms(known));
     let rules = workspace.map(|known| config.opencode.permission_rules(known)).unwrap_or_default();
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
-        described: Arc::new(Described { connector, bounds, rules }),
+        described: Arc::new(Described { connector, terms, rules }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -225,15 +222,15 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
 /// The instance of a package, except that it cannot be called.
 fn packaged(instance: Instance) -> Instance {
     let rules = Map::new();
-    let described = Arc::new(Described { connector: instance.described, bounds: None, rules });
+    let described = Arc::new(Described { connector: instance.described, terms: None, rules });
     Instance { described, provider: Arc::new(NotCalled), ..instance }
 }
 
 /// What a connector declares, and nothing that it does.
 struct Described {
     connector: Arc<dyn Connector>,
-    /// The walls of its daemon and where tasks work, if the host starts that.
-    bounds: Option<((Confine, bool), Isolation)>,
+    /// On what terms its tasks run, if the host starts its daemon.
+    terms: Option<Map<String, Value>>,
     /// The permission rules of its daemon.
     rules: Map<String, Value>,
 }
@@ -262,8 +259,8 @@ impl Connector for Described {
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.connector.target(action, input, provenance);
-        match self.bounds {
-            Some((walls, isolation)) => powers::under(managed::within(target, walls, isolation), &self.rules),
+        match &self.terms {
+            Some(terms) => powers::under(managed::within(target, terms), &self.rules),
             None => target,
         }
     }

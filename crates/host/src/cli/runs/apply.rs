@@ -38,7 +38,8 @@ pub(super) async fn apply(common: &Common, id: RunId) -> Result<Exit, Failure> {
         )),
     })?;
     let commits = (change.base.as_str(), change.commit.as_str());
-    let applied = worktree::apply(&change.workspace, commits, Environment::of_this_process()).await;
+    let (environment, launcher) = (Environment::of_this_process(), std::env::current_exe().ok());
+    let applied = worktree::apply(&change.workspace, commits, environment, launcher).await;
     let Applied { top, files } = applied.map_err(|error| match error {
         ApplyError::Partly { .. } => Failure::failed(chain(&error)),
         _ => Failure::failed(format!("nothing was changed: {}", chain(&error))),

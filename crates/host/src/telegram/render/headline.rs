@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Part, Rendered, parts};
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
-use crate::surface::figures;
+use crate::surface::{figures, no_files};
 use crate::text::{one_line, shortened, visible};
 
 /// How many changed files are listed.
@@ -29,7 +29,7 @@ pub fn result(row: &StepRow) -> Rendered {
         }
         let left_out = output.and_then(|output| output.get("files_left_out")).and_then(Value::as_u64);
         match files.len().saturating_sub(FILES) as u64 + left_out.unwrap_or(0) {
-            0 if files.is_empty() => text = text.plain("\nno files changed"),
+            0 if files.is_empty() => text = text.plain("\n").plain(no_files(output)),
             0 => {}
             more => text = text.plain(&format!("\n… and {more} more")),
         }
@@ -95,7 +95,11 @@ fn headline(row: &StepRow) -> Styled {
 
 fn changed_file(file: &Value) -> String {
     let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
-    let number = |name: &str| file.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let number = |name: &str| file.get(name).and_then(Value::as_u64);
     let path = shortened(&one_line(text("path")), 120);
-    format!("{} {path} +{} −{}", one_line(text("status")), number("additions"), number("deletions"))
+    let mut line = format!("{} {path}", one_line(text("status")));
+    if let (Some(added), Some(deleted)) = (number("additions"), number("deletions")) {
+        line.push_str(&format!(" +{added} −{deleted}"));
+    }
+    line
 }

@@ -1,0 +1,172 @@
+//! What a workspace's daemon is let do, as it is told to whoever approves a task there: in words what
+//! is not the default, and a digest of all of it, so that an approval holds for these walls and no others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Confine, Isolation, PoolConfig, WorkspaceConfig};
+use crate::confine;
+use crate::project::{Brought, ProjectConfig};
+
+/// How much of the digest is told: enough that nobody finds other settings with the same.
+const DIGITS: usize = 32;
+
+impl PoolConfig {
+    /// The terms on which tasks run in `workspace`.
+    pub fn terms(&self, workspace: &WorkspaceConfig) -> Map<String, Value> {
+        // Whoever adds a setting decides here whether an approval holds for it.
+        let WorkspaceConfig {
+            directory,
+            permissions,
+            model: _,
+            pass,
+            pass_to_commands,
+            confine,
+            isolation,
+            unix_sockets,
+            read,
+            write,
+            memory_mb,
+            max_processes,
+            project_config,
+            extra_config,
+        } = workspace;
+        let confine = confine.unwrap_or(self.confine);
+        let walled = confine != Confine::Off;
+        let permissions: BTreeMap<_, _> =
+            self.permissions.iter().chain(permissions).map(|(tool, action)| (tool, action.word())).collect();
+        let names = |common: &[String], own: &[String]| listed(common.iter().chain(own));
+        let doors = |common: &[PathBuf], own: &[PathBuf]| {
+            listed(common.iter().chain(own).filter(|_| walled).map(|door| door.display().to_string()))
+        };
+        let (extra, mut terms) = (extras([&self.extra_config, extra_config]), Map::new());
+        let mut say = |key: &str, said: Option<Value>| {
+            if let Some(said) = said {
+                terms.insert(key.to_owned(), said);
+            }
+        };
+        let sockets = unix_sockets.unwrap_or(self.unix_sockets) && walled;
+        say("confine", Some(json!(word(confine))));
+        say("unix_sockets", sockets.then(|| json!(true)));
+        say("permissions", listed(permissions.iter().map(|(tool, action)| format!("{tool} {action}"))));
+        say("read", doors(&self.read, read));
+        say("write", doors(&self.write, write));
+        say("pass", names(&self.pass, pass));
+        say("pass_to_commands", names(&self.pass_to_commands, pass_to_commands));
+        say("memory_mb", memory_mb.or(self.memory_mb).map(|most| json!(most)));
+        say("max_processes", max_processes.or(self.max_processes).map(|most| json!(most)));
+        say("project_config", self.brings(*project_config, directory).map(Value::String));
+        // Its values may be secrets.
+        say("extra_config", listed(extra.iter().flat_map(|extra| extra.keys())));
+        if *isolation == Isolation::Worktree {
+            say("isolation", Some(json!("worktree")));
+            say("base", Some(json!("HEAD at dispatch, or where its session was")));
+            say("borrows", listed(borrowed(directory).filter(|_| walled)));
+        }
+        let digest = Sha256::digest(json!([terms, extra]).to_string());
+        terms.insert("walls".to_owned(), json!(HEXLOWER.encode(&digest)[..DIGITS]));
+        terms
+    }
+}
+
+impl PoolConfig {
+    /// What becomes of the configuration that the repository brings, if it is not that there is none.
+    fn brings(&self, own: Option<ProjectConfig>, directory: &Path) -> Option<String> {
+        match own.unwrap_or(self.project_config) {
+            ProjectConfig::Ignore => Some("ignore".to_owned()),
+            ProjectConfig::Trust => Some("trust: whatever is found where the agent works".to_owned()),
+            ProjectConfig::Ask => Brought::of(directory).words(),
+        }
+    }
+}
+
+/// In one line; nothing when there are none.
+fn listed<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> Option<Value> {
+    let mut seen = Vec::new();
+    for part in parts {
+        if !seen.iter().any(|known: &String| known == part.as_ref()) {
+            seen.push(part.as_ref().to_owned());
+        }
+    }
+    (!seen.is_empty()).then(|| json!(seen.join(", ")))
+}
+
+fn extras(layers: [&Option<Value>; 2]) -> Vec<Map<String, Value>> {
+    layers.into_iter().flatten().filter_map(Value::as_object).cloned().collect()
+}
+
+/// The directories of objects outside the workspace's repository that its walls open: an agent that
+/// wrote there may have named them.
+fn borrowed(directory: &Path) -> impl Iterator<Item = String> {
+    let found = confine::located(directory).map(|found| confine::with_borrowed(&found.common));
+    found.unwrap_or_default().into_iter().skip(1).map(|objects| objects.display().to_string())
+}
+
+fn word(confine: Confine) -> &'static str {
+    match confine {
+        Confine::On => "on",
+        Confine::Off => "off",
+        Confine::Required => "required",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(settings: &Value) -> Map<String, Value> {
+        let mut settings = settings.clone();
+        settings["workspaces"]["w"]["directory"] = json!("/w");
+        let config: PoolConfig = serde_json::from_value(settings).unwrap();
+        config.terms(&config.workspaces["w"])
+    }
+
+    #[test]
+    fn every_setting_of_the_walls_makes_other_terms_and_is_told_in_words() {
+        let own = |settings: Value| json!({ "workspaces": { "w": settings } });
+        let usual = terms(&own(json!({})));
+        assert_eq!(usual.keys().collect::<Vec<_>>(), ["confine", "walls"]);
+        let rows = [
+            (own(json!({ "permissions": { "bash": "allow" } })), "permissions", json!("bash allow")),
+            (
+                json!({ "permissions": { "bash": "allow", "edit": "ask" } }),
+                "permissions",
+                json!("bash allow, edit ask"),
+            ),
+            (own(json!({ "write": ["/home/me"] })), "write", json!("/home/me")),
+            (json!({ "write": ["/x"] }), "write", json!("/x")),
+            (own(json!({ "read": ["/data", "/data"] })), "read", json!("/data")),
+            (own(json!({ "pass": ["KEY"] })), "pass", json!("KEY")),
+            (own(json!({ "pass_to_commands": ["KEY"] })), "pass_to_commands", json!("KEY")),
+            (own(json!({ "unix_sockets": true })), "unix_sockets", json!(true)),
+            (own(json!({ "confine": "off" })), "confine", json!("off")),
+            (own(json!({ "isolation": "worktree" })), "isolation", json!("worktree")),
+            (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),
+            (own(json!({ "memory_mb": 2048 })), "memory_mb", json!(2048)),
+            (json!({ "max_processes": 7 }), "max_processes", json!(7)),
+            (own(json!({ "extra_config": { "mcp": { "x": "sk-1" } } })), "extra_config", json!("mcp")),
+            (own(json!({ "extra_config": { "mcp": { "x": "sk-2" } } })), "extra_config", json!("mcp")),
+        ];
+        let mut digests = std::collections::BTreeSet::from([usual["walls"].to_string()]);
+        for (settings, key, said) in rows {
+            let terms = terms(&settings);
+            assert_eq!(terms[key], said, "{settings}");
+            assert!(!json!(terms).to_string().contains("sk-"), "a secret is told: {terms:?}");
+            assert!(digests.insert(terms["walls"].to_string()), "the same digest as another: {settings}");
+        }
+    }
+
+    #[test]
+    fn without_walls_there_are_no_doors_to_tell_of() {
+        let off = |more: Value| {
+            let mut settings = json!({ "workspaces": { "w": more } });
+            settings["confine"] = json!("off");
+            terms(&settings)
+        };
+        assert_eq!(off(json!({ "unix_sockets": true, "read": ["/x"] })), off(json!({})));
+    }
+}
