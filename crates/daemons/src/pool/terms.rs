@@ -1,5 +1,5 @@
 //! What a workspace's daemon is let do, as it is told to whoever approves a task there: in words what
-//! is not the default, and a digest of all of it, so that an approval holds for these walls and no others.
+//! is not the default (permissions are told as rules elsewhere), and a digest of all of it, so that an approval holds for these walls and no others.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,6 @@ impl PoolConfig {
         let sockets = unix_sockets.unwrap_or(self.unix_sockets) && walled;
         say("confine", Some(json!(word(confine))));
         say("unix_sockets", sockets.then(|| json!(true)));
-        say("permissions", listed(permissions.iter().map(|(tool, action)| format!("{tool} {action}"))));
         say("read", doors(&self.read, read));
         say("write", doors(&self.write, write));
         say("pass", names(&self.pass, pass));
@@ -67,7 +66,7 @@ impl PoolConfig {
             say("base", Some(json!("HEAD at dispatch, or where its session was")));
             say("borrows", listed(borrowed(directory).filter(|_| walled)));
         }
-        let digest = Sha256::digest(json!([terms, extra]).to_string());
+        let digest = Sha256::digest(json!([terms, permissions, extra]).to_string());
         terms.insert("walls".to_owned(), json!(HEXLOWER.encode(&digest)[..DIGITS]));
         terms
     }
@@ -131,12 +130,8 @@ mod tests {
         let usual = terms(&own(json!({})));
         assert_eq!(usual.keys().collect::<Vec<_>>(), ["confine", "walls"]);
         let rows = [
-            (own(json!({ "permissions": { "bash": "allow" } })), "permissions", json!("bash allow")),
-            (
-                json!({ "permissions": { "bash": "allow", "edit": "ask" } }),
-                "permissions",
-                json!("bash allow, edit ask"),
-            ),
+            (own(json!({ "permissions": { "bash": "allow" } })), "confine", json!("on")),
+            (json!({ "permissions": { "bash": "allow", "edit": "ask" } }), "confine", json!("on")),
             (own(json!({ "write": ["/home/me"] })), "write", json!("/home/me")),
             (json!({ "write": ["/x"] }), "write", json!("/x")),
             (own(json!({ "read": ["/data", "/data"] })), "read", json!("/data")),
