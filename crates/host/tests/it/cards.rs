@@ -298,6 +298,6 @@ fn asks_say_what_to_type() {
 │ 2. Which tests? (several)
 │    1 unit
 │    2 e2e
-└─ answer 2 1; 1 (numbers or your own words), or reject 2
+└─ answer 2 1; 1 2 (numbers or your own words), or reject 2
 "#);
 }
