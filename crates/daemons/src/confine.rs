@@ -31,6 +31,7 @@ pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::keys::{self, Keys};
+use crate::user_config;
 
 /// The first argument that makes our binary a launcher.
 pub(crate) const LAUNCH: &str = "--launch-within-walls";
@@ -183,7 +184,7 @@ impl Walls {
             Home::User => walls.write.extend(own_directories(spec, home.as_deref())),
             Home::Own(own) => {
                 walls.write.push(own.clone());
-                walls.read.extend(configuration(spec));
+                walls.read.extend(user_config::doors(spec));
                 if let Keys::Linked(file) = Keys::of(spec) {
                     walls.write.push(file);
                 }
@@ -234,7 +235,7 @@ impl Confinement {
             },
             of_daemon: of_daemon(spec),
             of_commands: of_commands(spec, &tmp),
-            configuration: configuration(spec).filter(|_| matches!(spec.home, Home::Own(_))),
+            configuration: user_config::of_user(spec).filter(|_| matches!(spec.home, Home::Own(_))),
             tmp,
             trees: None,
         }
@@ -374,13 +375,6 @@ fn passed(spec: &Spec) -> Vec<String> {
     spec.pass.iter().filter(|name| usual.get(name.as_str()).is_none()).cloned().collect()
 }
 
-/// The user's configuration of opencode.
-fn configuration(spec: &Spec) -> Option<PathBuf> {
-    let home = || spec.environment.get("HOME").map(|home| Path::new(home).join(".config"));
-    let base = spec.environment.get("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
-    base.map(|base| base.join("opencode"))
-}
-
 /// A command that could read or write these would see keys, and could change what the daemon runs
 /// outside the walls that are around commands.
 fn of_daemon(spec: &Spec) -> Vec<PathBuf> {
@@ -389,7 +383,7 @@ fn of_daemon(spec: &Spec) -> Vec<PathBuf> {
         Keys::Linked(file) => Some(file),
         Keys::None | Keys::Passed(_) => None,
     };
-    [Some(own.clone()), configuration(spec), keys].into_iter().flatten().collect()
+    [Some(own.clone()), keys].into_iter().flatten().chain(user_config::doors(spec)).collect()
 }
 
 /// Commands have the user's directories again, so that tools find what is theirs, and a cache that
@@ -405,7 +399,7 @@ fn of_commands(spec: &Spec, tmp: &Path) -> String {
         Some(value) => format!("export {variable}={}\n", quoted(&value.to_string_lossy())),
         None => format!("unset {variable}\n"),
     };
-    OWN.into_iter().map(value).collect()
+    OWN.into_iter().chain([(user_config::VARIABLE, "")]).map(value).collect()
 }
 
 fn own_directories(spec: &Spec, home: Option<&Path>) -> Vec<PathBuf> {

@@ -20,6 +20,7 @@ use rustix::process::Signal;
 use secrecy::SecretString;
 
 use crate::allowance::{Allowance, Excess};
+use crate::egress::Egress;
 pub use crate::health::HealthError;
 pub use crate::process::Exit;
 use crate::process::{Family, Leader, ProcessId};
@@ -49,6 +50,8 @@ pub struct Daemon {
     ends_on_drop: bool,
     /// Commands that were asked to end, and when.
     asked: BTreeMap<ProcessId, Instant>,
+    /// The proxies at which it finds its models. They end with it.
+    egress: Option<Egress>,
 }
 
 impl Daemon {
@@ -134,6 +137,11 @@ impl Daemon {
         self.leader.exited().await
     }
 
+    /// Whether it still finds its models.
+    pub(crate) fn has_models(&mut self) -> bool {
+        self.egress.as_mut().is_none_or(Egress::runs)
+    }
+
     /// Whether it answers to its password.
     pub async fn health(&self) -> Result<String, HealthError> {
         let (family, port) = (self.family.clone(), self.port);
@@ -207,6 +215,9 @@ impl Drop for Daemon {
         }
         self.family.end_now();
         self.leader.reap();
+        if let Some(egress) = &mut self.egress {
+            egress.end();
+        }
         if let Some((file, _)) = &self.record {
             file.remove();
         }

@@ -1,8 +1,8 @@
 //! The provider keys that opencode stored when the user logged in, on their way to a daemon with
 //! data of its own.
 //!
-//! Keys go in the daemon's environment, where its agent's commands do not get them: there is no
-//! file to read. Logins that are renewed (`"type": "oauth"`) cannot go that way, because each
+//! Within walls they go to its model proxy, and the daemon has none. Without walls they go in its
+//! environment: there is no file to read. Logins that are renewed (`"type": "oauth"`) cannot go that way, because each
 //! renewal replaces the stored one, for the user's own opencode too; with one of those the daemon
 //! works on the user's file itself, through a link, and its agent's commands still do not reach it.
 
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, symlinkat, unlinkat};
 use rustix::io::Errno;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::daemon::{Home, Spec};
 use crate::environment::Environment;
@@ -20,6 +21,17 @@ use crate::place::Held;
 
 /// The variable by which opencode takes the contents of its file of keys.
 pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
+
+/// What becomes of logins that are renewed, which only opencode can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Logins {
+    /// The daemon works on the user's own file of them.
+    #[default]
+    Allow,
+    /// No daemon gets one.
+    Refuse,
+}
 
 /// How a daemon comes by the user's stored keys.
 pub(crate) enum Keys {
@@ -31,12 +43,6 @@ pub(crate) enum Keys {
     Linked(PathBuf),
 }
 
-/// Whether the user's stored keys, which are in the `HOME` or `XDG_DATA_HOME` of `environment`, hold a login
-/// that is renewed, so that daemons work on the user's own file.
-pub fn are_renewed(environment: &Environment) -> bool {
-    read(environment).is_some_and(|(_, keys)| renewed(&keys))
-}
-
 impl Keys {
     pub(crate) fn of(spec: &Spec) -> Self {
         if !matches!(spec.home, Home::Own(_)) || spec.pass.iter().any(|name| name == VARIABLE) {
@@ -44,7 +50,9 @@ impl Keys {
         }
         match read(&spec.environment) {
             None => Self::None,
-            Some((file, keys)) if renewed(&keys) => Self::Linked(file),
+            Some((file, keys)) if spec.logins == Logins::Allow && renewed(&keys) => Self::Linked(file),
+            // Its model proxy has them.
+            _ if spec.confinement.is_some() => Self::None,
             Some((_, keys)) => Self::Passed(keys.to_string().into()),
         }
     }
@@ -73,6 +81,33 @@ impl Keys {
     }
 }
 
+/// What opencode stored at logins, by provider: of the daemons that have the user's.
+pub(crate) fn stored(spec: &Spec) -> Option<Map<String, Value>> {
+    if spec.pass.iter().any(|name| name == VARIABLE) {
+        return serde_json::from_str(spec.environment.get(VARIABLE)?.to_str()?).ok();
+    }
+    if !matches!(spec.home, Home::Own(_)) {
+        return None;
+    }
+    match read(&spec.environment)?.1 {
+        Value::Object(keys) => Some(keys),
+        _ => None,
+    }
+}
+
+/// Whether stored keys, and no login that is renewed, are in a variable that is passed.
+pub(crate) fn passed_whole(spec: &Spec) -> bool {
+    let passed = spec.pass.iter().any(|name| name == VARIABLE);
+    passed && stored(spec).is_some_and(|keys| !keys.values().any(is_renewed))
+}
+
+/// The providers whose stored logins are renewed.
+pub fn renewed_logins(environment: &Environment) -> Vec<String> {
+    let keys = read(environment).map(|(_, keys)| keys).unwrap_or_default();
+    let entries = keys.as_object().into_iter().flatten();
+    entries.filter(|(_, entry)| is_renewed(entry)).map(|(name, _)| name.clone()).collect()
+}
+
 fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
     // A relative one counts as none, by the rules of those variables.
     let data = environment.get("XDG_DATA_HOME").map(PathBuf::from).filter(|data| data.is_absolute());
@@ -84,7 +119,11 @@ fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
 
 fn renewed(keys: &Value) -> bool {
     let mut entries = keys.as_object().into_iter().flat_map(|keys| keys.values());
-    entries.any(|entry| entry.get("type").and_then(Value::as_str) == Some("oauth"))
+    entries.any(is_renewed)
+}
+
+fn is_renewed(entry: &Value) -> bool {
+    entry.get("type").and_then(Value::as_str) == Some("oauth")
 }
 
 #[cfg(test)]

@@ -20,10 +20,12 @@ pub mod keys;
 pub mod known;
 pub mod pool;
 pub mod project;
+pub mod providers;
 pub mod version;
 pub mod worktree;
 
 mod allowance;
+mod egress;
 mod health;
 mod place;
 mod process;
@@ -31,10 +33,20 @@ mod random;
 mod record;
 mod redact;
 mod spool;
+mod user_config;
 
+pub use connector_egress::{Record as EgressRecord, Usage};
 pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
 pub use diagnosis::Diagnosis;
 pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
+pub use keys::Logins;
 pub use pool::{Lease, Pool, PoolConfig, PoolError};
 pub use worktree::{Worktree, WorktreeError, Worktrees};
+
+/// To be called first thing in `main`, with the process's arguments, before any thread is started: the
+/// launcher of walls, and the process of a daemon's egress proxies. Returns nothing when this is neither.
+pub fn relaunch(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Option<std::process::ExitCode> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    connector_egress::process::relaunch(arguments.iter().cloned()).or_else(|| confine::relaunch(arguments))
+}

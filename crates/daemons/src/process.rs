@@ -59,6 +59,11 @@ impl ProcessId {
         os::runs_in(self, directory)
     }
 
+    /// Ends this very process.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     fn signal(&self, signal: Signal) {
         os::signal(self, signal);
     }

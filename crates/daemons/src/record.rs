@@ -26,11 +26,24 @@ pub(crate) struct Record {
     pub(crate) directory: PathBuf,
     pub(crate) digest: String,
     pub(crate) version: Option<String>,
+    /// The process of its proxies.
+    #[serde(default)]
+    pub(crate) egress: Option<ProcessId>,
 }
 
 impl Record {
     pub(crate) fn new(mark: String, port: u16, password: String, directory: PathBuf, digest: String) -> Self {
-        Self { format: FORMAT, mark, process: None, port, password, directory, digest, version: None }
+        Self {
+            format: FORMAT,
+            mark,
+            process: None,
+            port,
+            password,
+            directory,
+            digest,
+            version: None,
+            egress: None,
+        }
     }
 
     /// A file that cannot be understood counts as absent: nothing in it could be proven, and a

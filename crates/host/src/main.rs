@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // A daemon's way into its walls leads through this binary, before any thread is started.
-    if let Some(code) = opencode_daemons::confine::relaunch(std::env::args_os()) {
+    if let Some(code) = opencode_daemons::relaunch(std::env::args_os()) {
         return code;
     }
     // So does a connector's process, which goes on to serve that connector.

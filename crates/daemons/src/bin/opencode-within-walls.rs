@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    opencode_daemons::confine::relaunch(std::env::args_os()).unwrap_or(ExitCode::from(2))
+    opencode_daemons::relaunch(std::env::args_os()).unwrap_or(ExitCode::from(2))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::{Daemon, Spec, StartError, start};
+use crate::egress::Egress;
 use crate::health::{self, HealthError};
 use crate::process::{Leader, ProcessId};
 use crate::record::{Record, RecordFile};
@@ -33,6 +34,8 @@ pub enum Adopted {
 pub enum Unfit {
     /// Its process is gone.
     Gone,
+    /// The process at which it finds its models is gone.
+    Modelless,
     /// It serves another directory.
     OtherDirectory,
     /// It was started with another configuration, program or environment.
@@ -116,6 +119,9 @@ async fn fit(spec: &Spec, record: &Record, outdated: Outdated) -> Result<(Proces
     if record.directory != directory || !process.runs_in(&directory) {
         return Err(Unfit::OtherDirectory);
     }
+    if record.egress.as_ref().is_some_and(|egress| !egress.is_alive()) {
+        return Err(Unfit::Modelless);
+    }
     if outdated == Outdated::Ended && record.digest != spec.digest() {
         return Err(Unfit::OtherConfiguration);
     }
@@ -148,6 +154,7 @@ fn taken_over(
     file: RecordFile,
 ) -> Result<Daemon, StartError> {
     let password = SecretString::from(record.password.as_str());
+    let egress = record.egress.clone().and_then(Egress::found);
     Ok(Daemon {
         leader: Leader::Found(process),
         family: record.family(),
@@ -160,5 +167,6 @@ fn taken_over(
         record: Some((file, record)),
         ends_on_drop: true,
         asked: BTreeMap::new(),
+        egress,
     })
 }

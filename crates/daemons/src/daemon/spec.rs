@@ -12,8 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::confine::Confinement;
 use crate::environment::{Environment, is_of_the_session};
-use crate::keys::Keys;
+use crate::keys::{Keys, Logins};
 use crate::project::Project;
+use crate::providers::Providers;
+use crate::user_config;
 
 /// What [`Home::Own`] sets, and where below it.
 pub(crate) const OWN: [(&str, &str); 3] =
@@ -61,11 +63,13 @@ pub struct Spec {
     pub config: Value,
     /// The environment to choose from; the allow-list decides what the daemon sees of it.
     pub environment: Environment,
-    /// Names of further variables that the daemon gets, such as provider keys. Within walls its
-    /// agent's commands do not get them.
+    /// Names of further variables that the daemon gets. Within walls its agent's commands do not get
+    /// them, and the daemon itself not those with the keys of model providers: its model proxy has them.
     pub pass: Vec<String>,
     /// Where it reads the configuration of its project.
     pub project: Project,
+    /// What becomes of stored logins that are renewed.
+    pub logins: Logins,
     /// The password; random when absent.
     pub password: Option<SecretString>,
     /// A file to which the daemon's output is appended; an unnamed temporary one when absent.
@@ -90,6 +94,7 @@ impl Spec {
             environment,
             pass: Vec::new(),
             project: Project::AsFound,
+            logins: Logins::Allow,
             password: None,
             output: None,
             confinement: None,
@@ -118,14 +123,24 @@ impl Spec {
         config
     }
 
-    /// The environment that the daemon gets, its secrets aside.
-    pub(crate) fn child_environment(&self) -> Environment {
-        let mut environment = self.environment.allowed(&self.pass);
+    /// The environment that the daemon gets, its secrets aside, with its `providers` at a model proxy at
+    /// this address that takes this token.
+    pub(crate) fn child_environment(
+        &self,
+        providers: &Providers,
+        (address, token): (&str, &str),
+    ) -> Environment {
+        let mut environment = self.environment.allowed(&self.pass).without(|name| providers.take(name));
+        let mut config = self.merged_config();
+        lay_over(&mut config, &providers.overlay(address, token));
         match &self.home {
             Home::User => {}
             Home::Own(own) => {
                 for (variable, below) in OWN {
                     environment = environment.with(variable, own.join(below));
+                }
+                if self.confinement.is_some() {
+                    environment = environment.with(user_config::VARIABLE, user_config::directory(own));
                 }
             }
             Home::Isolated(home) => environment = isolated(environment, home),
@@ -134,7 +149,7 @@ impl Spec {
             environment = environment.with(name, value);
         }
         environment
-            .with("OPENCODE_CONFIG_CONTENT", self.merged_config().to_string())
+            .with("OPENCODE_CONFIG_CONTENT", config.to_string())
             .with("OPENCODE_DISABLE_AUTOUPDATE", "true")
             .with("OPENCODE_DISABLE_LSP_DOWNLOAD", "true")
     }
@@ -152,11 +167,13 @@ impl Spec {
         let passed = |name: &str| self.pass.iter().any(|pass| pass == name);
         let replaced = |name: &str| self.confinement.is_some() && matches!(name, "SHELL" | "TMPDIR");
         let counts = |name: &str| !replaced(name) && (passed(name) || !is_of_the_session(name));
-        let kept = self.child_environment().without(|name| !counts(name));
+        let providers = Providers::of(self);
+        let kept = self.child_environment(&providers, ("", "")).without(|name| !counts(name));
         for (name, value) in kept.iter() {
             part(name.as_encoded_bytes());
             part(value.as_encoded_bytes());
         }
+        providers.parts().for_each(|text| part(text.as_bytes()));
         if let Keys::Passed(keys) = Keys::of(self) {
             part(keys.expose_secret().as_bytes());
         }
@@ -230,7 +247,7 @@ mod tests {
     fn an_isolated_home_replaces_every_directory_of_the_user() {
         let mut spec = spec();
         spec.home = Home::Isolated("/iso".into());
-        let environment = spec.child_environment();
+        let environment = spec.child_environment(&Providers::default(), ("", ""));
         assert_eq!(environment.get("HOME").unwrap(), "/iso");
         assert_eq!(environment.get("XDG_DATA_HOME").unwrap(), "/iso/.local/share");
         assert_eq!(environment.get("XDG_RUNTIME_DIR"), None);

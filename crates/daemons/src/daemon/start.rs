@@ -15,14 +15,17 @@ use tokio::time::Instant;
 use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
 use crate::confine;
 use crate::diagnosis::Diagnosis;
+use crate::egress::{self, Started};
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
 use crate::place::Held;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
+use crate::providers::Providers;
 use crate::random;
 use crate::record::{Record, RecordFile};
 use crate::redact::Redactor;
 use crate::spool::Spool;
+use crate::user_config;
 use crate::version;
 
 const POLL: Duration = Duration::from_millis(25);
@@ -39,7 +42,8 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
     let mut candidates = candidates(&spec.port);
     loop {
         let port = free_port(&mut candidates)?;
-        let mut daemon = spawn(spec, &directory, port, &password, record.take())?;
+        let egress = proxies(spec, &password).await?;
+        let mut daemon = spawn(spec, &directory, port, &password, (record.take(), egress))?;
         match until_ready(&mut daemon, spec).await {
             Ok(version) => {
                 if let Some((_, record)) = &mut daemon.record {
@@ -62,6 +66,28 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
     }
 }
 
+/// Starts the proxies that the daemon is to find its models at, where it has walls and models.
+async fn proxies(spec: &Spec, password: &SecretString) -> Result<Option<(Providers, Started)>, StartError> {
+    let Some(confinement) = &spec.confinement else { return Ok(None) };
+    let providers = Providers::of(spec);
+    if providers.are_none() {
+        return Ok(None);
+    }
+    let failed = StartError::system("start the proxy of the daemon's models");
+    let output = spool(spec, password)?.stdio();
+    let (launcher, tmp) = (confinement.launcher.clone(), confinement.tmp.clone());
+    let environment = spec.environment.clone();
+    // It is waited for where that holds nobody up.
+    let starting = tokio::task::spawn_blocking(move || {
+        let started = egress::start(&providers, (&launcher, &tmp), &environment, output?)?;
+        Ok((providers, started))
+    });
+    match starting.await {
+        Ok(started) => started.map(Some).map_err(failed),
+        Err(error) => Err(failed(std::io::Error::other(error))),
+    }
+}
+
 /// Where a daemon's output goes, and what must not be shown of it.
 pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, StartError> {
     let mut redactor = Redactor::default();
@@ -69,6 +95,7 @@ pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, Start
     let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
     passed.for_each(|value| redactor.add(value));
     Keys::of(spec).secrets().iter().for_each(|key| redactor.add(key));
+    Providers::of(spec).secrets().for_each(|key| redactor.add(key));
     match &spec.output {
         Some(path) => Spool::at(path, redactor),
         None => Spool::unnamed(redactor),
@@ -120,7 +147,7 @@ fn spawn(
     directory: &Path,
     port: u16,
     password: &SecretString,
-    file: Option<RecordFile>,
+    (file, egress): (Option<RecordFile>, Option<(Providers, Started)>),
 ) -> Result<Daemon, StartError> {
     let mark = random::hex::<16>().map_err(StartError::system("make a mark"))?;
     let spool = spool(spec, password)?;
@@ -129,15 +156,17 @@ fn spawn(
         (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
     });
     write(record.as_ref())?;
-    let mut command = command(spec, directory, port, password, &mark, &spool)?;
+    let mut command = command(spec, (directory, port, password), &mark, &spool, egress.as_ref())?;
     let child = command
         .spawn()
         .map_err(|source| StartError::Program { path: command.get_program().into(), source })?;
     let process = ProcessId::of(child.id());
+    let egress = egress.map(|(_, started)| started.tie_to(child.id()));
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);
+        record.egress = egress.as_ref().and_then(|egress| Some(egress.as_ref().ok()?.id().clone()));
     }
-    let daemon = Daemon {
+    let mut daemon = Daemon {
         leader: Leader::Child(child),
         family: Family { leader: process, mark },
         port,
@@ -149,20 +178,28 @@ fn spawn(
         record,
         ends_on_drop: true,
         asked: BTreeMap::new(),
+        egress: None,
     };
+    daemon.egress =
+        egress.transpose().map_err(StartError::system("keep the proxy of the daemon's models"))?;
     write(daemon.record.as_ref())?;
     Ok(daemon)
 }
 
 fn command(
     spec: &Spec,
-    directory: &Path,
-    port: u16,
-    password: &SecretString,
+    (directory, port, password): (&Path, u16, &SecretString),
     mark: &str,
     spool: &Spool,
+    egress: Option<&(Providers, Started)>,
 ) -> Result<Command, StartError> {
     let stdio = || spool.stdio().map_err(StartError::system("share the daemon's output file"));
+    let environment = match egress {
+        Some((providers, proxies)) => {
+            spec.child_environment(providers, (&proxies.models, proxies.token.expose()))
+        }
+        None => spec.child_environment(&Providers::of(spec), ("", "")),
+    };
     let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
     let mut command = Command::new(started);
@@ -173,7 +210,7 @@ fn command(
         .args(["serve", "--hostname", "127.0.0.1", "--port", &port.to_string()])
         .current_dir(directory)
         .env_clear()
-        .envs(spec.child_environment().iter())
+        .envs(environment.iter())
         .env("PWD", directory)
         .envs(PASSWORDS.map(|name| (name, password.expose_secret())))
         .env(MARK, mark)
@@ -184,6 +221,10 @@ fn command(
     if let Home::Own(own) = &spec.home {
         let keys = Keys::of(spec);
         prepare(own, &keys).map_err(StartError::system("make the daemon's own directory"))?;
+        if spec.confinement.is_some() {
+            user_config::prepare(spec, own, &Providers::of(spec))
+                .map_err(StartError::system("copy opencode's configuration without its keys"))?;
+        }
         if let Keys::Passed(keys) = &keys {
             command.env(keys::VARIABLE, keys.expose_secret());
         }

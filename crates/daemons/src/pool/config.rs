@@ -12,6 +12,7 @@ use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::Confinement;
 use crate::daemon::{Home, Port, Spec};
+use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
 use crate::worktree;
 
@@ -121,6 +122,8 @@ pub struct PoolConfig {
     pub pass: Vec<String>,
     /// Names of variables that every daemon gets and, within walls, its agent's commands too.
     pub pass_to_commands: Vec<String>,
+    /// What becomes of stored logins that are renewed.
+    pub logins: Logins,
     /// Whether daemons run within walls.
     pub confine: Confine,
     /// Whether every daemon may make and reach sockets that have a path, wherever they are.
@@ -161,6 +164,8 @@ pub struct WorkspaceConfig {
     /// Further variables that its agent's commands get too.
     #[serde(default)]
     pub pass_to_commands: Vec<String>,
+    /// What becomes of stored logins that are renewed.
+    pub logins: Option<Logins>,
     /// Whether it runs within walls.
     pub confine: Option<Confine>,
     /// Where its tasks work.
@@ -199,6 +204,7 @@ impl Default for PoolConfig {
             model: None,
             pass: Vec::new(),
             pass_to_commands: Vec::new(),
+            logins: Logins::Allow,
             confine: Confine::On,
             unix_sockets: false,
             read: Vec::new(),
@@ -292,6 +298,7 @@ impl PoolConfig {
         spec.config = self.opencode_config(workspace);
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
         spec.pass.extend(self.pass_to_commands(workspace));
+        spec.logins = workspace.logins.unwrap_or(self.logins);
         spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
         spec.output = Some(around.state.join(format!("{name}.out")));
         spec.project = self.project(name, workspace, &around.state);

@@ -155,6 +155,10 @@ async fn watch(
             let why = "the directory was moved or replaced; its daemon is ended";
             return End::Of(Report::Died, why.to_owned());
         }
+        if !daemon.has_models() {
+            let why = "the proxy of its models ended; the daemon is ended";
+            return End::Of(Report::Died, why.to_owned());
+        }
         if let Some(why) = keep_to_limits(daemon, job).await {
             return End::Of(Report::Died, why);
         }

@@ -6,6 +6,7 @@
 mod adopt;
 mod allowance;
 mod install;
+mod keys;
 mod pool;
 mod project;
 mod real;

@@ -1,5 +1,8 @@
 //! Programs to start, and what they leave behind.
 
+pub(crate) mod inside;
+pub(crate) mod upstream;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -101,6 +104,19 @@ pub(crate) async fn run(daemon: &testkit::RealDaemon, text: &str) {
     post(&address, &password, &path, &serde_json::json!({ "text": text }).to_string()).await;
     let told = |seen: &[testkit::model::Seen]| seen.iter().any(|it| it.tools_done > 0);
     assert!(daemon.model().wait_for(Duration::from_mins(2), told).await, "the tool was run");
+}
+
+/// The same with a model of this provider.
+pub(crate) async fn prompt_with(
+    daemon: &testkit::RealDaemon,
+    text: &str,
+    (provider, model): (&str, &str),
+) -> serde_json::Value {
+    let (address, password) = (daemon.base_url(), daemon.password());
+    let session = post(&address, &password, "/session", "{}").await;
+    let model = serde_json::json!({ "providerID": provider, "modelID": model });
+    let body = serde_json::json!({ "parts": [{ "type": "text", "text": text }], "model": model }).to_string();
+    post(&address, &password, &format!("/session/{}/message", session["id"].as_str().unwrap()), &body).await
 }
 
 /// The same at an address.

@@ -32,7 +32,7 @@ const LATEST_KILL_MS: u64 = 2_500;
 const GROWTH: (u64, usize) = (16 * 1024, 24);
 
 fn main() -> Result<ExitCode, Failure> {
-    if let Some(code) = opencode_daemons::confine::relaunch(std::env::args_os()) {
+    if let Some(code) = opencode_daemons::relaunch(std::env::args_os()) {
         return Ok(code);
     }
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(soak())

@@ -9,7 +9,7 @@ use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain}
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
-use opencode_daemons::{Environment, Home, PoolConfig};
+use opencode_daemons::{Environment, Home, PoolConfig, providers};
 use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, path, service, terminal};
@@ -29,42 +29,8 @@ use crate::reload::Watch;
 /// The name of the one connector instance a chat has.
 pub(super) const INSTANCE: &str = "connector-opencode";
 
-/// What opencode takes the keys of well-known model providers from. General keys of a cloud, by
-/// which models can be had too, are not among them.
-const PROVIDER_KEYS: [&str; 32] = [
-    "AI_GATEWAY_API_KEY",
-    "ANTHROPIC_API_KEY",
-    "AWS_BEARER_TOKEN_BEDROCK",
-    "AWS_REGION",
-    "AZURE_API_KEY",
-    "AZURE_RESOURCE_NAME",
-    "CEREBRAS_API_KEY",
-    "COHERE_API_KEY",
-    "DASHSCOPE_API_KEY",
-    "DEEPINFRA_API_KEY",
-    "DEEPSEEK_API_KEY",
-    "FIREWORKS_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "GOOGLE_GENERATIVE_AI_API_KEY",
-    "GROQ_API_KEY",
-    "KIMI_API_KEY",
-    "LMSTUDIO_API_KEY",
-    "MINIMAX_API_KEY",
-    "MISTRAL_API_KEY",
-    "MOONSHOT_API_KEY",
-    "NVIDIA_API_KEY",
-    "OLLAMA_API_KEY",
-    "OPENAI_API_KEY",
-    "OPENCODE_API_KEY",
-    "OPENROUTER_API_KEY",
-    "PERPLEXITY_API_KEY",
-    "TOGETHER_AI_API_KEY",
-    "TOGETHER_API_KEY",
-    "VENICE_API_KEY",
-    "XAI_API_KEY",
-    "ZHIPU_API_KEY",
-];
+/// Keys of model providers that no proxy stands before: a daemon within walls gets them only if they are named.
+const UNPROXIED_KEYS: [&str; 1] = ["AWS_BEARER_TOKEN_BEDROCK"];
 
 /// `chat`
 #[derive(Debug, clap::Args)]
@@ -98,8 +64,9 @@ pub(super) struct ChatArgs {
     /// Whether the daemon and its agent are confined to the repository
     #[arg(long, value_name = "WHEN", default_value = "on", value_parser = walls(), conflicts_with = "base_url")]
     confine: Confine,
-    /// A variable that the daemon gets, beside the well-known ones with a model provider's key, and
-    /// its agent's commands do not; can be given several times
+    /// A variable that the daemon gets and its agent's commands do not; those with the key of a
+    /// well-known model provider are used without it, and not even the daemon gets them; can be given
+    /// several times
     #[arg(long, value_name = "NAME", conflicts_with = "base_url")]
     pass: Vec<String>,
     /// Give each task a working tree and a branch of its own
@@ -138,6 +105,11 @@ impl ChatArgs {
             None => assemble::built_in_rules(&self.connector),
         }
         .map_err(|error| Failure::usage(chain(&error)))?;
+        let unused = match self.confine {
+            _ if self.base_url.is_some() => Vec::new(),
+            Confine::Off => Vec::new(),
+            Confine::On | Confine::Required => unused_keys(&environment, &self.pass),
+        };
         let (instance, mut daemons) = self.instance(&state, environment).await?;
         let workspace = instance.workspace.clone().unwrap_or_default();
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
@@ -166,6 +138,9 @@ impl ChatArgs {
             if let Some(missing) = managed::missing_walls(self.confine) {
                 chat.console.print(missing)?;
             }
+        }
+        for unused in unused {
+            chat.console.print(&unused)?;
         }
         if let Some(missing) = self.isolation.missing() {
             chat.console.print(&missing)?;
@@ -365,7 +340,19 @@ pub(super) fn existing_directory(path: &AbsolutePath) -> Result<AbsolutePath, Fa
 
 /// The variables by which people give opencode their models' keys, and nothing else.
 fn provider_keys(environment: &Environment) -> impl Iterator<Item = String> {
-    PROVIDER_KEYS.into_iter().filter(|name| environment.get(name).is_some()).map(str::to_owned)
+    providers::variables().filter(|name| environment.get(name).is_some()).map(str::to_owned)
+}
+
+/// What to say of the keys that the daemon does not get, neither itself nor through a proxy.
+fn unused_keys(environment: &Environment, pass: &[String]) -> Vec<String> {
+    let set = |name: &&str| environment.get(name).is_some() && !pass.iter().any(|pass| pass == name);
+    let unproxied = UNPROXIED_KEYS.into_iter().filter(set).map(|name| {
+        format!("{name} is not used: no proxy stands before its provider; --pass {name} gives it to the daemon itself")
+    });
+    let all: Vec<String> = provider_keys(environment).chain(pass.iter().cloned()).collect();
+    unproxied
+        .chain(providers::unreached(environment, &all, &json!({})).iter().map(ToString::to_string))
+        .collect()
 }
 
 #[cfg(test)]
@@ -395,5 +382,16 @@ mod tests {
         let environment = names.into_iter().chain(["GOOGLE_APPLICATION_CREDENTIALS"]).map(|name| (name, "x"));
         let passed: Vec<_> = provider_keys(&environment.collect()).collect();
         assert_eq!(passed, ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_used_is_said_by_name_with_what_to_do() {
+        let names = ["OPENAI_API_KEY", "AZURE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"];
+        let environment: Environment = names.into_iter().map(|name| (name, "x")).collect();
+        let said = unused_keys(&environment, &[]);
+        insta::assert_snapshot!(said.join("\n"), @r"
+        AWS_BEARER_TOKEN_BEDROCK is not used: no proxy stands before its provider; --pass AWS_BEARER_TOKEN_BEDROCK gives it to the daemon itself
+        the key of `azure` (AZURE_API_KEY) is not used, since its address is not known: set `provider.azure.options.baseURL` in opencode's configuration
+        ");
     }
 }

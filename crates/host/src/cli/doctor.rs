@@ -9,7 +9,7 @@ use connector_files::AbsolutePath;
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
-use opencode_daemons::{Environment, PoolConfig, version};
+use opencode_daemons::{Environment, Logins, PoolConfig, providers, version};
 use serde::Serialize;
 
 use super::{Common, path};
@@ -68,11 +68,9 @@ impl Doctor {
         if pool.workspaces.is_empty() {
             findings.push(walls("walls", pool.confine, false));
             findings.push(model("model", config.as_ref(), (&pool, None), &environment));
+            findings.extend(unreached("keys", (&pool, None), &environment));
         }
-        if keys::are_renewed(&environment) {
-            let text = "a stored login is renewed, so daemons work on your own file of keys; commands do not reach it";
-            findings.push(Finding::doubtful("keys", text));
-        }
+        findings.extend(logins(&pool, &environment));
         if let Err(error) = pool.check() {
             findings.push(Finding::bad("configuration", chain(&error)));
         }
@@ -93,6 +91,8 @@ impl Doctor {
             findings.push(walls(&what, wanted, pool.unix_sockets(workspace)));
             let what = format!("model of {name}");
             findings.push(model(&what, config.as_ref(), (&pool, Some(workspace)), &environment));
+            let what = format!("keys of {name}");
+            findings.extend(unreached(&what, (&pool, Some(workspace)), &environment));
             findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));
         }
@@ -188,6 +188,41 @@ fn owned(file: &AbsolutePath, config: &HostConfig) -> Vec<Finding> {
         .filter(|path| path.symlink_metadata().is_ok())
         .filter_map(judge)
         .collect()
+}
+
+/// Stored logins that only opencode can renew: what runs as a daemon reads them.
+fn logins(pool: &PoolConfig, environment: &Environment) -> Option<Finding> {
+    let renewed = keys::renewed_logins(environment).join(", ");
+    let refused = |workspace: &WorkspaceConfig| workspace.logins.unwrap_or(pool.logins) == Logins::Refuse;
+    let refuse = if pool.workspaces.is_empty() {
+        pool.logins == Logins::Refuse
+    } else {
+        pool.workspaces.values().all(refused)
+    };
+    match (renewed.is_empty(), refuse) {
+        (true, _) => None,
+        (false, true) => Some(Finding::good("logins", format!("no daemon gets the login at {renewed}"))),
+        (false, false) => Some(Finding::doubtful(
+            "logins",
+            format!(
+                "opencode renews the login at {renewed} itself, so daemons work on your own auth.json: opencode's tools \
+                 and plugins, which run as the daemon, can read every key in it, and its commands cannot; \
+                 `logins = \"refuse\"` keeps it out"
+            ),
+        )),
+    }
+}
+
+/// The keys that a daemon of a workspace does not get, neither itself nor through a proxy.
+fn unreached(
+    what: &str,
+    (pool, workspace): (&PoolConfig, Option<&WorkspaceConfig>),
+    environment: &Environment,
+) -> Vec<Finding> {
+    let pass: Vec<_> = pool.pass.iter().chain(workspace.iter().flat_map(|own| &own.pass)).cloned().collect();
+    let extra = workspace.and_then(|own| own.extra_config.clone()).or_else(|| pool.extra_config.clone());
+    let unreached = providers::unreached(environment, &pass, &extra.unwrap_or_default());
+    unreached.iter().map(|unreached| Finding::doubtful(what, unreached.to_string())).collect()
 }
 
 /// The walls around the connectors' own processes.
@@ -338,6 +373,30 @@ fn port(name: &str, path: &Path, standings: &[Standing]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_that_a_daemon_can_read_is_said_to_be_until_it_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join(".local/share/opencode");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(
+            data.join("auth.json"),
+            r#"{"anthropic":{"type":"oauth"},"x":{"type":"api","key":"k"}}"#,
+        )
+        .unwrap();
+        let environment = Environment::default().with("HOME", home.path());
+        let pool = |settings: &str| -> PoolConfig { toml::from_str(settings).unwrap() };
+        let found =
+            |settings: &str| logins(&pool(settings), &environment).map(|found| (found.verdict, found.text));
+        let (verdict, text) = found("").unwrap();
+        assert!(verdict == Verdict::Doubtful && text.contains("the login at anthropic itself"), "{text}");
+        let refused = Some((Verdict::Good, "no daemon gets the login at anthropic".to_owned()));
+        assert_eq!(found("logins = 'refuse'"), refused);
+        assert_eq!(found("[workspaces.w]\ndirectory = '/w'\nlogins = 'refuse'"), refused);
+        assert!(logins(&pool(""), &Environment::default()).is_none());
+        let unknown = unreached("keys", (&pool(""), None), &environment);
+        assert!(unknown.iter().any(|found| found.text.contains("`x`")), "{unknown:?}");
+    }
 
     #[test]
     fn walls_that_are_not_wanted_are_not_praised() {
