@@ -23,8 +23,9 @@ use crate::record::Recorder;
 
 /// How many connections each proxy holds at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
-/// How long the head of a request may take.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, and the next one after it: a client keeps its connection while
+/// its agent works, and must not find it closed just as it goes on.
+const HEAD_WITHIN: Duration = Duration::from_mins(5);
 /// How large the head of a request may be, and how many headers it may have.
 const HEAD_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 100;
