@@ -361,13 +361,13 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The directory of the package that a binary belongs to, through its links.
+/// A binary through its links, and the package that it belongs to. Never the directory that it is
+/// in for its own sake: that may be the user's home.
 fn install_of(program: &Path) -> Vec<PathBuf> {
     let Ok(binary) = program.canonicalize() else { return Vec::new() };
     let modules =
         binary.ancestors().find(|directory| directory.ends_with("node_modules")).map(Path::to_owned);
-    let link = program.parent().map(Path::to_owned);
-    [modules, link, Some(binary)].into_iter().flatten().collect()
+    [modules, Some(program.to_owned()), Some(binary)].into_iter().flatten().collect()
 }
 
 fn passed(spec: &Spec) -> Vec<String> {
