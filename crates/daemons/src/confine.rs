@@ -215,6 +215,13 @@ impl Walls {
     }
 }
 
+/// The plan of a launcher that puts up `walls` as far as the kernel can.
+pub(crate) fn plan_of(walls: Walls) -> String {
+    let unset = Vec::new();
+    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None, unset };
+    serde_json::to_string(&plan).unwrap_or_default()
+}
+
 impl Confinement {
     /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
