@@ -34,7 +34,7 @@ if (mode === 'bad configuration') {
 if (mode === 'hangs') setInterval(() => {}, 1000);
 else http.createServer((request, response) => {
   fs.writeSync(1, 'request of ' + secret + '\n');
-  if (request.url === '/global/health' || request.url === '/api/info') {
+  if (request.url.startsWith('/global/health') || request.url.startsWith('/api/info')) {
     response.writeHead(200, { 'content-type': 'application/json' });
     return response.end(JSON.stringify({ healthy: true, version: '1.18.33' }));
   }
