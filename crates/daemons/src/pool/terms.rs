@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Confine, Isolation, PoolConfig, WorkspaceConfig};
 use crate::confine;
+use crate::keys::Logins;
 use crate::project::{Brought, ProjectConfig};
 
 /// How much of the digest is told: enough that nobody finds other settings with the same.
@@ -34,6 +35,7 @@ impl PoolConfig {
             max_processes,
             project_config,
             extra_config,
+            logins,
         } = workspace;
         let confine = confine.unwrap_or(self.confine);
         let walled = confine != Confine::Off;
@@ -59,6 +61,8 @@ impl PoolConfig {
         say("memory_mb", memory_mb.or(self.memory_mb).map(|most| json!(most)));
         say("max_processes", max_processes.or(self.max_processes).map(|most| json!(most)));
         say("project_config", self.brings(*project_config, directory).map(Value::String));
+        let refused = logins.unwrap_or(self.logins) == Logins::Refuse;
+        say("logins", refused.then(|| json!("refuse")));
         // Its values may be secrets.
         say("extra_config", listed(extra.iter().flat_map(|extra| extra.keys())));
         if *isolation == Isolation::Worktree {
