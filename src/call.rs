@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::drive::{Driver, Ended, Owner, abort};
+use crate::drive::{Asker, Driver, Ended, Owner, abort};
 use crate::hub::Subscription;
 use crate::ids::{MessageId, SessionId};
 use crate::input::Task;
@@ -282,8 +282,6 @@ impl Call<'_> {
             resume,
             live,
             queued: self.link.dialect.answers_at_once(),
-            keeps_grants: matches!(self.ctx.provenance, Provenance::Chat { .. })
-                || !self.link.dialect.takes_always(),
         };
         let prompt = Arc::new(prompt);
         let driver = Driver {
@@ -292,7 +290,7 @@ impl Call<'_> {
             places: Arc::clone(&places),
             events,
             progress: self.ctx.progress.clone(),
-            asks: Arc::clone(&self.ctx.asks),
+            asks: Arc::new(Asker::new(self.link.clone(), Arc::clone(&self.ctx.asks))),
             cancel: self.ctx.cancel.clone(),
         };
         let Ended { verdict, steps } = Box::pin(driver.run(Turn::new(plan, Instant::now()))).await;

@@ -8,12 +8,13 @@
 //! and within [`Timing::stop`](crate::timing::Timing::stop).
 
 mod abort;
+mod ask;
 mod look;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use connector_contract::{AskRelay, ProgressSink, chain};
+use connector_contract::{ProgressSink, chain};
 use http::StatusCode;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,6 +27,7 @@ use crate::turn::{Effect, Event, ReplyOutcome, Turn, Verdict};
 use crate::wire::{Answer, Head, Prompt};
 use abort::send_abort;
 pub(crate) use abort::{Owner, abort};
+pub(crate) use ask::Asker;
 pub(crate) use look::history;
 use look::look;
 
@@ -37,7 +39,7 @@ pub(crate) struct Driver {
     pub(crate) places: Arc<Vec<Place>>,
     pub(crate) events: Subscription,
     pub(crate) progress: ProgressSink,
-    pub(crate) asks: Arc<dyn AskRelay>,
+    pub(crate) asks: Arc<Asker>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -113,18 +115,18 @@ impl Driver {
                     .spawn(async move { Event::AbortSent(send_abort(&link, &session, &message).await) });
             }
             Effect::AskPermission(ask) => {
-                let (relay, id) = (Arc::clone(&self.asks), ask.id.clone());
+                let (asker, id) = (Arc::clone(&self.asks), ask.id.clone());
                 let handle = tasks.running.spawn({
                     let id = id.clone();
-                    async move { Event::PermissionDecided { id, reply: relay.permission(ask).await } }
+                    async move { Event::PermissionDecided { id, reply: asker.permission(ask).await } }
                 });
                 tasks.asks.insert(id, handle);
             }
             Effect::AskQuestion(ask) => {
-                let (relay, id) = (Arc::clone(&self.asks), ask.id.clone());
+                let (asker, id) = (Arc::clone(&self.asks), ask.id.clone());
                 let handle = tasks.running.spawn({
                     let id = id.clone();
-                    async move { Event::QuestionDecided { id, reply: relay.question(ask).await } }
+                    async move { Event::QuestionDecided { id, reply: asker.question(ask).await } }
                 });
                 tasks.asks.insert(id, handle);
             }

@@ -58,7 +58,6 @@ const SETTLED_LOOKS: u32 = 2;
 
 /// What a turn is told at its start.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the turn")]
 pub(crate) struct Plan {
     pub(crate) session: SessionId,
     pub(crate) message: MessageId,
@@ -74,9 +73,6 @@ pub(crate) struct Plan {
     /// Whether the prompt may wait while its session works for somebody else, so that
     /// what the session does is the turn's only once the turn is under way.
     pub(crate) queued: bool,
-    /// Whether a person's "always" must not outlive the turn: the work came from a
-    /// chat, or the daemon would keep it for every later one.
-    pub(crate) keeps_grants: bool,
 }
 
 /// What happened.
@@ -305,7 +301,7 @@ impl Turn {
             failed_before: None,
             last_retry: None,
             children: HashSet::new(),
-            asks: Asks::new(plan.asks, plan.ask_timeout, plan.keeps_grants),
+            asks: Asks::new(plan.asks, plan.ask_timeout),
             display: Display::default(),
             steps: Vec::new(),
             prompts: Vec::new(),

@@ -42,9 +42,6 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn generation(&self) -> &'static str;
     /// The variable that a daemon's password comes from.
     fn password_variable(&self) -> &'static str;
-    /// Whether a person's "always" may be handed to the daemon. If not, it is
-    /// kept here, for the turn.
-    fn takes_always(&self) -> bool;
     /// Whether a prompt is answered when it is taken, and not when its turn is over. It
     /// may wait then, while its session works for somebody else.
     fn answers_at_once(&self) -> bool;
@@ -95,6 +92,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// What waits for an answer in these sessions; other sessions' asks may come too.
     fn permissions(&self, sessions: &[String]) -> Vec<Request<Bytes>>;
     fn questions(&self, sessions: &[String]) -> Vec<Request<Bytes>>;
+    /// One message of a session.
+    fn message(&self, session: &SessionId, message: &MessageId) -> Request<Bytes>;
     /// `None` if the ask is not one of the daemon's.
     fn reply_permission(&self, ask: &Asked, reply: &PermissionReply) -> Option<Request<Bytes>>;
     /// `None` if the ask is not one of the daemon's.
@@ -125,6 +124,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable>;
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable>;
     fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable>;
+    /// What the tool of `call` was called with, in its message; `None` while that is not
+    /// on record.
+    fn read_tool_input(&self, body: &[u8], call: &str) -> Result<Option<Value>, Undecodable>;
     /// Reads an event if it is `wanted`, which is told the session it is about and
     /// whether it tells of a new one; `None` if nothing of it is.
     fn read_event(

@@ -5,7 +5,7 @@
 //! that none is put twice. A reply that may not have arrived is sent again, the
 //! same reply, when a look still finds the ask pending.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
@@ -34,27 +34,17 @@ const OTHER: &str = "the refusal of another request";
 pub(super) struct Asks {
     policy: AskPolicy,
     timeout: Duration,
-    /// Whether `always` stays here. The daemon keeps it for every session of its
-    /// directory, which is more than a person in a chat was asked for.
-    keeps_grants: bool,
-    /// What a person said `always` to: the session, the kind, and what of it.
-    granted: HashSet<Grant>,
     known: HashMap<String, Ask>,
     /// What was denied last from here, if anything was.
     denied: Option<Early>,
     look: u64,
 }
 
-/// The session, the kind, and what of it.
-type Grant = (String, String, Vec<String>);
-
 #[derive(Debug)]
 struct Ask {
     state: State,
     asked: Asked,
     kind: Kind,
-    /// What `always` would grant.
-    grants: Option<Grant>,
     /// The tool's call that waits for it.
     call: Option<String>,
     /// Whether it was answered from here.
@@ -93,25 +83,15 @@ enum Reply {
 }
 
 impl Asks {
-    pub(super) fn new(policy: AskPolicy, timeout: Duration, keeps_grants: bool) -> Self {
-        Self {
-            policy,
-            timeout,
-            keeps_grants,
-            granted: HashSet::new(),
-            known: HashMap::new(),
-            denied: None,
-            look: 0,
-        }
+    pub(super) fn new(policy: AskPolicy, timeout: Duration) -> Self {
+        Self { policy, timeout, known: HashMap::new(), denied: None, look: 0 }
     }
 
     pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
         if self.known.contains_key(&ask.id) {
             return;
         }
-        let grant = (ask.session_id.clone(), ask.permission.clone(), ask.patterns.clone());
         let reply = match self.policy {
-            AskPolicy::Relay if self.granted.contains(&grant) => Some(PermissionReply::Once),
             AskPolicy::Relay if self.room() => None,
             AskPolicy::Relay => Some(reject("too many requests wait for a person at once")),
             AskPolicy::Reject => {
@@ -122,7 +102,6 @@ impl Asks {
         let id = ask.id.clone();
         self.learn(asked(&ask.session_id, &ask.id), Kind::Permission, now);
         if let Some(known) = self.known.get_mut(&id) {
-            known.grants = Some(grant);
             known.call = ask.call.as_ref().map(|it| call_id(&it.message_id, &it.call_id));
         }
         match reply {
@@ -166,13 +145,6 @@ impl Asks {
         if !self.is_waiting(id) {
             return;
         }
-        let reply = match reply {
-            PermissionReply::Always if self.keeps_grants => {
-                self.granted.extend(self.known.get(id).and_then(|ask| ask.grants.clone()));
-                PermissionReply::Once
-            }
-            reply => reply,
-        };
         self.decide(id, Reply::Permission(reply), PERSON, out);
     }
 
@@ -352,7 +324,6 @@ impl Asks {
                 state,
                 asked,
                 kind,
-                grants: None,
                 call: None,
                 answered: false,
                 refuser: None,

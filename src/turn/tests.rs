@@ -16,7 +16,6 @@ fn plan(now: Instant) -> Plan {
         resume: false,
         live: true,
         queued: false,
-        keeps_grants: false,
     }
 }
 
@@ -364,10 +363,6 @@ fn a_daemon_that_was_never_reached_has_nothing_and_is_not_aborted() {
     }
 }
 
-fn asked(id: &str) -> Asked {
-    Asked { session: "ses_a".into(), id: id.into(), multiple: Vec::new() }
-}
-
 fn permission(id: &str) -> PermissionAsk {
     PermissionAsk {
         id: id.into(),
@@ -376,30 +371,6 @@ fn permission(id: &str) -> PermissionAsk {
         patterns: vec!["ls".into()],
         metadata: serde_json::Value::Null,
         call: None,
-    }
-}
-
-#[test]
-fn always_stays_with_the_turn_when_the_work_came_from_a_chat() {
-    let start = Instant::now();
-    for keeps_grants in [true, false] {
-        let mut turn = Turn::new(Plan { keeps_grants, ..plan(start) }, start);
-        turn.step(Event::Began, start);
-        turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
-        let always = PermissionReply::Always;
-        let effects = turn.step(Event::PermissionDecided { id: "per_1".into(), reply: always }, start);
-        let sent = if keeps_grants { PermissionReply::Once } else { PermissionReply::Always };
-        assert!(
-            effects.contains(&Effect::ReplyPermission { ask: asked("per_1"), reply: sent }),
-            "{effects:?}"
-        );
-
-        let again = turn.step(signal(Signal::PermissionAsked(permission("per_2"))), start);
-        let once = Effect::ReplyPermission { ask: asked("per_2"), reply: PermissionReply::Once };
-        assert_eq!(again.contains(&once), keeps_grants, "{again:?}");
-        let other = PermissionAsk { patterns: vec!["rm".into()], ..permission("per_3") };
-        let effects = turn.step(signal(Signal::PermissionAsked(other.clone())), start);
-        assert!(effects.contains(&Effect::AskPermission(other)), "{effects:?}");
     }
 }
 

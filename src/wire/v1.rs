@@ -16,6 +16,7 @@ mod tests;
 use bytes::Bytes;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use http::{Request, StatusCode};
+use serde_json::Value;
 
 use super::{
     Answer, Asked, Below, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
@@ -51,9 +52,6 @@ impl Dialect for V1 {
     }
     fn password_variable(&self) -> &'static str {
         "OPENCODE_SERVER_PASSWORD"
-    }
-    fn takes_always(&self) -> bool {
-        true
     }
     fn answers_at_once(&self) -> bool {
         false
@@ -193,6 +191,12 @@ impl Dialect for V1 {
     }
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable> {
         answers::permissions(body)
+    }
+    fn message(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
+        self.requests.get(&format!("/session/{session}/message/{message}"))
+    }
+    fn read_tool_input(&self, body: &[u8], call: &str) -> Result<Option<Value>, Undecodable> {
+        answers::tool_input(body, call)
     }
     fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
         answers::questions(body)

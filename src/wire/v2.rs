@@ -28,6 +28,7 @@ use connector_contract::Origin;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use http::{Request, StatusCode};
 use secrecy::SecretString;
+use serde_json::Value;
 
 use super::{
     Answer, Asked, Below, Changes, Dialect, Failure, Health, History, Inbox, NewSession, Pending, Prompt,
@@ -59,10 +60,6 @@ impl Dialect for V2 {
     }
     fn password_variable(&self) -> &'static str {
         "OPENCODE_PASSWORD"
-    }
-    /// The daemon would keep it for the whole project, and for good.
-    fn takes_always(&self) -> bool {
-        false
     }
     fn answers_at_once(&self) -> bool {
         true
@@ -198,6 +195,12 @@ impl Dialect for V2 {
     }
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable> {
         asks::permissions(body)
+    }
+    fn message(&self, session: &SessionId, message: &MessageId) -> Request<Bytes> {
+        self.requests.get(&format!("/api/session/{session}/message/{message}"))
+    }
+    fn read_tool_input(&self, body: &[u8], call: &str) -> Result<Option<Value>, Undecodable> {
+        asks::tool_input(body, call)
     }
     fn read_questions(&self, body: &[u8]) -> Result<Pending<QuestionAsk>, Undecodable> {
         asks::forms(body)

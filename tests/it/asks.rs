@@ -14,6 +14,7 @@ use crate::wires::on_wires;
 on_wires! {
     both {
         each_answer_of_a_person_reaches_the_agent,
+        a_command_that_cannot_be_shown_whole_is_put_to_nobody,
         an_ask_is_put_once_however_often_it_is_told,
         a_sub_agents_ask_is_put_too_whether_or_not_its_session_was_announced,
         an_ask_answered_elsewhere_is_withdrawn_and_the_turn_goes_on,
@@ -50,11 +51,10 @@ fn decisions(fake: &Fake) -> Vec<(String, Option<String>)> {
 
 async fn each_answer_of_a_person_reaches_the_agent(generation: Generation) {
     let reject = PermissionReply::Reject { message: "not now".into() };
-    // On 2.x "always" would hold for the whole project, and is never sent.
-    let always = if generation == Generation::V1 { "always" } else { "once" };
     for (reply, sent, words) in [
         (PermissionReply::Once, "once", None),
-        (PermissionReply::Always, always, None),
+        // A daemon would keep it longer, and for more than was shown.
+        (PermissionReply::Always, "once", None),
         (reject, "reject", Some("not now".to_owned())),
     ] {
         let (fake, mut bench) =
@@ -67,7 +67,28 @@ async fn each_answer_of_a_person_reaches_the_agent(generation: Generation) {
         assert_eq!(asked.len(), 1);
         assert_eq!(asked[0]["patterns"], json!(["echo hi > out.txt", "ls"]));
         assert_eq!(asked[0]["permission"], "bash");
+        // Whole, also where the daemon tells its pieces alone.
+        assert_eq!(asked[0]["call"]["input"]["command"], "echo hi > out.txt; ls");
     }
+}
+
+async fn a_command_that_cannot_be_shown_whole_is_put_to_nobody(generation: Generation) {
+    let path = match generation {
+        Generation::V1 => "GET /session/*/message/*",
+        Generation::V2 => "GET /api/session/*/message/*",
+    };
+    let faults = Faults {
+        canned: vec![(path.into(), Canned::json(404, &json!({ "_tag": "gone" })))],
+        ..Faults::default()
+    };
+    let (fake, mut bench) = fake(Fixture::of(generation, "permission-once"), faults, json!({})).await;
+    let person = Person::who_says([PermissionReply::Once]);
+    bench.relay = person.clone();
+    let _ = bench.run("go").await;
+    assert_eq!(person.asked().len(), 0);
+    let (decision, words) = decisions(&fake).remove(0);
+    assert_eq!(decision, "reject");
+    assert!(words.unwrap().contains("could not be shown to a person whole"));
 }
 
 async fn an_ask_is_put_once_however_often_it_is_told(generation: Generation) {

@@ -4,9 +4,13 @@
 //! answered elsewhere, or the turn is over. Whoever cannot reach a person
 //! rejects: silence is never consent.
 
+mod part;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use part::AskPart;
 
 /// The agent wants to use a tool that its rules make it ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +21,8 @@ pub struct PermissionAsk {
     pub session_id: String,
     /// The kind: `bash`, `edit`, `external_directory`, …
     pub permission: String,
-    /// What exactly: the full command, the path. Shown whole to the person.
+    /// What the agent's rules are matched with: often a part of what is asked, and
+    /// never shown or granted in its place; [`parts`](Self::parts) are.
     pub patterns: Vec<String>,
     /// Whatever else the agent says about it.
     #[serde(default)]
@@ -45,8 +50,8 @@ pub struct ToolCall {
 pub enum PermissionReply {
     /// This once.
     Once,
-    /// This and alike. A connector may keep this to the turn; opencode 1.x itself
-    /// keeps it in memory, for every session of its directory.
+    /// This, and the same again in its session: whatever has the same
+    /// [parts](PermissionAsk::parts), to the byte. It is kept here, and no agent is ever told.
     Always,
     /// No; the agent is told why and goes on.
     Reject {

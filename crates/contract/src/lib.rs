@@ -16,6 +16,7 @@ pub mod ask;
 mod capability;
 mod connector;
 mod context;
+pub mod deceptive;
 mod error;
 mod manifest;
 mod origin;

@@ -276,6 +276,14 @@ impl Engine {
         steps
     }
 
+    /// Whether somebody is among those who may approve anything here.
+    pub fn is_approver(&self, actor: &Actor) -> bool {
+        let own = |rule: &connector_rules::Rule| {
+            rule.approvers().is_some_and(|all| all.iter().any(|it| it == actor.as_str()))
+        };
+        self.0.gate.approvers.contains(actor) || self.rules().rules().iter().any(|rule| own(rule))
+    }
+
     /// Replaces the rules. A run goes on by the rule it was made by; what it has not dispatched
     /// yet is asked about again.
     pub fn set_rules(&self, rules: RuleSet) {
@@ -354,6 +362,10 @@ impl Engine {
     /// How long there is nothing to do by the clock.
     async fn until_next(&self) -> Result<Duration, LedgerError> {
         let look = |tx: &Tx<'_>| {
+            // A pass takes on a batch: while more waits, the next follows at once.
+            if events::any_unhandled(tx)? {
+                return Ok((Some(tx.now), tx.now));
+            }
             let next = [steps::next_expiry(tx)?, outbox::next_retry(tx)?].into_iter().flatten().min();
             Ok((next, tx.now))
         };

@@ -39,12 +39,15 @@ impl Surface for Headless {
         Ok(String::new())
     }
 
+    fn takes_answers(&self) -> bool {
+        false
+    }
+
     fn progress(&self, _chat: &str, step: StepId, progress: &Progress) {
         tracing::debug!(%step, ?progress, "progress");
     }
 
     fn ask(&self, _chat: &str, ask: &OpenAsk) {
-        // Nobody can answer at this surface yet; the connector rejects it at its deadline.
         tracing::warn!(step = %ask.step, ask = ask.number, "the agent asks");
     }
 

@@ -126,6 +126,11 @@ pub trait Surface: Send + Sync + 'static {
         false
     }
 
+    /// Whether people can answer an agent's asks on it. Where they cannot, each is refused at once.
+    fn takes_answers(&self) -> bool {
+        true
+    }
+
     /// What the chat of an event is told that no rule fires on, in the transaction that finds so;
     /// most are told nothing.
     fn unanswered(&self, _tx: &Tx<'_>, _event: &EventRow) -> Result<Option<String>, LedgerError> {
@@ -184,18 +189,34 @@ fn last_rule(list: &str) -> Option<String> {
     Some(format!("{} {}: {}", text("permission")?, text("pattern")?, text("action")?))
 }
 
+/// A number as people read it: one that nothing real has is not written out.
+fn sane(number: f64, digits: usize) -> String {
+    const MOST: f64 = 999_999_999.0;
+    match number {
+        number if !number.is_finite() => "an absurd number".to_owned(),
+        number if number.abs() > MOST => "over 999999999".to_owned(),
+        number => format!("{number:.digits$}"),
+    }
+}
+
 /// How long a step took and what it cost, to stand after its headline; empty where nothing is known.
 pub fn figures(row: &StepRow) -> String {
     let Some(output) = &row.output else { return String::new() };
     let mut text = String::new();
     if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
-        text.push_str(&format!(" in {}.{} s", ms / 1_000, ms / 100 % 10));
+        text.push_str(&match ms / 1_000 {
+            ..=999_999_999 => format!(" in {}.{} s", ms / 1_000, ms / 100 % 10),
+            _ => " in over 999999999 s".to_owned(),
+        });
     }
     if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
-        text.push_str(&format!(" · cost ${cost:.4}"));
+        text.push_str(&format!(" · cost ${}", sane(cost, 4)));
     }
     if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
-        text.push_str(&format!(" · {tokens} tokens"));
+        text.push_str(&match tokens {
+            ..=999_999_999 => format!(" · {tokens} tokens"),
+            _ => " · over 999999999 tokens".to_owned(),
+        });
     }
     text
 }
@@ -204,7 +225,7 @@ fn total_tokens(tokens: &Value) -> Option<u64> {
     let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
     direct.or_else(|| {
         let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
-        Some(part("input")? + part("output")? + part("reasoning").unwrap_or(0))
+        Some(part("input")?.saturating_add(part("output")?).saturating_add(part("reasoning").unwrap_or(0)))
     })
 }
 
@@ -219,5 +240,23 @@ pub(crate) fn no_files(output: Option<&Value>) -> &'static str {
         "no files changed"
     } else {
         "no file is known to have changed (large or ignored files, and directories without git, are not compared)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absurd_numbers_are_shortened() {
+        for (number, shown) in [
+            (0.01234, "0.0123"),
+            (999_999_999.0, "999999999.0000"),
+            (1e300, "over 999999999"),
+            (-1e300, "over 999999999"),
+            (f64::NAN, "an absurd number"),
+        ] {
+            assert_eq!(sane(number, 4), shown);
+        }
     }
 }

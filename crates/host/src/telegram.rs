@@ -13,6 +13,7 @@ mod asks;
 mod buttons;
 mod commands;
 mod files;
+mod flood;
 mod intake;
 mod live;
 mod pace;
@@ -61,6 +62,7 @@ pub struct Telegram(Arc<Inner>);
 
 struct Inner {
     api: Api,
+    flood: flood::Flood,
     settings: Settings,
     /// The connector rules know its messages by.
     connector_name: String,
@@ -102,6 +104,7 @@ impl Telegram {
         let connector = Arc::new(TelegramConnector::new(settings.clone())?);
         Ok(Self(Arc::new(Inner {
             api: settings.api()?,
+            flood: flood::Flood::default(),
             settings,
             connector_name: connector_name.to_owned(),
             connector,

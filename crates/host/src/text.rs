@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use connector_contract::deceptive::{is_deceptive, reads_backwards};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -35,6 +36,28 @@ pub fn visible(text: &str) -> String {
 /// As [`visible`], on one line.
 pub fn one_line(text: &str) -> String {
     visible(text).replace('\n', "\\n")
+}
+
+/// `text`, which was made visible, so that it stands in one line with other text and changes the order
+/// of nothing but itself: what reads backwards is isolated.
+pub fn isolated(text: &str) -> String {
+    if reads_backwards(text) { format!("\u{2066}{text}\u{2069}") } else { text.to_owned() }
+}
+
+/// JSON with every character that does not simply show itself as an escape: the same value, which a
+/// terminal can be shown.
+pub fn escaped_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character != '\n' && is_deceptive(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// `text` made visible, in lines of at most `columns` columns, so that no
@@ -133,17 +156,6 @@ fn is_pictograph(character: char) -> bool {
             | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Controls, bidirectional marks, invisible fillers, variation selectors, tags.
-fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e01ef}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +173,7 @@ mod tests {
             ("\u{34f}\u{180b}\u{2800}", "\\u{34f}\\u{180b}\\u{2800}"),
             ("a\u{fe01}\u{fe0f}\u{e0100}", "a\\u{fe01}\\u{fe0f}\\u{e0100}"),
             ("\u{1d173}\u{e0041}", "\\u{1d173}\\u{e0041}"),
+            ("\u{fff0}\u{1bca0}\u{e01f0}", "\\u{fff0}\\u{1bca0}\\u{e01f0}"),
             // Emoji that are made of several characters stay one.
             ("👩\u{200d}👩\u{200d}👧", "👩\u{200d}👩\u{200d}👧"),
             (
@@ -173,6 +186,23 @@ mod tests {
             assert_eq!(visible(text), shown);
         }
         assert_eq!(one_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn letters_that_read_backwards_reorder_no_line() {
+        assert_eq!(isolated("plain"), "plain");
+        assert_eq!(isolated("rule ש 1"), "\u{2066}rule ש 1\u{2069}");
+    }
+
+    #[test]
+    fn json_for_a_terminal_is_the_same_value_without_raw_controls() {
+        for text in ["plain ü 日本 👩", "\u{9b}2J", "a\u{202e}b", "\u{200b}\u{e0041}\u{fff0}", "\u{7f}\u{1b}"]
+        {
+            let value = serde_json::json!({ "text": text });
+            let shown = escaped_json(&serde_json::to_string_pretty(&value).unwrap());
+            assert!(!shown.chars().any(|it| it != '\n' && is_deceptive(it)), "{shown:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
     }
 
     #[test]

@@ -19,7 +19,11 @@ pub(crate) struct Form {
 
 /// The form for a permission request.
 pub(crate) fn permission(ask: &PermissionAsk) -> Form {
-    let what: Vec<String> = ask.patterns.iter().map(|pattern| indented(pattern)).collect();
+    let what: Vec<String> = ask
+        .parts()
+        .iter()
+        .map(|part| format!("{}:\n{}", shown(&part.name).replace('\n', "\\n"), indented(&part.text)))
+        .collect();
     let message = format!("The agent asks for permission: {}\n{}", shown(&ask.permission), what.join("\n"));
     let schema = json!({
         "type": "object",
@@ -27,9 +31,9 @@ pub(crate) fn permission(ask: &PermissionAsk) -> Form {
             "decision": {
                 "type": "string",
                 "title": "Decision",
-                "description": "`always` also allows what is alike, for this task.",
-                "enum": ["once", "always", "reject"],
-                "enumNames": ["Allow this once", "Allow this and alike", "Reject"],
+                "description": "`session` allows exactly this, to the byte, again in this task.",
+                "enum": ["once", "session", "reject"],
+                "enumNames": ["Allow this once", "Allow exactly this for the task", "Reject"],
             },
             "reason": {
                 "type": "string",
@@ -48,7 +52,7 @@ pub(crate) fn permission_reply(content: Option<&Value>) -> PermissionReply {
     let field = |key| content.and_then(|it| it.get(key)).and_then(Value::as_str);
     match field("decision") {
         Some("once") => PermissionReply::Once,
-        Some("always") => PermissionReply::Always,
+        Some("session") => PermissionReply::Always,
         Some("reject") => reject(field("reason").filter(|it| !it.trim().is_empty()).unwrap_or("rejected")),
         _ => reject("the answer was none of those offered"),
     }
@@ -147,10 +151,7 @@ fn indented(text: &str) -> String {
 
 /// Text from an agent with nothing in it that hides or reorders the rest.
 fn shown(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control() && c != '\n' && c != '\t'
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
+    let odd = |c: char| c != '\n' && c != '\t' && connector_contract::deceptive::is_deceptive(c);
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if odd(c) { safe.extend(c.escape_unicode()) } else { safe.push(c) }
@@ -206,7 +207,7 @@ mod tests {
     fn only_an_offered_decision_permits() {
         let reply = |content: Value| permission_reply(Some(&content));
         assert_eq!(reply(json!({ "decision": "once" })), PermissionReply::Once);
-        assert_eq!(reply(json!({ "decision": "always" })), PermissionReply::Always);
+        assert_eq!(reply(json!({ "decision": "session" })), PermissionReply::Always);
         assert_eq!(reply(json!({ "decision": "reject", "reason": "not here" })), reject("not here"));
         for odd in
             [json!({}), json!({ "decision": "yes" }), json!({ "decision": true }), json!("once"), json!(null)]

@@ -80,7 +80,7 @@ pub struct Received {
 pub enum Kind {
     /// Written by its sender just now.
     Fresh,
-    /// Somebody else's words, passed on.
+    /// Somebody else's words, passed on, or a bot's, sent through it.
     Forwarded,
     /// Changed after it was sent.
     Edited,
@@ -189,7 +189,9 @@ fn received(
     if text.is_empty() && file.is_none() && other.is_none() {
         return Err(Ignored::Empty);
     }
-    let kind = if message.forward_origin.is_some() { Kind::Forwarded } else { kind };
+    // Nor did anybody type what a bot wrote for them.
+    let passed_on = message.forward_origin.is_some() || message.via_bot.is_some();
+    let kind = if passed_on { Kind::Forwarded } else { kind };
     // In a topic, every message answers the one that opened it.
     let answered = message.reply_to_message.as_deref().filter(|it| Some(it.message_id) != chat.topic);
     let reply_to =

@@ -212,6 +212,18 @@ impl From<RawPermission> for PermissionAsk {
     }
 }
 
+/// What the tool of `call` was called with; `None` while the record does not have it.
+pub(super) fn tool_input(body: &[u8], call: &str) -> Result<Option<Value>, Undecodable> {
+    #[derive(Deserialize)]
+    struct Message {
+        parts: Vec<Value>,
+    }
+    let message: Message = serde_json::from_slice(body).map_err(undecodable("a message"))?;
+    let part = message.parts.iter().find(|part| part["callID"] == call);
+    let state = part.map(|part| &part["state"]).filter(|state| state["status"] != "pending");
+    Ok(state.map(|state| state["input"].clone()))
+}
+
 #[derive(Deserialize)]
 pub(super) struct RawQuestions {
     id: String,

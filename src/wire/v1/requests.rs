@@ -80,8 +80,9 @@ impl Requests {
     pub(crate) fn reply_permission(&self, id: &str, reply: &PermissionReply) -> Option<Request<Bytes>> {
         let id = PermissionId::parse(id).ok()?;
         let body = match reply {
-            PermissionReply::Once => json!({ "reply": "once" }),
-            PermissionReply::Always => json!({ "reply": "always" }),
+            // What a person allows for longer is kept here, as it was shown: the daemon would keep a
+            // pattern of its own making, for every later session of its directory.
+            PermissionReply::Once | PermissionReply::Always => json!({ "reply": "once" }),
             PermissionReply::Reject { message } => {
                 json!({ "reply": "reject", "message": rejection(message) })
             }

@@ -96,6 +96,19 @@ fn call(source: &Value) -> Option<ToolCall> {
     Some(ToolCall { message_id: text("messageID")?, call_id, input: Value::Null })
 }
 
+/// What the tool of `call` was called with; `None` while the record does not have it.
+pub(super) fn tool_input(body: &[u8], call: &str) -> Result<Option<Value>, Undecodable> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(default)]
+        content: Vec<Value>,
+    }
+    let message: Message = unwrap(body, "a message")?;
+    let part = message.content.iter().find(|part| part["type"] == "tool" && part["id"] == call);
+    // Before it runs, its input is the text that has come so far.
+    Ok(part.map(|part| part["state"]["input"].clone()).filter(Value::is_object))
+}
+
 pub(super) fn form(form: &RawValue) -> Result<QuestionAsk, Undecodable> {
     const WHAT: &str = "a form";
     let raw: RawForm = serde_json::from_str(form.get()).map_err(undecodable(WHAT))?;

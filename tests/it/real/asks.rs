@@ -57,6 +57,30 @@ async fn permissions_are_asked_and_each_answer_is_heeded(generation: Generation)
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_holds_for_the_command_that_was_shown_and_in_its_session_alone() {
+    for generation in [Generation::V1, Generation::V2] {
+        let (daemon, directory) = place(generation).await;
+        let commands = ["cd .git && ls *", "D=README.md; ls $D", "D=.git; ls $D", "D=README.md; ls $D"];
+        let script = commands.iter().enumerate().fold(Script::default(), |script, (done, command)| {
+            script.call("GRANT-3", done, "bash", json!({ "command": command, "description": "list" }))
+        });
+        daemon.model().add(script.reply("GRANT-3", "listed"));
+        let mut bench = bench(daemon, &directory, json!({ "permissions": { "bash": "ask" } })).await;
+        let (once, always) = (PermissionReply::Once, PermissionReply::Always);
+        // A later session of the directory asks anew.
+        for turn in 1..=2 {
+            let person = Person::who_says([once.clone(), always.clone(), once.clone()]);
+            bench.relay = person.clone();
+            assert_eq!(reply(&bench.run("GRANT-3").await.unwrap()), "listed");
+            let asked = person.asked();
+            let shown: Vec<&str> =
+                asked.iter().filter_map(|ask| ask["call"]["input"]["command"].as_str()).collect();
+            assert_eq!(shown, commands[..3], "turn {turn}: the fourth was shown before, to the byte");
+        }
+    }
+}
+
 async fn an_edit_and_an_address_are_shown_with_what_they_would_do(generation: Generation) {
     let (daemon, directory) = place(generation).await;
     let write = json!({ "filePath": directory.join("hello.txt"), "content": "hello\n" });

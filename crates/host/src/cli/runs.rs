@@ -186,7 +186,11 @@ async fn follow(common: &Common, id: Option<RunId>) -> Result<Exit, Failure> {
         seen = last;
         let now = ledger.read(move |tx| standing::of_run(tx, id)).await?;
         for row in rows {
-            let line = if common.json { serde_json::to_string(&row)? } else { happened(&row) };
+            let line = if common.json {
+                crate::text::escaped_json(&serde_json::to_string(&row)?)
+            } else {
+                happened(&row)
+            };
             writeln!(output, "{line}")?;
         }
         let now: Vec<String> = now.iter().map(Standing::words).collect();

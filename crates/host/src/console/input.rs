@@ -39,7 +39,8 @@ pub enum Line {
 pub const HELP: &str = "\
 type a message; what starts with /fix is a task, /continue … goes on in the last session
   y, n            run or refuse the card that waits (y 3.1 when there are several)
-  once, always    let the agent do what it asks; reject refuses
+  once, session   let the agent do what it asks: now, or exactly that again in its session;
+                  reject refuses
   answer N 1      answer the agent's question N with option 1
   /status         what runs and what waits
   /abort          stop what runs
@@ -56,7 +57,9 @@ pub fn parse(line: &str) -> Line {
         "y" | "yes" => optional(rest).map_or_else(|_| message(), |id| Line::Decide(Decision::Approve, id)),
         "n" | "no" => optional(rest).map_or_else(|_| message(), |id| Line::Decide(Decision::Deny, id)),
         "once" => optional(rest).map_or_else(|_| message(), |id| Line::Permit(PermissionReply::Once, id)),
-        "always" => optional(rest).map_or_else(|_| message(), |id| Line::Permit(PermissionReply::Always, id)),
+        "session" | "always" => {
+            optional(rest).map_or_else(|_| message(), |id| Line::Permit(PermissionReply::Always, id))
+        }
         "reject" => optional(rest).map_or_else(|_| message(), Line::Reject),
         "answer" => answer(rest),
         "/abort" => optional(rest).map_or_else(
@@ -87,7 +90,7 @@ fn answer(rest: &str) -> Line {
 /// separated by `;`, several choices by blanks or `,`; a number picks an option.
 pub fn answers(ask: &OpenAsk, words: &str) -> Result<QuestionReply, String> {
     let Asked::Question(asked) = &ask.asked else {
-        return Err("it asks for permission: once, always or reject".to_owned());
+        return Err("it asks for permission: once, session or reject".to_owned());
     };
     let parts: Vec<&str> = words.split(';').map(str::trim).collect();
     if parts.len() != asked.questions.len() {
@@ -147,7 +150,7 @@ mod tests {
             ("no way", Line::Message("no way".into())),
             ("yes, and then some", Line::Message("yes, and then some".into())),
             ("once", Line::Permit(PermissionReply::Once, None)),
-            ("always 2", Line::Permit(PermissionReply::Always, Some(2))),
+            ("session 2", Line::Permit(PermissionReply::Always, Some(2))),
             ("once upon a time", Line::Message("once upon a time".into())),
             ("reject 1", Line::Reject(Some(1))),
             ("answer 1 2; own words", Line::Answer(1, "2; own words".into())),

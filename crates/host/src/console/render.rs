@@ -15,7 +15,7 @@ use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::powers;
 use crate::surface::{Asked, OpenAsk, figures, no_files};
-use crate::text::{folded, one_line, shortened};
+use crate::text::{folded, isolated, one_line, shortened};
 
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
@@ -34,7 +34,8 @@ pub fn card(row: &StepRow, now: Millis) -> String {
         for (place, part) in
             folded(&one_line(value), COLUMNS - 12.max(name.len() + 1)).into_iter().enumerate()
         {
-            lines.push(format!("│ {:<11} {part}", if place == 0 { name } else { "" }));
+            let name = isolated(&one_line(if place == 0 { name } else { "" }));
+            lines.push(format!("│ {name:<11} {}", isolated(&part)));
         }
     };
     if let Some(reason) = &row.reason {
@@ -71,7 +72,8 @@ pub fn card(row: &StepRow, now: Millis) -> String {
     }
     if let Some(prompt) = input.get("prompt") {
         lines.push("│ prompt".to_owned());
-        lines.extend(folded(&plain(prompt), COLUMNS - 2).iter().map(|line| format!("│   {line}")));
+        lines
+            .extend(folded(&plain(prompt), COLUMNS - 2).iter().map(|line| format!("│   {}", isolated(line))));
     }
     lines.push(format!("└─ y to run it, n to refuse (or: y {id}, n {id})", id = row.id));
     lines.join("\n")
@@ -192,21 +194,17 @@ pub fn ask(ask: &OpenAsk) -> String {
     }
 }
 
+/// Every part of what is asked, whole: a grant is a grant of what stands here.
 fn permission(number: u64, ask: &PermissionAsk) -> String {
     let mut lines = vec![format!("┌─ the agent asks ({number}): may it use {}?", one_line(&ask.permission))];
-    let mut quote =
-        |text: &str| lines.extend(folded(text, COLUMNS - 2).iter().map(|line| format!("│   {line}")));
-    ask.patterns.iter().for_each(|pattern| quote(pattern));
-    // What the agent adds, such as the whole command or the change to a file.
-    for (key, value) in ask.metadata.as_object().into_iter().flatten() {
-        match value.as_str() {
-            Some(text) if !text.is_empty() && !ask.patterns.iter().any(|pattern| pattern == text) => {
-                quote(&format!("{key}: {}", shortened(text, REPLY)));
-            }
-            _ => {}
+    let parts = ask.parts();
+    for part in &parts {
+        if parts.len() > 1 {
+            lines.extend(folded(&one_line(&part.name), COLUMNS).iter().map(|line| format!("│ {line}")));
         }
+        lines.extend(folded(&part.text, COLUMNS - 2).iter().map(|line| format!("│   {}", isolated(line))));
     }
-    lines.push(format!("└─ once {number}, always {number}, or reject {number}"));
+    lines.push(format!("└─ once {number}, session {number} (this and nothing else), or reject {number}"));
     lines.join("\n")
 }
 

@@ -230,6 +230,32 @@ fn describe(answer: &Answer) -> serde_json::Value {
 }
 
 impl Relay {
+    /// Whether somebody can answer here: the ask is shown on one surface, and those who may answer
+    /// are of that.
+    fn nobody(&self) -> Option<String> {
+        let Some(surface) = &self.surface else { return Some("its surface is not configured".to_owned()) };
+        if !surface.takes_answers() {
+            return Some(format!("asks cannot be answered on `{}`", surface.name()));
+        }
+        let here = |actor: &&Actor| actor.surface() == surface.name();
+        match self.approvers.iter().find(here) {
+            Some(_) => None,
+            None => Some(format!("none of those who may answer is on `{}`", surface.name())),
+        }
+    }
+
+    /// An ask that nobody could answer is refused at once, with the reason: the agent need not wait.
+    async fn refused(&self, asked: &Asked) -> Option<String> {
+        let why = self.nobody()?;
+        tracing::warn!(step = %self.step, why, "the agent asks what nobody can answer; it is refused");
+        let detail = json!({ "ask": subject(asked), "reason": why });
+        let entry = audit::of_step(self.step, "ask_refused", audit::host(), None, detail);
+        if let Err(error) = self.engine.0.ledger.write(move |tx| audit::append(tx, entry)).await {
+            tracing::error!(error = connector_contract::chain(&error), "a refused ask is not recorded");
+        }
+        Some(format!("nobody can answer this ({why}); do without it"))
+    }
+
     async fn wait(&self, asked: Asked) -> Option<Answer> {
         let surface = self.surface.as_ref()?;
         let number = self.engine.0.desk.next.fetch_add(1, Ordering::Relaxed) + 1;
@@ -282,14 +308,22 @@ async fn record(engine: &Engine, step: StepId, kind: &'static str, detail: serde
 #[async_trait]
 impl AskRelay for Relay {
     async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
-        match self.wait(Asked::Permission(ask)).await {
+        let asked = Asked::Permission(ask);
+        if let Some(message) = self.refused(&asked).await {
+            return PermissionReply::Reject { message };
+        }
+        match self.wait(asked).await {
             Some(Answer::Permission(reply)) => reply,
             _ => PermissionReply::Reject { message: "nobody answered; do without it".to_owned() },
         }
     }
 
     async fn question(&self, ask: QuestionAsk) -> QuestionReply {
-        match self.wait(Asked::Question(ask)).await {
+        let asked = Asked::Question(ask);
+        if self.refused(&asked).await.is_some() {
+            return QuestionReply::Reject;
+        }
+        match self.wait(asked).await {
             Some(Answer::Question(reply)) => reply,
             _ => QuestionReply::Reject,
         }

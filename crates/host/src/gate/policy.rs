@@ -27,6 +27,11 @@ impl Actor {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The surface that vouches for them.
+    pub fn surface(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(surface, _)| surface)
+    }
 }
 
 impl fmt::Display for Actor {

@@ -128,10 +128,19 @@ pub fn grow(tx: &Tx<'_>, id: i64, payload: &Value) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Events nothing has come of yet, oldest first.
+/// Events nothing has come of yet, by turns: of each chat the oldest goes before any chat's second, and
+/// within a chat that of each person. Whoever sends many waits behind themselves.
 pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
-    let mut statement =
-        tx.sql.prepare_cached("SELECT * FROM events WHERE handled_at IS NULL ORDER BY id LIMIT ?1")?;
+    let mut statement = tx.sql.prepare_cached(
+        "WITH own AS (
+           SELECT id, surface, chat,
+             row_number() OVER (PARTITION BY surface, chat, requester ORDER BY id) AS turn
+           FROM events WHERE handled_at IS NULL),
+         turns AS (
+           SELECT id, row_number() OVER (PARTITION BY surface, chat ORDER BY turn, id) AS turn FROM own)
+         SELECT events.* FROM turns JOIN events ON events.id = turns.id
+         ORDER BY turns.turn, events.id LIMIT ?1",
+    )?;
     let rows = statement.query_map([limit], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

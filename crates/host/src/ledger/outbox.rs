@@ -58,6 +58,28 @@ pub fn put(tx: &Tx<'_>, surface: &str, chat: &str, parcel: &Parcel) -> Result<()
     Ok(())
 }
 
+/// Adds one to the line `N what` that a chat is still to be told, or begins it.
+pub fn count_up(tx: &Tx<'_>, surface: &str, chat: &str, run: RunId, what: &str) -> Result<(), LedgerError> {
+    let known: Option<(i64, String)> = tx
+        .sql
+        .prepare_cached(
+            "SELECT id, body FROM outbox WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2 AND kind = 'text'
+               AND body LIKE '% ' || ?3 ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([surface, chat, what], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let counted = known.and_then(|(id, body)| Some((id, body.split(' ').next()?.parse::<u64>().ok()?)));
+    match counted {
+        Some((id, count)) => {
+            let body = format!("{} {what}", count + 1);
+            let sql = "UPDATE outbox SET body = ?2, run_id = NULL WHERE id = ?1";
+            tx.sql.prepare_cached(sql)?.execute(rusqlite::params![id, body])?;
+            Ok(())
+        }
+        None => put(tx, surface, chat, &Parcel::Text { run: Some(run), body: format!("1 {what}") }),
+    }
+}
+
 /// For each chat, its first undelivered parcel, if it is due.
 pub fn due(tx: &Tx<'_>, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(

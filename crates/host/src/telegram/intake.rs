@@ -11,8 +11,10 @@ use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::buttons::Pressed;
+use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, commands, locked, rows, split};
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::StepRow;
@@ -24,6 +26,10 @@ const TOAST: usize = 190;
 
 /// How many updates that answered an ask are remembered.
 const REMEMBERED: usize = 1_000;
+
+/// What is said, once, to whoever writes too much at once.
+const TOO_MUCH: &str =
+    "that is too much at once: this and what follows is not taken in; try again in a minute";
 
 /// What is said to something about a step whose row cannot be read.
 const UNREADABLE: &str =
@@ -67,7 +73,23 @@ impl Telegram {
         matches!(read, Incoming::Message(received) if received.file.is_some())
     }
 
+    /// Whether a message is one of too many; its sender is told once.
+    fn is_too_much(&self, received: &Received) -> Result<bool, LedgerError> {
+        let Received { update_id: update, chat, user, message_id: message, .. } = *received;
+        let trusted = self.engine()?.is_approver(&actor(user));
+        let from = flood::From { update, chat: chat.id, user };
+        let admission = self.0.flood.admit(from, trusted, Instant::now());
+        if admission == Admission::DroppedFirst {
+            tracing::warn!(%chat, user, "too many messages at once; they are dropped for a while");
+            self.say(chat, Some(message), TOO_MUCH.to_owned());
+        }
+        Ok(admission != Admission::Taken)
+    }
+
     async fn received(&self, received: Received) -> Result<(), LedgerError> {
+        if self.is_too_much(&received)? {
+            return Ok(());
+        }
         if let Some(other) = received.other {
             return self.received_other(&received, other).await;
         }
@@ -174,6 +196,12 @@ impl Telegram {
     }
 
     async fn tapped(&self, tap: Tap) -> Result<(), LedgerError> {
+        // A decision is never lost to the taps of others.
+        let trusted = self.engine()?.is_approver(&actor(tap.user));
+        let from = flood::From { update: tap.update_id, chat: tap.chat.id, user: tap.user };
+        if !trusted && self.0.flood.admit(from, false, Instant::now()) != Admission::Taken {
+            return Ok(());
+        }
         let (text, alert) = match Pressed::parse(&tap.data) {
             Some(Pressed::Decide { decision, token, digest }) => {
                 self.decide(&tap, decision, &token, digest).await?

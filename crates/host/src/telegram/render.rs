@@ -7,7 +7,7 @@
 mod headline;
 mod prose;
 
-use connector_contract::ask::{PermissionAsk, PermissionReply, Question, QuestionReply};
+use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, Question, QuestionReply};
 use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ use crate::gate::policy::Actor;
 use crate::ledger::steps::StepRow;
 use crate::powers;
 use crate::surface::Asked;
-use crate::text::{one_line, shortened, visible};
+use crate::text::{isolated, one_line, shortened, visible};
 
 pub use headline::result;
 pub use prose::{Part, parts};
@@ -205,20 +205,33 @@ fn tail(words: &str) -> &str {
     &words[at..]
 }
 
-/// A permission request. What does not fit is cut, says so, and the attachment is the whole of it.
+/// A permission request: every part of it, each in a block of its own, so that none can pass for
+/// another. What does not fit is cut, says so, and the attachment is the whole of it.
 pub fn permission(step: &str, ask: &PermissionAsk) -> Rendered {
     let name = one_line(&ask.permission);
     let title = fitting(&name, FIELD);
-    let mut text =
-        Styled::new().styled(Style::Bold, &format!("🔐 {step}: may the agent use {title}?")).plain("\n");
-    let patterns = ask.patterns.iter().map(|pattern| visible(pattern)).collect::<Vec<_>>().join("\n");
-    let shown = head(&patterns, MESSAGE.saturating_sub(text.units() + units(CUT)));
-    text = text.styled(Style::Pre, shown);
-    let cut = title != name || shown.len() < patterns.len();
+    let mut text = Styled::new().styled(Style::Bold, &format!("🔐 {step}: may the agent use {title}?"));
+    let parts = ask.parts();
+    let mut cut = title != name;
+    for part in &parts {
+        if parts.len() > 1 {
+            text = text.plain("\n").styled(Style::Bold, &format!("{}:", fitting(&one_line(&part.name), 100)));
+        }
+        text = text.plain("\n");
+        let content = visible(&part.text);
+        let shown = head(&content, MESSAGE.saturating_sub(text.units() + units(CUT)));
+        text = text.styled(Style::Pre, shown);
+        cut |= shown.len() < content.len();
+        // Room for the name of one more.
+        if text.units() + units(CUT) + 160 > MESSAGE {
+            cut |= parts.last() != Some(part);
+            break;
+        }
+    }
     if cut {
         text = text.styled(Style::Italic, CUT);
     }
-    let whole = || (format!("ask-{step}.txt"), format!("{step}: {name}\n\n{patterns}\n"));
+    let whole = || (format!("ask-{step}.txt"), format!("{step}: {name}\n\n{}\n", in_words(&parts)));
     Rendered { text, body: Vec::new(), attachment: cut.then(whole) }
 }
 
@@ -245,9 +258,9 @@ pub fn ask_over(step: &str, asked: &Asked, answered: Option<(&Answer, &Actor)>) 
     match asked {
         Asked::Permission(ask) => {
             let title = format!("{sign} {step}: {}", fitting(&one_line(&ask.permission), FIELD));
-            let patterns = fitting(&visible(&ask.patterns.join("\n")), 1_000);
+            let parts = fitting(&in_words(&ask.parts()), 1_000);
             let text = Styled::new().styled(Style::Bold, &title).plain(&how).plain("\n");
-            let text = text.styled(Style::Pre, &patterns);
+            let text = text.styled(Style::Pre, &parts);
             match answered {
                 Some((Answer::Permission(PermissionReply::Reject { message }), _)) if !message.is_empty() => {
                     text.plain("\n").styled(Style::Quote, &fitting(&visible(message), 1_000))
@@ -270,6 +283,17 @@ pub fn ask_over(step: &str, asked: &Asked, answered: Option<(&Answer, &Actor)>) 
                 }
             }
             text.split(MESSAGE).into_iter().next().unwrap_or_default()
+        }
+    }
+}
+
+/// The parts of an ask as plain text.
+fn in_words(parts: &[AskPart]) -> String {
+    match parts {
+        [only] => visible(&only.text),
+        parts => {
+            let named = |part: &AskPart| format!("── {} ──\n{}", one_line(&part.name), visible(&part.text));
+            parts.iter().map(named).collect::<Vec<_>>().join("\n")
         }
     }
 }
@@ -336,7 +360,8 @@ impl Lines {
             return;
         }
         let text = std::mem::take(&mut self.text);
-        self.text = text.plain("\n").styled(Style::Bold, &format!("{name}: ")).plain(&shown);
+        self.text =
+            text.plain("\n").styled(Style::Bold, &format!("{}: ", isolated(name))).plain(&isolated(&shown));
     }
 }
 

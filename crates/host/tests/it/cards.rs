@@ -287,10 +287,8 @@ fn asks_say_what_to_type() {
     let show = |number, asked| render::ask(&OpenAsk { number, step, asked, approvers: vec![] });
     assert_snapshot!(format!("{}\n{}", show(1, permission), show(2, questions)), @r#"
 ┌─ the agent asks (1): may it use bash?
-│   rm -rf build
-│   cargo clean
-│   command: rm -rf build; cargo clean
-└─ once 1, always 1, or reject 1
+│   rm -rf build; cargo clean
+└─ once 1, session 1 (this and nothing else), or reject 1
 ┌─ the agent asks (2)
 │ 1. Which database?
 │    1 SQLite — one file

@@ -30,6 +30,7 @@ mod rules_in_force;
 mod secrets;
 mod telegram;
 mod terminal;
+mod turns;
 mod walk;
 mod wires;
 mod worktrees;

@@ -215,11 +215,15 @@ impl ClientHandler for Relay {
         let Some(AskMeta { call, ask }) = meta else {
             return Ok(ElicitResult::new(ElicitationAction::Decline));
         };
+        let permission = matches!(ask, Ask::Permission(_));
         let call = call.and_then(|name| self.0.named(&name)).ok_or_else(|| {
             tracing::warn!("a server asked for a call that is not under way");
             ErrorData::invalid_params("no such call is under way", None)
         })?;
-        let ask = bounded(ask)?;
+        let ask = match bounded(ask) {
+            Err(_) if permission => return Ok(answer(&Reply::Permission(too_long()))),
+            bounded => bounded?,
+        };
         let Ok(_open) = call.open_asks.try_acquire() else {
             tracing::warn!("a server asks too much at once");
             return Err(ErrorData::invalid_request(format!("more than {ASKS} asks at once"), None));
@@ -232,14 +236,8 @@ impl ClientHandler for Relay {
     }
 }
 
-/// The ask if it is short enough, if need be with only the size of what a connector adds to its words.
-fn bounded(mut ask: Ask) -> Result<Ask, ErrorData> {
-    if length(&json!(ask)) > ASK_BYTES
-        && let Ask::Permission(permission) = &mut ask
-    {
-        let bytes = length(&permission.metadata);
-        permission.metadata = json!({ "left out": format!("{bytes} bytes") });
-    }
+/// The ask if it is short enough to be shown whole: nobody decides about a part of one.
+fn bounded(ask: Ask) -> Result<Ask, ErrorData> {
     if length(&json!(ask)) > ASK_BYTES {
         let reason = format!("the ask has more than {ASK_BYTES} bytes");
         return Err(ErrorData::invalid_params(reason, None));
@@ -247,24 +245,35 @@ fn bounded(mut ask: Ask) -> Result<Ask, ErrorData> {
     Ok(ask)
 }
 
-/// Asks the person, and writes the answer as a form and exactly.
+/// The agent is told, so that it can ask for less.
+fn too_long() -> PermissionReply {
+    let message = "what this asks for is too long to be shown to a person whole; do it in smaller parts";
+    PermissionReply::Reject { message: message.to_owned() }
+}
+
+/// Asks the person.
 async fn relay(call: &Call, ask: Ask) -> ElicitResult {
-    let (reply, content) = match ask {
-        Ask::Permission(ask) => {
-            let reply = call.asks.permission(ask).await;
-            let content = match &reply {
-                PermissionReply::Once => json!({ "decision": "once" }),
-                PermissionReply::Always => json!({ "decision": "always" }),
-                PermissionReply::Reject { message } => json!({ "decision": "reject", "reason": message }),
-            };
-            (Reply::Permission(reply), content)
+    answer(&match ask {
+        Ask::Permission(ask) => Reply::Permission(call.asks.permission(ask).await),
+        Ask::Question(ask) => Reply::Question(call.asks.question(ask).await),
+    })
+}
+
+/// Writes a reply as a form, and exactly.
+fn answer(reply: &Reply) -> ElicitResult {
+    let (action, content) = match reply {
+        Reply::Permission(PermissionReply::Once) => {
+            (ElicitationAction::Accept, json!({ "decision": "once" }))
         }
-        Ask::Question(ask) => (Reply::Question(call.asks.question(ask).await), json!({})),
+        Reply::Permission(PermissionReply::Always) => {
+            (ElicitationAction::Accept, json!({ "decision": "session" }))
+        }
+        Reply::Permission(PermissionReply::Reject { message }) => {
+            (ElicitationAction::Accept, json!({ "decision": "reject", "reason": message }))
+        }
+        Reply::Question(QuestionReply::Reject) => (ElicitationAction::Decline, json!({})),
+        Reply::Question(_) => (ElicitationAction::Accept, json!({})),
     };
-    let action = match reply {
-        Reply::Question(QuestionReply::Reject) => ElicitationAction::Decline,
-        _ => ElicitationAction::Accept,
-    };
-    let meta = MetaObject(extension::meta(extension::REPLY, &reply));
+    let meta = MetaObject(extension::meta(extension::REPLY, reply));
     ElicitResult::new(action).with_content(content).with_meta(meta)
 }

@@ -134,7 +134,7 @@ async fn permission_requests_are_forms_and_each_answer_is_heeded() {
         let form = &seen["forms"][0];
         assert!(form["message"].as_str().unwrap().contains("echo hi > out.txt"), "{form}");
         let decisions = &form["requestedSchema"]["properties"]["decision"]["enum"];
-        assert_eq!(*decisions, json!(["once", "always", "reject"]));
+        assert_eq!(*decisions, json!(["once", "session", "reject"]));
     }
 }
 

@@ -111,6 +111,9 @@ fn edited_and_forwarded_messages_are_told_apart() {
     let origin = json!({ "forward_origin": { "type": "hidden_user", "date": 1, "sender_user_name": "x" } });
     let forwarded = received(&update("message", patched(message(42, ANNA, "/fix it"), origin)));
     assert_eq!(forwarded.kind, Kind::Forwarded);
+    let bot = json!({ "via_bot": { "id": 9, "is_bot": true, "first_name": "inline" } });
+    let through_a_bot = received(&update("message", patched(message(42, ANNA, "/fix it"), bot)));
+    assert_eq!(through_a_bot.kind, Kind::Forwarded, "nobody typed it");
     assert_eq!(received(&update("message", message(42, ANNA, "/fix it"))).kind, Kind::Fresh);
 }
 

@@ -243,6 +243,11 @@ impl Fixture {
             if event["type"].as_str().is_some_and(|kind| kind.starts_with("permission.")) {
                 event[body]["sessionID"] = json!(CHILD);
             }
+            // Its call is in a record of the child's own, which no recording has.
+            if event["type"] == "permission.asked" {
+                event[body]["metadata"] = json!({ "command": "echo hi > out.txt; ls" });
+                event[body].as_object_mut().map(|ask| (ask.remove("tool"), ask.remove("source")));
+            }
         }
         let kind = if announced { "session.created" } else { "fake.child" };
         let title = "look around (@explore subagent)";

@@ -86,6 +86,13 @@ async fn session(shared: &Arc<Shared>, id: &str, rest: &[&str], request: &Reques
                 .collect();
             ok(&Value::Array(list[list.len().saturating_sub(limit)..].to_vec()))
         }
+        ("GET", ["message", message]) => match known.messages.get(*message) {
+            Some(message) => ok(&json!({ "info": message.info, "parts": message.parts })),
+            None => json_answer(
+                404,
+                &json!({ "name": "NotFoundError", "data": { "message": "Message not found" } }),
+            ),
+        },
         ("GET", ["diff"]) => ok(&shared.fixture.changes),
         ("GET", ["children"]) => ok(&Value::Array(known.children)),
         ("POST", ["abort"]) => {

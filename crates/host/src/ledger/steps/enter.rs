@@ -27,28 +27,80 @@ pub enum Entered {
 
 /// Stores `new` and makes its first move. Whatever ends here is told to the chat.
 pub fn enter(tx: &Tx<'_>, run: &RunRow, new: &NewStep, gate: &GateConfig) -> Result<Entered, LedgerError> {
-    let same = waiting_same(tx, &new.digest(run)?)?;
-    if !insert(tx, run, new)? {
+    let fate = fate(tx, run, new, gate)?;
+    // Nobody will decide about what is refused here, and nothing will run: it is not kept.
+    let stored = match &fate {
+        Fate::Deny(_) | Fate::TooMany(_) => insert(tx, run, &NewStep { input: json!({}), ..new.clone() })?,
+        _ => insert(tx, run, new)?,
+    };
+    if !stored {
         return Ok(Entered::Known);
     }
-    match gate.policy(&new.connector, &new.action, &run.rule, new.read_only) {
-        Policy::Allow => pass(tx, new.id, PassedBy::Policy, None),
-        Policy::Deny => deny(tx, run, new.id, "denied by policy".to_owned()),
-        Policy::Ask => {
-            if let Some(allowance) = allow::for_new(tx, run, new)? {
-                return pass(tx, new.id, PassedBy::Allowance, Some(allowance.id));
-            }
-            if let Some(same) = same {
-                return merge(tx, run, new.id, &same);
-            }
-            let (here, all) = waiting(tx, &run.surface, &run.chat)?;
-            if here >= gate.max_waiting_per_chat || all >= gate.max_waiting {
-                let reason = format!("too many cards are waiting already ({here} here, {all} in all)");
-                return deny(tx, run, new.id, reason);
-            }
-            ask(tx, run, new)
+    match fate {
+        Fate::Pass(by, allowance) => pass(tx, new.id, by, allowance),
+        Fate::Merge(same) => merge(tx, run, new.id, &same),
+        Fate::Ask => ask(tx, run, new),
+        Fate::Deny(reason) => {
+            end_badly(tx, run, new.id, Move::Deny, &reason)?;
+            Ok(Entered::Denied(reason))
         }
+        Fate::TooMany(reason) => refuse(tx, run, new.id, reason),
     }
+}
+
+/// What is to become of a step.
+enum Fate {
+    Pass(PassedBy, Option<i64>),
+    Merge(Box<StepRow>),
+    Ask,
+    Deny(String),
+    TooMany(String),
+}
+
+fn fate(tx: &Tx<'_>, run: &RunRow, new: &NewStep, gate: &GateConfig) -> Result<Fate, LedgerError> {
+    match gate.policy(&new.connector, &new.action, &run.rule, new.read_only) {
+        Policy::Allow => return Ok(Fate::Pass(PassedBy::Policy, None)),
+        Policy::Deny => return Ok(Fate::Deny("denied by policy".to_owned())),
+        Policy::Ask => {}
+    }
+    if let Some(allowance) = allow::for_new(tx, run, new)? {
+        return Ok(Fate::Pass(PassedBy::Allowance, Some(allowance.id)));
+    }
+    if let Some(same) = waiting_same(tx, &new.digest(run)?)? {
+        return Ok(Fate::Merge(Box::new(same)));
+    }
+    let (here, all) = waiting(tx, &run.surface, &run.chat)?;
+    if here >= gate.max_waiting_per_chat || all >= gate.max_waiting {
+        return Ok(Fate::TooMany(format!("{TOO_MANY} ({here} here, {all} in all)")));
+    }
+    Ok(Fate::Ask)
+}
+
+/// How a refusal begins that comes from what waits already.
+const TOO_MANY: &str = "too many cards are waiting already";
+
+/// Refuses a step because too many wait. The chat is told once: as long as it has not heard of one
+/// refusal, the next ones are counted in a single line behind it.
+fn refuse(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Entered, LedgerError> {
+    let first: bool = tx
+        .sql
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM outbox JOIN steps USING (run_id, idx)
+               WHERE outbox.delivered_at IS NULL AND outbox.surface = ?1 AND outbox.chat = ?2 AND kind = 'result'
+                 AND steps.state = 'denied' AND steps.reason LIKE ?3 || '%')",
+        )?
+        .query_row([&run.surface, &run.chat, TOO_MANY], |row| row.get(0))?;
+    if first {
+        end_badly(tx, run, step, Move::Deny, &reason)?;
+        return Ok(Entered::Denied(reason));
+    }
+    let change = Change::none()
+        .set("reason", reason.clone())
+        .set("ended_at", tx.now)
+        .detail(json!({ "reason": reason }));
+    make(tx, step, Move::Deny, change)?;
+    outbox::count_up(tx, &run.surface, &run.chat, run.id, &format!("more requests are refused: {TOO_MANY}"))?;
+    Ok(Entered::Denied(reason))
 }
 
 fn pass(tx: &Tx<'_>, step: StepId, by: PassedBy, allowance: Option<i64>) -> Result<Entered, LedgerError> {
@@ -59,11 +111,6 @@ fn pass(tx: &Tx<'_>, step: StepId, by: PassedBy, allowance: Option<i64>) -> Resu
         .detail(json!({ "by": by, "allowance": allowance }));
     make(tx, step, Move::Pass, change)?;
     Ok(Entered::Passed(by))
-}
-
-fn deny(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Entered, LedgerError> {
-    end_badly(tx, run, step, Move::Deny, &reason)?;
-    Ok(Entered::Denied(reason))
 }
 
 fn merge(tx: &Tx<'_>, run: &RunRow, step: StepId, same: &StepRow) -> Result<Entered, LedgerError> {

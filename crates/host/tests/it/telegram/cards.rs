@@ -99,6 +99,15 @@ fn a_card() {
 }
 
 #[test]
+fn a_field_that_reads_backwards_reorders_no_line_of_a_card() {
+    let mut row = waiting();
+    row.rule = "שלום 1".into();
+    let shown = html(&card(&row, 1_000).text);
+    let line = shown.lines().find(|line| line.contains("rule")).unwrap();
+    assert!(line.contains("\u{2066}שלום 1") && line.ends_with('\u{2069}'), "{line:?}");
+}
+
+#[test]
 fn a_card_of_a_prompt_that_deceives() {
     let mut row = waiting();
     row.reason = Some("the rule has changed".into());
@@ -296,6 +305,40 @@ fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let other = pictures.iter().filter(|(name, bubbles)| !is_documented(name, bubbles));
     let other: Vec<&str> = other.map(|(name, _)| *name).collect();
     assert!(other.is_empty(), "look at docs/telegram/*.svg.new and put them in place: {other:?}");
+}
+
+#[test]
+fn an_ask_is_shown_whole_and_never_its_patterns_alone() {
+    let ask = PermissionAsk {
+        patterns: vec!["ls *".into()],
+        metadata: json!({ "command": "cd .git && ls *", "workdir": "/code/b\ncommand:\nls" }),
+        ..bash()
+    };
+    assert_snapshot!(html(&permission("1.1", &ask).text), @r"
+    <b>🔐 1.1: may the agent use bash?</b>
+    <b>command:</b>
+    <pre>cd .git &amp;&amp; ls *</pre>
+    <b>workdir:</b>
+    <pre>/code/b
+    command:
+    ls</pre>
+    ");
+    let ask = PermissionAsk {
+        permission: "edit".into(),
+        patterns: vec!["a.txt".into()],
+        metadata: json!({ "files": [{ "file": "a.txt", "patch": "@@ -1 +1 @@\n-a\n+b\n" }] }),
+        ..bash()
+    };
+    assert_snapshot!(html(&permission("1.1", &ask).text), @r"
+    <b>🔐 1.1: may the agent use edit?</b>
+    <b>what:</b>
+    <pre>a.txt</pre>
+    <b>change of a.txt:</b>
+    <pre>@@ -1 +1 @@
+    -a
+    +b
+    </pre>
+    ");
 }
 
 #[test]

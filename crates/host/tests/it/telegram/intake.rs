@@ -5,8 +5,9 @@ use serde_json::json;
 use testkit::telegram::Fault;
 
 use super::desk::{Desk, RULES};
+use super::stage::Stage;
 use super::webhook::written;
-use super::world::{BEN, CHAT, GROUP};
+use super::world::{ANNA, BEN, CHAT, GROUP};
 use crate::probe::Shared;
 
 const HANDLED: &str = "SELECT count(*) FROM events WHERE handled_at IS NOT NULL";
@@ -169,4 +170,21 @@ async fn a_reply_in_another_topic_goes_on_in_no_session() {
     let sql = "SELECT count(*) FROM runs WHERE rule = 'reply-goes-on'";
     assert_eq!(desk.count(sql).await, 1, "the reply in topic 8 fired nothing");
     desk.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_who_floods_a_group_is_told_once_and_the_owner_is_asked_at_once() {
+    let stage = Stage::start(Shared::open());
+    for number in 0..3_000 {
+        stage.telegram.write(BEN, GROUP, &format!("/fix flood {number}"));
+    }
+    stage.telegram.write(ANNA, CHAT, "/fix OWNER REQUEST");
+    stage.card("OWNER REQUEST").await;
+    let stored = "SELECT count(*) FROM events WHERE requester = 'telegram:43' AND event = 'message_received'";
+    let stored = stage.read(move |tx| Ok(tx.sql.query_row(stored, [], |row| row.get::<_, u32>(0))?)).await;
+    assert!((1..=60).contains(&stored), "{stored} of 3,000 are kept");
+    stage.telegram.wait_for(GROUP, "too much at once").await;
+    let told = stage.telegram.screen(GROUP);
+    let told = told.iter().filter(|shown| shown.text.contains("too much at once")).count();
+    assert!(told <= 2, "said {told} times");
 }

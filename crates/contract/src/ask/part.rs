@@ -1,0 +1,181 @@
+//! What a permission request asks for, in the parts that a person is shown.
+//!
+//! There is one list for all surfaces, and a grant is a grant of that list: what
+//! was not shown was not granted.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::PermissionAsk;
+
+/// What tells most comes first.
+const FIRST: [&str; 7] = ["command", "code", "url", "workdir", "filePath", "filepath", "diff"];
+
+/// A named part of what is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AskPart {
+    /// What it is, such as `command`.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl PermissionAsk {
+    /// Everything that is asked for: the command, the change, the address, whole.
+    ///
+    /// The agent's own words about a command are left out: they could say anything.
+    pub fn parts(&self) -> Vec<AskPart> {
+        let mut parts = Vec::new();
+        let changes = self.has("diff") || self.has("files");
+        let empty = Map::new();
+        let metadata = self.metadata.as_object().unwrap_or(&empty);
+        // A change that is shown as one need not be shown as what it is made from too.
+        let input = self.input().as_object().filter(|_| !changes).unwrap_or(&empty);
+        for key in FIRST {
+            [metadata, input]
+                .into_iter()
+                .filter_map(|from| from.get(key))
+                .for_each(|it| add(&mut parts, key, it));
+        }
+        let commands = parts.iter().any(|part| matches!(part.name.as_str(), "command" | "code"));
+        let mut rest: Vec<(&String, &Value)> = metadata.iter().chain(input).collect();
+        rest.sort_by_key(|(key, _)| *key);
+        for (key, value) in rest {
+            match (key.as_str(), value) {
+                ("description", _) if commands => {}
+                (key, _) if FIRST.contains(&key) => {}
+                ("files", Value::Array(files)) => files.iter().for_each(|file| add_file(&mut parts, file)),
+                (key, value) => add(&mut parts, key, value),
+            }
+        }
+        // The rules' view of a command is made of pieces of it.
+        if !commands {
+            let further = |pattern: &&String| !parts.iter().any(|part| part.text == **pattern);
+            let patterns: Vec<&str> = self.patterns.iter().filter(further).map(String::as_str).collect();
+            if !patterns.is_empty() {
+                parts.insert(0, AskPart { name: "what".to_owned(), text: patterns.join("\n") });
+            }
+        }
+        parts
+    }
+
+    /// What the tool that asks was called with; nothing where that is not known.
+    pub fn input(&self) -> &Value {
+        self.call.as_ref().map_or(&Value::Null, |call| &call.input)
+    }
+
+    /// Whether the agent tells `key` of what it asks for.
+    pub fn has(&self, key: &str) -> bool {
+        [&self.metadata, self.input()].into_iter().any(|from| from.get(key).is_some_and(|it| !it.is_null()))
+    }
+}
+
+fn add(parts: &mut Vec<AskPart>, name: &str, value: &Value) {
+    let text = match value {
+        Value::Null => return,
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if !text.is_empty() && !parts.iter().any(|part| part.name == name && part.text == text) {
+        parts.push(AskPart { name: name.to_owned(), text });
+    }
+}
+
+/// A changed file: its patch to be read as one.
+fn add_file(parts: &mut Vec<AskPart>, file: &Value) {
+    match (file.get("file").and_then(Value::as_str), file.get("patch").and_then(Value::as_str)) {
+        (Some(of), Some(change)) => add(parts, &format!("change of {of}"), &change.into()),
+        _ => add(parts, "files", file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ToolCall;
+    use super::*;
+    use serde_json::json;
+
+    fn ask(permission: &str, patterns: &[&str], metadata: Value, input: Value) -> PermissionAsk {
+        PermissionAsk {
+            id: "per_1".into(),
+            session_id: "ses_1".into(),
+            permission: permission.into(),
+            patterns: patterns.iter().map(|it| (*it).to_owned()).collect(),
+            metadata,
+            call: Some(Box::new(ToolCall { message_id: String::new(), call_id: String::new(), input })),
+        }
+    }
+
+    fn listed(of: &PermissionAsk) -> Vec<(String, String)> {
+        of.parts().into_iter().map(|part| (part.name, part.text)).collect()
+    }
+
+    #[test]
+    fn what_is_asked_is_whole_and_never_its_patterns_alone() {
+        let patch = "@@ -0,0 +1 @@\n+hello\n";
+        for (asked, expected) in [
+            (
+                ask("bash", &["ls *"], json!({ "command": "cd .git && ls *" }), Value::Null),
+                vec![("command", "cd .git && ls *")],
+            ),
+            // 2.x tells the pieces alone; the command is in what the tool was called with.
+            (
+                ask(
+                    "bash",
+                    &["ls"],
+                    Value::Null,
+                    json!({ "command": "D=/etc; ls $D", "description": "harmless" }),
+                ),
+                vec![("command", "D=/etc; ls $D")],
+            ),
+            (
+                ask(
+                    "bash",
+                    &["rm *"],
+                    json!({ "command": "rm *" }),
+                    json!({ "command": "rm *", "workdir": "/code/b" }),
+                ),
+                vec![("command", "rm *"), ("workdir", "/code/b")],
+            ),
+            (
+                ask("bash", &["ls"], json!({ "command": "ls" }), json!({ "command": "ls; id" })),
+                vec![("command", "ls"), ("command", "ls; id")],
+            ),
+            (
+                ask(
+                    "edit",
+                    &["a.txt"],
+                    json!({ "filepath": "/w/a.txt", "diff": patch }),
+                    json!({ "content": "hello" }),
+                ),
+                vec![("what", "a.txt"), ("filepath", "/w/a.txt"), ("diff", patch)],
+            ),
+            (
+                ask(
+                    "edit",
+                    &["a.txt"],
+                    json!({ "files": [{ "file": "a.txt", "patch": patch }] }),
+                    Value::Null,
+                ),
+                vec![("what", "a.txt"), ("change of a.txt", patch)],
+            ),
+            (
+                ask(
+                    "webfetch",
+                    &["http://h/p?q"],
+                    json!({ "url": "http://h/p?q", "format": "text" }),
+                    Value::Null,
+                ),
+                vec![("url", "http://h/p?q"), ("format", "text")],
+            ),
+            (
+                ask("mcp_send", &["*"], json!({}), json!({ "to": "x", "count": 3 })),
+                vec![("what", "*"), ("count", "3"), ("to", "x")],
+            ),
+        ] {
+            let expected: Vec<(String, String)> =
+                expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+            assert_eq!(listed(&asked), expected);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How much one person and one chat may send, before anything of it is stored.
+//!
+//! A few messages at once are a person's; thousands are somebody's who would keep
+//! others from being heard, or fill the ledger. What is too much is dropped, and
+//! that is said once. A private chat has its person's limit alone, and what those
+//! who may approve write in a group counts for no group's.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::locked;
+
+/// What one person may send into one chat at once, and after that each while.
+const PERSON: Limit = Limit { at_once: 30, each: Duration::from_secs(2) };
+/// What all the others of a group may.
+const CHAT: Limit = Limit { at_once: 120, each: Duration::from_millis(500) };
+/// How many are kept in mind; those who may send all they may need not be.
+const KNOWN: usize = 4_096;
+
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    at_once: u32,
+    /// How long until one more may come.
+    each: Duration,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is taken in.
+    Taken,
+    /// It is dropped, and its sender is told.
+    DroppedFirst,
+    /// It is dropped; that was said.
+    Dropped,
+}
+
+/// An update's number, its chat, and its sender.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From {
+    pub(super) update: u32,
+    pub(super) chat: i64,
+    pub(super) user: u64,
+}
+
+/// Who and where; in a group, without a person, all of them.
+type Sender = (i64, Option<u64>);
+
+#[derive(Debug)]
+struct Spent {
+    limit: Limit,
+    count: u32,
+    since: Instant,
+    /// The update that was taken last.
+    last: Option<u32>,
+    told: bool,
+}
+
+/// What was sent lately.
+#[derive(Debug, Default)]
+pub(super) struct Flood(Mutex<HashMap<Sender, Spent>>);
+
+impl Flood {
+    /// Takes note of a message of `user` in `chat`; who is `trusted` does not count for its group.
+    /// An update that is dealt with once more counts once.
+    pub(super) fn admit(&self, from: From, trusted: bool, now: Instant) -> Admission {
+        let From { update, chat, user } = from;
+        let mut senders = locked(&self.0);
+        if senders.len() >= KNOWN {
+            senders.retain(|_, spent| !spent.is_over(now));
+        }
+        let is_group = chat != i64::try_from(user).unwrap_or_default();
+        let person = spend(&mut senders, (chat, Some(user)), PERSON, update, now);
+        if person != Admission::Taken || !is_group || trusted {
+            return person;
+        }
+        spend(&mut senders, (chat, None), CHAT, update, now)
+    }
+}
+
+fn spend(
+    senders: &mut HashMap<Sender, Spent>,
+    who: Sender,
+    limit: Limit,
+    update: u32,
+    now: Instant,
+) -> Admission {
+    let spent = senders.entry(who).or_insert(Spent { limit, count: 0, since: now, last: None, told: false });
+    if spent.last == Some(update) {
+        return Admission::Taken;
+    }
+    spent.recover(now);
+    if spent.count < limit.at_once {
+        spent.count += 1;
+        spent.last = Some(update);
+        spent.told = false;
+        return Admission::Taken;
+    }
+    if std::mem::replace(&mut spent.told, true) { Admission::Dropped } else { Admission::DroppedFirst }
+}
+
+impl Spent {
+    fn recover(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since).as_millis() / self.limit.each.as_millis();
+        let back = u32::try_from(passed).unwrap_or(u32::MAX).min(self.count);
+        self.count -= back;
+        self.since = if self.count == 0 { now } else { self.since + self.limit.each * back };
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= self.limit.each * self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: i64 = -100;
+
+    /// A host's limits, and the number of the last update.
+    #[derive(Default)]
+    struct Desk(Flood, u32);
+
+    impl Desk {
+        fn admit(&mut self, chat: i64, user: u64, trusted: bool, now: Instant) -> Admission {
+            self.1 += 1;
+            self.0.admit(From { update: self.1, chat, user }, trusted, now)
+        }
+    }
+
+    #[test]
+    fn who_sends_too_much_is_told_once_and_heard_again_later() {
+        let (mut flood, start) = (Desk::default(), Instant::now());
+        let sent: Vec<Admission> = (0..3_000).map(|_| flood.admit(GROUP, 666, false, start)).collect();
+        let count = |what| sent.iter().filter(|it| **it == what).count();
+        assert_eq!((count(Admission::Taken), count(Admission::DroppedFirst)), (30, 1));
+        // Nobody else is held back: another member, whoever approves, a private chat.
+        assert_eq!(flood.admit(GROUP, 7, false, start), Admission::Taken);
+        assert_eq!(flood.admit(GROUP, 42, true, start), Admission::Taken);
+        assert_eq!(flood.admit(42, 42, true, start), Admission::Taken);
+        assert_eq!(flood.admit(GROUP, 666, false, start + Duration::from_secs(1)), Admission::Dropped);
+        let later = start + Duration::from_secs(2);
+        assert_eq!(flood.admit(GROUP, 666, false, later), Admission::Taken);
+        assert_eq!(flood.admit(GROUP, 666, false, later), Admission::DroppedFirst);
+    }
+
+    #[test]
+    fn an_update_that_is_tried_again_counts_once() {
+        let (flood, start) = (Flood::default(), Instant::now());
+        let from = From { update: 7, chat: GROUP, user: 666 };
+        assert!((0..1_000).all(|_| flood.admit(from, false, start) == Admission::Taken));
+    }
+
+    #[test]
+    fn many_members_of_a_group_keep_no_approver_of_it_from_being_heard() {
+        let (mut flood, start) = (Desk::default(), Instant::now());
+        let taken =
+            (0..1_000).filter(|user| flood.admit(GROUP, 1_000 + user, false, start) == Admission::Taken);
+        assert_eq!(taken.count(), 120);
+        assert_eq!(flood.admit(GROUP, 42, true, start), Admission::Taken);
+    }
+
+    #[test]
+    fn what_is_kept_in_mind_is_bounded() {
+        let (mut flood, start) = (Desk::default(), Instant::now());
+        for user in 0..20_000 {
+            flood.admit(5_000_000, user, true, start + Duration::from_secs(user));
+        }
+        assert!(locked(&flood.0.0).len() <= KNOWN);
+    }
+}
