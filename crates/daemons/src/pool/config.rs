@@ -497,7 +497,10 @@ mod tests {
                 home: crate::Home::User,
             };
             let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
-            assert_eq!(spec.child_environment().get("KEY").unwrap(), "k");
+            assert_eq!(
+                spec.child_environment(&crate::providers::Providers::of(&spec), ("", "")).get("KEY").unwrap(),
+                "k"
+            );
             spec.digest()
         };
         assert_ne!(digest(json!({ "pass": ["KEY"] })), digest(json!({ "pass_to_commands": ["KEY"] })));

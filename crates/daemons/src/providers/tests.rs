@@ -69,7 +69,8 @@ fn keys_are_found_wherever_opencode_finds_them() {
         ]
     );
     let environment = spec.child_environment(&providers, ("http://127.0.0.1:1", "token"));
-    let shown: String = environment.iter().map(|(name, value)| format!("{name:?}={value:?}\n")).collect();
+    let shown =
+        environment.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect::<Vec<_>>().join("\n");
     assert!(!shown.contains("sk-") && !shown.contains("blue"), "{shown}");
     assert!(shown.contains("OTHER") && shown.contains("AZURE_RESOURCE_NAME"), "{shown}");
     assert!(!shown.contains("MY_KEY\"") && !shown.contains("TEAM\""), "{shown}");
@@ -126,7 +127,7 @@ fn a_login_that_is_renewed_stays_opencodes_own_unless_it_is_refused() {
         json!({ "anthropic": { "type": "oauth", "refresh": "r" }, "groq": { "type": "api", "key": "sk-g" } });
     let mut spec = spec(home.path(), &stored, "{}", &[("ANTHROPIC_API_KEY", "sk-ant")]);
     let groq = route("groq", "https://api.groq.com/openai/v1", "sk-g");
-    assert_eq!(routes(&Providers::of(&spec)), [groq.clone()]);
+    assert_eq!(routes(&Providers::of(&spec)), std::slice::from_ref(&groq));
     assert!(matches!(keys::Keys::of(&spec), keys::Keys::Linked(_)));
     spec.logins = Logins::Refuse;
     let anthropic = route("anthropic", "https://api.anthropic.com/v1", "sk-ant");
