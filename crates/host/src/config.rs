@@ -160,14 +160,19 @@ impl HostConfig {
             ErrorKind::NotFound => ConfigError::Missing { path: path.to_path_buf() },
             _ => ConfigError::Read { path: path.to_path_buf(), source },
         })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads `text` as what the file at `path` says, or is about to say.
+    pub fn parse(path: &AbsolutePath, text: &str) -> Result<Self, ConfigError> {
         let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
         let directory = path.parent();
         let real = directory.canonicalize().ok().and_then(AbsolutePath::new);
         let base = Base::new(real.unwrap_or(directory), home);
-        let parsed: Result<Self, _> = base.reading(|| toml::from_str(&text));
+        let parsed: Result<Self, _> = base.reading(|| toml::from_str(text));
         let mut config = parsed.map_err(|error| ConfigError::Syntax {
             path: path.to_path_buf(),
-            place: place(&text, error.span().map_or(0, |span| span.start)),
+            place: place(text, error.span().map_or(0, |span| span.start)),
             reason: connector_telegram::config::unquoted(error.message()),
         })?;
         config.check(path)?;

@@ -73,7 +73,8 @@ fn is_one(model: &str) -> bool {
     model.contains('/') && model.len() <= 200 && model.chars().all(plain)
 }
 
-/// JSON without comments and trailing commas, with everything else in its place.
+/// JSON without comments and commas behind the last of several, with everything else in its place.
+/// A comma behind nothing stays, for the parser to say where it is.
 fn plain(text: &str) -> String {
     let mut out: Vec<char> = Vec::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -95,12 +96,13 @@ fn plain(text: &str) -> String {
             ('/', Some('/')) => {
                 out.push(' ');
                 while let Some(c) = rest.next_if(|c| *c != '\n') {
-                    out.extend(std::iter::repeat_n(' ', usize::from(c != '\r')));
+                    out.push(if c == '\r' { c } else { ' ' });
                 }
             }
             ('/', Some('*')) => {
+                rest.next();
+                out.extend([' ', ' ']);
                 let mut last = ' ';
-                out.push(' ');
                 for c in rest.by_ref() {
                     out.push(if c == '\n' { c } else { ' ' });
                     if (last, c) == ('*', '/') {
@@ -110,7 +112,8 @@ fn plain(text: &str) -> String {
                 }
             }
             (',', _) => {
-                comma = Some(out.len());
+                let behind = out.iter().rev().find(|c| !c.is_whitespace());
+                comma = behind.is_some_and(|c| !",[{".contains(*c)).then_some(out.len());
                 out.push(c);
             }
             ('}' | ']', _) => {
@@ -174,5 +177,24 @@ mod tests {
         write("app/opencode.json", "{\"apiKey\":\"hunter2\",\n \"model\": \"acme/x\",, }");
         assert!(shown("app").ends_with("opencode.json is not valid: line 2, column 20"), "{}", shown("app"));
         assert!(!shown("app").contains("hunter2"));
+    }
+
+    #[test]
+    fn comments_and_last_commas_are_taken_out_and_nothing_else_moves() {
+        for (given, meant) in [
+            ("[1, 2]", "[1, 2]"),
+            ("[1, ]", "[1  ]"),
+            ("{\"a\":1,\n}", "{\"a\":1 \n}"),
+            ("[1, // a, ]\r\n]", "[1         \r\n]"),
+            ("[1 /*/ , */, 2]", "[1         , 2]"),
+            ("[1, /* \n */]", "[1     \n   ]"),
+            ("[\",]\", \"//\", \"\\\",]\"]", "[\",]\", \"//\", \"\\\",]\"]"),
+            // What opencode takes no more than we do.
+            ("[1,,]", "[1,,]"),
+            ("[,]", "[,]"),
+            ("{,}", "{,}"),
+        ] {
+            assert_eq!(plain(given), meant, "{given}");
+        }
     }
 }

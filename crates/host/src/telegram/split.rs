@@ -2,7 +2,7 @@
 //!
 //! A client splits what is longer than a message may be, and sends the parts at once.
 //! It cuts at the end of a paragraph, a line or a word if there is one in the second half,
-//! and drops the blanks there. So two messages of one sender are parts of one if the first
+//! and drops the blanks there; if there is none, it cuts where the message is full. So two messages of one sender are parts of one if the first
 //! could be a part, the second follows at once, and both together do not fit into one.
 //! The first waits a little as an event that may still grow; what follows is added to it,
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
@@ -62,11 +62,10 @@ pub(super) fn joined(earlier: &Value, next: &Received) -> Option<Value> {
     let answers = |value: &Value| value.get("reply_to_message_id").and_then(Value::as_i64);
     let elsewhere = answers(&next.payload).is_some_and(|to| Some(to) != answers(earlier));
     let text = earlier.get("text")?.as_str()?;
-    let hard = before + first_cluster(&next.text) > MESSAGE as u64;
     if !at_once || !too_long_for_one || elsewhere || begins_anew(next) {
         return None;
     }
-    let whole = format!("{text}{}{}", between(text, &next.text, hard), next.text);
+    let whole = format!("{text}{}{}", between(text, before, &next.text), next.text);
     let mut payload = earlier.clone();
     if let Some(command) = earlier.get("command").and_then(Value::as_str).filter(|it| !it.is_empty()) {
         payload["args"] = json!(whole.get(command.len() + 1..).unwrap_or_default().trim());
@@ -88,14 +87,22 @@ fn begins_anew(next: &Received) -> bool {
     next.command.as_deref().is_some_and(|it| commands::is_ours(it) || ["fix", "continue"].contains(&it))
 }
 
-/// What the client dropped between two parts.
-fn between(before: &str, next: &str, hard: bool) -> &'static str {
-    let blank = before.ends_with(char::is_whitespace) || next.starts_with(char::is_whitespace);
-    if hard || blank {
+/// What the client dropped between two parts, of which the first one, with this many units, ends `text`.
+///
+/// A client may have cut a full part through a word, or at a blank that came next: nobody can know, and
+/// the first is likelier. A part that is full but for a character of several units was cut through a
+/// word only if it has no blank to cut at.
+fn between(text: &str, part: u64, next: &str) -> &'static str {
+    let full = MESSAGE as u64;
+    if part >= full || text.ends_with(char::is_whitespace) || next.starts_with(char::is_whitespace) {
+        return "";
+    }
+    let skipped = units(text).saturating_sub(usize::try_from(part).unwrap_or(usize::MAX));
+    let late = &text[head(text, skipped + MESSAGE / 2).len()..];
+    if part + first_cluster(next) > full && !late.contains(char::is_whitespace) {
         return "";
     }
     // It would have cut at a line's end, had there been one.
-    let late = &before[head(before, units(before) / 2).len()..];
     if late.contains('\n') { "\n" } else { " " }
 }
 

@@ -3,9 +3,10 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use connector_contract::{Capability, chain};
+use connector_files::AbsolutePath;
 use connector_plugins::package::{PackageGrant, PluginName};
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value};
 
@@ -14,7 +15,7 @@ use crate::exit::Failure;
 
 /// A `host.toml` that is about to change.
 pub(super) struct GrantFile {
-    path: PathBuf,
+    path: AbsolutePath,
     document: DocumentMut,
 }
 
@@ -22,7 +23,8 @@ impl GrantFile {
     /// Reads the file as it is now.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         // A link stays a link: what it leads to is replaced.
-        let path = path.canonicalize()?;
+        let path = AbsolutePath::new(path.canonicalize()?)
+            .ok_or_else(|| Failure::failed(format!("{} has no absolute path", path.display())))?;
         let document = std::fs::read_to_string(&path)?.parse()?;
         Ok(Self { path, document })
     }
@@ -62,10 +64,10 @@ impl GrantFile {
     /// Replaces the file in one step, if a host would still take it.
     fn write(self) -> Result<(), Failure> {
         let text = self.document.to_string();
-        toml::from_str::<HostConfig>(&text).map_err(|error| {
+        HostConfig::parse(&self.path, &text).map_err(|error| {
             Failure::failed(format!("the changed file would not be valid: {}", chain(&error)))
         })?;
-        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
+        let directory = self.path.parent();
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(text.as_bytes())?;
         let (old, new) = (std::fs::metadata(&self.path)?, file.as_file().metadata()?);
@@ -91,8 +93,11 @@ fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::PathBuf;
+
     use connector_plugins::package::Digest;
+
+    use super::*;
 
     const FILE: &str = "# mine\nrules = \"rules\"   # here\n\n[connectors] # none yet\n";
 
@@ -117,10 +122,7 @@ mod tests {
     }
 
     fn granted(path: &Path, package: &str) -> Option<PackageGrant> {
-        HostConfig::load(&connector_files::AbsolutePath::new(path).unwrap())
-            .unwrap()
-            .plugins
-            .remove(&name(package))
+        HostConfig::load(&AbsolutePath::new(path).unwrap()).unwrap().plugins.remove(&name(package))
     }
 
     #[test]

@@ -38,16 +38,16 @@ fn events(messages: &[Received]) -> Vec<String> {
     all.iter().map(|payload| payload["text"].as_str().unwrap().to_owned()).collect()
 }
 
-/// How a client cuts: hard, or at the last blank in the second half, which is dropped.
-fn cut(text: &str, at_blanks: bool) -> Vec<String> {
+/// How a client cuts: at the last blank in the second half, which is dropped, or else where it is full.
+fn cut(text: &str) -> Vec<String> {
     let (mut rest, mut parts) = (text.trim(), Vec::new());
     while units(rest) > MESSAGE {
         let whole = head(rest, MESSAGE);
         let half = head(rest, MESSAGE / 2 + 1).len();
         let blank = whole[half..].rfind(['\n', ' ']).map(|at| half + at);
-        let at = blank.filter(|_| at_blanks).unwrap_or(whole.len());
-        parts.push(if at_blanks { rest[..at].trim_end() } else { &rest[..at] }.to_owned());
-        rest = if at_blanks { rest[at..].trim_start() } else { &rest[at..] };
+        let (part, after) = rest.split_at(blank.unwrap_or(whole.len()));
+        parts.push(part.trim_end().to_owned());
+        rest = after.trim_start();
     }
     parts.push(rest.to_owned());
     parts
@@ -61,16 +61,17 @@ fn words() -> impl Strategy<Value = String> {
         1 => "[日本語é]{1,8}",
         1 => "/[a-z]{1,6}/[a-z]{1,6}",
     ];
-    (proptest::collection::vec(word, 700..1_600), "[ \n]").prop_map(|(words, _)| words.join(" "))
+    let between = prop_oneof![Just(""), Just(" "), Just("\n")];
+    (proptest::collection::vec(word, 700..1_600), between).prop_map(|(words, between)| words.join(between))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn what_telegram_cut_is_one_message_again(text in words(), at_blanks: bool, others in 0_usize..3) {
+    fn what_telegram_cut_is_one_message_again(text in words(), others in 0_usize..3) {
         let text = format!("/fix {text}");
-        let parts = cut(&text, at_blanks);
+        let parts = cut(&text);
         let mut messages = Vec::new();
         for (number, part) in parts.iter().enumerate() {
             messages.push(said(1, 100 + number as u64, part));
@@ -88,6 +89,42 @@ proptest! {
     fn two_messages_that_fit_into_one_are_two(first in 1_usize..4_000, second in 1_usize..90) {
         let both = [said(1, 100, &"a".repeat(first)), said(1, 100, &"b".repeat(second))];
         prop_assert_eq!(events(&both).len(), 2);
+    }
+}
+
+#[test]
+fn what_was_dropped_at_a_cut_is_told_by_what_stands_before_and_after_it() {
+    let family = "👨\u{200d}👩\u{200d}👧";
+    let long = |end: &str, length: usize| format!("{}{end}", "x".repeat(length - units(end)));
+    let lines = "\n\n".to_owned() + &"x".repeat(2_100);
+    for (parts, dropped) in [
+        // Through a word, or so it is taken if the first part is full.
+        ([long("", 4_096), "next".into()], ""),
+        ([long(" wo", 4_096), "rd".into()], ""),
+        ([long("\nwo", 4_096), "rd".into()], ""),
+        ([long("", 4_095), "😀".into()], ""),
+        ([long("", 4_090), family.into()], ""),
+        // At a blank.
+        ([long("", 4_095), "next".into()], " "),
+        ([long(" the", 4_090), family.into()], " "),
+        ([long(" the", 4_085), "database".into()], " "),
+        // At a line's end, but not if all of them are in the first half.
+        ([long("\nthe", 4_085), "database".into()], "\n"),
+        ([long(" a\nb the", 4_085), family.into()], "\n"),
+        ([long(&lines, 4_085), "database".into()], " "),
+        // Some clients leave the blank where it is.
+        ([long(" the ", 4_085), "database".into()], ""),
+        ([long(" the", 4_085), " database".into()], ""),
+    ] {
+        // It is the same behind an earlier part, of which the blanks say nothing.
+        for earlier in [vec![], vec!["x \n".repeat(1_000) + &"y".repeat(95)]] {
+            let mut all = earlier.clone();
+            all.extend(parts.clone());
+            let all: Vec<Received> = all.iter().map(|part| said(1, 100, part)).collect();
+            let meant = parts.join(dropped);
+            let [whole] = &events(&all)[..] else { panic!("{parts:?} are several") };
+            assert!(whole.ends_with(&meant), "{dropped:?} before {:?}", parts[1]);
+        }
     }
 }
 
