@@ -261,7 +261,7 @@ fn a_status_says_what_it_waits_for() {
 #[test]
 fn the_picture_of_the_terminal_in_the_documentation_is_of_what_it_prints() {
     let mut row = done();
-    row.output = Some(json!({ "reply": ANSWER, "files": [], "duration_ms": 14_200 }));
+    row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true, "duration_ms": 14_200 }));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/terminal/answer.txt");
     let printed = format!("{}\n", connector_host::console::render::result(&row));
     if std::fs::read_to_string(&path).unwrap_or_default() != printed {
@@ -277,7 +277,7 @@ fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let asks = [permission("1.1", &bash()).text, question("1.1", &runner(), (0, 2), &[])];
     let status = status("1.1", &busy(), 12);
     let mut row = done();
-    row.output = Some(json!({ "reply": ANSWER, "files": [] }));
+    row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true }));
     let answer = result(&row);
     let by = Actor::from_text("telegram:4711");
     let over = [
