@@ -174,10 +174,22 @@ async fn an_agent_of_2_x_that_may_run_anything_stays_within_the_walls() {
     an_agent_stays_within_the_walls(Generation::V2).await;
 }
 
+/// The server of 2.x that can be had has a name of its own for its directories: it is led to those
+/// that the walls are open for.
+fn lead_to_opencodes_directories(own: &Path, home: &Path) {
+    for base in [own.join("data"), own.join("state"), own.join("cache"), home.join(".config")] {
+        std::fs::create_dir_all(base.join("opencode")).unwrap();
+        std::os::unix::fs::symlink("opencode", base.join("shuvcode")).unwrap();
+    }
+}
+
 async fn an_agent_stays_within_the_walls(generation: Generation) {
     let mut outside = Outside::new();
     let own = outside.path("state/daemons/w.own");
     let (home, readable) = (outside.path("home"), outside.path("readable"));
+    if generation == Generation::V2 {
+        lead_to_opencodes_directories(&own, &home);
+    }
     let adjust = |spec: &mut Spec| {
         spec.home = Home::Own(own);
         let environment = spec.environment.clone().with("HOME", home);

@@ -41,11 +41,12 @@ impl World {
         Self::at(&opencode().await, script, "", more)
     }
 
-    /// A host that runs a real 2.x within required walls, each task in a working tree of its own.
+    /// A host that runs a real 2.x, each task in a working tree of its own. Without walls: the server that
+    /// can be had keeps its state in directories of another name, which they are not open for.
     pub(crate) async fn newer(script: Script) -> Self {
         let opencode = testkit::real::opencode_of(Generation::V2).await.unwrap();
         let pass: Vec<&str> = LOOPBACK_ALONE.iter().map(|(name, _)| *name).collect();
-        let workspace = format!("isolation = \"worktree\"\nconfine = \"required\"\npass = {pass:?}\n");
+        let workspace = format!("isolation = \"worktree\"\nconfine = \"off\"\npass = {pass:?}\n");
         Self::at(&opencode.path.display().to_string(), script, &workspace, "")
     }
 
