@@ -165,11 +165,10 @@ fn destination(method: &Method, uri: &Uri) -> Option<(String, u16)> {
     if authority.as_str().contains('@') {
         return None;
     }
-    let port = match (authority.port_u16(), authority.port().is_some()) {
-        (Some(port), _) => port,
-        (None, true) => return None,
-        (None, false) if *method == Method::CONNECT => return None,
-        (None, false) => 80,
+    let port = match authority.as_str().strip_prefix(authority.host())? {
+        "" if *method == Method::CONNECT => return None,
+        "" => 80,
+        port => port.strip_prefix(':')?.parse().ok()?,
     };
     let absolute = uri.scheme() == Some(&Scheme::HTTP);
     ((*method == Method::CONNECT) != absolute).then(|| (authority.host().to_owned(), port))

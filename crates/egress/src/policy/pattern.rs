@@ -84,7 +84,7 @@ impl FromStr for HostPattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let wrong = |why| PatternError { text: text.to_owned(), why };
-        let (host, ports) = split(text).ok_or_else(|| wrong("an IPv6 address stands in brackets"))?;
+        let (host, ports) = split(text).ok_or_else(|| wrong("brackets are for an IPv6 address, which stands in them"))?;
         let ports = match ports {
             None => Ports::Usual,
             Some(ports) => Ports::parse(ports).ok_or_else(|| wrong("its port is a number or `*`"))?,
@@ -96,7 +96,7 @@ impl FromStr for HostPattern {
 /// The host and the text of its port.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']')?;
+        let (host, rest) = rest.split_once(']').filter(|(host, _)| host.contains(':'))?;
         return match rest {
             "" => Some((host, None)),
             _ => Some((host, Some(rest.strip_prefix(':')?))),
