@@ -65,7 +65,8 @@ fn read_with(dialect: &dyn Dialect, body: &[u8]) -> usize {
         dialect.read_permissions(body).is_ok(),
         dialect.read_questions(body).is_ok(),
         dialect.read_below(&[page.clone(), page.clone()], None).is_ok(),
-        dialect.read_saved(body).is_ok(),
+        // 1.x saves none, and says so of anything.
+        dialect.read_saved(body).is_ok_and(|rules| !rules.is_empty()),
     ]
     .into_iter()
     .filter(|fine| *fine)

@@ -131,7 +131,7 @@ async fn a_failed_turn_is_found_failed(generation: Generation) {
     eventually("the turn ended", || fake.running() == 0).await;
     let error = resume(&fake, checkpoint).await.unwrap_err();
     assert!(
-        matches!(&error, ConnectorError::Failed { reason, .. } if reason.contains("bad request")),
+        matches!(&error, ConnectorError::Failed { reason, .. } if reason.contains("does not take the request")),
         "{error:?}"
     );
 }
@@ -258,7 +258,7 @@ async fn a_note_that_is_not_taken_starts_nothing_and_says_what_to_do(generation:
         Faults { canned: vec![(format!("PUT {ENTRY}"), Canned::empty(404))], ..Faults::default() };
     let long = "a long story ".repeat(1000);
     for (faults, text, words) in
-        [(route_is_missing, "From the night watch.", "404"), (Faults::default(), long.as_str(), "8 KiB")]
+        [(route_is_missing, "From the night watch.", "404"), (Faults::default(), long.as_str(), "shorten the note")]
     {
         let (fake, mut bench) = fake(Fixture::of(generation, "text"), faults, json!({})).await;
         let note = SourceNote::Text(text.into());

@@ -460,7 +460,7 @@ fn a_tool_is_told_in_pieces_that_share_its_call() {
     assert_eq!(called, (None, Some("ls".into()), ToolState::Running));
     assert_eq!(piece("session.tool.success", json!({ "content": [] })).2, ToolState::Completed);
     let failed = piece("session.tool.failed", json!({ "error": { "type": "tool.failed", "message": "no" } }));
-    assert_eq!(failed.2, ToolState::Failed("tool.failed: no".into()));
+    assert_eq!(failed.2, ToolState::Failed("no".into()));
 }
 
 #[test]

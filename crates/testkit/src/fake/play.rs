@@ -98,7 +98,15 @@ fn restart(shared: &Shared, fixture: &Fixture) -> Finish {
 
 async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usize>) -> Stop {
     let faults = &shared.faults;
+    let mut open: Vec<String> = Vec::new();
     for (index, event) in fixture.events.iter().enumerate() {
+        // A daemon goes on telling after it asked, up to where it was answered.
+        if let Some(at) = open.iter().position(|id| closes(fixture.generation, event, id)) {
+            let id = open.swap_remove(at);
+            if let Err(stop) = answered(shared, fixture, &id).await {
+                return stop;
+            }
+        }
         if waits_for_abort(fixture, index) {
             shared.waiting.store(true, Ordering::Relaxed);
             until(shared, &fixture.session, |_| false).await;
@@ -128,12 +136,11 @@ async fn events(shared: &Shared, fixture: &Fixture, progress: &watch::Sender<usi
             return Stop::Restarted;
         }
         if let Some(id) = ask_of(fixture.generation, event) {
-            if !until(shared, &fixture.session, |shared| !is_pending(shared, &id)).await {
-                return Stop::Aborted;
-            }
-            // That one tells its own end.
-            if fixture.name != "permission-reject-silent" && shared.state().silenced.contains(&id) {
-                return Stop::Silenced;
+            let closed_later = fixture.events[index..].iter().any(|it| closes(fixture.generation, it, &id));
+            if closed_later {
+                open.push(id);
+            } else if let Err(stop) = answered(shared, fixture, &id).await {
+                return stop;
             }
         }
         if faults.pace.is_zero() {
@@ -172,6 +179,23 @@ fn ask_of(generation: Generation, event: &Value) -> Option<String> {
         "form.created" => Some(text(&event["data"]["form"]["id"])),
         _ => None,
     }
+}
+
+/// Whether an event says that the ask `id` is over.
+fn closes(generation: Generation, event: &Value, id: &str) -> bool {
+    let over = ["permission.replied", "question.replied", "question.rejected", "form.replied", "form.cancelled"];
+    let body = &event[body_key(generation)];
+    event["type"].as_str().is_some_and(|it| over.contains(&it)) && (body["requestID"] == id || body["id"] == id)
+}
+
+/// Waits until the ask `id` is answered; what ends the turn instead is the error.
+async fn answered(shared: &Shared, fixture: &Fixture, id: &str) -> Result<(), Stop> {
+    if !until(shared, &fixture.session, |shared| !is_pending(shared, id)).await {
+        return Err(Stop::Aborted);
+    }
+    // That one tells its own end.
+    let silenced = shared.state().silenced.contains(id);
+    if silenced && fixture.name != "permission-reject-silent" { Err(Stop::Silenced) } else { Ok(()) }
 }
 
 fn is_pending(shared: &Shared, id: &str) -> bool {
