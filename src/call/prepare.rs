@@ -255,9 +255,9 @@ impl Call<'_> {
             LinkError::Status { status: 404, failure: Some(failure) } => {
                 ConnectorError::Refused { reason: failure.reason }
             }
-            LinkError::Status { status, failure } if status < 500 => ConnectorError::Refused {
-                reason: failure.map_or_else(|| format!("the daemon answered {status}"), |it| it.reason),
-            },
+            LinkError::Status { status, failure } if status < 500 => {
+                ConnectorError::Refused { reason: LinkError::Status { status, failure }.to_string() }
+            }
             LinkError::Status { .. } | LinkError::Undecodable(_) => {
                 unavailable(format!("the daemon at {origin} gave no usable answer ({error})"), None)
             }

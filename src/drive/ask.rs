@@ -98,20 +98,18 @@ impl Asker {
     }
 }
 
-/// Whether the ask itself leaves something out: a command its directory, and whatever comes
-/// with patterns alone, everything else.
+/// Whether the ask itself leaves something out: all do, but an edit that comes with its change.
 fn wants_input(ask: &PermissionAsk) -> bool {
-    let told = ask.metadata.as_object().is_some_and(|it| !it.is_empty());
-    !told || ask.permission == "bash"
+    !ask.shows_change()
 }
 
 /// Whether a person sees all of what is asked for, where it is known what that is.
 fn is_whole(ask: &PermissionAsk) -> bool {
+    // What a tool was called with is told by its call alone.
+    let known = ask.call.is_none() || !ask.input().is_null();
     match ask.permission.as_str() {
-        // The directory that a command runs in is told by its call alone.
-        "bash" if ask.call.is_some() => !ask.input().is_null() && (ask.has("command") || ask.has("code")),
-        "bash" => ask.has("command"),
-        "edit" => ask.has("diff") || ask.has("files") || !ask.input().is_null(),
-        _ => true,
+        "bash" => known && (ask.shows("command") || ask.shows("code")),
+        "edit" => ask.shows_change() || (known && ask.call.is_some()),
+        _ => known,
     }
 }

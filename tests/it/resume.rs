@@ -257,9 +257,10 @@ async fn a_note_that_is_not_taken_starts_nothing_and_says_what_to_do(generation:
     let route_is_missing =
         Faults { canned: vec![(format!("PUT {ENTRY}"), Canned::empty(404))], ..Faults::default() };
     let long = "a long story ".repeat(1000);
-    for (faults, text, words) in
-        [(route_is_missing, "From the night watch.", "404"), (Faults::default(), long.as_str(), "shorten the note")]
-    {
+    for (faults, text, words) in [
+        (route_is_missing, "From the night watch.", "404"),
+        (Faults::default(), long.as_str(), "shorten the note"),
+    ] {
         let (fake, mut bench) = fake(Fixture::of(generation, "text"), faults, json!({})).await;
         let note = SourceNote::Text(text.into());
         bench.provenance = Provenance::Chat { surface: "telegram".into(), rule: "fix".into(), note };

@@ -26,11 +26,10 @@ impl PermissionAsk {
     /// The agent's own words about a command are left out: they could say anything.
     pub fn parts(&self) -> Vec<AskPart> {
         let mut parts = Vec::new();
-        let changes = self.has("diff") || self.has("files");
         let empty = Map::new();
         let metadata = self.metadata.as_object().unwrap_or(&empty);
         // A change that is shown as one need not be shown as what it is made from too.
-        let input = self.input().as_object().filter(|_| !changes).unwrap_or(&empty);
+        let input = self.input().as_object().filter(|_| !self.shows_change()).unwrap_or(&empty);
         for key in FIRST {
             [metadata, input]
                 .into_iter()
@@ -38,14 +37,18 @@ impl PermissionAsk {
                 .for_each(|it| add(&mut parts, key, it));
         }
         let commands = parts.iter().any(|part| matches!(part.name.as_str(), "command" | "code"));
-        let mut rest: Vec<(&String, &Value)> = metadata.iter().chain(input).collect();
-        rest.sort_by_key(|(key, _)| *key);
-        for (key, value) in rest {
-            match (key.as_str(), value) {
-                ("description", _) if commands => {}
-                (key, _) if FIRST.contains(&key) => {}
-                ("files", Value::Array(files)) => files.iter().for_each(|file| add_file(&mut parts, file)),
-                (key, value) => add(&mut parts, key, value),
+        let remarked = commands && self.permission == "bash";
+        for (from, is_told) in [(metadata, true), (input, false)] {
+            let mut rest: Vec<(&String, &Value)> = from.iter().collect();
+            rest.sort_by_key(|(key, _)| *key);
+            for (key, value) in rest {
+                match (key.as_str(), value) {
+                    (key, _) if FIRST.contains(&key) || (remarked && key == "description") => {}
+                    ("files", Value::Array(files)) if is_told => {
+                        files.iter().for_each(|file| add_file(&mut parts, file));
+                    }
+                    (key, value) => add(&mut parts, key, value),
+                }
             }
         }
         // The rules' view of a command is made of pieces of it.
@@ -64,9 +67,19 @@ impl PermissionAsk {
         self.call.as_ref().map_or(&Value::Null, |call| &call.input)
     }
 
-    /// Whether the agent tells `key` of what it asks for.
-    pub fn has(&self, key: &str) -> bool {
-        [&self.metadata, self.input()].into_iter().any(|from| from.get(key).is_some_and(|it| !it.is_null()))
+    /// Whether an edit comes with its change, as the daemon itself made it from what the tool was called with.
+    pub fn shows_change(&self) -> bool {
+        let told = |key: &str| match self.metadata.get(key) {
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Array(list)) => !list.is_empty(),
+            _ => false,
+        };
+        self.permission == "edit" && (told("diff") || told("files"))
+    }
+
+    /// Whether one of the [parts](Self::parts) has this name.
+    pub fn shows(&self, name: &str) -> bool {
+        self.parts().iter().any(|part| part.name == name)
     }
 }
 
@@ -83,8 +96,10 @@ fn add(parts: &mut Vec<AskPart>, name: &str, value: &Value) {
 
 /// A changed file: its patch to be read as one.
 fn add_file(parts: &mut Vec<AskPart>, file: &Value) {
-    match (file.get("file").and_then(Value::as_str), file.get("patch").and_then(Value::as_str)) {
+    let told = |key: &str| file.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match (told("file"), told("patch")) {
         (Some(of), Some(change)) => add(parts, &format!("change of {of}"), &change.into()),
+        // A deletion, or a file that is no text.
         _ => add(parts, "files", file),
     }
 }
@@ -171,6 +186,37 @@ mod tests {
             (
                 ask("mcp_send", &["*"], json!({}), json!({ "to": "x", "count": 3 })),
                 vec![("what", "*"), ("count", "3"), ("to", "x")],
+            ),
+            // No key of a tool's own hides the others, whatever it is called.
+            (
+                ask("mcp_push", &["*"], json!({}), json!({ "branch": "main", "files": [{ "path": "a" }] })),
+                vec![("what", "*"), ("branch", "main"), ("files", r#"[{"path":"a"}]"#)],
+            ),
+            (
+                ask("mcp_patch", &["*"], Value::Null, json!({ "diff": patch, "to": "x" })),
+                vec![("what", "*"), ("diff", patch), ("to", "x")],
+            ),
+            (
+                ask("mcp_run", &["*"], Value::Null, json!({ "command": "id", "description": "d" })),
+                vec![("command", "id"), ("description", "d")],
+            ),
+            (
+                ask(
+                    "edit",
+                    &["a.txt"],
+                    json!({ "diff": "" }),
+                    json!({ "filePath": "a.txt", "content": "b" }),
+                ),
+                vec![("filePath", "a.txt"), ("content", "b")],
+            ),
+            (
+                ask(
+                    "edit",
+                    &["a.txt"],
+                    json!({ "files": [{ "file": "a.txt", "patch": "" }] }),
+                    json!({ "x": 1 }),
+                ),
+                vec![("what", "a.txt"), ("files", r#"{"file":"a.txt","patch":""}"#)],
             ),
         ] {
             let expected: Vec<(String, String)> =

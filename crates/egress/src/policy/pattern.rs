@@ -84,7 +84,8 @@ impl FromStr for HostPattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let wrong = |why| PatternError { text: text.to_owned(), why };
-        let (host, ports) = split(text).ok_or_else(|| wrong("brackets are for an IPv6 address, which stands in them"))?;
+        let (host, ports) =
+            split(text).ok_or_else(|| wrong("brackets are for an IPv6 address, which stands in them"))?;
         let ports = match ports {
             None => Ports::Usual,
             Some(ports) => Ports::parse(ports).ok_or_else(|| wrong("its port is a number or `*`"))?,

@@ -17,7 +17,7 @@ use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::{self, RunRow, RunState};
-use crate::ledger::steps::enter::{end_badly, enter};
+use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events};
 
@@ -208,7 +208,9 @@ impl Engine {
         self.0
             .ledger
             .write(move |tx| {
-                if runs::end(tx, run.id, state, reason.as_deref())? && !outbox::tells_of(tx, run.id)? {
+                let counted = reason.as_deref().is_some_and(is_told_of);
+                let ended = runs::end(tx, run.id, state, reason.as_deref())?;
+                if ended && !counted && !outbox::tells_of(tx, run.id)? {
                     let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                     let body = match state {
                         RunState::Succeeded => format!("run {} had nothing to do{why}", run.id),

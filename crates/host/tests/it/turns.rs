@@ -18,13 +18,14 @@ fn of_the_group(number: usize, text: &str) -> NewEvent {
     }
 }
 
-/// As if a surface had taken all of them in while the engine was busy.
-async fn store(world: &World, count: usize, text: &'static str) {
+/// As if a surface had taken all of them in while the engine was busy: in one transaction, with what the
+/// owner says after them.
+async fn store(world: &World, count: usize, text: &'static str, owner: Option<NewEvent>) {
     let store = move |tx: &Tx<'_>| -> Result<(), LedgerError> {
         for number in 0..count {
             events::store(tx, &of_the_group(number, text))?;
         }
-        Ok(())
+        owner.iter().try_for_each(|event| events::store(tx, event).map(drop))
     };
     world.engine.ledger().write(store).await.unwrap();
 }
@@ -33,8 +34,8 @@ async fn store(world: &World, count: usize, text: &'static str) {
 async fn three_thousand_messages_of_a_member_keep_no_card_of_the_owner_back() {
     let state = tempfile::tempdir().unwrap();
     let world = World::start(state.path(), 1_000, Plan::default());
-    store(&world, 3_000, "/fix flood").await;
-    world.say("owner", "/fix OWNER REQUEST").await.unwrap();
+    store(&world, 3_000, "/fix flood", Some(event("owner", "/fix OWNER REQUEST"))).await;
+    world.say("wakes the engine", "hello").await.unwrap();
     let owners = |world: &World| {
         let cards = world.screen.cards();
         cards.into_iter().find(|card| card.input["prompt"] == "/fix OWNER REQUEST")
@@ -50,7 +51,7 @@ async fn what_waits_is_taken_in_without_waiting_for_a_clock() {
     let state = tempfile::tempdir().unwrap();
     let world = World::start(state.path(), 1_000, Plan::default());
     // No rule fires, so that nothing else starts a pass.
-    store(&world, 200, "hello").await;
+    store(&world, 200, "hello", None).await;
     world.say("last", "hello").await.unwrap();
     let began = std::time::Instant::now();
     while world.read(events::any_unhandled).await {
@@ -66,7 +67,7 @@ async fn refusals_that_nobody_has_seen_are_told_in_one_line_and_keep_no_input() 
     let gate = GateConfig { max_waiting_per_chat: 2, ..Plan::default().gate };
     let world = World::start(state.path(), 1_000, Plan { gate, ..Plan::default() });
     *world.screen.broken.lock().unwrap() = true;
-    store(&world, 99, "/fix flood").await;
+    store(&world, 99, "/fix flood", None).await;
     world.say("owner", "/fix mine").await.unwrap();
     let ended = "SELECT count(*) FROM runs WHERE state = 'denied'";
     let count = move |sql: &'static str| {
@@ -76,7 +77,16 @@ async fn refusals_that_nobody_has_seen_are_told_in_one_line_and_keep_no_input() 
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let parcels = "SELECT count(*) FROM outbox WHERE chat = 'group'";
-    assert_eq!(world.read(count(parcels)).await, 4, "two cards, a refusal, and one line for all others");
+    let told = |tx: &Tx<'_>| {
+        let sql = "SELECT coalesce(json_group_array(kind || ' ' || coalesce(body, '')), '') FROM outbox";
+        Ok(tx.sql.query_row(sql, [], |row| row.get::<_, String>(0))?)
+    };
+    let told = world.read(told).await;
+    assert_eq!(
+        world.read(count(parcels)).await,
+        4,
+        "two cards, a refusal, and one line for all others: {told}"
+    );
     let line = |tx: &Tx<'_>| {
         let sql = "SELECT body FROM outbox WHERE chat = 'group' AND kind = 'text'";
         Ok(tx.sql.query_row(sql, [], |row| row.get::<_, String>(0))?)

@@ -183,9 +183,11 @@ fn ask_of(generation: Generation, event: &Value) -> Option<String> {
 
 /// Whether an event says that the ask `id` is over.
 fn closes(generation: Generation, event: &Value, id: &str) -> bool {
-    let over = ["permission.replied", "question.replied", "question.rejected", "form.replied", "form.cancelled"];
+    let over =
+        ["permission.replied", "question.replied", "question.rejected", "form.replied", "form.cancelled"];
     let body = &event[body_key(generation)];
-    event["type"].as_str().is_some_and(|it| over.contains(&it)) && (body["requestID"] == id || body["id"] == id)
+    event["type"].as_str().is_some_and(|it| over.contains(&it))
+        && (body["requestID"] == id || body["id"] == id)
 }
 
 /// Waits until the ask `id` is answered; what ends the turn instead is the error.

@@ -103,6 +103,11 @@ fn refuse(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Ent
     Ok(Entered::Denied(reason))
 }
 
+/// Whether a refusal for this reason is told at the gate itself, alone or counted in a line.
+pub fn is_told_of(reason: &str) -> bool {
+    reason.starts_with(TOO_MANY)
+}
+
 fn pass(tx: &Tx<'_>, step: StepId, by: PassedBy, allowance: Option<i64>) -> Result<Entered, LedgerError> {
     let change = Change::none()
         .set("decided_at", tx.now)
