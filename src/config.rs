@@ -201,6 +201,10 @@ impl Config {
         ] {
             check_secs(secs).map_err(|reason| invalid(key, &reason))?;
         }
+        if let Some(pattern) = self.permissions.as_ref().and_then(Permissions::unexpanded) {
+            let reason = format!("`{pattern}` would match nothing; write the home directory out: `/home/…`");
+            return Err(invalid("permissions", &reason));
+        }
         if !self.limits.fit() {
             let reason = "`response_bytes` three times and `patch_bytes` twice are more than 3776 KiB";
             return Err(invalid("limits", &reason));

@@ -84,6 +84,18 @@ impl Permissions {
         self
     }
 
+    /// A pattern that would never match: a daemon expands a home directory in its own configuration alone.
+    pub(crate) fn unexpanded(&self) -> Option<&str> {
+        let is_one = |pattern: &&String| {
+            pattern.as_str() == "~" || pattern.starts_with("~/") || pattern.starts_with("$HOME")
+        };
+        let patterns = self.0.values().filter_map(|rule| match rule {
+            Rule::All(_) => None,
+            Rule::Patterns(patterns) => patterns.keys().find(is_one),
+        });
+        patterns.map(String::as_str).next()
+    }
+
     /// The rules in the order the daemon wants: general before particular.
     pub fn wire(&self) -> Vec<WireRule> {
         let mut rules = Vec::new();

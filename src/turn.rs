@@ -467,6 +467,7 @@ impl Turn {
     /// Work went on: what the provider complained of before is over.
     fn progressed(&mut self, now: Instant) {
         self.last_progress = now;
+        self.display.answered();
         if self.mode == Mode::Running {
             self.last_retry = None;
         }

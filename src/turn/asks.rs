@@ -298,9 +298,9 @@ impl Asks {
     /// Who refused the tool's call that failed. The daemon ends other requests of the turn together
     /// with one that is refused.
     pub(super) fn refuser(&self, call: &str) -> Option<&'static str> {
-        let ask = self.known.values().find(|ask| ask.call.as_deref() == Some(call))?;
-        ask.refuser
-            .or_else(|| (ask.state == State::Closed && !ask.answered && self.rejected()).then_some(OTHER))
+        let asked = || self.known.values().filter(|ask| ask.call.as_deref() == Some(call));
+        let ended_with_another = |ask: &Ask| ask.state == State::Closed && !ask.answered && self.rejected();
+        asked().find_map(|ask| ask.refuser).or_else(|| asked().any(ended_with_another).then_some(OTHER))
     }
 
     fn room(&self) -> bool {

@@ -23,7 +23,8 @@ pub(super) struct Display {
     due: Option<Instant>,
     reported: Option<Instant>,
     tools: HashMap<String, Tool>,
-    retry: u64,
+    /// The wait for the provider that was reported, while it lasts.
+    retry: Option<(u64, String, Option<u64>)>,
 }
 
 /// What is known of a tool's call; events tell each of it once or more.
@@ -73,10 +74,16 @@ impl Display {
         next_at_ms: Option<u64>,
         out: &mut Vec<Effect>,
     ) {
-        if self.retry != attempt {
-            self.retry = attempt;
+        let wait = (attempt, reason.to_owned(), next_at_ms);
+        if self.retry.as_ref() != Some(&wait) {
+            self.retry = Some(wait);
             out.push(Effect::Report(Progress::Retry { attempt, reason: reason.to_owned(), next_at_ms }));
         }
+    }
+
+    /// The provider answers again: the next wait for it is another one.
+    pub(super) fn answered(&mut self) {
+        self.retry = None;
     }
 
     pub(super) fn flush(&mut self, now: Instant, out: &mut Vec<Effect>) {

@@ -712,6 +712,27 @@ fn a_tool_that_is_told_in_pieces_starts_once_with_its_name_and_title() {
     );
 }
 
+#[test]
+fn each_wait_for_the_provider_is_told_and_none_of_them_twice() {
+    let start = Instant::now();
+    let mut turn = Turn::new(plan(start), start);
+    turn.step(Event::Began, start);
+    let wait = |attempt, next_at_ms| {
+        signal(Signal::Status(Status::Retry { attempt, reason: "quota".into(), next_at_ms }))
+    };
+    let mut told = |event| {
+        let effects = turn.step(event, start);
+        effects.iter().filter(|it| matches!(it, Effect::Report(Progress::Retry { .. }))).count()
+    };
+    assert_eq!(
+        [told(wait(1, None)), told(wait(1, None)), told(wait(2, None)), told(wait(2, Some(9)))],
+        [1, 0, 1, 1]
+    );
+    // Attempts are counted anew once the provider answered.
+    assert_eq!([told(signal(tool())), told(wait(1, None))], [0, 1]);
+    assert_eq!([told(signal(tool())), told(wait(1, None))], [0, 1]);
+}
+
 /// A tool that begins.
 fn tool() -> Signal {
     let (call, tool, title) = ("c".to_owned(), Some("bash".to_owned()), Some("ls".to_owned()));

@@ -39,6 +39,8 @@ pub(crate) struct V1 {
 fn theirs(name: &str) -> &str {
     match name {
         "write" | "patch" | "multiedit" | "apply_patch" => "edit",
+        "shell" => "bash",
+        "subagent" => "task",
         other => other,
     }
 }

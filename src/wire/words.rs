@@ -106,7 +106,10 @@ const CAUSES: [(&[&str], &[u64], &str); 12] = [
 /// Why something failed: an error's `kind` by opencode's name for it, what it says, and the status that the
 /// model's provider answered with.
 pub(super) fn of(kind: &str, message: &str, status: Option<u64>) -> String {
-    let told = not_found(message).or_else(|| configuration(kind, message, None));
+    // A provider's words may begin like opencode's own.
+    let is_opencodes = status.is_none() && kind != "APIError" && !kind.starts_with("provider.");
+    let told = not_found(message).filter(|_| is_opencodes || kind == "provider.no-route");
+    let told = told.or_else(|| configuration(kind, message, None));
     let told = told.unwrap_or_else(|| cause(kind, message, status).to_owned());
     let told = match status {
         Some(status) => format!("{told} (it answered {status})"),
@@ -231,6 +234,14 @@ mod tests {
                 "Available agents: build, plan",
             ),
             ("UnknownError", None, "Model not found: {S}", "the reason is in"),
+            ("APIError", None, "Model not found: x for key S", "the reason is in"),
+            (
+                "UnknownError",
+                Some(404),
+                "Model not found: x for key S",
+                "does not know what it was asked for",
+            ),
+            ("provider.invalid-request", None, "Model not found: x for key S", "the reason is in"),
             (
                 "ConfigJsonError",
                 None,

@@ -68,6 +68,14 @@ async fn other_bad_configurations_name_their_key_and_no_secret() {
         (json!({ "password": true }), "string"),
         (json!({ "asks": "maybe" }), "variant"),
         (json!({ "permissions": { "bash": "hunter2" } }), "match"),
+        (
+            json!({ "permissions": { "external_directory": { "~/.ssh/*": "deny" } } }),
+            "`~/.ssh/*` would match nothing",
+        ),
+        (
+            json!({ "permissions": { "edit": { "*": "allow", "$HOME/x": "deny" } } }),
+            "`$HOME/x` would match nothing",
+        ),
         (json!({ "deadline_secs": 0 }), "deadline_secs"),
         (json!({ "deadline_secs": u64::MAX }), "deadline_secs"),
         (json!({ "no_progress_secs": -1 }), "-1"),

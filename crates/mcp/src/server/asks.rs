@@ -1,10 +1,11 @@
 //! The agent's asks go to the person at the client, as elicitations.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use connector_contract::AskRelay;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use connector_contract::{AskRelay, Progress, ToolOutcome};
 use rmcp::model::{
     ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, MetaObject,
     RequestMetaObject, ServerRequest,
@@ -17,12 +18,16 @@ use crate::forms::{self, Form};
 
 /// How much of an ask stands in a line about it.
 const LINE: usize = 200;
+/// How many refused tools are kept for one result.
+const KEPT: usize = 50;
 
 /// The asks of one call: which are open, and which nobody at the client allowed.
 #[derive(Default)]
 pub(super) struct AskLog {
     open: Mutex<Vec<String>>,
     refused: Mutex<Vec<String>>,
+    /// The tools that ended refused, whoever refused them.
+    tools: Mutex<Vec<String>>,
 }
 
 impl AskLog {
@@ -31,26 +36,44 @@ impl AskLog {
         lock(&self.open).first().cloned()
     }
 
-    /// One line for each ask that was refused, and why.
+    /// One line for each ask that was refused, and why; where none came to the client, for each tool.
     pub(super) fn refused(&self) -> Vec<String> {
-        lock(&self.refused).clone()
+        let refused = lock(&self.refused).clone();
+        if refused.is_empty() { lock(&self.tools).clone() } else { refused }
+    }
+
+    /// Takes note of a tool that was refused.
+    pub(super) fn note(&self, update: &Progress) {
+        if let Progress::ToolFinished { tool, title, outcome: ToolOutcome::Refused { by }, .. } = update {
+            let line = format!("{}: refused by {}", one_line(&format!("{tool} {title}")), one_line(by));
+            let mut tools = lock(&self.tools);
+            if tools.len() < KEPT {
+                tools.push(line);
+            }
+        }
     }
 
     fn open(&self, line: String) -> OpenAsk<'_> {
         lock(&self.open).push(line.clone());
-        OpenAsk { log: self, line }
+        OpenAsk { log: self, line, settled: Cell::new(false) }
     }
 }
 
-/// An ask on the list of open ones. Dropping it takes it off.
+/// An ask on the list of open ones. Dropping it takes it off, and counts it as refused unless it was settled.
 struct OpenAsk<'a> {
     log: &'a AskLog,
     line: String,
+    settled: Cell<bool>,
 }
 
 impl OpenAsk<'_> {
     fn refuse(&self, why: &str) {
+        self.settle();
         lock(&self.log.refused).push(format!("{}: {why}", self.line));
+    }
+
+    fn settle(&self) {
+        self.settled.set(true);
     }
 }
 
@@ -59,6 +82,11 @@ impl Drop for OpenAsk<'_> {
         let mut open = lock(&self.log.open);
         if let Some(at) = open.iter().position(|line| *line == self.line) {
             open.remove(at);
+        }
+        drop(open);
+        // It was withdrawn: its time was over, or somebody elsewhere answered it.
+        if !self.settled.get() {
+            self.refuse("nobody at this client answered");
         }
     }
 }
@@ -132,6 +160,7 @@ impl AskRelay for PeerAsks {
         if let PermissionReply::Reject { message } = &reply {
             open.refuse(message);
         }
+        open.settle();
         reply
     }
 
@@ -147,6 +176,7 @@ impl AskRelay for PeerAsks {
                 if matches!(reply, QuestionReply::Reject) {
                     open.refuse("it was not answered");
                 }
+                open.settle();
                 reply
             }
             Err(silence) => {

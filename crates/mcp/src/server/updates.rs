@@ -42,7 +42,12 @@ impl Updates {
     /// comes right before a result for progress of nothing. They are told every ten seconds that the
     /// call is alive, with what it does or waits for; a host of ours knows that by itself.
     pub(super) async fn forward(self, mut stream: ProgressStream, finished: &CancellationToken) {
-        let Some(token) = &self.token else { return };
+        let Some(token) = &self.token else {
+            while let Some(Some(update)) = finished.run_until_cancelled(stream.next()).await {
+                self.asks.note(&update);
+            }
+            return;
+        };
         let (mut count, mut held, mut texted) = (0u32, None, None::<Instant>);
         let (began, mut last) = (Instant::now(), String::new());
         let mut quiet = tokio::time::interval_at(began + QUIET, QUIET);
@@ -59,6 +64,7 @@ impl Updates {
                 () = finished.cancelled() => stream.next().now_or_never().flatten(),
             };
             let Some(update) = update else { break };
+            self.asks.note(&update);
             if self.call.is_none() && finished.is_cancelled() {
                 return;
             }
