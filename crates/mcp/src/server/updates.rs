@@ -46,7 +46,7 @@ impl Updates {
             while let Some(Some(update)) = finished.run_until_cancelled(stream.next()).await {
                 self.asks.note(&update);
             }
-            return;
+            return self.note_rest(&mut stream);
         };
         let (mut count, mut held, mut texted) = (0u32, None, None::<Instant>);
         let (began, mut last) = (Instant::now(), String::new());
@@ -66,7 +66,7 @@ impl Updates {
             let Some(update) = update else { break };
             self.asks.note(&update);
             if self.call.is_none() && finished.is_cancelled() {
-                return;
+                return self.note_rest(&mut stream);
             }
             if matches!(update, Progress::Text { .. }) {
                 if texted.is_some_and(|at| at.elapsed() < TEXT_PACE) {
@@ -102,6 +102,13 @@ impl Updates {
             Some(ask) => format!("waiting for an answer: {ask} ({elapsed})"),
             None if last.is_empty() => format!("at work ({elapsed})"),
             None => format!("at work ({elapsed}); last: {last}"),
+        }
+    }
+
+    /// What was reported before the call finished, and is told to nobody any more.
+    fn note_rest(&self, stream: &mut ProgressStream) {
+        while let Some(Some(update)) = stream.next().now_or_never() {
+            self.asks.note(&update);
         }
     }
 

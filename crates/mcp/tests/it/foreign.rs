@@ -87,6 +87,20 @@ async fn what_was_refused_is_in_the_result_with_what_would_allow_it() {
 }
 
 #[tokio::test]
+async fn what_nobody_was_asked_or_nobody_answered_is_in_the_result_too() {
+    for (capabilities, what, why) in [
+        (json!({ "elicitation": {} }), "permission for a moment", "nobody at this client answered"),
+        (json!({}), "a tool that is refused", "refused by the connector"),
+    ] {
+        let mut client = greeted(capabilities).await;
+        client.send(call(1, what)).await;
+        let result = answer(&mut client, 1).await;
+        let text = result["result"]["content"][1]["text"].as_str().unwrap_or_default().to_owned();
+        assert!(text.contains("bash rm -rf build") && text.contains(why), "{what}: {result}");
+    }
+}
+
+#[tokio::test]
 async fn each_mistake_has_its_own_code_and_ends_nothing_but_itself() {
     let mut client = greeted(json!({})).await;
     let request = |id: u32, method: &str, params: Value| {

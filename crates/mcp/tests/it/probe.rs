@@ -9,7 +9,7 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, Question, Question
 use connector_contract::{
     ActionDecl, ActionResult, AskRelay, Capability, Checkpoint, CheckpointError, CheckpointLog, Connector,
     ConnectorError, ConnectorFactory, Context, EventHandler, Manifest, OutboundHttp, Pins, Progress,
-    ProgressStream, Provenance, Reference, StopCause, Subscription, Target, progress_channel,
+    ProgressStream, Provenance, Reference, StopCause, Subscription, Target, ToolOutcome, progress_channel,
 };
 use connector_mcp::extension::Configure;
 use connector_mcp::{ConnectError, ConnectOptions, Extended, McpConnector, ServeError, Server};
@@ -136,6 +136,17 @@ impl Connector for Probe {
             "permission" => {
                 let reply = ctx.asks.permission(permission_ask()).await;
                 Ok(did(serde_json::to_string(&reply).unwrap()))
+            }
+            "permission for a moment" => {
+                let asking = ctx.asks.permission(permission_ask());
+                let answered = tokio::time::timeout(std::time::Duration::from_millis(50), asking).await;
+                Ok(did(format!("{answered:?}")))
+            }
+            "a tool that is refused" => {
+                let (call_id, tool, title) = ("c".to_owned(), "bash".to_owned(), "rm -rf build".to_owned());
+                let outcome = ToolOutcome::Refused { by: "the connector".into() };
+                ctx.progress.report(Progress::ToolFinished { call_id, tool, title, outcome });
+                Ok(did("went on"))
             }
             "question" => {
                 let reply = ctx.asks.question(question_ask()).await;
