@@ -6,6 +6,7 @@ mod chat;
 mod daemons;
 mod demo;
 mod doctor;
+mod events;
 mod ledger;
 mod log;
 mod path;
@@ -68,6 +69,9 @@ enum Command {
     Run(serve::Serve),
     /// Send a message to the host, as an event of the surface `cli`
     Send(send::Send),
+    /// List and show what came in, and what each fired
+    #[command(subcommand)]
+    Events(events::Events),
     /// List, show and decide what waits for approval
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -120,6 +124,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Chat(chat) => chat.run(&common).await,
         Command::Run(serve) => serve.run(&common).await,
         Command::Send(send) => send.run(&common).await,
+        Command::Events(events) => events.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,

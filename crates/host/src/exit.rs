@@ -15,6 +15,12 @@ pub enum Exit {
     Failed,
     /// It was called wrongly, or the configuration is wrong.
     Usage,
+    /// What was waited for was refused by whoever decides, or nobody decided in time.
+    Denied,
+    /// What was waited for came to nothing: no rule fired.
+    Nothing,
+    /// It goes on; the time to wait for it is over.
+    Running,
 }
 
 /// Why a command could not do its work, in the words people read.
@@ -33,6 +39,9 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Denied => 3,
+            Self::Nothing => 4,
+            Self::Running => 5,
         })
     }
 }

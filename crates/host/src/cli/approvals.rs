@@ -1,8 +1,12 @@
 //! `approvals`: what waits, and deciding it from another terminal.
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::events::Outcome;
+use super::runs::LOOK;
 use super::{Common, caller};
 use crate::clock::{Clock, rfc3339};
 use crate::console::render;
@@ -24,6 +28,15 @@ pub(super) enum Approvals {
         /// Only what is allowed for a session
         #[arg(long)]
         allowed: bool,
+    },
+    /// Wait until something waits for a decision, and print it; in JSON one array
+    Wait {
+        /// Only what this event fired, by its number from `send` or `events list`
+        #[arg(long, value_name = "EVENT")]
+        event: Option<i64>,
+        /// Wait at most this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
     },
     /// One card in full, with its whole digest
     Show {
@@ -69,6 +82,7 @@ impl Approvals {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self {
             Self::List { allowed } => list(common, allowed).await,
+            Self::Wait { event, timeout } => wait(common, event, timeout.map(Duration::from_secs)).await,
             Self::Show { id } => show(common, id).await,
             Self::Approve { choice, session: false } => tap(common, choice, Decision::Approve).await,
             Self::Approve { choice, session: true } => tap(common, choice, Decision::AllowSession).await,
@@ -108,6 +122,40 @@ async fn list(common: &Common, only_allowed: bool) -> Result<Exit, Failure> {
         listed.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+/// Prints what waits as soon as anything does. A run of `event` that ends without a card ends this too.
+async fn wait(common: &Common, event: Option<i64>, limit: Option<Duration>) -> Result<Exit, Failure> {
+    let ledger = common.existing_ledger()?;
+    let began = Instant::now();
+    loop {
+        let version = ledger.data_version().await?;
+        let (waiting, ended) = ledger
+            .read(move |tx| {
+                let outcome = event.map(|event| Outcome::of(tx, event)).transpose()?.flatten();
+                let mut waiting = steps::in_state(tx, StepState::Waiting, 10_000)?;
+                if let Some(outcome) = &outcome {
+                    waiting.retain(|step| outcome.has_run(step.id.run));
+                }
+                Ok((waiting, outcome.filter(Outcome::has_ended).map(|outcome| outcome.exit())))
+            })
+            .await?;
+        if !waiting.is_empty() {
+            common.print(&waiting, |rows| rows.iter().map(self::waiting).collect::<Vec<_>>().join("\n"))?;
+            return Ok(Exit::Done);
+        }
+        if let Some(exit) = ended {
+            common.print(&waiting, |_| "nothing waits: what the event fired has ended".to_owned())?;
+            return Ok(if exit == Exit::Done { Exit::Nothing } else { exit });
+        }
+        while ledger.data_version().await? == version {
+            if limit.is_some_and(|limit| began.elapsed() >= limit) {
+                common.print(&waiting, |_| "nothing waits".to_owned())?;
+                return Ok(Exit::Running);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 fn line(listed: &Listed) -> String {

@@ -23,7 +23,7 @@ use crate::text::one_line;
 use standing::Standing;
 
 /// How often the ledger is looked at for news.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// `runs`
 #[derive(Debug, Subcommand)]

@@ -100,6 +100,25 @@ pub fn store(tx: &Tx<'_>, event: &NewEvent) -> Result<Option<i64>, LedgerError> 
     Ok(id)
 }
 
+/// The event with a platform's own id.
+pub fn find(tx: &Tx<'_>, surface: &str, platform_id: &str) -> Result<Option<i64>, LedgerError> {
+    let sql = "SELECT id FROM events WHERE surface = ?1 AND platform_id = ?2";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([surface, platform_id], |row| row.get(0)).optional()?)
+}
+
+/// The latest events, newest first.
+pub fn latest(tx: &Tx<'_>, limit: u32) -> Result<Vec<i64>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached("SELECT id FROM events ORDER BY id DESC LIMIT ?1")?;
+    let rows = statement.query_map([limit], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether rules have looked at an event.
+pub fn is_handled(tx: &Tx<'_>, id: i64) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE id = ?1 AND handled_at IS NOT NULL)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+}
+
 /// Whether an event is there.
 pub fn is_stored(tx: &Tx<'_>, surface: &str, platform_id: &str) -> Result<bool, LedgerError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE surface = ?1 AND platform_id = ?2)";

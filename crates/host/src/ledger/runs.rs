@@ -199,6 +199,11 @@ pub fn latest(tx: &Tx<'_>, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
     select(tx, "SELECT * FROM runs ORDER BY id DESC LIMIT ?1", [limit])
 }
 
+/// What an event fired, in the order it was made.
+pub fn of_event(tx: &Tx<'_>, event: i64) -> Result<Vec<RunRow>, LedgerError> {
+    select(tx, "SELECT * FROM runs WHERE event_id = ?1 ORDER BY id", [event])
+}
+
 /// One run.
 pub fn get(tx: &Tx<'_>, run: RunId) -> Result<Option<RunRow>, LedgerError> {
     Ok(select(tx, "SELECT * FROM runs WHERE id = ?1", [run.0])?.pop())

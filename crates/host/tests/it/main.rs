@@ -27,6 +27,7 @@ mod readme;
 mod recovery;
 mod rules;
 mod rules_in_force;
+mod scripts;
 mod secrets;
 mod telegram;
 mod terminal;
