@@ -16,6 +16,7 @@ mod runs;
 mod send;
 mod serve;
 mod service;
+mod service_manager;
 mod telegram;
 mod terminal;
 

@@ -13,7 +13,7 @@ use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 
 use super::terminal::Signals;
-use super::{Common, chat, demo, path};
+use super::{Common, chat, demo, path, service_manager};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
 use crate::config::{self, HostConfig};
@@ -89,12 +89,15 @@ impl Serve {
             daemons.answer_commands(Others::End);
         }
         tracing::info!(state = %state.display(), "host is running");
+        let telling = tokio::spawn(service_manager::tell(engine.clone()));
         let surface = telegram.map(|telegram| telegram.surface);
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             _ = signals.next() => None,
             never = meet(surface.as_ref(), &engine, &troubles) => match never {},
         };
+        telling.abort();
+        service_manager::stopping();
         watching.abort();
         engine.stop(Duration::from_secs(15)).await;
         if let Some(surface) = surface {

@@ -29,6 +29,7 @@ mod rules;
 mod rules_in_force;
 mod scripts;
 mod secrets;
+mod service;
 mod telegram;
 mod terminal;
 mod turns;
