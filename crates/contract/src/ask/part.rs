@@ -45,7 +45,9 @@ impl PermissionAsk {
                 match (key.as_str(), value) {
                     (key, _) if FIRST.contains(&key) || (remarked && key == "description") => {}
                     ("files", Value::Array(files)) if is_told => {
-                        files.iter().for_each(|file| add_file(&mut parts, file));
+                        for file in files {
+                            add_file(&mut parts, file);
+                        }
                     }
                     (key, value) => add(&mut parts, key, value),
                 }

@@ -34,8 +34,7 @@ fn a_service_manager_is_told_that_the_host_is_ready_alive_busy_and_stopping() {
     std::fs::create_dir(home.join("rules")).unwrap();
     let rule = include_str!("../../../rules/tests/fixtures/seed.toml");
     std::fs::write(home.join("rules/fix.toml"), rule).unwrap();
-    let host =
-        "rules = \"rules\"\n[connectors.connector-opencode]\nbase_url = \"http://127.0.0.1:9\"\n";
+    let host = "rules = \"rules\"\n[connectors.connector-opencode]\nbase_url = \"http://127.0.0.1:9\"\n";
     std::fs::write(home.join("host.toml"), host).unwrap();
     let user = user
         .with_variable("NOTIFY_SOCKET", home.join("notify").to_str().unwrap())
