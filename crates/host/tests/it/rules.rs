@@ -168,26 +168,26 @@ fn what_the_gate_is_told_to_let_pass_is_a_warning_that_can_be_denied() {
 }
 
 #[test]
-fn the_examples_have_no_errors_and_their_tests_hold() {
+fn the_examples_have_no_findings_and_their_tests_hold() {
     let user = User::new();
     let config = user.home.path().join("host.toml");
     // The examples speak of two more workspaces.
     let connectors = ["connector-opencode", "opencode-backend", "opencode-frontend"]
         .map(|name| format!("[connectors.{name}]\nuse = \"connector-opencode\"\n"))
         .join("");
-    fs::write(&config, format!("rules = \"rules\"\n{connectors}")).unwrap();
+    let admitted = "[surfaces.telegram]\nbot_token = \"env:NOT_SET_HERE\"\nallow_users = [1001]\n";
+    fs::write(&config, format!("rules = \"rules\"\n{connectors}{admitted}")).unwrap();
     let config = config.display().to_string();
 
     let linted = user.run(&["rules", "lint", "--json", "--rules", &examples(), "-c", &config]).json();
-    let findings = linted["findings"].as_array().unwrap().clone().into_iter();
-    // Springtale has a chat that this host has not.
-    let errors: Vec<_> = findings
-        .filter(|one| one["severity"] == "error" && !one["message"].to_string().contains("connector-kick"))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
-    let unknown: Vec<_> =
-        linted["findings"].as_array().unwrap().iter().filter(|one| one["code"] == "unknown-field").collect();
-    assert!(unknown.is_empty(), "{unknown:#?}");
+    // Springtale's spelling is advised against, and it has a chat that this host has not.
+    let springtales = |one: &Value| {
+        let file = one["file"].as_str().unwrap().ends_with("from-springtale.toml");
+        file && (one["code"] == "alias" || one["message"].to_string().contains("connector-kick"))
+    };
+    let findings: Vec<_> =
+        linted["findings"].as_array().unwrap().iter().filter(|one| !springtales(one)).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
     let tested = user.run(&["rules", "test", "--rules", &examples(), "-c", &config]);
     assert_eq!(tested.code(), 0, "{}", tested.text());
     assert!(tested.text().contains("0 failed"), "{}", tested.text());

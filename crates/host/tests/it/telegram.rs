@@ -10,6 +10,7 @@ mod intake;
 mod load;
 mod picture;
 mod polling;
+mod review;
 mod sends;
 mod setup;
 mod stage;

@@ -43,13 +43,6 @@ fn every_example_loads_and_its_tests_hold() {
     assert!(failures.is_empty(), "{failures}");
 }
 
-#[test]
-fn the_first_example_begins_with_the_reference_rule() {
-    let seed = include_str!("../fixtures/seed.toml");
-    let example = examples().into_iter().find(|file| file.name == "fix-on-demand.toml");
-    assert!(example.unwrap().text.starts_with(seed));
-}
-
 /// The TOML blocks of the documentation, each with the line it starts at.
 fn blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
