@@ -1,5 +1,7 @@
 //! Puts a host together from its parts.
 
+mod left_out;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
 use crate::surface::Surface;
+
+pub use left_out::{LeftOut, usable_rules};
 
 /// How long a dispatched step may take unless configured otherwise.
 pub const DEADLINE: Duration = Duration::from_hours(1);

@@ -175,6 +175,8 @@ impl Chat {
         match self.runs_of(event_id).await? {
             Some(0) => match self.engine.lacks_words(&self.connector, &payload) {
                 Some(command) => self.say(&wants_words(&command)),
+                // The engine says that it is.
+                None if self.engine.is_switched_off(&self.connector, &payload) => Ok(()),
                 None => self.say(NO_RULE),
             },
             Some(_) => Ok(()),

@@ -17,6 +17,7 @@ mod intake;
 mod limits;
 mod provenance;
 mod schedule;
+mod switched_off;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +82,8 @@ struct Inner {
     _lock: HostLock,
     clock: Clock,
     rules: RwLock<RuleSet>,
+    /// What is not in force since its file could not be used.
+    switched_off: Mutex<switched_off::SwitchedOff>,
     instances: HashMap<String, Instance>,
     surfaces: HashMap<String, Arc<dyn Surface>>,
     gate: GateConfig,
@@ -126,6 +129,7 @@ impl Engine {
             _lock: setup.lock,
             clock: setup.clock,
             rules: RwLock::new(setup.rules),
+            switched_off: Mutex::default(),
             instances: setup
                 .instances
                 .into_iter()

@@ -256,6 +256,22 @@ impl Provider for Managed {
         Ok(Ready { connector: Arc::new(self.clone()), http })
     }
 
+    /// Nobody is asked about work in a directory that is not there.
+    fn check_directory(&self) -> Result<(), ConnectorError> {
+        let Some(workspace) = self.pool_config.workspaces.get(&self.workspace) else { return Ok(()) };
+        if workspace.directory.is_dir() {
+            return Ok(());
+        }
+        Err(ConnectorError::Unavailable {
+            reason: format!(
+                "the directory of the workspace `{}`, {}, is not there; nothing was begun",
+                self.workspace,
+                workspace.directory.display()
+            ),
+            source: None,
+        })
+    }
+
     fn prewarm(&self) {
         self.0.pool.warm(&self.0.workspace);
     }

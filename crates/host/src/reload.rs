@@ -7,8 +7,10 @@
 //! taken in when it has rested for one look, so that a set of files being
 //! written is read once and whole.
 //!
-//! All or nothing: with one mistake anywhere the rules in force stay, and
-//! whoever watches is told why, once.
+//! A file that has a mistake, or that others could have changed, is left out
+//! until it is mended: its rule is off, whoever wants something of it is told
+//! so, and the other rules are in force. Where nothing at all can be made of
+//! the directory the rules in force stay. Whoever watches is told why, once.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,14 +18,14 @@ use std::time::{Duration, SystemTime};
 use connector_contract::chain;
 use connector_rules::RuleSet;
 
-use crate::assemble::{self, RulesError};
+use crate::assemble::{self, LeftOut, RulesError};
 use crate::engine::Engine;
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the file system says about one file.
-type Seen = (PathBuf, Option<(u64, Option<SystemTime>, u64)>);
+type Seen = (PathBuf, Option<(u64, Option<SystemTime>, [i64; 3])>);
 
 /// Watches a directory of rules.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub struct Watch {
 /// What a change of the files came to.
 #[derive(Debug)]
 pub enum Change {
-    /// The new rules.
-    Rules(RuleSet),
+    /// The new rules, and the files that could not be used.
+    Rules(RuleSet, Vec<LeftOut>),
     /// The rules in force stay.
     Kept(RulesError),
 }
@@ -60,8 +62,8 @@ impl Watch {
             return None;
         }
         self.taken.clone_from(&self.seen);
-        Some(match assemble::rules_in(&self.directory) {
-            Ok(rules) => Change::Rules(rules),
+        Some(match assemble::usable_rules(&self.directory) {
+            Ok((rules, left_out)) => Change::Rules(rules, left_out),
             Err(error) => Change::Kept(error),
         })
     }
@@ -75,11 +77,13 @@ impl Watch {
             let Ok((change, watch)) = looked else { return };
             self = watch;
             match change {
-                Some(Change::Rules(rules)) => {
-                    let text = words(&rules);
-                    tracing::info!(rules = rules.rules().len(), "{text}");
-                    engine.set_rules(rules);
-                    tell(&text, true);
+                Some(Change::Rules(rules, left_out)) => {
+                    let text = words(&rules, &left_out);
+                    if left_out.is_empty() {
+                        tracing::info!(rules = rules.rules().len(), "{text}");
+                    }
+                    engine.set_usable_rules(rules, &left_out);
+                    tell(&text, left_out.is_empty());
                 }
                 Some(Change::Kept(error)) => {
                     let text = format!("the rules in force stay: {}", chain(&error));
@@ -91,11 +95,16 @@ impl Watch {
     }
 }
 
-fn words(rules: &RuleSet) -> String {
-    match rules.rules().len() {
+fn words(rules: &RuleSet, left_out: &[LeftOut]) -> String {
+    let mut text = match rules.rules().len() {
         1 => "the rules were read again: 1 rule is in force".to_owned(),
         count => format!("the rules were read again: {count} rules are in force"),
+    };
+    for left in left_out {
+        let file = left.path.file_name().unwrap_or_default().to_string_lossy();
+        text.push_str(&format!("; {file} is left out: {}", left.reason.trim_end()));
     }
+    text
 }
 
 /// What is in `directory` now; nothing if it cannot be read, which the reading will say.
@@ -117,13 +126,15 @@ fn look(directory: &Path) -> Vec<Seen> {
 }
 
 #[cfg(unix)]
-fn identity(about: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(about)
+fn identity(about: &std::fs::Metadata) -> [i64; 3] {
+    use std::os::unix::fs::MetadataExt as _;
+    // Its owner or mode may have changed, and nothing else.
+    [about.ino().cast_signed(), about.ctime(), about.ctime_nsec()]
 }
 
 #[cfg(not(unix))]
-fn identity(_about: &std::fs::Metadata) -> u64 {
-    0
+fn identity(_about: &std::fs::Metadata) -> [i64; 3] {
+    [0; 3]
 }
 
 #[cfg(test)]
@@ -138,7 +149,7 @@ mod tests {
     }
 
     fn names(change: Option<Change>) -> Vec<String> {
-        let Some(Change::Rules(rules)) = change else { panic!("no rules: {change:?}") };
+        let Some(Change::Rules(rules, _)) = change else { panic!("no rules: {change:?}") };
         rules.rules().iter().map(|rule| rule.name().to_owned()).collect()
     }
 
@@ -179,21 +190,57 @@ mod tests {
         after("a file was renamed", &["c"]);
     }
 
-    #[test]
-    fn a_mistake_is_told_once_and_again_when_it_changes() {
-        let directory = tempfile::tempdir().unwrap();
-        let write = |text: &str| std::fs::write(directory.path().join("a.toml"), text).unwrap();
-        write(&rule("a"));
-        let mut watch = Watch::new(directory.path());
-        write("[rule]\nnaem = \"a\"\n");
-        watch.look();
-        let Some(Change::Kept(error)) = watch.look() else { panic!("it has a mistake") };
-        assert!(error.to_string().contains("naem"), "{error}");
-        assert!(watch.look().is_none(), "it was told");
+    /// The names of the rules in force and what is said of the files that are left out.
+    fn taken(change: Option<Change>) -> (Vec<String>, String) {
+        let Some(Change::Rules(rules, left_out)) = change else { panic!("no rules: {change:?}") };
+        let said = words(&rules, &left_out);
+        (rules.rules().iter().map(|rule| rule.name().to_owned()).collect(), said)
+    }
 
+    #[test]
+    fn a_file_that_cannot_be_used_is_left_out_and_told_once_and_the_others_are_taken() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        write(&rule("a"));
+        std::fs::write(directory.path().join("b.toml"), rule("b")).unwrap();
+        let mut watch = Watch::new(directory.path());
+        let mut looked = || {
+            assert!(watch.look().is_none(), "it rests first");
+            let change = taken(watch.look());
+            assert!(watch.look().is_none(), "it was told");
+            change
+        };
+        write("[rule]\nnaem = \"a\"\n");
+        let (names, said) = looked();
+        assert!(
+            names == ["b"] && said.contains("a.toml is left out: it has mistakes") && said.contains("naem"),
+            "{said}"
+        );
         write(&rule("mended"));
+        assert_eq!(looked().0, ["mended", "b"]);
+        mode(0o646);
+        let (names, said) = looked();
+        assert!(names == ["b"] && said.contains("can be changed by every user"), "{said}");
+        mode(0o644);
+        assert_eq!(looked().0, ["mended", "b"]);
+        std::fs::remove_file(&path).unwrap();
+        symlink(directory.path().join("b.toml"), &path).unwrap();
+        let (names, said) = looked();
+        assert!(names == ["b"] && said.contains("is a symbolic link"), "{said}");
+    }
+
+    #[test]
+    fn two_rules_of_one_name_keep_the_rules_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+        write("a.toml", &rule("a"));
+        let mut watch = Watch::new(directory.path());
+        write("b.toml", &rule("a"));
         watch.look();
-        assert_eq!(names(watch.look()), ["mended"]);
+        assert!(matches!(watch.look(), Some(Change::Kept(RulesError::Mistakes(_)))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::ledger::{LedgerError, runs};
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
         let (rules, surfaces) = (self.rules(), self.0.surfaces.clone());
+        let engine = self.clone();
         let growing = self
             .0
             .ledger
@@ -44,15 +45,19 @@ impl Engine {
                             tx,
                             Entry { at: 0, kind, run: None, index: None, actor, digest: None, detail },
                         )?;
-                        let told = match (surface, lacking_words(&rules, &event, tx.now)) {
-                            (None, _) => None,
-                            (Some(surface), Some(command)) => surface.asks_for_words(&event, &command),
-                            (Some(surface), None) => surface.unanswered(tx, &event)?,
-                        };
-                        if let Some(body) = told {
-                            let text = Parcel::Text { run: None, body };
-                            outbox::put(tx, &event.surface, &event.chat, &text)?;
+                    }
+                    let off = engine.switched_off().words(&event, tx.now);
+                    let told = match (surface, lacking_words(&rules, &event, tx.now)) {
+                        _ if off.is_some() => off,
+                        (Some(surface), Some(command)) if fired.is_empty() => {
+                            surface.asks_for_words(&event, &command)
                         }
+                        (Some(surface), None) if fired.is_empty() => surface.unanswered(tx, &event)?,
+                        _ => None,
+                    };
+                    if let Some(body) = told {
+                        let text = Parcel::Text { run: None, body };
+                        outbox::put(tx, &event.surface, &event.chat, &text)?;
                     }
                     events::handled(tx, event.id)?;
                 }
@@ -65,14 +70,18 @@ impl Engine {
 
     /// Whether this text is a command alone that a rule would take with words after it.
     pub fn lacks_words(&self, connector: &str, payload: &Value) -> Option<String> {
-        let event = Event {
-            id: String::new(),
-            connector: connector.to_owned(),
-            event: "message_received".to_owned(),
-            payload: payload.clone(),
-            reply: None,
-        };
-        with_words(&self.rules(), event, timestamp(self.0.clock.now()))
+        with_words(&self.rules(), message(connector, payload), timestamp(self.0.clock.now()))
+    }
+}
+
+/// A message, as far as it can be looked at before it is stored.
+pub(super) fn message(connector: &str, payload: &Value) -> Event {
+    Event {
+        id: String::new(),
+        connector: connector.to_owned(),
+        event: "message_received".to_owned(),
+        payload: payload.clone(),
+        reply: None,
     }
 }
 

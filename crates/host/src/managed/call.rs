@@ -80,6 +80,7 @@ impl Connector for Managed {
     }
 
     fn check(&self, action: &str, input: &Value) -> Result<(), ConnectorError> {
+        self.0.check_directory()?;
         self.0.described.check(action, input)
     }
 

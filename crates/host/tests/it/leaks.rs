@@ -184,10 +184,10 @@ fn a_missing_workspace_fails_its_own_tasks_with_that_reason_and_nothing_else() {
     let mut host = bench.user.start(&["run", "-c", &config]);
     host.expect("host is running");
     assert_eq!(bench.user.run(&["send", "--as", "connector-telegram", "/fix it"]).code(), 0);
-    host.expect("waits for approval");
-    assert_eq!(bench.user.run(&["approvals", "approve", "1.1"]).code(), 0);
     let run = bench.ended(1).to_string();
-    assert!(run.contains("cannot be used") && run.contains("app"), "{run}");
+    assert!(run.contains("the directory of the workspace `app`") && run.contains("is not there"), "{run}");
+    let doctor = bench.user.run(&["doctor", "-c", &config]).text();
+    assert!(doctor.contains("app is not there"), "{doctor}");
     let lint = bench.user.run(&["rules", "lint", "-c", &config]).text();
     assert!(lint.contains("cannot work now") && lint.contains("is not there"), "{lint}");
     host.signal(Signal::TERM);

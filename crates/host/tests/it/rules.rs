@@ -347,7 +347,7 @@ fn the_rules_that_come_with_the_host_are_tested_and_have_no_findings() {
 }
 
 #[test]
-fn a_running_host_reads_changed_rules_and_keeps_the_old_ones_when_they_are_wrong() {
+fn a_running_host_reads_changed_rules_and_leaves_out_a_file_that_is_wrong() {
     let (user, rules) = user_with(&[("fix.toml", FIX)]);
     let daemon = deaf_daemon();
     let config = config(&user, &daemon, "");
@@ -356,7 +356,7 @@ fn a_running_host_reads_changed_rules_and_keeps_the_old_ones_when_they_are_wrong
     let rules = Path::new(&rules);
 
     fs::write(rules.join("docs.toml"), "[rule]\nnaem = \"docs\"\n").unwrap();
-    host.expect("the rules in force stay");
+    host.expect("1 rule is in force; docs.toml is left out");
     host.expect("naem");
     fs::write(rules.join("docs.toml"), DOCS).unwrap();
     host.expect("2 rules are in force");
@@ -371,8 +371,12 @@ fn a_running_host_reads_changed_rules_and_keeps_the_old_ones_when_they_are_wrong
 }
 
 #[test]
+    let doctor = user.run(&["doctor", "-c", &config]).text();
+    assert!(doctor.contains("docs.toml is left out"), "{doctor}");
 fn the_event_of_the_documentation_is_one_and_fires_an_example() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
+    let doctor = user.run(&["doctor", "-c", &config]).text();
+    assert!(!doctor.contains("left out"), "{doctor}");
     let docs = fs::read_to_string(docs).unwrap();
     let (_, rest) = docs.split_once("```json\n").unwrap();
     let (event, _) = rest.split_once("```").unwrap();
@@ -436,7 +440,7 @@ fn the_console_says_what_became_of_changed_rules() {
     chat.expect("type /fix");
     let docs = Path::new(&rules).join("docs.toml");
     fs::write(&docs, "[rule]\nnaem = \"docs\"\n").unwrap();
-    chat.expect("the rules in force stay");
+    chat.expect("1 rule is in force; docs.toml is left out");
     chat.expect("naem");
     fs::write(&docs, DOCS).unwrap();
     chat.expect("2 rules are in force");
@@ -446,3 +450,11 @@ fn the_console_says_what_became_of_changed_rules() {
     assert_eq!(chat.finish().0, 0);
     assert!(was_left_alone(&daemon));
 }
+    fs::write(&docs, DOCS).unwrap();
+    chat.expect("2 rules are in force");
+    for _ in 0..2 {
+        chat.type_line("/the docs");
+        chat.expect("the rule `docs` is off, since its file docs.toml has a mistake in line 2, column 1");
+    }
+    chat.type_line("/fix it");
+    chat.expect("approval needed");

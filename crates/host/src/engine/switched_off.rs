@@ -1,0 +1,86 @@
+//! Rules whose file was left out when the rules were read again: they do nothing, and whoever wants
+//! something of one is told so.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use connector_rules::{Event, Rule, RuleSet};
+use serde_json::Value;
+
+use super::Engine;
+use super::intake::{as_event, message, timestamp};
+use crate::assemble::LeftOut;
+use crate::clock::Millis;
+use crate::ledger::events::EventRow;
+
+/// A rule as it was when its file was usable.
+#[derive(Debug, Clone)]
+struct Off {
+    rule: Arc<Rule>,
+    file: LeftOut,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct SwitchedOff {
+    rules: Vec<Off>,
+    /// Which chat was told of which rule, by messages that are no commands.
+    told: HashSet<(String, String, String)>,
+}
+
+impl SwitchedOff {
+    /// Those of the files `left_out`, which had these rules `before`, in force or off.
+    fn after(&self, before: &RuleSet, left_out: &[LeftOut]) -> Self {
+        let off = |file: &LeftOut| {
+            let of_file = |rule: &&Arc<Rule>| Path::new(&rule.source().name) == file.path;
+            let known = before.rules().iter().chain(self.rules.iter().map(|off| &off.rule));
+            let rule = known.into_iter().find(of_file)?.clone();
+            Some(Off { rule, file: file.clone() })
+        };
+        Self { rules: left_out.iter().filter_map(off).collect(), told: HashSet::new() }
+    }
+
+    fn wanted(&self, event: &Event, now: jiff::Timestamp) -> Option<&Off> {
+        self.rules.iter().find(|off| off.rule.fires(event, now))
+    }
+
+    /// What the chat of an event is told that would fire one: a command each time, anything else once.
+    pub(super) fn words(&mut self, row: &EventRow, now: Millis) -> Option<String> {
+        let off = self.wanted(&as_event(row), timestamp(now))?;
+        let words = words(off);
+        let text = row.payload.get("text").and_then(Value::as_str).unwrap_or_default();
+        let chat = (row.surface.clone(), row.chat.clone(), off.rule.name().to_owned());
+        (self.told.insert(chat) || text.starts_with('/')).then_some(words)
+    }
+}
+
+impl Engine {
+    /// As [`set_rules`](Self::set_rules), where these files could not be used.
+    pub fn set_usable_rules(&self, rules: RuleSet, left_out: &[LeftOut]) {
+        {
+            let mut off = self.switched_off();
+            *off = off.after(&self.rules(), left_out);
+        }
+        self.set_rules(rules);
+    }
+
+    /// Whether this text would fire a rule whose file is left out.
+    pub fn is_switched_off(&self, connector: &str, payload: &Value) -> bool {
+        let now = timestamp(self.0.clock.now());
+        self.switched_off().wanted(&message(connector, payload), now).is_some()
+    }
+
+    pub(super) fn switched_off(&self) -> std::sync::MutexGuard<'_, SwitchedOff> {
+        self.0.switched_off.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn words(off: &Off) -> String {
+    let file = off.file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    format!(
+        "the rule `{}` is off, since its file {file} {}; nothing was begun. On the host's machine, `doctor` says more",
+        off.rule.name(),
+        off.file.brief
+    )
+}
