@@ -32,6 +32,15 @@ pub(super) fn rejection(message: &str) -> &str {
     if message.trim().is_empty() { "a person said no" } else { message }
 }
 
+/// Why a command failed, which is a tool that did what it should: its exit code, and what it said
+/// last.
+pub(super) fn failed_command(exit: Option<i64>, output: &str) -> Option<String> {
+    let exit = exit.filter(|code| *code != 0)?;
+    let last = output.lines().rfind(|line| !line.trim().is_empty());
+    let said = last.map(|line| format!(": {}", shorten(line.trim(), 200))).unwrap_or_default();
+    Some(format!("exit {exit}{said}"))
+}
+
 pub(super) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),

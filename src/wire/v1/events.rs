@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::answers::{RawPermission, RawQuestions, RawStatus};
 use super::messages;
-use crate::wire::read::{call_id, shorten, undecodable};
+use crate::wire::read::{call_id, failed_command, shorten, undecodable};
 use crate::wire::text::Text;
 use crate::wire::{Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
@@ -235,25 +235,22 @@ fn part_updated(part: &str) -> Result<Signal, Undecodable> {
 fn tool_state(state: &State<'_>) -> ToolState {
     match state.status.as_ref() {
         "pending" => ToolState::Pending,
-        "completed" => failed_command(state).map_or(ToolState::Completed, ToolState::Failed),
+        "completed" => failed(state).map_or(ToolState::Completed, ToolState::Failed),
         "error" => ToolState::Failed(shorten(state.error.as_deref().unwrap_or("no reason given"), 500)),
         _ => ToolState::Running,
     }
 }
 
-/// Why a command failed, which is a tool that did what it should: its exit code, and what it said
-/// last.
-fn failed_command(state: &State<'_>) -> Option<String> {
+/// Why a command failed.
+fn failed(state: &State<'_>) -> Option<String> {
     #[derive(Deserialize)]
     struct Exit {
         #[serde(default)]
         exit: Option<i64>,
     }
-    let exit = serde_json::from_str::<Exit>(state.metadata?.get()).ok()?.exit.filter(|code| *code != 0)?;
+    let exit = serde_json::from_str::<Exit>(state.metadata?.get()).ok()?.exit;
     let output = state.output.and_then(|output| serde_json::from_str::<Text<'_>>(output.get()).ok());
-    let last = output.as_deref().and_then(|output| output.lines().rfind(|line| !line.trim().is_empty()));
-    let said = last.map(|line| format!(": {}", shorten(line.trim(), 200))).unwrap_or_default();
-    Some(format!("exit {exit}{said}"))
+    failed_command(exit, output.as_deref().unwrap_or_default())
 }
 
 /// The tool's own title, which comes late, or what it was called with.

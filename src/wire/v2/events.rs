@@ -12,11 +12,14 @@ use serde_json::value::RawValue;
 use super::messages::{RawRetry, ending, tokens};
 use super::number::Number;
 use super::{asks, failure, names};
-use crate::wire::read::{call_id, shorten, undecodable};
+use crate::wire::read::{call_id, failed_command, shorten, undecodable};
 use crate::wire::text::{Text, words};
 use crate::wire::{Head, Signal, Status, Told, ToolSignal, ToolState, Undecodable};
 
 const WHAT: &str = "an event";
+
+/// What the server says in place of a command's output.
+const OWN: [&str; 1] = ["(no output)"];
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -72,6 +75,10 @@ struct Data<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     form: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
 }
 
 /// Reads an event if its session is wanted.
@@ -129,7 +136,7 @@ impl Data<'_> {
             },
             "tool.input.started" => self.tool(ToolState::Pending)?,
             "tool.called" => self.tool(ToolState::Running)?,
-            "tool.success" => self.tool(ToolState::Completed)?,
+            "tool.success" => self.tool(self.failed().map_or(ToolState::Completed, ToolState::Failed))?,
             "tool.failed" => {
                 let reason =
                     self.error.and_then(failure::of_tool).unwrap_or_else(|| "no reason given".to_owned());
@@ -158,6 +165,29 @@ impl Data<'_> {
             cost: self.cost.unwrap_or_default().float(),
             tokens: tokens(self.tokens),
         })
+    }
+
+    /// Why a command failed.
+    fn failed(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Exit {
+            #[serde(default)]
+            exit: Option<i64>,
+        }
+        #[derive(Deserialize)]
+        struct Piece<'a> {
+            #[serde(borrow, default)]
+            text: Option<Text<'a>>,
+        }
+        let exit = serde_json::from_str::<Exit>(self.metadata?.get()).ok()?.exit;
+        let pieces = self.content.and_then(|it| serde_json::from_str::<Vec<Piece<'_>>>(it.get()).ok());
+        let said: Vec<&str> = pieces
+            .iter()
+            .flatten()
+            .filter_map(|piece| piece.text.as_deref())
+            .filter(|it| !OWN.contains(it))
+            .collect();
+        failed_command(exit, &said.join("\n"))
     }
 
     fn retry(&self) -> RawRetry<'_> {

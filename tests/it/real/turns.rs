@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connector_contract::{Progress, Provenance, SourceNote};
+use connector_contract::{Progress, Provenance, SourceNote, ToolOutcome};
 use serde_json::{Value, json};
 use testkit::fake::Generation;
 use testkit::{Answer, Script, Turn};
@@ -17,6 +17,7 @@ on_wires! {
         the_reply_is_all_that_the_agent_said_and_what_it_did_not_say_is_said_of_it,
         files_reach_the_model_as_pictures_and_as_text,
         a_task_runs_a_command,
+        a_command_that_fails_says_its_exit_code_and_its_last_line,
         a_chat_cannot_reach_outside_the_directory,
         a_note_reaches_the_model_beside_the_prompt,
     }
@@ -159,6 +160,26 @@ async fn a_note_reaches_the_model_beside_the_prompt(generation: Generation) {
     let seen = seen.iter().find(|it| it.prompt.contains("NOTED-5") && !it.title).unwrap();
     assert!(seen.body.to_string().contains("Asked for by the night watch."), "{}", seen.body);
     assert!(!seen.prompt.contains("night watch"), "{}", seen.prompt);
+}
+
+async fn a_command_that_fails_says_its_exit_code_and_its_last_line(generation: Generation) {
+    let (daemon, directory) = place(generation).await;
+    for (number, (command, told)) in
+        [("echo first; echo 'no such thing' >&2; exit 3", "exit 3: no such thing"), ("exit 4", "exit 4")]
+            .into_iter()
+            .enumerate()
+    {
+        let prompt = format!("FAILING-{number}-END");
+        daemon.model().add(bash(&prompt, command));
+        let bench = bench(daemon, &directory, json!({})).await;
+        let (result, seen) = bench.watch(&prompt).await;
+        assert!(result.unwrap().success, "a command that fails is no failure of the task");
+        let outcome = seen.iter().find_map(|progress| match progress {
+            Progress::ToolFinished { outcome: ToolOutcome::Failed { reason }, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        assert_eq!(outcome, Some(told), "{generation:?} {seen:#?}");
+    }
 }
 
 async fn a_session_that_becomes_too_long_is_summed_up_and_the_turn_goes_on_to_its_end(

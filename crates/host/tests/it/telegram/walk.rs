@@ -1,6 +1,7 @@
 //! The walk from a message to its result, on a phone.
 
 use serde_json::json;
+use testkit::fake::Generation;
 use testkit::model::Script;
 use testkit::telegram::Shown;
 
@@ -9,6 +10,13 @@ use super::world::{ANNA, BEN, CHAT, GROUP, World};
 fn shows(text: &str) -> impl Fn(&[Shown]) -> Option<Shown> {
     let text = text.to_owned();
     move |screen| screen.iter().rev().find(|shown| shown.text.contains(&text)).cloned()
+}
+
+async fn world(generation: Generation, script: Script) -> World {
+    match generation {
+        Generation::V1 => World::start(script).await,
+        Generation::V2 => World::newer(script).await,
+    }
 }
 
 #[tokio::test]
@@ -159,12 +167,21 @@ async fn in_a_group_the_one_who_taps_counts_and_topics_keep_apart() {
 }
 
 #[tokio::test]
-async fn questions_are_answered_by_buttons_and_in_own_words() {
+async fn questions_are_answered_by_buttons_and_in_own_words_on_1_x() {
+    questions_are_answered_by_buttons_and_in_own_words(Generation::V1).await;
+}
+
+#[tokio::test]
+async fn questions_are_answered_by_buttons_and_in_own_words_on_2_x() {
+    questions_are_answered_by_buttons_and_in_own_words(Generation::V2).await;
+}
+
+async fn questions_are_answered_by_buttons_and_in_own_words(generation: Generation) {
     let option = |label: &str| json!({ "label": label, "description": "d" });
     let question = |text: &str, multiple: bool| json!({ "question": text, "header": "h", "options": [option("Tabs"), option("Spaces")], "multiple": multiple });
     let questions = json!({ "questions": [question("Which?", false), question("Which ones?", true), question("Why?", false)] });
     let script = Script::default().call("ask me", 0, "question", questions).reply("ask me", "Thank you.");
-    let mut world = World::start(script).await;
+    let mut world = world(generation, script).await;
     let telegram = &world.telegram;
     telegram.write(ANNA, CHAT, "/fix ask me");
     let card = world.card(CHAT, "1.1").await;
@@ -212,4 +229,115 @@ async fn a_long_prompt_is_attached_and_a_long_reply_comes_in_pieces() {
     assert_eq!(pieces.join(" "), long.trim());
     world.stop();
     world.assert_no_token();
+}
+
+/// A session is gone on in, a task is stopped while a command of its runs, and a provider's error is told.
+async fn a_session_goes_on_a_command_is_stopped_and_a_failure_is_told(generation: Generation) {
+    let script = Script::default()
+        .reply("the first", "First.")
+        .reply("the second", "Second.")
+        .call("sleep long", 0, "bash", json!({ "command": "sleep 300", "description": "sleeps" }))
+        .reply("sleep long", "Slept.")
+        .call(
+            "run it",
+            0,
+            "bash",
+            json!({ "command": "echo 'no such thing' >&2; exit 3", "description": "fails" }),
+        )
+        .reply("run it", "It failed.")
+        .answer("break it", testkit::model::Answer::error(401, "no"));
+    let mut world = world(generation, script).await;
+    let telegram = &world.telegram;
+    let approve = async |text: &str, shown: &str| {
+        telegram.write(ANNA, CHAT, text);
+        let card = world.card(CHAT, shown).await;
+        telegram.tap(ANNA, CHAT, card.id, "Approve");
+        card
+    };
+    approve("/fix the first", "1.1").await;
+    let reply = telegram.wait(CHAT, shows("First.")).await;
+    telegram.reply(ANNA, CHAT, reply.id, "the second");
+    let card = world.card(CHAT, "continue_session").await;
+    assert!(card.text.contains("model: its session's, or else "), "{}", card.text);
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait(CHAT, shows("Second.")).await;
+
+    let card = approve("/fix sleep long", "3.1").await;
+    let ask = telegram.wait(CHAT, shows("may the agent use bash?")).await;
+    telegram.tap(ANNA, CHAT, ask.id, "Allow once");
+    let abort = |screen: &[Shown]| {
+        let status = screen.iter().find(|shown| shown.id == card.id && shown.text.contains("3.1 runs"));
+        status.filter(|shown| shown.buttons.concat() == ["⏹ Abort"]).cloned()
+    };
+    telegram.wait(CHAT, abort).await;
+    telegram.tap(ANNA, CHAT, card.id, "Abort");
+    assert_eq!(telegram.wait(CHAT, shows("3.1 stopped")).await.id, card.id);
+
+    approve("/fix run it", "4.1").await;
+    let ask = telegram.wait(CHAT, |screen| {
+        let open = |it: &&Shown| {
+            it.text.contains("exit 3") && !it.buttons.is_empty() && it.text.contains("may the agent")
+        };
+        screen.iter().rev().find(open).cloned()
+    });
+    let ask = ask.await;
+    telegram.tap(ANNA, CHAT, ask.id, "Allow once");
+    telegram.wait(CHAT, shows("It failed.")).await;
+
+    approve("/fix break it", "5.1").await;
+    let failed = telegram.wait(CHAT, shows("5.1 failed")).await;
+    assert!(failed.text.contains("401"), "{}", failed.text);
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn a_session_goes_on_a_command_is_stopped_and_a_failure_is_told_on_1_x() {
+    a_session_goes_on_a_command_is_stopped_and_a_failure_is_told(Generation::V1).await;
+}
+
+#[tokio::test]
+async fn a_session_goes_on_a_command_is_stopped_and_a_failure_is_told_on_2_x() {
+    a_session_goes_on_a_command_is_stopped_and_a_failure_is_told(Generation::V2).await;
+}
+
+/// The host is killed while the agent asks: its question is asked again, and nothing else can be tapped.
+async fn an_ask_outlives_a_kill_of_the_host(generation: Generation) {
+    let script = Script::default()
+        .call("make it", 0, "bash", json!({ "command": "echo hi > made.txt", "description": "makes" }))
+        .reply("make it", "Made.");
+    let mut world = world(generation, script).await;
+    world.telegram.write(ANNA, CHAT, "/fix make it");
+    let card = world.card(CHAT, "1.1").await;
+    world.telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let asks = |shown: &Shown| shown.buttons.concat().iter().any(|label| label.contains("Allow once"));
+    let before = world.telegram.wait(CHAT, |screen| screen.iter().find(|it| asks(it)).cloned()).await;
+    world.crash();
+    world.restart();
+    let telegram = &world.telegram;
+    let living =
+        telegram.wait(CHAT, |screen| screen.iter().find(|it| asks(it) && it.data != before.data).cloned());
+    let living = living.await;
+    let open: Vec<_> = telegram.screen(CHAT).into_iter().filter(|it| asks(it)).collect();
+    assert_eq!(open.len(), 1, "what cannot be tapped any more has no buttons: {open:#?}");
+    assert!(living.text.contains("echo hi > made.txt"), "{}", living.text);
+    // What somebody's phone still shows of before.
+    telegram.tap_data(ANNA, CHAT, before.id, &before.data[0][0]);
+    telegram.wait_until_acknowledged().await;
+    telegram.tap(ANNA, CHAT, living.id, "Allow once");
+    telegram.wait(CHAT, shows("Made.")).await;
+    let left: Vec<_> = telegram.screen(CHAT).into_iter().filter(|it| asks(it)).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn an_ask_outlives_a_kill_of_the_host_on_1_x() {
+    an_ask_outlives_a_kill_of_the_host(Generation::V1).await;
+}
+
+#[tokio::test]
+async fn an_ask_outlives_a_kill_of_the_host_on_2_x() {
+    an_ask_outlives_a_kill_of_the_host(Generation::V2).await;
 }
