@@ -268,7 +268,11 @@ async fn git(environment: &Environment) -> Finding {
     command.arg("--version").env_clear().envs(environment.allowed(&[]).iter()).kill_on_drop(true);
     match tokio::time::timeout(Duration::from_secs(5), command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
-            Finding::good("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            let printed = String::from_utf8_lossy(&output.stdout);
+            match git_version(&printed) {
+                Some(version) => Finding::good("git", format!("git version {version}")),
+                None => Finding::doubtful("git", "does not print its version"),
+            }
         }
         Ok(Ok(output)) => Finding::doubtful("git", format!("ends with {}", output.status)),
         Ok(Err(error)) => {
@@ -321,6 +325,13 @@ fn model(
         Named::None => Finding::doubtful(what, text),
         Named::Invalid { .. } => Finding::bad(what, text),
     }
+/// The version in what git prints, which may be anything.
+fn git_version(printed: &str) -> Option<&str> {
+    let rest = printed.trim().strip_prefix("git version ")?;
+    let version = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
+    (version.contains('.') && version.len() <= 20).then_some(version)
+}
+
 }
 
 fn directory(name: &str, workspace: &WorkspaceConfig) -> Finding {
@@ -423,3 +434,17 @@ mod tests {
         assert_eq!(verdict("v", &none), (Verdict::Good, "c/d".to_owned()));
     }
 }
+    #[test]
+    fn of_what_git_prints_its_version_alone_is_told() {
+        for (printed, told) in [
+            ("git version 2.39.5\n", Some("2.39.5")),
+            ("git version 2.51.0.windows.1", Some("2.51.0")),
+            ("git version 2.39.5 (Apple Git-154)", Some("2.39.5")),
+            ("git version hunter2", None),
+            ("hunter2", None),
+            ("", None),
+        ] {
+            assert_eq!(git_version(printed), told, "{printed}");
+        }
+    }
+

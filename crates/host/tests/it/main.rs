@@ -12,6 +12,7 @@ mod delivery;
 mod gate;
 mod isolation;
 mod leaks;
+mod leak_table;
 mod ledger;
 mod managed;
 mod misbehaving;

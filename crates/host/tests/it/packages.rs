@@ -18,6 +18,34 @@ const RULE: &str = "[rule]\nname = \"told\"\n[trigger]\ntype = \"ConnectorEvent\
     [[actions]]\ntype = \"RunConnector\"\nconnector = \"told\"\naction = \"work\"\n\
     [actions.params]\ntask = \"${trigger.text}\"\n";
 
+/// What a package printed a secret for, as it is told, with these settings: its user, and what the host wrote.
+pub(crate) fn leaking(room: &str, word: &str) -> (User, String) {
+    let mut bench = Bench::whole();
+    bench.configure(&format!("room = {room:?}"));
+    bench.grant();
+    let mut host = bench.host();
+    if word == "hangs" {
+        let step = bench.asked(&mut host, word);
+        assert_eq!(bench.user.run(&["approvals", "approve", &step]).code(), 0);
+        let log = bench.user.state().join("connectors/told.log");
+        let until = Instant::now() + Duration::from_mins(1);
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains("acme-live-") {
+            assert!(Instant::now() < until, "it says nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(bench.user.run(&["runs", "cancel", "1"]).code(), 0);
+        while !bench.step()["ended_at"].is_number() {
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    } else {
+        bench.approved(&mut host, word);
+    }
+    host.signal(Signal::TERM);
+    let (_, shown) = host.finish();
+    (bench.user, shown.join("\n"))
+}
+
 /// A user with a package, and a rule that uses it.
 struct Bench {
     user: User,

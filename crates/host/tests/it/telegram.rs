@@ -17,4 +17,4 @@ mod stage;
 mod walk;
 mod webhook;
 mod words;
-mod world;
+pub(crate) mod world;

@@ -1,6 +1,11 @@
 //! A package's program as somebody else would write it, which misbehaves when it is told to.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "what it is told to do is to misbehave")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it is told to do is to misbehave"
+)]
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -37,6 +42,9 @@ impl ConnectorFactory for Factory {
     }
 
     async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError> {
+        if config["room"] == "none" {
+            return Err(ConnectorError::InvalidConfig { reason: leak() });
+        }
         Ok(Box::new(Told { manifest: self.0.clone(), config }))
     }
 }
@@ -51,6 +59,16 @@ impl Connector for Told {
         let task = input["task"].as_str().unwrap_or_default();
         match task.split_whitespace().last().unwrap_or_default() {
             "die" => std::process::exit(3),
+            "leaks" => drop(leak()),
+            "fails" => return Err(ConnectorError::Refused { reason: leak() }),
+            "crashes" => {
+                leak();
+                std::process::abort()
+            }
+            "hangs" => {
+                leak();
+                std::future::pending::<()>().await;
+            }
             "flood" => flood(),
             "forge" => forge(),
             _ => {}
@@ -72,6 +90,15 @@ impl Connector for Told {
     async fn remove_event(&self, _: &Subscription) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+/// Prints a secret that is another one each time.
+fn leak() -> String {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    let secret = format!("acme-live-{random:016x}");
+    eprintln!("warning: {secret}");
+    secret
 }
 
 /// Whether a connection to the port that the task names first is made.

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) workspace: String,
     pub(crate) model: ScriptedModel,
     pub(crate) host: Option<Terminal>,
-    output: Vec<String>,
+    pub(crate) output: Vec<String>,
 }
 
 impl World {
