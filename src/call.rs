@@ -6,6 +6,7 @@
 //! prompt sent. Until that moment every error means that nothing has started.
 //! From then on the [turn](crate::turn) decides.
 
+mod describe;
 mod prepare;
 mod report;
 mod rules;
@@ -24,7 +25,7 @@ use crate::config::Settings;
 use crate::drive::{Asker, Driver, Ended, Owner, abort};
 use crate::hub::Subscription;
 use crate::ids::{MessageId, SessionId};
-use crate::input::Task;
+use crate::input::{DESCRIBE, Task};
 use crate::link::Link;
 use crate::peer::{Peer, Peers};
 use crate::queue::{Place, Queue};
@@ -93,6 +94,7 @@ pub(crate) async fn execute(
     };
     let call = Call { shared, ctx, peer, link, task, began, limit };
     match &ctx.resume {
+        _ if action == DESCRIBE => call.describe().await,
         None => call.fresh().await,
         Some(checkpoint) => call.resume(checkpoint).await,
     }

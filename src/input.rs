@@ -57,7 +57,15 @@ pub struct ContinueSession {
     pub deadline_secs: Option<u64>,
 }
 
-/// A checked input of either action.
+/// Input of `describe_daemon`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Describe {
+    /// The daemon's agent; overrides the configuration.
+    pub agent: Option<String>,
+}
+
+/// A checked input of any action.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) session: Option<SessionId>,
@@ -69,15 +77,17 @@ pub(crate) struct Task {
     pub(crate) deadline: Duration,
 }
 
-/// The names of the two actions.
+/// The names of the actions.
 pub(crate) const RUN_TASK: &str = "run_task";
 pub(crate) const CONTINUE_SESSION: &str = "continue_session";
+pub(crate) const DESCRIBE: &str = "describe_daemon";
 
 impl Task {
     pub(crate) fn parse(action: &str, input: Value, settings: &Settings) -> Result<Self, ConnectorError> {
         let task = match action {
             RUN_TASK => Self::run(read(input)?, settings)?,
             CONTINUE_SESSION => Self::go_on(read(input)?, settings)?,
+            DESCRIBE => return Self::describe(read(input)?, settings),
             other => {
                 return Err(ConnectorError::UnknownAction {
                     connector: crate::NAME.to_owned(),
@@ -111,6 +121,22 @@ impl Task {
             model: input.model.or_else(|| settings.model.clone()),
             agent: input.agent.or_else(|| settings.agent.clone()),
             deadline: input.deadline_secs.map_or(settings.deadline, Duration::from_secs),
+        })
+    }
+
+    /// Nothing that is sent to an agent.
+    fn describe(input: Describe, settings: &Settings) -> Result<Self, ConnectorError> {
+        if let Some(agent) = &input.agent {
+            check_name(agent).map_err(|reason| invalid("agent", &reason))?;
+        }
+        Ok(Self {
+            session: None,
+            prompt: String::new(),
+            files: Vec::new(),
+            title: None,
+            model: settings.model.clone(),
+            agent: input.agent.or_else(|| settings.agent.clone()),
+            deadline: settings.deadline,
         })
     }
 

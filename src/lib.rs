@@ -43,9 +43,9 @@ mod wire;
 pub use config::{AskPolicy, Config, Limits, SavedRules};
 pub use connector::{MANIFEST, OpencodeConnector, OpencodeFactory};
 pub use ids::{MessageId, SessionId};
-pub use input::{ContinueSession, RunTask};
+pub use input::{ContinueSession, Describe, RunTask};
 pub use model::{ModelError, ModelRef};
-pub use output::{CacheTokens, FileChange, Tokens, TurnOutput};
+pub use output::{CacheTokens, Description, FileChange, Tokens, TurnOutput};
 pub use permissions::{Action, Permissions, Rule, WireRule};
 pub use timing::Timing;
 

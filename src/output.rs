@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Output of both actions.
+/// Output of both actions that hand something to an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TurnOutput {
     /// The session, to continue it.
@@ -33,6 +33,26 @@ pub struct TurnOutput {
     pub tokens: Tokens,
     /// Wall time.
     pub duration_ms: u64,
+}
+
+/// Output of `describe_daemon`: on what terms a task would run at the daemon now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Description {
+    /// The generation of opencode's API that it speaks, such as `1.x`.
+    pub generation: String,
+    /// The model that its configuration names for the agent, as `provider/model`; null when it names
+    /// none, and the daemon would take a default of its own.
+    pub model: Option<String>,
+    /// Whether that is the agent's own, which goes before what a session had last.
+    pub model_of_agent: bool,
+    /// Whether the daemon lets sessions that were not made here run code in the server itself, which
+    /// goes around every permission rule (2.x).
+    pub runs_code: bool,
+    /// What somebody granted for good in the project and would pass without an ask although a rule
+    /// asks about it; null where the daemon does not tell.
+    pub saved: Option<Vec<String>>,
+    /// Whether a task is refused because of what was granted so.
+    pub refused: bool,
 }
 
 /// One changed file.

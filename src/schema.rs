@@ -6,8 +6,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::input::{CONTINUE_SESSION, ContinueSession, RUN_TASK, RunTask};
-use crate::output::TurnOutput;
+use crate::input::{CONTINUE_SESSION, ContinueSession, DESCRIBE, Describe, RUN_TASK, RunTask};
+use crate::output::{Description, TurnOutput};
 
 /// Of the configuration.
 pub fn config() -> Value {
@@ -24,9 +24,19 @@ pub fn continue_session() -> Value {
     without_null(of::<ContinueSession>())
 }
 
-/// Of both actions' output.
+/// Of `describe_daemon`'s input.
+pub fn describe() -> Value {
+    without_null(of::<Describe>())
+}
+
+/// Of the output of both actions that hand something to an agent.
 pub fn output() -> Value {
     of::<TurnOutput>()
+}
+
+/// Of `describe_daemon`'s output.
+pub fn description() -> Value {
+    of::<Description>()
 }
 
 /// Self-contained, and without the names of our types.
@@ -95,6 +105,13 @@ pub fn manifest() -> Manifest {
                 "Gives a follow-up instruction to the agent in the session of an earlier task, and returns its reply.",
                 continue_session(),
             ),
+            ActionDecl {
+                name: DESCRIBE.to_owned(),
+                description: "Says on what terms a task would run at the daemon now: its model, what was granted for good, and what other sessions may do. Sends nothing to an agent.".to_owned(),
+                read_only: true,
+                input_schema: Some(describe()),
+                output_schema: Some(description()),
+            },
         ],
         data_disclosure: vec![
             disclosed(

@@ -55,6 +55,8 @@ fn read_with(dialect: &dyn Dialect, body: &[u8]) -> usize {
     let _ = dialect.read_inbox(body, &message);
     let _ = (dialect.read_last_model(body), dialect.read_default_model(body));
     let page = Bytes::copy_from_slice(body);
+    let _ = dialect.read_project(body);
+    let _ = dialect.read_agent_model(&[page.clone(), page.clone()], None);
     let _ = dialect.messages(&session, std::slice::from_ref(&page), &message);
     [
         dialect.read_session(body).is_ok(),

@@ -85,6 +85,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn loads_late(&self) -> bool;
     /// What somebody granted for good in a project, where it wins over rules that ask.
     fn saved(&self, project: &str) -> Option<Request<Bytes>>;
+    /// Where the project of the directory is told, where grants are kept by it.
+    fn project(&self) -> Option<Request<Bytes>>;
     /// What every session is denied.
     fn never(&self) -> &'static [&'static str];
     fn changes(&self, session: &SessionId, message: &MessageId) -> Request<Bytes>;
@@ -120,6 +122,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// The rules that hold for `agent`, or for the one that is used when none is named.
     fn read_below(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Result<Below, Undecodable>;
     fn read_saved(&self, body: &[u8]) -> Result<Vec<WireRule>, Undecodable>;
+    fn read_project(&self, body: &[u8]) -> Option<String>;
+    /// The model that `agent`, or the one that is used when none is named, has of its own.
+    fn read_agent_model(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Option<ModelRef>;
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable>;
     fn read_children(&self, body: &[u8]) -> Result<Vec<String>, Undecodable>;
     fn read_permissions(&self, body: &[u8]) -> Result<Pending<PermissionAsk>, Undecodable>;

@@ -48,6 +48,15 @@ impl Powers {
         added
     }
 
+    /// Those of the grants `saved` that a session with these rules of its own would not be asked about
+    /// although a rule asks; nothing where there is no bound.
+    pub(super) fn passing(&self, held: &[WireRule], saved: &[WireRule]) -> Vec<String> {
+        let Some(below) = &self.below else { return Vec::new() };
+        let in_force = [below.as_slice(), held].concat();
+        let passing = saved.iter().filter(|grant| passes(&in_force, grant));
+        passing.map(|grant| format!("{} `{}`", grant.permission, grant.pattern)).collect()
+    }
+
     fn in_force(&self, held: &[HeldRule]) -> Vec<WireRule> {
         let held = held.iter().filter_map(|it| it.rule.clone());
         self.below.iter().flatten().cloned().chain(held).collect()
@@ -68,7 +77,7 @@ impl Call<'_> {
         Ok(Powers { below, bound })
     }
 
-    async fn below(&self, agent: Option<&str>) -> Result<Vec<WireRule>, ConnectorError> {
+    pub(super) async fn below(&self, agent: Option<&str>) -> Result<Vec<WireRule>, ConnectorError> {
         let dialect = &self.link.dialect;
         let mut pause = self.shared.timing.poll_min;
         let until = tokio::time::Instant::now() + self.shared.timing.request;

@@ -31,7 +31,6 @@ pub(crate) fn tighten(below: &[WireRule], bound: &[WireRule]) -> Vec<WireRule> {
 }
 
 /// What `rules` decide: their last match, and without one the daemon asks.
-#[cfg(test)]
 pub(crate) fn decide<'a>(rules: impl IntoIterator<Item = &'a WireRule>, kind: &str, what: &str) -> Action {
     let matching = |rule: &&WireRule| covers(&rule.permission, kind) && covers(&rule.pattern, what);
     rules.into_iter().filter(matching).last().map_or(Action::Ask, |rule| rule.action)

@@ -122,6 +122,9 @@ impl Dialect for V1 {
     fn saved(&self, _project: &str) -> Option<Request<Bytes>> {
         None
     }
+    fn project(&self) -> Option<Request<Bytes>> {
+        None
+    }
     fn never(&self) -> &'static [&'static str] {
         &[]
     }
@@ -184,6 +187,12 @@ impl Dialect for V1 {
     }
     fn read_saved(&self, _body: &[u8]) -> Result<Vec<WireRule>, Undecodable> {
         Ok(Vec::new())
+    }
+    fn read_project(&self, _body: &[u8]) -> Option<String> {
+        None
+    }
+    fn read_agent_model(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Option<ModelRef> {
+        rules::agent_model(&bodies[0], &bodies[1], agent)
     }
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable> {
         answers::changes(body)

@@ -122,6 +122,9 @@ impl Dialect for V2 {
     fn saved(&self, project: &str) -> Option<Request<Bytes>> {
         Some(self.requests.saved(project))
     }
+    fn project(&self) -> Option<Request<Bytes>> {
+        Some(self.requests.location())
+    }
     /// Code of the agent's own that the server runs by itself: it fetches, and reads files,
     /// without an ask.
     fn never(&self) -> &'static [&'static str] {
@@ -186,6 +189,12 @@ impl Dialect for V2 {
     }
     fn read_saved(&self, body: &[u8]) -> Result<Vec<WireRule>, Undecodable> {
         rules::saved(body)
+    }
+    fn read_project(&self, body: &[u8]) -> Option<String> {
+        rules::project(body)
+    }
+    fn read_agent_model(&self, bodies: &[Bytes; 2], agent: Option<&str>) -> Option<ModelRef> {
+        rules::agent_model(&bodies[0], &bodies[1], agent)
     }
     fn read_changes(&self, body: &[u8]) -> Result<Changes, Undecodable> {
         answers::changes(body)

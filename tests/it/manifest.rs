@@ -15,10 +15,10 @@ fn the_manifest_is_what_the_types_make_it() {
 }
 
 #[test]
-fn both_actions_wait_at_the_gate() {
+fn what_reaches_an_agent_waits_at_the_gate() {
     let manifest = Manifest::parse(MANIFEST).unwrap();
     let names: Vec<_> = manifest.actions.iter().map(|it| (it.name.as_str(), it.read_only)).collect();
-    assert_eq!(names, [("run_task", false), ("continue_session", false)]);
+    assert_eq!(names, [("run_task", false), ("continue_session", false), ("describe_daemon", true)]);
     assert!(manifest.triggers.is_empty());
 }
 

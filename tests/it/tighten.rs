@@ -327,14 +327,46 @@ async fn a_permission_that_was_saved_for_good_refuses_work_that_would_be_asked_a
 
     let mut strict = bench(daemon, &directory, json!({})).await;
     strict.provenance = from("telegram");
+    let told = strict.execute("describe_daemon", json!({})).await.unwrap().output;
+    assert!(told["refused"] == true && told["saved"].to_string().contains("shell `touch"), "{told}");
     let error = strict.run("SAVED-2-END").await.unwrap_err();
     assert!(matches!(&error, ConnectorError::Refused { reason } if reason.contains("touch")), "{error:?}");
     assert!(!directory.join("saved.txt").exists());
 
     let mut shown = bench(daemon, &directory, json!({ "saved_rules": "show" })).await;
     shown.provenance = from("telegram");
+    let told = shown.execute("describe_daemon", json!({})).await.unwrap().output;
+    assert!(told["refused"] == false && told["saved"].to_string().contains("shell `touch"), "{told}");
     shown.run("SAVED-2-END").await.unwrap();
     assert!(directory.join("saved.txt").exists(), "a saved permission passes what the session asks about");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_says_on_what_terms_a_task_would_run_and_begins_nothing() {
+    for generation in BOTH {
+        let daemon = RealDaemon::shared_on(generation).await;
+        let model = daemon.model().config()["model"].as_str().unwrap().to_owned();
+        let own = json!({ "mine": { "mode": "primary", "model": "scripted/of-mine" } });
+        let denied = json!({ "agent": own, "permission": { "execute": "deny" } }).to_string();
+        for (config, open) in [("{}", true), (denied.as_str(), false)] {
+            let directory = daemon.workspace(&[("a.txt", "a\n"), ("opencode.json", config)]).unwrap();
+            let mut bench = bench(daemon, &directory, json!({})).await;
+            bench.provenance = from("telegram");
+            let told = bench.execute("describe_daemon", json!({})).await.unwrap().output;
+            assert_eq!((&told["model"], &told["model_of_agent"]), (&json!(model), &json!(false)), "{told}");
+            assert_eq!(
+                told["runs_code"],
+                json!(open && generation == Generation::V2),
+                "{generation:?} {told}"
+            );
+            assert_eq!(told["saved"].is_array(), generation == Generation::V2, "{told}");
+            if !open {
+                let told = bench.execute("describe_daemon", json!({ "agent": "mine" })).await.unwrap().output;
+                let named = (told["model"].as_str(), told["model_of_agent"].as_bool());
+                assert_eq!(named, (Some("scripted/of-mine"), Some(true)), "{generation:?} {told}");
+            }
+        }
+    }
 }
 
 /// Grants `touch` for good, as a person at opencode's own interface would.

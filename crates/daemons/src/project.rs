@@ -116,6 +116,11 @@ impl Brought {
         Self { files: found.files, too_much: false }
     }
 
+    /// Its files, by where a daemon finds them below its copy.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.files.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+    }
+
     /// What it is, in one line; nothing if there is nothing.
     pub fn words(&self) -> Option<String> {
         if self.too_much {

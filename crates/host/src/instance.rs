@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use connector_contract::{
     ActionDecl, Capability, Connector, ConnectorError, Grant, Origin, OutboundHttp, Provenance, Reach, Target,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A connector that can be called now.
 #[derive(Clone)]
@@ -27,6 +27,12 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Called when a card is posted, so that it is warm at the tap.
     fn prewarm(&self) {}
+
+    /// What the other side says itself of the terms of a call, for the card; it takes a few seconds at
+    /// most, and begins nothing.
+    async fn told(&self, _target: &Target, _input: &Value, _provenance: &Provenance) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// A connector instance under the name rules use.

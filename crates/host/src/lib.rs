@@ -34,4 +34,5 @@ pub mod reload;
 pub mod surface;
 pub mod telegram;
 pub mod text;
+pub mod told;
 pub mod troubles;

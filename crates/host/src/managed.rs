@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{
-    Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Reach, Target, chain,
+    Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Provenance, Reach, Target, chain,
 };
 use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::pool::{
@@ -31,6 +31,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use crate::instance::{Instance, Provider, Ready, grant};
+use crate::own_model::Source;
+use crate::told;
+
+/// How long a card waits for a daemon that gets ready, where it shows what that says.
+const STARTS: Duration = Duration::from_secs(10);
 
 /// The daemons of this host.
 pub struct Daemons {
@@ -38,6 +43,7 @@ pub struct Daemons {
     state: PathBuf,
     control: Option<control::Serving>,
     config: Arc<PoolConfig>,
+    environment: Environment,
     /// The permission rules that each workspace's daemon is given.
     rules: BTreeMap<String, Map<String, Value>>,
     /// How long a daemon that died may take to come back before the outcome is unknown.
@@ -67,7 +73,8 @@ impl Daemons {
         let trees = isolated.map(trees).collect();
         let rules = config.workspaces.iter().map(|(name, one)| (name.clone(), config.permission_rules(one)));
         let rules = rules.collect();
-        let surroundings = Surroundings { program, environment, state: state.clone(), launcher, home };
+        let surroundings =
+            Surroundings { program, environment: environment.clone(), state: state.clone(), launcher, home };
         // A rest between two starts is half a minute at most.
         let comes_back = Duration::from_secs(config.server_startup_timeout_secs) + call::REST;
         Ok(Self {
@@ -75,6 +82,7 @@ impl Daemons {
             state,
             control: None,
             config: Arc::new(config.clone()),
+            environment,
             rules,
             comes_back,
             trees,
@@ -149,6 +157,8 @@ struct Inner {
     state: PathBuf,
     /// The permission rules that its daemon is given.
     rules: Map<String, Value>,
+    /// Where its daemon finds the model of a prompt that names none.
+    own_model: Source,
     comes_back: Duration,
     trees: Option<Worktrees>,
     factory: Arc<dyn ConnectorFactory>,
@@ -174,6 +184,11 @@ impl Managed {
             pool_config: Arc::clone(&daemons.config),
             state: daemons.state.clone(),
             rules: daemons.rules.get(workspace).cloned().unwrap_or_default(),
+            own_model: Source::of(
+                daemons.environment.clone(),
+                &daemons.config,
+                daemons.config.workspaces.get(workspace),
+            ),
             comes_back: daemons.comes_back,
             trees: daemons.trees.get(workspace).cloned(),
             factory,
@@ -241,21 +256,6 @@ impl Inner {
         }
     }
 
-    /// On what terms its tasks run now: what is asked of its walls, and what they leave open.
-    fn terms(&self) -> Map<String, Value> {
-        let workspace = self.pool_config.workspaces.get(&self.workspace);
-        workspace.map(|workspace| self.pool_config.terms(workspace)).unwrap_or_default()
-    }
-}
-
-#[async_trait]
-impl Provider for Managed {
-    async fn ready(&self) -> Result<Ready, String> {
-        // Each call opens its own way out, once it knows where its daemon listens.
-        let http = OutboundHttp::new([]).map_err(|error| chain(&error))?;
-        Ok(Ready { connector: Arc::new(self.clone()), http })
-    }
-
     /// Nobody is asked about work in a directory that is not there.
     fn check_directory(&self) -> Result<(), ConnectorError> {
         let Some(workspace) = self.pool_config.workspaces.get(&self.workspace) else { return Ok(()) };
@@ -272,7 +272,43 @@ impl Provider for Managed {
         })
     }
 
+    /// On what terms its tasks run now: what is asked of its walls, and what they leave open.
+    fn terms(&self) -> Map<String, Value> {
+        let workspace = self.pool_config.workspaces.get(&self.workspace);
+        workspace.map(|workspace| self.pool_config.terms(workspace)).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Provider for Managed {
+    async fn ready(&self) -> Result<Ready, String> {
+        // Each call opens its own way out, once it knows where its daemon listens.
+        let http = OutboundHttp::new([]).map_err(|error| chain(&error))?;
+        Ok(Ready { connector: Arc::new(self.clone()), http })
+    }
+
     fn prewarm(&self) {
         self.0.pool.warm(&self.0.workspace);
+    }
+
+    /// What was granted for good passes only where that is to be shown, and is told by 2.x alone.
+    async fn told(&self, target: &Target, _input: &Value, provenance: &Provenance) -> Map<String, Value> {
+        let shows = self.0.config.get("saved_rules").is_some_and(|rules| rules == "show");
+        if !self.0.pool_config.second || !shows {
+            return Map::new();
+        }
+        let described = async {
+            let lease = self.0.pool.lease(&self.0.workspace, |_| {}).await.map_err(|error| chain(&error))?;
+            let ready = self.connect(&lease.address(), None).await.map_err(|error| chain(&error))?;
+            let agent = target.settings.get("agent").and_then(Value::as_str);
+            told::describe(&ready, agent, provenance, STARTS).await
+        };
+        let saved = match tokio::time::timeout(STARTS, described).await {
+            Ok(Ok(description)) => told::saved(&description),
+            Ok(Err(_)) | Err(_) => {
+                Some("not known, since its daemon does not say what was granted for good".to_owned())
+            }
+        };
+        saved.map(|saved| ("saved".to_owned(), json!(saved))).into_iter().collect()
     }
 }

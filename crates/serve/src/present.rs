@@ -20,7 +20,10 @@ pub(crate) fn present(result: &ActionResult) -> Presented {
     }
     let text = match serde_json::from_value::<TurnOutput>(result.output.clone()) {
         Ok(turn) => words(&result.message, &turn),
-        Err(_) => format!("{}\n{}", result.message, without_response(result.output.clone())),
+        Err(_) => {
+            let output = without_response(result.output.clone());
+            format!("{}\n{output}", result.message).trim_start().to_owned()
+        }
     };
     Presented { text, output }
 }

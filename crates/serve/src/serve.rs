@@ -31,7 +31,8 @@ const INSTRUCTIONS: &str = "\
 run_task hands a coding task to an agent that works in one directory of its own machine: it edits files \
 and runs commands there, and may take minutes. Say the whole task in `prompt`; the agent sees nothing of \
 your conversation. The result has the agent's reply, the files it changed and its session_id; \
-continue_session gives a follow-up in that session. Read the reply: a result can also say what was refused.";
+continue_session gives a follow-up in that session. Read the reply: a result can also say what was refused. \
+describe_daemon says on what terms a task would run, and begins nothing.";
 
 /// Serves one connection, to its end.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {

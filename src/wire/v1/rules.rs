@@ -2,22 +2,38 @@
 //! has put together its own, the user's and the agent's.
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::model::ModelRef;
 use crate::permissions::WireRule;
 use crate::wire::read::undecodable;
 use crate::wire::{Below, Undecodable};
 
+#[derive(Deserialize)]
+struct Agent {
+    name: String,
+    #[serde(default)]
+    mode: Option<String>,
+    #[serde(default)]
+    hidden: Option<bool>,
+    permission: Vec<WireRule>,
+    #[serde(default)]
+    model: Option<Value>,
+}
+
 /// Reads `GET /agent` and `GET /config`, in this order.
 pub(super) fn below(agents: &[u8], config: &[u8], agent: Option<&str>) -> Result<Below, Undecodable> {
-    #[derive(Deserialize)]
-    struct Agent {
-        name: String,
-        #[serde(default)]
-        mode: Option<String>,
-        #[serde(default)]
-        hidden: Option<bool>,
-        permission: Vec<WireRule>,
-    }
+    Ok(found(agents, config, agent)?.map_or(Below::NoAgent, |found| Below::Rules(found.permission)))
+}
+
+/// The model of its own that the agent has, of the same answers.
+pub(super) fn agent_model(agents: &[u8], config: &[u8], agent: Option<&str>) -> Option<ModelRef> {
+    let model = found(agents, config, agent).ok()??.model?;
+    let half = |key: &str| model.get(key)?.as_str();
+    format!("{}/{}", half("providerID")?, half("modelID")?).parse().ok()
+}
+
+fn found(agents: &[u8], config: &[u8], agent: Option<&str>) -> Result<Option<Agent>, Undecodable> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(default)]
@@ -25,12 +41,13 @@ pub(super) fn below(agents: &[u8], config: &[u8], agent: Option<&str>) -> Result
     }
     let agents: Vec<Agent> = serde_json::from_slice(agents).map_err(undecodable("the list of agents"))?;
     let config: Config = serde_json::from_slice(config).map_err(undecodable("the configuration"))?;
-    let begins = |it: &&Agent| it.mode.as_deref() != Some("subagent") && it.hidden != Some(true);
-    let wanted = agent.or(config.default_agent.as_deref());
-    let named = |name: &str| agents.iter().find(|it| it.name == name);
-    let found = match wanted {
-        Some(name) => named(name),
-        None => named("build").filter(begins).or_else(|| agents.iter().find(begins)),
+    let begins = |it: &Agent| it.mode.as_deref() != Some("subagent") && it.hidden != Some(true);
+    let at = match agent.or(config.default_agent.as_deref()) {
+        Some(name) => agents.iter().position(|it| it.name == name),
+        None => {
+            let build = agents.iter().position(|it| it.name == "build" && begins(it));
+            build.or_else(|| agents.iter().position(begins))
+        }
     };
-    Ok(found.map_or(Below::NoAgent, |found| Below::Rules(found.permission.clone())))
+    Ok(at.and_then(|at| agents.into_iter().nth(at)))
 }

@@ -147,6 +147,10 @@ impl Requests {
         self.of_location("/api/agent")
     }
 
+    pub(super) fn location(&self) -> Request<Bytes> {
+        self.of_location("/api/location")
+    }
+
     pub(super) fn saved(&self, project: &str) -> Request<Bytes> {
         self.get_with("/api/permission/saved", &[("projectID", project)])
     }

@@ -57,33 +57,59 @@ pub(super) fn configured_model(body: &[u8]) -> Option<ModelRef> {
     }
 }
 
+#[derive(Deserialize)]
+struct Agent {
+    id: String,
+    #[serde(default)]
+    mode: Option<String>,
+    #[serde(default)]
+    hidden: bool,
+    #[serde(default)]
+    permissions: Vec<Value>,
+    #[serde(default)]
+    model: Option<Value>,
+}
+
+impl Agent {
+    fn begins(&self) -> bool {
+        self.mode.as_deref() != Some("subagent") && !self.hidden
+    }
+}
+
+const AGENTS: &str = "the list of agents";
+
+/// The agent of that name, or the one that is used when none is named.
+fn found<'a>(agents: &'a [Agent], documents: &[Document], agent: Option<&str>) -> Option<&'a Agent> {
+    let default = documents.iter().rev().find_map(|it| it.default_agent.as_ref()?.as_str());
+    let named = |name: &str| agents.iter().find(|it| it.id == name);
+    match agent.or(default) {
+        Some(name) => named(name),
+        None => named("build").filter(|it| it.begins()).or_else(|| agents.iter().find(|it| it.begins())),
+    }
+}
+
+/// The model of its own that the agent has, of the answers that [`below`] reads.
+pub(super) fn agent_model(agents: &[u8], config: &[u8], agent: Option<&str>) -> Option<ModelRef> {
+    let agents: Vec<Agent> = unwrap(agents, AGENTS).ok()?;
+    let model = found(&agents, &documents(config).ok()?, agent)?.model.clone()?;
+    serde_json::from_value::<RawModel>(model).ok()?.read()
+}
+
+/// The project of `GET /api/location`.
+pub(super) fn project(body: &[u8]) -> Option<String> {
+    let location: Value = serde_json::from_slice(body).ok()?;
+    Some(location.get("project")?.get("id")?.as_str()?.to_owned())
+}
+
 /// Reads `GET /api/agent` and `GET /api/config`, in this order.
 pub(super) fn below(agents: &[u8], config: &[u8], agent: Option<&str>) -> Result<Below, Undecodable> {
-    #[derive(Deserialize)]
-    struct Agent {
-        id: String,
-        #[serde(default)]
-        mode: Option<String>,
-        #[serde(default)]
-        hidden: bool,
-        #[serde(default)]
-        permissions: Vec<Value>,
-    }
-    const WHAT: &str = "the list of agents";
-    let agents: Vec<Agent> = unwrap(agents, WHAT)?;
+    let agents: Vec<Agent> = unwrap(agents, AGENTS)?;
     let documents = documents(config)?;
     if agents.is_empty() {
         return Ok(Below::NotYet);
     }
-    let default = documents.iter().rev().find_map(|it| it.default_agent.as_ref()?.as_str());
-    let begins = |it: &&Agent| it.mode.as_deref() != Some("subagent") && !it.hidden;
-    let named = |name: &str| agents.iter().find(|it| it.id == name);
-    let found = match agent.or(default) {
-        Some(name) => named(name),
-        None => named("build").filter(begins).or_else(|| agents.iter().find(begins)),
-    };
-    let Some(found) = found else { return Ok(Below::NoAgent) };
-    let unreadable = || Undecodable { what: WHAT, why: "a rule is of another shape".to_owned() };
+    let Some(found) = found(&agents, &documents, agent) else { return Ok(Below::NoAgent) };
+    let unreadable = || Undecodable { what: AGENTS, why: "a rule is of another shape".to_owned() };
     let read = |rules: &[Value]| rules.iter().map(|it| rule(it.clone())).collect::<Option<Vec<_>>>();
     let rules = read(&found.permissions).ok_or_else(unreadable)?;
     for document in &documents {

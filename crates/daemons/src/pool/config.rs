@@ -353,7 +353,8 @@ impl PoolConfig {
         }
     }
 
-    fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
+    /// What the daemon of one workspace is given of opencode's configuration, over what its files say.
+    pub fn opencode_config(&self, workspace: &WorkspaceConfig) -> Value {
         let mut config = json!({});
         let permissions: Map<String, Value> = self
             .permissions

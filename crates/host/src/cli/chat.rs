@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use connector_contract::{Connector, ConnectorFactory as _, Origin, Reach, chain};
+use connector_contract::{Connector, ConnectorFactory as _, Origin, Provenance, Reach, chain};
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
@@ -25,6 +25,7 @@ use crate::managed::{self, Daemons, Managed};
 use crate::own_model;
 use crate::places::Places;
 use crate::reload::Watch;
+use crate::told::{self, Attached, TOLD};
 
 /// The name of the one connector instance a chat has.
 pub(super) const INSTANCE: &str = "connector-opencode";
@@ -112,6 +113,7 @@ impl ChatArgs {
         };
         let (instance, mut daemons) = self.instance(&state, environment).await?;
         let workspace = instance.workspace.clone().unwrap_or_default();
+        let beforehand = beforehand(&instance, self.model.is_none()).await;
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let gate = GateConfig {
             approvers: vec![Console::user(), caller()],
@@ -145,9 +147,8 @@ impl ChatArgs {
         if let Some(missing) = self.isolation.missing() {
             chat.console.print(&missing)?;
         }
-        if let (true, None, Some(workspace)) = (daemons.is_some(), &self.model, &self.workspace) {
-            let named = own_model::named(&Environment::of_this_process(), Some(workspace.as_path()));
-            chat.console.print(&format!("model: {named}"))?;
+        for line in beforehand {
+            chat.console.print(&line)?;
         }
         chat.console.print("type /fix and what is to be done; /help says the rest")?;
         let inputs = terminal::inputs()?;
@@ -224,7 +225,8 @@ impl ChatArgs {
             .await?;
             let described = provider.0.connector.clone();
             let name = INSTANCE.to_owned();
-            return Ok((Instance { name, workspace: None, described, provider: Arc::new(provider) }, None));
+            let provider = Arc::new(Attached::new(provider.0));
+            return Ok((Instance { name, workspace: None, described, provider }, None));
         }
         let Some(directory) = workspace else {
             return Err(Failure::usage("choose a repository with --workspace"));
@@ -262,6 +264,17 @@ fn password_of(environment: &Environment) -> Option<&str> {
         .into_iter()
         .filter_map(|name| environment.get(name)?.to_str())
         .find(|password| !password.is_empty())
+}
+
+/// What is worth knowing of the daemon before anything runs, as a card will say it.
+async fn beforehand(instance: &Instance, of_model: bool) -> Vec<String> {
+    let (input, from) = (Value::Null, Provenance::Local);
+    let mut target = instance.target("", &input, &from);
+    let told = instance.provider.told(&target, &input, &from).await;
+    target.settings.insert(TOLD.to_owned(), Value::Object(told));
+    let model = of_model.then(|| format!("model: {}", own_model::line(&target.settings)));
+    let rest = told::fields(&target.settings).into_iter().map(|(what, words)| format!("{what}: {words}"));
+    model.into_iter().chain(rest).collect()
 }
 
 /// Says at the console what became of a change of the rules.

@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use connector_contract::chain;
+use connector_contract::{Provenance, SourceNote, chain};
 use connector_files::AbsolutePath;
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
 use opencode_daemons::pool::{Confine, Isolation, WorkspaceConfig, preferred_port};
-use opencode_daemons::{Environment, Logins, PoolConfig, providers, version};
+use opencode_daemons::{Environment, Logins, Opencode, PoolConfig, providers, version};
 use serde::Serialize;
 
 use super::{Common, path};
@@ -18,9 +18,12 @@ use crate::exit::{Exit, Failure};
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
-use crate::own_model::{self, Named};
+use crate::own_model::{Named, Source};
 use crate::packages::{self, Used};
-use crate::{assemble, places, troubles};
+use crate::{assemble, config, places, told, troubles};
+
+/// How long a daemon that somebody else runs may take to answer.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// Less room than this is a warning.
 const ROOM: u64 = 1 << 30;
@@ -58,11 +61,12 @@ impl Doctor {
         let state = common.state()?;
         let environment = Environment::of_this_process();
         let home = environment.get("HOME").map(Path::new);
-        let pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
+        let mut pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
         let (standings, held) = standings(&state).await;
         let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
+        pool.second = binary.as_ref().is_some_and(Opencode::is_of_2);
         let mut findings =
             vec![about_opencode, process(config.as_ref()), git(&environment).await, disk(&state)];
         if pool.workspaces.is_empty() {
@@ -75,12 +79,15 @@ impl Doctor {
             findings.push(Finding::bad("configuration", chain(&error)));
         }
         findings.extend(config.iter().flat_map(packages));
+        if let Some(config) = &config {
+            findings.extend(attached(config, &environment).await);
+        }
         findings.extend(held.map(|error| Finding::bad("host", error)));
         findings.extend(troubles::of(&state).into_iter().map(|(part, reason)| Finding::bad(part, reason)));
         if let (Some(file), Some(config)) = (&file, &config) {
             let mut places = super::serve::places(file, config, &state, &environment);
             if let Some(binary) = binary {
-                places = places.with("opencode's binary", binary);
+                places = places.with("opencode's binary", binary.path);
             }
             let misplaced = places.misplaced(&places::doors(&pool)).into_iter();
             findings.extend(misplaced.map(|misplaced| Finding::bad("places", misplaced.to_string())));
@@ -141,7 +148,7 @@ async fn standings(state: &Path) -> (Vec<Standing>, Option<String>) {
     (control::without_host(&state).unwrap_or_default(), held)
 }
 
-async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) -> (Finding, Option<PathBuf>) {
+async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) -> (Finding, Option<Opencode>) {
     let mut from = Locate::new(environment.clone());
     from.path.clone_from(&pool.path);
     from.printed = state.is_dir().then(|| super::demo::installs(state));
@@ -158,7 +165,7 @@ async fn opencode(pool: &PoolConfig, environment: &Environment, state: &Path) ->
         None => Finding::good("opencode", text),
         Some(unshown) => Finding::doubtful("opencode", format!("{text}; {unshown}")),
     };
-    (finding, Some(found.path))
+    (finding, Some(found))
 }
 
 /// The walls around the daemon of a workspace, as they are configured and as the kernel holds them.
@@ -262,6 +269,42 @@ fn packages(config: &HostConfig) -> Vec<Finding> {
     config.connectors.iter().filter_map(judge).collect()
 }
 
+/// What the daemons that somebody else runs say of themselves. Nothing is begun there.
+async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, given) in config.connectors.iter().filter(|(_, given)| given.workspace.is_none()) {
+        if !matches!(packages::used(config, name, given), Ok(Used::Opencode)) {
+            continue;
+        }
+        let (mut given, what) = (given.clone(), format!("daemon of {name}"));
+        if let Err(error) = config::resolve_environment(&mut given.config, environment) {
+            findings.push(Finding::bad(what, chain(&error)));
+            continue;
+        }
+        let agent = given.config.get("agent").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let provider = match super::serve::at_origin(name, given, None).await {
+            Ok(fixed) => fixed.0,
+            Err(failure) => {
+                findings.push(Finding::bad(what, failure.text));
+                continue;
+            }
+        };
+        let chat = Provenance::Chat { surface: String::new(), rule: String::new(), note: SourceNote::Usual };
+        match told::describe(&provider, agent.as_deref(), &chat, ANSWERS).await {
+            Err(why) => findings.push(Finding::doubtful(what, why)),
+            Ok(description) => {
+                let named = told::named(&description);
+                let verdict = if named == Named::None { Verdict::Doubtful } else { Verdict::Good };
+                findings.push(Finding::new(format!("model of {name}"), verdict, named.to_string()));
+                findings.push(Finding::good(&what, format!("opencode {}", description.generation)));
+                findings.extend(description.runs_code.then(|| Finding::doubtful(&what, told::RUNS_CODE)));
+                findings.extend(told::saved(&description).map(|saved| Finding::doubtful(&what, saved)));
+            }
+        }
+    }
+    findings
+}
+
 async fn git(environment: &Environment) -> Finding {
     #[expect(clippy::disallowed_methods, reason = "git is asked for its version")]
     let mut command = tokio::process::Command::new("git");
@@ -280,6 +323,13 @@ async fn git(environment: &Environment) -> Finding {
         }
         Err(_) => Finding::doubtful("git", "does not answer"),
     }
+}
+
+/// The version in what git prints, which may be anything.
+fn git_version(printed: &str) -> Option<&str> {
+    let rest = printed.trim().strip_prefix("git version ")?;
+    let version = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
+    (version.contains('.') && version.len() <= 20).then_some(version)
 }
 
 fn disk(state: &Path) -> Finding {
@@ -313,25 +363,24 @@ fn model(
     if !unset.is_empty() {
         return Finding::bad(what, unset.join("; "));
     }
+    let instance = config.into_iter().zip(workspace).find_map(|(config, workspace)| {
+        let its = |name: &String| {
+            config.workspaces.get(name).is_some_and(|one| one.directory == workspace.directory)
+        };
+        config.connectors.values().find(|given| given.workspace.as_ref().is_some_and(its))
+    });
+    let given = |key: &str| instance?.config.get(key)?.as_str();
     let routed = config.and_then(|config| config.routing.coding(workspace));
-    let own = workspace.and_then(|workspace| workspace.model.as_deref());
-    if let Some(model) = routed.or(own).or(pool.model.as_deref()) {
+    if let Some(model) = given("model").or(routed) {
         return Finding::good(what, model);
     }
-    let named = own_model::named(environment, workspace.map(|workspace| workspace.directory.as_path()));
+    let named = Source::of(environment.clone(), pool, workspace).named(given("agent"));
     let text = named.to_string();
     match named {
         Named::Model { .. } => Finding::good(what, text),
-        Named::None => Finding::doubtful(what, text),
+        Named::None | Named::Unclear(_) => Finding::doubtful(what, text),
         Named::Invalid { .. } => Finding::bad(what, text),
     }
-/// The version in what git prints, which may be anything.
-fn git_version(printed: &str) -> Option<&str> {
-    let rest = printed.trim().strip_prefix("git version ")?;
-    let version = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
-    (version.contains('.') && version.len() <= 20).then_some(version)
-}
-
 }
 
 fn directory(name: &str, workspace: &WorkspaceConfig) -> Finding {
@@ -410,6 +459,20 @@ mod tests {
     }
 
     #[test]
+    fn of_what_git_prints_its_version_alone_is_told() {
+        for (printed, told) in [
+            ("git version 2.39.5\n", Some("2.39.5")),
+            ("git version 2.51.0.windows.1", Some("2.51.0")),
+            ("git version 2.39.5 (Apple Git-154)", Some("2.39.5")),
+            ("git version hunter2", None),
+            ("hunter2", None),
+            ("", None),
+        ] {
+            assert_eq!(git_version(printed), told, "{printed}");
+        }
+    }
+
+    #[test]
     fn walls_that_are_not_wanted_are_not_praised() {
         assert_eq!(walls("walls", Confine::Off, false).verdict, Verdict::Doubtful);
         assert!(walls("walls", Confine::Off, false).text.contains("confine is off"));
@@ -434,17 +497,3 @@ mod tests {
         assert_eq!(verdict("v", &none), (Verdict::Good, "c/d".to_owned()));
     }
 }
-    #[test]
-    fn of_what_git_prints_its_version_alone_is_told() {
-        for (printed, told) in [
-            ("git version 2.39.5\n", Some("2.39.5")),
-            ("git version 2.51.0.windows.1", Some("2.51.0")),
-            ("git version 2.39.5 (Apple Git-154)", Some("2.39.5")),
-            ("git version hunter2", None),
-            ("hunter2", None),
-            ("", None),
-        ] {
-            assert_eq!(git_version(printed), told, "{printed}");
-        }
-    }
-

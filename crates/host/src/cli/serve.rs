@@ -20,7 +20,7 @@ use crate::config::{self, HostConfig};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::headless::Headless;
-use crate::instance::Instance;
+use crate::instance::{Fixed, Instance};
 use crate::isolation::said;
 use crate::managed::{self, Daemons, Managed};
 use crate::packages::{self, Used};
@@ -28,6 +28,7 @@ use crate::places::Places;
 use crate::reload::Watch;
 use crate::surface::Surface;
 use crate::telegram::Telegram;
+use crate::told::Attached;
 use crate::troubles::Troubles;
 
 /// `run`
@@ -173,20 +174,24 @@ async fn instances(
 }
 
 /// An instance at a daemon that somebody else runs.
-async fn attached(name: &str, mut given: config::Instance, log: Option<Log>) -> Result<Instance, Failure> {
+async fn attached(name: &str, given: config::Instance, log: Option<Log>) -> Result<Instance, Failure> {
+    let fixed = at_origin(name, given, log).await?;
+    let described = fixed.0.connector.clone();
+    let provider = Arc::new(Attached::new(fixed.0));
+    Ok(Instance { name: name.to_owned(), workspace: None, described, provider })
+}
+
+/// The connector to a daemon that somebody else runs.
+pub(super) async fn at_origin(
+    name: &str,
+    mut given: config::Instance,
+    log: Option<Log>,
+) -> Result<Fixed, Failure> {
     let base_url = text(name, &mut given.config, "base_url")?;
     let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
     let password = text(name, &mut given.config, "password")?;
-    let fixed = chat::attached(
-        given.config,
-        base_url,
-        password.as_deref(),
-        (given.allow_remote, given.isolation),
-        log,
-    )
-    .await?;
-    let described = fixed.0.connector.clone();
-    Ok(Instance { name: name.to_owned(), workspace: None, described, provider: Arc::new(fixed) })
+    chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation), log)
+        .await
 }
 
 /// Takes a text out of a connector's configuration. What is there and no text is never left out.

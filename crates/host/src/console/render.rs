@@ -13,9 +13,11 @@ use crate::clock::Millis;
 use crate::files;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
+use crate::own_model;
 use crate::powers;
 use crate::surface::{Asked, OpenAsk, figures, no_files};
 use crate::text::{folded, isolated, one_line, shortened};
+use crate::told::{self, TOLD};
 
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
@@ -45,17 +47,24 @@ pub fn card(row: &StepRow, now: Millis) -> String {
     field("asked by", &format!("{} in {}", row.requester, row.chat));
     field("runs", &format!("{} · {}", row.connector, row.action));
     field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
-    for key in ["directory", "model", "agent"] {
-        let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
-        field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
-    }
+    let given =
+        |key: &str, default: &str| row.target.settings.get(key).map_or_else(|| default.to_owned(), plain);
+    field("directory", &given("directory", "as the daemon was started"));
+    field("model", &own_model::line(&row.target.settings));
+    field("agent", &given("agent", "the daemon's default"));
     if let Some(words) = powers::words(&row.target.settings) {
         field("may do", &words);
     }
     for (key, value) in &row.target.settings {
-        if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
+        if !["directory", "agent", TOLD].contains(&key.as_str())
+            && !own_model::tells(key)
+            && !powers::tells(key)
+        {
             field(key, &plain(value));
         }
+    }
+    for (key, value) in told::fields(&row.target.settings) {
+        field(&key, &value);
     }
     let empty = serde_json::Map::new();
     let input = row.input.as_object().unwrap_or(&empty);

@@ -20,6 +20,7 @@ use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events};
+use crate::told::TOLD;
 
 /// The connector and action under which replies to the chat are recorded.
 const HOST: &str = "host";
@@ -103,11 +104,17 @@ impl Engine {
             Err(error) => (Provenance::Local, Resolved::without_input(step, Verdict::Fail(chain(&error)))),
         };
         failpoint("advance.resolved");
-        let new = self.new_step(&rule, step, &standing, &resolved, &provenance)?;
+        let mut new = self.new_step(&rule, step, &standing, &resolved, &provenance)?;
         if let (Some(instance), Verdict::Gate { .. }) =
             (self.0.instances.get(&new.connector), &resolved.verdict)
         {
             instance.provider.prewarm();
+            if !new.read_only {
+                let told = instance.provider.told(&new.target, &new.input, &provenance).await;
+                if !told.is_empty() {
+                    new.target.settings.insert(TOLD.to_owned(), Value::Object(told));
+                }
+            }
         }
         let gate = self.0.gate.clone();
         self.0

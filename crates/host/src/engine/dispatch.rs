@@ -32,6 +32,7 @@ use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, StepRow};
 use crate::ledger::{Ledger, LedgerError, runs};
+use crate::told::TOLD;
 
 /// How many unread progress updates a surface may leave.
 const PROGRESS: usize = 256;
@@ -114,7 +115,10 @@ impl Engine {
     }
 
     async fn in_force(&self, row: &StepRow, instance: &Instance) -> Result<InForce, LedgerError> {
-        let target = instance.target(&row.action, &row.input, &self.terms_of_call(row).await?.provenance);
+        let mut target = instance.target(&row.action, &row.input, &self.terms_of_call(row).await?.provenance);
+        // As it was told when somebody was asked.
+        let told = row.target.settings.get(TOLD).cloned();
+        target.settings.extend(told.map(|told| (TOLD.to_owned(), told)));
         let rule = self.rule_in_force(&row.rule);
         let terms = match &rule {
             Some(rule) => Terms::of(rule, &self.0.gate),

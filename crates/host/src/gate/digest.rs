@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::told::TOLD;
+
 /// Changes whenever the meaning of [`Bound`]'s encoding does.
 const VERSION: &[u8] = b"connector-host step v1\n";
 
@@ -78,7 +80,12 @@ impl Bound<'_> {
     pub fn digest(&self) -> Result<Digest, serde_json::Error> {
         let mut hasher = Sha256::new();
         hasher.update(VERSION);
-        hasher.update(serde_json_canonicalizer::to_vec(self)?);
+        let mut bound = serde_json::to_value(self)?;
+        // What a daemon says of itself is shown, and is nothing that is decided here.
+        if let Some(settings) = bound.pointer_mut("/target/settings").and_then(Value::as_object_mut) {
+            settings.remove(TOLD);
+        }
+        hasher.update(serde_json_canonicalizer::to_vec(&bound)?);
         Ok(Digest(HEXLOWER.encode(&hasher.finalize())))
     }
 }

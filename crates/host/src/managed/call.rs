@@ -86,6 +86,7 @@ impl Connector for Managed {
 
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.0.described.target(action, input, provenance);
+        let target = self.0.own_model.tell(target, input);
         powers::under(within(target, &self.0.terms()), &self.0.rules)
     }
 

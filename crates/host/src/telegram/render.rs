@@ -16,9 +16,11 @@ use crate::engine::Answer;
 use crate::files;
 use crate::gate::policy::Actor;
 use crate::ledger::steps::StepRow;
+use crate::own_model;
 use crate::powers;
 use crate::surface::Asked;
 use crate::text::{isolated, one_line, shortened, visible};
+use crate::told::{self, TOLD};
 
 pub use headline::result;
 pub use prose::{Part, parts};
@@ -63,17 +65,24 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
     lines.field("asked by", row.requester.as_str());
     lines.field("runs", &format!("{} · {}", row.connector, row.action));
     lines.field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
-    for key in ["directory", "model", "agent"] {
-        let default = if key == "directory" { "as the daemon was started" } else { "the daemon's default" };
-        lines.field(key, &row.target.settings.get(key).map_or_else(|| default.to_owned(), plain));
-    }
+    let given =
+        |key: &str, default: &str| row.target.settings.get(key).map_or_else(|| default.to_owned(), plain);
+    lines.field("directory", &given("directory", "as the daemon was started"));
+    lines.field("model", &own_model::line(&row.target.settings));
+    lines.field("agent", &given("agent", "the daemon's default"));
     if let Some(words) = powers::words(&row.target.settings) {
         lines.field("may do", &words);
     }
     for (key, value) in &row.target.settings {
-        if !["directory", "model", "agent"].contains(&key.as_str()) && !powers::tells(key) {
+        if !["directory", "agent", TOLD].contains(&key.as_str())
+            && !own_model::tells(key)
+            && !powers::tells(key)
+        {
             lines.field(key, &plain(value));
         }
+    }
+    for (key, value) in told::fields(&row.target.settings) {
+        lines.field(&key, &value);
     }
     let empty = Map::new();
     let input = row.input.as_object().unwrap_or(&empty);
@@ -108,8 +117,11 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
 fn whole(row: &StepRow) -> String {
     let mut text =
         format!("step {} · {} · {}\ndigest {}\n", row.id, row.connector, row.action, row.digest.as_str());
-    for (key, value) in &row.target.settings {
+    for (key, value) in row.target.settings.iter().filter(|(key, _)| *key != TOLD) {
         text.push_str(&format!("\n{key}: {}", visible(&plain(value))));
+    }
+    for (key, value) in told::fields(&row.target.settings) {
+        text.push_str(&format!("\n{key}: {}", visible(&value)));
     }
     for (key, value) in row.input.as_object().into_iter().flatten() {
         let value = files::described(key, value).map_or_else(|| plain(value), |files| files.join("\n"));

@@ -98,7 +98,7 @@ fn a_card_shown_again_says_what_changed() {
 │ runs        connector-opencode · run_task
 │ at          nowhere in particular
 │ directory   as the daemon was started
-│ model       the daemon's default
+│ model       not named: the daemon's default, which may be one in a cloud
 │ agent       the daemon's default
 │ title       login
 │ digest      3fa9c2d4e5f6

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 
+mod attached;
 mod attacks;
 mod cards;
 mod cli;
@@ -11,8 +12,8 @@ mod daemons;
 mod delivery;
 mod gate;
 mod isolation;
-mod leaks;
 mod leak_table;
+mod leaks;
 mod ledger;
 mod managed;
 mod misbehaving;

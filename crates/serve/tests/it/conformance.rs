@@ -4,7 +4,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use testkit::{RealDaemon, Script};
+use testkit::{Answer, RealDaemon, Script};
 
 use crate::client::drive;
 
@@ -45,14 +45,18 @@ async fn the_tools_are_listed_with_schemas_and_honest_annotations() {
     assert!(seen["stderr"].as_str().unwrap().contains("walls"), "what holds is said: {}", seen["stderr"]);
     let names: Vec<&str> =
         seen["tools"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["run_task", "continue_session"]);
+    assert_eq!(names, ["run_task", "continue_session", "describe_daemon"]);
     for tool in seen["tools"].as_array().unwrap() {
-        let annotations = json!({ "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true });
-        assert_eq!(tool["annotations"], annotations);
+        let reads = tool["name"] == "describe_daemon";
+        assert_eq!(tool["annotations"]["readOnlyHint"], reads, "{tool}");
+        if !reads {
+            let annotations = json!({ "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true });
+            assert_eq!(tool["annotations"], annotations);
+            assert_eq!(tool["outputSchema"]["properties"]["session_id"]["type"], "string");
+        }
         assert_eq!(tool["inputSchema"]["additionalProperties"], false);
         assert!(tool["title"].as_str().is_some_and(|title| title.contains(' ')), "{tool}");
         assert_eq!(unions(&tool["inputSchema"]), Vec::<String>::new(), "some models' clients refuse them");
-        assert_eq!(tool["outputSchema"]["properties"]["session_id"]["type"], "string");
     }
 }
 
@@ -179,4 +183,27 @@ async fn a_tool_that_there_is_not_is_a_protocol_error() {
     let call = json!({ "name": "rm", "arguments": {} });
     let seen = drive(&[], json!({ "CONNECTOR_OPENCODE_ASKS": "reject" }), json!({ "call": call })).await;
     assert_eq!(seen["refused"]["code"], -32602, "{seen:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_says_of_an_error_is_in_no_result() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    let secret =
+        format!("acme-live-{:016x}", u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    daemon.model().add(Script::default().answer("MCP-LEAK", Answer::error(401, &secret)));
+    let seen = drive(&[], environment(daemon, &directory), json!({ "call": task("MCP-LEAK") })).await;
+    assert!(seen["result"].to_string().contains("401"), "{seen:#}");
+    assert!(!seen.to_string().contains(&secret), "{seen:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_what_terms_a_task_would_run_is_told_and_nothing_is_begun() {
+    let daemon = RealDaemon::shared().await;
+    let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
+    let call = json!({ "name": "describe_daemon", "arguments": {} });
+    let seen = drive(&[], environment(daemon, &directory), json!({ "call": call })).await;
+    let told = &seen["result"]["structuredContent"];
+    assert_eq!((&told["generation"], &told["runs_code"]), (&json!("1.x"), &json!(false)), "{seen:#}");
+    assert_eq!(told["model"], daemon.model().config()["model"], "{seen:#}");
 }

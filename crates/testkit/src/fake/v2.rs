@@ -70,6 +70,7 @@ async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Answer, Refusa
             r#"{"id":"evt_000000000000wire2fixture00","type":"server.connected","data":{}}"#,
         )),
         ("GET", ["api", "config"]) => Ok(identity::config(shared)),
+        ("GET", ["api", "location"]) => Ok(identity::location(request)),
         ("GET", ["api", "permission", "saved"]) => Ok(ok(&json!({ "data": shared.faults.saved }))),
         ("GET", ["api", "model" | "agent", ..]) => identity::catalog(shared, request),
         ("GET", ["api", "permission", "request"]) => Ok(asks::of_directory(shared, request)),

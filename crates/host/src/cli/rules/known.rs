@@ -28,6 +28,7 @@ use crate::exit::Failure;
 use crate::gate::policy::GateConfig;
 use crate::instance::{Instance, Provider, Ready};
 use crate::managed;
+use crate::own_model::Source;
 use crate::packages::{self, Used};
 use crate::powers;
 
@@ -173,7 +174,12 @@ async fn telegram(given: &TelegramSurface) -> Result<Instance, Failure> {
     Ok(Instance {
         name: given.connector.clone(),
         workspace: None,
-        described: Arc::new(Described { connector: connector.into(), terms: None, rules: Map::new() }),
+        described: Arc::new(Described {
+            connector: connector.into(),
+            terms: None,
+            rules: Map::new(),
+            own_model: None,
+        }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -211,10 +217,12 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
         .map_err(|failure| Failure { text: format!("[connectors.{name}]: {}", failure.text), ..failure })?;
     let terms = workspace.map(|known| config.opencode.terms(known));
     let rules = workspace.map(|known| config.opencode.permission_rules(known)).unwrap_or_default();
+    let own_model =
+        workspace.map(|known| Source::of(Environment::of_this_process(), &config.opencode, Some(known)));
     Ok(Instance {
         name: name.to_owned(),
         workspace: given.workspace.clone(),
-        described: Arc::new(Described { connector, terms, rules }),
+        described: Arc::new(Described { connector, terms, rules, own_model }),
         provider: Arc::new(NotCalled),
     })
 }
@@ -222,7 +230,8 @@ async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> 
 /// The instance of a package, except that it cannot be called.
 fn packaged(instance: Instance) -> Instance {
     let rules = Map::new();
-    let described = Arc::new(Described { connector: instance.described, terms: None, rules });
+    let described =
+        Arc::new(Described { connector: instance.described, terms: None, rules, own_model: None });
     Instance { described, provider: Arc::new(NotCalled), ..instance }
 }
 
@@ -233,6 +242,8 @@ struct Described {
     terms: Option<Map<String, Value>>,
     /// The permission rules of its daemon.
     rules: Map<String, Value>,
+    /// Where its daemon finds the model of a prompt that names none.
+    own_model: Option<Source>,
 }
 
 #[async_trait]
@@ -260,7 +271,13 @@ impl Connector for Described {
     fn target(&self, action: &str, input: &Value, provenance: &Provenance) -> Target {
         let target = self.connector.target(action, input, provenance);
         match &self.terms {
-            Some(terms) => powers::under(managed::within(target, terms), &self.rules),
+            Some(terms) => {
+                let target = match &self.own_model {
+                    Some(own) => own.tell(target, input),
+                    None => target,
+                };
+                powers::under(managed::within(target, terms), &self.rules)
+            }
             None => target,
         }
     }

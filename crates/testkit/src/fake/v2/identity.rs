@@ -88,6 +88,14 @@ pub(super) fn config(shared: &Shared) -> Answer {
     ]))
 }
 
+/// The directory and its project.
+pub(super) fn location(request: &Request) -> Answer {
+    let directory = directory(request);
+    ok(
+        &json!({ "directory": directory, "project": { "id": "global", "directory": directory, "canonical": directory } }),
+    )
+}
+
 /// The directory that a request is about: `location[directory]` or the header. A
 /// plain `directory` is not looked at.
 pub(super) fn directory(request: &Request) -> String {
