@@ -107,11 +107,12 @@ impl Bench {
     pub(crate) fn ended(&self, run: usize) -> Value {
         let until = Instant::now() + Duration::from_secs(80);
         loop {
-            let shown = self.user.run(&["runs", "show", &run.to_string(), "--json"]).json();
-            if shown["steps"][0]["ended_at"].is_number() {
-                return shown;
+            let shown = self.user.run(&["runs", "show", &run.to_string(), "--json"]);
+            // It is there once the message was taken in.
+            if shown.code() == 0 && shown.json()["steps"][0]["ended_at"].is_number() {
+                return shown.json();
             }
-            assert!(Instant::now() < until, "it does not end: {shown}");
+            assert!(Instant::now() < until, "it does not end: {}", shown.text());
         }
     }
 

@@ -459,7 +459,7 @@ fn the_console_says_what_became_of_changed_rules() {
     chat.expect("naem");
     for _ in 0..2 {
         chat.type_line("/the docs");
-        chat.expect("the rule `docs` is off, since its file docs.toml has a mistake in line 2, column 1");
+        chat.expect("the rule `docs` is off, since its file docs.toml has a mistake in line 1");
     }
     chat.type_line("/fix it");
     chat.expect("approval needed");
