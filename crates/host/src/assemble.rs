@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_rules::{Diagnostics, RuleSet, SourceFile};
+use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
 
 use crate::clock::Clock;
 use crate::engine::{Engine, Setup};
-use crate::gate::policy::GateConfig;
+use crate::gate::people;
+use crate::gate::policy::{GateConfig, Terms};
 use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
@@ -92,6 +93,22 @@ pub fn rule_files(directory: &Path) -> Result<Vec<SourceFile>, RulesError> {
         Ok(SourceFile::new(path.display().to_string(), text))
     };
     rule_paths(directory)?.into_iter().map(read).collect()
+}
+
+/// Where terms count persons and rest on accounts that may be one person's, in words: the gate's own,
+/// and those of rules that say otherwise.
+pub fn doubtful_people(rules: &RuleSet, gate: &GateConfig) -> Vec<String> {
+    let own = Terms {
+        approvers: gate.approvers.clone(),
+        needed: gate.approvals_needed,
+        other: gate.require_other_approver,
+        people: gate.people.clone(),
+    };
+    let of_rule = |rule: &Arc<Rule>| {
+        let terms = Terms::of(rule, gate);
+        if terms == own { None } else { people::warning(&format!("rule {}", rule.name()), &terms) }
+    };
+    people::warning("gate", &own).into_iter().chain(rules.rules().iter().filter_map(of_rule)).collect()
 }
 
 /// What differs from one host to another.

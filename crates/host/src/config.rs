@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::engine::ScheduleChat;
+use crate::gate::people::{Accounts, People, PeopleError};
 use crate::gate::policy::GateConfig;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
@@ -36,9 +37,12 @@ pub struct HostConfig {
     /// How many steps run at once.
     #[serde(default = "four")]
     pub max_running: usize,
-    /// The gate.
+    /// The gate, and whose accounts there are.
     #[serde(default)]
     pub gate: GateConfig,
+    /// The accounts of persons, as they are written; checked, they are `gate.people`.
+    #[serde(default)]
+    pub people: BTreeMap<String, Accounts>,
     /// Where the runs of schedules report to.
     #[serde(default)]
     pub schedules: ScheduleChat,
@@ -148,6 +152,15 @@ pub enum ConfigError {
         /// What it takes.
         takes: String,
     },
+    /// Somebody is not who they should be.
+    #[error("{}: it is not clear whose accounts there are", .path.display())]
+    People {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PeopleError,
+    },
     /// A value refers to what is not there.
     #[error("{0}")]
     Reference(String),
@@ -176,6 +189,8 @@ impl HostConfig {
             reason: connector_telegram::config::unquoted(error.message()),
         })?;
         config.check(path)?;
+        config.gate.people = People::parse(config.people.clone())
+            .map_err(|source| ConfigError::People { path: path.to_path_buf(), source })?;
         // A name is looked up in PATH, a variable holds what it holds; a path is one of this file.
         if let Some(given) = config.opencode.path.as_mut().filter(|given| given.contains('/'))
             && !given.starts_with("env:")

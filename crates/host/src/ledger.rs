@@ -32,10 +32,10 @@ use crate::clock::{Clock, Millis};
 const APPLICATION_ID: i32 = 0x636f_6e6e;
 
 /// One file for each released schema, in order.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../schema/0001.sql"), include_str!("../schema/0002.sql")];
 
 /// The newest schema known here.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;

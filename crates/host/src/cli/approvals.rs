@@ -12,10 +12,11 @@ use crate::clock::{Clock, rfc3339};
 use crate::console::render;
 use crate::exit::{Exit, Failure};
 use crate::gate::digest::SHORT;
+use crate::gate::people::named;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
 use crate::ledger::steps::allow::{self, Allowance};
-use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use crate::ledger::steps::decide::{Decision, Tap, Tapped, Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
 use crate::powers;
 use crate::text::{one_line, shortened};
@@ -76,6 +77,14 @@ pub(super) struct Choice {
 enum Listed {
     Waiting(Box<StepRow>),
     Allowed { allowance: Box<Allowance> },
+}
+
+/// A card with the votes on it.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    row: StepRow,
+    votes: Vec<Vote>,
 }
 
 impl Approvals {
@@ -175,7 +184,7 @@ fn waiting(row: &StepRow) -> String {
         row.digest.short(),
         row.connector,
         row.action,
-        row.requester,
+        row.people.named(&row.requester),
         shortened(&one_line(prompt), 100)
     )
 }
@@ -197,21 +206,39 @@ fn allowed(one: &Allowance) -> String {
 
 async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
     let ledger = common.existing_ledger()?;
-    let row = ledger.read(move |tx| steps::get(tx, id)).await?;
-    let Some(row) = row else {
+    let found = ledger
+        .read(move |tx| {
+            let Some(row) = steps::get(tx, id)? else { return Ok(None) };
+            Ok(Some(Whole { votes: votes(tx, &row)?, row }))
+        })
+        .await?;
+    let Some(whole) = found else {
         return Err(Failure::usage(format!("there is no step {id}; see `approvals list`")));
     };
-    common.print(&row, |row| {
+    common.print(&whole, |Whole { row, votes }| {
         let rules = powers::whole(&row.target.settings);
         let rules = if rules.is_empty() { String::new() } else { format!("\n{}", rules.join("\n")) };
         format!(
-            "{}\nstate  {}\ndigest {}{rules}",
+            "{}\nstate  {}\ndigest {}{}{rules}",
             render::card(row, Clock::System.now()),
             row.state,
-            row.digest
+            row.digest,
+            one_line_each(row, votes),
         )
     })?;
     Ok(Exit::Done)
+}
+
+/// Who may approve, and who said what, with whose accounts they are.
+fn one_line_each(row: &StepRow, votes: &[Vote]) -> String {
+    let approvers: Vec<String> = row.approvers.iter().map(|account| row.people.named(account)).collect();
+    let approvers = if approvers.is_empty() { "nobody".to_owned() } else { approvers.join(", ") };
+    let mut text = format!("\nmay approve  {}", one_line(&approvers));
+    for vote in votes {
+        let by = named(&vote.account, vote.person.as_deref());
+        text.push_str(&format!("\nvote  {} by {} at {}", vote.decision, one_line(&by), rfc3339(vote.at)));
+    }
+    text
 }
 
 async fn tap(common: &Common, choice: Choice, decision: Decision) -> Result<Exit, Failure> {

@@ -92,6 +92,7 @@ impl Doctor {
             let misplaced = places.misplaced(&places::doors(&pool)).into_iter();
             findings.extend(misplaced.map(|misplaced| Finding::bad("places", misplaced.to_string())));
             findings.extend(owned(file, config));
+            findings.extend(people(config));
         }
         for (name, workspace) in &pool.workspaces {
             let (what, wanted) = (format!("walls of {name}"), managed::config::confine(&pool, name));
@@ -179,6 +180,13 @@ fn walls(what: &str, wanted: Confine, open_sockets: bool) -> Finding {
         Some(missing) if wanted == Confine::Required => Finding::bad(what, missing),
         Some(missing) => Finding::doubtful(what, missing),
     }
+}
+
+/// Where persons are counted of whom it is not known that they are different ones.
+fn people(config: &HostConfig) -> Vec<Finding> {
+    let rules = assemble::rules_in(&config.rules).unwrap_or_default();
+    let doubts = assemble::doubtful_people(&rules, &config.gate);
+    doubts.into_iter().map(|doubt| Finding::doubtful("people", doubt)).collect()
 }
 
 /// What decides and could be changed by others. Nothing is mended here.

@@ -14,6 +14,7 @@ use crate::clock::rfc3339;
 use crate::console::render;
 use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
+use crate::gate::people::named;
 use crate::ids::{RunId, StepId};
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
@@ -124,7 +125,8 @@ fn describe(whole: &Whole) -> String {
         text.push_str(&format!("\n  digest {}", step.digest));
         if let Some(by) = &step.decided_by {
             text.push_str(&format!(
-                "\n  decided by {by} at {}",
+                "\n  decided by {} at {}",
+                step.people.named(by),
                 step.decided_at.map(rfc3339).unwrap_or_default()
             ));
         }
@@ -239,5 +241,6 @@ fn happened(row: &audit::Row) -> String {
     let more =
         text("reason").or_else(|| text("state")).or_else(|| text("session_id")).or_else(|| text("rule"));
     let more = more.map(|more| format!("  {}", one_line(more))).unwrap_or_default();
-    format!("{}  {of:<7} {} by {}{more}", rfc3339(entry.at), entry.kind, one_line(entry.actor.as_str()))
+    let by = named(&entry.actor, text("person"));
+    format!("{}  {of:<7} {} by {}{more}", rfc3339(entry.at), entry.kind, one_line(&by))
 }

@@ -69,6 +69,9 @@ impl Serve {
         if config.gate.approvers.is_empty() {
             tracing::warn!("gate.approvers is empty: nobody can approve anything");
         }
+        for doubt in assemble::doubtful_people(&rules, &config.gate) {
+            tracing::warn!("{doubt}");
+        }
         let parts = Parts {
             rules,
             instances,

@@ -44,7 +44,7 @@ pub fn card(row: &StepRow, now: Millis) -> String {
         field("again", reason);
     }
     field("rule", &format!("{} ({})", row.rule, row.rule_version.get(..12).unwrap_or(&row.rule_version)));
-    field("asked by", &format!("{} in {}", row.requester, row.chat));
+    field("asked by", &format!("{} in {}", row.people.named(&row.requester), row.chat));
     field("runs", &format!("{} · {}", row.connector, row.action));
     field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
     let given =

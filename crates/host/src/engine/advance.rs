@@ -18,6 +18,7 @@ use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
+use crate::ledger::steps::release::ask_under;
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events};
 use crate::told::TOLD;
@@ -251,13 +252,16 @@ pub(super) fn parse_stored(definition: &str, version: &str) -> Result<Arc<Rule>,
 }
 
 /// The approvers in force now decide about what waits, whoever they were when
-/// the card was made.
+/// the card was made. Where accounts are other persons' now, it is asked again.
 pub(super) fn refresh_approvers(tx: &Tx<'_>, rules: &RuleSet, gate: &GateConfig) -> Result<(), LedgerError> {
     for (version, name, definition) in steps::waiting_versions(tx)? {
         let rule = rules.get(&name).cloned().or_else(|| parse_stored(&definition, &version).ok());
         if let Some(rule) = rule {
             steps::refresh_approvers(tx, &version, &Terms::of(&rule, gate))?;
         }
+    }
+    for step in steps::waiting_under_other(tx, &gate.people)? {
+        ask_under(tx, step, &gate.people, token()?)?;
     }
     Ok(())
 }

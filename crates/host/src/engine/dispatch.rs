@@ -367,8 +367,8 @@ impl Engine {
 
 /// Who may answer the agent's asks: whoever may approve the step.
 fn may_answer(row: &StepRow) -> Vec<Actor> {
-    let barred = |actor: &&Actor| row.other_approver && **actor == row.requester;
-    row.approvers.iter().filter(|actor| !barred(actor)).cloned().collect()
+    let terms = row.terms();
+    row.approvers.iter().filter(|account| !terms.bars(account, &row.requester)).cloned().collect()
 }
 
 /// How a call ended, ready to be recorded.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::people::People;
 use crate::told::TOLD;
 
 /// Changes whenever the meaning of [`Bound`]'s encoding does.
@@ -45,6 +46,9 @@ pub struct Bound<'a> {
     pub rule_now: Option<&'a str>,
     /// How often somebody was asked, this time included: an old card does not answer a new question.
     pub asked: u32,
+    /// Whose accounts there are, as far as anybody said.
+    #[serde(skip_serializing_if = "People::is_empty")]
+    pub people: &'a People,
 }
 
 /// A digest, written in 64 hexadecimal digits.
@@ -93,9 +97,14 @@ impl Bound<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::policy::Actor;
     use serde_json::json;
 
     fn digest_of(edit: impl FnOnce(&mut Value, &mut Target, &mut [String; 7])) -> Digest {
+        digest_with(&People::default(), edit)
+    }
+
+    fn digest_with(people: &People, edit: impl FnOnce(&mut Value, &mut Target, &mut [String; 7])) -> Digest {
         let mut input = json!({ "prompt": "fix it", "title": "t" });
         let mut target = Target {
             origin: Some("http://127.0.0.1:1".into()),
@@ -117,6 +126,7 @@ mod tests {
             chat,
             rule_now: Some(rule_version),
             asked: 1,
+            people,
         }
         .digest()
         .unwrap()
@@ -143,6 +153,12 @@ mod tests {
         differs(digest_of(|_, target, _| _ = target.settings.insert("model".into(), json!("x/y"))));
         for place in 0..7 {
             differs(digest_of(|_, _, texts| texts[place].push('x')));
+        }
+        for (name, accounts) in [("anna", &["cli:a"][..]), ("ben", &["cli:a"]), ("anna", &["cli:a", "cli:b"])]
+        {
+            let accounts = accounts.iter().map(|it| Actor::from_text(*it)).collect();
+            let people = People::of([(name.to_owned(), accounts)]).unwrap();
+            differs(digest_with(&people, |_, _, _| {}));
         }
     }
 

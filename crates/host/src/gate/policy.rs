@@ -1,14 +1,17 @@
 //! What asks, and whom.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use connector_rules::Rule;
 use serde::{Deserialize, Serialize};
 
-/// Someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
+use super::people::{People, Person};
+
+/// An account: someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
 /// the colon is the surface, which vouches for the part after it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Actor(String);
 
@@ -72,10 +75,12 @@ pub struct PolicyRule {
 pub struct Terms {
     /// Who may. Empty means nobody.
     pub approvers: Vec<Actor>,
-    /// How many of them it takes.
+    /// How many persons it takes.
     pub needed: u32,
-    /// Whether the requester's own approval does not count.
+    /// Whether the requester's own approval does not count, through whichever account.
     pub other: bool,
+    /// Whose accounts there are.
+    pub people: People,
 }
 
 impl Terms {
@@ -90,19 +95,33 @@ impl Terms {
             approvers,
             needed: rule.approvals_needed().get().max(gate.approvals_needed),
             other: rule.require_other_approver() || gate.require_other_approver,
+            people: gate.people.clone(),
         }
     }
 
     /// Whether the approvals of `given` are enough for a request of `requester`.
     pub fn satisfied_by<'a>(&self, given: impl IntoIterator<Item = &'a Actor>, requester: &Actor) -> bool {
-        let mut counted: Vec<&Actor> = given
-            .into_iter()
-            .filter(|actor| self.approvers.contains(actor) && !(self.other && *actor == requester))
-            .collect();
-        counted.sort_unstable_by_key(|actor| actor.as_str());
-        counted.dedup();
         // Even where no approval were asked for, nobody's is none.
-        counted.len() >= usize::try_from(self.needed.max(1)).unwrap_or(usize::MAX)
+        self.count(given, requester) >= self.needed.max(1)
+    }
+
+    /// How many persons approved a request of `requester`, of those who may.
+    pub fn count<'a>(&self, given: impl IntoIterator<Item = &'a Actor>, requester: &Actor) -> u32 {
+        let counted: BTreeSet<Person<'_>> = self
+            .approvers
+            .iter()
+            .filter(|approver| !self.bars(approver, requester))
+            .filter_map({
+                let given: BTreeSet<&Actor> = given.into_iter().collect();
+                move |approver| given.contains(approver).then(|| self.people.person(approver))
+            })
+            .collect();
+        u32::try_from(counted.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an account's approval does not count since its person asked.
+    pub fn bars(&self, account: &Actor, requester: &Actor) -> bool {
+        self.other && self.people.are_one(account, requester)
     }
 }
 
@@ -112,9 +131,9 @@ impl Terms {
 pub struct GateConfig {
     /// Who may approve. Empty means nobody.
     pub approvers: Vec<Actor>,
-    /// How many of them it takes.
+    /// How many persons it takes.
     pub approvals_needed: u32,
-    /// Whether the requester's own approval does not count.
+    /// Whether the requester's own approval does not count, through whichever account.
     pub require_other_approver: bool,
     /// How long a delivered card waits, in seconds.
     pub expiry_secs: u64,
@@ -126,6 +145,9 @@ pub struct GateConfig {
     pub max_waiting_per_chat: u32,
     /// How many cards may wait in all.
     pub max_waiting: u32,
+    /// Whose accounts there are; they have a table of their own, `[people]`.
+    #[serde(skip)]
+    pub people: People,
 }
 
 impl Default for GateConfig {
@@ -139,6 +161,7 @@ impl Default for GateConfig {
             policy: Vec::new(),
             max_waiting_per_chat: 20,
             max_waiting: 10_000,
+            people: People::default(),
         }
     }
 }
@@ -211,7 +234,8 @@ mod tests {
             (2, true, &["anna", "ben"], false),
             (2, true, &["anna", "ben", "cleo"], true),
         ] {
-            let terms = Terms { approvers: actors(&["anna", "ben", "cleo"]), needed, other };
+            let approvers = actors(&["anna", "ben", "cleo"]);
+            let terms = Terms { approvers, needed, other, people: People::default() };
             assert_eq!(terms.satisfied_by(&actors(given), &anna), enough, "{needed} {other} {given:?}");
         }
     }

@@ -4,7 +4,8 @@
 //! resolved ─▶ waiting ─▶ approved ─▶ dispatched ─▶ succeeded | failed | cancelled | unknown
 //!     │          │  ▲        │                                                  │
 //!     │          │  └────────┘ what would run changed                           ▼
-//!     │          └─▶ denied | expired | cancelled              succeeded | failed | cancelled
+//!     │          ├─▶ waiting: persons changed                  succeeded | failed | cancelled
+//!     │          └─▶ denied | expired | cancelled
 //!     │                        (dispatched ─▶ approved: the host died before anything began)
 //!     └─▶ approved (policy) | denied (policy) | skipped (`when`) | cancelled (merged)
 //! ```
@@ -57,7 +58,7 @@ pub enum Move {
     Deny,
     /// Its time is up.
     Expire,
-    /// What would run is no longer what was approved: ask again.
+    /// What would run, or who decides, is no longer what was shown: ask again.
     Rebind,
     /// The connector is about to be called.
     Dispatch,
@@ -124,7 +125,7 @@ impl StepState {
     pub const fn after(self, made: Move) -> Option<Self> {
         use StepState as S;
         match (self, made) {
-            (S::Resolved, Move::Ask) | (S::Approved, Move::Rebind) => Some(S::Waiting),
+            (S::Resolved, Move::Ask) | (S::Waiting | S::Approved, Move::Rebind) => Some(S::Waiting),
             (S::Resolved, Move::Pass) | (S::Waiting, Move::Approve) | (S::Dispatched, Move::Return) => {
                 Some(S::Approved)
             }

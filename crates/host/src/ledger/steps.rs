@@ -15,6 +15,7 @@ use super::runs::RunRow;
 use super::{LedgerError, Tx, json as json_column, json_opt};
 use crate::clock::Millis;
 use crate::gate::digest::{Bound, Digest};
+use crate::gate::people::People;
 use crate::gate::policy::{Actor, Terms};
 use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
@@ -60,6 +61,9 @@ pub struct StepRow {
     pub approvers: Vec<Actor>,
     /// Whether the requester's approval does not count.
     pub other_approver: bool,
+    /// Whose accounts there were when it was last asked about.
+    #[serde(skip_serializing_if = "People::is_empty")]
+    pub people: People,
     /// The card's own secret, for surfaces whose buttons carry one.
     #[serde(skip)]
     pub token: String,
@@ -165,6 +169,7 @@ impl StepRow {
         &self,
         target: &Target,
         rule_now: Option<&str>,
+        people: &People,
         asked: u32,
     ) -> Result<Digest, LedgerError> {
         let bound = Bound {
@@ -179,18 +184,24 @@ impl StepRow {
             chat: &self.chat,
             rule_now,
             asked,
+            people,
         };
         Ok(bound.digest()?)
     }
 
     /// The digest of what the row says, and nothing else.
     pub fn own_digest(&self) -> Result<Digest, LedgerError> {
-        self.digest_with(&self.target, self.rule_now.as_deref(), self.asked)
+        self.digest_with(&self.target, self.rule_now.as_deref(), &self.people, self.asked)
     }
 
     /// The terms it waits under.
     pub fn terms(&self) -> Terms {
-        Terms { approvers: self.approvers.clone(), needed: self.approvals_needed, other: self.other_approver }
+        Terms {
+            approvers: self.approvers.clone(),
+            needed: self.approvals_needed,
+            other: self.other_approver,
+            people: self.people.clone(),
+        }
     }
 }
 
@@ -209,6 +220,7 @@ impl NewStep {
             chat: &run.chat,
             rule_now: self.rule_now.as_deref(),
             asked: 1,
+            people: &self.terms.people,
         };
         Ok(bound.digest()?)
     }
@@ -235,9 +247,9 @@ pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerE
         .prepare_cached(
             "INSERT INTO steps (run_id, idx, name, surface, chat, connector, action, read_only, input, target,
                lane, asked, rule_now, digest, state, approvals_needed, approvers, other_approver, token, expiry_ms,
-               allowance_ms, created_at)
+               allowance_ms, created_at, people)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, ?12, ?13, 'resolved', ?14, ?15, ?16, ?17, ?18,
-               ?19, ?20)
+               ?19, ?20, ?21)
              ON CONFLICT (run_id, idx) DO NOTHING",
         )?
         .execute(rusqlite::params![
@@ -261,6 +273,7 @@ pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerE
             step.expiry_ms,
             step.allowance_ms,
             tx.now,
+            serde_json::to_string(&step.terms.people)?,
         ])?;
     if changed == 1 {
         tx.sql.prepare_cached("UPDATE runs SET due = 0 WHERE id = ?1")?.execute([step.id.run.0])?;
@@ -285,6 +298,14 @@ pub fn refresh_approvers(tx: &Tx<'_>, rule_version: &str, terms: &Terms) -> Resu
             terms.other
         ])?;
     Ok(())
+}
+
+/// The waiting steps that were asked about when accounts were other persons' than now.
+pub fn waiting_under_other(tx: &Tx<'_>, people: &People) -> Result<Vec<StepId>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM steps WHERE state = 'waiting' AND people <> ?1 ORDER BY run_id, idx";
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let rows = statement.query_map([serde_json::to_string(people)?], id_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The rule versions that waiting steps came from, with their names and definitions.
@@ -500,6 +521,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         approvals_needed: row.get("approvals_needed")?,
         approvers: json_column(row, "approvers")?,
         other_approver: row.get("other_approver")?,
+        people: json_column(row, "people")?,
         token: row.get("token")?,
         expiry_ms: row.get("expiry_ms")?,
         allowance_ms: row.get("allowance_ms")?,

@@ -117,7 +117,7 @@ fn abort(live: &[StepRow], which: &str, by: &Actor, tx: &Tx<'_>) -> Result<Strin
 
 /// What somebody is told who neither asked for a step nor may approve it.
 fn not_theirs(row: &StepRow, by: &Actor) -> Option<String> {
-    let theirs = row.requester == *by || row.approvers.contains(by);
+    let theirs = row.people.are_one(&row.requester, by) || row.approvers.contains(by);
     (!theirs).then(|| format!("{}: only whoever asked for it, or may approve it, stops it", row.id))
 }
 

@@ -62,7 +62,7 @@ pub fn card(row: &StepRow, now: Millis) -> Rendered {
         "rule",
         &format!("{} ({})", row.rule, row.rule_version.get(..12).unwrap_or(&row.rule_version)),
     );
-    lines.field("asked by", row.requester.as_str());
+    lines.field("asked by", &row.people.named(&row.requester));
     lines.field("runs", &format!("{} · {}", row.connector, row.action));
     lines.field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
     let given =

@@ -170,7 +170,7 @@ async fn a_row_that_was_set_to_approved_has_no_approval_in_the_audit() {
     world.card().await;
     edit(
         &world,
-        "INSERT INTO approvals SELECT run_id, idx, digest, 'screen:anna', 'approve', 1 FROM steps;
+        "INSERT INTO approvals SELECT run_id, idx, digest, 'screen:anna', 'approve', 1, 'screen:anna' FROM steps;
          UPDATE steps SET state = 'approved', decided_at = 1, decided_by = 'screen:anna'",
     )
     .await;

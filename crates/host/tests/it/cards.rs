@@ -4,6 +4,7 @@ use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOpti
 use connector_contract::{Consequence, Progress, Target, ToolOutcome};
 use connector_host::console::render;
 use connector_host::gate::digest::Digest;
+use connector_host::gate::people::People;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
@@ -34,6 +35,7 @@ pub(crate) fn row() -> StepRow {
         approvals_needed: 1,
         approvers: vec![Actor::from_text("console")],
         other_approver: false,
+        people: People::default(),
         token: "secret-token".into(),
         expiry_ms: 900_000,
         allowance_ms: 0,

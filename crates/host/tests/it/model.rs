@@ -4,13 +4,14 @@
 //! The model keeps its own books of what was shown to whom and who said yes. It does not decide what
 //! must happen; it checks what must never.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use connector_contract::Target;
 use connector_host::clock::Clock;
 use connector_host::engine::cancel_run;
+use connector_host::gate::people::People;
 use connector_host::gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
 use connector_host::gate::state::{Move, StepState};
 use connector_host::ids::StepId;
@@ -19,7 +20,7 @@ use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::outbox::{self, OutboxRow, Parcel};
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::steps::enter::enter;
-use connector_host::ledger::steps::release::{InForce, Released, release};
+use connector_host::ledger::steps::release::{InForce, Released, ask_under, release};
 use connector_host::ledger::steps::{self, Change, NewStep, PassedBy, StepRow, allow};
 use connector_host::ledger::{Ledger, Tx, keep, runs};
 use proptest::prelude::*;
@@ -27,6 +28,9 @@ use serde_json::json;
 
 const PEOPLE: [&str; 4] = ["anna", "ben", "cleo", "mallory"];
 const RULE: &str = "v1";
+
+/// Whose accounts there may be: each number is the person of the account at its place, 9 is nobody's.
+const PERSONS: [[u8; 4]; 4] = [[9, 9, 9, 9], [1, 9, 1, 9], [9, 2, 2, 9], [1, 1, 2, 2]];
 
 /// Something that happens. Numbers choose among what is there.
 #[derive(Debug, Clone)]
@@ -40,6 +44,7 @@ enum Op {
     Rule(Option<u8>),
     Target(u8),
     Terms { approvers: u8, needed: u32, other: bool },
+    People(usize),
     Policy(Policy),
     Release { step: usize },
     End { step: usize, made: Move },
@@ -78,6 +83,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..2_u8).prop_map(Op::Target),
         2 => (0..8_u8, 0..3_u32, any::<bool>())
             .prop_map(|(approvers, needed, other)| Op::Terms { approvers, needed, other }),
+        1 => (0..PERSONS.len()).prop_map(Op::People),
         1 => policy.prop_map(Op::Policy),
         8 => (0..8_usize).prop_map(|step| Op::Release { step }),
         3 => (0..8_usize, end).prop_map(|(step, made)| Op::End { step, made }),
@@ -91,6 +97,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Card {
     target: Target,
     rule_now: Option<String>,
+    people: People,
     input: serde_json::Value,
     yes: Vec<(Actor, Decision)>,
     decided: u32,
@@ -102,6 +109,7 @@ struct Book {
     rule_now: Option<String>,
     target: Target,
     terms: Terms,
+    persons: usize,
     policy: Policy,
     steps: Vec<StepId>,
     states: HashMap<StepId, StepState>,
@@ -113,6 +121,11 @@ struct Book {
 
 fn target(number: u8) -> Target {
     Target { origin: None, settings: [("model".to_owned(), json!(number))].into() }
+}
+
+fn people(number: usize) -> People {
+    let owned = PERSONS[number].iter().enumerate().filter(|(_, person)| **person != 9);
+    People::of(owned.map(|(place, person)| (format!("p{person}"), vec![actor(place)]))).unwrap()
 }
 
 fn actor(number: usize) -> Actor {
@@ -127,7 +140,13 @@ impl Book {
             hand,
             rule_now: Some(RULE.to_owned()),
             target: target(0),
-            terms: Terms { approvers: vec![actor(0), actor(1)], needed: 1, other: false },
+            terms: Terms {
+                approvers: vec![actor(0), actor(1)],
+                needed: 1,
+                other: false,
+                people: People::default(),
+            },
+            persons: 0,
             policy: Policy::Ask,
             steps: Vec::new(),
             states: HashMap::new(),
@@ -172,16 +191,17 @@ impl Book {
             }
             Op::Sweep => _ = self.write(|tx| steps::expire_overdue(tx, 100)),
             Op::Clock(by) => _ = self.hand.fetch_add(by, Ordering::SeqCst),
-            Op::Restart => self.write(|tx| {
-                steps::refresh_approvers(tx, RULE, &self.terms)?;
-                runs::find_idle(tx)?;
-                outbox::show_again(tx, "screen").map(|_| ())
-            }),
+            Op::Restart => self.restart(),
             Op::Rule(version) => self.rule_now = version.map(|version| format!("v{version}")),
             Op::Target(number) => self.target = target(number),
             Op::Terms { approvers, needed, other } => {
                 let may = (0..3).filter(|person| approvers & (1 << person) != 0).map(actor);
-                self.terms = Terms { approvers: may.collect(), needed, other };
+                let people = self.terms.people.clone();
+                self.terms = Terms { approvers: may.collect(), needed, other, people };
+            }
+            Op::People(number) => {
+                self.persons = number;
+                self.terms.people = people(number);
             }
             Op::Policy(policy) => self.policy = policy,
             Op::Release { step } => {
@@ -203,6 +223,24 @@ impl Book {
             Op::Revoke { id } => _ = self.write(|tx| allow::revoke(tx, id, &actor(0))),
         }
         self.look_at_states();
+    }
+
+    fn restart(&mut self) {
+        let asked_again = self.write(|tx| {
+            steps::refresh_approvers(tx, RULE, &self.terms)?;
+            let mut asked_again = Vec::new();
+            for id in steps::waiting_under_other(tx, &self.terms.people)? {
+                let asked = steps::get(tx, id)?.unwrap().asked;
+                assert!(ask_under(tx, id, &self.terms.people, format!("people-{id}-{asked}"))?);
+                asked_again.push(id);
+            }
+            runs::find_idle(tx)?;
+            outbox::show_again(tx, "screen")?;
+            Ok(asked_again)
+        });
+        for id in asked_again {
+            self.note_card(id);
+        }
     }
 
     fn request(&mut self, prompt: u8, requester: usize, session: Option<u8>) {
@@ -255,7 +293,9 @@ impl Book {
     /// A question was put: its digest stands for exactly this.
     fn note_card(&mut self, id: StepId) {
         let row = self.row(id);
-        let card = Card { target: row.target, rule_now: row.rule_now, input: row.input, ..Card::default() };
+        let Card { yes, decided, .. } = Card::default();
+        let (target, rule_now) = (row.target, row.rule_now);
+        let card = Card { target, rule_now, people: row.people, input: row.input, yes, decided };
         let before = self.cards.insert((id, row.digest.as_str().to_owned()), card);
         assert!(before.is_none(), "the digest of an earlier question came back");
     }
@@ -285,7 +325,9 @@ impl Book {
         let waits = before.state == StepState::Waiting;
         let in_time = before.expires_at.is_none_or(|at| at > now);
         let may = before.approvers.contains(who)
-            && !(before.other_approver && before.requester == *who && decision != Decision::Deny);
+            && !(before.other_approver
+                && before.people.are_one(&before.requester, who)
+                && decision != Decision::Deny);
         let Some(card) = self.cards.get_mut(&(id, in_force)) else {
             // Policy denied it under a digest that no card ever showed.
             assert!(
@@ -348,8 +390,8 @@ impl Book {
         assert_ne!(self.policy, Policy::Deny);
         let card = &self.cards[&(row.id, row.digest.as_str().to_owned())];
         assert_eq!(
-            (&card.target, &card.rule_now),
-            (&self.target, &self.rule_now),
+            (&card.target, &card.rule_now, &card.people),
+            (&self.target, &self.rule_now, &self.terms.people),
             "something else than shown"
         );
         assert_eq!(card.input, row.input);
@@ -380,9 +422,18 @@ impl Book {
     }
 
     fn enough<'a>(&self, yes: impl Iterator<Item = &'a Actor>, requester: &Actor) -> bool {
-        let counted =
-            yes.filter(|who| self.terms.approvers.contains(who) && !(self.terms.other && *who == requester));
-        counted.count() >= self.terms.needed.max(1) as usize
+        // Without the code's own idea of a person: accounts of one number are one, those of 9 are alone.
+        let class = |who: &Actor| {
+            let place = PEOPLE.iter().position(|name| *name == who.as_str()).unwrap();
+            let person = PERSONS[self.persons][place];
+            if person == 9 { 10 + place } else { usize::from(person) }
+        };
+        let counted: BTreeSet<usize> = yes
+            .filter(|who| self.terms.approvers.contains(who))
+            .map(class)
+            .filter(|person| !(self.terms.other && *person == class(requester)))
+            .collect();
+        counted.len() >= self.terms.needed.max(1) as usize
     }
 
     /// No state was left by a move that the table does not have.

@@ -18,3 +18,5 @@ mod walk;
 mod webhook;
 mod words;
 pub(crate) mod world;
+
+pub(crate) use world::{ANNA, BEN, CHAT, GROUP};

@@ -6,7 +6,7 @@
 //! every other is answered with what already happened.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::release::approvers_of;
 use super::{Change, StepRow, allow, get, make};
@@ -103,14 +103,16 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
         Decision::Approve | Decision::AllowSession => (Move::Approve, Tapped::Approved),
         Decision::Deny => (Move::Deny, Tapped::Denied),
     };
-    let change = decided(tx, tap)
+    let change = decided(tx, &row, tap)
         .only_if("digest = ?", row.digest.as_str().to_owned())
         .only_if("expires_at IS NULL OR expires_at > ?", tx.now);
     let change = match tap.decision {
         Decision::Approve | Decision::AllowSession => {
-            change.only_if(ENOUGH_VOTES, row.requester.as_str().to_owned())
+            change.only_if(ENOUGH_VOTES, row.people.person(&row.requester).as_str().to_owned())
         }
-        Decision::Deny => change.set("ended_at", tx.now).set("reason", format!("denied by {}", tap.approver)),
+        Decision::Deny => change
+            .set("ended_at", tx.now)
+            .set("reason", format!("denied by {}", row.people.named(&tap.approver))),
     };
     if !make(tx, tap.step, made, change)? {
         return after_no_move(tx, &row, tap);
@@ -123,11 +125,11 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
     Ok(answer)
 }
 
-/// Of those who may approve, each counts once.
-const ENOUGH_VOTES: &str = "(SELECT count(DISTINCT approver) FROM approvals WHERE approvals.run_id = steps.run_id
+/// Of those who may approve, each person counts once.
+const ENOUGH_VOTES: &str = "(SELECT count(DISTINCT person) FROM approvals WHERE approvals.run_id = steps.run_id
     AND approvals.idx = steps.idx AND approvals.digest = steps.digest AND decision IN ('approve', 'allow_session')
     AND approver IN (SELECT value FROM json_each(steps.approvers))
-    AND NOT (steps.other_approver AND approver = ?)) >= max(approvals_needed, 1)";
+    AND NOT (steps.other_approver AND person = ?)) >= max(approvals_needed, 1)";
 
 /// An allowance takes as many as the approval does, and all of them must have said so.
 fn allow_session(tx: &Tx<'_>, row: &StepRow) -> Result<(), LedgerError> {
@@ -144,11 +146,19 @@ fn allow_session(tx: &Tx<'_>, row: &StepRow) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn decided(tx: &Tx<'_>, tap: &Tap) -> Change {
+fn decided(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Change {
     Change::by(&tap.approver)
         .set("decided_at", tx.now)
         .set("decided_by", tap.approver.as_str().to_owned())
-        .detail(json!({ "shown": tap.digest }))
+        .detail(by_person(row, tap, json!({ "shown": tap.digest })))
+}
+
+/// What the audit adds about a tap, with the person whose account it came from.
+fn by_person(row: &StepRow, tap: &Tap, mut detail: Value) -> Value {
+    if let Some(person) = row.people.name_of(&tap.approver) {
+        detail["person"] = json!(person);
+    }
+    detail
 }
 
 fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
@@ -164,10 +174,44 @@ fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
     if !row.approvers.contains(&tap.approver) {
         return Err(format!("{} is not an approver", tap.approver));
     }
-    if row.other_approver && row.requester == tap.approver && tap.decision != Decision::Deny {
-        return Err("whoever asked may not approve; somebody else must".to_owned());
+    if row.terms().bars(&tap.approver, &row.requester) && tap.decision != Decision::Deny {
+        return Err(match row.people.name_of(&tap.approver) {
+            Some(person) if tap.approver != row.requester => format!(
+                "{} and {} are both {person}'s; whoever asked may not approve; somebody else must",
+                row.requester, tap.approver
+            ),
+            _ => "whoever asked may not approve; somebody else must".to_owned(),
+        });
     }
     Ok(())
+}
+
+/// A vote on the card that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vote {
+    /// The account it came from.
+    pub account: Actor,
+    /// Whose account that was, if anybody claimed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// What was said.
+    pub decision: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// The votes on the card of `row`, oldest first.
+pub fn votes(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Vote>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT approver, nullif(person, approver), decision, at FROM approvals
+         WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 ORDER BY at, rowid",
+    )?;
+    let params = rusqlite::params![row.id.run.0, row.id.index, row.digest.as_str()];
+    let rows = statement.query_map(params, |found| {
+        let account = Actor::from_text(found.get::<_, String>(0)?);
+        Ok(Vote { account, person: found.get(1)?, decision: found.get(2)?, at: found.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
@@ -179,8 +223,8 @@ fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
     let changed = tx
         .sql
         .prepare_cached(
-            "INSERT INTO approvals (run_id, idx, digest, approver, decision, at)
-             SELECT run_id, idx, digest, ?4, ?5, ?6 FROM steps
+            "INSERT INTO approvals (run_id, idx, digest, approver, decision, at, person)
+             SELECT run_id, idx, digest, ?4, ?5, ?6, ?7 FROM steps
              WHERE run_id = ?1 AND idx = ?2 AND digest = ?3 AND state = 'waiting'
                AND (expires_at IS NULL OR expires_at > ?6)
              ON CONFLICT DO NOTHING",
@@ -192,10 +236,11 @@ fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
             tap.approver.as_str(),
             decision,
             tx.now,
+            row.people.person(&tap.approver).as_str(),
         ])?;
     if changed == 1 {
         let digest = Some(row.digest.as_str().to_owned());
-        let detail = json!({ "decision": decision });
+        let detail = by_person(row, tap, json!({ "decision": decision }));
         audit::append(tx, audit::of_step(row.id, "vote", tap.approver.clone(), digest, detail))?;
     }
     Ok(())
@@ -206,16 +251,13 @@ fn after_no_move(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<Tapped, Ledger
     if row.expires_at.is_some_and(|at| at <= tx.now) {
         return refuse(tx, row, tap, Tapped::TooLate);
     }
-    let given = approvers_of(tx, row)?;
-    let counts =
-        |actor: &&Actor| row.approvers.contains(actor) && !(row.other_approver && **actor == row.requester);
-    let have = u32::try_from(given.iter().filter(counts).count()).unwrap_or(u32::MAX);
+    let have = row.terms().count(&approvers_of(tx, row)?, &row.requester);
     Ok(Tapped::Counted { have, need: row.approvals_needed })
 }
 
 fn refuse(tx: &Tx<'_>, row: &StepRow, tap: &Tap, answer: Tapped) -> Result<Tapped, LedgerError> {
     let digest = Some(row.digest.as_str().to_owned());
-    let detail = json!({ "decision": tap.decision, "refused": &answer });
+    let detail = by_person(row, tap, json!({ "decision": tap.decision, "refused": &answer }));
     audit::append(tx, audit::of_step(row.id, "tap_refused", tap.approver.clone(), digest, detail))?;
     Ok(answer)
 }

@@ -10,6 +10,7 @@ use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
 use super::{Change, PassedBy, StepRow, allow, cancel_waiting, enter, get, lane, make};
+use crate::gate::people::People;
 use crate::gate::policy::{Actor, Policy, Terms};
 use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
@@ -23,7 +24,7 @@ pub struct InForce {
     pub target: Target,
     /// The version of the step's rule; none if there is no such rule.
     pub rule_now: Option<String>,
-    /// Who approves.
+    /// Who approves, and whose accounts they are.
     pub terms: Terms,
     /// What happens at the gate.
     pub policy: Policy,
@@ -75,11 +76,9 @@ fn cancelled_by(tx: &Tx<'_>, id: StepId) -> Result<Option<Actor>, LedgerError> {
 
 fn why_not(tx: &Tx<'_>, row: &StepRow, now: &InForce) -> Result<Option<String>, LedgerError> {
     if row.own_digest()? != row.digest {
-        return Ok(Some(
-            "the row was changed after the approval; approve it only if you know why".to_owned(),
-        ));
+        return Ok(Some(ROW_CHANGED.to_owned()));
     }
-    if row.digest_with(&now.target, now.rule_now.as_deref(), row.asked)? != row.digest {
+    if row.digest_with(&now.target, now.rule_now.as_deref(), &now.terms.people, row.asked)? != row.digest {
         return Ok(Some(difference(row, now)));
     }
     if !audit::proves(tx, row.id, row.digest.as_str())? {
@@ -99,6 +98,28 @@ fn why_not(tx: &Tx<'_>, row: &StepRow, now: &InForce) -> Result<Option<String>, 
     }
 }
 
+/// Why a step is asked about again whose row does not have its digest.
+const ROW_CHANGED: &str = "the row was changed after the approval; approve it only if you know why";
+
+/// Why a step is asked about again when `[people]` was edited.
+const OTHER_PEOPLE: &str = "it was edited in the meantime whose accounts there are";
+
+/// Asks again about a step that waits, since accounts are other persons' now: votes for the card
+/// before this one counted others. Returns whether it did.
+pub fn ask_under(tx: &Tx<'_>, id: StepId, people: &People, token: String) -> Result<bool, LedgerError> {
+    let waiting = get(tx, id)?.filter(|row| row.state == StepState::Waiting && row.people != *people);
+    let Some(row) = waiting else { return Ok(false) };
+    let now = InForce {
+        target: row.target.clone(),
+        rule_now: row.rule_now.clone(),
+        terms: Terms { people: people.clone(), ..row.terms() },
+        policy: Policy::Ask,
+        token,
+    };
+    let reason = if row.own_digest()? == row.digest { OTHER_PEOPLE } else { ROW_CHANGED };
+    Ok(matches!(ask_again(tx, &row, &now, reason.to_owned())?, Released::AskedAgain(_)))
+}
+
 /// Who said yes to the digest in force.
 pub(super) fn approvers_of(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
@@ -113,7 +134,8 @@ pub(super) fn approvers_of(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Actor>, Led
 /// Puts the step before the gate again, as another question than before.
 fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Result<Released, LedgerError> {
     let asked = row.asked.saturating_add(1);
-    let digest = row.digest_with(&now.target, now.rule_now.as_deref(), asked)?;
+    let people = &now.terms.people;
+    let digest = row.digest_with(&now.target, now.rule_now.as_deref(), people, asked)?;
     let change = Change::none()
         .set("target", serde_json::to_string(&now.target)?)
         .set("lane", lane(&row.connector, &now.target, &row.input, row.id))
@@ -123,6 +145,7 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
         .set("approvers", serde_json::to_string(&now.terms.approvers)?)
         .set("approvals_needed", i64::from(now.terms.needed))
         .set("other_approver", i64::from(now.terms.other))
+        .set("people", serde_json::to_string(people)?)
         .set("reason", reason.clone())
         .set("token", now.token.clone())
         .set("delivered_at", Null)
@@ -165,6 +188,9 @@ fn difference(row: &StepRow, now: &InForce) -> String {
         let back = || format!("the rule `{}` is again the one the request was made by", row.rule);
         let rule = enter::rule_changed(&row.rule, &row.rule_version, now.rule_now.as_deref());
         parts.push(rule.filter(|_| Some(then) != now.rule_now.as_deref()).unwrap_or_else(back));
+    }
+    if row.people != now.terms.people {
+        parts.push(OTHER_PEOPLE.to_owned());
     }
     parts.join("; ")
 }

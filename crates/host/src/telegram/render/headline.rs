@@ -20,7 +20,7 @@ pub fn result(row: &StepRow) -> Rendered {
     if let Some(by) = &row.decided_by
         && row.state != StepState::Denied
     {
-        text = text.plain(&format!("\napproved by {}", one_line(by.as_str())));
+        text = text.plain(&format!("\napproved by {}", one_line(&row.people.named(by))));
     }
     let files = output.and_then(|output| output.get("files")).and_then(Value::as_array);
     if let Some(files) = files {

@@ -1,0 +1,80 @@
+//! The ledger's schemas: a ledger of each version before this one is opened, and all of it holds.
+//!
+//! `schema/` has a ledger of each, written by the version that had it: a step in every state, a vote
+//! of one person of the two it takes, an allowance, and an audit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use connector_host::clock::Clock;
+use connector_host::gate::policy::Actor;
+use connector_host::gate::state::StepState;
+use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide, votes};
+use connector_host::ledger::steps::{self, StepRow, allow};
+use connector_host::ledger::{Ledger, keep};
+
+const SCHEMAS: [(u32, &str); 1] = [(1, include_str!("schema/0001.sql"))];
+
+/// A ledger of this schema, opened by this version.
+fn migrated(directory: &Path, schema: u32, content: &str) -> Ledger {
+    let file = rusqlite::Connection::open(directory.join("ledger.sqlite")).unwrap();
+    file.execute_batch(content).unwrap();
+    let version: u32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, schema);
+    drop(file);
+    Ledger::open(directory, Clock::manual(2_000_000).0).unwrap()
+}
+
+fn all_steps(ledger: &Ledger) -> Vec<StepRow> {
+    let mut rows = Vec::new();
+    ledger
+        .read_now(|tx| {
+            steps::for_each(tx, |row| {
+                rows.push(row);
+                Ok(())
+            })
+        })
+        .unwrap();
+    rows
+}
+
+#[test]
+fn a_ledger_of_every_earlier_schema_is_read_whole_and_agrees_with_its_audit() {
+    for (schema, content) in SCHEMAS {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = migrated(directory.path(), schema, content);
+        let rows = all_steps(&ledger);
+        let states: BTreeSet<&str> = rows.iter().map(|row| row.state.as_str()).collect();
+        assert_eq!(states, StepState::ALL.iter().map(|state| state.as_str()).collect(), "of schema {schema}");
+        let findings = ledger.read_now(keep::check).unwrap();
+        assert_eq!(findings.problems, Vec::<String>::new(), "of schema {schema}");
+        assert_eq!(ledger.read_now(allow::open).unwrap().len(), 1, "of schema {schema}");
+        drop(ledger);
+        // Once is enough.
+        let again = Ledger::open(directory.path(), Clock::manual(2_000_000).0).unwrap();
+        assert_eq!(all_steps(&again), rows);
+    }
+}
+
+#[test]
+fn a_vote_from_before_there_were_persons_is_its_accounts_and_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = migrated(directory.path(), 1, SCHEMAS[0].1);
+    let waiting = all_steps(&ledger).into_iter().find(|row| row.state == StepState::Waiting).unwrap();
+    assert!(waiting.people.is_empty());
+    let given = ledger.read_now(|tx| votes(tx, &waiting)).unwrap();
+    assert_eq!(
+        given.iter().map(|vote| (vote.account.as_str(), &vote.person)).collect::<Vec<_>>(),
+        [("ben", &None)]
+    );
+    let tap = |who: &str| Tap {
+        step: waiting.id,
+        digest: waiting.digest.as_str().to_owned(),
+        approver: Actor::from_text(who),
+        chat: None,
+        decision: Decision::Approve,
+    };
+    let decided = |who| ledger.write_now(|tx| decide(tx, &tap(who))).unwrap();
+    assert_eq!(decided("ben"), Tapped::Counted { have: 1, need: 2 });
+    assert_eq!(decided("anna"), Tapped::Approved);
+}
