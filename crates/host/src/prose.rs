@@ -2,10 +2,13 @@
 //!
 //! Agents write Markdown. [`Prose::parse`] reads it into blocks whose text is clean already: a
 //! heading, a paragraph or an item of a list is [`Words`], code and tables are blocks of their own.
+//! Code alone is the agent's, character by character: it may become a file, and whoever shows it on a
+//! screen cleans it first.
 //! Whatever is no Markdown, or tries to be more than text, such as HTML, stays text. A link shows
 //! where it leads: what its words say cannot be another place. How a style looks, and where a text
 //! is cut, is for the surface to say; nothing of a surface is here.
 
+mod definition;
 mod link;
 mod read;
 mod table;
@@ -46,7 +49,7 @@ pub enum Kind {
     Code {
         /// Its language, if it says so.
         language: Option<String>,
-        /// The code, without a line break at its end.
+        /// The code as it was written, without a line break at its end. Not clean.
         text: String,
     },
     /// A table: its rows, the first of which names the columns.

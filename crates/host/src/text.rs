@@ -33,6 +33,11 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// As [`visible`], for code: tabs stay.
+pub fn visible_code(text: &str) -> String {
+    text.split('\t').map(visible).collect::<Vec<_>>().join("\t")
+}
+
 /// As [`visible`], on one line.
 pub fn one_line(text: &str) -> String {
     visible(text).replace('\n', "\\n")
@@ -186,6 +191,7 @@ mod tests {
             assert_eq!(visible(text), shown);
         }
         assert_eq!(one_line("a\nb"), "a\\nb");
+        assert_eq!(visible_code("\tif a {\u{202e}\n\t}"), "\tif a {\\u{202e}\n\t}");
     }
 
     #[test]

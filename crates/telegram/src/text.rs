@@ -11,6 +11,9 @@ use unicode_segmentation::UnicodeSegmentation as _;
 /// The longest text of one message.
 pub const MESSAGE: usize = 4_096;
 
+/// How many styles one message shows; what comes after them, Telegram shows plain.
+pub const ENTITIES: usize = 100;
+
 /// The longest caption of a document.
 pub const CAPTION: usize = 1_024;
 
@@ -94,6 +97,16 @@ impl Styled {
         self.text.trim().is_empty()
     }
 
+    /// How many styles it has.
+    pub fn styles(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether it fits into one message with `more` before it and `gap` units between.
+    pub fn fits_behind(&self, more: &Self, gap: usize) -> bool {
+        more.units + gap + self.units <= MESSAGE && more.spans.len() + self.spans.len() <= ENTITIES
+    }
+
     /// Adds text as it is.
     #[must_use]
     pub fn plain(mut self, text: &str) -> Self {
@@ -165,15 +178,20 @@ impl Styled {
         spans.into_iter().map(entity).collect()
     }
 
-    /// Pieces of at most `limit` units, cut where people would: after a
+    /// Pieces of at most `limit` units and [`ENTITIES`] styles, cut where people would: after a
     /// paragraph, a line, a word, and only then between two characters. Nothing
     /// is lost but blanks at the cuts; pieces that would be blank are left out.
     pub fn split(&self, limit: usize) -> Vec<Self> {
         let mut pieces = Vec::new();
         let (mut at, mut start) = (0, 0);
+        let mut spans: Vec<(usize, usize)> = self.spans.iter().map(|span| (span.start, span.end)).collect();
+        spans.sort_unstable();
         while at < self.text.len() {
             let rest = &self.text[at..];
-            let cut = cut(rest, limit);
+            spans.retain(|(_, end)| *end > start);
+            // Up to where one style too many begins; many at one place cannot be told apart by a cut.
+            let styled = spans.get(ENTITIES).map_or(limit, |(from, _)| from.saturating_sub(start));
+            let cut = cut(rest, if styled == 0 { limit } else { limit.min(styled) });
             let (piece, taken) = (&rest[..cut], units(&rest[..cut]));
             let shown = piece.trim_end();
             if !shown.trim().is_empty() {
@@ -287,6 +305,23 @@ mod tests {
         let pieces = Styled::new().plain(&text).split(10);
         assert_eq!(pieces.iter().map(Styled::text).collect::<String>(), text);
         assert!(pieces.iter().all(|piece| piece.units() <= 10));
+    }
+
+    #[test]
+    fn no_piece_has_more_styles_than_telegram_shows() {
+        for (words, all) in [(99, 1), (100, 1), (101, 2), (450, 5)] {
+            let text = (0..words).fold(Styled::new(), |text, _| text.styled(Style::Bold, "ab").plain(" "));
+            // One around all of them takes a place in each piece.
+            for text in [text.clone(), text.over(Style::Quote, 0)] {
+                let pieces = text.split(MESSAGE);
+                assert!(pieces.len() == all || pieces.len() == all + 1, "{words}: {}", pieces.len());
+                assert!(pieces.iter().all(|piece| piece.styles() <= ENTITIES));
+                assert_eq!(
+                    pieces.iter().map(|piece| piece.text().matches("ab").count()).sum::<usize>(),
+                    words
+                );
+            }
+        }
     }
 
     proptest! {

@@ -22,6 +22,9 @@ use crate::told::{self, TOLD};
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
 
+/// The same in lines: what is short may be laid out long.
+const REPLY_LINES: usize = 400;
+
 /// How wide a framed line is, its frame aside: a terminal of 80 columns does not
 /// break it.
 const COLUMNS: usize = 76;
@@ -109,7 +112,12 @@ pub fn result(row: &StepRow) -> String {
     let output = row.output.as_ref();
     if let Some(reply) = output.and_then(|output| output.get("reply")).and_then(Value::as_str) {
         let said = prose::lines(&shortened(reply.trim(), REPLY), COLUMNS - 2);
-        lines.extend(said.into_iter().map(|line| format!("  {line}").trim_end().to_owned()));
+        let more = said.len().saturating_sub(REPLY_LINES);
+        lines
+            .extend(said.into_iter().take(REPLY_LINES).map(|line| format!("  {line}").trim_end().to_owned()));
+        if more > 0 {
+            lines.push(format!("  … {more} more lines; all of it: connector-host runs show {}", row.id.run));
+        }
         let remark = output.and_then(|output| output.get("remark")).and_then(Value::as_str);
         let silent = reply.trim().is_empty().then_some("the agent said nothing");
         if let Some(remark) = remark.or(silent) {

@@ -2,7 +2,7 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::{Block, Kind, Look, Prose, Run, link};
+use super::{Block, Kind, Look, Prose, Run, definition, link};
 use crate::text::visible;
 
 /// How deep an indent is shown.
@@ -14,11 +14,35 @@ const LANGUAGE: usize = 32;
 pub(super) fn read(markdown: &str) -> Prose {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut reader = Reader::default();
-    for event in Parser::new_ext(markdown, options) {
+    for event in Parser::new_ext(&definition::shown(markdown, options), options) {
         reader.take(event);
     }
     reader.flush();
+    if reader.blocks.iter().all(is_blank) {
+        reader.blocks = as_it_is(markdown);
+    }
     Prose { blocks: reader.blocks }
+}
+
+/// Whether a block shows nothing.
+fn is_blank(block: &Block) -> bool {
+    let blank = |text: &str| text.trim().is_empty();
+    match &block.kind {
+        Kind::Words { lead, runs } => blank(lead) && runs.iter().all(|run| blank(&run.text)),
+        Kind::Code { text, .. } => blank(text),
+        Kind::Table(rows) => rows.iter().flatten().all(|cell| blank(cell)),
+        Kind::Rule => false,
+    }
+}
+
+/// What is left of a text of which Markdown shows nothing: the text itself.
+fn as_it_is(markdown: &str) -> Vec<Block> {
+    let text = visible(markdown.trim());
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let kind = Kind::Words { lead: String::new(), runs: vec![Run { text, ..Run::default() }] };
+    vec![Block { indent: 0, quoted: false, tight: false, kind }]
 }
 
 #[derive(Default)]
@@ -141,7 +165,7 @@ impl Reader {
             }
             TagEnd::CodeBlock => {
                 if let Some((language, text)) = self.code.take() {
-                    let text = visible(text.trim_end_matches('\n'));
+                    let text = text.trim_end_matches('\n').to_owned();
                     self.block(Kind::Code { language, text });
                 }
             }
@@ -159,8 +183,7 @@ impl Reader {
             }
             TagEnd::Table => {
                 if let Some(rows) = self.table.take() {
-                    let rows = rows.into_iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect());
-                    self.block(Kind::Table(rows.collect()));
+                    self.block(Kind::Table(rows.iter().map(|row| row_text(row)).collect()));
                 }
             }
             TagEnd::Emphasis => self.italic = self.italic.saturating_sub(1),
@@ -237,6 +260,14 @@ impl Reader {
         let tight = tight && !self.blocks.is_empty();
         self.blocks.push(Block { indent, quoted: self.quotes > 0, tight, kind });
     }
+}
+
+/// A row without the empty cells at its end, of which a short line may stand for thousands.
+fn row_text(row: &[String]) -> Vec<String> {
+    let mut cells: Vec<String> = row.iter().map(|cell| cell_text(cell)).collect();
+    let end = cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
+    cells.truncate(end);
+    cells
 }
 
 fn cell_text(cell: &str) -> String {

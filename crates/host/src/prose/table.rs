@@ -11,7 +11,7 @@ const GAP: &str = "  ";
 const NARROWEST: usize = 3;
 
 /// The rows as lines of at most `width` columns: aligned, with cells that are broken where that is
-/// needed; where not even that fits, each row as a list of its cells.
+/// needed; where not even that fits, each row as a list of its cells that are not empty.
 pub fn layout(rows: &[Vec<String>], width: usize) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     if columns == 0 {
@@ -75,17 +75,23 @@ fn aligned(rows: &[Vec<String>], widths: &[usize]) -> Vec<String> {
     lines
 }
 
+/// Each row as a list of its cells that are not empty; of a table without any, the names of its columns.
 fn listed(rows: &[Vec<String>], width: usize) -> Vec<String> {
     let Some((names, rows)) = rows.split_first() else { return Vec::new() };
-    let mut lines = Vec::new();
-    for row in if rows.is_empty() { std::slice::from_ref(names) } else { rows } {
-        for (at, cell) in row.iter().enumerate() {
-            let name = names.get(at).filter(|_| !rows.is_empty()).map_or("", String::as_str);
+    let mut lines: Vec<String> = Vec::new();
+    for row in rows {
+        let before = lines.len();
+        for (at, cell) in row.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+            let name = names.get(at).map_or("", String::as_str);
             let text = if name.is_empty() { cell.clone() } else { format!("{name}: {cell}") };
             lines.extend(wrapped(&text, width));
         }
-        lines.push(String::new());
+        if lines.len() > before {
+            lines.push(String::new());
+        }
     }
-    lines.pop();
+    if lines.pop().is_none() {
+        lines.extend(names.iter().filter(|name| !name.is_empty()).flat_map(|name| wrapped(name, width)));
+    }
     lines
 }

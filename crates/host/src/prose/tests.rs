@@ -45,6 +45,8 @@ fn markdown_is_read_into_blocks_of_styled_words() {
         ("<details>\n<summary>x</summary>\n</details>", vec!["<details>\n<summary>x</summary>\n</details>"]),
         ("2 * 3 * 4 and snake_case_name", vec!["2 * 3 * 4 and snake_case_name"]),
         ("a\u{202e}b `\u{1b}[2J`", vec!["a\\u{202e}b [c:\\u{1b}[2J]"]),
+        // Code is the agent's: it may become a file.
+        ("```\na\tb\u{202e}\n```", vec!["<>a\tb\u{202e}"]),
         ("", vec![]),
     ] {
         assert_eq!(shown(markdown), blocks, "{markdown:?}");
@@ -73,6 +75,58 @@ fn a_link_says_where_it_leads() {
     ] {
         assert_eq!(shown(markdown), [text], "{markdown}");
     }
+}
+
+#[test]
+fn what_looks_like_the_target_of_a_link_and_is_none_is_text() {
+    for (markdown, blocks) in [
+        ("[Result]: success", vec!["[Result]: success"]),
+        (
+            "All done.\n\n[Result]: success\n[Next]: none",
+            vec!["All done.", "[Result]: success\n[Next]: none"],
+        ),
+        ("[a\nb]: /c", vec!["[a\nb]: /c"]),
+        ("- [Result]: success\n- more", vec!["• [Result]: success", "^• more"]),
+        ("> [Result]:\n> success", vec!["> [Result]:\nsuccess"]),
+        // Of two with one name only the first is one for Markdown.
+        ("[Result]: one\n[result]: two", vec!["[Result]: one\n[result]: two"]),
+        // A link says where it leads.
+        ("see [it][1]\n\n[1]: https://example.org/a", vec!["see [l:it] (example.org)"]),
+        (
+            "see [it][1]\n\n[1]: https://example.org/a\n[1]: other\n[2]: none",
+            vec!["see [l:it] (example.org)", "[1]: other\n[2]: none"],
+        ),
+        ("```\n[a]: b\n```\n\n    [c]: d\n\n`[e]: f`", vec!["<>[a]: b", "<>[c]: d", "[c:[e]: f]"]),
+    ] {
+        assert_eq!(shown(markdown), blocks, "{markdown:?}");
+    }
+}
+
+#[test]
+fn a_text_of_which_markdown_shows_nothing_is_shown_as_it_is() {
+    for (markdown, blocks) in [
+        ("#", vec!["#"]),
+        ("![]()", vec!["![]()"]),
+        ("&nbsp;", vec!["&nbsp;"]),
+        ("```\n```", vec!["```\n```"]),
+        (" \n", vec![]),
+    ] {
+        assert_eq!(shown(markdown), blocks, "{markdown:?}");
+    }
+}
+
+#[test]
+fn cells_that_are_empty_take_no_line() {
+    let markdown = format!("{}\n{}\n{}", "|a".repeat(40), "|-".repeat(40), "|\n".repeat(500));
+    let Some(Block { kind: Kind::Table(rows), .. }) = Prose::parse(&markdown).blocks.into_iter().next()
+    else {
+        panic!("{markdown}");
+    };
+    assert_eq!((rows.len(), layout(&rows, 48)), (501, vec!["a".to_owned(); 40]), "its names are all it has");
+    let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let mut sparse = [row(&["n"; 30]), row(&[""; 30]), row(&[""; 30])];
+    (sparse[1][4], sparse[2][2]) = ("five".to_owned(), "three".to_owned());
+    assert_eq!(layout(&sparse, 40), ["n: five", "", "n: three"]);
 }
 
 #[test]

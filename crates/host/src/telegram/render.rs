@@ -8,7 +8,7 @@ mod headline;
 mod prose;
 
 use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, Question, QuestionReply};
-use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
+use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled, head, units};
 use serde_json::{Map, Value};
 
 use crate::clock::Millis;
@@ -23,6 +23,7 @@ use crate::text::{isolated, one_line, shortened, visible};
 use crate::told::{self, TOLD};
 
 pub use headline::result;
+pub(super) use prose::code;
 pub use prose::{Part, parts};
 
 /// How much of one field of a card is shown, in characters.
@@ -235,7 +236,7 @@ pub fn permission(step: &str, ask: &PermissionAsk) -> Rendered {
         text = text.styled(Style::Pre, shown);
         cut |= shown.len() < content.len();
         // Room for the name of one more.
-        if text.units() + units(CUT) + 160 > MESSAGE {
+        if text.units() + units(CUT) + 160 > MESSAGE || text.styles() + 4 > ENTITIES {
             cut |= parts.last() != Some(part);
             break;
         }
@@ -366,8 +367,8 @@ impl Lines {
     fn field(&mut self, name: &str, value: &str) {
         let shown = shortened(&one_line(value), FIELD);
         self.cut |= shown != one_line(value);
-        // Many long fields must leave room for the prompt's head.
-        if self.text.units() > MESSAGE / 2 {
+        // Many fields must leave room for the prompt's head, and for its style.
+        if self.text.units() > MESSAGE / 2 || self.text.styles() + 4 > ENTITIES {
             self.cut = true;
             return;
         }

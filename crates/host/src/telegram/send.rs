@@ -6,7 +6,7 @@ use connector_telegram::frankenstein::methods::{EditMessageTextParams, SendMessa
 use connector_telegram::frankenstein::types::{
     InlineKeyboardMarkup, LinkPreviewOptions, ReplyMarkup, ReplyParameters,
 };
-use connector_telegram::text::{MESSAGE, Style, Styled};
+use connector_telegram::text::{MESSAGE, Styled};
 use connector_telegram::{ApiError, ChatKey};
 
 use super::parcel::{Parcel, Unsent};
@@ -158,13 +158,14 @@ impl Telegram {
             let sent = match part {
                 Part::Text(text) => self.pieces_once(parcel, &place, text, answers).await?,
                 Part::File { name, content } => {
-                    let caption = parcel.step.map_or_else(String::new, |step| format!("code of {step}"));
+                    let what = if name.starts_with("code") { "code" } else { "all that the agent said" };
+                    let caption = parcel.step.map_or_else(String::new, |step| format!("{what} of {step}"));
                     let id = match self.sent(parcel, &place).await?.first() {
                         Some(id) => *id,
                         None => self.document(parcel, &place, answers, (name, &caption, content)).await?,
                     };
                     if id == 0 {
-                        let code = Styled::new().styled(Style::Pre, content);
+                        let code = render::code(content, parcel.step);
                         self.pieces_once(parcel, &format!("code {number}"), &code, answers).await?
                     } else {
                         Some(id)

@@ -5,7 +5,7 @@ use connector_host::telegram::{Part, parts};
 use connector_telegram::Config;
 use connector_telegram::frankenstein::methods::SendMessageParams;
 use connector_telegram::frankenstein::types::{MessageEntity, MessageEntityType as Kind};
-use connector_telegram::text::{MESSAGE, Styled};
+use connector_telegram::text::{ENTITIES, MESSAGE, Styled};
 use proptest::prelude::*;
 use serde_json::json;
 use testkit::telegram::{FakeTelegram, TOKEN};
@@ -104,6 +104,9 @@ fn check(text: &Styled) -> Result<(), String> {
         return Err(format!("{} units", units.len()));
     }
     let entities = text.entities();
+    if entities.len() > ENTITIES {
+        return Err(format!("{} styles", entities.len()));
+    }
     for (at, entity) in entities.iter().enumerate() {
         let (from, to) = range(entity);
         if from >= to || to > units.len() {
@@ -191,6 +194,49 @@ fn code_that_does_not_fit_is_a_file_and_what_is_cut_keeps_its_language() {
     let entities = pieces[1].entities();
     assert_eq!((entities.len(), entities[0].language.as_deref()), (1, Some("sh")));
     assert_eq!(range(&entities[0]), (0, pieces[1].units()));
+}
+
+#[test]
+fn a_text_that_would_take_many_messages_is_its_beginning_and_a_file() {
+    let wide = format!("{}|\n{}|\n{}", "|a column".repeat(700), "|-".repeat(700), "|\n".repeat(1_000));
+    let named = format!("{}|\n{}|\n{}", "|a column".repeat(300), "|-".repeat(300), "|x|y|z\n".repeat(900));
+    let tall = format!("|a|b|\n|-|-|\n|{}|{}|", "x".repeat(40_000), "y".repeat(40_000));
+    let styled = "**a** ".repeat(2_000);
+    for (text, most) in [
+        (wide.as_str(), 8),
+        (&named, 2),
+        (&tall, 2),
+        (&"- a\n".repeat(30_000), 2),
+        (&styled, 2),
+        (&"word ".repeat(6_000), 8),
+    ] {
+        let shown = parts(text);
+        assert!(!shown.is_empty() && shown.len() <= most, "{} for {text:.80}", shown.len());
+        texts(&shown).into_iter().for_each(|it| check(it).unwrap());
+        if let [Part::Text(begins), Part::File { name, content }] = shown.as_slice() {
+            assert_eq!((name.as_str(), content.trim_end()), ("answer.md", text.trim_end()));
+            assert!(begins.text().ends_with("… the whole of it is in the file below"), "{}", begins.text());
+        }
+        assert!(lines(text, 80).len() < 100_000, "{text:.80}");
+    }
+}
+
+#[test]
+fn code_in_a_file_is_the_agents_and_in_a_message_it_keeps_its_tabs() {
+    let code = "\tif a { // \u{202e}\n";
+    let shown = parts(&format!("```go\n{}```", code.repeat(400)));
+    let [Part::File { content, .. }] = shown.as_slice() else { panic!("{shown:?}") };
+    assert_eq!(*content, code.repeat(400));
+    let shown = parts(&format!("```go\n{code}```"));
+    assert_eq!(texts(&shown)[0].text(), "\tif a { // \\u{202e}");
+}
+
+#[test]
+fn styles_of_a_long_list_are_all_shown() {
+    let list: String = (0..150).map(|number| format!("- **item {number}** in `a.rs`\n")).collect();
+    let shown = parts(&list);
+    let styles: usize = texts(&shown).iter().map(|text| text.entities().len()).sum();
+    assert_eq!((styles, shown.len()), (300, 3));
 }
 
 fn hostile() -> impl Strategy<Value = String> {

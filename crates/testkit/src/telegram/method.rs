@@ -49,7 +49,7 @@ fn send(state: &mut State, params: &Value, words: &str, most: usize) -> Result<V
         topic: params["message_thread_id"].as_i64(),
         id,
         text,
-        entities: params["entities"].clone(),
+        entities: shown_entities(params),
         buttons,
         data,
         answers: params["reply_parameters"]["message_id"].as_i64().and_then(|it| i32::try_from(it).ok()),
@@ -86,6 +86,12 @@ fn checked_text(params: &Value, words: &str, most: usize) -> Result<String, Refu
         return Err(bad("entity is out of the text"));
     }
     Ok(text)
+}
+
+/// Of more than a hundred styles Telegram shows the first hundred, and says nothing.
+fn shown_entities(params: &Value) -> Value {
+    let entities = params["entities"].as_array();
+    entities.map_or(Value::Null, |all| all.iter().take(100).cloned().collect())
 }
 
 type Rows = Vec<Vec<String>>;
@@ -130,7 +136,7 @@ fn edit(state: &mut State, params: &Value) -> Result<Value, Refusal> {
         ));
     }
     (shown.text, shown.buttons, shown.data) = (text, buttons, data);
-    shown.entities = params["entities"].clone();
+    shown.entities = shown_entities(params);
     shown.edits += 1;
     Ok(json!({ "message_id": shown.id, "date": 1, "chat": super::chat_of(shown.chat) }))
 }

@@ -61,7 +61,7 @@ pub fn result(row: &StepRow) -> Rendered {
 /// Adds a text to the last message, or in one of its own.
 fn add(body: &mut Vec<Part>, text: Styled) {
     match body.last_mut() {
-        Some(Part::Text(last)) if last.units() + 2 + text.units() <= MESSAGE => {
+        Some(Part::Text(last)) if text.fits_behind(last, 2) => {
             *last = std::mem::take(last).plain("\n\n").then(&text);
         }
         _ => body.push(Part::Text(text)),

@@ -1,14 +1,23 @@
 //! Prose as Telegram shows it: entities beside the text, in messages that are cut between blocks.
 //!
 //! Code that does not fit into a message is a file of its own. Where a block has to be cut all the
-//! same, each piece of it keeps its styles, so that code goes on as code.
+//! same, each piece of it keeps its styles, so that code goes on as code. A text that would take more
+//! than a few messages is its beginning and a file with all of it: nobody's answer may keep a chat busy.
 
-use connector_telegram::text::{MESSAGE, Style, Styled};
+use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 
+use crate::ids::StepId;
 use crate::prose::{Block, Kind, Prose, Run, layout};
+use crate::text::visible_code;
 
 /// How wide a table is at most: what a phone shows without breaking lines.
 const TABLE: usize = 48;
+
+/// How many messages a text takes at most.
+const MESSAGES: usize = 8;
+
+/// What the beginning of a text ends with that is sent as a file.
+const IN_A_FILE: &str = "\n… the whole of it is in the file below";
 
 /// A message's worth of prose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +37,9 @@ pub enum Part {
 pub fn parts(markdown: &str) -> Vec<Part> {
     let (mut parts, mut open, mut files) = (Vec::new(), Styled::new(), 0);
     for block in &Prose::parse(markdown).blocks {
+        if parts.len() > MESSAGES {
+            break;
+        }
         let shown = styled(block);
         if let Kind::Code { language, text } = &block.kind
             && shown.units() > MESSAGE
@@ -43,7 +55,7 @@ pub fn parts(markdown: &str) -> Vec<Part> {
             (false, true) => "\n",
             (false, false) => "\n\n",
         };
-        if open.units() + gap.len() + shown.units() <= MESSAGE {
+        if shown.fits_behind(&open, gap.len()) {
             open = std::mem::take(&mut open).plain(gap).then(&shown);
             continue;
         }
@@ -53,7 +65,30 @@ pub fn parts(markdown: &str) -> Vec<Part> {
         parts.extend(pieces.into_iter().map(Part::Text));
     }
     close(&mut parts, &mut open);
-    parts
+    if parts.len() > MESSAGES { in_a_file(markdown, &parts) } else { parts }
+}
+
+/// The beginning of a text that takes too many messages, and all of it as it was written.
+fn in_a_file(markdown: &str, parts: &[Part]) -> Vec<Part> {
+    let begins = parts.iter().find_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
+    let room = MESSAGE - units(IN_A_FILE);
+    let begins = begins.and_then(|text| text.split(room).into_iter().next());
+    let begins = begins.map(|text| Part::Text(text.plain(IN_A_FILE)));
+    let all = Part::File { name: "answer.md".to_owned(), content: format!("{}\n", markdown.trim_end()) };
+    begins.into_iter().chain([all]).collect()
+}
+
+/// What stands in a file that Telegram does not take, as far as a few messages show it.
+pub(in crate::telegram) fn code(content: &str, step: Option<StepId>) -> Styled {
+    let content = visible_code(content);
+    let shown = head(&content, (MESSAGES - 1) * MESSAGE);
+    let text = Styled::new().styled(Style::Pre, shown);
+    if shown.len() == content.len() {
+        return text;
+    }
+    let all =
+        step.map_or_else(String::new, |step| format!("; all of it: connector-host runs show {}", step.run));
+    text.styled(Style::Italic, &format!("\n… cut{all}"))
 }
 
 fn close(parts: &mut Vec<Part>, open: &mut Styled) {
@@ -71,9 +106,9 @@ fn styled(block: &Block) -> Styled {
             runs.iter().fold(text, |text, run| words(text, run, &under))
         }
         Kind::Code { language: Some(language), text: code } => {
-            text.styled(Style::PreIn(language.clone()), code)
+            text.styled(Style::PreIn(language.clone()), &visible_code(code))
         }
-        Kind::Code { language: None, text: code } => text.styled(Style::Pre, code),
+        Kind::Code { language: None, text: code } => text.styled(Style::Pre, &visible_code(code)),
         Kind::Table(rows) => text.styled(Style::Pre, &layout(rows, TABLE).join("\n")),
         Kind::Rule => text.plain("———"),
     };

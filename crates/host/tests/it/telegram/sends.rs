@@ -6,6 +6,7 @@ use connector_contract::Progress;
 use connector_telegram::api::Document;
 use connector_telegram::frankenstein::ParseMode;
 use connector_telegram::frankenstein::methods::{AnswerCallbackQueryParams, SendMessageParams};
+use connector_telegram::frankenstein::types::{MessageEntity, MessageEntityType};
 use connector_telegram::{ApiError, ChatKey, Config};
 use serde_json::json;
 use testkit::telegram::{FakeTelegram, Fault, Shown, TOKEN};
@@ -285,6 +286,15 @@ async fn the_fake_refuses_what_telegram_would_and_nothing_less() {
             assert!(refusal(api.upload(&document).await.err()).ends_with(caption), "{unit} {more}");
         }
     }
+    let bold = |offset| {
+        let kind = MessageEntityType::Bold;
+        MessageEntity::builder().type_field(kind).offset(offset).length(1_u16).build()
+    };
+    let entities: Vec<MessageEntity> = (0..101).map(bold).collect();
+    let styled = SendMessageParams::builder().chat_id(CHAT).text("a".repeat(101)).entities(entities).build();
+    api.call(&styled).await.unwrap();
+    let shown = telegram.screen(CHAT).pop().unwrap();
+    assert_eq!(shown.entities.as_array().map(Vec::len), Some(100), "and says nothing");
     let markup = SendMessageParams::builder().chat_id(CHAT).text("<b>").parse_mode(ParseMode::Html).build();
     assert!(refusal(api.call(&markup).await.err()).contains("can't parse entities"));
     for (length, fits) in [(200, true), (201, false)] {
