@@ -164,9 +164,15 @@ pub trait Surface: Send + Sync + 'static {
     fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>);
 }
 
-/// Why a tool failed, as briefly as it can be said. A rule's refusal comes with all of the rules.
+/// Why a tool failed, as briefly as it can be said in a chat. A rule's refusal comes with all of the
+/// rules; what a command printed last may be anything, and is for those alone who see its output.
 pub fn why(reason: &str) -> String {
     let reason = reason.trim();
+    if let Some((code, _)) = reason.strip_prefix("exit ").and_then(|exit| exit.split_once(':'))
+        && code.parse::<i64>().is_ok()
+    {
+        return format!("exit {code}");
+    }
     if let Some(refusal) = reason.strip_prefix("The user has specified a rule which prevents you") {
         let rule =
             refusal.split("relevant rules").nth(1).and_then(last_rule).map(|rule| format!(" ({rule})"));
@@ -246,6 +252,18 @@ pub(crate) fn no_files(output: Option<&Value>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_command_printed_is_not_told_in_a_chat() {
+        for (reason, told) in [
+            ("exit 1: token=hunter2", "exit 1"),
+            ("exit -1", "exit -1"),
+            ("exit code: unknown", "exit code: unknown"),
+            ("File not found: a.txt", "File not found: a.txt"),
+        ] {
+            assert_eq!(why(reason), told);
+        }
+    }
 
     #[test]
     fn absurd_numbers_are_shortened() {

@@ -24,6 +24,7 @@ mod run;
 mod send;
 mod split;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -63,6 +64,8 @@ pub struct Telegram(Arc<Inner>);
 struct Inner {
     api: Api,
     flood: flood::Flood,
+    /// The chats that are being told that it is too much.
+    warned: Mutex<HashSet<i64>>,
     settings: Settings,
     /// The connector rules know its messages by.
     connector_name: String,
@@ -105,6 +108,7 @@ impl Telegram {
         Ok(Self(Arc::new(Inner {
             api: settings.api()?,
             flood: flood::Flood::default(),
+            warned: Mutex::default(),
             settings,
             connector_name: connector_name.to_owned(),
             connector,

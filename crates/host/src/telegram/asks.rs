@@ -5,6 +5,7 @@
 //! an ask lives no longer than the call that made it. Its message is on record: asked again
 //! after a restart, it is the same message, and what is left of one is put right at its step's end.
 
+mod long;
 mod offer;
 mod sheet;
 
@@ -31,6 +32,15 @@ use crate::ledger::{LedgerError, audit, messages};
 use crate::surface::{Asked, OpenAsk};
 use sheet::{Filled, Sheet};
 
+/// What an answer is answered with that comes too late.
+const NO_LONGER: &str = "the agent no longer asks that";
+
+/// The same where the next question of the ask is open by now.
+const ANSWERED: &str = "that question was answered already";
+
+/// How long it is until what did not reach Telegram is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// The asks on the screens.
 pub(super) struct Asks {
     /// New with each start: asks are counted from 1 again.
@@ -40,6 +50,8 @@ pub(super) struct Asks {
     own: Mutex<HashSet<(StepId, String)>>,
     /// Words that may be an answer, by their event.
     offers: Mutex<HashMap<i64, offer::Offered>>,
+    /// Answers whose other parts may still come.
+    growing: Mutex<Vec<long::Growing>>,
 }
 
 pub(super) struct Shown {
@@ -77,6 +89,7 @@ impl Default for Asks {
             open: Mutex::default(),
             own: Mutex::default(),
             offers: Mutex::default(),
+            growing: Mutex::default(),
         }
     }
 }
@@ -111,11 +124,39 @@ impl Telegram {
             () = self.0.stopping.cancelled() => return,
         };
         let Ok(end) = end else { return };
-        if let Err(error) = self.edit(chat, message, &end, buttons::none()).await {
-            tracing::debug!(ask = number, reason = %error, "a closed ask keeps its buttons");
-        } else if let Some((step, id)) = step {
-            let parcel = Parcel { chat, id: None, step: Some(step) };
-            self.record(parcel, &messages::closed_ask(&id), message).await;
+        let ended = self.show_end(chat, message, &end).await;
+        let Some((step, id)) = step else { return };
+        match ended {
+            Ok(()) => {
+                let parcel = Parcel { chat, id: None, step: Some(step) };
+                self.record(parcel, &messages::closed_ask(&id), message).await;
+            }
+            Err(error) => {
+                tracing::warn!(ask = number, reason = %error, "a closed ask keeps its buttons until its step ends");
+                locked(&self.0.asks.own).remove(&(step, id));
+                // Which it may have done already.
+                if self.0.live.has_ended(step)
+                    && let Err(error) = self.clear_asks(chat, step).await
+                {
+                    tracing::warn!(ask = number, reason = %error, "it keeps them");
+                }
+            }
+        }
+    }
+
+    /// Takes the buttons of an ask that is over away; tries as long as that may help.
+    async fn show_end(&self, chat: ChatKey, message: i32, end: &Styled) -> Result<(), ApiError> {
+        loop {
+            let error = match self.edit(chat, message, end, buttons::none()).await {
+                Err(error) if error.is_passing() => error,
+                ended => return ended,
+            };
+            tracing::debug!(%chat, message, reason = %error, "a closed ask still has its buttons");
+            let pause = pause(&error);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.0.stopping.cancelled() => return Err(error),
+            }
         }
     }
 
@@ -128,9 +169,9 @@ impl Telegram {
                 ended => return ended,
             };
             tracing::warn!(ask = number, reason = %error, "an ask is not on the screen yet");
-            let pause = match error {
-                Unsent::Api(ApiError::Throttled { after }) => after,
-                _ => Duration::from_secs(2),
+            let pause = match &error {
+                Unsent::Api(error) => pause(error),
+                _ => AGAIN,
             };
             tokio::select! {
                 _ = &mut *closed => return Ok(None),
@@ -220,7 +261,10 @@ impl Telegram {
                 let at = shown.sheet.at();
                 let question = ask.questions.get(at)?;
                 let place = (at, ask.questions.len());
-                let text = render::question(&step.to_string(), question, place, shown.sheet.chosen());
+                let drawn = render::question(&step.to_string(), question, place, shown.sheet.chosen());
+                // All of the questions at once: what comes later is shown in the same message.
+                let whole = || render::whole_questions(&step.to_string(), ask);
+                let whole = if shown.all_of_it { None } else { whole() };
                 let mut rows = Vec::new();
                 for (option, choice) in question.options.iter().enumerate().take(render::OPTIONS) {
                     let mark = if shown.sheet.chosen().contains(&option) { "☑ " } else { "" };
@@ -231,7 +275,7 @@ impl Telegram {
                     rows.push(vec![("✅ Done".to_owned(), press(Choice::Done { question: at }))]);
                 }
                 rows.push(vec![("❌ Reject".to_owned(), press(Choice::Reject))]);
-                Some(Drawn { chat, step, id, text, buttons: buttons::rows(rows), whole: None })
+                Some(Drawn { chat, step, id, text: drawn.text, buttons: buttons::rows(rows), whole })
             }
         }
     }
@@ -251,12 +295,12 @@ impl Telegram {
                 return Ok(self.no_longer(word));
             };
             if !shown.ask.approvers.contains(&actor(tap.user)) {
-                return Ok("you may not answer that: you are not an approver".to_owned());
+                return Ok(said(Answered::NotAllowed));
             }
             shown.press(choice)
         };
         if let Some(answer) = answer {
-            return self.pass_on(number, tap.user, answer).await;
+            return Ok(said(self.pass_on(number, tap.user, answer).await?));
         }
         self.redraw(number);
         Ok(String::new())
@@ -275,16 +319,16 @@ impl Telegram {
             let allowed = shown.ask.approvers.contains(&actor(received.user));
             (*number, allowed.then(|| shown.words(&received.text)))
         };
-        let said = match found {
-            (_, None) => "you may not answer that: you are not an approver".to_owned(),
-            (number, Some(Some(answer))) => self.pass_on(number, received.user, answer).await?,
+        let told = match found {
+            (_, None) => said(Answered::NotAllowed),
+            (number, Some(Some(answer))) => said(self.pass_on(number, received.user, answer).await?),
             (number, Some(None)) => {
                 self.redraw(number);
                 String::new()
             }
         };
-        if !said.is_empty() {
-            self.say(received.chat, Some(received.message_id), said);
+        if !told.is_empty() {
+            self.say(received.chat, Some(received.message_id), told);
         }
         Ok(true)
     }
@@ -310,13 +354,8 @@ impl Telegram {
         Ok(())
     }
 
-    async fn pass_on(&self, number: u64, user: u64, answer: Answer) -> Result<String, LedgerError> {
-        Ok(match self.engine()?.answer(number, &actor(user), answer).await? {
-            Answered::PassedOn => "the agent is told".to_owned(),
-            Answered::NotOpen => "the agent no longer asks that".to_owned(),
-            Answered::NotAllowed => "you may not answer that: you are not an approver".to_owned(),
-            Answered::DoesNotFit(problem) => problem,
-        })
+    async fn pass_on(&self, number: u64, user: u64, answer: Answer) -> Result<Answered, LedgerError> {
+        self.engine()?.answer(number, &actor(user), answer).await
     }
 
     fn redraw(&self, number: u64) {
@@ -345,6 +384,7 @@ impl Telegram {
             (shown, others)
         };
         self.0.live.asks(shown.chat, shown.ask.step, others);
+        locked(&self.0.asks.offers).retain(|_, offered| !offered.is_for(number));
         let text = render::ask_over(&shown.ask.step.to_string(), &shown.ask.asked, answered);
         // Nobody hears it if it is not on the screen and will not be.
         let _ = shown.close.send(text);
@@ -381,6 +421,21 @@ impl Shown {
             Asked::Question(ask) => answers(self.sheet.words(ask, text)),
         }
     }
+}
+
+/// What whoever answered is told.
+fn said(answered: Answered) -> String {
+    match answered {
+        Answered::PassedOn => "the agent is told".to_owned(),
+        Answered::NotOpen => NO_LONGER.to_owned(),
+        Answered::NotAllowed => "you may not answer that: you are not an approver".to_owned(),
+        Answered::DoesNotFit(problem) => problem,
+    }
+}
+
+/// How long it is until something is tried again that failed like this.
+fn pause(error: &ApiError) -> Duration {
+    if let ApiError::Throttled { after } = error { *after } else { AGAIN }
 }
 
 fn refusal(message: &str) -> Answer {

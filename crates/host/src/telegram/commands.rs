@@ -8,6 +8,7 @@ use connector_telegram::frankenstein::types::BotCommand;
 use connector_telegram::text::{MESSAGE, Styled};
 use connector_telegram::update::Received;
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::send::Out;
 use super::{Telegram, actor, rows};
@@ -61,8 +62,9 @@ impl Telegram {
         })
     }
 
-    /// Sends a text that is not worth a row: tried a few times, with pauses, then left.
-    pub(super) fn say(&self, chat: ChatKey, answers: Option<i32>, text: String) {
+    /// Sends a text that is not worth a row: tried a few times, with pauses, then left. The handle is of
+    /// the task that does; dropping it changes nothing.
+    pub(super) fn say(&self, chat: ChatKey, answers: Option<i32>, text: String) -> JoinHandle<()> {
         let this = self.clone();
         self.0.tasks.spawn(async move {
             let styled = Styled::new().plain(&text);
@@ -80,7 +82,7 @@ impl Telegram {
                     }
                 }
             }
-        });
+        })
     }
 }
 

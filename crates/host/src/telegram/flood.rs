@@ -2,7 +2,7 @@
 //!
 //! A few messages at once are a person's; thousands are somebody's who would keep
 //! others from being heard, or fill the ledger. What is too much is dropped, and
-//! that is said once. A private chat has its person's limit alone. Those who may
+//! that is said once, until its sender was quiet for long enough. A private chat has its person's limit alone. Those who may
 //! approve have no limit: what they sent while the host was down is theirs to send.
 
 use std::collections::HashMap;
@@ -99,7 +99,6 @@ fn spend(
     if spent.count < limit.at_once {
         spent.count += 1;
         spent.last = Some(update);
-        spent.told = false;
         return Admission::Taken;
     }
     if std::mem::replace(&mut spent.told, true) { Admission::Dropped } else { Admission::DroppedFirst }
@@ -110,6 +109,8 @@ impl Spent {
         let passed = now.saturating_duration_since(self.since).as_millis() / self.limit.each.as_millis();
         let back = u32::try_from(passed).unwrap_or(u32::MAX).min(self.count);
         self.count -= back;
+        // Whoever goes on at the limit was told already.
+        self.told &= self.count > 0;
         self.since = if self.count == 0 { now } else { self.since + self.limit.each * back };
     }
 
@@ -148,7 +149,19 @@ mod tests {
         assert_eq!(flood.admit(GROUP, 666, false, start + Duration::from_secs(1)), Admission::Dropped);
         let later = start + Duration::from_secs(2);
         assert_eq!(flood.admit(GROUP, 666, false, later), Admission::Taken);
-        assert_eq!(flood.admit(GROUP, 666, false, later), Admission::DroppedFirst);
+        assert_eq!(flood.admit(GROUP, 666, false, later), Admission::Dropped);
+    }
+
+    #[test]
+    fn who_goes_on_at_the_limit_is_told_once_and_again_after_a_pause() {
+        let (mut flood, start) = (Desk::default(), Instant::now());
+        let each_second = |flood: &mut Desk, from: u64| {
+            let sent = (from..from + 600)
+                .map(|second| flood.admit(GROUP, 666, false, start + Duration::from_secs(second)));
+            sent.filter(|it| *it == Admission::DroppedFirst).count()
+        };
+        assert_eq!(each_second(&mut flood, 0), 1);
+        assert_eq!(each_second(&mut flood, 600 + 60), 1);
     }
 
     #[test]

@@ -81,9 +81,22 @@ impl Telegram {
         let admission = self.0.flood.admit(from, trusted, Instant::now());
         if admission == Admission::DroppedFirst {
             tracing::warn!(%chat, user, "too many messages at once; they are dropped for a while");
-            self.say(chat, Some(message), TOO_MUCH.to_owned());
+            self.say_too_much(chat, message);
         }
         Ok(admission != Admission::Taken)
+    }
+
+    /// One such line is on its way to a chat at most: many members may write too much.
+    fn say_too_much(&self, chat: ChatKey, message: i32) {
+        if !locked(&self.0.warned).insert(chat.id) {
+            return;
+        }
+        let said = self.say(chat, Some(message), TOO_MUCH.to_owned());
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let _ = said.await;
+            locked(&this.0.warned).remove(&chat.id);
+        });
     }
 
     async fn received(&self, received: Received) -> Result<(), LedgerError> {
@@ -103,6 +116,8 @@ impl Telegram {
         match received.kind {
             Kind::Forwarded => return self.store(&received, "message_forwarded", None).await.map(|_| ()),
             Kind::Edited => return self.store(&received, "message_edited", None).await.map(|_| ()),
+            Kind::Fresh if self.0.answers.knows(received.update_id) => return Ok(()),
+            Kind::Fresh if self.goes_on_with_answer(&received) => return Ok(()),
             Kind::Fresh if self.continues(&received).await? => return Ok(()),
             Kind::Fresh => {}
         }
@@ -121,17 +136,35 @@ impl Telegram {
             }
             self.submit(event).await?;
         }
-        let mut reply = None;
-        if let Some(answered) = received.reply_to {
-            let Some(claim) = self.0.answers.claim(received.update_id) else { return Ok(()) };
-            if self.answer_in_words(&received, answered).await? {
-                claim.keep();
-                return Ok(());
-            }
-            let chat = received.chat.to_string();
-            reply = self.engine()?.ledger().read(move |tx| rows::session_of(tx, &chat, answered)).await?;
+        let Some(answered) = received.reply_to else {
+            return self.store(&received, "message_received", None).await.map(|_| ());
+        };
+        let Some(claim) = self.0.answers.claim(received.update_id) else { return Ok(()) };
+        if !self.holds_answer(&received, answered) {
+            self.replied(&received, answered).await?;
         }
-        self.store(&received, "message_received", reply).await.map(|_| ())
+        claim.keep();
+        Ok(())
+    }
+
+    /// Whether it is a part of an answer that is held.
+    fn goes_on_with_answer(&self, received: &Received) -> bool {
+        let Some(claim) = self.0.answers.claim(received.update_id) else { return true };
+        let is_part = self.continues_answer(received);
+        if is_part {
+            claim.keep();
+        }
+        is_part
+    }
+
+    /// Deals with a reply to a message of the bot: the answer to an ask, or what a session goes on with.
+    pub(super) async fn replied(&self, received: &Received, answered: i32) -> Result<(), LedgerError> {
+        if self.answer_in_words(received, answered).await? {
+            return Ok(());
+        }
+        let chat = received.chat.to_string();
+        let reply = self.engine()?.ledger().read(move |tx| rows::session_of(tx, &chat, answered)).await?;
+        self.store(received, "message_received", reply).await.map(|_| ())
     }
 
     /// Deals with what has neither words nor a file.
@@ -306,7 +339,7 @@ fn passed_over(update: u32, error: LedgerError) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The updates that answered an ask, as far as Telegram may send them again. Asks live in memory,
+/// The updates that answered an ask or another message, as far as Telegram may send them again. Asks live in memory,
 /// and so does this: after a restart no update answers an ask of before.
 #[derive(Default)]
 pub(super) struct Answers(Mutex<VecDeque<u32>>);
@@ -319,6 +352,10 @@ struct Claim<'a> {
 }
 
 impl Answers {
+    fn knows(&self, update: u32) -> bool {
+        locked(&self.0).contains(&update)
+    }
+
     /// `None` if the update answered an ask already, or does so now.
     fn claim(&self, update: u32) -> Option<Claim<'_>> {
         let mut all = locked(&self.0);

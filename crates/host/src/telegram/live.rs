@@ -129,6 +129,11 @@ impl Live {
         self.forget(step).await;
     }
 
+    /// Whether the step [ended](Self::end).
+    pub(super) fn has_ended(&self, step: StepId) -> bool {
+        locked(&self.known).ended.contains(&step)
+    }
+
     /// What is known of the step is of the past; no edit of its status is under way.
     pub(super) async fn forget(&self, step: StepId) {
         let entry = locked(&self.known).running.remove(&step);

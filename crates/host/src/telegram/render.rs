@@ -6,8 +6,9 @@
 
 mod headline;
 mod prose;
+mod question;
 
-use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, Question, QuestionReply};
+use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, QuestionReply};
 use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled, head, units};
 use serde_json::{Map, Value};
 
@@ -25,6 +26,8 @@ use crate::told::{self, TOLD};
 pub use headline::result;
 pub(super) use prose::code;
 pub use prose::{Part, parts};
+pub use question::question;
+pub(super) use question::{option_name, whole_questions};
 
 /// How much of one field of a card is shown, in characters.
 const FIELD: usize = 300;
@@ -309,39 +312,6 @@ fn in_words(parts: &[AskPart]) -> String {
             parts.iter().map(named).collect::<Vec<_>>().join("\n")
         }
     }
-}
-
-/// One of the questions of an ask, counted from 0, with the options chosen so far.
-pub fn question(step: &str, question: &Question, place: (usize, usize), chosen: &[usize]) -> Styled {
-    let (index, all) = place;
-    let count = if all > 1 { format!(" ({} of {all})", index + 1) } else { String::new() };
-    let mut text = Styled::new()
-        .styled(Style::Bold, &format!("❓ {step} asks{count}"))
-        .plain("\n")
-        .plain(&fitting(&visible(&question.question), 1_500));
-    for (number, option) in question.options.iter().enumerate() {
-        let mark = if chosen.contains(&number) { "☑" } else { "•" };
-        text =
-            text.plain(&format!("\n{mark} ")).styled(Style::Bold, &option_name(number, &option.label, 100));
-        if !option.description.is_empty() {
-            text = text.plain(&format!(" — {}", fitting(&one_line(&option.description), 150)));
-        }
-        // Room for one more option and all of what follows.
-        if text.units() > MESSAGE - 600 {
-            text = text.styled(Style::Italic, "\n… there are more options");
-            break;
-        }
-    }
-    if question.options.len() > OPTIONS {
-        text = text.styled(Style::Italic, &format!("\nonly the first {OPTIONS} have buttons"));
-    }
-    let hint = if question.multiple { "several may be chosen; or" } else { "or" };
-    text.styled(Style::Italic, &format!("\n{hint} answer in your own words by replying to this message"))
-}
-
-/// An option's label, in at most about `limit` units; never blank.
-pub(super) fn option_name(number: usize, label: &str, limit: usize) -> String {
-    if label.trim().is_empty() { format!("option {}", number + 1) } else { fitting(&one_line(label), limit) }
 }
 
 /// The head of `text` with at most `limit` UTF-16 units, and how much was cut.

@@ -2,8 +2,9 @@
 //!
 //! A client splits what is longer than a message may be, and sends the parts at once.
 //! It cuts at the end of a paragraph, a line or a word if there is one in the second half,
-//! and drops the blanks there; if there is none, it cuts where the message is full. So two messages of one sender are parts of one if the first
-//! could be a part, the second follows at once, and both together do not fit into one.
+//! and drops the blanks there; if there is none, it cuts where the message is full. So two messages of
+//! one sender are parts of one if the first could be a part, the second follows at once, and both
+//! together, with the blanks that may have been dropped between them, do not fit into one.
 //! The first waits a little as an event that may still grow; what follows is added to it,
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
 
@@ -27,7 +28,7 @@ const BLANKS: u64 = 16;
 const AT_ONCE: u64 = 2;
 
 /// How long a part is waited for.
-const PATIENCE: Millis = 2_000;
+pub(super) const PATIENCE: Millis = 2_000;
 
 /// How many parts there are at most.
 const PARTS: u64 = 64;

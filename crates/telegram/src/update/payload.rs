@@ -79,7 +79,7 @@ fn extend(payload: &mut Map<String, Value>, more: Value) {
 
 /// A message with only the fields that are needed here.
 pub(super) fn reduced(message: &Value) -> Option<Value> {
-    const KEPT: [&str; 20] = [
+    const KEPT: [&str; 21] = [
         "message_id",
         "message_thread_id",
         "is_topic_message",
@@ -100,6 +100,7 @@ pub(super) fn reduced(message: &Value) -> Option<Value> {
         "video_note",
         "media_group_id",
         "forward_origin",
+        "via_bot",
     ];
     let all = message.as_object()?;
     let mut kept: Map<String, Value> = all

@@ -154,6 +154,9 @@ fn content_from_the_future_does_not_hide_a_message() {
     let novel = json!({ "dice": "a new kind", "poll": 7 });
     let raw = update("message", patched(message(42, ANNA, "/fix it"), novel));
     assert_eq!(received(&raw).text, "/fix it");
+    let bot = json!({ "poll": 7, "via_bot": { "id": 9, "is_bot": true, "first_name": "inline" } });
+    let through_a_bot = received(&update("message", patched(message(42, ANNA, "/fix it"), bot)));
+    assert_eq!(through_a_bot.kind, Kind::Forwarded, "nor what says that nobody typed it");
 }
 
 #[test]

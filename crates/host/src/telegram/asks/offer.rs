@@ -5,7 +5,7 @@ use connector_telegram::text::{Style, Styled};
 use connector_telegram::update::Tap;
 use serde_json::Value;
 
-use super::{Telegram, locked};
+use super::{ANSWERED, Answered, NO_LONGER, Telegram, locked, said};
 use crate::gate::policy::Actor;
 use crate::ledger::LedgerError;
 use crate::ledger::events::EventRow;
@@ -33,7 +33,25 @@ pub(in crate::telegram) enum Offer {
 #[derive(Debug, Clone)]
 pub(in crate::telegram) struct Offered {
     ask: u64,
+    /// Which of the ask's questions they were offered for, counted from 0.
+    question: usize,
     words: String,
+}
+
+/// What became of an offer that was taken, with what whoever took it is told.
+enum Given {
+    /// It is the answer.
+    Yes(String),
+    /// It is none any more.
+    Late(String),
+    /// Nothing: somebody else may still take it.
+    Not(String),
+}
+
+impl Offered {
+    pub(super) fn is_for(&self, ask: u64) -> bool {
+        self.ask == ask
+    }
 }
 
 impl Telegram {
@@ -43,7 +61,7 @@ impl Telegram {
         if words.is_empty() || words.starts_with('/') {
             return Offer::None;
         }
-        let Some((ask, text)) = self.open_question(chat, &event.requester) else {
+        let Some((ask, question, text)) = self.open_question(chat, &event.requester) else {
             return if self.waits_for_tap(chat, &event.requester) { Offer::Tap } else { Offer::None };
         };
         let text =
@@ -53,7 +71,7 @@ impl Telegram {
         let press = |yes| Pressed::Offer { word: self.0.asks.word.clone(), event: event.id, yes };
         let buttons =
             buttons::rows(vec![vec![("✅ Yes, answer with it", press(true)), ("❌ No", press(false))]]);
-        locked(&self.0.asks.offers).insert(event.id, Offered { ask, words });
+        locked(&self.0.asks.offers).insert(event.id, Offered { ask, question, words });
         let this = self.clone();
         self.0.tasks.spawn(async move {
             let out = Out { chat, text: &text, buttons: Some(buttons), answers: None };
@@ -64,8 +82,8 @@ impl Telegram {
         Offer::Made
     }
 
-    /// The newest question that somebody may answer, as it is quoted.
-    fn open_question(&self, chat: ChatKey, by: &Actor) -> Option<(u64, Styled)> {
+    /// The newest question that somebody may answer: its ask, its place there, and how it is quoted.
+    fn open_question(&self, chat: ChatKey, by: &Actor) -> Option<(u64, usize, Styled)> {
         let open = locked(&self.0.asks.open);
         let (number, shown) = open
             .iter()
@@ -73,10 +91,11 @@ impl Telegram {
             .filter(|(_, shown)| matches!(shown.ask.asked, Asked::Question(_)))
             .max_by_key(|(number, _)| **number)?;
         let Asked::Question(ask) = &shown.ask.asked else { return None };
-        let question = ask.questions.get(shown.sheet.at())?;
+        let place = shown.sheet.at();
+        let question = ask.questions.get(place)?;
         let title = format!("❓ {} asks: ", shown.ask.step);
         let asked = render::fitting(&crate::text::visible(&question.question), 600);
-        Some((*number, Styled::new().styled(Style::Bold, &title).plain(&asked)))
+        Some((*number, place, Styled::new().styled(Style::Bold, &title).plain(&asked)))
     }
 
     fn waits_for_tap(&self, chat: ChatKey, by: &Actor) -> bool {
@@ -95,32 +114,52 @@ impl Telegram {
     ) -> Result<String, LedgerError> {
         let offered = locked(&self.0.asks.offers).get(&event).cloned();
         let offered = offered.filter(|_| word == self.0.asks.word);
-        let Some(Offered { ask, words }) = offered else { return Ok(self.no_longer(word)) };
-        let quoted = render::fitting(&crate::text::visible(&words), 1_000);
-        if !yes {
-            locked(&self.0.asks.offers).remove(&event);
-            self.replace(tap, Styled::new().plain("❌ not the answer\n").styled(Style::Quote, &quoted));
-            return Ok("it is no answer; to begin something, write /fix and what is to be done".to_owned());
-        }
-        let answer = {
-            let mut open = locked(&self.0.asks.open);
-            let Some(shown) = open.get_mut(&ask).filter(|shown| shown.chat.id == tap.chat.id) else {
-                return Ok(self.no_longer(word));
-            };
-            if !shown.ask.approvers.contains(&actor(tap.user)) {
-                return Ok("you may not answer that: you are not an approver".to_owned());
-            }
-            shown.words(&words)
+        let Some(offered) = offered else {
+            let told = self.no_longer(word);
+            self.replace(tap, Styled::new().plain(&format!("❌ {told}")));
+            return Ok(told);
         };
-        let told = if let Some(answer) = answer {
-            self.pass_on(ask, tap.user, answer).await?
+        let (told, sign) = if yes {
+            match self.give(tap, &offered).await? {
+                Given::Not(told) => return Ok(told),
+                Given::Late(told) => (told, "❌ not answered with"),
+                Given::Yes(told) => (told, "✅ answered with"),
+            }
         } else {
-            self.redraw(ask);
-            String::new()
+            let told = "it is no answer; to begin something, write /fix and what is to be done";
+            (told.to_owned(), "❌ not the answer")
         };
         locked(&self.0.asks.offers).remove(&event);
-        self.replace(tap, Styled::new().plain("✅ answered with\n").styled(Style::Quote, &quoted));
+        let quoted = render::fitting(&crate::text::visible(&offered.words), 1_000);
+        self.replace(tap, Styled::new().plain(sign).plain("\n").styled(Style::Quote, &quoted));
         Ok(told)
+    }
+
+    /// Gives offered words as the answer to the question that they were offered for.
+    async fn give(&self, tap: &Tap, offered: &Offered) -> Result<Given, LedgerError> {
+        let answer = {
+            let mut open = locked(&self.0.asks.open);
+            let Some(shown) = open.get_mut(&offered.ask).filter(|shown| shown.chat.id == tap.chat.id) else {
+                return Ok(Given::Late(NO_LONGER.to_owned()));
+            };
+            if !shown.ask.approvers.contains(&actor(tap.user)) {
+                return Ok(Given::Not(said(Answered::NotAllowed)));
+            }
+            if !shown.sheet.takes(offered.question, &offered.words) {
+                return Ok(Given::Late(ANSWERED.to_owned()));
+            }
+            shown.words(&offered.words)
+        };
+        let Some(answer) = answer else {
+            self.redraw(offered.ask);
+            return Ok(Given::Yes(String::new()));
+        };
+        let answered = self.pass_on(offered.ask, tap.user, answer).await?;
+        Ok(match answered {
+            Answered::PassedOn => Given::Yes(said(answered)),
+            Answered::NotOpen | Answered::DoesNotFit(_) => Given::Late(said(answered)),
+            Answered::NotAllowed => Given::Not(said(answered)),
+        })
     }
 
     /// The message of a tapped button says this from now on, and has no buttons.
@@ -136,7 +175,7 @@ impl Telegram {
     /// What a button is answered with whose ask is not open.
     pub(super) fn no_longer(&self, word: &str) -> String {
         if word == self.0.asks.word {
-            "the agent no longer asks that".to_owned()
+            NO_LONGER.to_owned()
         } else {
             "the host was started anew; what the agent still asks is shown here again".to_owned()
         }

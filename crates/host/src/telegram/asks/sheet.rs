@@ -35,6 +35,14 @@ impl Sheet {
         self.answers.len()
     }
 
+    /// Whether these words are for the open question if they are for `question`; or are the last answer
+    /// already, which may have to be passed on once more.
+    pub(super) fn takes(&self, question: usize, words: &str) -> bool {
+        let given = || self.answers.last().and_then(|labels| labels.last());
+        let is_last = || question + 1 == self.questions && self.at() == self.questions;
+        question == self.at() || is_last() && given().is_some_and(|given| given == words.trim())
+    }
+
     /// The options of the open question that are chosen.
     pub(super) fn chosen(&self) -> &[usize] {
         &self.chosen
@@ -116,6 +124,7 @@ mod tests {
     fn each_question_is_answered_in_its_way() {
         let ask = ask();
         let mut sheet = Sheet::of(&Asked::Question(ask.clone()));
+        assert!(sheet.takes(0, "words") && !sheet.takes(1, "words"));
         assert_eq!(sheet.choose(&ask, 0, 1), Filled::NotYet);
         assert_eq!(sheet.choose(&ask, 0, 2), Filled::NotYet, "the first question is answered already");
         assert_eq!(sheet.done(&ask, 1), Filled::NotYet, "nothing is chosen yet");
@@ -131,5 +140,6 @@ mod tests {
         let filled = all(&[&["B"], &["A", "C"], &["my own"]]);
         assert_eq!(sheet.words(&ask, " my own "), filled);
         assert_eq!(sheet.words(&ask, "my own"), filled, "given once more, since it was not passed on");
+        assert!(sheet.takes(2, "my own") && !sheet.takes(2, "other") && !sheet.takes(1, "my own"));
     }
 }

@@ -86,9 +86,19 @@ proptest! {
     }
 
     #[test]
-    fn two_messages_that_fit_into_one_are_two(first in 1_usize..4_000, second in 1_usize..90) {
+    fn two_messages_that_fit_into_one_are_two(first in 1_usize..4_079, second in 1_usize..4_079) {
+        let room = MESSAGE - usize::try_from(BLANKS).unwrap();
+        let second = 1 + second % (room - first);
         let both = [said(1, 100, &"a".repeat(first)), said(1, 100, &"b".repeat(second))];
         prop_assert_eq!(events(&both).len(), 2);
+    }
+}
+
+#[test]
+fn messages_are_one_as_soon_as_they_and_dropped_blanks_do_not_fit_into_one() {
+    for (first, second, count) in [(3_999, 81, 2), (3_999, 82, 1), (2_049, 2_031, 2), (2_049, 2_032, 1)] {
+        let both = [said(1, 100, &"a".repeat(first)), said(1, 100, &"b".repeat(second))];
+        assert_eq!(events(&both).len(), count, "{first} and {second}");
     }
 }
 

@@ -145,3 +145,51 @@ async fn an_ask_that_is_over_while_it_is_sent_keeps_no_buttons() {
     desk.see(|shown| shown.text.contains("1.1 stopped")).await;
     assert!(desk.probe.answers.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_question_that_is_too_long_is_shown_whole_above_its_buttons() {
+    let desk = asked(vec![which(&["four"])]);
+    desk.approved("/fix it").await;
+    let ask = desk.see(is_open).await;
+    let screen = desk.telegram.screen(CHAT);
+    let whole = screen.iter().find_map(|it| Some((it.id, it.document.as_ref()?.1.matches('𝕏').count())));
+    assert!(whole.is_some_and(|(id, signs)| id < ask.id && signs == 4_000), "{screen:#?}");
+    desk.telegram.tap(ANNA, CHAT, ask.id, "four");
+    assert_eq!(answers(&desk).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_telegram_split_is_given_whole() {
+    for parts in [vec!["word ".repeat(818), "and the end".into()], vec!["word ".repeat(600)]] {
+        let desk = asked(vec![which(&["four"])]);
+        desk.approved("/fix it").await;
+        let ask = desk.see(is_open).await;
+        let trimmed: Vec<&str> = parts.iter().map(|part| part.trim_end()).collect();
+        desk.telegram.reply(ANNA, CHAT, ask.id, trimmed[0]);
+        for part in &trimmed[1..] {
+            let update = desk.telegram.write(ANNA, CHAT, part);
+            desk.telegram.redeliver(update);
+        }
+        assert_eq!(answers(&desk).await, [json!({ "type": "answers", "answers": [[trimmed.join(" ")]] })]);
+        let screen = desk.telegram.screen(CHAT);
+        assert!(screen.iter().all(|it| !it.text.contains("no rule answers")), "{screen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_ask_that_is_over_loses_its_buttons_also_when_telegram_is_down_for_a_while() {
+    let desk = asked(vec![may("one"), may("two")]);
+    desk.approved("/fix it").await;
+    let ask = desk.see(|shown| shown.text.contains("one") && is_open(shown)).await;
+    desk.telegram.fault("editMessageText", 3, &Fault::Refuse(500, "Internal Server Error", None));
+    desk.telegram.tap(ANNA, CHAT, ask.id, "Allow once");
+    desk.see(|shown| shown.id == ask.id && shown.text.contains("allowed once") && shown.buttons.is_empty())
+        .await;
+    let second = desk.see(|shown| shown.text.contains("two") && is_open(shown)).await;
+    // What Telegram refuses is left to the step's end.
+    let refused = Fault::Refuse(400, "Bad Request: MESSAGE_ID_INVALID", None);
+    desk.telegram.fault("editMessageText", 2, &refused);
+    desk.telegram.tap(ANNA, CHAT, second.id, "Allow once");
+    desk.see(|shown| shown.text == "did: /fix it").await;
+    desk.see(|shown| shown.id == second.id && shown.buttons.is_empty()).await;
+}

@@ -174,8 +174,8 @@ fn asks_and_words() {
     assert!(all.contains("rm -rf \\u{202e}x") && all.contains(&"y".repeat(5_000)), "{all}");
     let shown = [
         html(&permission("1.1", &bash()).text),
-        html(&question("1.1", &runner(), (0, 2), &[])),
-        html(&question("1.1", &several, (1, 2), &[1])),
+        html(&question("1.1", &runner(), (0, 2), &[]).text),
+        html(&question("1.1", &several, (1, 2), &[1]).text),
         help(),
     ];
     assert_snapshot!(shown.join("\n──\n"));
@@ -274,7 +274,7 @@ fn the_picture_of_the_terminal_in_the_documentation_is_of_what_it_prints() {
 fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let (card, shown) = (card(&waiting(), 1_000), result(&done()));
     let patch = Styled::new().plain("📄 step-1.1.diff\nthe changes of 1.1");
-    let asks = [permission("1.1", &bash()).text, question("1.1", &runner(), (0, 2), &[])];
+    let asks = [permission("1.1", &bash()).text, question("1.1", &runner(), (0, 2), &[]).text];
     let status = status("1.1", &busy(), 12);
     let mut row = done();
     row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true }));
@@ -359,8 +359,36 @@ fn an_ask_fits_into_its_message_whatever_it_is_made_of() {
                     ..runner()
                 };
                 let shown = question("1.1", &asked, (0, 2), &[0]);
-                assert!(shown.units() <= 4_096, "{unit:?} {count} {options}: {}", shown.units());
+                let text = &shown.text;
+                assert!(text.units() <= 4_096, "{unit:?} {count} {options}: {}", text.units());
+                assert!(text.styles() <= 100, "{unit:?} {count} {options}: {}", text.styles());
             }
         }
     }
+}
+
+#[test]
+fn a_question_that_is_cut_says_so_and_attaches_all_of_it() {
+    let option = |label: &str, description: &str| QuestionOption {
+        label: label.to_owned(),
+        description: description.to_owned(),
+    };
+    let short = option("node", "what is there");
+    for (asked, options) in [
+        (format!("{}END?", "why ".repeat(500)), vec![short.clone()]),
+        ("Which?".to_owned(), vec![short.clone(), option(&format!("{}END", "x".repeat(200)), "")]),
+        ("Which?".to_owned(), vec![short.clone(), option("b", &format!("{}END", "y ".repeat(100)))]),
+        (
+            "Which?".to_owned(),
+            (0..120).map(|at| option(&format!("option {at} {}END", "z".repeat(60)), "")).collect(),
+        ),
+    ] {
+        let asked = Question { question: asked, options, ..runner() };
+        let shown = question("1.1", &asked, (0, 1), &[]);
+        assert!(shown.text.text().contains("… cut; the whole of it is above"), "{}", shown.text.text());
+        let (name, content) = shown.attachment.unwrap();
+        assert!(name == "ask-1.1.txt" && content.contains("END"), "{content}");
+        assert!(asked.options.iter().all(|option| content.contains(&option.label)), "{content}");
+    }
+    assert_eq!(question("1.1", &runner(), (0, 1), &[]).attachment, None);
 }

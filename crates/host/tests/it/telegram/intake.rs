@@ -1,5 +1,7 @@
 //! What an update comes to when the ledger does not take it, holds what it should not, or has it already.
 
+use std::time::Duration;
+
 use connector_host::ledger::LedgerError;
 use serde_json::json;
 use testkit::telegram::Fault;
@@ -187,4 +189,21 @@ async fn a_member_who_floods_a_group_is_told_once_and_the_owner_is_asked_at_once
     let told = stage.telegram.screen(GROUP);
     let told = told.iter().filter(|shown| shown.text.contains("too much at once")).count();
     assert!(told <= 2, "said {told} times");
+}
+
+#[tokio::test]
+async fn many_members_who_flood_a_group_are_told_in_one_line() {
+    let stage = Stage::start(Shared::open());
+    stage.telegram.fault("sendMessage", 1, &Fault::Slow(Duration::from_secs(3)));
+    for number in 0..40 {
+        for user in [BEN, BEN + 1, BEN + 2] {
+            stage.telegram.write(user, GROUP, &format!("hello {number}"));
+        }
+    }
+    stage.telegram.wait_until_acknowledged().await;
+    stage.telegram.wait_for(GROUP, "too much at once").await;
+    stage.telegram.write(ANNA, CHAT, "/fix it");
+    stage.card("/fix it").await;
+    let told = stage.telegram.screen(GROUP);
+    assert_eq!(told.iter().filter(|shown| shown.text.contains("too much at once")).count(), 1, "{told:#?}");
 }

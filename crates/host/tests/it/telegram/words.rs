@@ -149,6 +149,34 @@ async fn words_while_a_question_is_open_are_offered_as_its_answer() {
 }
 
 #[tokio::test]
+async fn offered_words_answer_the_question_that_they_were_offered_for_and_no_other() {
+    let desk = Stage::start(Shared::open());
+    desk.approved("/fix WHICH").await;
+    let ask = desk.see(|shown| shown.text.contains("(1 of 3)")).await;
+    let now = |place: &'static str| desk.see(move |shown| shown.id == ask.id && shown.text.contains(place));
+    desk.telegram.write(ANNA, CHAT, "with tabs");
+    let offer = desk.see(|shown| shown.text.contains("with tabs") && has_button(shown, "Yes")).await;
+    desk.telegram.reply(ANNA, CHAT, ask.id, "spaces");
+    now("(2 of 3)").await;
+    desk.telegram.tap(ANNA, CHAT, offer.id, "Yes");
+    let late = desk.see(|shown| shown.id == offer.id && shown.buttons.is_empty()).await;
+    assert_eq!(late.text, "❌ not answered with\nwith tabs");
+    // Nor does a long answer that waits for its other parts.
+    desk.telegram.reply(ANNA, CHAT, ask.id, &"long ".repeat(500));
+    desk.telegram.wait_until_acknowledged().await;
+    desk.telegram.reply(ANNA, CHAT, ask.id, "because");
+    now("(3 of 3)").await;
+    desk.telegram.wait_for(CHAT, "that question was answered already").await;
+    desk.telegram.write(ANNA, CHAT, "in vain");
+    let offer = desk.see(|shown| shown.text.contains("in vain") && has_button(shown, "Yes")).await;
+    desk.telegram.reply(ANNA, CHAT, ask.id, "so");
+    desk.see(|shown| shown.text.contains(r#"[["spaces"],["because"],["so"]]"#)).await;
+    desk.telegram.tap(ANNA, CHAT, offer.id, "Yes");
+    let over = desk.see(|shown| shown.id == offer.id && shown.buttons.is_empty()).await;
+    assert_eq!(over.text, "❌ the agent no longer asks that");
+}
+
+#[tokio::test]
 async fn a_provider_that_is_asked_again_says_why_and_when_with_a_button_to_wait_and_one_to_stop() {
     let probe = Shared::closed();
     #[expect(clippy::disallowed_methods, reason = "a provider says when by the clock of everybody")]
