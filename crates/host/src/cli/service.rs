@@ -1,18 +1,22 @@
 //! The password of a background service of opencode 2.x, which chooses its own and writes it down.
 //!
 //! It is taken only where it can be nobody else's: from the file in the user's own state directory,
-//! which belongs to the user and which nobody else can read, and for the address on this machine
+//! which belongs to the user and which nobody else can read, and for the very address on this machine
 //! that stands beside it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use connector_contract::Origin;
+use connector_files::bounded::{self, Link};
 use opencode_daemons::Environment;
 use serde::Deserialize;
 
 /// Where a service writes down how it is reached, below `XDG_STATE_HOME`.
 const FILE: &str = "opencode/service.json";
+
+/// The largest such file that is read.
+const LARGEST: u64 = 1 << 16;
 
 /// What a service writes down, as far as it matters here.
 #[derive(Deserialize)]
@@ -30,10 +34,19 @@ pub(super) fn password(base_url: &str, environment: &Environment) -> Option<Stri
         tracing::warn!(path = %path.display(), "not read for a password: others can read or change it");
         return None;
     }
-    let service: Service = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
-    let here = |url: &str| url.parse::<Origin>().ok().and_then(|origin| of_this_machine(&origin));
-    let is_it = here(&service.url).is_some_and(|it| here(base_url) == Some(it));
-    (is_it && !service.password.is_empty()).then_some(service.password)
+    let service: Service = serde_json::from_str(&bounded::text(&path, LARGEST, Link::Refused).ok()?).ok()?;
+    let here = |url: &str| url.parse::<Origin>().ok().filter(is_of_this_machine);
+    let (its, wanted) = (here(&service.url)?, here(base_url)?);
+    if its != wanted {
+        if its.port() == wanted.port() {
+            // Another address of this machine may be somebody else's.
+            tracing::warn!(
+                "your service is at {its}: its password is for that address and not for {wanted}; use that one"
+            );
+        }
+        return None;
+    }
+    (!service.password.is_empty()).then_some(service.password)
 }
 
 fn file(environment: &Environment) -> Option<PathBuf> {
@@ -42,9 +55,8 @@ fn file(environment: &Environment) -> Option<PathBuf> {
     Some(state.or_else(|| Some(set("HOME")?.join(Path::new(".local/state"))))?.join(FILE))
 }
 
-/// The port of an address on this machine, which has several names.
-fn of_this_machine(origin: &Origin) -> Option<u16> {
-    (origin.is_loopback() && !origin.is_encrypted()).then(|| origin.port())
+fn is_of_this_machine(origin: &Origin) -> bool {
+    origin.is_loopback() && !origin.is_encrypted()
 }
 
 #[cfg(test)]
@@ -65,7 +77,11 @@ mod tests {
         let of_state = Environment::from_iter([("XDG_STATE_HOME", state.to_str().unwrap())]);
         for (mode, base_url, found) in [
             (0o600, "http://127.0.0.1:49374", true),
-            (0o600, "http://localhost:49374/", true),
+            (0o600, "http://127.0.0.1:49374/", true),
+            // There somebody else may listen.
+            (0o600, "http://localhost:49374", false),
+            (0o600, "http://127.0.0.2:49374", false),
+            (0o600, "http://[::1]:49374", false),
             (0o600, "http://127.0.0.1:4096", false),
             (0o600, "https://127.0.0.1:49374", false),
             (0o600, "http://192.0.2.1:49374", false),

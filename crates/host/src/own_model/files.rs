@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use connector_files::bounded::{self, Link};
 use opencode_daemons::Environment;
 use opencode_daemons::project::Brought;
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ const AGENTS: [&str; 4] = ["agent", "agents", "mode", "modes"];
 
 /// The deepest directory of agents that is looked into.
 const DEEPEST: usize = 4;
+
+/// The largest file that is read: an agent may have put any into a workspace.
+const LARGEST: u64 = 1 << 20;
 
 /// Settings, and the file that has them.
 pub(super) struct Layer {
@@ -69,7 +73,7 @@ pub(super) fn read(
     let own = own.or_else(|| Some(home.as_ref()?.join(".config"))).map(|own| own.join("opencode"));
     let mut layers = Vec::new();
     if let Some(own) = &own {
-        settings(own, &["config.json", SETTINGS[0], SETTINGS[1]], &mut layers)?;
+        settings(own, &["config.json", SETTINGS[0], SETTINGS[1]], Link::Followed, &mut layers)?;
     }
     let (mut above, mut copy) = (Vec::new(), Vec::new());
     match project {
@@ -81,16 +85,16 @@ pub(super) fn read(
         copy.into_iter().partition(|(in_directory, _)| *in_directory);
     layers.extend(files.into_iter().map(|(_, layer)| layer));
     for level in &above {
-        settings(level, &SETTINGS, &mut layers)?;
+        settings(level, &SETTINGS, Link::Refused, &mut layers)?;
     }
     if let Some(own) = &own {
-        agents(own, &mut layers);
+        agents(own, Link::Followed, &mut layers);
     }
     layers.extend(directories.into_iter().map(|(_, layer)| layer));
-    let directories = above.iter().map(|level| level.join(".opencode"));
-    for directory in directories.chain(home.map(|home| home.join(".opencode"))) {
-        settings(&directory, &SETTINGS, &mut layers)?;
-        agents(&directory, &mut layers);
+    let directories = above.iter().map(|level| (level.join(".opencode"), Link::Refused));
+    for (directory, link) in directories.chain(home.map(|home| (home.join(".opencode"), Link::Followed))) {
+        settings(&directory, &SETTINGS, link, &mut layers)?;
+        agents(&directory, link, &mut layers);
     }
     Ok(layers)
 }
@@ -103,16 +107,21 @@ fn levels(workspace: &Path) -> Vec<PathBuf> {
     above.into_iter().rev().map(Path::to_owned).collect()
 }
 
-fn settings(directory: &Path, names: &[&str], layers: &mut Vec<Layer>) -> Result<(), Mistake> {
+fn settings(
+    directory: &Path,
+    names: &[&str],
+    link: Link,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Mistake> {
     for file in names.iter().map(|name| directory.join(name)) {
-        if let Ok(text) = std::fs::read_to_string(&file) {
+        if let Ok(text) = bounded::text(&file, LARGEST, link) {
             layers.push(Layer::of(file, &text)?);
         }
     }
     Ok(())
 }
 
-fn agents(directory: &Path, layers: &mut Vec<Layer>) {
+fn agents(directory: &Path, link: Link, layers: &mut Vec<Layer>) {
     for kind in AGENTS {
         let root = directory.join(kind);
         let mut found = Vec::new();
@@ -120,7 +129,7 @@ fn agents(directory: &Path, layers: &mut Vec<Layer>) {
         found.sort();
         layers.extend(found.into_iter().filter_map(|file| {
             let name = file.strip_prefix(&root).ok()?.with_extension("").display().to_string();
-            let text = std::fs::read_to_string(&file).ok()?;
+            let text = bounded::text(&file, LARGEST, link).ok()?;
             Layer::of_markdown(file, &name, &text)
         }));
     }
@@ -230,6 +239,25 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_put_there_is_not_waited_for_and_no_link_of_a_workspace_is_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("home/.config/opencode")).unwrap();
+        std::fs::create_dir_all(at("app")).unwrap();
+        std::fs::write(at("dotfiles.json"), "{\"model\":\"a/own\"}").unwrap();
+        std::os::unix::fs::symlink(at("dotfiles.json"), at("home/.config/opencode/opencode.json")).unwrap();
+        std::fs::write(at("other.json"), "{\"model\":\"b/other\"}").unwrap();
+        let environment = Environment::default().with("HOME", at("home"));
+        for target in ["/dev/zero", "../other.json"] {
+            let _ = std::fs::remove_file(at("app/opencode.json"));
+            std::os::unix::fs::symlink(target, at("app/opencode.json")).unwrap();
+            let layers = read(&environment, Some(&(at("app"), false))).unwrap();
+            let models: Vec<Value> = layers.iter().filter_map(|layer| layer.setting("model")).collect();
+            assert_eq!(models, ["a/own"], "{target}");
+        }
+    }
 
     #[test]
     fn comments_and_last_commas_are_taken_out_and_nothing_else_moves() {
