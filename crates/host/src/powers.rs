@@ -67,8 +67,10 @@ pub fn words(settings: &BTreeMap<String, Value>) -> Option<String> {
     }
     let told = KINDS.iter().map(|(kind, default, words)| {
         // The daemon's configuration takes the place of opencode's own; the bound only tightens.
-        let of = |key: &str| settings.get(key).and_then(|layer| general(layer, kind));
-        let strictest = of(LAYERS[1]).unwrap_or(*default).max(of(LAYERS[0]).unwrap_or(0));
+        let of = |key: &str, names: &[&str]| settings.get(key).and_then(|layer| general(layer, names));
+        // Which alone knows other names of edits: a daemon of 1.x asks about all of them as `edit`.
+        let bound: &[&str] = if *kind == "edit" { &["edit", "write", "patch"] } else { &[*kind] };
+        let strictest = of(LAYERS[1], &[*kind]).unwrap_or(*default).max(of(LAYERS[0], bound).unwrap_or(0));
         let except = layers.iter().any(|layer| layer.get(*kind).is_some_and(has_patterns));
         format!("{}{}", words[strictest], if except { " (with exceptions)" } else { "" })
     });
@@ -76,14 +78,13 @@ pub fn words(settings: &BTreeMap<String, Value>) -> Option<String> {
     Some(format!("at most: {told}. Stricter where the agent or opencode's configuration is"))
 }
 
-/// How strict a layer is about a kind in general, if it says so.
-fn general(layer: &Value, kind: &str) -> Option<usize> {
+/// How strict a layer is in general about a kind that has these names in it, if it says so.
+fn general(layer: &Value, names: &[&str]) -> Option<usize> {
     let of = |rule: &Value| match rule {
         Value::Object(patterns) => patterns.get("*").and_then(strictness),
         action => strictness(action),
     };
-    let named: Vec<&str> = if kind == "edit" { vec!["edit", "write", "patch"] } else { vec![kind] };
-    let named = named.into_iter().filter_map(|name| layer.get(name).and_then(of)).max();
+    let named = names.iter().filter_map(|name| layer.get(*name).and_then(of)).max();
     named.or_else(|| layer.get("*").and_then(of))
 }
 
@@ -117,6 +118,14 @@ mod tests {
         insta::assert_snapshot!(told(chat, json!({ "bash": "allow", "external_directory": "allow" })), @"at most: may edit; asks before commands; asks before fetches; never leaves the directory; starts no sub-agents. Stricter where the agent or opencode's configuration is");
         insta::assert_snapshot!(told(Value::Null, json!({ "bash": { "*": "ask", "git *": "allow" }, "external_directory": "allow" })), @"at most: may edit; asks before commands (with exceptions); may fetch from the web; may leave the directory; may start sub-agents. Stricter where the agent or opencode's configuration is");
         insta::assert_snapshot!(told(json!({ "*": "deny", "write": "ask" }), Value::Null), @"at most: asks before edits; runs no commands; fetches nothing; never leaves the directory; starts no sub-agents. Stricter where the agent or opencode's configuration is");
+        for (bound, daemon, words) in [
+            (Value::Null, json!({ "write": "deny", "patch": "deny" }), "may edit"),
+            (Value::Null, json!({ "edit": "ask", "write": "deny" }), "asks before edits"),
+            (json!({ "write": "deny" }), Value::Null, "edits nothing"),
+        ] {
+            let told = told(bound, daemon);
+            assert!(told.starts_with(&format!("at most: {words};")), "{told}");
+        }
         insta::assert_snapshot!(told(Value::Null, Value::Null), @"");
     }
 }

@@ -1,5 +1,6 @@
 //! `doctor`: what a host needs here, looked at one by one. Starts no daemon and installs nothing.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
 use crate::own_model::{Named, Source};
 use crate::packages::{self, Used};
-use crate::{assemble, config, places, told, troubles};
+use crate::{assemble, config, ledger, places, told, troubles};
 
 /// How long a daemon that somebody else runs may take to answer.
 const ANSWERS: Duration = Duration::from_secs(5);
@@ -83,7 +84,7 @@ impl Doctor {
             findings.extend(attached(config, &environment).await);
         }
         findings.extend(held.map(|error| Finding::bad("host", error)));
-        findings.extend(troubles::of(&state).into_iter().map(|(part, reason)| Finding::bad(part, reason)));
+        findings.extend(told(troubles::of(&state), ledger::lock::is_held(&state)));
         if let (Some(file), Some(config)) = (&file, &config) {
             let mut places = super::serve::places(file, config, &state, &environment);
             if let Some(binary) = binary {
@@ -125,6 +126,20 @@ impl Finding {
 
     fn bad(what: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(what, Verdict::Bad, text)
+    }
+}
+
+/// What a host told of its parts. What one told that runs no longer, and had no time to take back, may be
+/// over.
+fn told(troubles: BTreeMap<String, String>, runs: bool) -> Vec<Finding> {
+    let of_now = |(part, reason)| Finding::bad(part, reason);
+    let of_before = |(part, reason)| {
+        Finding::doubtful(part, format!("in an earlier run, of a host that runs no longer: {reason}"))
+    };
+    if runs {
+        troubles.into_iter().map(of_now).collect()
+    } else {
+        troubles.into_iter().map(of_before).collect()
     }
 }
 
@@ -478,6 +493,15 @@ mod tests {
         ] {
             assert_eq!(git_version(printed), told, "{printed}");
         }
+    }
+
+    #[test]
+    fn what_a_host_told_that_runs_no_longer_is_of_an_earlier_run() {
+        let troubles = || BTreeMap::from([("telegram".to_owned(), "the token is refused".to_owned())]);
+        let found = |runs| told(troubles(), runs).pop().map(|found| (found.verdict, found.text));
+        assert_eq!(found(true), Some((Verdict::Bad, "the token is refused".to_owned())));
+        let text = "in an earlier run, of a host that runs no longer: the token is refused".to_owned();
+        assert_eq!(found(false), Some((Verdict::Doubtful, text)));
     }
 
     #[test]

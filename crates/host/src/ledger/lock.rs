@@ -38,3 +38,24 @@ impl HostLock {
         Ok(Self { _file: file })
     }
 }
+
+/// Whether a host runs with the state of `directory`.
+pub fn is_held(directory: &Path) -> bool {
+    // Taken and given back at once where nobody has it.
+    File::open(directory.join("host.lock")).is_ok_and(|file| file.try_lock_shared().is_err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_runs_is_seen_and_one_that_ended_is_not() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(!is_held(state.path()));
+        let lock = HostLock::take(state.path()).unwrap();
+        assert!(is_held(state.path()));
+        drop(lock);
+        assert!(!is_held(state.path()));
+    }
+}
