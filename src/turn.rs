@@ -426,12 +426,14 @@ impl Turn {
             Signal::QuestionAsked(ask) => self.asks.question(ask, now, out),
             Signal::Status(status) if own => return self.status_seen(&status, now, out),
             Signal::Failed(failure) if own => return self.failure_seen(failure, now, out),
-            Signal::Head(head) if own => self.head_seen(head, now, out),
+            // Another head of a message that is still being written is no work: each time that a
+            // provider fails there is one.
+            Signal::Head(ref head) if own && !self.head_seen(head, now, out) => return,
             Signal::Taken(message) if own && message == self.plan.message.as_str() => {
                 (self.underway, self.failed_before) = (true, None);
             }
             Signal::Taken(_) if own => {}
-            Signal::Step(head) if own => self.step_seen(head),
+            Signal::Step(ref head) if own && !self.step_seen(head) => return,
             Signal::Ended(failure) if own => return self.end_seen(failure, now, out),
             Signal::Shut if own => {
                 self.shut |= self.underway;
@@ -499,39 +501,47 @@ impl Turn {
         }
     }
 
-    fn head_seen(&mut self, head: Head, now: Instant, out: &mut Vec<Effect>) {
-        let Some(parent) = head.parent.as_deref() else { return };
+    /// Whether it tells of work.
+    fn head_seen(&mut self, head: &Head, now: Instant, out: &mut Vec<Effect>) -> bool {
+        let Some(parent) = head.parent.as_deref() else { return false };
         if !self.is_ours(parent) {
-            if parent > self.plan.message.as_str() {
+            let later = parent > self.plan.message.as_str();
+            if later {
                 // Maybe an answer to what the daemon added: the record knows.
                 self.look_soon(now);
             }
-            return;
+            return later;
         }
         let over = head.failure.is_some() || head.completed && head.ending == Some(Ending::Final);
-        self.learn_step(head);
+        let news = self.learn_step(head);
         if over && self.sent != Sent::Open {
             self.look_now(now, out);
         } else if over {
             self.look_soon(now);
         }
+        news
     }
 
-    fn step_seen(&mut self, head: Head) {
-        if self.underway || self.steps.iter().any(|step| step.id == head.id) {
-            self.learn_step(head);
-        }
+    /// Whether it tells of work.
+    fn step_seen(&mut self, head: &Head) -> bool {
+        let ours = self.underway || self.steps.iter().any(|step| step.id == head.id);
+        ours && self.learn_step(head)
     }
 
-    fn learn_step(&mut self, head: Head) {
+    /// Whether a step has begun or got further: one that begins again, since its provider failed, has
+    /// not.
+    fn learn_step(&mut self, head: &Head) -> bool {
         self.display.own_message(&head.id);
+        let over = head.completed || head.failure.is_some();
         if let Some(step) = self.steps.iter_mut().find(|step| step.id == head.id) {
-            *step = head;
-        } else {
-            // An error that the daemon went on from is not the turn's.
-            self.session_failure = None;
-            self.steps.push(head);
+            let was_over = step.completed || step.failure.is_some();
+            *step = head.clone();
+            return over || was_over;
         }
+        // An error that the daemon went on from is not the turn's.
+        self.session_failure = None;
+        self.steps.push(head.clone());
+        true
     }
 
     /// The session is done with what it began; the record says with what.

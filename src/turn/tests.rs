@@ -106,6 +106,36 @@ fn an_answer_that_takes_minutes_to_begin_is_waited_for() {
     assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
 }
 
+/// A provider that fails is asked again by a step that begins again (2.x) or whose message is told of
+/// again (1.x); neither is work.
+#[test]
+fn a_step_that_begins_again_is_no_progress() {
+    let head = || Head { completed: false, ending: None, ..message("msg_m", None).head };
+    type Told = fn(Head) -> Signal;
+    let of_2_x: Told = |head| Signal::Step(Head { parent: None, ..head });
+    for (queued, again) in [(false, Signal::Head as Told), (true, of_2_x)] {
+        let start = Instant::now();
+        let mut turn = Turn::new(Plan { queued, ..plan(start) }, start);
+        turn.step(Event::Began, start);
+        if queued {
+            turn.step(Event::PromptAnswered(Answer::Admitted), start);
+            turn.step(signal(Signal::Taken("msg_m".into())), start);
+        }
+        turn.step(signal(again(head())), start);
+        let mut attempt = 0;
+        let (now, effects) = idle_away(&mut turn, start, start + 60 * MINUTE, |turn, now| {
+            attempt += 1;
+            let retry = Status::Retry { attempt, reason: "boom".into(), next_at_ms: None };
+            let mut effects = turn.step(signal(again(head())), now);
+            effects.extend(turn.step(signal(Signal::Status(retry)), now));
+            effects.retain(|it| !matches!(it, Effect::Report(_)));
+            effects
+        });
+        assert_eq!(now, start + 15 * MINUTE, "queued {queued}");
+        assert!(effects.contains(&Effect::Abort), "{effects:?}");
+    }
+}
+
 #[test]
 fn retries_are_no_progress_however_long_they_go_on() {
     let start = Instant::now();

@@ -58,7 +58,7 @@ pub enum Progress {
     },
     /// The model's provider failed and the daemon tries again.
     Retry {
-        /// Counts from 1.
+        /// How often it has failed so far: 1 for the first time.
         attempt: u64,
         /// The provider's reason.
         reason: String,

@@ -89,7 +89,8 @@ pub(super) fn tokens(raw: Option<&RawValue>) -> Tokens {
     raw.and_then(read).unwrap_or_default()
 }
 
-/// The provider failed, and is asked again.
+/// The provider failed, and is asked again. The first failure has the number 2: it is that of the try
+/// which comes.
 #[derive(Deserialize)]
 pub(super) struct RawRetry<'a> {
     #[serde(default)]
@@ -104,7 +105,7 @@ impl RawRetry<'_> {
     pub(super) fn read(&self) -> Status {
         let failure = self.error.and_then(failure::read);
         Status::Retry {
-            attempt: self.attempt.map_or(1, Number::whole),
+            attempt: self.attempt.map_or(1, |next| next.whole().saturating_sub(1).max(1)),
             reason: failure.map_or_else(String::new, |failure| shorten(&failure.reason, 500)),
             next_at_ms: self.at.map(Number::whole),
         }

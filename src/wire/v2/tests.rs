@@ -359,7 +359,7 @@ fn a_provider_that_is_asked_again_is_told_until_the_message_grows() {
             "retry": { "attempt": 2, "at": 9.5, "error": { "type": "unknown", "message": "boom" } } })
     };
     let retry = Status::Retry {
-        attempt: 2,
+        attempt: 1,
         reason: "the reason is in the daemon's own record of the session".into(),
         next_at_ms: Some(9),
     };
@@ -436,7 +436,7 @@ fn events_say_what_happens() {
     assert_eq!(
         signal("session.retry.scheduled", &retry),
         Some(Signal::Status(Status::Retry {
-            attempt: 2,
+            attempt: 1,
             reason: "the reason is in the daemon's own record of the session".into(),
             next_at_ms: Some(9)
         }))
