@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod generations;
 mod model;
+mod order;
 mod real;
 mod real_newer;
 mod recorded;

@@ -30,6 +30,7 @@ pub(in crate::fake) fn commit(state: &mut State, event: &Value) -> Value {
             log(state, &id, &mut event);
             let session = state.sessions.entry(id).or_default();
             session.status = None;
+            session.record.rows.iter_mut().for_each(asked_no_more);
             session.record.rows.extend(idle(&event));
         }
         _ => {
@@ -77,10 +78,7 @@ fn row(record: &mut Record, event: &Value) {
                 "id": item["id"], "time": { "created": now }, "text": item["payload"]["text"], "type": "user",
             }));
         }
-        "session.step.started" => record.rows.push(json!({
-            "id": data["assistantMessageID"], "time": { "created": data["started"] }, "type": "assistant",
-            "agent": data["agent"], "model": data["model"], "content": [],
-        })),
+        "session.step.started" => started(record, data),
         "fake.content" => {
             if let Some(row) = record.rows.iter_mut().rfind(|row| row["type"] == "assistant") {
                 content(row).push(data["content"].clone());
@@ -92,6 +90,27 @@ fn row(record: &mut Record, event: &Value) {
                 step(row, kind, data, now);
             }
         }
+    }
+}
+
+/// A step begins, or begins again after its provider failed: its row stays where it is.
+fn started(record: &mut Record, data: &Value) {
+    let id = &data["assistantMessageID"];
+    if let Some(row) = record.rows.iter_mut().rfind(|row| row["id"] == *id) {
+        row["time"]["created"] = data["started"].clone();
+        asked_no_more(row);
+        return;
+    }
+    record.rows.push(json!({
+        "id": id, "time": { "created": data["started"] }, "type": "assistant",
+        "agent": data["agent"], "model": data["model"], "content": [],
+    }));
+}
+
+/// The provider of a row's step is not waited for any more.
+fn asked_no_more(row: &mut Value) {
+    if let Some(row) = row.as_object_mut() {
+        row.remove("retry");
     }
 }
 
@@ -116,15 +135,19 @@ fn step(row: &mut Value, kind: &str, data: &Value, now: &Value) {
         "session.retry.scheduled" => {
             row["retry"] = json!({ "attempt": data["attempt"], "at": data["at"], "error": data["error"] });
         }
-        "session.text.started" | "session.reasoning.started" => {
-            let kind = kind.split('.').nth(1).unwrap_or_default();
-            content(row).push(json!({ "type": kind, "text": "" }));
-        }
+        "session.text.started" => content(row).push(json!({ "type": "text", "text": "" })),
+        "session.reasoning.started" => content(row).push(json!({
+            "type": "reasoning", "text": "", "state": data["state"], "time": { "created": now },
+        })),
         "session.text.ended" | "session.reasoning.ended" => {
             let kind = kind.split('.').nth(1).unwrap_or_default();
             let ordinal = data["ordinal"].as_u64().and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
             if let Some(part) = content(row).iter_mut().filter(|it| it["type"] == kind).nth(ordinal) {
                 part["text"] = data["text"].clone();
+                if kind == "reasoning" {
+                    part["state"] = data["state"].clone();
+                    part["time"]["completed"] = now.clone();
+                }
             }
         }
         "session.tool.input.started" => content(row).push(json!({

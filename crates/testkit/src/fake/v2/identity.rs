@@ -80,11 +80,18 @@ fn agent(name: &str, mode: &str) -> Value {
 
 /// The configuration's documents; with [`cold_models`](crate::fake::Faults::cold_models) they name no model.
 pub(super) fn config(shared: &Shared) -> Answer {
-    let model = json!({ "providerID": "scripted", "model": "scripted" });
-    let info = if shared.faults.cold_models { json!({}) } else { json!({ "model": model }) };
+    let naming = |provider: &str, model: &str| {
+        if shared.faults.cold_models {
+            json!({})
+        } else {
+            json!({ "model": { "providerID": provider, "model": model } })
+        }
+    };
+    // The last document is what the server was started with.
     ok(&json!([
+        { "type": "document", "path": "/home/a/.config/opencode/opencode.json", "info": naming("other", "one") },
         { "type": "directory", "path": "/home/a/.config/opencode" },
-        { "type": "document", "path": "/home/a/.config/opencode/opencode.json", "info": info },
+        { "type": "document", "info": naming("scripted", "scripted") },
     ]))
 }
 

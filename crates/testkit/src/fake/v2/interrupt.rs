@@ -7,9 +7,9 @@ use crate::fake::play;
 use crate::fake::state::{Finish, Shared};
 
 /// What the server does when a turn is interrupted: it cleans up, and then says
-/// so. A tool that ran has failed, and so has the step. After a `shutdown`, which is
-/// also how an ask that is denied without a word ends, no row marks the end; after a
-/// `user`'s interrupt one does.
+/// so. A tool that ran has failed, and so has the step, unless it waits for its provider.
+/// After a `shutdown`, which is also how an ask that is denied without a word ends, no row
+/// marks the end; after a `user`'s interrupt one does.
 pub(in crate::fake) async fn interrupted(shared: &Shared, fixture: &Fixture, reason: &str) -> Finish {
     tokio::time::sleep(shared.faults.cleanup).await;
     let step = {
@@ -40,7 +40,10 @@ pub(in crate::fake) async fn interrupted(shared: &Shared, fixture: &Fixture, rea
             let error = json!({ "type": "aborted", "message": words });
             tell("session.tool.failed", json!({ "id": part["id"], "error": error, "executed": false }));
         }
-        tell("session.step.failed", json!({ "error": { "type": "aborted", "message": "Step interrupted" } }));
+        if step["retry"].is_null() {
+            let error = json!({ "type": "aborted", "message": "Step interrupted" });
+            tell("session.step.failed", json!({ "error": error }));
+        }
     }
     tell("session.execution.interrupted", json!({ "reason": reason }));
     Finish::Answer(Value::Null)
