@@ -1,6 +1,7 @@
 //! The walls, with an agent of the real daemon that tries to get out.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -77,6 +78,9 @@ fn lay(config: &mut Value, key: &str, value: Value) {
     config[key] = value;
 }
 
+/// Where a command finds its daemon's process id.
+const DAEMON: &str = "daemon.pid";
+
 /// What attempts to leave the walls are made on: all of it outside, and within reach without walls.
 struct Outside {
     root: tempfile::TempDir,
@@ -88,7 +92,7 @@ struct Outside {
 impl Outside {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        for below in ["home/.ssh", "other", "readable", "state/daemons/w.own/data/opencode"] {
+        for below in ["home/.ssh", "other", "readable", "programs", "state/daemons/w.own/data/opencode"] {
             std::fs::create_dir_all(root.path().join(below)).unwrap();
         }
         for file in ["secret", "victim", "doomed", "home/.ssh/id", "other/file", "state/daemons/control.key"]
@@ -152,7 +156,9 @@ impl Outside {
         let attempts = self.attempts().into_iter().enumerate();
         let script: Vec<_> =
             attempts.map(|(n, (_, attempt))| format!("( {attempt} ) && echo {n} >> escaped")).collect();
-        format!("{}; env > environment; echo tried > tried", script.join("; "))
+        // 2.x does not tell its commands who it is: there the test does.
+        let daemon = format!("OPENCODE_PID=${{OPENCODE_PID:-$(cat {DAEMON})}}");
+        format!("env > environment; {daemon}; {}; echo tried > tried", script.join("; "))
     }
 
     /// Which attempts succeeded in `directory`.
@@ -174,39 +180,53 @@ async fn an_agent_of_2_x_that_may_run_anything_stays_within_the_walls() {
     an_agent_stays_within_the_walls(Generation::V2).await;
 }
 
-/// The server of 2.x that can be had has a name of its own for its directories: it is led to those
-/// that the walls are open for.
-fn lead_to_opencodes_directories(own: &Path, home: &Path) {
-    for base in [own.join("data"), own.join("state"), own.join("cache"), home.join(".config")] {
-        std::fs::create_dir_all(base.join("opencode")).unwrap();
-        std::os::unix::fs::symlink("opencode", base.join("shuvcode")).unwrap();
-    }
+/// The server of 2.x that can be had looks for its configuration under a name of its own, where a daemon
+/// within walls finds opencode's alone and can make nothing: this program, which is within the same walls,
+/// leads it there.
+fn leads_to_opencodes_configuration(server: &Path, directory: &Path) -> PathBuf {
+    let program = directory.join("opencode");
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ -n \"$XDG_CONFIG_HOME\" ] && [ -n \"$XDG_DATA_HOME\" ]; then\n\
+             mkdir -p \"$XDG_DATA_HOME/config\"\n\
+             ln -sfn \"$XDG_CONFIG_HOME/opencode\" \"$XDG_DATA_HOME/config/shuvcode\"\n\
+             export XDG_CONFIG_HOME=\"$XDG_DATA_HOME/config\"\n\
+         fi\n\
+         exec '{}' \"$@\"\n",
+        server.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
 }
 
 async fn an_agent_stays_within_the_walls(generation: Generation) {
     let mut outside = Outside::new();
     let own = outside.path("state/daemons/w.own");
-    let (home, readable) = (outside.path("home"), outside.path("readable"));
-    if generation == Generation::V2 {
-        lead_to_opencodes_directories(&own, &home);
-    }
+    let (home, readable, programs) =
+        (outside.path("home"), outside.path("readable"), outside.path("programs"));
+    let server = testkit::real::opencode_of(generation).await.unwrap().path;
     let adjust = |spec: &mut Spec| {
+        if generation == Generation::V2 {
+            spec.program = leads_to_opencodes_configuration(&server, &programs);
+        }
         spec.home = Home::Own(own);
         let environment = spec.environment.clone().with("HOME", home);
         spec.environment = environment.with("PROVIDER_KEY", "daemon").with("TOOL_HOME", "tool");
         spec.pass.extend(["PROVIDER_KEY".into(), "TOOL_HOME".into(), "PATH".into()]);
     };
     let adjust_walls = |confinement: &mut Confinement| {
-        confinement.walls.read.push(readable);
+        confinement.walls.read.extend([readable, server.clone()]);
         confinement.pass_to_commands.push("TOOL_HOME".into());
     };
     let daemon = confined_with(generation, &[&outside.script()], adjust, adjust_walls).await;
 
+    std::fs::write(daemon.directory().join(DAEMON), daemon.pid().unwrap().to_string()).unwrap();
     run(&daemon, "RUN-IT").await;
 
     assert_eq!(outside.escaped(&daemon.directory()), [""; 0]);
     let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
-    assert!(environment.contains("OPENCODE_PID="), "{environment}");
+    assert_eq!(environment.contains("OPENCODE_PID="), generation == Generation::V1, "{environment}");
     assert!(environment.contains("TOOL_HOME=tool") && !environment.contains("PROVIDER_KEY"), "{environment}");
     assert!(!environment.contains(daemon.password().expose_secret()), "{environment}");
     assert_eq!(outside.bystander.0.try_wait().unwrap(), None);
