@@ -1,8 +1,10 @@
 //! The walk from a message to its result, on a phone.
 
+use std::time::Duration;
+
 use serde_json::json;
 use testkit::fake::Generation;
-use testkit::model::Script;
+use testkit::model::{Answer, Script};
 use testkit::telegram::Shown;
 
 use super::world::{ANNA, BEN, CHAT, GROUP, World};
@@ -87,7 +89,7 @@ async fn a_task_on_2_x_is_approved_asked_about_and_brought_in_from_its_working_t
         .call("write it", 1, "bash", json!({ "command": "cat new.txt > copy.txt", "description": "copies" }))
         .reply("write it", "It is written now.")
         .call("refuse it", 0, "bash", json!({ "command": "rm -f hello.txt", "description": "removes" }))
-        .reply("refuse it", "Another way, then.");
+        .answer("refuse it", Answer::Hang { text: "Another way, then.".into() });
     let mut world = World::newer(script).await;
     let telegram = &world.telegram;
     telegram.write(ANNA, CHAT, "/fix write it");
@@ -110,9 +112,35 @@ async fn a_task_on_2_x_is_approved_asked_about_and_brought_in_from_its_working_t
     assert!(shown.contains("2.1 is waiting for an answer") && !shown.contains("failed"), "{shown}");
     telegram.tap(ANNA, CHAT, ask.id, "Reject");
     telegram.wait(CHAT, shows("refused by telegram:42")).await;
+    telegram.wait(CHAT, shows("rejected · answered by telegram:42")).await;
+    world.model.release();
     telegram.wait(CHAT, shows("Another way, then.")).await;
     world.stop();
     world.assert_no_token();
+}
+
+/// More rows than 2.x gives at once.
+const STEPS: usize = 205;
+
+#[tokio::test]
+async fn a_turn_of_2_x_that_is_longer_than_a_page_is_shown_whole() {
+    let mut script = Script::default();
+    for step in 0..STEPS {
+        let read = json!({ "filePath": "hello.txt", "offset": 1, "limit": 1 + step });
+        script = script.call("read often", step, "read", read);
+    }
+    let mut world = World::newer(script.reply("read often", "Read that often.")).await;
+    let telegram = &world.telegram;
+    telegram.write(ANNA, CHAT, "/fix read often");
+    let card = world.card(CHAT, "1.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait_everywhere(Duration::from_mins(10), shows("1.1 done")).await;
+    let shown = world.user.run(&["runs", "show", "1"]).text();
+    // Ten tokens in and five out for each answer of the model.
+    let tokens = format!("{} tokens", (STEPS + 1) * 15);
+    assert!(shown.contains("Read that often.") && shown.contains(&tokens), "{shown}");
+    assert!(shown.contains("run_task  succeeded"), "{shown}");
+    world.stop();
 }
 
 /// Says yes to whatever the agent asks until its reply is there.
