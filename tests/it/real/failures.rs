@@ -87,10 +87,13 @@ async fn a_provider_that_refuses_is_the_reason(generation: Generation) {
 
 async fn a_provider_that_fails_for_ever_ends_the_turn_at_the_limit_without_progress(generation: Generation) {
     let (daemon, directory) = place(generation).await;
+    // The first turn in a directory takes long to begin on a machine with much to do.
+    daemon.model().add(Script::default().reply("PROVIDER-9-first", "begun"));
+    bench(daemon, &directory, json!({})).await.run("PROVIDER-9-first").await.unwrap();
     for status in [429, 500] {
         let prompt = format!("PROVIDER-9-{status}");
         daemon.model().add(Script::default().answer(&prompt, Answer::error(status, "come back later")));
-        let bench = bench(daemon, &directory, json!({ "no_progress_secs": 4, "parallel_turns": true })).await;
+        let bench = bench(daemon, &directory, json!({ "no_progress_secs": 8, "parallel_turns": true })).await;
         let (result, seen) = bench.watch(&prompt).await;
         let error = result.unwrap_err();
         let ConnectorError::Stopped { cause: StopCause::NoProgress, reason, .. } = error else {

@@ -88,7 +88,11 @@ async fn a_daemon_that_is_suspended_for_a_while_goes_on(generation: Generation) 
 
 async fn a_background_service_goes_on_with_the_turn_it_was_killed_in(_: Generation) {
     let bash = json!({ "command": "touch begun; sleep 2", "description": "a command" });
-    let script = Script::default().call("SERVICE-19", 0, "bash", bash).reply("SERVICE-19", "served");
+    // A step that has begun is gone on with in these words, which are a prompt of the server's own.
+    let script = Script::default()
+        .call("SERVICE-19", 0, "bash", bash)
+        .reply("SERVICE-19", "served")
+        .reply("The server restarted while you were working", "served");
     let mut service = RealService::start(script).await.unwrap();
     let directory = service.workspace(&[("a.txt", "a\n")]).unwrap();
     let config = json!({ "password": service.password().unwrap(), "directory": directory });

@@ -29,7 +29,7 @@ async fn a_turn_of_more_than_two_hundred_messages_is_read_whole(generation: Gene
     }
     daemon.model().add(script.reply("MANY-STEPS-20", "read often"));
     let mut bench = bench(daemon, &directory, json!({})).await;
-    bench.deadline = Duration::from_mins(5);
+    bench.deadline = Duration::from_mins(15);
     let result = bench.run("MANY-STEPS-20").await.unwrap();
     assert_eq!(reply(&result), "read often");
     let each = 10;

@@ -202,7 +202,7 @@ async fn a_session_that_becomes_too_long_is_summed_up_and_the_turn_goes_on_to_it
         .reply("", "went on to the end");
     let daemon = testkit::RealDaemon::start_on(generation, script).await.unwrap();
     let directory = daemon.workspace(&[("a.txt", "a\n")]).unwrap();
-    let bench = bench(&daemon, &directory, json!({ "deadline_secs": 20 })).await;
+    let bench = bench(&daemon, &directory, json!({ "deadline_secs": 90 })).await;
     let result = bench.run("LONG-17").await.unwrap();
     assert_eq!((result.success, reply(&result)), (true, "looking\n\nwent on to the end"));
     assert_ne!(result.output["response"]["info"]["parentID"], result.output["message_id"]);
