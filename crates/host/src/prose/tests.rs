@@ -117,13 +117,10 @@ fn a_text_of_which_markdown_shows_nothing_is_shown_as_it_is() {
 
 #[test]
 fn cells_that_are_empty_take_no_line() {
-    let markdown = format!("{}\n{}\n{}", "|a".repeat(40), "|-".repeat(40), "|\n".repeat(500));
-    let Some(Block { kind: Kind::Table(rows), .. }) = Prose::parse(&markdown).blocks.into_iter().next()
-    else {
-        panic!("{markdown}");
-    };
-    assert_eq!((rows.len(), layout(&rows, 48)), (501, vec!["a".to_owned(); 40]), "its names are all it has");
     let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let mut rows = vec![row(&["a"; 40])];
+    rows.extend(vec![row(&[""; 40]); 500]);
+    assert_eq!(layout(&rows, 48), vec!["a"; 40], "its names are all that it has");
     let mut sparse = [row(&["n"; 30]), row(&[""; 30]), row(&[""; 30])];
     (sparse[1][4], sparse[2][2]) = ("five".to_owned(), "three".to_owned());
     assert_eq!(layout(&sparse, 40), ["n: five", "", "n: three"]);

@@ -178,7 +178,11 @@ async fn an_answer_that_telegram_split_is_given_whole() {
 
 #[tokio::test]
 async fn an_ask_that_is_over_loses_its_buttons_also_when_telegram_is_down_for_a_while() {
-    let desk = asked(vec![may("one"), may("two")]);
+    let mut two = may("two");
+    if let Asked::Permission(ask) = &mut two {
+        ask.id = "per_2".into();
+    }
+    let desk = asked(vec![may("one"), two]);
     desk.approved("/fix it").await;
     let ask = desk.see(|shown| shown.text.contains("one") && is_open(shown)).await;
     desk.telegram.fault("editMessageText", 3, &Fault::Refuse(500, "Internal Server Error", None));
