@@ -107,12 +107,7 @@ fn levels(workspace: &Path) -> Vec<PathBuf> {
     above.into_iter().rev().map(Path::to_owned).collect()
 }
 
-fn settings(
-    directory: &Path,
-    names: &[&str],
-    link: Link,
-    layers: &mut Vec<Layer>,
-) -> Result<(), Mistake> {
+fn settings(directory: &Path, names: &[&str], link: Link, layers: &mut Vec<Layer>) -> Result<(), Mistake> {
     for file in names.iter().map(|name| directory.join(name)) {
         if let Ok(text) = bounded::text(&file, LARGEST, link) {
             layers.push(Layer::of(file, &text)?);
