@@ -50,6 +50,7 @@ async fn connector(fake: &Fake) -> (Box<dyn Connector>, Context) {
         checkpoints: Arc::new(NoCheckpoints),
         resume: None,
         provenance: Provenance::Local,
+        approved: None,
     };
     (connector, ctx)
 }

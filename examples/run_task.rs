@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         checkpoints: Arc::new(NoCheckpoints),
         resume: None,
         provenance: Provenance::Local,
+        approved: None,
     };
     let result = connector.execute("run_task", json!({ "prompt": prompt }), &ctx).await;
     drop(ctx);

@@ -96,6 +96,7 @@ impl Bench {
             checkpoints: Arc::clone(&self.notes) as Arc<dyn CheckpointLog>,
             resume: self.resume.clone(),
             provenance: self.provenance.clone(),
+            approved: None,
         };
         (ctx, stream)
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AskRelay, OutboundHttp, ProgressSink};
+use crate::{AskRelay, OutboundHttp, ProgressSink, Target};
 
 /// Everything a connector may use during one call of `execute`.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Context {
     pub resume: Option<Checkpoint>,
     /// Where the work came from.
     pub provenance: Provenance,
+    /// What the call would touch, as it was approved; nothing where no host asks before a call.
+    pub approved: Option<Target>,
 }
 
 /// Where the work came from, as the host knows it.

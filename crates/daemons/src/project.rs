@@ -58,6 +58,10 @@ const DEEPEST: usize = 8;
 /// The directory of the present copy, by a link.
 const NOW: &str = "now";
 const SETTINGS: &str = "opencode.json";
+/// What opencode calls its settings.
+const SETTINGS_NAMES: [&str; 2] = [SETTINGS, "opencode.jsonc"];
+/// How many digits of the digest are shown; an approval is bound to all of them.
+const SHOWN: usize = 12;
 const DIRECTORY: &str = "config";
 const INSTRUCTIONS: &str = "instructions";
 
@@ -121,27 +125,19 @@ impl Brought {
         self.files.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
     }
 
-    /// What it is, in one line; nothing if there is nothing.
+    /// What it is, in one line; nothing if there is nothing. Every file of the copy is told of.
     pub fn words(&self) -> Option<String> {
         if self.too_much {
             return Some("too much to be shown, so it is not used".to_owned());
         }
-        let settings = self.files.iter().filter(|(path, _)| path.file_name() == Some(OsStr::new(SETTINGS)));
-        let mut said: BTreeSet<String> = settings.flat_map(|(_, text)| named(text)).collect();
-        let below = self.files.keys().filter_map(|path| path.strip_prefix(DIRECTORY).ok());
-        said.extend(below.filter_map(|path| match path.iter().next().and_then(OsStr::to_str)? {
-            "opencode.json" | "opencode.jsonc" | ".gitignore" => None,
-            _ => Some(path.display().to_string()),
-        }));
-        if self.files.keys().any(|path| path.starts_with(INSTRUCTIONS)) {
-            said.insert("instructions".to_owned());
-        }
+        let said: BTreeSet<String> =
+            self.files.iter().flat_map(|(path, bytes)| words_of(path, bytes)).collect();
         let said: Vec<_> = said.into_iter().collect();
-        (!said.is_empty()).then(|| format!("{} ({})", said.join(", "), &self.digest()[..12]))
+        (!said.is_empty()).then(|| format!("{} ({})", said.join(", "), &self.digest()[..SHOWN]))
     }
 
-    /// Of all of it.
-    fn digest(&self) -> String {
+    /// The digest of all of it, by path and content.
+    pub(crate) fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         for (path, bytes) in &self.files {
             for part in [path.as_os_str().as_bytes(), bytes] {
@@ -199,8 +195,22 @@ impl Brought {
     }
 }
 
+/// What one file of the copy is called: settings by what they bring, instructions as such, everything else by
+/// its name.
+fn words_of(path: &Path, bytes: &[u8]) -> Vec<String> {
+    if path.starts_with(INSTRUCTIONS) {
+        return vec!["instructions".to_owned()];
+    }
+    // opencode reads its settings beside the repository's files and in `.opencode`, not below that.
+    let below = path.strip_prefix(DIRECTORY).unwrap_or(path);
+    match below.to_str() {
+        Some(name) if SETTINGS_NAMES.contains(&name) => named(name, bytes),
+        _ => vec![below.display().to_string()],
+    }
+}
+
 /// What a settings file brings, by name. One that is not plain JSON brings it does not say what.
-fn named(text: &[u8]) -> Vec<String> {
+fn named(name: &str, text: &[u8]) -> Vec<String> {
     let Ok(Value::Object(settings)) = serde_json::from_slice(text) else {
         return vec!["settings that are not plain JSON".to_owned()];
     };
@@ -211,11 +221,10 @@ fn named(text: &[u8]) -> Vec<String> {
         }
         _ => vec![key.to_owned()],
     };
-    settings
-        .iter()
-        .filter(|(key, _)| *key != "$schema")
-        .flat_map(|(key, value)| -> Vec<String> { inner(key, value) })
-        .collect()
+    let said = settings.iter().filter(|(key, _)| *key != "$schema");
+    let said: Vec<String> = said.flat_map(|(key, value)| -> Vec<String> { inner(key, value) }).collect();
+    // A file that says nothing is told of all the same: it may be opencode's that finds something in it.
+    if said.is_empty() { vec![name.to_owned()] } else { said }
 }
 
 #[derive(Default)]
@@ -229,7 +238,7 @@ impl Gathered {
     fn level(&mut self, level: &Path, depth: usize) -> io::Result<()> {
         let held = Held::of(level, Path::new(""))?;
         let here = held.below(Path::new(""))?;
-        for name in ["opencode.json", "opencode.jsonc"] {
+        for name in SETTINGS_NAMES {
             if let Some(bytes) = self.read(&here, name)? {
                 self.put(Path::new(SETTINGS), bytes)?;
             }
@@ -250,7 +259,8 @@ impl Gathered {
         for entry in Dir::read_from(directory)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if [".", "..", "node_modules", ".git"].iter().any(|other| name == *other) {
+            // `.gitignore` is written anew in the copy, and says nothing to opencode.
+            if [".", "..", "node_modules", ".git", ".gitignore"].iter().any(|other| name == *other) {
                 continue;
             }
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -101,6 +101,7 @@ impl Bench {
             checkpoints: Arc::new(NoCheckpoints),
             resume: None,
             provenance: Provenance::Local,
+            approved: None,
         };
         let begun = Instant::now();
         connector.execute("run_task", json!({ "prompt": "hello" }), &ctx).await?;

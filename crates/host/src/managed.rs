@@ -24,7 +24,7 @@ use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::pool::{
     Address, ConfigError, Confine, Isolation, Others, Surroundings, WorkspaceConfig,
 };
-use opencode_daemons::project::Project;
+use opencode_daemons::project::{Brought, Project};
 use opencode_daemons::{Environment, Home, Pool, PoolConfig, Worktrees};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
@@ -276,6 +276,12 @@ impl Inner {
     fn terms(&self) -> Map<String, Value> {
         let workspace = self.pool_config.workspaces.get(&self.workspace);
         workspace.map(|workspace| self.pool_config.terms(workspace)).unwrap_or_default()
+    }
+
+    /// The same where its repository has `brought` of opencode's configuration.
+    fn terms_with(&self, brought: &Brought) -> Map<String, Value> {
+        let workspace = self.pool_config.workspaces.get(&self.workspace);
+        workspace.map(|workspace| self.pool_config.terms_with(workspace, brought)).unwrap_or_default()
     }
 }
 

@@ -19,6 +19,13 @@ const DIGITS: usize = 32;
 impl PoolConfig {
     /// The terms on which tasks run in `workspace`.
     pub fn terms(&self, workspace: &WorkspaceConfig) -> Map<String, Value> {
+        let asks = workspace.project_config.unwrap_or(self.project_config) == ProjectConfig::Ask;
+        let brought = if asks { Brought::of(&workspace.directory) } else { Brought::default() };
+        self.terms_with(workspace, &brought)
+    }
+
+    /// The same where its repository has `brought` of opencode's configuration.
+    pub fn terms_with(&self, workspace: &WorkspaceConfig, brought: &Brought) -> Map<String, Value> {
         // Whoever adds a setting decides here whether an approval holds for it.
         let WorkspaceConfig {
             directory,
@@ -60,7 +67,10 @@ impl PoolConfig {
         say("pass_to_commands", names(&self.pass_to_commands, pass_to_commands));
         say("memory_mb", memory_mb.or(self.memory_mb).map(|most| json!(most)));
         say("max_processes", max_processes.or(self.max_processes).map(|most| json!(most)));
-        say("project_config", self.brings(*project_config, directory).map(Value::String));
+        let project = project_config.unwrap_or(self.project_config);
+        say("project_config", brings(project, brought).map(Value::String));
+        // What is shown of it is short, and what is bound is all of it.
+        let brought = (project == ProjectConfig::Ask).then(|| brought.digest());
         let refused = logins.unwrap_or(self.logins) == Logins::Refuse;
         say("logins", refused.then(|| json!("refuse")));
         // Its values may be secrets.
@@ -70,20 +80,23 @@ impl PoolConfig {
             say("base", Some(json!("HEAD at dispatch, or where its session was")));
             say("borrows", listed(borrowed(directory).filter(|_| walled)));
         }
-        let digest = Sha256::digest(json!([terms, permissions, extra]).to_string());
-        terms.insert("walls".to_owned(), json!(HEXLOWER.encode(&digest)[..DIGITS]));
+        let walls = bound(&json!([terms, permissions, extra, brought]));
+        terms.insert("walls".to_owned(), json!(walls));
         terms
     }
 }
 
-impl PoolConfig {
-    /// What becomes of the configuration that the repository brings, if it is not that there is none.
-    fn brings(&self, own: Option<ProjectConfig>, directory: &Path) -> Option<String> {
-        match own.unwrap_or(self.project_config) {
-            ProjectConfig::Ignore => Some("ignore".to_owned()),
-            ProjectConfig::Trust => Some("trust: whatever is found where the agent works".to_owned()),
-            ProjectConfig::Ask => Brought::of(directory).words(),
-        }
+/// The digest of all that an approval holds for.
+fn bound(parts: &Value) -> String {
+    HEXLOWER.encode(&Sha256::digest(parts.to_string()))[..DIGITS].to_owned()
+}
+
+/// What becomes of the configuration that the repository brings, if it is not that there is none.
+fn brings(project: ProjectConfig, brought: &Brought) -> Option<String> {
+    match project {
+        ProjectConfig::Ignore => Some("ignore".to_owned()),
+        ProjectConfig::Trust => Some("trust: whatever is found where the agent works".to_owned()),
+        ProjectConfig::Ask => brought.words(),
     }
 }
 
@@ -157,6 +170,64 @@ mod tests {
             assert!(!json!(terms).to_string().contains("sk-"), "a secret is told: {terms:?}");
             assert!(digests.insert(terms["walls"].to_string()), "the same digest as another: {settings}");
         }
+    }
+
+    /// Every kind of file that a copy is made of, and what the card calls it.
+    const BROUGHT: [(&str, &str, &str); 14] = [
+        ("opencode.json", r#"{"mcp":{"x":{}}}"#, "mcp x"),
+        ("opencode.jsonc", r#"{"plugin":["evil"]}"#, "plugin evil"),
+        ("opencode.jsonc", "{ // a comment\n}", "settings that are not plain JSON"),
+        ("opencode.json", "{}", "opencode.json"),
+        (".opencode/opencode.json", r#"{"permission":{"bash":"allow"}}"#, "permission bash"),
+        (".opencode/opencode.jsonc", r#"{"mcp":{"y":{}}}"#, "mcp y"),
+        (".opencode/opencode.jsonc", "{ // a comment\n}", "settings that are not plain JSON"),
+        (".opencode/opencode.jsonc", "{}", "opencode.jsonc"),
+        (".opencode/agent/opencode.json", "{}", "agent/opencode.json"),
+        (".opencode/plugin/e.js", "evil", "plugin/e.js"),
+        (".opencode/package.json", "{}", "package.json"),
+        (".opencode/.env", "A=b", ".env"),
+        ("AGENTS.md", "Be good.", "instructions"),
+        ("CLAUDE.md", "Be good.", "instructions"),
+    ];
+
+    #[test]
+    fn every_file_that_a_repository_brings_is_told_of_and_is_in_the_digest() {
+        for (file, text, word) in BROUGHT {
+            let root = tempfile::tempdir().unwrap();
+            let own = json!({ "workspaces": { "w": { "directory": root.path() } } });
+            let config: PoolConfig = serde_json::from_value(own).unwrap();
+            let terms = || config.terms(&config.workspaces["w"]);
+            let path = root.path().join(file);
+            let mut digests = std::collections::BTreeSet::from([terms()["walls"].to_string()]);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            for text in [text.to_owned(), format!("{text} ")] {
+                std::fs::write(&path, text).unwrap();
+                let copies = tempfile::tempdir().unwrap();
+                Brought::of(root.path()).copy(copies.path()).unwrap();
+                let terms = terms();
+                let said = terms["project_config"].as_str().unwrap();
+                assert!(said.starts_with(&format!("{word} (")), "{file}: {said}");
+                assert!(digests.insert(terms["walls"].to_string()), "{file} changes nothing that is bound");
+            }
+        }
+    }
+
+    #[test]
+    fn an_approval_is_bound_to_more_of_the_digest_than_is_shown() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("opencode.json"), r#"{"model":"a/b"}"#).unwrap();
+        let own = json!({ "workspaces": { "w": { "directory": root.path() } } });
+        let config: PoolConfig = serde_json::from_value(own).unwrap();
+        let mut terms = config.terms(&config.workspaces["w"]);
+        let walls = terms.remove("walls").unwrap();
+        let digest = Brought::of(root.path()).digest();
+        let shown = terms["project_config"].as_str().unwrap();
+        assert!(digest.starts_with(shown.rsplit_once(" (").unwrap().1.trim_end_matches(')')), "{shown}");
+        // Whoever finds another file with the same first digits has found nothing.
+        let mut similar = digest.clone();
+        similar.replace_range(63.., if digest.ends_with('0') { "1" } else { "0" });
+        assert_eq!(walls, bound(&json!([terms, {}, [], digest])));
+        assert_ne!(walls, bound(&json!([terms, {}, [], similar])));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub(crate) fn context(
         checkpoints,
         resume: None,
         provenance: Provenance::Local,
+        approved: None,
     })
 }
 

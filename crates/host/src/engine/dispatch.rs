@@ -292,6 +292,7 @@ impl Engine {
             checkpoints: Arc::new(Checkpoints { ledger: self.0.ledger.clone(), step }),
             resume,
             provenance: terms.provenance,
+            approved: Some(row.target.clone()),
         };
         let call = async {
             let result = ready.connector.execute(&row.action, row.input.clone(), &context).await;

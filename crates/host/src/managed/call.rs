@@ -30,6 +30,10 @@ pub(super) const REST: Duration = Duration::from_secs(30);
 /// How long after an error it may take the pool to notice that the daemon died.
 const NOTICE: Duration = Duration::from_millis(500);
 
+/// What is said where there was a change in the moment between the last look at an approved task and its call.
+const CHANGED: &str = "what the repository brings, opencode's configuration or objects that it borrows, has changed since it was \
+    approved; send the task again to be asked about what is there now";
+
 /// How many deaths one call outlives.
 const DEATHS: u32 = 3;
 
@@ -49,10 +53,10 @@ impl Connector for Managed {
             Some(trees) => Some(Arc::new(Tree::of(trees, &input, ctx).await?)),
             None => None,
         };
-        let changed = self.copy_project()?;
+        let changed = self.copy_project(ctx)?;
         let (ended, lease) = match self.lease(ctx).await {
             Ok(mut lease) => {
-                if let Some(directory) = changed.filter(|_| ctx.resume.is_none()) {
+                if let Some(directory) = changed {
                     // What it remembers of the directory is from before.
                     lease.leave_directory(&directory).await;
                 }
@@ -104,15 +108,21 @@ impl Connector for Managed {
 }
 
 impl Managed {
-    /// Has the daemon find what the workspace brings of configuration now, which was approved; the directory in
-    /// which it may know of something else.
-    fn copy_project(&self) -> Result<Option<PathBuf>, ConnectorError> {
-        let Some((directory, copies)) = self.0.project() else { return Ok(None) };
+    /// Has the daemon find what the workspace brings of configuration, if that is what was approved; the
+    /// directory in which it may know of something else. A call that goes on with a turn has it from before.
+    fn copy_project(&self, ctx: &Context) -> Result<Option<PathBuf>, ConnectorError> {
+        let Some((directory, copies)) = self.0.project().filter(|_| ctx.resume.is_none()) else {
+            return Ok(None);
+        };
+        let brought = Brought::of(directory);
+        if !as_approved(ctx.approved.as_ref(), &self.0.terms_with(&brought)) {
+            return Err(ConnectorError::Unavailable { reason: CHANGED.to_owned(), source: None });
+        }
         let failed = |error: std::io::Error| ConnectorError::Unavailable {
             reason: format!("the project's configuration cannot be copied: {error}"),
             source: None,
         };
-        let changed = Brought::of(directory).copy(&copies).map_err(failed)?;
+        let changed = brought.copy(&copies).map_err(failed)?;
         Ok((changed && self.0.trees.is_none()).then(|| directory.to_owned()))
     }
 
@@ -240,6 +250,11 @@ pub(super) fn within(mut target: Target, terms: &Map<String, Value>) -> Target {
     target
 }
 
+/// Whether these are the terms that were approved, where somebody was asked.
+fn as_approved(approved: Option<&Target>, terms: &Map<String, Value>) -> bool {
+    approved.is_none_or(|target| target.settings.get("walls") == terms.get("walls"))
+}
+
 /// Passes checkpoints on and remembers the last.
 struct Notes {
     inner: Arc<dyn CheckpointLog>,
@@ -264,5 +279,27 @@ impl CheckpointLog for Notes {
         self.inner.record(checkpoint.clone()).await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_terms_that_were_approved_are_acted_on() {
+        let target = |walls: Value| Target { origin: None, settings: [("walls".to_owned(), walls)].into() };
+        let terms = Map::from_iter([("walls".to_owned(), json!("0123"))]);
+        let none = Target { origin: None, settings: std::collections::BTreeMap::new() };
+        for (approved, holds) in [
+            (Some(target(json!("0123"))), true),
+            (Some(target(json!("0124"))), false),
+            (Some(none), false),
+            (None, true),
+        ] {
+            assert_eq!(as_approved(approved.as_ref(), &terms), holds, "{approved:?}");
+        }
     }
 }

@@ -104,6 +104,7 @@ impl Bench {
             checkpoints: Arc::clone(&self.notes) as Arc<dyn CheckpointLog>,
             resume: None,
             provenance: Provenance::Local,
+            approved: None,
         };
         self.connector.execute("run_task", json!({ "prompt": "do it" }), &ctx).await
     }

@@ -90,6 +90,7 @@ fn context(resume: Option<Checkpoint>) -> (Context, ProgressStream) {
         checkpoints: Arc::new(NoCheckpoints),
         resume,
         provenance: Provenance::Local,
+        approved: None,
     };
     (context, updates)
 }

@@ -62,6 +62,7 @@ pub(super) async fn run(
         checkpoints: checkpoints(&state, meta.as_ref()),
         resume: meta.as_ref().and_then(|it| it.resume.clone()),
         provenance: meta.as_ref().map_or(Provenance::Local, |it| it.provenance.clone()),
+        approved: None,
     };
     let updates = Updates::new(&context, meta.as_ref().map(|it| it.call.clone()), Arc::clone(&log));
     let finished = CancellationToken::new();

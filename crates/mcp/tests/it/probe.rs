@@ -288,6 +288,7 @@ impl Bench {
             checkpoints: Arc::clone(&self.log) as Arc<dyn CheckpointLog>,
             resume: self.resume.clone(),
             provenance: self.provenance.clone(),
+            approved: None,
         };
         (ctx, stream)
     }

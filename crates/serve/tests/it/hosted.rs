@@ -64,6 +64,7 @@ async fn a_host_configures_it_over_the_pipe_and_keeps_its_checkpoints() {
         checkpoints: Arc::clone(&notes) as Arc<dyn CheckpointLog>,
         resume: None,
         provenance: Provenance::Local,
+        approved: None,
     };
     let result = connector.execute("run_task", json!({ "prompt": "HOSTED-1" }), &ctx).await.unwrap();
     assert_eq!(result.output["reply"], "done");
