@@ -12,6 +12,7 @@
 //! Never does: start a process, decide what is configured, follow a redirect, use a proxy, or show a
 //! key in a log, an error, an argument or an environment.
 
+mod connections;
 mod forward;
 mod model;
 pub mod plan;

@@ -27,7 +27,7 @@ pub struct Record {
     /// Tokens by `provider/model`.
     #[serde(default)]
     pub usage: BTreeMap<String, Usage>,
-    /// How often a destination was refused, by `host:port` and why.
+    /// How often a destination was refused, by `host:port`, or by method and path at the model proxy, and why.
     #[serde(default)]
     pub refusals: BTreeMap<String, Refused>,
 }
@@ -43,6 +43,10 @@ pub struct Usage {
     pub output: u64,
     /// Tokens of the input that were read from the provider's cache.
     pub cached: u64,
+    /// How many of the requests were not told of, so that their tokens are an estimate: answers that were
+    /// broken off, and those of providers that do not say.
+    #[serde(default)]
+    pub estimated: u64,
 }
 
 /// A destination that was refused.
@@ -69,6 +73,7 @@ impl Record {
         sum.input = sum.input.saturating_add(used.input);
         sum.output = sum.output.saturating_add(used.output);
         sum.cached = sum.cached.saturating_add(used.cached);
+        sum.estimated += used.estimated;
     }
 
     fn refused(&mut self, destination: &str, why: &str) {
@@ -166,7 +171,7 @@ mod tests {
         for times in 1..=2 {
             let recorder = Recorder::over(Some(&file));
             let keeping = tokio::spawn(recorder.clone().keep(file.clone()));
-            recorder.used("a/b", Usage { requests: 1, input: 10, output: 3, cached: 4 });
+            recorder.used("a/b", Usage { requests: 1, input: 10, output: 3, cached: 4, estimated: 1 });
             recorder.refused("example.org:443", "it is not named");
             while Record::read(&file).unwrap().usage.get("a/b").is_none_or(|used| used.requests < times) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -174,7 +179,7 @@ mod tests {
             keeping.abort();
         }
         let record = Record::read(&file).unwrap();
-        assert_eq!(record.usage["a/b"], Usage { requests: 2, input: 20, output: 6, cached: 8 });
+        assert_eq!(record.usage["a/b"], Usage { requests: 2, input: 20, output: 6, cached: 8, estimated: 2 });
         assert_eq!(record.refusals["example.org:443"].times, 2);
     }
 }

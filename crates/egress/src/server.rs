@@ -4,33 +4,18 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body_util::BodyExt as _;
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
 
+use crate::connections::accept;
 use crate::forward::ForwardProxy;
 use crate::model::ModelProxy;
 use crate::plan::Plan;
 use crate::record::Recorder;
-
-/// How many connections each proxy holds at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
-/// How long the head of a request may take, and the next one after it: a client keeps its connection while
-/// its agent works, and must not find it closed just as it goes on.
-const HEAD_WITHIN: Duration = Duration::from_mins(5);
-/// How large the head of a request may be, and how many headers it may have.
-const HEAD_BYTES: usize = 64 * 1024;
-const HEADERS: usize = 100;
-/// How long to rest when no connection can be accepted.
-const RESTS: Duration = Duration::from_millis(100);
 
 /// The body of an answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -46,7 +31,7 @@ pub struct Listeners {
     pub network: Option<TcpListener>,
 }
 
-/// Serves a plan until the future is dropped, which closes its listeners and lets connections go on.
+/// Serves a plan until the future is dropped, which closes its listeners and connections.
 ///
 /// # Errors
 /// When a listener or the client cannot be used. A proxy without a listener is not served.
@@ -72,16 +57,18 @@ pub async fn serve(plan: Plan, listeners: Listeners) -> io::Result<Infallible> {
     };
     let models = async {
         let Some((proxy, listener)) = models else { return std::future::pending().await };
-        accept(listener, move |request| {
+        accept(listener, move |request, proof| {
             let proxy = Arc::clone(&proxy);
-            async move { proxy.answer(request).await }
+            async move { proxy.answer(request, &proof).await }
         })
         .await
     };
     let network = async {
         let Some((proxy, listener)) = network else { return std::future::pending().await };
-        accept(listener, move |request| {
+        accept(listener, move |request, proof| {
             let proxy = Arc::clone(&proxy);
+            // Who may connect there is decided by where it listens.
+            proof.give();
             async move { proxy.answer(request).await }
         })
         .await
@@ -90,46 +77,6 @@ pub async fn serve(plan: Plan, listeners: Listeners) -> io::Result<Infallible> {
         ended = models => ended,
         ended = network => ended,
         never = keeping => match never {},
-    }
-}
-
-async fn accept<F>(
-    listener: TcpListener,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-) -> io::Result<Infallible>
-where
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return Err(io::Error::other("no connection is taken any more"));
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, or a client that is gone already.
-            tokio::time::sleep(RESTS).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answered = answer(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_buf_size(HEAD_BYTES)
-            .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        tokio::spawn(async move {
-            // What a client breaks off is its own affair.
-            let _ = connection.await;
-            drop(permit);
-        });
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::plan::{Provider, Secret};
@@ -30,6 +31,8 @@ pub(super) enum Refused {
     Path,
     #[error("only GET and POST are passed on")]
     Method,
+    #[error("it is no question to a model: only those are passed on")]
+    Endpoint,
     #[error("the key that is configured for this provider is no header's value")]
     Key,
 }
@@ -41,9 +44,15 @@ impl Refused {
             Self::Provider => StatusCode::NOT_FOUND,
             Self::Path => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Endpoint => StatusCode::FORBIDDEN,
             Self::Key => StatusCode::BAD_GATEWAY,
         }
     }
+}
+
+/// Whether a request shows the token.
+pub(super) fn is_known(parts: &Parts, token: &Secret) -> bool {
+    CREDENTIALS.iter().any(|name| parts.headers.get_all(name).iter().any(|value| shows(value, token)))
 }
 
 /// Which provider gets the request, at which address, with which headers.
@@ -53,7 +62,7 @@ pub(super) fn outgoing<'a>(
     providers: &'a BTreeMap<String, Provider>,
 ) -> Result<(&'a Provider, Url, HeaderMap), Refused> {
     // Nobody without the token learns which providers there are.
-    if !CREDENTIALS.iter().any(|name| parts.headers.get_all(name).iter().any(|value| shows(value, token))) {
+    if !is_known(parts, token) {
         return Err(Refused::Token);
     }
     if !matches!(parts.method, Method::GET | Method::POST) {
@@ -63,7 +72,60 @@ pub(super) fn outgoing<'a>(
     let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
     let provider = providers.get(segment).ok_or(Refused::Provider)?;
     let url = below(&provider.upstream, rest, parts.uri.query()).ok_or(Refused::Path)?;
+    if !asks_a_model(&parts.method, rest) {
+        return Err(Refused::Endpoint);
+    }
     Ok((provider, url, headers(parts, token, provider)?))
+}
+
+/// What a model is asked by, below a provider's address: of `OpenAI`'s protocols and those who speak them,
+/// Anthropic's, Cohere's, and Vercel's gateway.
+const QUESTIONS: [&str; 12] = [
+    "chat/completions",
+    "completions",
+    "responses",
+    "messages",
+    "messages/count_tokens",
+    "embeddings",
+    "rerank",
+    "chat",
+    "embed",
+    "language-model",
+    "embedding-model",
+    "api/chat",
+];
+/// What Google's models are asked by, after their name.
+const METHODS: [&str; 5] =
+    ["generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"];
+
+/// Whether a request asks a model something, or which there are. With the same key a provider mints others,
+/// and shows files, earlier answers and accounts.
+fn asks_a_model(method: &Method, rest: &str) -> bool {
+    let (first, after) = rest.split_once('/').unwrap_or((rest, ""));
+    // Where an address ends before the version that the client adds.
+    let rest = if is_version(first) { after } else { rest };
+    if *method == Method::GET {
+        return rest == "models";
+    }
+    let of_deployment = rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/'));
+    let question = of_deployment.map_or(rest, |(_, question)| question);
+    QUESTIONS.contains(&question) || is_of_google(rest)
+}
+
+/// `models/NAME:METHOD`.
+fn is_of_google(rest: &str) -> bool {
+    let named = ["models/", "tunedModels/"].iter().find_map(|all| rest.strip_prefix(all));
+    named
+        .and_then(|named| named.rsplit_once(':'))
+        .is_some_and(|(name, method)| !name.is_empty() && !name.contains('/') && METHODS.contains(&method))
+}
+
+/// `v1`, `v1beta`.
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v').is_some_and(|rest| {
+        rest.starts_with(|first: char| first.is_ascii_digit())
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 fn shows(value: &HeaderValue, token: &Secret) -> bool {
@@ -125,15 +187,44 @@ fn secret_value(text: &str) -> Result<HeaderValue, Refused> {
     Ok(value)
 }
 
-/// The model that a request is for: its body's, or that of Google's paths.
-pub(super) fn model(url: &Url, body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Asked {
-        model: String,
+/// What of a request's body counts for the record.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Asked {
+    /// The model: the body's, or that of Google's paths.
+    pub(super) model: String,
+    /// The body with a stream's usage asked for, where it was not.
+    pub(super) with_usage: Option<Vec<u8>>,
+}
+
+/// A longer body is not taken apart: that takes many times its size.
+const TAKEN_APART: usize = 8 << 20;
+
+/// Reads a request's body.
+pub(super) fn asked(url: &Url, body: &[u8]) -> Asked {
+    if body.len() > TAKEN_APART {
+        let model = serde_json::from_slice(body).map_or_else(|_| of_path(url), |Named { model }| model);
+        return Asked { model, with_usage: None };
     }
-    if let Ok(asked) = serde_json::from_slice::<Asked>(body) {
-        return asked.model;
-    }
+    let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let model = body["model"].as_str().map_or_else(|| of_path(url), str::to_owned);
+    let tells = body.pointer("/stream_options/include_usage") == Some(&Value::Bool(true));
+    let streams = body["stream"] == true && url.path().ends_with("/chat/completions");
+    let with_usage = (streams && !tells).then(|| {
+        if !body["stream_options"].is_object() {
+            body["stream_options"] = json!({});
+        }
+        body["stream_options"]["include_usage"] = json!(true);
+        body.to_string().into_bytes()
+    });
+    Asked { model, with_usage }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    model: String,
+}
+
+fn of_path(url: &Url) -> String {
     let mut parts = url.path().split('/').skip_while(|part| *part != "models").skip(1);
     let last = parts.next().unwrap_or("unknown");
     last.split(':').next().unwrap_or(last).to_owned()
@@ -242,22 +333,119 @@ mod tests {
         ] {
             assert_eq!(asked(method, uri, headers).unwrap_err(), why, "{method} {uri}");
         }
-        let (url, _) = asked("POST", "/a//evil.example/x", &token).unwrap();
-        assert_eq!(url, "https://api.example/v1//evil.example/x");
-        let (url, _) = asked("POST", "/a/@evil.example:80/x", &token).unwrap();
-        assert_eq!(url, "https://api.example/v1/@evil.example:80/x");
     }
 
     #[test]
-    fn the_model_is_the_bodys_or_the_paths() {
+    fn a_model_is_asked_and_nothing_else_of_a_provider() {
+        let token = [("authorization", "Bearer token")];
+        for (method, path) in [
+            ("POST", "chat/completions"),
+            ("POST", "v1/chat/completions"),
+            ("POST", "chat/completions?api-version=1"),
+            ("POST", "completions"),
+            ("POST", "responses"),
+            ("POST", "messages"),
+            ("POST", "messages?beta=true"),
+            ("POST", "v1/messages/count_tokens"),
+            ("POST", "embeddings"),
+            ("POST", "chat"),
+            ("POST", "language-model"),
+            ("POST", "deployments/gpt-5/chat/completions?api-version=1"),
+            ("POST", "models/gemini-3:generateContent"),
+            ("POST", "v1beta/models/gemini-3:streamGenerateContent?alt=sse"),
+            ("POST", "models/gemini-3:countTokens"),
+            ("GET", "models"),
+            ("GET", "v1/models?limit=1000"),
+        ] {
+            assert!(asked(method, &format!("/a/{path}"), &token).is_ok(), "{method} {path}");
+        }
+        for (method, path) in [
+            ("POST", "realtime/client_secrets"),
+            ("POST", "realtime/sessions"),
+            ("POST", "organization/admin_api_keys"),
+            ("POST", "files"),
+            ("GET", "files"),
+            ("GET", "files/file-1/content"),
+            ("POST", "batches"),
+            ("GET", "responses/resp_1"),
+            ("POST", "responses/resp_1/cancel"),
+            ("GET", "chat/completions"),
+            ("POST", "chat/completions/1"),
+            ("POST", "fine_tuning/jobs"),
+            ("POST", "assistants"),
+            ("POST", "messages/batches"),
+            ("GET", "messages"),
+            ("POST", "models"),
+            ("GET", "models/m"),
+            ("POST", "models/gemini-3:batchGenerateContent"),
+            ("POST", "models/a/b:generateContent"),
+            ("POST", "models/:generateContent"),
+            ("POST", "cachedContents"),
+            ("POST", "deployments/gpt-5/files"),
+            ("POST", "deployments/chat/completions/x"),
+            ("GET", "key"),
+            ("GET", "credits"),
+            ("GET", "v1"),
+            ("POST", "vx/chat/completions"),
+            ("POST", "/evil.example/x"),
+            ("POST", "@evil.example:80/x"),
+            ("POST", ""),
+        ] {
+            assert_eq!(
+                asked(method, &format!("/a/{path}"), &token).unwrap_err(),
+                Refused::Endpoint,
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_model_is_the_bodys_or_the_paths_whatever_else_is_in_it() {
         let url = |path: &str| format!("https://x.example{path}").parse::<Url>().unwrap();
         for (path, body, name) in [
             ("/v1/chat", r#"{"messages":[],"model":"gpt-5","stream":true}"#, "gpt-5"),
+            ("/v1/chat", r#"{"model":"gpt-5","model":"gpt-5-mini"}"#, "gpt-5-mini"),
             ("/v1beta/models/gemini-3:streamGenerateContent", "{}", "gemini-3"),
             ("/v1/models", "", "unknown"),
             ("/v1/chat", "not json", "unknown"),
+            ("/v1/chat", "[]", "unknown"),
+            ("/v1/chat", r#"{"model":1}"#, "unknown"),
         ] {
-            assert_eq!(model(&url(path), body.as_bytes()), name, "{path} {body}");
+            assert_eq!(super::asked(&url(path), body.as_bytes()).model, name, "{path} {body}");
+        }
+    }
+
+    #[test]
+    fn a_long_body_tells_its_model_and_is_passed_on_as_it_is() {
+        let body = format!(r#"{{"x":"{}","model":"m","stream":true}}"#, "x".repeat(TAKEN_APART));
+        let url = "https://x.example/v1/chat/completions".parse().unwrap();
+        assert_eq!(super::asked(&url, body.as_bytes()), Asked { model: "m".into(), with_usage: None });
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_its_usage_where_the_client_does_not() {
+        for (path, body, told) in [
+            ("/v1/chat/completions", r#"{"stream":true}"#, Some(json!({ "include_usage": true }))),
+            (
+                "/v1/chat/completions",
+                r#"{"stream":true,"stream_options":{"include_usage":false,"x":1}}"#,
+                Some(json!({ "include_usage": true, "x": 1 })),
+            ),
+            (
+                "/v1/chat/completions",
+                r#"{"stream":true,"stream_options":7}"#,
+                Some(json!({ "include_usage": true })),
+            ),
+            ("/v1/chat/completions", r#"{"stream":true,"stream_options":{"include_usage":true}}"#, None),
+            ("/v1/chat/completions", r#"{"stream":false}"#, None),
+            ("/v1/messages", r#"{"stream":true}"#, None),
+            ("/v1/chat/completions", "not json", None),
+        ] {
+            let url = format!("https://x.example{path}").parse().unwrap();
+            let changed = super::asked(&url, body.as_bytes()).with_usage;
+            let changed = changed.map(|body| serde_json::from_slice::<Value>(&body).unwrap());
+            assert_eq!(changed.as_ref().map(|body| &body["stream_options"]), told.as_ref(), "{path} {body}");
+            assert!(changed.is_none_or(|body| body["stream"] == true));
         }
     }
 }

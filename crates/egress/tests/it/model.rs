@@ -51,6 +51,7 @@ async fn a_redirect_is_an_answer_and_an_unreachable_provider_is_named() {
         (posted("/c/chat", ""), "404"),
         (posted("/a/../x", ""), "400"),
         (posted("/a/chat", "").replace("POST", "DELETE"), "405"),
+        (posted("/a/realtime/client_secrets", "{}"), "403"),
     ] {
         let answer = say(proxy.address, &request).await;
         assert!(
@@ -109,4 +110,48 @@ async fn a_head_without_an_end_is_bounded() {
     let many = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect::<Vec<_>>().concat();
     let answer = say(proxy.address, &format!("GET / HTTP/1.1\r\n{many}\r\n")).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_asks_no_model_goes_nowhere_and_is_recorded() {
+    let upstream = upstream(axum::Router::new().fallback(any(|| async { "reached" }))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let record = directory.path().join("record");
+    let proxy = models(&[("a", format!("http://{upstream}/v1"))], Some(&record));
+    let answer = say(proxy.address, &posted("/a/responses", "{}")).await;
+    assert!(answer.ends_with("reached"), "{answer}");
+    let answer = say(proxy.address, &posted("/a/realtime/client_secrets?x=y", "{}")).await;
+    assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("reached"), "{answer}");
+    let begun = Instant::now();
+    loop {
+        let refusals = Record::read(&record).unwrap().refusals;
+        if let Some(refused) = refusals.get("POST /a/realtime/client_secrets") {
+            assert_eq!((refusals.len(), refused.times), (1, 1));
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{refusals:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_asked_for_its_usage_and_a_provider_that_does_not_know_how_gets_the_clients_words() {
+    let told = |body: String| async move { body };
+    let knows = upstream(axum::Router::new().route("/v1/chat/completions", post(told))).await;
+    let picky = |body: String| async move {
+        if body.contains("stream_options") {
+            return (
+                axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+                "extra inputs are not permitted".to_owned(),
+            );
+        }
+        (axum::http::StatusCode::OK, body)
+    };
+    let picky = upstream(axum::Router::new().route("/v1/chat/completions", post(picky))).await;
+    let proxy = models(&[("a", format!("http://{knows}/v1")), ("b", format!("http://{picky}/v1"))], None);
+    let asked = r#"{"stream":true}"#;
+    let answer = say(proxy.address, &posted("/a/chat/completions", asked)).await;
+    assert!(answer.contains("\"include_usage\":true"), "{answer}");
+    let answer = say(proxy.address, &posted("/b/chat/completions", asked)).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(asked), "{answer}");
 }
