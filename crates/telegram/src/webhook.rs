@@ -22,6 +22,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
+use serve::Proven;
 pub use serve::{MOST, serve};
 
 /// The longest update that is read.
@@ -56,6 +57,9 @@ pub fn router(path: &str, secret: SecretString, receiver: Arc<dyn Receiver>) -> 
 async fn admit(State(hook): State<Hook>, request: Request, next: Next) -> Response {
     let given = request.headers().get(SECRET_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
     if bool::from(given.ct_eq(hook.secret.expose_secret().as_bytes())) {
+        if let Some(proven) = request.extensions().get::<Proven>() {
+            proven.set();
+        }
         next.run(request).await
     } else {
         // As if there were nothing here.
@@ -180,6 +184,51 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(kept.0.lock().unwrap().len(), 3);
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
+
+    /// Keeps each update back until it is let through.
+    struct Slow {
+        received: tokio::sync::Semaphore,
+        goes_on: tokio::sync::Semaphore,
+    }
+
+    #[async_trait]
+    impl Receiver for Slow {
+        async fn receive(&self, _update: Value) -> bool {
+            self.received.add_permits(1);
+            self.goes_on.acquire().await.is_ok()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_update_that_is_being_taken_makes_room_for_nobody() {
+        let none = || tokio::sync::Semaphore::new(0);
+        let slow = Arc::new(Slow { received: none(), goes_on: none() });
+        let routes = router("/hook/aaaaaaaaaaaaaaaa", "s".repeat(16).into(), slow.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = (4, Duration::from_secs(30));
+        let serving = tokio::spawn(serve::serve_within(listener, routes, stop.clone(), limits));
+        let update = format!(
+            "POST /hook/aaaaaaaaaaaaaaaa HTTP/1.1\r\nhost: h\r\n{SECRET_HEADER}: {}\r\ncontent-length: 15\r\n\r\n{{\"update_id\":1}}",
+            "s".repeat(16)
+        );
+        let mut telegram = connected(address, &update).await;
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, slow.received.acquire()).await.expect("it is received").unwrap().forget();
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            idle.push(connected(address, "").await);
+        }
+        // The first of them made room, so all that came before the last were taken.
+        closed(&mut idle[0]).await;
+        slow.goes_on.add_permits(1);
+        let mut answer = [0; 12];
+        telegram.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 200");
         stop.cancel();
         serving.await.unwrap().unwrap();
     }

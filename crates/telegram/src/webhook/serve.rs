@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -40,8 +40,22 @@ const GRACE: Duration = Duration::from_secs(2);
 
 struct Open {
     task: AbortHandle,
-    /// Whether it has carried the secret.
-    proven: Arc<AtomicBool>,
+    proven: Proven,
+}
+
+/// Whether a connection has carried the secret. It is in the extensions of its requests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proven(Arc<AtomicBool>);
+
+impl Proven {
+    /// It carries the secret: from now on, and not once its request is answered, it makes room for nobody.
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Serves `routes`, those of [`router`](super::router), until `stop`; then lets requests end that were begun.
@@ -75,7 +89,7 @@ pub(super) async fn serve_within(
             },
         };
         if full {
-            let Some(oldest) = open.iter().position(|open| !open.proven.load(Ordering::Relaxed)) else {
+            let Some(oldest) = open.iter().position(|open| !open.proven.is_set()) else {
                 // All of them are Telegram's: it tries again.
                 continue;
             };
@@ -83,7 +97,7 @@ pub(super) async fn serve_within(
                 unproven.task.abort();
             }
         }
-        let proven = Arc::new(AtomicBool::new(false));
+        let proven = Proven::default();
         let task = tasks.spawn(one(stream, noted(&routes, &proven), stop.clone(), head));
         open.push_back(Open { task, proven });
     }
@@ -92,16 +106,14 @@ pub(super) async fn serve_within(
     Ok(())
 }
 
-/// The routes of one connection: what is not answered with 404 has carried the secret.
-fn noted(routes: &Router, proven: &Arc<AtomicBool>) -> Router {
-    let proven = Arc::clone(proven);
-    routes.clone().layer(middleware::from_fn(move |request: Request, next: Next| {
-        let proven = Arc::clone(&proven);
+/// The routes of one connection, whose requests tell it that they carry the secret.
+fn noted(routes: &Router, proven: &Proven) -> Router {
+    let proven = proven.clone();
+    routes.clone().layer(middleware::from_fn(move |mut request: Request, next: Next| {
+        request.extensions_mut().insert(proven.clone());
         async move {
             let answer = tokio::time::timeout(WHOLE, next.run(request)).await;
-            let answer: Response = answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response());
-            proven.fetch_or(answer.status() != StatusCode::NOT_FOUND, Ordering::Relaxed);
-            answer
+            answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
         }
     }))
 }
