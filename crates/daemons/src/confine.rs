@@ -30,7 +30,7 @@ pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
-use crate::keys::{self, Keys};
+use crate::keys;
 use crate::user_config;
 
 /// The first argument that makes our binary a launcher.
@@ -185,9 +185,6 @@ impl Walls {
             Home::Own(own) => {
                 walls.write.push(own.clone());
                 walls.read.extend(user_config::doors(spec));
-                if let Keys::Linked(file) = Keys::of(spec) {
-                    walls.write.push(file);
-                }
             }
         }
         walls.write.push(spec.directory.clone());
@@ -386,11 +383,7 @@ fn passed(spec: &Spec) -> Vec<String> {
 /// outside the walls that are around commands.
 fn of_daemon(spec: &Spec) -> Vec<PathBuf> {
     let Home::Own(own) = &spec.home else { return Vec::new() };
-    let keys = match Keys::of(spec) {
-        Keys::Linked(file) => Some(file),
-        Keys::None | Keys::Passed(_) => None,
-    };
-    [Some(own.clone()), keys].into_iter().flatten().chain(user_config::doors(spec)).collect()
+    std::iter::once(own.clone()).chain(user_config::doors(spec)).collect()
 }
 
 /// Commands have the user's directories again, so that tools find what is theirs, and a cache that

@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use crate::allowance::{Allowance, Excess};
 use crate::egress::Egress;
 pub use crate::health::HealthError;
+use crate::keys::LoginCopy;
 pub use crate::process::Exit;
 use crate::process::{Family, Leader, ProcessId};
 use crate::record::{Record, RecordFile};
@@ -52,6 +53,8 @@ pub struct Daemon {
     asked: BTreeMap<ProcessId, Instant>,
     /// The proxies at which it finds its models. They end with it.
     egress: Option<Egress>,
+    /// The logins that it has, and what it renews of them.
+    logins: Option<LoginCopy>,
 }
 
 impl Daemon {
@@ -151,6 +154,17 @@ impl Daemon {
         crate::health::version(self.port, &self.password, Some(&self.version)).await
     }
 
+    /// A look at its logins, which may block: what it renewed is taken back, and what the user did is passed on.
+    pub(crate) fn keep_logins(&self) -> impl FnOnce() + Send + 'static {
+        let logins = self.logins.clone();
+        move || {
+            // It is tried again a moment later, and said when the daemon ends.
+            if let Some(Err(error)) = logins.as_ref().map(LoginCopy::exchange) {
+                tracing::debug!(%error, "a daemon's logins cannot be looked at");
+            }
+        }
+    }
+
     /// A look at whether it still serves what `path` names, which may block. A directory that was
     /// moved, deleted, mounted over or replaced by a link is another one: the walls are around the one
     /// that was there at the start.
@@ -217,6 +231,9 @@ impl Drop for Daemon {
         self.leader.reap();
         if let Some(egress) = &mut self.egress {
             egress.end();
+        }
+        if let Some(Err(error)) = self.logins.as_ref().map(LoginCopy::exchange) {
+            tracing::warn!(%error, "a login that a daemon renewed cannot be taken back; log in again if it fails");
         }
         if let Some((file, _)) = &self.record {
             file.remove();

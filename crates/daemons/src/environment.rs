@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::PathBuf;
 
 const ALWAYS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"];
 const PREFIXES: [&str; 2] = ["XDG_", "LC_"];
@@ -36,7 +37,19 @@ impl Environment {
         self
     }
 
-    /// What the allow-list lets through: `PATH`, `HOME`, the user's name and shell, language,
+    /// The directories in which programs are looked for: those of `PATH` that are absolute. One that is relative
+    /// or empty means another place in each directory, and in a repository whatever that holds.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        let path = self.get("PATH").unwrap_or_default();
+        std::env::split_paths(path).filter(|entry| entry.is_absolute()).collect()
+    }
+
+    /// Whether `PATH` has entries that are left out of that.
+    pub fn has_relative_path(&self) -> bool {
+        self.get("PATH").is_some_and(|path| std::env::split_paths(path).any(|entry| !entry.is_absolute()))
+    }
+
+    /// What the allow-list lets through: `PATH` without its relative entries, `HOME`, the user's name and shell, language,
     /// terminal, temporary and XDG directories, and the variables named.
     #[must_use]
     pub fn allowed(&self, named: &[String]) -> Self {
@@ -46,7 +59,17 @@ impl Environment {
                 || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || named.iter().any(|allowed| allowed == name)
         };
-        Self(self.0.iter().filter(|(name, _)| pass(name)).map(|(n, v)| (n.clone(), v.clone())).collect())
+        let passed = self.0.iter().filter(|(name, _)| pass(name)).map(|(n, v)| (n.clone(), v.clone()));
+        let mut allowed = Self(passed.collect());
+        if self.has_relative_path() {
+            allowed.0.remove(OsStr::new("PATH"));
+            // An empty one would mean the working directory to some programs.
+            let path = self.search_path();
+            if let Some(path) = std::env::join_paths(path).ok().filter(|path| !path.is_empty()) {
+                allowed.0.insert("PATH".into(), path);
+            }
+        }
+        allowed
     }
 
     /// The same without the variables that `drop` chooses.
@@ -91,6 +114,27 @@ mod tests {
         let passed = host.allowed(&["ANTHROPIC_API_KEY".into()]);
         let names: Vec<_> = passed.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["ANTHROPIC_API_KEY", "LC_ALL", "PATH", "XDG_CACHE_HOME"]);
+    }
+
+    #[test]
+    fn only_absolute_directories_of_path_are_searched_and_passed_on() {
+        for (path, passed) in [
+            ("/usr/bin:/bin", Some("/usr/bin:/bin")),
+            ("/usr/bin:", Some("/usr/bin")),
+            (":/usr/bin", Some("/usr/bin")),
+            ("/usr/bin::/bin", Some("/usr/bin:/bin")),
+            (".:/usr/bin", Some("/usr/bin")),
+            ("node_modules/.bin:/usr/bin:../bin", Some("/usr/bin")),
+            ("", None),
+            (".", None),
+            (":", None),
+        ] {
+            let environment = Environment::from_iter([("PATH", path)]);
+            assert_eq!(environment.allowed(&[]).get("PATH"), passed.map(OsStr::new), "{path}");
+            let searched: Vec<PathBuf> =
+                passed.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+            assert_eq!(environment.search_path(), searched, "{path}");
+        }
     }
 
     #[test]

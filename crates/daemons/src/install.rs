@@ -160,7 +160,8 @@ fn searched(environment: &Environment) -> String {
 }
 
 fn on_path(name: impl AsRef<OsStr>, environment: &Environment) -> Option<PathBuf> {
-    which::which_in(name, environment.get("PATH"), "/").ok()
+    let path = std::env::join_paths(environment.search_path()).ok()?;
+    which::which_in(name, Some(path), "/").ok()
 }
 
 /// The directory in which installs are kept.

@@ -3,14 +3,16 @@
 //!
 //! Within walls they go to its model proxy, and the daemon has none. Without walls they go in its
 //! environment: there is no file to read. Logins that are renewed (`"type": "oauth"`) cannot go that way, because each
-//! renewal replaces the stored one, for the user's own opencode too; with one of those the daemon
-//! works on the user's file itself, through a link, and its agent's commands still do not reach it.
+//! renewal replaces the stored one, for the user's own opencode too. Within walls the daemon has a
+//! copy of these and of nothing else, which its agent's commands do not reach; without walls it
+//! works on the user's file itself, through a link.
+
+mod logins;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, symlinkat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::symlinkat;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -18,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::daemon::{Home, Spec};
 use crate::environment::Environment;
 use crate::place::Held;
+pub(crate) use logins::LoginCopy;
 
 /// The variable by which opencode takes the contents of its file of keys.
 pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
@@ -26,7 +29,7 @@ pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Logins {
-    /// The daemon works on the user's own file of them.
+    /// The daemon has them, and renews them.
     #[default]
     Allow,
     /// No daemon gets one.
@@ -41,39 +44,58 @@ pub(crate) enum Keys {
     Passed(SecretString),
     /// It works on this file, which is the user's.
     Linked(PathBuf),
+    /// It has a copy of the logins that are renewed.
+    Copied(LoginCopy),
 }
 
 impl Keys {
     pub(crate) fn of(spec: &Spec) -> Self {
-        if !matches!(spec.home, Home::Own(_)) || spec.pass.iter().any(|name| name == VARIABLE) {
+        let Home::Own(own) = &spec.home else { return Self::None };
+        if spec.pass.iter().any(|name| name == VARIABLE) {
             return Self::None;
         }
+        let walled = spec.confinement.is_some();
         match read(&spec.environment) {
             None => Self::None,
-            Some((file, keys)) if spec.logins == Logins::Allow && renewed(&keys) => Self::Linked(file),
+            Some((file, keys)) if spec.logins == Logins::Allow && renewed(&keys) => {
+                if walled {
+                    Self::Copied(LoginCopy::new(file, own.clone()))
+                } else {
+                    Self::Linked(file)
+                }
+            }
             // Its model proxy has them.
-            _ if spec.confinement.is_some() => Self::None,
+            _ if walled => Self::None,
             Some((_, keys)) => Self::Passed(keys.to_string().into()),
         }
     }
 
-    /// Puts the link where the daemon with data in `own` looks, and nothing else: a file that an
+    /// Puts the copy or the link where the daemon with data in `own` looks, and nothing else: a file that an
     /// agent left there is not taken for the user's. No link that it left on the way is followed.
     pub(crate) fn prepare(&self, own: &Held) -> io::Result<()> {
-        let (place, file) = (own.make_over("data/opencode".as_ref())?, "auth.json");
-        match unlinkat(&place, file, AtFlags::empty()) {
-            Err(Errno::NOENT) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
+        if let Self::Copied(copy) = self {
+            // What was renewed in the copy that is there is taken back before that is replaced.
+            return copy.prepare(&own.make_over(logins::PLACE.as_ref())?);
         }
+        let place = logins::remove(own)?;
         match self {
-            Self::Linked(keys) => Ok(symlinkat(keys, &place, file)?),
-            Self::None | Self::Passed(_) => Ok(()),
+            Self::Linked(keys) => Ok(symlinkat(keys, &place, logins::FILE)?),
+            Self::None | Self::Passed(_) | Self::Copied(_) => Ok(()),
         }
+    }
+
+    /// The copy, if there is one.
+    pub(crate) fn into_copy(self) -> Option<LoginCopy> {
+        if let Self::Copied(copy) = self { Some(copy) } else { None }
     }
 
     /// What must not be shown of them.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let Self::Passed(keys) = self else { return Vec::new() };
+        let keys = match self {
+            Self::None | Self::Linked(_) => return Vec::new(),
+            Self::Copied(copy) => return copy.secrets(),
+            Self::Passed(keys) => keys,
+        };
         let parsed: Value = serde_json::from_str(keys.expose_secret()).unwrap_or_default();
         let entries = parsed.as_object().into_iter().flat_map(|keys| keys.values());
         let values = entries.filter_map(|entry| entry.get("key").or_else(|| entry.get("token"))?.as_str());
@@ -108,11 +130,16 @@ pub fn renewed_logins(environment: &Environment) -> Vec<String> {
     entries.filter(|(_, entry)| is_renewed(entry)).map(|(name, _)| name.clone()).collect()
 }
 
-fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
+/// Where opencode stores what it got at logins.
+pub(crate) fn file(environment: &Environment) -> Option<PathBuf> {
     // A relative one counts as none, by the rules of those variables.
     let data = environment.get("XDG_DATA_HOME").map(PathBuf::from).filter(|data| data.is_absolute());
     let data = data.or_else(|| Some(Path::new(environment.get("HOME")?).join(".local/share")))?;
-    let file = data.join("opencode/auth.json");
+    Some(data.join("opencode/auth.json"))
+}
+
+fn read(environment: &Environment) -> Option<(PathBuf, Value)> {
+    let file = file(environment)?;
     let keys: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
     keys.as_object().is_some_and(|keys| !keys.is_empty()).then_some((file, keys))
 }
@@ -139,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_go_by_the_environment_and_renewed_logins_by_a_link() {
+    fn without_walls_keys_go_by_the_environment_and_renewed_logins_by_a_link() {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::of(&spec(home.path(), r#"{"a":{"type":"api","key":"sk-1"}}"#));
         assert!(matches!(&keys, Keys::Passed(_)));
@@ -166,6 +193,21 @@ mod tests {
             ("a link above it", "mkdir own; ln -s ../user own/data"),
             ("a file above it", "mkdir own; touch own/data"),
             ("another file", "mkdir -p own/data/opencode; echo theirs > own/data/opencode/auth.json"),
+            ("a directory", "mkdir -p own/data/opencode/auth.json"),
+            (
+                "a full directory",
+                "mkdir -p own/data/opencode/auth.json/a/b; chmod 0 own/data/opencode/auth.json/a",
+            ),
+            ("a closed directory", "mkdir -p own/data/opencode; chmod 0 own/data/opencode"),
+            ("a closed directory above it", "mkdir -p own/data/opencode; chmod 0 own/data"),
+            (
+                "one that cannot be written",
+                "mkdir -p own/data/opencode; chmod 500 own/data/opencode own/data own",
+            ),
+            (
+                "everything closed",
+                "mkdir -p own/data/opencode/auth.json; chmod 0 own/data/opencode own/data own",
+            ),
         ] {
             let root = tempfile::tempdir().unwrap();
             let user = root.path().join("user/opencode");
@@ -174,12 +216,15 @@ mod tests {
             #[expect(clippy::disallowed_methods, reason = "this is what an agent does")]
             let mut agent = std::process::Command::new("/bin/sh");
             assert!(agent.args(["-ec", plant]).current_dir(root.path()).status().unwrap().success());
-            let own = Held::of(root.path(), "own".as_ref()).unwrap();
+            let own = Held::over(&root.path().join("own")).unwrap();
             let file = root.path().join("own/data/opencode/auth.json");
             Keys::None.prepare(&own).unwrap();
             assert!(file.symlink_metadata().is_err(), "{what}");
             Keys::Linked("/user/auth.json".into()).prepare(&own).unwrap();
             assert_eq!(std::fs::read_link(&file).unwrap(), Path::new("/user/auth.json"), "{what}");
+            let copy = LoginCopy::new(root.path().join("mine.json"), root.path().join("own"));
+            Keys::Copied(copy).prepare(&own).unwrap();
+            assert!(file.symlink_metadata().unwrap().is_file(), "{what}");
             let theirs =
                 std::fs::read_dir(&user).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
             assert_eq!(theirs, ["auth.json"], "{what}");

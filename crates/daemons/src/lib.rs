@@ -42,6 +42,7 @@ pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
 pub use keys::Logins;
 pub use pool::{Lease, Pool, PoolConfig, PoolError};
+pub use user_config::decisive;
 pub use worktree::{Worktree, WorktreeError, Worktrees};
 
 /// To be called first thing in `main`, with the process's arguments, before any thread is started: the

@@ -2,10 +2,13 @@
 //! directory when it was made, they may have replaced by a link to somewhere else.
 
 use std::io;
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 /// A directory and nothing else, least of all a link to one.
@@ -56,7 +59,7 @@ fn walked_from(root: &OwnedFd, below: &Path, flags: OFlags) -> io::Result<OwnedF
 pub(crate) struct Held {
     descriptor: OwnedFd,
     #[cfg(not(target_os = "linux"))]
-    name: std::path::PathBuf,
+    name: PathBuf,
 }
 
 impl Held {
@@ -69,16 +72,24 @@ impl Held {
         })
     }
 
+    /// The directory `root`, which nobody but its owner puts there, opened to that one if it is closed.
+    pub(crate) fn over(root: &Path) -> io::Result<Self> {
+        let opened = open(root, DIRECTORY, Mode::empty()).or_else(|error| unreadable(error, None, root))?;
+        fchmod(&opened, Mode::RWXU)?;
+        drop(opened);
+        Self::of(root, Path::new(""))
+    }
+
     /// A path by which this process and one that it starts reach it, as long as this lives.
     #[cfg(target_os = "linux")]
-    pub(crate) fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()).into()
     }
 
     /// A path by which this process and one that it starts reach it, as long as nobody renames it.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.name.clone()
     }
 
@@ -96,19 +107,28 @@ impl Held {
         walk(openat(&self.descriptor, ".", DIRECTORY, Mode::empty())?, below, make).map(drop)
     }
 
-    /// The same, with whatever stands in the way of it removed: links and files, none of which is
-    /// followed.
+    /// The same, with what stands in the way of it put aside and each directory on the way opened to its
+    /// owner: links, files and closed directories, none of which is followed.
     pub(crate) fn make_over(&self, below: &Path) -> io::Result<OwnedFd> {
         let make = |above: &OwnedFd, name: &Path| {
-            match openat(above, name, DIRECTORY, Mode::empty()) {
-                Ok(_) => return Ok(()),
-                Err(Errno::NOTDIR | Errno::LOOP) => unlinkat(above, name, AtFlags::empty())?,
+            let opened = openat(above, name, DIRECTORY, Mode::empty())
+                .or_else(|error| unreadable(error, Some(above), name));
+            match opened {
+                Ok(there) => return fchmod(&there, Mode::RWXU),
                 Err(Errno::NOENT) => {}
+                Err(Errno::NOTDIR | Errno::LOOP) => clear(above, name)?,
                 Err(error) => return Err(error),
             }
             mkdirat(above, name, Mode::RWXU)
         };
         walk(openat(&self.descriptor, ".", DIRECTORY, Mode::empty())?, below, make)
+    }
+
+    /// Takes away what is `below` it, on a way that is made first as [`make_over`](Self::make_over) does.
+    pub(crate) fn clear(&self, below: &Path) -> io::Result<()> {
+        let (above, name) = (below.parent(), below.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        let above = self.make_over(above.unwrap_or(Path::new("")))?;
+        Ok(clear(&above, name.as_ref())?)
     }
 
     /// Whether it has a directory of its own there, or nothing; fails when it has something else.
@@ -161,7 +181,7 @@ pub(crate) fn read(root: &Path, below: &Path) -> io::Result<Option<String>> {
 
 /// The bytes of a path.
 pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
-    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_owned()
+    path.as_os_str().as_bytes().to_owned()
 }
 
 fn walk(
@@ -193,34 +213,139 @@ pub(crate) fn unlock(tree: &Held, branch: &str) {
     remove(".git/refs/heads", &format!("{branch}.lock"));
 }
 
-/// Makes the directories of a tree removable that are not readable or writable.
-pub(crate) fn open_up(tree: &Path) -> io::Result<()> {
-    let tree = open(tree, DIRECTORY, Mode::empty()).or_else(|error| unreadable(error, None, tree))?;
-    open_all(&tree)
-}
-
-fn open_all(directory: &OwnedFd) -> io::Result<()> {
-    fchmod(directory, Mode::RWXU)?;
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
-            let name =
-                Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes()));
-            match openat(directory, name, DIRECTORY, Mode::empty())
-                .or_else(|error| unreadable(error, Some(directory), name))
-            {
-                Ok(below) => open_all(&below)?,
-                // A file after all, or a link by now.
-                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+/// Takes away whatever is called `name` there, which is not followed. What cannot be removed at once is put
+/// aside first, so that the name is free.
+pub(crate) fn clear(above: &OwnedFd, name: &Path) -> Result<(), Errno> {
+    match unlinkat(above, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    for number in 0.. {
+        let aside = PathBuf::from(format!(".aside-{number}"));
+        match renameat(above, name, above, &aside) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                // What is left of it is in nobody's way.
+                let _ = remove_below(above, &aside);
+                return Ok(());
             }
         }
     }
+    Err(Errno::EXIST)
+}
+
+/// Writes a file in a directory, in place of whatever has its name and for its owner alone. No link is
+/// followed.
+pub(crate) fn write(directory: &OwnedFd, name: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = Path::new(".draft");
+    clear(directory, draft)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(directory, draft, flags, Mode::RUSR | Mode::WUSR)?;
+    io::Write::write_all(&mut std::fs::File::from(file), bytes)?;
+    match renameat(directory, draft, directory, name) {
+        Err(Errno::ISDIR) => {
+            clear(directory, name)?;
+            Ok(renameat(directory, draft, directory, name)?)
+        }
+        written => Ok(written?),
+    }
+}
+
+/// Opens a tree to its owner, so that it can be moved.
+pub(crate) fn open_up(tree: &Path) -> io::Result<()> {
+    let tree = open(tree, DIRECTORY, Mode::empty()).or_else(|error| unreadable(error, None, tree))?;
+    Ok(fchmod(&tree, Mode::RWXU)?)
+}
+
+/// How often a tree is gone through at most: somebody may be writing in it.
+const PASSES: usize = 1 << 20;
+
+/// Removes a tree, whatever its owner's agent made of it: closed to its owner, or deeper than the stack or the
+/// descriptors of a process. Links in it are removed, not followed. What is below its root is moved up into
+/// the root, level by level, so that three directories are open at most.
+pub(crate) fn remove_all(tree: &Path) -> io::Result<()> {
+    let parent = tree.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = tree.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    remove_below(&open(parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, name.as_ref())
+}
+
+fn remove_below(above: &OwnedFd, name: &Path) -> io::Result<()> {
+    let root = opened_up(above, name)?;
+    let mut number = 0;
+    for _ in 0..PASSES {
+        let mut any = false;
+        each(&root, |name, directory| {
+            any = true;
+            if directory {
+                flatten(&root, name, &mut number)
+            } else {
+                gone(unlinkat(&root, name, AtFlags::empty()))
+            }
+        })?;
+        if !any {
+            return Ok(unlinkat(above, name, AtFlags::REMOVEDIR)?);
+        }
+    }
+    Err(io::Error::other("something is written in it without an end"))
+}
+
+/// Removes the directory `name` of `root`; the directories in it are in `root` then.
+fn flatten(root: &OwnedFd, name: &Path, number: &mut u64) -> Result<(), Errno> {
+    let here = opened_up(root, name)?;
+    each(&here, |inner, directory| {
+        if !directory {
+            return gone(unlinkat(&here, inner, AtFlags::empty()));
+        }
+        // One that is closed cannot be moved.
+        drop(opened_up(&here, inner)?);
+        loop {
+            *number += 1;
+            match renameat(&here, inner, root, format!(".{number}")) {
+                Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+                moved => return gone(moved),
+            }
+        }
+    })?;
+    match unlinkat(root, name, AtFlags::REMOVEDIR) {
+        // Something came in meanwhile: the next pass finds it.
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        removed => gone(removed),
+    }
+}
+
+/// What is in a directory, one after another, and whether it is a directory.
+fn each(directory: &OwnedFd, mut one: impl FnMut(&Path, bool) -> Result<(), Errno>) -> Result<(), Errno> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let directory = match entry.file_type() {
+            FileType::Unknown => {
+                let kind = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_mode);
+                kind.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Directory)
+            }
+            kind => kind == FileType::Directory,
+        };
+        one(name, directory)?;
+    }
     Ok(())
+}
+
+/// Opens a directory, and has its owner enter and change it.
+fn opened_up(above: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let opened = openat(above, name, DIRECTORY, Mode::empty())
+        .or_else(|error| unreadable(error, Some(above), name))?;
+    fchmod(&opened, Mode::RWXU)?;
+    Ok(opened)
+}
+
+/// What is not there any more is removed.
+fn gone(removed: Result<(), Errno>) -> Result<(), Errno> {
+    if removed == Err(Errno::NOENT) { Ok(()) } else { removed }
 }
 
 /// Opens a directory that denied it, once it is made readable.
@@ -258,21 +383,72 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_opened_up_and_what_a_link_names_is_not() {
+    fn a_tree_is_removed_whatever_its_modes_and_what_a_link_names_is_not() {
         let root = tempfile::tempdir().unwrap();
         let (tree, outside) = (root.path().join("tree"), root.path().join("outside"));
-        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
+        std::fs::create_dir_all(tree.join(".1/.2")).unwrap();
         std::fs::create_dir(&outside).unwrap();
+        for file in ["a/file", "a/b/c/file", ".2", ".1/.2/file"] {
+            std::fs::write(tree.join(file), "x").unwrap();
+        }
+        std::fs::write(outside.join("file"), "kept").unwrap();
         symlink(&outside, tree.join("a/link")).unwrap();
-        for (path, bits) in [(&outside, 0o500), (&tree.join("a/b"), 0o000), (&tree.join("a"), 0o500)] {
+        for (path, bits) in [
+            (&outside, 0o500),
+            (&tree.join("a/b/c"), 0o000),
+            (&tree.join("a/b"), 0o000),
+            (&tree.join("a"), 0o500),
+            (&tree, 0o100),
+        ] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
         }
-        open_up(&tree).unwrap();
-        assert_eq!((mode(&tree.join("a")), mode(&tree.join("a/b")), mode(&outside)), (0o700, 0o700, 0o500));
+        remove_all(&tree).unwrap();
+        assert!(tree.symlink_metadata().is_err());
+        assert_eq!((mode(&outside), std::fs::read_dir(&outside).unwrap().count()), (0o500, 1));
         let link = root.path().join("instead");
         symlink(&outside, &link).unwrap();
-        assert!(open_up(&link).is_err());
+        assert!(remove_all(&link).is_err() && open_up(&link).is_err());
         assert_eq!(mode(&outside), 0o500);
+    }
+
+    #[test]
+    fn a_tree_of_thousands_of_levels_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = root.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = open(&tree, DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..5000 {
+            mkdirat(&at, "d", Mode::RWXU).unwrap();
+            mkdirat(&at, "beside", Mode::RWXU).unwrap();
+            at = openat(&at, "d", DIRECTORY, Mode::empty()).unwrap();
+        }
+        drop(at);
+        remove_all(&tree).unwrap();
+        assert!(tree.symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_file_is_put_aside_and_no_link_is_followed() {
+        for plant in ["a directory", "a directory with something in it", "a link", "a file"] {
+            let root = tempfile::tempdir().unwrap();
+            let (place, outside) = (root.path().join("place"), root.path().join("outside"));
+            std::fs::create_dir(&place).unwrap();
+            std::fs::write(&outside, "kept").unwrap();
+            let name = place.join("name");
+            match plant {
+                "a link" => symlink(&outside, &name).unwrap(),
+                "a file" => std::fs::write(&name, "theirs").unwrap(),
+                "a directory" => std::fs::create_dir(&name).unwrap(),
+                _ => std::fs::create_dir_all(name.join("a/b")).unwrap(),
+            }
+            let held = open(&place, DIRECTORY, Mode::empty()).unwrap();
+            write(&held, "name".as_ref(), b"ours").unwrap();
+            assert_eq!(std::fs::read_to_string(&name).unwrap(), "ours", "{plant}");
+            assert_eq!(mode(&name), 0o600);
+            assert_eq!(std::fs::read_to_string(&outside).unwrap(), "kept", "{plant}");
+            assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "{plant}");
+        }
     }
 
     #[test]

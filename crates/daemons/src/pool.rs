@@ -140,6 +140,11 @@ impl Pool {
     /// Makes the pool; nothing is started yet. Needs a Tokio runtime. If the runtime goes away
     /// first, running daemons are killed.
     pub fn new(config: &PoolConfig, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        if surroundings.environment.has_relative_path() {
+            tracing::warn!(
+                "PATH has relative or empty entries: daemons, their commands and git do without these"
+            );
+        }
         let (control, controls) = mpsc::unbounded_channel();
         let table = table::Table::new(config, surroundings, control.downgrade())?;
         tokio::spawn(table.run(controls));

@@ -34,23 +34,41 @@ pub(crate) struct Providers {
     newer: bool,
 }
 
-/// A model provider that has a key and cannot be reached, since nobody says where it is.
+/// A model provider whose key the proxy cannot use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreached {
     /// opencode's name for it.
     pub provider: String,
     /// What has its key.
     pub key_in: String,
+    /// Why it is not used.
+    pub why: WhyNot,
+}
+
+/// Why a key is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyNot {
+    /// Nobody says where its provider is.
+    Address,
+    /// opencode speaks to that provider itself, with a login that it renews.
+    Login,
 }
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider, key_in } = self;
-        write!(
-            f,
-            "the key of `{provider}` ({key_in}) is not used, since its address is not known: set \
-             `provider.{provider}.options.baseURL` in opencode's configuration"
-        )
+        let Self { provider, key_in, why } = self;
+        match why {
+            WhyNot::Address => write!(
+                f,
+                "the key of `{provider}` ({key_in}) is not used, since its address is not known: set \
+                 `provider.{provider}.options.baseURL` in opencode's configuration"
+            ),
+            WhyNot::Login => write!(
+                f,
+                "what is configured for `{provider}` ({key_in}) is not used within walls, since opencode speaks to it \
+                 with a login that it renews: set its `apiKey`, or `logins = \"refuse\"`"
+            ),
+        }
     }
 }
 
@@ -83,8 +101,18 @@ impl Providers {
     pub(crate) const FILES: [&str; 3] = configured::FILES;
 
     /// The text of one of these without the keys in it.
-    pub(crate) fn without_keys(&self, text: &str) -> Result<String, String> {
-        configured::without_keys(text, |id| self.all.iter().any(|provider| provider.name == id))
+    pub(crate) fn without_keys(text: &str) -> Result<String, String> {
+        configured::without_keys(text)
+    }
+
+    /// The files that the text of one of these in the directory `base` names.
+    pub(crate) fn files(text: &str, environment: &Environment, base: &Path) -> Vec<PathBuf> {
+        configured::files(text, environment, base)
+    }
+
+    /// Takes the keys out of what is laid over opencode's configuration.
+    pub(crate) fn strip(config: &mut Value) {
+        configured::strip(config);
     }
 
     /// Of a daemon within walls; none without them, where nothing would keep a key from the agent.
@@ -117,12 +145,16 @@ impl Providers {
         for (id, gathered) in found {
             // opencode renews that login itself, and speaks to its provider itself.
             if logins.contains(&id) && gathered.configured.key.is_none() {
+                if !gathered.configured.headers.is_empty() {
+                    let key_in = HEADERS.to_owned();
+                    unreached.push(Unreached { provider: id, key_in, why: WhyNot::Login });
+                }
                 continue;
             }
-            let key_in = gathered.key_in.clone();
+            let key_in = gathered.key_in();
             match gathered.provider(&id, spec, base.as_deref(), &mut taken) {
                 Some(Ok(provider)) => all.push(provider),
-                Some(Err(())) => unreached.push(Unreached { provider: id, key_in }),
+                Some(Err(())) => unreached.push(Unreached { provider: id, key_in, why: WhyNot::Address }),
                 None => {}
             }
         }
@@ -186,7 +218,19 @@ impl Providers {
     }
 }
 
+/// What has a key, where that is no variable and no login.
+const HEADERS: &str = "its headers in opencode's configuration";
+const CONFIGURED: &str = "opencode's configuration";
+
 impl Gathered {
+    fn key_in(&self) -> String {
+        match &self.configured {
+            Configured { key: Some(_), .. } => CONFIGURED.to_owned(),
+            Configured { headers, .. } if self.key_in.is_empty() && !headers.is_empty() => HEADERS.to_owned(),
+            _ => self.key_in.clone(),
+        }
+    }
+
     /// Nothing if opencode's own ways do for it; an error if it has a key and no address.
     fn provider(
         self,
@@ -210,7 +254,9 @@ impl Gathered {
             .collect();
         let key = key.or(self.stored).or(self.passed);
         let own = self.configured.address.map(|address| resolved(&address, &spec.environment, base).0);
-        let known = || expanded(Known::of(id).filter(|_| key.is_some())?.address, &spec.environment);
+        // A header may be a key as well.
+        let any = key.is_some() || !headers.is_empty();
+        let known = || expanded(Known::of(id).filter(|_| any)?.address, &spec.environment);
         match own.or_else(known).and_then(|address| address.parse().ok()) {
             Some(upstream) => Some(Ok(Provider {
                 name: id.to_owned(),
@@ -219,7 +265,7 @@ impl Gathered {
                 key: key.map(Secret::from),
                 headers,
             })),
-            None => key.map(|_| Err(())),
+            None => any.then_some(Err(())),
         }
     }
 }

@@ -168,6 +168,11 @@ pub struct Worktree {
     _used: OwnedMutexGuard<()>,
 }
 
+/// The files with the person's settings of git, which the host's own git reads.
+pub(crate) fn personal_settings(environment: &Environment) -> Vec<PathBuf> {
+    git::personal(environment)
+}
+
 /// Where the trees of `workspace` are; the part of `state` that an agent may write.
 pub(crate) fn trees(state: &Path, workspace: &str) -> PathBuf {
     root(state, workspace).join("trees")
@@ -453,13 +458,7 @@ fn remove(tree: &Path) -> io::Result<()> {
     if !kind.is_dir() {
         return std::fs::remove_file(tree);
     }
-    match std::fs::remove_dir_all(tree) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            place::open_up(tree)?;
-            std::fs::remove_dir_all(tree)
-        }
-        removed => removed,
-    }
+    place::remove_all(tree)
 }
 
 fn warn(removed: io::Result<()>) {

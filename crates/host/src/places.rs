@@ -44,19 +44,20 @@ pub struct Misplaced {
 pub struct Places(Vec<Guarded>);
 
 impl Places {
-    /// The host's state, its own binary, and the directories of `PATH`.
+    /// The host's state, its own binary, the directories of `PATH`, and what the user configured of opencode and
+    /// git: a daemon's configuration may name a file of the user's that the host reads for it.
     pub fn of_host(state: &Path, environment: &Environment) -> Self {
         let mut places = Self::default().with("the host's state", state);
         if let Ok(own) = std::env::current_exe() {
             places = places.with("the host's binary", own);
         }
-        for directory in std::env::split_paths(environment.get("PATH").unwrap_or_default()) {
-            // One that is relative means another place in each directory, and the workspace in a daemon's.
-            if directory.is_absolute() {
-                places = places.with("a directory of PATH", directory);
-            }
+        // Those that are relative are searched by nobody.
+        for directory in environment.search_path() {
+            places = places.with("a directory of PATH", directory);
         }
-        places
+        opencode_daemons::decisive(environment)
+            .into_iter()
+            .fold(places, |all, (what, path)| all.with(what, path))
     }
 
     /// The same with one more.
@@ -93,6 +94,8 @@ impl fmt::Display for Misplaced {
             match guarded.what {
                 "a directory of PATH" => "start the host without it in PATH",
                 "the host's state" => "choose another with --state",
+                "opencode's configuration" | "opencode's stored logins" | "git's settings" =>
+                    "choose another workspace, or have no link lead there",
                 _ => "move it elsewhere",
             }
         )
@@ -194,6 +197,52 @@ mod tests {
         ] {
             let misplaced = Places::default().with("the rules", at(path)).misplaced(&doors);
             assert_eq!(!misplaced.is_empty(), found, "{path}: {misplaced:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_user_configured_of_opencode_and_git_is_guarded_by_where_it_leads() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for directory in ["ws/dot/agent", "home/.config/opencode", "home/.local/share/opencode", "xdg"] {
+            std::fs::create_dir_all(at(directory)).unwrap();
+        }
+        for file in ["ws/dot/opencode.json", "ws/dot/auth.json", "ws/dot/gitconfig", "ws/dot/ignore"] {
+            std::fs::write(at(file), "{}").unwrap();
+        }
+        let environment = || {
+            let names = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"];
+            names
+                .iter()
+                .zip([at("home"), at("home/.config"), at("home/.local/share")])
+                .collect::<Environment>()
+        };
+        let found = |door: &str| {
+            let doors = [Door { what: "the workspace w".into(), path: at(door) }];
+            let found = Places::of_host(&at("state"), &environment()).misplaced(&doors);
+            found.iter().map(|one| one.guarded.what).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(found("ws").is_empty());
+        for (link, to, what) in [
+            ("home/.config/opencode/opencode.jsonc", "ws/dot/opencode.json", "opencode's configuration"),
+            ("home/.config/opencode/agent", "ws/dot/agent", "opencode's configuration"),
+            ("home/.local/share/opencode/auth.json", "ws/dot/auth.json", "opencode's stored logins"),
+            ("home/.gitconfig", "ws/dot/gitconfig", "git's settings"),
+            ("home/.config/git/ignore", "ws/dot/ignore", "git's settings"),
+        ] {
+            std::fs::create_dir_all(at(link).parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(at(to), at(link)).unwrap();
+            assert_eq!(found("ws").into_iter().collect::<Vec<_>>(), [what], "{link}");
+            std::fs::remove_file(at(link)).unwrap();
+        }
+        for (door, all) in [
+            ("home", vec!["git's settings", "opencode's configuration", "opencode's stored logins"]),
+            ("home/.config", vec!["git's settings", "opencode's configuration"]),
+            ("home/.config/opencode", vec!["opencode's configuration"]),
+            ("home/.local", vec!["opencode's stored logins"]),
+            ("xdg", vec![]),
+        ] {
+            assert_eq!(found(door).into_iter().collect::<Vec<_>>(), all, "{door}");
         }
     }
 

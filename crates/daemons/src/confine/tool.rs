@@ -4,7 +4,8 @@
 //! becomes no other program and starts none but its own parts, and opens no socket. So whatever a
 //! repository's settings, attributes or hooks name to be run, nothing of it is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,9 +37,10 @@ pub(crate) struct Tool {
 impl Tool {
     /// `program`, which starts itself also by the paths in `parts`.
     pub(crate) fn of(program: &Path, parts: impl IntoIterator<Item = PathBuf>) -> Self {
-        let mut run: Vec<PathBuf> = loaders();
-        run.push(program.to_owned());
-        run.extend(parts);
+        let mut run: Vec<PathBuf> = std::iter::once(program.to_owned()).chain(parts).collect();
+        // Where each program has a loader of its own, as in `/nix/store`, nothing else there is run.
+        run.extend(run.clone().iter().filter_map(|program| loader(program)));
+        run.extend(loaders());
         let beside = program.canonicalize().ok().and_then(|real| Some(real.parent()?.parent()?.to_owned()));
         let libraries = ["lib", "lib64", "libexec", "share"].into_iter();
         let libraries = libraries.filter_map(|name| beside.as_ref().map(|beside| beside.join(name)));
@@ -71,11 +73,40 @@ fn loaders() -> Vec<PathBuf> {
         })
         .filter_map(|path| path.canonicalize().ok())
         .collect();
-    // Each program there has a loader of its own.
-    found.extend(["/nix/store".into()].into_iter().filter(|nix: &PathBuf| nix.exists()));
     found.sort();
     found.dedup();
     found
+}
+
+/// The loader that a program of 64 bits names (ELF, `PT_INTERP`).
+fn loader(program: &Path) -> Option<PathBuf> {
+    use std::io::Read as _;
+
+    let mut head = Vec::new();
+    std::fs::File::open(program).ok()?.take(1 << 16).read_to_end(&mut head).ok()?;
+    loader_named_in(&head)
+}
+
+fn loader_named_in(head: &[u8]) -> Option<PathBuf> {
+    const INTERP: usize = 3;
+
+    let number = |at: usize, length: usize| {
+        let bytes = head.get(at..at.checked_add(length)?)?;
+        Some(bytes.iter().rev().fold(0, |number: usize, byte| (number << 8) | usize::from(*byte)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    (0..count).find_map(|index| {
+        let entry = table.checked_add(index * size)?;
+        if number(entry, 4)? != INTERP {
+            return None;
+        }
+        let (from, length) = (number(entry.checked_add(8)?, 8)?, number(entry.checked_add(32)?, 8)?);
+        let name = head.get(from..from.checked_add(length)?)?.strip_suffix(b"\0")?;
+        Some(PathBuf::from(OsStr::from_bytes(name)))
+    })
 }
 
 fn named(path: &Path, is_it: impl Fn(&str) -> bool) -> bool {
@@ -181,5 +212,47 @@ mod held {
         let filter =
             SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into()?)?;
         Ok(apply_filter(&BpfProgram::try_from(filter)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head of a program whose second entry names this loader.
+    fn program(loader: &[u8]) -> Vec<u8> {
+        let mut head = vec![0; 64 + 2 * 56];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (head[32], head[54], head[56]) = (64, 56, 2);
+        let entry = 64 + 56;
+        (head[entry], head[entry + 8], head[entry + 32]) = (3, 176, u8::try_from(loader.len()).unwrap());
+        head.extend_from_slice(loader);
+        head
+    }
+
+    #[test]
+    fn the_loader_of_a_program_is_the_one_that_it_names() {
+        let named = program(b"/nix/store/x/ld.so\0");
+        assert_eq!(loader_named_in(&named), Some("/nix/store/x/ld.so".into()));
+        for cut in 0..named.len() {
+            assert_eq!(loader_named_in(&named[..cut]), None, "{cut}");
+        }
+        for none in [&b"#!/bin/sh\n"[..], b"", &program(b"no end"), &[0xff; 200]] {
+            assert_eq!(loader_named_in(none), None);
+        }
+        let mut far = named.clone();
+        far[32..40].fill(0xff);
+        assert_eq!(loader_named_in(&far), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_run_but_a_program_its_parts_and_loaders() {
+        let git = Path::new("/usr/bin/git");
+        let tool = Tool::of(git, ["/usr/lib/git-core/git".into()]);
+        for run in tool.run.iter().filter(|run| !run.ends_with("git")) {
+            let name = run.file_name().unwrap().to_string_lossy();
+            assert!(name.starts_with("ld") && !run.is_dir(), "{}", run.display());
+        }
     }
 }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{Daemon, Spec, StartError, start};
 use crate::egress::Egress;
 use crate::health::{self, HealthError};
+use crate::keys::Keys;
 use crate::process::{Leader, ProcessId};
 use crate::record::{Record, RecordFile};
 use crate::version;
@@ -168,5 +169,6 @@ fn taken_over(
         ends_on_drop: true,
         asked: BTreeMap::new(),
         egress,
+        logins: Keys::of(spec).into_copy(),
     })
 }

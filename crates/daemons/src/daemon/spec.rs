@@ -132,6 +132,9 @@ impl Spec {
     ) -> Environment {
         let mut environment = self.environment.allowed(&self.pass).without(|name| providers.take(name));
         let mut config = self.merged_config();
+        if self.confinement.is_some() {
+            Providers::strip(&mut config);
+        }
         lay_over(&mut config, &providers.overlay(address, token));
         match &self.home {
             Home::User => {}
@@ -174,8 +177,11 @@ impl Spec {
             part(value.as_encoded_bytes());
         }
         providers.parts().for_each(|text| part(text.as_bytes()));
-        if let Keys::Passed(keys) = Keys::of(self) {
-            part(keys.expose_secret().as_bytes());
+        match Keys::of(self) {
+            Keys::Passed(keys) => part(keys.expose_secret().as_bytes()),
+            // Not what is in it, which is renewed.
+            Keys::Copied(_) => part(b"a copy of logins"),
+            Keys::None | Keys::Linked(_) => {}
         }
         if let Some(confinement) = &self.confinement {
             part(confinement.plan().as_bytes());

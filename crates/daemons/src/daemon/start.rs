@@ -179,6 +179,7 @@ fn spawn(
         ends_on_drop: true,
         asked: BTreeMap::new(),
         egress: None,
+        logins: Keys::of(spec).into_copy(),
     };
     daemon.egress =
         egress.transpose().map_err(StartError::system("keep the proxy of the daemon's models"))?;
@@ -222,7 +223,7 @@ fn command(
         let keys = Keys::of(spec);
         prepare(own, &keys).map_err(StartError::system("make the daemon's own directory"))?;
         if spec.confinement.is_some() {
-            user_config::prepare(spec, own, &Providers::of(spec))
+            user_config::prepare(spec, own)
                 .map_err(StartError::system("copy opencode's configuration without its keys"))?;
         }
         if let Keys::Passed(keys) = &keys {
@@ -240,10 +241,18 @@ fn command(
     Ok(command)
 }
 
-/// Makes the daemon's own directory. The daemon writes there, so no link is followed below it.
+/// What opencode runs of what it downloaded or installed: its whole cache, and programs beside its sessions.
+const RUN_BY_OPENCODE: [&str; 2] = ["cache/opencode", "data/opencode/bin"];
+
+/// Makes the daemon's own directory. The daemon writes there, so no link is followed below it, and what is
+/// closed or in the way of it is opened or put aside. What opencode would run of it is not kept: opencode's own
+/// tools write wherever a link in a repository leads them, and that is within the daemon's walls.
 fn prepare(own: &Path, keys: &Keys) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(own)?;
-    let own = Held::of(own, Path::new(""))?;
+    let own = Held::over(own)?;
+    for run in RUN_BY_OPENCODE.map(Path::new) {
+        own.clear(run)?;
+    }
     for (_, below) in OWN {
         own.make_over(&Path::new(below).join("opencode"))?;
     }
@@ -298,4 +307,34 @@ fn ended(daemon: &mut Daemon, status: ExitStatus) -> StartError {
         return StartError::PortTaken { port: daemon.port };
     }
     StartError::Ended { status, diagnosis: Diagnosis::of(tail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_opencode_would_run_is_kept_of_its_own_directory_and_its_sessions_are() {
+        let root = tempfile::tempdir().unwrap();
+        let (own, outside) = (root.path().join("own"), root.path().join("outside"));
+        let run = ["cache/opencode/node_modules/p/index.js", "cache/opencode/bin/rg", "data/opencode/bin/rg"];
+        let kept = ["data/opencode/opencode.db", "state/opencode/kv.json"];
+        for file in run.iter().chain(&kept) {
+            std::fs::create_dir_all(own.join(file).parent().unwrap()).unwrap();
+            std::fs::write(own.join(file), "x").unwrap();
+        }
+        prepare(&own, &Keys::None).unwrap();
+        assert!(run.iter().all(|file| !own.join(file).exists()));
+        assert!(kept.iter().all(|file| own.join(file).is_file()));
+        // Nor what a link that was left there leads to.
+        std::fs::create_dir_all(outside.join("opencode/bin")).unwrap();
+        std::fs::remove_dir_all(own.join("cache")).unwrap();
+        symlink(&outside, own.join("cache")).unwrap();
+        symlink(outside.join("opencode/bin"), own.join("data/opencode/bin")).unwrap();
+        prepare(&own, &Keys::None).unwrap();
+        assert!(own.join("cache/opencode").is_dir() && !own.join("cache").is_symlink());
+        assert!(!own.join("data/opencode/bin").exists() && outside.join("opencode/bin").is_dir());
+    }
 }

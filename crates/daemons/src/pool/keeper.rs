@@ -182,8 +182,11 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
         None => true,
     };
     if look.is_none() {
-        let looking = daemon.place(&job.spec.directory);
-        *look = Some(tokio::task::spawn_blocking(looking));
+        let (looking, logins) = (daemon.place(&job.spec.directory), daemon.keep_logins());
+        *look = Some(tokio::task::spawn_blocking(move || {
+            logins();
+            looking()
+        }));
     }
     in_place
 }

@@ -38,24 +38,59 @@ fn parse(text: &str) -> Result<Value, String> {
     parsed.map_err(|error| error.to_string())
 }
 
-/// The text of a file of settings without the keys of providers, and without the headers of those for which
-/// a proxy sets them.
-pub(super) fn without_keys(text: &str, proxied: impl Fn(&str) -> bool) -> Result<String, String> {
+/// The text of a file of settings without what may be a key of a provider.
+pub(super) fn without_keys(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
     let mut config = parse(text)?;
+    strip(&mut config);
+    serde_json::to_string_pretty(&config).map_err(|error| error.to_string())
+}
+
+/// Takes out of a configuration what may be a key of a provider or of one of its models: `apiKey`, all
+/// headers, and addresses with more in them than where something is.
+pub(super) fn strip(config: &mut Value) {
     for (all, kind) in FORMS {
         let providers = config.get_mut(all).and_then(Value::as_object_mut).into_iter().flatten();
-        for (id, provider) in providers {
-            let Some(options) = provider.get_mut(kind).and_then(Value::as_object_mut) else { continue };
-            options.remove("apiKey");
-            if proxied(id) {
-                options.remove("headers");
-            }
+        for (_, provider) in providers {
+            bare(provider, kind);
+            let models = provider.get_mut("models").and_then(Value::as_object_mut).into_iter().flatten();
+            models.for_each(|(_, model)| bare(model, kind));
         }
     }
-    serde_json::to_string_pretty(&config).map_err(|error| error.to_string())
+}
+
+fn bare(of: &mut Value, kind: &str) {
+    let Some(of) = of.as_object_mut() else { return };
+    of.remove("headers");
+    if of.get("api").and_then(Value::as_str).is_some_and(|api| !is_plain(api)) {
+        of.remove("api");
+    }
+    let Some(options) = of.get_mut(kind).and_then(Value::as_object_mut) else { return };
+    options.remove("apiKey");
+    options.remove("headers");
+    if options.get("baseURL").is_some_and(|address| !address.as_str().is_some_and(is_plain)) {
+        options.remove("baseURL");
+    }
+}
+
+/// Whether an address says where something is and nothing else: no user, no query, no reference.
+fn is_plain(address: &str) -> bool {
+    let url = address.parse::<url::Url>();
+    !address.contains('{')
+        && url.is_ok_and(|url| {
+            url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        })
+}
+
+/// The paths of the files that a text names by `{file:PATH}`.
+pub(super) fn files(text: &str, environment: &Environment, base: &Path) -> Vec<PathBuf> {
+    let references = text.split("{file:").skip(1);
+    references.filter_map(|rest| Some(at(rest.split_once('}')?.0, environment, base))).collect()
 }
 
 /// The providers of a configuration of either generation, by name.

@@ -114,7 +114,11 @@ fn a_provider_that_nobody_knows_gets_no_key_and_is_named() {
     let spec = spec(home.path(), &stored, "{}", &[("AZURE_API_KEY", "sk-azure")]);
     let providers = Providers::of(&spec);
     assert_eq!(routes(&providers), []);
-    let of = |provider: &str, key_in: &str| Unreached { provider: provider.into(), key_in: key_in.into() };
+    let of = |provider: &str, key_in: &str| Unreached {
+        provider: provider.into(),
+        key_in: key_in.into(),
+        why: WhyNot::Address,
+    };
     assert_eq!(providers.unreached, [of("azure", "AZURE_API_KEY"), of("odd", "its stored login")]);
     assert!(providers.take("AZURE_API_KEY"));
     assert_eq!(unreached(&spec.environment, &spec.pass, &json!({})), providers.unreached);
@@ -128,7 +132,7 @@ fn a_login_that_is_renewed_stays_opencodes_own_unless_it_is_refused() {
     let mut spec = spec(home.path(), &stored, "{}", &[("ANTHROPIC_API_KEY", "sk-ant")]);
     let groq = route("groq", "https://api.groq.com/openai/v1", "sk-g");
     assert_eq!(routes(&Providers::of(&spec)), std::slice::from_ref(&groq));
-    assert!(matches!(keys::Keys::of(&spec), keys::Keys::Linked(_)));
+    assert!(matches!(keys::Keys::of(&spec), keys::Keys::Copied(_)));
     spec.logins = Logins::Refuse;
     let anthropic = route("anthropic", "https://api.anthropic.com/v1", "sk-ant");
     assert_eq!(routes(&Providers::of(&spec)), [anthropic, groq]);
@@ -171,6 +175,121 @@ fn each_known_provider_has_an_address_that_is_one() {
     }
 }
 
+/// Settings of one provider that may have a key in them, whether a proxy stands before it, and whether it is
+/// said that something is not used.
+const KEYED: [(&str, &str, bool, bool); 12] = [
+    ("a key of a known provider", r#""groq": { "options": { "apiKey": "sk-1" } }"#, true, false),
+    (
+        "a header of a known one",
+        r#""anthropic": { "options": { "headers": { "x-api-key": "sk-1" } } }"#,
+        true,
+        false,
+    ),
+    ("a key without an address", r#""odd": { "options": { "apiKey": "sk-1" } }"#, false, true),
+    ("a header without an address", r#""odd": { "options": { "headers": { "x": "sk-1" } } }"#, false, true),
+    (
+        "a password in the address",
+        r#""odd": { "options": { "baseURL": "https://u:sk-1@odd.example" } }"#,
+        true,
+        false,
+    ),
+    (
+        "a user in the address",
+        r#""odd": { "options": { "baseURL": "https://sk-1@odd.example" } }"#,
+        true,
+        false,
+    ),
+    (
+        "a key in the query",
+        r#""odd": { "options": { "baseURL": "https://odd.example/?api-key=sk-1" } }"#,
+        true,
+        false,
+    ),
+    ("a key in the provider's address", r#""odd": { "api": "https://odd.example/?k=sk-1" }"#, true, false),
+    (
+        "a key in a name",
+        r#""odd": { "options": { "apiKey": "sk-1", "baseURL": "no address" } }"#,
+        false,
+        true,
+    ),
+    ("a header of a login", r#""mine": { "options": { "headers": { "x": "sk-1" } } }"#, false, true),
+    (
+        "a key of a model",
+        r#""groq": { "models": { "m": { "options": { "apiKey": "sk-1" } } } }"#,
+        false,
+        false,
+    ),
+    ("a header of a model", r#""groq": { "models": { "m": { "headers": { "x": "sk-1" } } } }"#, false, false),
+];
+
+#[test]
+fn no_key_of_a_provider_is_in_what_its_daemon_reads_or_is_told() {
+    for (what, provider, proxied, said) in KEYED {
+        for (all, kind) in [("provider", "options"), ("providers", "settings")] {
+            let home = tempfile::tempdir().unwrap();
+            let text =
+                format!("{{ \"{all}\": {{ {} }} }}", provider.replace("\"options\"", &format!("\"{kind}\"")));
+            let stored = json!({ "mine": { "type": "oauth", "refresh": "r" } });
+            // As the user's own settings, and as what a host lays over them.
+            for laid in [false, true] {
+                let mut spec = spec(home.path(), &stored, if laid { "{}" } else { &text }, &[]);
+                if laid {
+                    spec.config = serde_json::from_str(&text).unwrap();
+                }
+                let providers = Providers::of(&spec);
+                assert_eq!(
+                    (!providers.all.is_empty(), !providers.unreached.is_empty()),
+                    (proxied, said),
+                    "{what}"
+                );
+                let Home::Own(own) = &spec.home else { panic!() };
+                user_config::prepare(&spec, own).unwrap();
+                let copied = user_config::directory(own).join("opencode/opencode.jsonc");
+                let environment = spec.child_environment(&providers, ("http://127.0.0.1:1", "token"));
+                let told = environment.get("OPENCODE_CONFIG_CONTENT").unwrap().to_str().unwrap();
+                let shown = std::fs::read_to_string(copied).unwrap() + told;
+                assert!(!shown.contains("sk-1"), "{what}, {all}, {laid}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_what_is_beside_the_users_settings_only_opencodes_own_is_opened() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = r#"{ "agent": { "a": { "prompt": "{file:./prompts/a.txt}" } }, "instructions": ["{file:~/outside.txt}"],
+        "provider": { "p": { "options": { "apiKey": "{file:./key.txt}" } } } }"#;
+    let spec = spec(home.path(), &json!({}), settings, &[]);
+    let user = home.path().join(".config/opencode");
+    let write = |name: &str| {
+        std::fs::create_dir_all(user.join(name).parent().unwrap()).unwrap();
+        std::fs::write(user.join(name), "x").unwrap();
+    };
+    let opened =
+        ["agents/a.md", "command/c.md", "plugins/p.js", "AGENTS.md", "package.json", "prompts/a.txt"];
+    let closed = [
+        "opencode.json.bak",
+        ".env",
+        ".git/config",
+        "notes.md",
+        "agent.old/a.md",
+        "key.txt",
+        "prompts/b.txt",
+    ];
+    opened.iter().chain(&closed).for_each(|name| write(name));
+    let Home::Own(own) = &spec.home else { panic!() };
+    user_config::prepare(&spec, own).unwrap();
+    let (here, doors) = (user_config::directory(own).join("opencode"), user_config::doors(&spec));
+    let open = |name: &str| doors.iter().any(|door| user.join(name).starts_with(door));
+    for name in opened {
+        assert!(here.join(name).is_file() && open(name), "{name}");
+    }
+    for name in closed {
+        assert!(!here.join(name).exists() && !open(name), "{name}");
+    }
+    assert!(!doors.iter().any(|door| door.ends_with("outside.txt")), "{doors:?}");
+}
+
 #[test]
 fn the_users_settings_are_copied_without_their_keys_and_the_rest_is_linked() {
     let home = tempfile::tempdir().unwrap();
@@ -185,7 +304,7 @@ fn the_users_settings_are_copied_without_their_keys_and_the_rest_is_linked() {
     std::fs::write(user.join("agent/a.md"), "an agent").unwrap();
     let Home::Own(own) = &spec.home else { panic!() };
     for _ in 0..2 {
-        user_config::prepare(&spec, own, &Providers::of(&spec)).unwrap();
+        user_config::prepare(&spec, own).unwrap();
         let here = user_config::directory(own).join("opencode");
         let copied = std::fs::read_to_string(here.join("opencode.jsonc")).unwrap();
         assert!(!copied.contains("sk-"), "{copied}");
@@ -202,6 +321,6 @@ fn the_users_settings_are_copied_without_their_keys_and_the_rest_is_linked() {
         "{doors:?}"
     );
     std::fs::write(user.join("opencode.json"), "{ no json").unwrap();
-    let error = user_config::prepare(&spec, own, &Providers::of(&spec)).unwrap_err();
+    let error = user_config::prepare(&spec, own).unwrap_err();
     assert!(error.to_string().contains("opencode.json:"), "{error}");
 }

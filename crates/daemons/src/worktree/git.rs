@@ -8,7 +8,7 @@
 mod call;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
@@ -18,7 +18,7 @@ use crate::confine::{self, Located, Misplaced};
 use crate::environment::Environment;
 use crate::place::{self, Held};
 
-pub(super) use call::{Access, At, Call};
+pub(super) use call::{Access, At, Call, personal};
 
 /// Git, and what it may do.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub(super) struct Git {
     launcher: Option<PathBuf>,
     /// The files with the person's own settings for all repositories.
     personal: Arc<OnceCell<Vec<PathBuf>>>,
+    /// The program itself, and what else it starts of itself.
+    program: Arc<OnceLock<(PathBuf, Vec<PathBuf>)>>,
 }
 
 /// The repository that a workspace is in.
@@ -56,7 +58,7 @@ pub(super) struct Branch {
 
 impl Git {
     pub(super) fn new(environment: Environment, launcher: Option<PathBuf>) -> Self {
-        Self { environment, launcher, personal: Arc::default() }
+        Self { environment, launcher, personal: Arc::default(), program: Arc::default() }
     }
 
     pub(super) async fn repository(&self, workspace: &Path) -> Result<Repository, WorktreeError> {

@@ -235,9 +235,8 @@ fn logins(pool: &PoolConfig, environment: &Environment) -> Option<Finding> {
         (false, false) => Some(Finding::doubtful(
             "logins",
             format!(
-                "opencode renews the login at {renewed} itself, so daemons work on your own auth.json: opencode's tools \
-                 and plugins, which run as the daemon, can read every key in it, and its commands cannot; \
-                 `logins = \"refuse\"` keeps it out"
+                "opencode renews the login at {renewed} itself, so daemons have a copy of it: opencode's tools and \
+                 plugins, which run as the daemon, can read it, and its commands cannot; `logins = \"refuse\"` keeps it out"
             ),
         )),
     }

@@ -52,9 +52,14 @@ async fn tried(keys: &Value) -> Ended {
     }
     script.push_str("mkdir -p $XDG_CACHE_HOME/tool && echo tried > tried");
     let plugin = format!("{home}/.config/opencode/plugin/left.js");
+    let stored = user.home.path().join(".local/share/opencode/auth.json");
+    let sets = json!({ "https://evil.example": { "type": "wellknown", "key": "LD_PRELOAD", "token": "/x" } });
     let model = Script::default()
         .call("look around", 0, "bash", json!({ "command": script, "description": "tries" }))
         .call("look around", 1, "write", json!({ "filePath": plugin, "content": "left" }))
+        // It writes nothing that it has not read.
+        .call("look around", 2, "read", json!({ "filePath": stored }))
+        .call("look around", 3, "write", json!({ "filePath": stored, "content": sets.to_string() }))
         .reply("look around", "I looked.");
     let model = ScriptedModel::start(model).unwrap();
     let mut config = model.config();
@@ -62,7 +67,6 @@ async fn tried(keys: &Value) -> Ended {
     options.remove("apiKey");
     config["permission"] = json!({ "bash": "allow", "edit": "allow", "external_directory": "allow" });
     let user = user.with_opencode_config(&config);
-    let stored = user.home.path().join(".local/share/opencode/auth.json");
     std::fs::create_dir_all(stored.parent().unwrap()).unwrap();
     std::fs::write(&stored, keys.to_string()).unwrap();
     let workspace = user.home.path().join("app");

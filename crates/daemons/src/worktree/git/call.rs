@@ -5,10 +5,10 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 
 use super::{Git, Repository, text};
 use crate::confine::{LAUNCH_TOOL, TOOL_PLAN, Tool};
+use crate::environment::Environment;
 use crate::place::Held;
 use crate::worktree::WorktreeError;
 use crate::worktree::running::{Printed, Says, printed};
@@ -59,6 +59,24 @@ const TOLD: [(&str, &str); 12] = [
     ("GIT_SSH_COMMAND", "false"),
     ("LC_ALL", "C"),
 ];
+
+/// The names of settings in git's list. One that cannot be given back to git cannot be taken out of force.
+fn names_of(listed: &[u8]) -> Result<Vec<&str>, WorktreeError> {
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let reason = "a filter that is configured has a name that is not UTF-8; remove it".to_owned();
+    let names: Result<_, _> = names.map(std::str::from_utf8).collect();
+    names.map_err(|_| WorktreeError::Git { what: "looks for filters", reason })
+}
+
+/// The files with the person's settings for all repositories, the ones that these name aside.
+pub(in crate::worktree) fn personal(environment: &Environment) -> Vec<PathBuf> {
+    let home = environment.get("HOME").map(PathBuf::from);
+    let at_home = home.iter().flat_map(|home| PERSONAL.iter().map(|name| home.join(name)));
+    let config = environment.get("XDG_CONFIG_HOME").map(|config| Path::new(config).join("git"));
+    let in_config =
+        config.iter().flat_map(|git| ["config", "ignore", "attributes"].map(|name| git.join(name)));
+    at_home.chain(in_config).collect()
+}
 
 /// The person's own settings for all repositories, below their home directory.
 const PERSONAL: [&str; 4] =
@@ -181,23 +199,18 @@ impl Git {
             Err(WorktreeError::Git { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let names = listed.split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+        let names = names_of(&listed)?;
         let off = |name: &str| {
             let value = if name.ends_with(".required") { "false" } else { "" };
             (name.to_owned(), value.to_owned())
         };
-        Ok(names.filter(|name| !name.is_empty()).map(off).collect())
+        Ok(names.into_iter().map(off).collect())
     }
 
     /// The files with the person's settings, and those that these name.
     async fn personal(&self) -> Vec<PathBuf> {
         let Some(home) = self.environment.get("HOME").map(PathBuf::from) else { return Vec::new() };
-        let mut files: Vec<_> = PERSONAL.iter().map(|name| home.join(name)).collect();
-        if let Some(config) = self.environment.get("XDG_CONFIG_HOME") {
-            files.extend(
-                ["config", "ignore", "attributes"].map(|name| Path::new(config).join("git").join(name)),
-            );
-        }
+        let mut files = personal(&self.environment);
         let named = r"^(include\.path|includeif\..*\.path|core\.excludesfile)$";
         let call =
             Call::new("looks at your settings", ["config", "--global", "--null", "--get-regexp", named]);
@@ -216,7 +229,7 @@ impl Git {
         personal: &[PathBuf],
         settings: &[(String, String)],
     ) -> Result<Printed, WorktreeError> {
-        let (program, parts) = program()?;
+        let (program, parts) = self.program()?;
         let walls = self.launcher.as_ref().map(|launcher| {
             let mut walls = Tool::of(program, parts.iter().cloned());
             walls.read.extend(personal.iter().cloned());
@@ -244,6 +257,25 @@ impl Git {
         command.stdout(call.output.map_or_else(Stdio::piped, Stdio::from));
         let says = if matches!(at, At::Tree(..)) { Says::Agent } else { Says::Person };
         printed(call.what, command, call.most, says).await
+    }
+}
+
+impl Git {
+    /// Git, and what else it starts of itself. Only absolute directories of `PATH` are searched: git is
+    /// looked for once and started in a repository.
+    fn program(&self) -> Result<(&Path, &[PathBuf]), WorktreeError> {
+        if let Some((program, parts)) = self.program.get() {
+            return Ok((program, parts));
+        }
+        let path = std::env::join_paths(self.environment.search_path()).map_err(|_| WorktreeError::NoGit)?;
+        let program = which::which_in("git", Some(path), "/").map_err(|_| WorktreeError::NoGit)?;
+        #[expect(clippy::disallowed_methods, reason = "git is asked where its parts are")]
+        let asked =
+            std::process::Command::new(&program).arg("--exec-path").env_clear().current_dir("/").output()?;
+        let path = asked.stdout.strip_suffix(b"\n").unwrap_or(&asked.stdout);
+        let inner = PathBuf::from(OsStr::from_bytes(path)).join("git");
+        let (program, parts) = self.program.get_or_init(|| (program, vec![inner]));
+        Ok((program, parts))
     }
 }
 
@@ -290,17 +322,38 @@ impl At<'_> {
     }
 }
 
-/// Git, and what else it starts of itself.
-fn program() -> Result<(&'static Path, &'static [PathBuf]), WorktreeError> {
-    static FOUND: OnceLock<(PathBuf, Vec<PathBuf>)> = OnceLock::new();
-    if let Some((program, parts)) = FOUND.get() {
-        return Ok((program, parts));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_whose_name_cannot_be_given_back_fails_the_call() {
+        for (listed, names) in [
+            (&b""[..], Some(&[][..])),
+            (b"filter.a.clean\0filter.b.smudge\0", Some(&["filter.a.clean", "filter.b.smudge"])),
+            (b"filter.a.clean\0filter.\xff.clean\0", None),
+        ] {
+            assert_eq!(names_of(listed).ok().as_deref(), names);
+        }
     }
-    let program = which::which("git").map_err(|_| WorktreeError::NoGit)?;
-    #[expect(clippy::disallowed_methods, reason = "git is asked where its parts are")]
-    let asked = std::process::Command::new(&program).arg("--exec-path").env_clear().output()?;
-    let path = asked.stdout.strip_suffix(b"\n").unwrap_or(&asked.stdout);
-    let inner = PathBuf::from(OsStr::from_bytes(path)).join("git");
-    let (program, parts) = FOUND.get_or_init(|| (program, vec![inner]));
-    Ok((program, parts))
+
+    #[test]
+    fn git_is_looked_for_in_absolute_directories_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let git = root.path().join("git");
+        std::fs::write(&git, "#!/bin/sh\necho /parts\n").unwrap();
+        std::fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let up = "../".repeat(64);
+        let relative = format!("{up}{}", root.path().strip_prefix("/").unwrap().display());
+        assert!(Path::new(&relative).join("git").is_file(), "it leads there");
+        let found = |path: &str| {
+            let git = Git::new(Environment::from_iter([("PATH", path)]), None);
+            git.program().map(|(program, _)| program.to_owned()).ok()
+        };
+        assert_eq!(found(&root.path().display().to_string()), Some(git.clone()));
+        for path in [relative.as_str(), "", ":", "."] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        assert_eq!(found(&format!("{relative}:{}", root.path().display())), Some(git));
+    }
 }
