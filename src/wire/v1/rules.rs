@@ -42,12 +42,11 @@ fn found(agents: &[u8], config: &[u8], agent: Option<&str>) -> Result<Option<Age
     let agents: Vec<Agent> = serde_json::from_slice(agents).map_err(undecodable("the list of agents"))?;
     let config: Config = serde_json::from_slice(config).map_err(undecodable("the configuration"))?;
     let begins = |it: &Agent| it.mode.as_deref() != Some("subagent") && it.hidden != Some(true);
-    let at = match agent.or(config.default_agent.as_deref()) {
-        Some(name) => agents.iter().position(|it| it.name == name),
-        None => {
-            let build = agents.iter().position(|it| it.name == "build" && begins(it));
-            build.or_else(|| agents.iter().position(begins))
-        }
+    let at = if let Some(name) = agent.or(config.default_agent.as_deref()) {
+        agents.iter().position(|it| it.name == name)
+    } else {
+        let build = agents.iter().position(|it| it.name == "build" && begins(it));
+        build.or_else(|| agents.iter().position(begins))
     };
     Ok(at.and_then(|at| agents.into_iter().nth(at)))
 }
