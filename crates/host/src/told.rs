@@ -91,6 +91,7 @@ pub async fn describe(
         checkpoints: Arc::new(NoCheckpoints),
         resume: None,
         provenance: provenance.clone(),
+        approved: None,
     };
     let input = agent.map_or_else(|| json!({}), |agent| json!({ "agent": agent }));
     let asked = ready.connector.execute(DESCRIBE, input, &context);
