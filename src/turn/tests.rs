@@ -110,8 +110,8 @@ fn an_answer_that_takes_minutes_to_begin_is_waited_for() {
 /// again (1.x); neither is work.
 #[test]
 fn a_step_that_begins_again_is_no_progress() {
-    let head = || Head { completed: false, ending: None, ..message("msg_m", None).head };
     type Told = fn(Head) -> Signal;
+    let head = || Head { completed: false, ending: None, ..message("msg_m", None).head };
     let of_2_x: Told = |head| Signal::Step(Head { parent: None, ..head });
     for (queued, again) in [(false, Signal::Head as Told), (true, of_2_x)] {
         let start = Instant::now();

@@ -84,8 +84,8 @@ fn general(layer: &Value, names: &[&str]) -> Option<usize> {
         Value::Object(patterns) => patterns.get("*").and_then(strictness),
         action => strictness(action),
     };
-    let named = names.iter().filter_map(|name| layer.get(*name).and_then(of)).max();
-    named.or_else(|| layer.get("*").and_then(of))
+    let strictest = names.iter().filter_map(|name| layer.get(*name).and_then(of)).max();
+    strictest.or_else(|| layer.get("*").and_then(of))
 }
 
 fn has_patterns(rule: &Value) -> bool {

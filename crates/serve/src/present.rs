@@ -18,12 +18,11 @@ pub(crate) fn present(result: &ActionResult) -> Presented {
     if bytes > RESPONSE {
         output["response"] = json!({ "truncated": true, "bytes": bytes });
     }
-    let text = match serde_json::from_value::<TurnOutput>(result.output.clone()) {
-        Ok(turn) => words(&result.message, &turn),
-        Err(_) => {
-            let output = without_response(result.output.clone());
-            format!("{}\n{output}", result.message).trim_start().to_owned()
-        }
+    let text = if let Ok(turn) = serde_json::from_value::<TurnOutput>(result.output.clone()) {
+        words(&result.message, &turn)
+    } else {
+        let output = without_response(result.output.clone());
+        format!("{}\n{output}", result.message).trim_start().to_owned()
     };
     Presented { text, output }
 }

@@ -1,6 +1,11 @@
 //! Every other text path: npm, git, a package's process and a model's provider print a secret, whatever
 //! becomes of them, and everything that others see is searched for it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a process writes is polled for, and its PATH is extended"
+)]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};

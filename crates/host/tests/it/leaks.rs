@@ -160,7 +160,8 @@ pub(crate) fn nothing_is_told(user: &User, secret: &str, mode: &str, log: &str) 
                 || [".printed.log", ".out"].iter().any(|end| name.ends_with(end)));
         let for_the_owner = name == "install.log" || path.starts_with(&connectors) || of_daemons;
         assert!(!has || for_the_owner, "{mode}: {}", path.display());
-        let closed = |path: &Path| path.metadata().is_ok_and(|about| about.permissions().mode() & 0o077 == 0);
+        let closed =
+            |path: &Path| path.metadata().is_ok_and(|about| about.permissions().mode().trailing_zeros() >= 6);
         let open = !path.ancestors().take_while(|it| it.starts_with(user.state())).any(closed);
         assert!(!has || !open, "{mode}: {} is open to others", path.display());
     }

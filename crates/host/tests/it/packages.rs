@@ -19,6 +19,7 @@ const RULE: &str = "[rule]\nname = \"told\"\n[trigger]\ntype = \"ConnectorEvent\
     [actions.params]\ntask = \"${trigger.text}\"\n";
 
 /// What a package printed a secret for, as it is told, with these settings: its user, and what the host wrote.
+#[expect(clippy::disallowed_methods, reason = "what a process writes is polled for")]
 pub(crate) fn leaking(room: &str, word: &str) -> (User, String) {
     let mut bench = Bench::whole();
     bench.configure(&format!("room = {room:?}"));

@@ -39,10 +39,11 @@ impl House {
 
     /// Writes the configuration, with these terms of the gate and persons.
     fn configure(&self, terms: &str, people: &[(&str, &[&str])]) {
-        let people: String = people
+        let people: Vec<String> = people
             .iter()
             .map(|(name, accounts)| format!("[people.{name}]\naccounts = {accounts:?}\n"))
             .collect();
+        let people = people.concat();
         let config = format!(
             "rules = \"rules\"\n[gate]\napprovers = [\"telegram:{ANNA}\", \"telegram:{BEN}\", \"{}\"]\n{terms}\n{people}\
              [connectors.connector-opencode]\nbase_url = \"{}\"\ndirectory = \"/code/app\"\n\
@@ -80,7 +81,7 @@ impl House {
     }
 
     /// Waits until as many votes are counted as there are to be.
-    async fn until_votes(&self, wanted: usize) -> Value {
+    fn until_votes(&self, wanted: usize) -> Value {
         let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         loop {
             let shown = self.user.run(&["approvals", "show", "1.1", "--json"]).json();
@@ -111,11 +112,11 @@ async fn one_person_by_telegram_and_by_the_command_line_counts_once_and_two_coun
     let card = house.card(GROUP).await;
     assert!(card.text.contains("asked by: telegram:42 (anna)"), "{}", card.text);
     house.telegram.tap(ANNA, GROUP, card.id, "Approve");
-    house.until_votes(1).await;
+    house.until_votes(1);
 
     let second = house.user.run(&["approvals", "approve", "1.1"]);
     assert!(second.code() == 0 && second.text().contains("1 of 2 approvals"), "{}", second.text());
-    assert_eq!(house.until_votes(2).await["state"], json!(StepState::Waiting));
+    assert_eq!(house.until_votes(2)["state"], json!(StepState::Waiting));
     assert_eq!(house.daemon.tasks(), 0);
     let shown = house.user.run(&["approvals", "show", "1.1"]).text();
     for line in [
@@ -168,7 +169,7 @@ async fn a_card_from_before_an_edit_of_people_is_asked_again_and_its_votes_are_g
     house.telegram.write(ANNA, CHAT, "/fix it");
     let card = house.card(CHAT).await;
     house.telegram.tap(ANNA, CHAT, card.id, "Approve");
-    let before = house.until_votes(1).await;
+    let before = house.until_votes(1);
     let log = house.stop();
     let doubt = "gate: approvals_needed counts persons, and nothing says whose accounts telegram:42, telegram:43, cli:";
     assert!(log.contains(doubt), "{log}");
@@ -186,13 +187,13 @@ async fn a_card_from_before_an_edit_of_people_is_asked_again_and_its_votes_are_g
     );
     let old = house.see(CHAT, |shown| shown.id == card.id && shown.buttons.is_empty()).await;
     assert!(old.text.contains("is asked about again, below"), "{}", old.text);
-    let shown = house.until_votes(0).await;
+    let shown = house.until_votes(0);
     assert_ne!(shown["digest"], before["digest"]);
     let stale = before["digest"].as_str().unwrap();
     let late = house.user.run(&["approvals", "approve", "1.1", "--digest", stale]);
     assert!(late.code() != 0 && late.text().contains("has changed since that card"), "{}", late.text());
     house.telegram.tap(ANNA, CHAT, again.id, "Approve");
-    house.until_votes(1).await;
+    house.until_votes(1);
     let second = house.user.run(&["approvals", "approve", "1.1"]);
     assert!(second.text().contains("1 of 2 approvals"), "{}", second.text());
     house.stop();

@@ -212,7 +212,9 @@ fn a_text_that_would_take_many_messages_is_its_beginning_and_a_file() {
     ] {
         let shown = parts(text);
         assert!(!shown.is_empty() && shown.len() <= most, "{} for {text:.80}", shown.len());
-        texts(&shown).into_iter().for_each(|it| check(it).unwrap());
+        for it in texts(&shown) {
+            check(it).unwrap();
+        }
         if let [Part::Text(begins), Part::File { name, content }] = shown.as_slice() {
             assert_eq!((name.as_str(), content.trim_end()), ("answer.md", text.trim_end()));
             assert!(begins.text().ends_with("… the whole of it is in the file below"), "{}", begins.text());
@@ -233,7 +235,8 @@ fn code_in_a_file_is_the_agents_and_in_a_message_it_keeps_its_tabs() {
 
 #[test]
 fn styles_of_a_long_list_are_all_shown() {
-    let list: String = (0..150).map(|number| format!("- **item {number}** in `a.rs`\n")).collect();
+    let list: Vec<String> = (0..150).map(|number| format!("- **item {number}** in `a.rs`\n")).collect();
+    let list = list.concat();
     let shown = parts(&list);
     let styles: usize = texts(&shown).iter().map(|text| text.entities().len()).sum();
     assert_eq!((styles, shown.len()), (300, 3));

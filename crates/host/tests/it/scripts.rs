@@ -49,10 +49,9 @@ impl Office {
         let opencode = opencode().await;
         let me = whoami::username().unwrap();
         let config = format!(
-            "rules = \"rules\"\nopencode = \"{}\"\n[gate]\napprovers = [\"cli:{me}\"]\n\
+            "rules = \"rules\"\nopencode = \"{opencode}\"\n[gate]\napprovers = [\"cli:{me}\"]\n\
              [workspaces.app]\ndirectory = \"app\"\n\
-             [connectors.connector-opencode]\nworkspace = \"app\"\n",
-            opencode
+             [connectors.connector-opencode]\nworkspace = \"app\"\n"
         );
         std::fs::write(home.join("host.toml"), config).unwrap();
         let mut host = user.start(&["run", "-c", home.join("host.toml").to_str().unwrap()]);

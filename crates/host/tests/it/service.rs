@@ -12,7 +12,7 @@ use crate::terminal::{User, processes_below};
 /// What a manager is told, up to `wanted`.
 fn told(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
     let (mut all, mut bytes) = (Vec::new(), [0; 1024]);
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     loop {
         assert!(Instant::now() < until, "never told {wanted}: {all:?}");
         let Ok(read) = socket.recv(&mut bytes) else { continue };

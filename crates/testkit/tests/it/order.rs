@@ -40,7 +40,7 @@ fn of_first_turn(text: &str) -> Vec<String> {
     kinds.truncate(kinds.iter().position(ends).unwrap() + 1);
     kinds.retain(|kind| !PASSED_OVER.contains(&kind.as_str()));
     // In how many pieces a text comes is the model's.
-    kinds.dedup_by(|next, last| next == last && next.ends_with(".delta"));
+    kinds.dedup_by(|next, last| next == last && next.split('.').next_back() == Some("delta"));
     kinds
 }
 
@@ -56,7 +56,7 @@ fn the_fake_tells_of_each_turn_in_the_order_in_which_a_running_server_does() {
     let names: Vec<&str> = Fixture::names_of(Generation::V2).collect();
     assert_eq!(TURNS.map(|turn| turn.0).to_vec(), names);
     for (name, recording) in TURNS {
-        let (fake, real) = (read(format!("{name}.sse")), read(format!("2.0.14/{recording}.sse")));
-        assert_eq!(without_thoughts(fake), without_thoughts(real), "{name}");
+        let (told, recorded) = (read(format!("{name}.sse")), read(format!("2.0.14/{recording}.sse")));
+        assert_eq!(without_thoughts(told), without_thoughts(recorded), "{name}");
     }
 }
