@@ -174,7 +174,14 @@ impl Styled {
             entity
         };
         let mut spans: Vec<&Span> = self.spans.iter().collect();
-        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+        // Of several at the same place, what holds others stands around what holds text alone.
+        let depth = |style: &Style| match style {
+            Style::Quote | Style::FoldedQuote => 0,
+            Style::Link(_) => 1,
+            Style::Bold | Style::Italic | Style::Struck => 2,
+            Style::Code | Style::Pre | Style::PreIn(_) => 3,
+        };
+        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end), depth(&span.style)));
         spans.into_iter().map(entity).collect()
     }
 
@@ -297,6 +304,14 @@ mod tests {
         let lengths: Vec<(u16, u16)> =
             pieces.iter().flat_map(Styled::entities).map(|entity| (entity.offset, entity.length)).collect();
         assert_eq!(lengths, [(2, 58), (0, 42)]);
+    }
+
+    #[test]
+    fn of_styles_at_one_place_a_quote_stands_around_the_others_and_code_holds_none() {
+        use MessageEntityType::{Blockquote, Bold, Code};
+        let quoted = Styled::new().styled(Style::Code, "ab").over(Style::Bold, 0).over(Style::Quote, 0);
+        let kinds: Vec<MessageEntityType> = quoted.entities().into_iter().map(|it| it.type_field).collect();
+        assert_eq!(kinds, [Blockquote, Bold, Code]);
     }
 
     #[test]
