@@ -36,7 +36,9 @@ pub(super) fn rejection(message: &str) -> &str {
 /// last.
 pub(super) fn failed_command(exit: Option<i64>, output: &str) -> Option<String> {
     let exit = exit.filter(|code| *code != 0)?;
-    let last = output.lines().rfind(|line| !line.trim().is_empty());
+    // What a daemon adds itself: of 1.x where nothing was printed, of 2.x always.
+    let is_daemons = |line: &str| line == "(no output)" || line.starts_with("Exited with code ");
+    let last = output.lines().rfind(|line| !line.trim().is_empty() && !is_daemons(line.trim()));
     let said = last.map(|line| format!(": {}", shorten(line.trim(), 200))).unwrap_or_default();
     Some(format!("exit {exit}{said}"))
 }
