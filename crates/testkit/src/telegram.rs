@@ -80,9 +80,18 @@ impl FakeTelegram {
 
     /// Puts `fault` in front of the next `times` calls of `method`; `*` is any.
     pub fn fault(&self, method: &str, times: usize, fault: &Fault) {
+        self.put_fault(method, None, times, fault);
+    }
+
+    /// The same for calls about one message: those about others pass.
+    pub fn fault_at(&self, message: i32, method: &str, times: usize, fault: &Fault) {
+        self.put_fault(method, Some(message), times, fault);
+    }
+
+    fn put_fault(&self, method: &str, message: Option<i32>, times: usize, fault: &Fault) {
         self.change(|state| {
             for _ in 0..times {
-                state.faults.push((method.to_owned(), fault.clone()));
+                state.faults.push((method.to_owned(), message, fault.clone()));
             }
         });
     }

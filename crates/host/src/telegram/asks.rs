@@ -215,18 +215,25 @@ impl Telegram {
             && self.change_now(chat, message, &text, buttons.clone()).await?
         {
             // It was asked by the host before this one, there.
-            if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
-                shown.message = Some(message);
-            }
+            self.is_shown(number, message, &text);
             return Ok(Some((chat, message)));
         }
         // Closed from here on, it is sent nevertheless, so that its buttons can be taken away.
         let message = self.send_now(Out { chat, text: &text, buttons: Some(buttons), answers }).await?;
+        self.is_shown(number, message, &text);
+        self.record(Parcel { chat, id: None, step: Some(step) }, &part, message).await;
+        Ok(Some((chat, message)))
+    }
+
+    /// The ask is in `message` from now on, which says `text`. A button may have been tapped before that was
+    /// known here: then it says something else by now.
+    fn is_shown(&self, number: u64, message: i32, text: &Styled) {
         if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
             shown.message = Some(message);
         }
-        self.record(Parcel { chat, id: None, step: Some(step) }, &part, message).await;
-        Ok(Some((chat, message)))
+        if self.drawn(number).is_some_and(|drawn| drawn.text != *text) {
+            self.redraw(number);
+        }
     }
 
     /// Telegram does not take it: nobody can answer, and the agent need not wait.

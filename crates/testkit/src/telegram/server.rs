@@ -53,7 +53,7 @@ async fn call(
         serde_json::from_slice(&body).ok()
     };
     let Some(params) = params else { return refused(&(400, "Bad Request: can't parse JSON".into(), None)) };
-    let fault = shared.change(|state| state.take_fault(&method));
+    let fault = shared.change(|state| state.take_fault(&method, params["message_id"].as_i64()));
     match &fault {
         Some(Fault::Refuse(code, description, wait)) => {
             let refusal = (*code, (*description).to_owned(), wait.map(u64::from));
@@ -86,7 +86,7 @@ async fn download(
     if bot != format!("bot{TOKEN}") {
         return refused(&(401, "Unauthorized".into(), None));
     }
-    match shared.change(|state| state.take_fault("download")) {
+    match shared.change(|state| state.take_fault("download", None)) {
         Some(Fault::Slow(wait)) => tokio::time::sleep(wait).await,
         Some(_) => return broken(),
         None => {}

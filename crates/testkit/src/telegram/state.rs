@@ -75,7 +75,8 @@ pub(super) struct State {
     sent: Vec<(u32, Value)>,
     pub(super) screen: Vec<Shown>,
     pub(super) calls: Vec<Called>,
-    pub(super) faults: Vec<(String, Fault)>,
+    /// The method, the message if only one is meant, and what happens.
+    pub(super) faults: Vec<(String, Option<i32>, Fault)>,
     pub(super) limits: Limits,
     /// The webhook's address; empty is none.
     pub(super) webhook: String,
@@ -143,8 +144,10 @@ impl State {
             .map(|(_, data)| data.clone())
     }
 
-    pub(super) fn take_fault(&mut self, method: &str) -> Option<Fault> {
-        let at = self.faults.iter().position(|(wanted, _)| wanted == method || wanted == "*")?;
-        Some(self.faults.remove(at).1)
+    pub(super) fn take_fault(&mut self, method: &str, message: Option<i64>) -> Option<Fault> {
+        let at = self.faults.iter().position(|(wanted, only, _)| {
+            (wanted == method || wanted == "*") && only.is_none_or(|only| message == Some(only.into()))
+        })?;
+        Some(self.faults.remove(at).2)
     }
 }
