@@ -14,12 +14,11 @@ def host(*arguments):
 
 message = ["send", "--as", os.environ.get("AS", "connector-console"), "--id", str(uuid.uuid4()), sys.argv[1]]
 _, event = host(*message)
-code, cards = host("approvals", "wait", "--event", str(event), "--timeout", "60")
+_, cards = host("approvals", "wait", "--event", str(event), "--timeout", "60")
 for card in cards:
     print(card["id"], card["input"]["prompt"], "at", card["target"]["origin"], file=sys.stderr)
     host("approvals", "approve", card["id"], "--digest", card["digest"])
-if cards:
-    code, outcome = host(*message, "--wait")  # the same id: the same message
-    for step in (step for run in outcome["runs"] for step in run["steps"]):
-        print((step["output"] or {}).get("reply") or step.get("reason"))
+code, outcome = host(*message, "--wait", "--timeout", "3600")  # the same id: the same message
+for step in (step for run in outcome["runs"] for step in run["steps"]):
+    print((step["output"] or {}).get("reply") or step.get("reason"))
 sys.exit(code)

@@ -133,7 +133,8 @@ async fn list(common: &Common, only_allowed: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Prints what waits as soon as anything does. A run of `event` that ends without a card ends this too.
+/// Prints what waits as soon as anything does. Once all that `event` fired has ended, nothing will: then the
+/// exit is that of what it came to.
 async fn wait(common: &Common, event: Option<i64>, limit: Option<Duration>) -> Result<Exit, Failure> {
     let ledger = common.existing_ledger()?;
     let began = Instant::now();
@@ -155,7 +156,7 @@ async fn wait(common: &Common, event: Option<i64>, limit: Option<Duration>) -> R
         }
         if let Some(exit) = ended {
             common.print(&waiting, |_| "nothing waits: what the event fired has ended".to_owned())?;
-            return Ok(if exit == Exit::Done { Exit::Nothing } else { exit });
+            return Ok(exit);
         }
         while ledger.data_version().await? == version {
             if limit.is_some_and(|limit| began.elapsed() >= limit) {

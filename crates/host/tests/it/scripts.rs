@@ -113,6 +113,10 @@ async fn a_sender_who_waits_learns_by_the_exit_code_what_came_of_it() {
     assert_eq!((denied.code(), denied.json()["runs"][0]["state"].clone()), (3, json!("denied")));
     let events = user.run(&["events", "list", "--json"]).json();
     assert_eq!(events.as_array().map(Vec::len), Some(2), "the same id is the same message: {events}");
+    // Nothing of it will wait any more: the end of what it fired is the answer.
+    let event = denied.json()["event"]["id"].to_string();
+    let over = user.run(&["approvals", "wait", "--event", &event, "--json"]);
+    assert_eq!((over.code(), over.json()), (3, json!([])));
     let gone = user.run(&["events", "show", "99"]);
     assert!(gone.code() == 2 && gone.text().contains("`events list`"), "{}", gone.text());
     assert_eq!(user.run(&["approvals", "wait", "--timeout", "0"]).code(), 5);
