@@ -5,6 +5,7 @@
 //! they kill theirs. A test that can exist on one alone says why.
 
 pub(crate) mod asks;
+pub(crate) mod behind;
 pub(crate) mod failures;
 pub(crate) mod life;
 pub(crate) mod long;

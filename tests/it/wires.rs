@@ -55,7 +55,7 @@ pub(crate) use on_wires;
 /// The files of the suite: name, source, and what exists on one wire alone.
 type File = (&'static str, &'static str, &'static [(&'static str, testkit::fake::Generation, &'static str)]);
 
-fn suite() -> [File; 11] {
+fn suite() -> [File; 12] {
     [
         ("asks", include_str!("asks.rs"), crate::asks::ONLY),
         ("bad_input", include_str!("bad_input.rs"), crate::bad_input::ONLY),
@@ -68,6 +68,7 @@ fn suite() -> [File; 11] {
         ("real/sessions", include_str!("real/sessions.rs"), crate::real::sessions::ONLY),
         ("real/life", include_str!("real/life.rs"), crate::real::life::ONLY),
         ("real/long", include_str!("real/long.rs"), crate::real::long::ONLY),
+        ("real/behind", include_str!("real/behind.rs"), crate::real::behind::ONLY),
     ]
 }
 
