@@ -118,7 +118,10 @@ impl Driver {
                 let (asker, id) = (Arc::clone(&self.asks), ask.id.clone());
                 let handle = tasks.running.spawn({
                     let id = id.clone();
-                    async move { Event::PermissionDecided { id, reply: asker.permission(ask).await } }
+                    async move {
+                        let (reply, by) = asker.permission(ask).await;
+                        Event::PermissionDecided { id, reply, by }
+                    }
                 });
                 tasks.asks.insert(id, handle);
             }

@@ -45,6 +45,7 @@ use crate::ids::{MessageId, SessionId};
 use crate::timing::Timing;
 use crate::wire::{Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
 use asks::Asks;
+pub(crate) use asks::{HERE, PERSON};
 use progress::Display;
 pub(crate) use verdict::{Early, NotStarted, Verdict};
 
@@ -106,6 +107,8 @@ pub(crate) enum Event {
     PermissionDecided {
         id: String,
         reply: PermissionReply,
+        /// Who decided.
+        by: &'static str,
     },
     QuestionDecided {
         id: String,
@@ -359,7 +362,9 @@ impl Turn {
                 let unwatched = Unwatched { unauthorized, answered, reason };
                 self.look_failed(unwatched, now, &mut out);
             }
-            Event::PermissionDecided { id, reply } => self.asks.permission_decided(&id, reply, &mut out),
+            Event::PermissionDecided { id, reply, by } => {
+                self.asks.permission_decided(&id, reply, by, &mut out);
+            }
             Event::QuestionDecided { id, reply } => self.asks.question_decided(&id, reply, &mut out),
             Event::ReplySent { id, outcome } => {
                 if matches!(outcome, ReplyOutcome::Taken | ReplyOutcome::Gone) {

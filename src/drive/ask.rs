@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
+use crate::turn::{HERE, PERSON};
 
 /// How often the call that asks is looked for: the daemon may ask before it has it on record.
 const TRIES: u32 = 6;
@@ -39,7 +40,8 @@ impl Asker {
         Self { link, relay, granted: Mutex::default() }
     }
 
-    pub(super) async fn permission(&self, mut ask: PermissionAsk) -> PermissionReply {
+    /// The answer to a request, and who gave it.
+    pub(super) async fn permission(&self, mut ask: PermissionAsk) -> (PermissionReply, &'static str) {
         let wanted = wants_input(&ask);
         if let Some(call) = ask.call.as_mut().filter(|_| wanted) {
             match self.input(&ask.session_id, call).await {
@@ -49,19 +51,20 @@ impl Asker {
         }
         if !is_whole(&ask) {
             let message = "what this asks for could not be shown to a person whole; find another way";
-            return PermissionReply::Reject { message: message.to_owned() };
+            return (PermissionReply::Reject { message: message.to_owned() }, HERE);
         }
         let grant = (ask.session_id.clone(), ask.permission.clone(), ask.parts());
         if self.granted().contains(&grant) {
-            return PermissionReply::Once;
+            return (PermissionReply::Once, PERSON);
         }
-        match self.relay.permission(ask).await {
+        let reply = match self.relay.permission(ask).await {
             PermissionReply::Always => {
                 self.granted().insert(grant);
                 PermissionReply::Once
             }
             reply => reply,
-        }
+        };
+        (reply, PERSON)
     }
 
     pub(super) async fn question(&self, ask: QuestionAsk) -> QuestionReply {

@@ -22,11 +22,11 @@ const MAX_REFUSALS: u32 = 5;
 const MAX_WAITING: usize = 16;
 
 /// Who refuses: whoever the host asked, …
-const PERSON: &str = "a person";
+pub(crate) const PERSON: &str = "a person";
 /// … nobody, for as long as was to be waited, …
 const LIMIT: &str = "the time limit, as nobody answered";
 /// … what is configured, or cannot be put to anybody, …
-const HERE: &str = "the connector";
+pub(crate) const HERE: &str = "the connector";
 /// … or who refused another request of the turn.
 const OTHER: &str = "the refusal of another request";
 
@@ -141,11 +141,17 @@ impl Asks {
         }
     }
 
-    pub(super) fn permission_decided(&mut self, id: &str, reply: PermissionReply, out: &mut Vec<Effect>) {
+    pub(super) fn permission_decided(
+        &mut self,
+        id: &str,
+        reply: PermissionReply,
+        by: &'static str,
+        out: &mut Vec<Effect>,
+    ) {
         if !self.is_waiting(id) {
             return;
         }
-        self.decide(id, Reply::Permission(reply), PERSON, out);
+        self.decide(id, Reply::Permission(reply), by, out);
     }
 
     /// Answers that do not fit the questions would leave the agent waiting for

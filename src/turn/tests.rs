@@ -201,7 +201,7 @@ fn an_agent_that_waits_for_a_person_makes_progress_until_the_ask_expires() {
         "{expired:?}"
     );
     let late = turn.step(
-        Event::PermissionDecided { id: "per_1".into(), reply: PermissionReply::Once },
+        Event::PermissionDecided { id: "per_1".into(), reply: PermissionReply::Once, by: "a person" },
         start + 11 * MINUTE,
     );
     assert!(!late.iter().any(|it| matches!(it, Effect::ReplyPermission { .. })), "{late:?}");
@@ -936,7 +936,7 @@ fn what_cut_a_turn_off_is_told_as_what_it_was() {
     turn.step(signal(Signal::Taken("msg_m".into())), start);
     turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
     let reply = PermissionReply::Reject { message: "no".into() };
-    turn.step(Event::PermissionDecided { id: "per_1".into(), reply }, start);
+    turn.step(Event::PermissionDecided { id: "per_1".into(), reply, by: "a person" }, start);
     assert_eq!(early(&idle_looks(&mut turn, start, cut_off(true))), Some(Early::Refused));
 
     let mut turn = admitted(start);
