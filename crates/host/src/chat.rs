@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_contract::ask::{PermissionReply, QuestionReply};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::ledger::events::ReplyTo;
 use crate::ledger::runs::{self, RunState};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped};
 use crate::ledger::{LedgerError, steps};
-use crate::surface::{Asked, OpenAsk};
+use crate::surface::OpenAsk;
 
 /// How long the chat waits for the engine to take something in.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -141,7 +140,7 @@ impl Chat {
             Line::Permit(reply, number) => {
                 self.answer(number, |_| Ok(Answer::Permission(reply))).await?;
             }
-            Line::Reject(number) => self.answer(number, |ask| Ok(rejection(ask))).await?,
+            Line::Reject(number) => self.answer(number, |ask| Ok(ask.asked.rejection(REFUSED))).await?,
             Line::Answer(number, words) => {
                 self.answer(Some(number), |ask| input::answers(ask, &words).map(Answer::Question)).await?;
             }
@@ -276,13 +275,13 @@ impl Chat {
         };
         let answer = match make(ask) {
             Ok(answer) => answer,
-            Err(problem) => return self.say(&problem),
+            Err(problem) => return self.say(&crate::text::one_line(&problem)),
         };
         match self.engine.answer(ask.number, &Console::user(), answer).await? {
             Answered::PassedOn => Ok(()),
             Answered::NotOpen => self.say("it no longer asks"),
             Answered::NotAllowed => self.say("you may not answer that: you are not an approver"),
-            Answered::DoesNotFit(problem) => self.say(&problem),
+            Answered::DoesNotFit(problem) => self.say(&crate::text::one_line(&problem)),
         }
     }
 
@@ -369,14 +368,8 @@ impl Chat {
     }
 }
 
-fn rejection(ask: &OpenAsk) -> Answer {
-    match ask.asked {
-        Asked::Permission(_) => Answer::Permission(PermissionReply::Reject {
-            message: "the person in charge refused this; do without it".to_owned(),
-        }),
-        Asked::Question(_) => Answer::Question(QuestionReply::Reject),
-    }
-}
+/// What the agent is told whose ask is turned down without words.
+pub const REFUSED: &str = "the person in charge refused this; do without it";
 
 /// How a tap is answered, in words.
 pub fn describe(step: StepId, answer: &Tapped) -> String {

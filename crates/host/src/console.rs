@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use connector_contract::Progress;
 use serde_json::{Value, json};
 
+use crate::ask::Answer;
 use crate::clock::Clock;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
@@ -113,6 +114,13 @@ impl Surface for Console {
 
     fn ask(&self, _chat: &str, ask: &OpenAsk) {
         let _ = self.print(&render::ask(ask));
+    }
+
+    /// Whoever typed the answer here need not be told.
+    fn ask_answered(&self, _chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
+        if *by != Self::user() {
+            let _ = self.print(&render::ask_answered(ask, answer, by));
+        }
     }
 
     fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {

@@ -7,7 +7,7 @@
 //! a pass is started by whoever changed a row, by another process's change, or
 //! by the next expiry.
 //!
-//! In memory are only the calls in flight and the asks of their agents.
+//! In memory are only the calls in flight, and the ways back to their agents.
 
 mod advance;
 mod asks;
@@ -41,7 +41,7 @@ use crate::ledger::steps::decide::{self, Tap, Tapped};
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::surface::Surface;
 
-pub use asks::{Answer, Answered};
+pub use crate::ask::{Answer, Answered};
 pub(crate) use intake::as_event;
 pub use schedule::ScheduleChat;
 
@@ -100,7 +100,7 @@ struct Inner {
     delivering: Mutex<HashSet<(String, String)>>,
     /// Nothing new is dispatched any more.
     draining: AtomicBool,
-    desk: asks::Desk,
+    asks: asks::AskRegistry,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -150,7 +150,7 @@ impl Engine {
             places: Mutex::default(),
             delivering: Mutex::default(),
             draining: AtomicBool::new(false),
-            desk: asks::Desk::default(),
+            asks: asks::AskRegistry::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -326,6 +326,7 @@ impl Engine {
 
     async fn pass(&self) -> Result<(), LedgerError> {
         self.honour_cancels().await?;
+        self.hear_answers().await?;
         self.fire_schedules().await?;
         let (overdue, unhandled) = self
             .0

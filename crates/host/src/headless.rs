@@ -48,7 +48,8 @@ impl Surface for Headless {
     }
 
     fn ask(&self, _chat: &str, ask: &OpenAsk) {
-        tracing::warn!(step = %ask.step, ask = ask.number, "the agent asks");
+        let number = ask.number;
+        tracing::warn!(step = %ask.step, ask = number, "the agent asks; see `approvals asks`, and answer with `approvals answer {number}`");
     }
 
     fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {

@@ -10,8 +10,10 @@
 //! It decides nothing: [`crate::gate`] says which moves exist, and the
 //! functions in the modules below carry one out as one statement.
 
+pub mod asks;
 pub mod audit;
 pub mod events;
+pub mod grants;
 pub mod keep;
 pub mod lock;
 pub mod messages;
@@ -32,10 +34,14 @@ use crate::clock::{Clock, Millis};
 const APPLICATION_ID: i32 = 0x636f_6e6e;
 
 /// One file for each released schema, in order.
-const MIGRATIONS: [&str; 2] = [include_str!("../schema/0001.sql"), include_str!("../schema/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../schema/0001.sql"),
+    include_str!("../schema/0002.sql"),
+    include_str!("../schema/0003.sql"),
+];
 
 /// The newest schema known here.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;

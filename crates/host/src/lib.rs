@@ -7,6 +7,7 @@
 //! before it has an effect. The host never speaks to a daemon itself; a
 //! connector [`instance`] does, through the one way out it was granted.
 
+pub mod ask;
 pub mod assemble;
 pub mod catalog;
 pub mod chat;

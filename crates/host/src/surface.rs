@@ -5,17 +5,19 @@
 
 use async_trait::async_trait;
 use connector_contract::Progress;
-use connector_contract::ask::{PermissionAsk, Question, QuestionAsk};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::ask::Answer;
 use crate::clock::Millis;
-use crate::engine::Answer;
+use crate::gate::people::People;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
+
+pub use crate::ask::Asked;
 
 /// A message for a chat.
 #[derive(Debug, Clone)]
@@ -43,62 +45,10 @@ pub enum DeliveryError {
     },
 }
 
-/// What an agent wants to know while it works.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Asked {
-    /// May it?
-    Permission(PermissionAsk),
-    /// Which one?
-    Question(QuestionAsk),
-}
-
-impl Asked {
-    /// The daemon's own id of it, which stays when it is asked again.
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Permission(ask) => &ask.id,
-            Self::Question(ask) => &ask.id,
-        }
-    }
-
-    /// What it asks, without what may be answered. May be long, and have line breaks.
-    pub fn in_a_line(&self) -> String {
-        match self {
-            Self::Permission(ask) => {
-                format!("🔐 may the agent use {}? {}", ask.permission, ask.patterns.join(" · "))
-            }
-            Self::Question(ask) => {
-                let questions: Vec<&str> = ask.questions.iter().map(|one| one.question.as_str()).collect();
-                format!("❓ {}", questions.join(" · "))
-            }
-        }
-    }
-
-    /// Reads what the audit keeps of an ask: all of its question, and none of its options.
-    pub fn from_record(record: &Value) -> Option<Self> {
-        let text = |name: &str| record.get(name)?.as_str().map(str::to_owned);
-        let texts = |name: &str| -> Option<Vec<String>> {
-            Some(record.get(name)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        };
-        let id = text("id")?;
-        if let Some(permission) = text("permission") {
-            let (patterns, metadata) = (texts("patterns")?, Value::Null);
-            let (session_id, call) = (String::new(), None);
-            let ask = PermissionAsk { id, session_id, permission, patterns, metadata, call };
-            return Some(Self::Permission(ask));
-        }
-        let question =
-            |question| Question { question, header: String::new(), options: Vec::new(), multiple: false };
-        let questions = texts("questions")?.into_iter().map(question).collect();
-        Some(Self::Question(QuestionAsk { id, session_id: String::new(), questions }))
-    }
-}
-
 /// An ask that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OpenAsk {
-    /// What people type to answer it; unique while the host runs.
+    /// What people type to answer it: the number of its row.
     pub number: u64,
     /// The step whose agent asks.
     pub step: StepId,
@@ -106,6 +56,9 @@ pub struct OpenAsk {
     pub asked: Asked,
     /// Who may answer.
     pub approvers: Vec<Actor>,
+    /// Whose accounts there are.
+    #[serde(skip_serializing_if = "People::is_empty")]
+    pub people: People,
 }
 
 /// One way to reach people.
@@ -126,7 +79,8 @@ pub trait Surface: Send + Sync + 'static {
         false
     }
 
-    /// Whether people can answer an agent's asks on it. Where they cannot, each is refused at once.
+    /// Whether people can answer an agent's asks on it. Where they cannot, and none of them has the
+    /// command line, each is refused at once.
     fn takes_answers(&self) -> bool {
         true
     }

@@ -1,5 +1,8 @@
 //! `approvals`: what waits, and deciding it from another terminal.
 
+mod asks;
+mod grants;
+
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -20,6 +23,7 @@ use crate::ledger::steps::decide::{Decision, Tap, Tapped, Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
 use crate::powers;
 use crate::text::{one_line, shortened};
+use grants::Standing;
 
 /// `approvals`
 #[derive(Debug, Subcommand)]
@@ -54,10 +58,27 @@ pub(super) enum Approvals {
     },
     /// Refuse a step
     Deny(Choice),
+    /// What agents want to know while they work, whole
+    Asks,
+    /// Answer what an agent wants to know
+    Answer {
+        /// The ask's number, from `approvals asks`
+        ask: i64,
+        /// `allow` or `reject`, or the answer to a question: option numbers or words, `;` between questions
+        #[arg(value_name = "allow|reject|TEXT")]
+        answer: String,
+        /// With `reject`: why, which the agent is told
+        why: Option<String>,
+        /// Allow the very same again in its session, until it is revoked or expires
+        #[arg(long)]
+        session: bool,
+    },
+    /// What was allowed for a session in answer to agents, whole
+    Grants,
     /// Take back what was allowed for a session
     Revoke {
-        /// The allowance's number, from `approvals list`
-        id: i64,
+        /// An allowance's number, from `approvals list`, or a grant's, such as g3, from `approvals grants`
+        id: Standing,
     },
 }
 
@@ -96,7 +117,12 @@ impl Approvals {
             Self::Approve { choice, session: false } => tap(common, choice, Decision::Approve).await,
             Self::Approve { choice, session: true } => tap(common, choice, Decision::AllowSession).await,
             Self::Deny(choice) => tap(common, choice, Decision::Deny).await,
-            Self::Revoke { id } => revoke(common, id).await,
+            Self::Asks => asks::list(common).await,
+            Self::Answer { ask, answer, why, session } => {
+                asks::answer(common, ask, asks::Typed { answer, why, session }).await
+            }
+            Self::Grants => grants::list(common).await,
+            Self::Revoke { id } => grants::revoke(common, id).await,
         }
     }
 }
@@ -271,23 +297,4 @@ fn words(step: StepId, answer: &Tapped) -> String {
         text.push_str("; it runs as soon as a host does");
     }
     text
-}
-
-async fn revoke(common: &Common, id: i64) -> Result<Exit, Failure> {
-    let by = caller();
-    let ledger = common.existing_ledger()?;
-    let (known, revoked) =
-        ledger.write(move |tx| Ok((allow::get(tx, id)?.is_some(), allow::revoke(tx, id, &by)?))).await?;
-    if !known {
-        return Err(Failure::usage(format!("there is no allowance {id}; see `approvals list --allowed`")));
-    }
-    let answer = serde_json::json!({ "allowance": id, "revoked": revoked });
-    common.print(&answer, |_| {
-        if revoked {
-            format!("allowance {id} is revoked; what runs goes on, what comes next asks again")
-        } else {
-            format!("allowance {id} does not hold any more anyway")
-        }
-    })?;
-    Ok(if revoked { Exit::Done } else { Exit::Failed })
 }

@@ -183,7 +183,13 @@ mod tests {
             session_id: "ses_1".into(),
             questions: vec![question(false), question(true)],
         });
-        let ask = OpenAsk { number: 1, step: "1.1".parse().unwrap(), asked, approvers: vec![] };
+        let ask = OpenAsk {
+            number: 1,
+            step: "1.1".parse().unwrap(),
+            asked,
+            approvers: vec![],
+            people: crate::gate::people::People::default(),
+        };
         let lists = |words: &str| answers(&ask, words);
         assert_eq!(
             lists("2; 1, own"),

@@ -5,12 +5,14 @@
 
 use connector_contract::Progress;
 use connector_contract::ToolOutcome;
-use connector_contract::ask::{PermissionAsk, QuestionAsk};
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use serde_json::Value;
 
 use super::prose;
+use crate::ask::Answer;
 use crate::clock::Millis;
 use crate::files;
+use crate::gate::policy::Actor;
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
@@ -205,14 +207,47 @@ pub fn progress(progress: &Progress) -> Option<String> {
 
 /// An ask with the words that answer it.
 pub fn ask(ask: &OpenAsk) -> String {
-    match &ask.asked {
+    let number = ask.number;
+    let ways = match &ask.asked {
+        Asked::Permission(_) => {
+            format!("once {number}, session {number} (this and nothing else), or reject {number}")
+        }
+        Asked::Question(asked) => {
+            let example = example(asked);
+            format!("answer {number} {example} (numbers or your own words), or reject {number}")
+        }
+    };
+    ask_with(ask, &ways)
+}
+
+/// An ask with `ways` to answer it as its last line.
+pub fn ask_with(ask: &OpenAsk, ways: &str) -> String {
+    let mut lines = match &ask.asked {
         Asked::Permission(asked) => permission(ask.number, asked),
         Asked::Question(asked) => question(ask.number, asked),
-    }
+    };
+    lines.push(format!("└─ {ways}"));
+    lines.join("\n")
+}
+
+/// An ask that was answered elsewhere.
+pub fn ask_answered(ask: &OpenAsk, answer: &Answer, by: &Actor) -> String {
+    let said = match answer {
+        Answer::Question(QuestionReply::Answers { answers }) => {
+            let answers: Vec<String> = answers.iter().map(|chosen| chosen.join(", ")).collect();
+            format!("answered: {}", answers.join("; "))
+        }
+        Answer::Permission(PermissionReply::Reject { message }) if !message.is_empty() => {
+            format!("rejected: {message}")
+        }
+        answer => answer.words().to_owned(),
+    };
+    let (number, by) = (ask.number, one_line(&ask.people.named(by)));
+    format!("  what the agent asks ({number}) is {}, by {by}", shortened(&one_line(&said), LINE))
 }
 
 /// Every part of what is asked, whole: a grant is a grant of what stands here.
-fn permission(number: u64, ask: &PermissionAsk) -> String {
+fn permission(number: u64, ask: &PermissionAsk) -> Vec<String> {
     let mut lines = vec![format!("┌─ the agent asks ({number}): may it use {}?", one_line(&ask.permission))];
     let parts = ask.parts();
     for part in &parts {
@@ -221,11 +256,10 @@ fn permission(number: u64, ask: &PermissionAsk) -> String {
         }
         lines.extend(folded(&part.text, COLUMNS - 2).iter().map(|line| format!("│   {}", isolated(line))));
     }
-    lines.push(format!("└─ once {number}, session {number} (this and nothing else), or reject {number}"));
-    lines.join("\n")
+    lines
 }
 
-fn question(number: u64, ask: &QuestionAsk) -> String {
+fn question(number: u64, ask: &QuestionAsk) -> Vec<String> {
     let mut lines = vec![format!("┌─ the agent asks ({number})")];
     for (place, question) in ask.questions.iter().enumerate() {
         let several = if question.multiple { " (several)" } else { "" };
@@ -239,11 +273,14 @@ fn question(number: u64, ask: &QuestionAsk) -> String {
             lines.push(format!("│    {} {}{about}", option + 1, one_line(&choice.label)));
         }
     }
+    lines
+}
+
+/// How an answer is typed.
+pub fn example(ask: &QuestionAsk) -> String {
     let example: Vec<&str> =
         ask.questions.iter().map(|question| if question.multiple { "1 2" } else { "1" }).collect();
-    let example = example.join("; ");
-    lines.push(format!("└─ answer {number} {example} (numbers or your own words), or reject {number}"));
-    lines.join("\n")
+    example.join("; ")
 }
 
 fn plain(value: &Value) -> String {

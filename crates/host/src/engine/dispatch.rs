@@ -135,6 +135,20 @@ impl Engine {
         })
     }
 
+    /// Who may answer the agent's asks: whoever may approve the step, then and now.
+    async fn may_answer(&self, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
+        let then = row.terms();
+        let now = match self.rule_in_force(&row.rule) {
+            Some(rule) => Terms::of(&rule, &self.0.gate),
+            None => self.stored_terms(row).await?,
+        };
+        let may = |account: &&Actor| {
+            let barred = then.bars(account, &row.requester) || now.bars(account, &row.requester);
+            now.approvers.contains(account) && !barred
+        };
+        Ok(row.approvers.iter().filter(may).cloned().collect())
+    }
+
     async fn stored_terms(&self, row: &StepRow) -> Result<Terms, LedgerError> {
         let version = row.rule_version.clone();
         let definition = self.0.ledger.read(move |tx| runs::definition(tx, &version)).await?;
@@ -275,12 +289,21 @@ impl Engine {
                 }
             }
         };
+        let approvers = match self.may_answer(row).await {
+            Ok(approvers) => approvers,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(%step, error, "who may answer is not known; what the agent asks is refused");
+                Vec::new()
+            }
+        };
         let relay = Relay {
             engine: self.clone(),
             step,
             surface: surface.clone(),
             chat: chat.clone(),
-            approvers: may_answer(row),
+            approvers,
+            people: row.people.clone(),
         };
         let resumed = resume.is_some();
         let context = Context {
@@ -364,12 +387,6 @@ impl Engine {
         failpoint("finish.committed");
         Ok(recorded)
     }
-}
-
-/// Who may answer the agent's asks: whoever may approve the step.
-fn may_answer(row: &StepRow) -> Vec<Actor> {
-    let terms = row.terms();
-    row.approvers.iter().filter(|account| !terms.bars(account, &row.requester)).cloned().collect()
 }
 
 /// How a call ended, ready to be recorded.

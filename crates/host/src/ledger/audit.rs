@@ -266,17 +266,32 @@ pub fn prune(tx: &Tx<'_>, through: i64) -> Result<usize, LedgerError> {
     Ok(tx.sql.execute("DELETE FROM audit WHERE seq <= ?1", [through])?)
 }
 
-/// The latest row about `step` of one of `kinds`.
+/// The latest row about what `step` would run that is of one of `kinds`.
 pub fn latest_of_step(tx: &Tx<'_>, step: StepId, kinds: &[&str]) -> Result<Option<Row>, LedgerError> {
     let row = tx
         .sql
         .prepare_cached(
             "SELECT * FROM audit WHERE run_id = ?1 AND idx = ?2 AND kind IN (SELECT value FROM json_each(?3))
-             ORDER BY seq DESC LIMIT 1",
+               AND digest IS NOT NULL ORDER BY seq DESC LIMIT 1",
         )?
         .query_row(rusqlite::params![step.run.0, step.index, serde_json::to_string(kinds)?], read)
         .optional()?;
     Ok(row)
+}
+
+/// The latest row of `kind` about `step` whose detail names `id` as `name`.
+pub fn of_step_about(
+    tx: &Tx<'_>,
+    step: StepId,
+    kind: &str,
+    name: &str,
+    id: i64,
+) -> Result<Option<Row>, LedgerError> {
+    let sql =
+        "SELECT * FROM audit WHERE run_id = ?1 AND idx = ?2 AND kind = ?3 AND detail ->> ('$.' || ?4) = ?5
+         ORDER BY seq DESC LIMIT 1";
+    let params = rusqlite::params![step.run.0, step.index, kind, name, id];
+    Ok(tx.sql.prepare_cached(sql)?.query_row(params, read).optional()?)
 }
 
 /// Whether the last thing decided about `step` was that `digest` may run.

@@ -126,10 +126,11 @@ pub fn prune(tx: &Tx<'_>, before: Millis, limit: u32) -> Result<Pruned, LedgerEr
            AND NOT EXISTS (SELECT 1 FROM allowances WHERE allowances.run_id = runs.id AND (
              (revoked_at IS NULL AND expires_at > ?2)
              OR EXISTS (SELECT 1 FROM steps WHERE steps.allowance = allowances.id AND steps.run_id <> runs.id)))
+           AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.run_id = runs.id AND revoked_at IS NULL AND expires_at > ?2)
          ORDER BY id LIMIT ?3",
         rusqlite::params![before, tx.now, limit],
     )?;
-    for table in ["messages", "outbox", "approvals", "allowances", "steps"] {
+    for table in ["messages", "outbox", "approvals", "allowances", "asks", "grants", "steps"] {
         tx.sql.execute(&format!("DELETE FROM {table} WHERE run_id IN (SELECT id FROM leaving)"), [])?;
     }
     tx.sql.execute("DELETE FROM runs WHERE id IN (SELECT id FROM leaving)", [])?;

@@ -2,8 +2,8 @@
 //!
 //! An ask is a message that goes through its questions one by one; the last
 //! answer sends all of them. What was chosen so far is kept here, in memory:
-//! an ask lives no longer than the call that made it. Its message is on record: asked again
-//! after a restart, it is the same message, and what is left of one is put right at its step's end.
+//! it goes with the host. The ask itself is a row and its message is on record: asked again
+//! after a restart, both are the same, and what is left of one is put right at its step's end.
 
 mod long;
 mod offer;
@@ -28,7 +28,7 @@ use super::{NAME, Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
-use crate::ledger::{LedgerError, audit, messages};
+use crate::ledger::{self, LedgerError, Tx, audit, messages};
 use crate::surface::{Asked, OpenAsk};
 use sheet::{Filled, Sheet};
 
@@ -43,7 +43,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// The asks on the screens.
 pub(super) struct Asks {
-    /// New with each start: asks are counted from 1 again.
+    /// New with each start: what was chosen so far went with the host before.
     word: String,
     pub(super) open: Mutex<HashMap<u64, Shown>>,
     /// Those that this host showed, of steps that have not ended.
@@ -348,9 +348,17 @@ impl Telegram {
         for (message, id) in left.into_iter().filter(|(_, id)| !own(id)) {
             let Ok(number) = message.parse() else { continue };
             let wanted = id.clone();
-            let asked = self.engine()?.ledger().read(move |tx| audit::asked(tx, step, &wanted)).await?;
+            let look = move |tx: &Tx<'_>| {
+                Ok((audit::asked(tx, step, &wanted)?, ledger::asks::of_key(tx, step, &wanted)?))
+            };
+            let (asked, row) = self.engine()?.ledger().read(look).await?;
+            let answered = row.as_ref().and_then(|row| {
+                let (answer, by) = row.answer.clone().zip(row.answered_by.as_ref())?;
+                Some((answer, row.people.named(by)))
+            });
+            let answered = answered.as_ref().map(|(answer, by)| (answer, by.as_str()));
             let text = match asked.as_ref().and_then(Asked::from_record) {
-                Some(asked) => render::ask_over(&step.to_string(), &asked, None),
+                Some(asked) => render::ask_over(&step.to_string(), &asked, answered),
                 None => Styled::new().plain(&format!("{step}: no longer asked")),
             };
             self.change(chat, number, &text, buttons::none()).await?;
@@ -392,6 +400,8 @@ impl Telegram {
         };
         self.0.live.asks(shown.chat, shown.ask.step, others);
         locked(&self.0.asks.offers).retain(|_, offered| !offered.is_for(number));
+        let named = answered.map(|(answer, by)| (answer, shown.ask.people.named(by)));
+        let answered = named.as_ref().map(|(answer, by)| (*answer, by.as_str()));
         let text = render::ask_over(&shown.ask.step.to_string(), &shown.ask.asked, answered);
         // Nobody hears it if it is not on the screen and will not be.
         let _ = shown.close.send(text);
@@ -409,9 +419,7 @@ impl Shown {
         match (&self.ask.asked, choice) {
             (Asked::Permission(_), Choice::Once) => Some(Answer::Permission(PermissionReply::Once)),
             (Asked::Permission(_), Choice::Always) => Some(Answer::Permission(PermissionReply::Always)),
-            (Asked::Permission(_), Choice::Reject) => {
-                Some(refusal("the person in charge refused this; do without it"))
-            }
+            (Asked::Permission(_), Choice::Reject) => Some(refusal(crate::chat::REFUSED)),
             (Asked::Question(_), Choice::Reject) => Some(Answer::Question(QuestionReply::Reject)),
             (Asked::Question(ask), Choice::Option { question, option }) => {
                 answers(self.sheet.choose(ask, question, option))

@@ -2,7 +2,7 @@
 //!
 //! A card's button carries the card's own token (128 random bits) and the head
 //! of the digest it shows; an ask's carries a word that is new with each start
-//! of the host, since asks are counted from 1 again. Printing and parsing are
+//! of the host, with which goes what was chosen so far. Printing and parsing are
 //! inverse; whatever does not parse is no button of ours.
 
 use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};

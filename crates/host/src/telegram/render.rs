@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 use crate::clock::Millis;
 use crate::engine::Answer;
 use crate::files;
-use crate::gate::policy::Actor;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
@@ -252,23 +251,17 @@ pub fn permission(step: &str, ask: &PermissionAsk) -> Rendered {
 }
 
 /// What an ask that is over becomes: what was asked, how it was answered, and by whom.
-pub fn ask_over(step: &str, asked: &Asked, answered: Option<(&Answer, &Actor)>) -> Styled {
+pub fn ask_over(step: &str, asked: &Asked, answered: Option<(&Answer, &str)>) -> Styled {
     let (sign, how) = match answered {
         None => {
             let sign = if matches!(asked, Asked::Permission(_)) { "🔐" } else { "❓" };
             (sign, "no longer asked".to_owned())
         }
-        Some((Answer::Permission(PermissionReply::Once), by)) => {
-            ("✅", format!("allowed once · answered by {by}"))
+        Some((answer, by)) if answer.is_rejection() => ("❌", format!("rejected · answered by {by}")),
+        Some((answer, by)) if matches!(answer, Answer::Permission(_)) => {
+            ("✅", format!("{} · answered by {by}", answer.words()))
         }
-        Some((Answer::Permission(PermissionReply::Always), by)) => {
-            ("✅", format!("allowed for this session · answered by {by}"))
-        }
-        Some((
-            Answer::Permission(PermissionReply::Reject { .. }) | Answer::Question(QuestionReply::Reject),
-            by,
-        )) => ("❌", format!("rejected · answered by {by}")),
-        Some((Answer::Question(QuestionReply::Answers { .. }), by)) => ("✅", format!("answered by {by}")),
+        Some((_, by)) => ("✅", format!("answered by {by}")),
     };
     let how = format!(" · {}", one_line(&how));
     match asked {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 
+mod answers;
 mod attached;
 mod attacks;
 mod cards;
@@ -11,6 +12,7 @@ mod crash;
 mod daemons;
 mod delivery;
 mod gate;
+mod house;
 mod isolation;
 mod leak_table;
 mod leaks;

@@ -13,7 +13,8 @@ use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide, votes
 use connector_host::ledger::steps::{self, StepRow, allow};
 use connector_host::ledger::{Ledger, keep};
 
-const SCHEMAS: [(u32, &str); 1] = [(1, include_str!("schema/0001.sql"))];
+const SCHEMAS: [(u32, &str); 2] =
+    [(1, include_str!("schema/0001.sql")), (2, include_str!("schema/0002.sql"))];
 
 /// A ledger of this schema, opened by this version.
 fn migrated(directory: &Path, schema: u32, content: &str) -> Ledger {
@@ -77,4 +78,32 @@ fn a_vote_from_before_there_were_persons_is_its_accounts_and_counts() {
     let decided = |who| ledger.write_now(|tx| decide(tx, &tap(who))).unwrap();
     assert_eq!(decided("ben"), Tapped::Counted { have: 1, need: 2 });
     assert_eq!(decided("anna"), Tapped::Approved);
+}
+
+#[test]
+fn an_account_that_is_edited_into_a_person_of_before_decides_nothing() {
+    let mut content = SCHEMAS[1].1.to_owned();
+    // The card that was voted on knew of no such person: its digest is of none.
+    content.push_str(
+        "UPDATE steps SET people = '{\"mallory\":[\"ben\",\"cli:mallory\"]}' WHERE state = 'waiting';
+         UPDATE approvals SET person = 'mallory' WHERE approver = 'ben';",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = migrated(directory.path(), 2, &content);
+    let waiting = all_steps(&ledger).into_iter().find(|row| row.state == StepState::Waiting).unwrap();
+    let decided = |who: &str| {
+        let tap = Tap {
+            step: waiting.id,
+            digest: waiting.digest.as_str().to_owned(),
+            approver: Actor::from_text(who),
+            chat: None,
+            decision: Decision::Approve,
+        };
+        ledger.write_now(move |tx| decide(tx, &tap)).unwrap()
+    };
+    for who in ["ben", "anna"] {
+        assert!(matches!(decided(who), Tapped::Changed { .. }), "{who}");
+    }
+    let after = all_steps(&ledger).into_iter().find(|row| row.id == waiting.id).unwrap();
+    assert_eq!(after.state, StepState::Waiting);
 }

@@ -1,109 +1,15 @@
 //! Persons and their accounts: who is counted once, by Telegram and by the command line.
 
 use connector_host::gate::state::StepState;
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use testkit::fake::{Fake, Faults, Fixture};
-use testkit::telegram::{FakeTelegram, Shown, TOKEN};
+use serde_json::json;
 
+use crate::house::{House, caller};
 use crate::telegram::{ANNA, BEN, CHAT, GROUP};
-use crate::terminal::{Terminal, User};
-
-const RULE: &str = include_str!("../../rules/telegram/fix.toml");
-
-/// A host between a fake Bot API and a fake daemon.
-struct House {
-    telegram: FakeTelegram,
-    daemon: Fake,
-    user: User,
-    host: Option<Terminal>,
-}
-
-/// Whoever runs the command line here.
-fn caller() -> String {
-    format!("cli:{}", whoami::username().unwrap())
-}
-
-impl House {
-    async fn new() -> Self {
-        let daemon = Fake::start(Fixture::recorded("text"), Faults::default()).await.unwrap();
-        let user = User::new().with_variable("TELEGRAM_BOT_TOKEN", TOKEN);
-        std::fs::create_dir(user.home.path().join("rules")).unwrap();
-        std::fs::write(user.home.path().join("rules/fix.toml"), RULE).unwrap();
-        Self { telegram: FakeTelegram::start().unwrap(), daemon, user, host: None }
-    }
-
-    fn config(&self) -> String {
-        self.user.home.path().join("host.toml").display().to_string()
-    }
-
-    /// Writes the configuration, with these terms of the gate and persons.
-    fn configure(&self, terms: &str, people: &[(&str, &[&str])]) {
-        let people: Vec<String> = people
-            .iter()
-            .map(|(name, accounts)| format!("[people.{name}]\naccounts = {accounts:?}\n"))
-            .collect();
-        let people = people.concat();
-        let config = format!(
-            "rules = \"rules\"\n[gate]\napprovers = [\"telegram:{ANNA}\", \"telegram:{BEN}\", \"{}\"]\n{terms}\n{people}\
-             [connectors.connector-opencode]\nbase_url = \"{}\"\ndirectory = \"/code/app\"\n\
-             [surfaces.telegram]\nbot_token = \"env:TELEGRAM_BOT_TOKEN\"\napi_base = \"{}\"\n\
-             poll_timeout = 1\nallow_users = [{ANNA}, {BEN}]\nallow_chats = [{GROUP}]\n",
-            caller(),
-            self.daemon.base_url(),
-            self.telegram.base_url(),
-        );
-        std::fs::write(self.config(), config).unwrap();
-    }
-
-    fn start(&mut self) {
-        let mut host = self.user.start(&["run", "-c", &self.config()]);
-        host.expect("telegram is connected");
-        self.host = Some(host);
-    }
-
-    /// Ends the host, and returns what it wrote.
-    fn stop(&mut self) -> String {
-        let host = self.host.take().unwrap();
-        host.signal(Signal::TERM);
-        let (code, seen) = host.finish();
-        assert_eq!(code, 0, "{}", seen.join("\n"));
-        seen.join("\n")
-    }
-
-    /// The newest message of the group that is like this.
-    async fn see(&self, chat: i64, like: impl Fn(&Shown) -> bool) -> Shown {
-        self.telegram.wait(chat, |screen| screen.iter().rev().find(|shown| like(shown)).cloned()).await
-    }
-
-    async fn card(&self, chat: i64) -> Shown {
-        self.see(chat, |shown| shown.buttons.concat().iter().any(|label| label.contains("Approve"))).await
-    }
-
-    /// Waits until as many votes are counted as there are to be.
-    fn until_votes(&self, wanted: usize) -> Value {
-        let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
-        loop {
-            let shown = self.user.run(&["approvals", "show", "1.1", "--json"]).json();
-            if shown["votes"].as_array().unwrap().len() == wanted {
-                return shown;
-            }
-            assert!(tokio::time::Instant::now() < until, "{shown}");
-        }
-    }
-
-    fn persons_of_votes(&self) -> Vec<(String, Value)> {
-        let exported = self.user.run(&["audit", "export", "--jsonl"]).text();
-        let rows = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        rows.filter(|row| row["kind"] == "vote")
-            .map(|row| (row["actor"].as_str().unwrap().to_owned(), row["detail"]["person"].clone()))
-            .collect()
-    }
-}
+use crate::terminal::User;
 
 #[tokio::test]
 async fn one_person_by_telegram_and_by_the_command_line_counts_once_and_two_count_twice() {
-    let mut house = House::new().await;
+    let mut house = House::new("text").await;
     let (telegram, cli) = (format!("telegram:{ANNA}"), caller());
     let ben = format!("telegram:{BEN}");
     house.configure("approvals_needed = 2", &[("anna", &[&telegram, &cli]), ("ben", &[&ben])]);
@@ -112,11 +18,11 @@ async fn one_person_by_telegram_and_by_the_command_line_counts_once_and_two_coun
     let card = house.card(GROUP).await;
     assert!(card.text.contains("asked by: telegram:42 (anna)"), "{}", card.text);
     house.telegram.tap(ANNA, GROUP, card.id, "Approve");
-    house.until_votes(1);
+    house.until_votes(1).await;
 
     let second = house.user.run(&["approvals", "approve", "1.1"]);
     assert!(second.code() == 0 && second.text().contains("1 of 2 approvals"), "{}", second.text());
-    assert_eq!(house.until_votes(2)["state"], json!(StepState::Waiting));
+    assert_eq!(house.until_votes(2).await["state"], json!(StepState::Waiting));
     assert_eq!(house.daemon.tasks(), 0);
     let shown = house.user.run(&["approvals", "show", "1.1"]).text();
     for line in [
@@ -143,7 +49,7 @@ async fn one_person_by_telegram_and_by_the_command_line_counts_once_and_two_coun
 
 #[tokio::test]
 async fn where_another_must_approve_the_requester_cannot_through_another_account() {
-    let mut house = House::new().await;
+    let mut house = House::new("text").await;
     let (telegram, cli) = (format!("telegram:{ANNA}"), caller());
     house.configure("require_other_approver = true", &[("anna", &[&telegram, &cli])]);
     house.start();
@@ -163,13 +69,13 @@ async fn where_another_must_approve_the_requester_cannot_through_another_account
 
 #[tokio::test]
 async fn a_card_from_before_an_edit_of_people_is_asked_again_and_its_votes_are_gone() {
-    let mut house = House::new().await;
+    let mut house = House::new("text").await;
     house.configure("approvals_needed = 2", &[]);
     house.start();
     house.telegram.write(ANNA, CHAT, "/fix it");
     let card = house.card(CHAT).await;
     house.telegram.tap(ANNA, CHAT, card.id, "Approve");
-    let before = house.until_votes(1);
+    let before = house.until_votes(1).await;
     let log = house.stop();
     let doubt = "gate: approvals_needed counts persons, and nothing says whose accounts telegram:42, telegram:43, cli:";
     assert!(log.contains(doubt), "{log}");
@@ -187,13 +93,13 @@ async fn a_card_from_before_an_edit_of_people_is_asked_again_and_its_votes_are_g
     );
     let old = house.see(CHAT, |shown| shown.id == card.id && shown.buttons.is_empty()).await;
     assert!(old.text.contains("is asked about again, below"), "{}", old.text);
-    let shown = house.until_votes(0);
+    let shown = house.until_votes(0).await;
     assert_ne!(shown["digest"], before["digest"]);
     let stale = before["digest"].as_str().unwrap();
     let late = house.user.run(&["approvals", "approve", "1.1", "--digest", stale]);
     assert!(late.code() != 0 && late.text().contains("has changed since that card"), "{}", late.text());
     house.telegram.tap(ANNA, CHAT, again.id, "Approve");
-    house.until_votes(1);
+    house.until_votes(1).await;
     let second = house.user.run(&["approvals", "approve", "1.1"]);
     assert!(second.text().contains("1 of 2 approvals"), "{}", second.text());
     house.stop();

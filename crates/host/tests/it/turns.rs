@@ -100,15 +100,15 @@ async fn refusals_that_nobody_has_seen_are_told_in_one_line_and_keep_no_input() 
 
 #[tokio::test]
 async fn an_ask_that_nobody_can_answer_is_refused_at_once_with_words() {
-    // The card is approved on the command line, where no ask can be answered.
+    // The card is approved where no ask of this chat is shown, by somebody without the command line.
     let state = tempfile::tempdir().unwrap();
-    let gate = GateConfig { approvers: vec![Actor::from_text("cli:anna")], ..Plan::default().gate };
+    let gate = GateConfig { approvers: vec![Actor::from_text("telegram:1")], ..Plan::default().gate };
     let world = World::start(state.path(), 1_000, Plan { gate, ..Plan::default() });
     world.say("1", "/fix MAY I").await;
     let card = world.card().await;
-    world.tap(&card, "cli:anna", Decision::Approve).await;
+    world.tap(&card, "telegram:1", Decision::Approve).await;
     let reply = world.result(1).await.output.unwrap()["reply"].as_str().unwrap().to_owned();
-    assert!(reply.contains("none of those who may answer is on `screen`"), "{reply}");
+    assert!(reply.contains("none of those who may answer is on `screen` or `cli`"), "{reply}");
     assert_eq!(world.audited("ask_refused").await, 1);
     world.stop().await;
 }

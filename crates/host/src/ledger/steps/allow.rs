@@ -183,12 +183,14 @@ fn fitting(
     Ok(None)
 }
 
-/// A row that somebody slipped in has no entry in the audit.
+/// A row that somebody slipped in has no entry in the audit, and one that was revoked has another.
 fn is_recorded(tx: &Tx<'_>, allowance: &Allowance) -> Result<bool, LedgerError> {
     let Some(row) = audit::latest_of_step(tx, allowance.step, &["allowance_given"])? else {
         return Ok(false);
     };
-    Ok(row.entry.detail.get("allowance") == Some(&json!(allowance.id))
+    let revoked = audit::of_step_about(tx, allowance.step, "allowance_revoked", "allowance", allowance.id)?;
+    Ok(revoked.is_none()
+        && row.entry.detail.get("allowance") == Some(&json!(allowance.id))
         && row.entry.detail.get("until") == Some(&json!(allowance.expires_at))
         && row.entry.detail.get("by") == Some(&json!(allowance.allowed_by))
         && audit::follows(tx, &row)?)

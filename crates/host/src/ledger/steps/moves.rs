@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::get;
 use crate::gate::policy::Actor;
-use crate::gate::state::Move;
+use crate::gate::state::{Move, StepState};
 use crate::ids::StepId;
-use crate::ledger::audit;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{asks, audit};
 
 /// What else a move writes, beside the state.
 #[derive(Debug, Default)]
@@ -78,6 +78,9 @@ pub fn make(tx: &Tx<'_>, step: StepId, made: Move, change: Change) -> Result<boo
     if !made.target().is_live() {
         let due = "UPDATE runs SET due = 1 WHERE id = ?1 AND state = 'active'";
         tx.sql.prepare_cached(due)?.execute([step.run.0])?;
+    }
+    if StepState::Dispatched.after(made).is_some() {
+        asks::close_of_step(tx, step)?;
     }
     let actor = change.actor.unwrap_or_else(audit::host);
     audit::append(tx, audit::of_step(step, made.as_str(), actor, Some(digest), change.detail))?;

@@ -236,17 +236,17 @@ fn text_of(shown: &Rendered) -> &Styled {
 
 #[test]
 fn an_ask_that_is_over_says_what_was_asked_and_how_it_was_answered_and_by_whom() {
-    let by = Actor::from_text("telegram:4711");
+    let by = "telegram:4711";
     let permission = Asked::Permission(bash());
     let questions = Asked::Question(runners());
     let reply = |reply| Answer::Permission(reply);
     let shown = [
-        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Once), &by)))),
-        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Always), &by)))),
-        html(&ask_over("1.1", &permission, Some((&refusal(), &by)))),
+        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Once), by)))),
+        html(&ask_over("1.1", &permission, Some((&reply(PermissionReply::Always), by)))),
+        html(&ask_over("1.1", &permission, Some((&refusal(), by)))),
         html(&ask_over("1.1", &permission, None)),
-        html(&ask_over("1.1", &questions, Some((&choice(), &by)))),
-        html(&ask_over("1.1", &questions, Some((&Answer::Question(QuestionReply::Reject), &by)))),
+        html(&ask_over("1.1", &questions, Some((&choice(), by)))),
+        html(&ask_over("1.1", &questions, Some((&Answer::Question(QuestionReply::Reject), by)))),
         html(&ask_over("1.1", &questions, None)),
     ];
     assert_snapshot!(shown.join("\n──\n"));
@@ -279,11 +279,11 @@ fn the_pictures_in_the_documentation_are_of_the_texts_as_they_are() {
     let mut row = done();
     row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true }));
     let answer = result(&row);
-    let by = Actor::from_text("telegram:4711");
+    let by = "telegram:4711";
     let over = [
-        ask_over("1.1", &Asked::Permission(bash()), Some((&Answer::Permission(PermissionReply::Once), &by))),
-        ask_over("1.1", &Asked::Permission(bash()), Some((&refusal(), &by))),
-        ask_over("1.1", &Asked::Question(runners()), Some((&choice(), &by))),
+        ask_over("1.1", &Asked::Permission(bash()), Some((&Answer::Permission(PermissionReply::Once), by))),
+        ask_over("1.1", &Asked::Permission(bash()), Some((&refusal(), by))),
+        ask_over("1.1", &Asked::Question(runners()), Some((&choice(), by))),
     ];
     let retry = render_retry();
     let reply = |text| Bubble { text, buttons: &[], answers: Some("1.1 done in 14.2 s") };

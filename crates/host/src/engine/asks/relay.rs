@@ -1,0 +1,200 @@
+//! The relay of one dispatched step: its agent's asks go to people, or are answered by a grant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_contract::AskRelay;
+use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{HOST, Waiting, by_command, row_id};
+use crate::ask::{Answer, Asked};
+use crate::engine::Engine;
+use crate::gate::people::People;
+use crate::gate::policy::Actor;
+use crate::ids::StepId;
+use crate::ledger::asks::{self, AskState, Put};
+use crate::ledger::{Tx, audit, grants};
+use crate::surface::{OpenAsk, Surface};
+
+/// How long a ledger that takes nothing is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Relays the asks of one dispatched step.
+pub(in crate::engine) struct Relay {
+    pub(in crate::engine) engine: Engine,
+    pub(in crate::engine) step: StepId,
+    pub(in crate::engine) surface: Option<Arc<dyn Surface>>,
+    pub(in crate::engine) chat: String,
+    pub(in crate::engine) approvers: Vec<Actor>,
+    pub(in crate::engine) people: People,
+}
+
+impl Relay {
+    /// Why nobody can answer: an ask is shown on one surface, those who may answer are of none that
+    /// takes answers, and none of them has the command line.
+    fn nobody(&self) -> Option<String> {
+        if self.approvers.iter().any(by_command) {
+            return None;
+        }
+        let Some(surface) = &self.surface else { return Some("its surface is not configured".to_owned()) };
+        if !surface.takes_answers() {
+            let name = surface.name();
+            return Some(format!("asks on `{name}` are answered by the command line, and no `cli:USER` may"));
+        }
+        let here = |actor: &&Actor| actor.surface() == surface.name();
+        match self.approvers.iter().find(here) {
+            Some(_) => None,
+            None => Some(format!("none of those who may answer is on `{}` or `cli`", surface.name())),
+        }
+    }
+
+    /// An ask that nobody could answer is refused at once, with the reason: the agent need not wait.
+    async fn refused(&self, asked: &Asked) -> Option<String> {
+        let why = self.nobody()?;
+        tracing::warn!(step = %self.step, why, "the agent asks what nobody can answer; it is refused");
+        let detail = json!({ "ask": asked.record(), "reason": why });
+        let entry = audit::of_step(self.step, "ask_refused", audit::host(), None, detail);
+        if let Err(error) = self.engine.0.ledger.write(move |tx| audit::append(tx, entry)).await {
+            tracing::error!(error = connector_contract::chain(&error), "a refused ask is not recorded");
+        }
+        if let Some(call) = asked.call() {
+            self.engine.0.asks.refused().insert((self.step, call), HOST.to_owned());
+        }
+        Some(format!("nobody can answer this ({why}); do without it"))
+    }
+
+    /// Whether a grant of somebody who may answer says yes to exactly this. One that cannot be
+    /// looked up does not.
+    async fn is_granted(&self, ask: &PermissionAsk) -> bool {
+        let (step, may, ask) = (self.step, self.approvers.clone(), ask.clone());
+        match self.engine.0.ledger.write(move |tx| grants::use_for(tx, step, &ask, &may)).await {
+            Ok(grant) => grant.is_some(),
+            Err(error) => {
+                tracing::warn!(%step, error = %connector_contract::chain(&error), "no grant can be looked up");
+                false
+            }
+        }
+    }
+
+    /// An ask as it is on record, as soon as the ledger takes it: nobody could answer before.
+    async fn put(&self, asked: &Asked) -> Put {
+        loop {
+            let (step, asked, approvers) = (self.step, asked.clone(), self.approvers.clone());
+            let put = move |tx: &Tx<'_>| asks::put(tx, step, &asked, &approvers);
+            match self.engine.0.ledger.write(put).await {
+                Ok(put) => return put,
+                Err(error) => {
+                    let error = connector_contract::chain(&error);
+                    tracing::error!(%step, error, "the agent asks, and the ask waits for the ledger");
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Notes that the agent was told. Where that cannot be written, it is told the same once more.
+    async fn heard(&self, id: i64) {
+        if let Err(error) = self.engine.0.ledger.write(move |tx| asks::heard(tx, id)).await {
+            let error = connector_contract::chain(&error);
+            tracing::warn!(step = %self.step, ask = id, error, "that an agent has its answer is not on record");
+        }
+    }
+
+    async fn wait(&self, asked: Asked) -> Option<Answer> {
+        let row = match self.put(&asked).await {
+            Put::Asked(row) => row,
+            // While no host ran, or as it died: the agent has not heard of it yet.
+            Put::Answered(id, answer, by) => {
+                self.engine.0.asks.note_refusal(self.step, &asked, &answer, || self.people.named(&by));
+                self.heard(id).await;
+                return Some(answer);
+            }
+            Put::Refused(why) => {
+                tracing::warn!(step = %self.step, why, "an ask is refused");
+                return Some(asked.rejection(&format!("nobody was asked ({why}); do without it")));
+            }
+        };
+        let number = u64::try_from(row.id).unwrap_or_default();
+        let (approvers, people) = (self.approvers.clone(), self.people.clone());
+        let ask = OpenAsk { number, step: self.step, asked, approvers, people };
+        let (reply, answer) = oneshot::channel();
+        let mut guard = Guard { relay: self, ask: ask.clone(), times: row.times, answered: None };
+        self.engine.0.asks.open().insert(number, Waiting { ask: ask.clone(), times: row.times, reply });
+        if let Some(surface) = &self.surface {
+            surface.ask(&self.chat, &ask);
+        }
+        // Somebody may have been faster than this registry.
+        self.engine.look_again();
+        let answered = answer.await.ok()?;
+        let answer = guard.answered.insert(answered).0.clone();
+        self.heard(row.id).await;
+        Some(answer)
+    }
+}
+
+/// Closes the ask however its future ends.
+struct Guard<'a> {
+    relay: &'a Relay,
+    ask: OpenAsk,
+    times: u32,
+    answered: Option<(Answer, Actor)>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let engine = &self.relay.engine;
+        engine.0.asks.remove((self.ask.number, self.times));
+        if let (None, Ok(runtime)) = (&self.answered, tokio::runtime::Handle::try_current()) {
+            let withdrawn = withdraw(engine.clone(), (row_id(self.ask.number), self.times));
+            engine.0.tasks.spawn_on(withdrawn, &runtime);
+        }
+        let Some(surface) = &self.relay.surface else { return };
+        match &self.answered {
+            Some((answer, by)) => surface.ask_answered(&self.relay.chat, &self.ask, answer, by),
+            None => surface.ask_closed(&self.relay.chat, &self.ask, None),
+        }
+    }
+}
+
+/// Writes down that an agent no longer waits. What cannot be written now is closed with its step.
+async fn withdraw(engine: Engine, ask: (i64, u32)) {
+    let close = move |tx: &Tx<'_>| asks::close(tx, ask, AskState::Withdrawn, None);
+    if let Err(error) = engine.0.ledger.write(close).await {
+        let error = connector_contract::chain(&error);
+        tracing::warn!(ask = ask.0, error, "that an ask is withdrawn is not on record");
+    }
+}
+
+#[async_trait]
+impl AskRelay for Relay {
+    /// Only this once is ever passed on: what holds for the session is kept here, so that the next
+    /// ask comes here too and can be answered otherwise.
+    async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
+        if self.is_granted(&ask).await {
+            return PermissionReply::Once;
+        }
+        let asked = Asked::Permission(ask);
+        if let Some(message) = self.refused(&asked).await {
+            return PermissionReply::Reject { message };
+        }
+        match self.wait(asked).await {
+            Some(Answer::Permission(PermissionReply::Always)) => PermissionReply::Once,
+            Some(Answer::Permission(reply)) => reply,
+            _ => PermissionReply::Reject { message: "nobody answered; do without it".to_owned() },
+        }
+    }
+
+    async fn question(&self, ask: QuestionAsk) -> QuestionReply {
+        let asked = Asked::Question(ask);
+        if self.refused(&asked).await.is_some() {
+            return QuestionReply::Reject;
+        }
+        match self.wait(asked).await {
+            Some(Answer::Question(reply)) => reply,
+            _ => QuestionReply::Reject,
+        }
+    }
+}
