@@ -19,6 +19,7 @@ mod apply;
 mod cause;
 mod collect;
 mod git;
+mod push;
 mod record;
 mod running;
 
@@ -35,6 +36,7 @@ use tokio::sync::OwnedMutexGuard;
 pub use apply::{Applied, ApplyError, apply};
 pub use collect::{Changed, Collected};
 use git::{Git, Repository};
+pub use push::{Destination, PushError, Pushed, Remote, RemoteError, push};
 use record::Record;
 
 use crate::environment::Environment;

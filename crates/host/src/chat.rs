@@ -11,7 +11,7 @@ use crate::console::{CHAT, Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
 use crate::gate::state::StepState;
 use crate::ids::StepId;
-use crate::ledger::events::ReplyTo;
+use crate::ledger::events::{Change, ReplyTo};
 use crate::ledger::runs::{self, RunState};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped};
 use crate::ledger::{LedgerError, steps};
@@ -214,6 +214,7 @@ impl Chat {
                 session_id: row.session_id?,
                 run_id: row.id.run.to_string(),
                 workspace: self.workspace.clone(),
+                change: row.output.as_ref().and_then(Change::of),
             })
         }))
     }

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod failpoint;
 pub mod files;
 pub mod gate;
+pub mod git;
 pub mod headless;
 pub mod ids;
 pub mod instance;

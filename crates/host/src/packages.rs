@@ -14,6 +14,7 @@ use connector_plugins::package::{Granted, Package, PluginName};
 
 use crate::catalog;
 use crate::config::{self, HostConfig};
+use crate::git;
 use crate::instance::{Fixed, Instance, Ready};
 use crate::isolation::{ConnectorIsolation, launcher};
 
@@ -51,6 +52,9 @@ pub fn used(config: &HostConfig, name: &str, given: &config::Instance) -> Result
     if wanted == opencode {
         return Ok(Used::Opencode);
     }
+    if wanted == git::NAME {
+        return Err(refused(format!("`{wanted}` is there for every workspace; take the section out")));
+    }
     if !of_package {
         return Err(refused(format!(
             "there is no connector `{wanted}`; there is: {opencode}, and what [plugins.NAME] grants"
@@ -66,7 +70,7 @@ pub fn used(config: &HostConfig, name: &str, given: &config::Instance) -> Result
 }
 
 fn is_built_in(name: &str) -> bool {
-    [OpencodeFactory::default().name(), catalog::TELEGRAM, catalog::CONSOLE].contains(&name)
+    [OpencodeFactory::default().name(), catalog::TELEGRAM, catalog::CONSOLE, git::NAME].contains(&name)
 }
 
 fn admitted(config: &HostConfig, name: &PluginName) -> Result<Granted, String> {

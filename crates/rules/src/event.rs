@@ -36,4 +36,28 @@ pub struct Reply {
     pub run_id: String,
     /// The workspace it ran in.
     pub workspace: String,
+    /// The branch that it left its changes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The commit that these begin at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// The commit that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl Reply {
+    /// The field that `${trigger.reply.NAME}` reads, if it is there.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        match name {
+            "session_id" => Some(&self.session_id),
+            "run_id" => Some(&self.run_id),
+            "workspace" => Some(&self.workspace),
+            "branch" => self.branch.as_deref(),
+            "base" => self.base.as_deref(),
+            "commit" => self.commit.as_deref(),
+            _ => None,
+        }
+    }
 }

@@ -195,17 +195,8 @@ impl<'a> Lookup<'a> {
     fn reply(&self, keys: &[String]) -> Option<Cow<'a, Value>> {
         let reply = self.event.reply.as_ref()?;
         Some(Cow::Owned(match keys {
-            [] => json!({
-                "session_id": reply.session_id,
-                "run_id": reply.run_id,
-                "workspace": reply.workspace,
-            }),
-            [key] => json!(match key.as_str() {
-                "session_id" => &reply.session_id,
-                "run_id" => &reply.run_id,
-                "workspace" => &reply.workspace,
-                _ => return None,
-            }),
+            [] => json!(reply),
+            [key] => json!(reply.field(key)?),
             _ => return None,
         }))
     }

@@ -15,6 +15,7 @@ use crate::daemon::{Home, Port, Spec};
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
 use crate::worktree;
+use crate::worktree::{Remote, RemoteError};
 
 /// Why the configuration is refused; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum ConfigError {
     /// Something that opencode's configuration cannot take.
     #[error("`extra_config` must be a table")]
     Extra,
+    /// An address that nothing is pushed to.
+    #[error("[workspaces.{0}] `remote`: {1}")]
+    Remote(String, RemoteError),
     /// Two workspaces for one directory.
     #[error("workspaces `{0}` and `{1}` have the same directory")]
     Twice(String, String),
@@ -185,6 +189,9 @@ pub struct WorkspaceConfig {
     pub max_processes: Option<usize>,
     /// Whether the configuration that its repository brings acts in its daemon.
     pub project_config: Option<ProjectConfig>,
+    /// Where branches of its tasks may be pushed to: an address, never the name of a remote of the
+    /// repository's, whose settings an agent may have written.
+    pub remote: Option<String>,
     /// Laid over everything else.
     pub extra_config: Option<Value>,
 }
@@ -247,6 +254,9 @@ impl PoolConfig {
             }
             let directory =
                 workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.to_path_buf());
+            if let Some(Err(error)) = workspace.remote.as_deref().map(Remote::parse) {
+                return Err(ConfigError::Remote(name.clone(), error));
+            }
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));
             }

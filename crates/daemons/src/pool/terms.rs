@@ -43,6 +43,8 @@ impl PoolConfig {
             project_config,
             extra_config,
             logins,
+            // It is of another connector's target.
+            remote: _,
         } = workspace;
         let confine = confine.unwrap_or(self.confine);
         let walled = confine != Confine::Off;

@@ -45,7 +45,7 @@ pub(super) struct Repository {
     /// Where the workspace is below `top`.
     pub(super) prefix: PathBuf,
     /// How its objects are named.
-    format: String,
+    pub(super) format: String,
 }
 
 /// A branch of a repository.

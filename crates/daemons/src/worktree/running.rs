@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -46,6 +47,25 @@ pub(super) async fn printed(
     most: usize,
     says: Says,
 ) -> Result<Printed, WorktreeError> {
+    let Ended { printed, said, status } = ended(what, command, most, says).await?;
+    if printed.cut || status.success() { Ok(printed) } else { Err(cause::of(what, &said, status)) }
+}
+
+/// A git that has ended.
+pub(super) struct Ended {
+    pub(super) printed: Printed,
+    /// The end of what it said on standard error.
+    pub(super) said: Vec<u8>,
+    pub(super) status: ExitStatus,
+}
+
+/// The same, with all that it said, however it ended.
+pub(super) async fn ended(
+    what: &'static str,
+    command: Command,
+    most: usize,
+    says: Says,
+) -> Result<Ended, WorktreeError> {
     let failed = |reason: String| WorktreeError::Git { what, reason };
     let mut running = Running::start(command, says)?;
     let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
@@ -65,8 +85,7 @@ pub(super) async fn printed(
             .await
             .map_err(|_| failed("something that it started holds on to its output".to_owned()))?,
     };
-    let (printed, said) = (printed?, said?);
-    if printed.cut || status.success() { Ok(printed) } else { Err(cause::of(what, &said, status)) }
+    Ok(Ended { printed: printed?, said: said?, status })
 }
 
 async fn start_of(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<Printed> {

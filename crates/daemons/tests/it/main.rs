@@ -9,6 +9,7 @@ mod install;
 mod keys;
 mod pool;
 mod project;
+mod push;
 mod real;
 mod start;
 mod support;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{self, HostConfig};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
+use crate::git;
 use crate::headless::Headless;
 use crate::instance::{Fixed, Instance};
 use crate::isolation::said;
@@ -60,6 +61,8 @@ impl Serve {
         super::check_places(&places(&file, &config, &state, &environment), &pool)?;
         super::own_state(&state)?;
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
+        let git = git::Git::new(&config.workspaces, environment.clone(), &state);
+        instances.push(git.instance().map_err(|error| usage(&error))?);
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {

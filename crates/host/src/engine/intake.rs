@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{BATCH, Engine, limits};
 use crate::clock::Millis;
 use crate::ledger::audit::{self, Entry};
-use crate::ledger::events::{self, EventRow};
+use crate::ledger::events::{self, EventRow, ReplyTo};
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, runs};
 
@@ -112,10 +112,11 @@ fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
 
 /// The event as rules see it.
 pub(crate) fn as_event(row: &EventRow) -> Event {
-    let reply = row.reply.as_ref().map(|reply| Reply {
-        session_id: reply.session_id.clone(),
-        run_id: reply.run_id.clone(),
-        workspace: reply.workspace.clone(),
+    let reply = row.reply.clone().map(|ReplyTo { session_id, run_id, workspace, change }| {
+        let (branch, base, commit) = change
+            .map(|it| (it.branch, it.base, it.commit))
+            .map_or((None, None, None), |(branch, base, commit)| (Some(branch), Some(base), Some(commit)));
+        Reply { session_id, run_id, workspace, branch, base, commit }
     });
     Event {
         id: row.id.to_string(),

@@ -39,6 +39,30 @@ pub struct ReplyTo {
     pub run_id: String,
     /// The workspace it ran in.
     pub workspace: String,
+    /// What it left on a branch, if it did.
+    #[serde(default, flatten)]
+    pub change: Option<Change>,
+}
+
+/// What a task left on a branch of its workspace's repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The branch.
+    pub branch: String,
+    /// The commit that the changes begin at.
+    pub base: String,
+    /// The commit that has them.
+    pub commit: String,
+}
+
+impl Change {
+    /// What the output of a step says of a branch. Commits are ids, so that nothing in it can be an option
+    /// for git.
+    pub fn of(output: &Value) -> Option<Self> {
+        let text = |name: &str| output.get(name).and_then(Value::as_str).map(str::to_owned);
+        let commit = |name: &str| text(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        Some(Self { branch: text("branch")?, base: commit("base")?, commit: commit("commit")? })
+    }
 }
 
 /// A stored event.

@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension as _;
 
 use crate::ids::{RunId, StepId};
-use crate::ledger::events::{EventRow, ReplyTo};
+use crate::ledger::events::{Change, EventRow, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, messages};
 
@@ -26,7 +26,8 @@ pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option
     Ok(row.and_then(|row| {
         let origin = row.target.origin.unwrap_or_default();
         let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
-        Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace })
+        let change = row.output.as_ref().and_then(Change::of);
+        Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace, change })
     }))
 }
 

@@ -288,7 +288,7 @@ pub(crate) fn event(id: &str, text: &str) -> NewEvent {
 }
 
 pub(crate) fn reply_to(session: &str) -> ReplyTo {
-    ReplyTo { session_id: session.into(), run_id: "1".into(), workspace: String::new() }
+    ReplyTo { session_id: session.into(), run_id: "1".into(), workspace: String::new(), change: None }
 }
 
 /// A ledger nobody else uses.

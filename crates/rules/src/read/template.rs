@@ -99,7 +99,7 @@ fn refuses_reply(path: &Path) -> Option<(String, Option<String>)> {
     let [first, rest @ ..] = &path.keys[..] else {
         return None;
     };
-    let fields = ["session_id", "run_id", "workspace"];
+    let fields = ["session_id", "run_id", "workspace", "branch", "base", "commit"];
     let fits = match rest {
         [] => true,
         [field] => fields.contains(&field.as_str()),

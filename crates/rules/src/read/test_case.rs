@@ -107,8 +107,11 @@ fn read_reply(item: Item<'_>, sink: &Sink<'_>) -> Option<Reply> {
     let session_id = keys.required_text("session_id");
     let run_id = keys.required_text("run_id");
     let workspace = keys.required_text("workspace");
+    let mut text = |key| keys.text(key).map(|text| text.value);
+    let (branch, base, commit) = (text("branch"), text("base"), text("commit"));
     keys.finish();
-    Some(Reply { session_id: session_id?.value, run_id: run_id?.value, workspace: workspace?.value })
+    let (session_id, run_id, workspace) = (session_id?.value, run_id?.value, workspace?.value);
+    Some(Reply { session_id, run_id, workspace, branch, base, commit })
 }
 
 fn read_step(item: Item<'_>, labels: Option<&[String]>, sink: &Sink<'_>) -> Option<ExpectedStep> {

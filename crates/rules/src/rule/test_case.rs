@@ -89,6 +89,12 @@ struct ReplySchema {
     session_id: String,
     run_id: String,
     workspace: String,
+    #[serde(default)]
+    branch: Option<String>,
+    #[serde(default)]
+    base: Option<String>,
+    #[serde(default)]
+    commit: Option<String>,
 }
 
 fn yes() -> bool {

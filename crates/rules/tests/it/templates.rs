@@ -120,6 +120,9 @@ fn a_reply_carries_the_session_it_answers() {
         session_id: "ses_1".to_owned(),
         run_id: "run_9".to_owned(),
         workspace: "site".to_owned(),
+        branch: Some("opencode/fix".into()),
+        base: None,
+        commit: None,
     });
     let found = resolve(
         "${trigger.reply.session_id} ${trigger.reply.run_id} ${trigger.reply.workspace}",

@@ -263,7 +263,7 @@ impl Git {
 impl Git {
     /// Git, and what else it starts of itself. Only absolute directories of `PATH` are searched: git is
     /// looked for once and started in a repository.
-    fn program(&self) -> Result<(&Path, &[PathBuf]), WorktreeError> {
+    pub(in crate::worktree) fn program(&self) -> Result<(&Path, &[PathBuf]), WorktreeError> {
         if let Some((program, parts)) = self.program.get() {
             return Ok((program, parts));
         }

@@ -26,6 +26,7 @@ use crate::catalog::{self, Reach};
 use crate::config::{self, HostConfig, TelegramSurface};
 use crate::exit::Failure;
 use crate::gate::policy::GateConfig;
+use crate::git::{self, Git};
 use crate::instance::{Instance, Provider, Ready};
 use crate::managed;
 use crate::own_model::Source;
@@ -87,6 +88,8 @@ impl Known {
         let mut catalog = catalog::surfaces();
         catalog.connectors.insert(name.clone(), catalog::of(described.as_ref(), Reach::Admitted));
         let instance = Instance { name, workspace: None, described, provider: Arc::new(NotCalled) };
+        let git = catalog::of(git::described().as_ref(), Reach::Admitted);
+        catalog.connectors.insert(git::NAME.to_owned(), git);
         Self::with(rules, vec![instance], catalog, GateConfig::default())
     }
 
@@ -97,6 +100,10 @@ impl Known {
             surfaces.connectors.insert(given.connector.clone(), declared);
             instances.push(telegram(given).await?);
         }
+        let git = Git::new(&config.workspaces, Environment::of_this_process(), &config.rules).instance();
+        let git = git.map_err(|error| Failure::usage(chain(&error)))?;
+        surfaces.connectors.insert(git.name.clone(), catalog::of(git.described.as_ref(), Reach::Admitted));
+        instances.push(Instance { provider: Arc::new(NotCalled), ..git });
         for (name, given) in &config.connectors {
             let usage = |error| Failure::usage(chain(&error));
             let instance = match packages::used(config, name, given).map_err(usage)? {

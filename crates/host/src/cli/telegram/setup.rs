@@ -22,12 +22,16 @@ use meeting::Meeting;
 /// The variable that `host.toml` names for the token.
 const VARIABLE: &str = "TELEGRAM_BOT_TOKEN";
 
-/// The rules that are written: `/fix`, and replies that go on; both also with files.
-const RULES: [(&str, &str); 4] = [
+/// The rules that are written: `/fix`, and replies that go on; both also with files; and what is done with a
+/// result.
+const RULES: [(&str, &str); 7] = [
     ("fix.toml", include_str!("../../../rules/telegram/fix.toml")),
     ("reply.toml", include_str!("../../../rules/telegram/reply.toml")),
     ("fix-files.toml", include_str!("../../../rules/telegram/fix-files.toml")),
     ("reply-files.toml", include_str!("../../../rules/telegram/reply-files.toml")),
+    ("apply.toml", include_str!("../../../rules/telegram/apply.toml")),
+    ("undo.toml", include_str!("../../../rules/telegram/undo.toml")),
+    ("push.toml", include_str!("../../../rules/telegram/push.toml")),
 ];
 
 /// `telegram setup`

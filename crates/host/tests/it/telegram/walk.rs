@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use testkit::fake::Generation;
 use testkit::model::{Answer, Script};
+use testkit::scratch;
 use testkit::telegram::Shown;
 
 use super::world::{ANNA, BEN, CHAT, GROUP, World};
@@ -115,6 +116,62 @@ async fn a_task_on_2_x_is_approved_asked_about_and_brought_in_from_its_working_t
     telegram.wait(CHAT, shows("rejected · answered by telegram:42")).await;
     world.model.release();
     telegram.wait(CHAT, shows("Another way, then.")).await;
+    world.stop();
+    world.assert_no_token();
+}
+
+#[tokio::test]
+async fn a_person_goes_from_fix_to_a_pushed_branch_without_a_terminal() {
+    let script = Script::default()
+        .call("write it", 0, "write", json!({ "filePath": "new.txt", "content": "new\n" }))
+        .reply("write it", "It is written now.");
+    let remotes = tempfile::tempdir().unwrap();
+    scratch::git(remotes.path(), &["init", "--quiet", "--bare", "app.git"]).unwrap();
+    let remote = remotes.path().join("app.git");
+    let mut world = World::in_trees(script, &format!("remote = \"{}\"", remote.display())).await;
+    let telegram = &world.telegram;
+    telegram.write(ANNA, CHAT, "/fix write it");
+    let card = world.card(CHAT, "1.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    allow_asks(&world, CHAT, "It is written now.").await;
+    let head = telegram.wait(CHAT, shows("1.1 done")).await;
+    let new = format!("{}/new.txt", world.workspace);
+
+    telegram.reply(ANNA, CHAT, head.id, "/apply");
+    let card = world.card(CHAT, "apply").await;
+    for part in ["connector-git", "workspace:main", "commit: ", "base: ", "branch: "] {
+        assert!(card.text.contains(part), "{part}: {}", card.text);
+    }
+    assert!(!std::fs::exists(&new).unwrap(), "nothing is done unapproved");
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let done = telegram.wait(CHAT, shows("2.1 done")).await;
+    assert!(done.text.contains("1 file staged, not committed"), "{}", done.text);
+    assert_eq!(std::fs::read_to_string(&new).unwrap(), "new\n");
+    telegram.reply(ANNA, CHAT, head.id, "/undo");
+    let card = world.card(CHAT, "undo").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait(CHAT, shows("3.1 done")).await;
+    assert!(!std::fs::exists(&new).unwrap());
+
+    telegram.reply(ANNA, CHAT, head.id, "/push");
+    let card = world.card(CHAT, "push").await;
+    assert!(card.text.contains(&remote.display().to_string()), "{}", card.text);
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let done = telegram.wait(CHAT, shows("4.1 done")).await;
+    assert!(done.text.contains("as the new branch"), "{}", done.text);
+    let branches = scratch::git(&remote, &["for-each-ref", "--format=%(refname:short)"]).unwrap();
+    let branch = branches.trim();
+    assert_eq!(scratch::git(&remote, &["show", &format!("{branch}:new.txt")]).unwrap(), "new\n");
+
+    // Somebody moved it on meanwhile.
+    let tree = scratch::git(&remote, &["rev-parse", &format!("{branch}~^{{tree}}")]).unwrap();
+    let other = scratch::git(&remote, &["commit-tree", "-m", "Other", tree.trim()]).unwrap();
+    scratch::git(&remote, &["update-ref", &format!("refs/heads/{branch}"), other.trim()]).unwrap();
+    telegram.reply(ANNA, CHAT, head.id, "/push");
+    let card = world.card(CHAT, "5.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    let refused = telegram.wait(CHAT, shows("5.1 failed")).await;
+    assert!(refused.text.contains("history is never overwritten"), "{}", refused.text);
     world.stop();
     world.assert_no_token();
 }

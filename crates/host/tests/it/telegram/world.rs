@@ -50,6 +50,12 @@ impl World {
         Self::at(&opencode.path.display().to_string(), script, &workspace, "")
     }
 
+    /// A host whose tasks have working trees of their own, with more in the section of the workspace.
+    pub(crate) async fn in_trees(script: Script, of_workspace: &str) -> Self {
+        let workspace = format!("isolation = \"worktree\"\n{of_workspace}\n");
+        Self::at(&opencode().await, script, &workspace, "")
+    }
+
     fn at(opencode: &str, script: Script, of_workspace: &str, more: &str) -> Self {
         let telegram = FakeTelegram::start().unwrap();
         let model = ScriptedModel::start(script).unwrap();
@@ -66,7 +72,15 @@ impl World {
         let rules = user.home.path().join("rules");
         std::fs::create_dir(&rules).unwrap();
         let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/telegram");
-        for name in ["fix.toml", "reply.toml", "fix-files.toml", "reply-files.toml"] {
+        for name in [
+            "fix.toml",
+            "reply.toml",
+            "fix-files.toml",
+            "reply-files.toml",
+            "apply.toml",
+            "undo.toml",
+            "push.toml",
+        ] {
             std::fs::copy(format!("{bundled}/{name}"), rules.join(name)).unwrap();
         }
         let config = format!(

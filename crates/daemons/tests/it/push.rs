@@ -1,0 +1,177 @@
+//! What tasks left, sent to remotes by git itself.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use opencode_daemons::Environment;
+use opencode_daemons::worktree::{Destination, PushError, Pushed, Remote, push};
+use testkit::scratch::{git, repository};
+
+/// A workspace whose repository an agent may have written, and a bare repository to push to.
+struct Bench {
+    root: tempfile::TempDir,
+    workspace: PathBuf,
+    remote: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (workspace, remote) = (root.path().join("app"), root.path().join("app.git"));
+        repository(&workspace, &[("a.txt", "one\n")]).unwrap();
+        git(root.path(), &["init", "--quiet", "--bare", "app.git"]).unwrap();
+        Self { root, workspace, remote }
+    }
+
+    /// A commit on top of `base`, as a task leaves it: on a branch, with the workspace's files as they were.
+    fn task(&self, base: &str, text: &str) -> String {
+        let workspace = &self.workspace;
+        git(workspace, &["checkout", "--quiet", "--detach", base]).unwrap();
+        std::fs::write(workspace.join("a.txt"), text).unwrap();
+        git(workspace, &["commit", "--quiet", "--all", "--message=Task"]).unwrap();
+        let commit = git(workspace, &["rev-parse", "HEAD"]).unwrap().trim().to_owned();
+        git(workspace, &["checkout", "--quiet", "main"]).unwrap();
+        commit
+    }
+
+    async fn push(&self, commit: &str, branch: &str) -> Result<Pushed, PushError> {
+        self.push_to(self.remote.to_str().unwrap(), commit, branch).await
+    }
+
+    async fn push_to(&self, remote: &str, commit: &str, branch: &str) -> Result<Pushed, PushError> {
+        let remote = Remote::parse(remote).unwrap();
+        let to = Destination { remote: &remote, branch, log: &self.log() };
+        let launcher = Some(env!("CARGO_BIN_EXE_opencode-within-walls").into());
+        push(&self.workspace, commit, to, self.environment(), launcher).await
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::of_this_process()
+            .with("HOME", self.root.path())
+            .with("GIT_SSH_COMMAND", "false")
+            .with("GIT_DIR", "/nonexistent")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.path().join("push.log")
+    }
+
+    fn at_remote(&self, branch: &str) -> String {
+        git(&self.remote, &["rev-parse", &format!("refs/heads/{branch}")]).unwrap().trim().to_owned()
+    }
+}
+
+fn hook(path: &Path, text: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn a_branch_is_new_at_the_remote_then_moves_on_and_history_is_never_overwritten() {
+    let bench = Bench::new();
+    let first = bench.task("main", "two\n");
+    assert_eq!(bench.push(&first, "fix").await.unwrap(), Pushed::Created);
+    assert_eq!(bench.at_remote("fix"), first);
+    assert_eq!(bench.push(&first, "fix").await.unwrap(), Pushed::Unchanged);
+    let next = bench.task(&first, "three\n");
+    assert_eq!(bench.push(&next, "fix").await.unwrap(), Pushed::Updated);
+    assert_eq!(bench.at_remote("fix"), next);
+    let aside = bench.task(&first, "aside\n");
+    for _ in 0..2 {
+        let error = bench.push(&aside, "fix").await.unwrap_err();
+        assert!(matches!(error, PushError::Diverged { .. }), "{error}");
+    }
+    assert_eq!(bench.at_remote("fix"), next);
+    let older = bench.push(&first, "fix").await.unwrap_err();
+    assert!(matches!(older, PushError::Diverged { .. }), "{older}");
+    git(&bench.remote, &["fsck", "--strict"]).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_remote_does_not_take_is_told_by_its_cause_and_its_words_stay_with_the_owner() {
+    let bench = Bench::new();
+    let commit = bench.task("main", "two\n");
+    hook(&bench.remote.join("hooks/pre-receive"), "echo hunter2-said >&2; exit 1");
+    let declined = bench.push(&commit, "fix").await.unwrap_err();
+    assert!(matches!(declined, PushError::Declined { .. }), "{declined}");
+    assert!(!declined.to_string().contains("hunter2"), "{declined}");
+    let kept = std::fs::metadata(bench.log()).unwrap();
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(bench.log()).unwrap().contains("hunter2-said"));
+
+    let gone = bench.root.path().join("gone.git").display().to_string();
+    let error = bench.push_to(&gone, &commit, "fix").await.unwrap_err();
+    assert!(matches!(error, PushError::Unreachable { .. }), "{error}");
+    // Nothing listens there, and there is no agent to ask.
+    let error = bench.push_to("ssh://git@127.0.0.1/app.git", &commit, "fix").await.unwrap_err();
+    assert!(matches!(error, PushError::Unreachable { .. }), "{error}");
+    let error = bench.push("1f7a7a472abf3dd9643fd615f6da379c4acb3e3a", "fix").await.unwrap_err();
+    assert!(matches!(error, PushError::Gone(_)), "{error}");
+    let error = bench.push(&commit, "a..b").await.unwrap_err();
+    assert!(matches!(error, PushError::Name(_)), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_that_a_repository_says_is_done_when_it_is_pushed_from() {
+    let bench = Bench::new();
+    let commit = bench.task("main", "two\n");
+    let marker = bench.root.path().join("ran");
+    let touch = format!("touch {}", marker.display());
+    let script = bench.root.path().join("evil");
+    hook(&script, &touch);
+    hook(&bench.workspace.join(".git/hooks/pre-push"), &touch);
+    let evil = script.to_str().unwrap();
+    let elsewhere = bench.root.path().join("elsewhere.git");
+    git(bench.root.path(), &["init", "--quiet", "--bare", "elsewhere.git"]).unwrap();
+    let instead = format!("url.{}.pushInsteadOf", elsewhere.display());
+    for (key, value) in [
+        ("core.sshCommand", evil),
+        ("core.hooksPath", bench.root.path().to_str().unwrap()),
+        ("credential.helper", evil),
+        ("core.askPass", evil),
+        ("core.gitProxy", evil),
+        ("gpg.program", evil),
+        ("push.gpgSign", "if-asked"),
+        ("remote.origin.receivepack", evil),
+        ("core.alternateRefsCommand", evil),
+        ("uploadpack.packObjectsHook", evil),
+        (&instead, bench.remote.to_str().unwrap()),
+    ] {
+        git(&bench.workspace, &["config", key, value]).unwrap();
+    }
+    assert_eq!(bench.push(&commit, "fix").await.unwrap(), Pushed::Created);
+    assert_eq!(bench.at_remote("fix"), commit);
+    assert!(git(&elsewhere, &["rev-parse", "--verify", "refs/heads/fix"]).is_err());
+    let unreachable = bench.push_to("https://127.0.0.1:1/app.git", &commit, "fix").await.unwrap_err();
+    assert!(matches!(unreachable, PushError::Unreachable { .. }), "{unreachable}");
+    assert!(!marker.exists(), "a program of the repository's ran");
+}
+
+#[tokio::test]
+async fn a_shallow_repository_and_one_of_sha_256_are_pushed_from() {
+    let bench = Bench::new();
+    let commit = bench.task("main", "two\n");
+    bench
+        .push(&git(&bench.workspace, &["rev-parse", "main"]).unwrap().trim().to_owned(), "main")
+        .await
+        .unwrap();
+    let shallow = bench.root.path().join("shallow");
+    let from = format!("file://{}", bench.remote.display());
+    git(bench.root.path(), &["clone", "--quiet", "--depth=1", "--branch=main", &from, "shallow"]).unwrap();
+    let bench = Bench { workspace: shallow, ..bench };
+    let next = bench.task("main", "from a shallow one\n");
+    assert_eq!(bench.push(&next, "shallow").await.unwrap(), Pushed::Created);
+    assert!(matches!(bench.push(&commit, "x").await.unwrap_err(), PushError::Gone(_)));
+
+    let (workspace, remote) = (bench.root.path().join("long"), bench.root.path().join("long.git"));
+    std::fs::create_dir(&workspace).unwrap();
+    git(&workspace, &["init", "--quiet", "--initial-branch=main", "--object-format=sha256"]).unwrap();
+    std::fs::write(workspace.join("a.txt"), "one\n").unwrap();
+    git(&workspace, &["add", "--all"]).unwrap();
+    git(&workspace, &["commit", "--quiet", "--message=Start"]).unwrap();
+    git(bench.root.path(), &["init", "--quiet", "--bare", "--object-format=sha256", "long.git"]).unwrap();
+    let bench = Bench { workspace, remote, ..bench };
+    let commit = bench.task("main", "two\n");
+    assert_eq!(bench.push(&commit, "fix").await.unwrap(), Pushed::Created);
+    assert_eq!(bench.at_remote("fix"), commit);
+}
