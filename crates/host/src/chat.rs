@@ -278,7 +278,11 @@ impl Chat {
             Ok(answer) => answer,
             Err(problem) => return self.say(&crate::text::one_line(&problem)),
         };
-        match self.engine.answer(ask.number, &Console::user(), answer).await? {
+        let answered = match self.engine.answer(ask.number, &Console::user(), answer).await {
+            Err(LedgerError::Content(why)) => return self.say(&crate::text::one_line(&why)),
+            answered => answered?,
+        };
+        match answered {
             Answered::PassedOn => Ok(()),
             Answered::NotOpen => self.say("it no longer asks"),
             Answered::NotAllowed => self.say("you may not answer that: you are not an approver"),

@@ -31,7 +31,7 @@ use crate::instance::Instance;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, StepRow};
-use crate::ledger::{Ledger, LedgerError, runs};
+use crate::ledger::{Ledger, LedgerError, asks, runs};
 use crate::told::TOLD;
 
 /// How many unread progress updates a surface may leave.
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Who may answer the agent's asks: whoever may approve the step, then and now.
-    async fn may_answer(&self, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
+    pub(super) async fn may_answer(&self, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
         let then = row.terms();
         let now = match self.rule_in_force(&row.rule) {
             Some(rule) => Terms::of(&rule, &self.0.gate),
@@ -179,6 +179,8 @@ impl Engine {
                 self.finish(row.id, Move::LoseTrack, Finish::failed(reason, Consequence::Unknown)).await?;
                 continue;
             };
+            // What its agent still asks, it asks again.
+            self.0.ledger.write(move |tx| asks::withdraw(tx, step)).await?;
             match row.checkpoint.clone() {
                 Some(checkpoint) => self.call(instance, row, Some(checkpoint)),
                 // Nothing began, so it is as approved as it was; whether that still holds under the
@@ -289,22 +291,7 @@ impl Engine {
                 }
             }
         };
-        let approvers = match self.may_answer(row).await {
-            Ok(approvers) => approvers,
-            Err(error) => {
-                let error = chain(&error);
-                tracing::error!(%step, error, "who may answer is not known; what the agent asks is refused");
-                Vec::new()
-            }
-        };
-        let relay = Relay {
-            engine: self.clone(),
-            step,
-            surface: surface.clone(),
-            chat: chat.clone(),
-            approvers,
-            people: row.people.clone(),
-        };
+        let relay = Relay::new(self.clone(), row.clone(), surface.clone());
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,

@@ -4,6 +4,7 @@
 //! host whose call it is about notices by its usual pass. Asked again under the same key after a
 //! restart, an ask is the same row, and one that was answered meanwhile stays answered.
 
+use connector_contract::ask::PermissionReply;
 use rusqlite::OptionalExtension as _;
 use serde::Serialize;
 use serde_json::json;
@@ -105,8 +106,10 @@ pub fn put(tx: &Tx<'_>, step: StepId, asked: &Asked, approvers: &[Actor]) -> Res
     let known = "SELECT id FROM asks WHERE run_id = ?1 AND idx = ?2 AND key = ?3 AND shown = ?4";
     let params = rusqlite::params![step.run.0, step.index, key, shown];
     let known: Option<i64> = tx.sql.prepare_cached(known)?.query_row(params, |row| row.get(0)).optional()?;
+    // A yes for the session is a grant, which has said so already if it still holds.
+    let holds = |answer: &Answer| *answer != Answer::Permission(PermissionReply::Always);
     if let Some(id) = known
-        && let Some((answer, by)) = answered(tx, id, approvers)?
+        && let Some((answer, by)) = answered(tx, id, approvers)?.filter(|(answer, _)| holds(answer))
     {
         return Ok(Put::Answered(id, answer, by));
     }
@@ -166,8 +169,10 @@ pub fn answered(tx: &Tx<'_>, id: i64, approvers: &[Actor]) -> Result<Option<(Ans
     let Some(told) = audit::of_step_about(tx, row.step, audit::ANSWERED, "number", id)? else {
         return Ok(None);
     };
+    let asked = audit::of_step_about(tx, row.step, audit::ASKED, "number", id)?;
     let detail = &told.entry.detail;
-    let proven = told.entry.actor == by
+    let proven = asked.is_some_and(|asked| asked.seq < told.seq)
+        && told.entry.actor == by
         && detail["times"] == json!(row.times)
         && detail["answer"] == json!(answer)
         && detail["ask"]["shown"] == json!(row.shown)
@@ -254,25 +259,30 @@ pub fn close(
 /// Nothing of the step runs any more: nobody waits for an answer, and what its agent quoted is let go
 /// of. A row that cannot be read holds no step up.
 pub(super) fn close_of_step(tx: &Tx<'_>, step: StepId) -> Result<(), LedgerError> {
-    let place = rusqlite::params![step.run.0, step.index, tx.now];
-    let left: Vec<i64> = tx
-        .sql
-        .prepare_cached(
-            "UPDATE asks SET state = 'withdrawn', closed_at = ?3
-             WHERE run_id = ?1 AND idx = ?2 AND state = 'open' RETURNING id",
-        )?
-        .query_map(place, |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for id in left {
-        let detail = json!({ "number": id });
-        audit::append(tx, audit::of_step(step, audit::WITHDRAWN, audit::host(), None, detail))?;
-    }
+    withdraw(tx, step)?;
     tx.sql
         .prepare_cached(
             "UPDATE asks SET asked = json_remove(asked, '$.metadata', '$.call')
              WHERE run_id = ?1 AND idx = ?2 AND json_valid(asked)",
         )?
         .execute([step.run.0, step.index.into()])?;
+    Ok(())
+}
+
+/// Nobody waits any more for an answer to what the step's agent asked so far.
+pub fn withdraw(tx: &Tx<'_>, step: StepId) -> Result<(), LedgerError> {
+    let left: Vec<(i64, String)> = tx
+        .sql
+        .prepare_cached(
+            "UPDATE asks SET state = 'withdrawn', closed_at = ?3
+             WHERE run_id = ?1 AND idx = ?2 AND state = 'open' RETURNING id, key",
+        )?
+        .query_map(rusqlite::params![step.run.0, step.index, tx.now], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (id, key) in left {
+        let detail = json!({ "ask": { "id": key }, "number": id });
+        audit::append(tx, audit::of_step(step, audit::WITHDRAWN, audit::host(), None, detail))?;
+    }
     Ok(())
 }
 

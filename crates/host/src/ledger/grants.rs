@@ -146,12 +146,13 @@ pub fn get(tx: &Tx<'_>, id: i64) -> Result<Option<Grant>, LedgerError> {
     Ok(tx.sql.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
-/// The grants that hold, oldest first.
+/// The grants that hold, oldest first. One that cannot be read is left out, and the log says so.
 pub fn open(tx: &Tx<'_>) -> Result<Vec<Grant>, LedgerError> {
     let sql = format!("{SELECT}WHERE revoked_at IS NULL AND grants.expires_at > ?1 ORDER BY id");
     let mut statement = tx.sql.prepare_cached(&sql)?;
     let rows = statement.query_map([tx.now], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let unread = |error: &rusqlite::Error| tracing::warn!(%error, "a grant cannot be read");
+    Ok(rows.filter_map(|row| row.inspect_err(unread).ok()).collect())
 }
 
 /// Revokes a grant; `false` if it does not hold anyway.

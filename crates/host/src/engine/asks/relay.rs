@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::{HOST, Waiting, by_command, row_id};
 use crate::ask::{Answer, Asked};
 use crate::engine::Engine;
-use crate::gate::people::People;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::asks::{self, AskState, Put};
+use crate::ledger::steps::StepRow;
 use crate::ledger::{Tx, audit, grants};
 use crate::surface::{OpenAsk, Surface};
 
@@ -24,19 +24,37 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Relays the asks of one dispatched step.
 pub(in crate::engine) struct Relay {
-    pub(in crate::engine) engine: Engine,
-    pub(in crate::engine) step: StepId,
-    pub(in crate::engine) surface: Option<Arc<dyn Surface>>,
-    pub(in crate::engine) chat: String,
-    pub(in crate::engine) approvers: Vec<Actor>,
-    pub(in crate::engine) people: People,
+    engine: Engine,
+    step: StepId,
+    surface: Option<Arc<dyn Surface>>,
+    row: StepRow,
 }
 
 impl Relay {
+    /// The relay of the step of `row`, whose asks are shown on `surface`.
+    pub(in crate::engine) fn new(engine: Engine, row: StepRow, surface: Option<Arc<dyn Surface>>) -> Self {
+        Self { engine, step: row.id, surface, row }
+    }
+
+    /// Who may answer now, as soon as that is known: it is looked at for each ask, since rules may
+    /// have changed while the step runs.
+    async fn approvers(&self) -> Vec<Actor> {
+        loop {
+            match self.engine.may_answer(&self.row).await {
+                Ok(approvers) => return approvers,
+                Err(error) => {
+                    let error = connector_contract::chain(&error);
+                    tracing::error!(step = %self.step, error, "the agent asks, and the ask waits for the ledger");
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Why nobody can answer: an ask is shown on one surface, those who may answer are of none that
     /// takes answers, and none of them has the command line.
-    fn nobody(&self) -> Option<String> {
-        if self.approvers.iter().any(by_command) {
+    fn nobody(&self, approvers: &[Actor]) -> Option<String> {
+        if approvers.iter().any(by_command) {
             return None;
         }
         let Some(surface) = &self.surface else { return Some("its surface is not configured".to_owned()) };
@@ -45,16 +63,22 @@ impl Relay {
             return Some(format!("asks on `{name}` are answered by the command line, and no `cli:USER` may"));
         }
         let here = |actor: &&Actor| actor.surface() == surface.name();
-        match self.approvers.iter().find(here) {
+        match approvers.iter().find(here) {
             Some(_) => None,
             None => Some(format!("none of those who may answer is on `{}` or `cli`", surface.name())),
         }
     }
 
     /// An ask that nobody could answer is refused at once, with the reason: the agent need not wait.
-    async fn refused(&self, asked: &Asked) -> Option<String> {
-        let why = self.nobody()?;
+    async fn refused(&self, asked: &Asked, approvers: &[Actor]) -> Option<String> {
+        let why = self.nobody(approvers)?;
         tracing::warn!(step = %self.step, why, "the agent asks what nobody can answer; it is refused");
+        self.note_refused(asked, &why).await;
+        Some(format!("nobody can answer this ({why}); do without it"))
+    }
+
+    /// Records that nobody was asked, and that it was no person who refused.
+    async fn note_refused(&self, asked: &Asked, why: &str) {
         let detail = json!({ "ask": asked.record(), "reason": why });
         let entry = audit::of_step(self.step, "ask_refused", audit::host(), None, detail);
         if let Err(error) = self.engine.0.ledger.write(move |tx| audit::append(tx, entry)).await {
@@ -63,13 +87,12 @@ impl Relay {
         if let Some(call) = asked.call() {
             self.engine.0.asks.refused().insert((self.step, call), HOST.to_owned());
         }
-        Some(format!("nobody can answer this ({why}); do without it"))
     }
 
     /// Whether a grant of somebody who may answer says yes to exactly this. One that cannot be
     /// looked up does not.
-    async fn is_granted(&self, ask: &PermissionAsk) -> bool {
-        let (step, may, ask) = (self.step, self.approvers.clone(), ask.clone());
+    async fn is_granted(&self, ask: &PermissionAsk, approvers: &[Actor]) -> bool {
+        let (step, may, ask) = (self.step, approvers.to_vec(), ask.clone());
         match self.engine.0.ledger.write(move |tx| grants::use_for(tx, step, &ask, &may)).await {
             Ok(grant) => grant.is_some(),
             Err(error) => {
@@ -80,9 +103,9 @@ impl Relay {
     }
 
     /// An ask as it is on record, as soon as the ledger takes it: nobody could answer before.
-    async fn put(&self, asked: &Asked) -> Put {
+    async fn put(&self, asked: &Asked, approvers: &[Actor]) -> Put {
         loop {
-            let (step, asked, approvers) = (self.step, asked.clone(), self.approvers.clone());
+            let (step, asked, approvers) = (self.step, asked.clone(), approvers.to_vec());
             let put = move |tx: &Tx<'_>| asks::put(tx, step, &asked, &approvers);
             match self.engine.0.ledger.write(put).await {
                 Ok(put) => return put,
@@ -103,28 +126,29 @@ impl Relay {
         }
     }
 
-    async fn wait(&self, asked: Asked) -> Option<Answer> {
-        let row = match self.put(&asked).await {
+    async fn wait(&self, asked: Asked, approvers: Vec<Actor>) -> Option<Answer> {
+        let people = &self.row.people;
+        let row = match self.put(&asked, &approvers).await {
             Put::Asked(row) => row,
             // While no host ran, or as it died: the agent has not heard of it yet.
             Put::Answered(id, answer, by) => {
-                self.engine.0.asks.note_refusal(self.step, &asked, &answer, || self.people.named(&by));
+                self.engine.0.asks.note_refusal(self.step, &asked, &answer, || people.named(&by));
                 self.heard(id).await;
                 return Some(answer);
             }
             Put::Refused(why) => {
                 tracing::warn!(step = %self.step, why, "an ask is refused");
+                self.note_refused(&asked, why).await;
                 return Some(asked.rejection(&format!("nobody was asked ({why}); do without it")));
             }
         };
         let number = u64::try_from(row.id).unwrap_or_default();
-        let (approvers, people) = (self.approvers.clone(), self.people.clone());
-        let ask = OpenAsk { number, step: self.step, asked, approvers, people };
+        let ask = OpenAsk { number, step: self.step, asked, approvers, people: people.clone() };
         let (reply, answer) = oneshot::channel();
         let mut guard = Guard { relay: self, ask: ask.clone(), times: row.times, answered: None };
         self.engine.0.asks.open().insert(number, Waiting { ask: ask.clone(), times: row.times, reply });
         if let Some(surface) = &self.surface {
-            surface.ask(&self.chat, &ask);
+            surface.ask(&self.row.chat, &ask);
         }
         // Somebody may have been faster than this registry.
         self.engine.look_again();
@@ -153,8 +177,8 @@ impl Drop for Guard<'_> {
         }
         let Some(surface) = &self.relay.surface else { return };
         match &self.answered {
-            Some((answer, by)) => surface.ask_answered(&self.relay.chat, &self.ask, answer, by),
-            None => surface.ask_closed(&self.relay.chat, &self.ask, None),
+            Some((answer, by)) => surface.ask_answered(&self.relay.row.chat, &self.ask, answer, by),
+            None => surface.ask_closed(&self.relay.row.chat, &self.ask, None),
         }
     }
 }
@@ -173,14 +197,15 @@ impl AskRelay for Relay {
     /// Only this once is ever passed on: what holds for the session is kept here, so that the next
     /// ask comes here too and can be answered otherwise.
     async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
-        if self.is_granted(&ask).await {
+        let approvers = self.approvers().await;
+        if self.is_granted(&ask, &approvers).await {
             return PermissionReply::Once;
         }
         let asked = Asked::Permission(ask);
-        if let Some(message) = self.refused(&asked).await {
+        if let Some(message) = self.refused(&asked, &approvers).await {
             return PermissionReply::Reject { message };
         }
-        match self.wait(asked).await {
+        match self.wait(asked, approvers).await {
             Some(Answer::Permission(PermissionReply::Always)) => PermissionReply::Once,
             Some(Answer::Permission(reply)) => reply,
             _ => PermissionReply::Reject { message: "nobody answered; do without it".to_owned() },
@@ -188,11 +213,11 @@ impl AskRelay for Relay {
     }
 
     async fn question(&self, ask: QuestionAsk) -> QuestionReply {
-        let asked = Asked::Question(ask);
-        if self.refused(&asked).await.is_some() {
+        let (asked, approvers) = (Asked::Question(ask), self.approvers().await);
+        if self.refused(&asked, &approvers).await.is_some() {
             return QuestionReply::Reject;
         }
-        match self.wait(asked).await {
+        match self.wait(asked, approvers).await {
             Some(Answer::Question(reply)) => reply,
             _ => QuestionReply::Reject,
         }
