@@ -15,11 +15,10 @@ use connector_contract::{
     Provenance, Reference, StopCause, Subscription, Target, chain,
 };
 use opencode_daemons::Environment;
-use opencode_daemons::pool::WorkspaceConfig;
-use opencode_daemons::worktree::{self, Applied, ApplyError, Destination, PushError, Pushed, Remote};
+use opencode_daemons::pool::{PoolConfig, WorkspaceConfig};
+use opencode_daemons::worktree::{self, Applied, ApplyError, Destination, PushError, Pushed};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::instance::{Fixed, Instance, Ready};
 use crate::text::one_line;
@@ -34,9 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 struct Workspace {
     directory: PathBuf,
-    remote: Option<Remote>,
-    /// Held while its files or branches are changed.
-    busy: Arc<Mutex<()>>,
+    /// As it was configured.
+    remote: Option<String>,
 }
 
 /// Applies, takes back and pushes what tasks left on branches.
@@ -44,6 +42,8 @@ struct Workspace {
 pub struct Git {
     manifest: Manifest,
     workspaces: BTreeMap<String, Workspace>,
+    /// What agents reach.
+    config: PoolConfig,
     environment: Environment,
     launcher: Option<PathBuf>,
     /// Where the words of git and of remotes are kept.
@@ -56,7 +56,6 @@ pub struct Git {
 struct Input {
     workspace: String,
     branch: String,
-    #[serde(default)]
     base: String,
     commit: String,
     /// The branch of the remote, if that is another.
@@ -65,21 +64,20 @@ struct Input {
 }
 
 impl Git {
-    /// The connector for these workspaces. `state` is the host's state directory.
+    /// The connector for these workspaces, of which `pool` says what agents reach besides. `state` is the host's state directory.
     pub fn new(
-        workspaces: &BTreeMap<String, WorkspaceConfig>,
+        (pool, workspaces): (&PoolConfig, &BTreeMap<String, WorkspaceConfig>),
         environment: Environment,
         state: &Path,
     ) -> Self {
         let workspace = |(name, given): (&String, &WorkspaceConfig)| {
             let directory = given.directory.canonicalize().unwrap_or_else(|_| given.directory.to_path_buf());
-            // It was checked with the configuration.
-            let remote = given.remote.as_deref().and_then(|address| Remote::parse(address).ok());
-            (name.clone(), Workspace { directory, remote, busy: Arc::default() })
+            (name.clone(), Workspace { directory, remote: given.remote.clone() })
         };
         Self {
             manifest: manifest(),
             workspaces: workspaces.iter().map(workspace).collect(),
+            config: PoolConfig { workspaces: workspaces.clone(), ..pool.clone() },
             environment,
             launcher: std::env::current_exe().ok(),
             log: state.join("push.log"),
@@ -111,7 +109,6 @@ impl Git {
 
     async fn apply(&self, input: &Input, undo: bool) -> Result<ActionResult, ConnectorError> {
         let workspace = self.workspace(input)?;
-        let _busy = workspace.busy.lock().await;
         let commits = if undo { (&*input.commit, &*input.base) } else { (&*input.base, &*input.commit) };
         let applied =
             worktree::apply(&workspace.directory, commits, self.environment.clone(), self.launcher.clone());
@@ -128,23 +125,29 @@ impl Git {
             count => format!("{count} files {what}"),
         };
         let files: Vec<Value> = files.iter().map(|path| json!({ "path": path })).collect();
-        Ok(ActionResult { success: true, output: json!({ "directory": top, "files": files }), message })
+        Ok(ActionResult {
+            success: true,
+            output: json!({ "directory": top, "files": files, "reply": message }),
+            message,
+        })
     }
 
     async fn push(&self, input: &Input) -> Result<ActionResult, ConnectorError> {
         let workspace = self.workspace(input)?;
-        let Some(remote) = &workspace.remote else {
+        let Some(address) = &workspace.remote else {
             let name = &input.workspace;
             let reason =
                 format!("[workspaces.{name}] has no `remote`; name its address there, and start anew");
             return Err(ConnectorError::Refused { reason });
         };
+        // Looked at again: what is there may be another directory by now.
+        let remote = self.config.remote(address);
+        let remote = remote.map_err(|error| ConnectorError::Refused { reason: error.to_string() })?;
         let branch = input.to.as_deref().unwrap_or(&input.branch);
-        let _busy = workspace.busy.lock().await;
-        let to = Destination { remote, branch, log: &self.log };
+        let to = Destination { remote: &remote, branch, log: &self.log };
         let pushed = worktree::push(
             &workspace.directory,
-            &input.commit,
+            (&input.base, &input.commit),
             to,
             self.environment.clone(),
             self.launcher.clone(),
@@ -159,20 +162,20 @@ impl Git {
             }
             _ => ConnectorError::Refused { reason: chain(&error) },
         })?;
-        let address = remote.as_str();
         let (told, message) = match pushed {
             Pushed::Created => ("created", format!("pushed to {address} as the new branch {branch}")),
             Pushed::Updated => ("updated", format!("pushed to {branch} of {address}")),
             Pushed::Unchanged => ("unchanged", format!("{branch} of {address} has it already")),
         };
-        let output = json!({ "remote": address, "branch": branch, "commit": input.commit, "outcome": told });
+        let output = json!({ "remote": address, "to": branch, "commit": input.commit, "outcome": told, "reply": message });
         Ok(ActionResult { success: true, output, message })
     }
 }
 
 /// The connector as rules and their linter know it, of a host without workspaces.
 pub fn described() -> Arc<dyn Connector> {
-    Arc::new(Git::new(&BTreeMap::new(), Environment::from_iter([("", ""); 0]), Path::new("/")))
+    let none = (&PoolConfig::default(), &BTreeMap::new());
+    Arc::new(Git::new(none, Environment::from_iter([("", ""); 0]), Path::new("/")))
 }
 
 fn parse(input: &Value) -> Result<Input, ConnectorError> {
@@ -193,18 +196,16 @@ impl Connector for Git {
     ) -> Result<ActionResult, ConnectorError> {
         self.check(action, &input)?;
         let input = parse(&input)?;
-        let done = async {
-            match action {
-                "push" => self.push(&input).await,
-                other => self.apply(&input, other == "undo").await,
-            }
-        };
-        // Git is ended with the call; what it has done then, it has done.
+        if action != "push" {
+            // All of it or nothing: it is not left in the middle.
+            return self.apply(&input, action == "undo").await;
+        }
+        // Git is ended with the call; what it has sent then, it has sent.
         tokio::select! {
-            done = done => done,
+            done = self.push(&input) => done,
             () = stopped(ctx) => Err(ConnectorError::Stopped {
                 cause: if ctx.cancel.is_cancelled() { StopCause::Cancelled } else { StopCause::Deadline },
-                reason: "git was ended; look at what it has done".to_owned(),
+                reason: "git was ended, and may have sent the branch".to_owned(),
                 reference: Reference::default(),
             }),
         }
@@ -217,7 +218,7 @@ impl Connector for Git {
         if let Some(workspace) = self.workspaces.get(&input.workspace) {
             target.settings.insert("directory".to_owned(), json!(workspace.directory));
             if let Some(remote) = workspace.remote.as_ref().filter(|_| action == "push") {
-                target.settings.insert("remote".to_owned(), json!(remote.as_str()));
+                target.settings.insert("remote".to_owned(), json!(remote));
             }
         }
         target
@@ -283,7 +284,7 @@ fn manifest() -> Manifest {
             action(
                 "push",
                 "Pushes a task's branch to the workspace's remote with the user's own git credentials; never over history.",
-                schema(&[("to", &text)], &["workspace", "branch", "commit"]),
+                schema(&[("to", &text)], &whole),
             ),
         ],
         data_disclosure: Vec::new(),

@@ -49,11 +49,11 @@ pub fn used(config: &HostConfig, name: &str, given: &config::Instance) -> Result
     if of_package && is_built_in(package) {
         return Err(refused(format!("`{package}` is built in; no package takes its name")));
     }
+    if name == git::NAME {
+        return Err(refused(format!("`{name}` is there for every workspace; take the section out")));
+    }
     if wanted == opencode {
         return Ok(Used::Opencode);
-    }
-    if wanted == git::NAME {
-        return Err(refused(format!("`{wanted}` is there for every workspace; take the section out")));
     }
     if !of_package {
         return Err(refused(format!(

