@@ -7,8 +7,8 @@
 //! are given up, and no privileges can be gained. The walls are put up by a [launcher](relaunch): our own
 //! binary, started again, which confines itself and then becomes opencode, so that nothing unsafe is needed.
 //!
-//! Not held by these walls: the network, and shared memory that other programs of the user keep in
-//! `/dev/shm`.
+//! Beneath them are [namespaces], where the system allows them: nothing but what is open exists within, no process
+//! outside is seen, and the [network](Network) is as wide as it is configured.
 
 #[cfg(target_os = "linux")]
 mod calls;
@@ -16,6 +16,13 @@ mod git;
 mod launcher;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+pub mod namespaces;
+#[cfg(not(target_os = "linux"))]
+#[path = "confine/no_namespaces.rs"]
+pub mod namespaces;
+mod network;
+mod presets;
 mod tool;
 
 use std::io::{self, Write};
@@ -26,17 +33,25 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use git::{Located, Misplaced, located, with_borrowed};
 pub use launcher::relaunch;
+use namespaces::Namespaces;
+pub use network::{Access, Network};
+pub use presets::Preset;
 pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::keys;
+use crate::project::Project;
 use crate::user_config;
 
 /// The first argument that makes our binary a launcher.
 pub(crate) const LAUNCH: &str = "--launch-within-walls";
 /// The variable with the launcher's plan; taken out before opencode starts.
 pub(crate) const PLAN: &str = "OPENCODE_DAEMONS_WALLS";
+
+/// The variable with the number of the process that holds the network of the commands. The daemon has it,
+/// and the launcher of its commands.
+const HOLDER: &str = "OPENCODE_DAEMONS_NETWORK";
 
 /// What the system needs to run programs.
 const SYSTEM: [&str; 15] = [
@@ -107,8 +122,15 @@ pub struct Confinement {
     pub required: bool,
     /// Whether sockets that have a path can be made and reached, wherever they are.
     pub unix_sockets: bool,
-    /// The daemon's private temporary directory; made when it is missing.
+    /// The private temporary directory of the agent's commands; made when it is missing. The daemon's own is beside
+    /// it.
     pub tmp: PathBuf,
+    /// What of the network it reaches.
+    pub network: Network,
+    /// Whether that was asked for, and is refused where it cannot be held.
+    pub network_is_asked_for: bool,
+    /// Whether namespaces are beneath the walls.
+    namespaced: bool,
     /// Which of the variables that the daemon was passed by name its agent's commands get too.
     pub pass_to_commands: Vec<String>,
     /// Where the shell of the agent's commands is, which they can read and run, and not change;
@@ -122,6 +144,8 @@ pub struct Confinement {
     home: Option<PathBuf>,
     /// What only the daemon opens, and none of its agent's commands.
     of_daemon: Vec<PathBuf>,
+    /// Where the daemon tries to write what it may only read.
+    tried: Vec<PathBuf>,
     /// What the daemon was passed by name, beyond what all processes get.
     passed: Vec<String>,
     /// What the agent's commands have in place of what the daemon has: `export` and `unset`.
@@ -154,7 +178,7 @@ pub fn kernel() -> Kernel {
 }
 
 /// What the launcher is told.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plan {
     walls: Walls,
@@ -170,6 +194,24 @@ struct Plan {
     /// The variables that the program does not get.
     #[serde(default)]
     unset: Vec<String>,
+    /// The namespaces of a daemon.
+    #[serde(default)]
+    namespaces: Option<Namespaces>,
+    /// Whether it joins the network of the daemon's commands.
+    #[serde(default)]
+    joins: bool,
+    /// Whether what System V shares is shared with nobody outside.
+    #[serde(default)]
+    own_ipc: bool,
+}
+
+impl Plan {
+    /// The plan that the launcher was started with.
+    fn of_environment() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the launcher's plan comes in its environment")]
+        let plan = std::env::var(PLAN).ok()?;
+        serde_json::from_str(&plan).ok()
+    }
 }
 
 impl Walls {
@@ -214,18 +256,20 @@ impl Walls {
 
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    let unset = Vec::new();
-    let plan = Plan { walls, required: false, unix_sockets: false, trees: None, memory_mb: None, unset };
+    let plan = Plan { walls, ..Plan::default() };
     serde_json::to_string(&plan).unwrap_or_default()
 }
 
 impl Confinement {
     /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
-        let tmp = tmp.into();
+        let (tmp, launcher) = (tmp.into(), launcher.into());
         Self {
             shell: tmp.with_extension("shell"),
-            launcher: launcher.into(),
+            namespaced: namespaces::missing(&launcher).is_none(),
+            network: Network::default(),
+            network_is_asked_for: false,
+            launcher,
             walls: Walls::around(spec),
             required: false,
             unix_sockets: false,
@@ -238,6 +282,7 @@ impl Confinement {
                 Home::User | Home::Own(_) => None,
             },
             of_daemon: of_daemon(spec),
+            tried: tried(spec),
             of_commands: of_commands(spec, &tmp),
             configuration: user_config::of_user(spec).filter(|_| matches!(spec.home, Home::Own(_))),
             tmp,
@@ -256,6 +301,41 @@ impl Confinement {
         self
     }
 
+    /// The daemon's own private temporary directory. opencode loads libraries from there.
+    pub(crate) fn tmp_of_daemon(&self) -> PathBuf {
+        self.tmp.with_extension("daemon-tmp")
+    }
+
+    /// Refuses what was asked for by name and cannot be held without namespaces.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let Some(missing) = namespaces::missing(&self.launcher).filter(|_| !self.namespaced) else {
+            return Ok(());
+        };
+        let asked = if self.required {
+            "`confine = \"required\"`"
+        } else if self.network_is_asked_for && self.network.access != Access::Open {
+            "`network`"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::other(format!("{asked} needs namespaces, and {missing}")))
+    }
+
+    /// Whether the daemon has namespaces.
+    pub(crate) fn is_namespaced(&self) -> bool {
+        self.namespaced
+    }
+
+    /// Whether the daemon has a network of its own.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.namespaced && self.network.access != Access::Open
+    }
+
+    /// The variables by which programs find the egress proxy.
+    pub(crate) fn proxy_variables(&self) -> Vec<(&'static str, String)> {
+        if self.has_own_network() { network::proxy_variables(namespaces::PROXY) } else { Vec::new() }
+    }
+
     /// The shell that opencode runs the agent's commands with: walls of its own within the
     /// daemon's, so that a command can neither see the daemon's password nor read it from the
     /// daemon's process, and therefore cannot answer the asks that are about it. It waits for the
@@ -269,6 +349,7 @@ impl Confinement {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.tmp)?;
+        builder.create(self.tmp_of_daemon())?;
         builder.create(&self.shell)?;
         self.keep_state_from_agent()?;
         write_program(&self.shell(), &self.shell_script())?;
@@ -300,12 +381,14 @@ impl Confinement {
     fn shell_script(&self) -> String {
         format!(
             "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}\
+             export TMPDIR={}\n\
              trap 'exit 143' TERM\n\
              {PLAN}={} {} {LAUNCH} /bin/sh \"$@\"\n\
              exit $?\n",
             PASSWORDS.join(" "),
             keys::VARIABLE,
             self.of_commands,
+            quoted(&self.tmp.to_string_lossy()),
             quoted(&self.plan_of_commands()),
             quoted(&self.launcher.to_string_lossy()),
         )
@@ -328,6 +411,8 @@ impl Confinement {
         if command {
             walls.read.retain(|path| !self.of_daemon.contains(path));
             walls.write.retain(|path| !self.of_daemon.contains(path));
+        } else {
+            walls.write.push(self.tmp_of_daemon());
         }
         let mut trees = None;
         match &self.trees {
@@ -342,10 +427,29 @@ impl Confinement {
             }
         }
         let memory_mb = self.memory_mb.filter(|_| command);
+        let proxied = self.proxy_variables();
+        let ours = |name: &String| proxied.iter().any(|(variable, _)| variable == name);
         let kept = self.passed.iter().filter(|name| command && !self.pass_to_commands.contains(name));
+        let kept = kept.filter(|name| !ours(name));
         let unset = kept.cloned().collect();
-        let (required, unix_sockets) = (self.required, self.unix_sockets);
-        let plan = Plan { walls, required, unix_sockets, trees, memory_mb, unset };
+        let own_network = self.has_own_network();
+        let namespaces = (self.namespaced && !command).then(|| {
+            walls.write.push(PathBuf::from(namespaces::OWN_PROC));
+            let command_ports = if own_network { self.network.command_ports() } else { Vec::new() };
+            let (tmp, tried) = (Some(self.tmp.clone()), self.tried.clone());
+            Namespaces { network: own_network, command_ports, tmp, tried }
+        });
+        let plan = Plan {
+            walls,
+            required: self.required,
+            unix_sockets: self.unix_sockets,
+            trees,
+            memory_mb,
+            unset,
+            namespaces,
+            joins: own_network && command,
+            own_ipc: self.namespaced,
+        };
         serde_json::to_string(&plan).unwrap_or_default()
     }
 }
@@ -384,6 +488,20 @@ fn passed(spec: &Spec) -> Vec<String> {
 fn of_daemon(spec: &Spec) -> Vec<PathBuf> {
     let Home::Own(own) = &spec.home else { return Vec::new() };
     std::iter::once(own.clone()).chain(user_config::doors(spec)).collect()
+}
+
+/// opencode puts files of its own beside configuration that it reads.
+fn tried(spec: &Spec) -> Vec<PathBuf> {
+    let configuration = match &spec.home {
+        Home::Own(own) => Some(user_config::directory(own)),
+        Home::User | Home::Isolated(_) => None,
+    };
+    let project = match &spec.project {
+        Project::Copied(copies) => Some(copies.clone()),
+        Project::AsFound => Some(spec.directory.clone()),
+        Project::Ignored => None,
+    };
+    configuration.into_iter().chain(project).collect()
 }
 
 /// Commands have the user's directories again, so that tools find what is theirs, and a cache that

@@ -1,16 +1,17 @@
 //! The process of a daemon's egress proxies: our own binary, started again, within walls of its own.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use connector_egress::process::Control;
-use connector_egress::{Listeners, Plan, Secret};
+use connector_egress::{Listeners, NetworkPlan, Plan, Secret};
 
-use crate::confine::{self, Walls};
+use crate::confine::namespaces::{MODELS, PROXY};
+use crate::confine::{self, Confinement, Walls};
 use crate::environment::Environment;
 use crate::process::{Leader, ProcessId};
 use crate::providers::Providers;
@@ -30,14 +31,15 @@ pub(crate) struct Egress {
     id: ProcessId,
 }
 
-/// Proxies that serve, and whose daemon has not been started yet. Dropping it ends them.
-pub(crate) struct Started {
-    egress: Egress,
-    control: Control,
-    /// Where models are found.
-    pub(crate) models: String,
-    /// What the daemon says there.
-    pub(crate) token: Secret,
+/// The proxies that a daemon is to have, before anything of it runs.
+pub(crate) struct Wanted {
+    plan: Plan,
+    /// Where it finds its models, and what it says there; nothing when it has none.
+    pub(crate) models: Option<(String, Secret)>,
+    /// Listeners on the host's loopback, for a daemon without a network of its own.
+    outside: Listeners,
+    /// The ports to listen on in a daemon's own network.
+    pub(crate) ports: Vec<u16>,
 }
 
 /// Where the record of a daemon's proxies is, whose private directory is `tmp`.
@@ -45,20 +47,59 @@ pub(crate) fn record(tmp: &Path) -> PathBuf {
     tmp.with_extension("egress").join(RECORD)
 }
 
-/// Starts them. Blocks until they serve.
+impl Wanted {
+    /// Those of a daemon with `providers` within `confinement`; nothing when it needs none.
+    pub(crate) fn of(providers: &Providers, confinement: &Confinement) -> io::Result<Option<Self>> {
+        let mut wanted =
+            Self { plan: Plan::default(), models: None, outside: Listeners::default(), ports: Vec::new() };
+        let own_network = confinement.has_own_network();
+        if !providers.are_none() {
+            let token = Secret::from(random::hex::<24>()?);
+            wanted.plan.models = Some(providers.plan(&token));
+            let address = if own_network {
+                wanted.ports.push(MODELS);
+                SocketAddr::from((Ipv4Addr::LOCALHOST, MODELS))
+            } else {
+                wanted.outside.models.insert(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?).local_addr()?
+            };
+            wanted.models = Some((format!("http://{address}"), token));
+        }
+        if own_network {
+            let loopback = confinement.network.loopback_ports();
+            wanted.plan.network =
+                Some(NetworkPlan { policy: confinement.network.policy(providers.direct_hosts()) });
+            wanted.plan.loopback = loopback.to_vec();
+            wanted.ports.push(PROXY);
+            wanted.ports.extend(loopback);
+        }
+        wanted.plan.record = Some(record(&confinement.tmp));
+        Ok((!wanted.plan.is_empty()).then_some(wanted))
+    }
+
+    /// The listeners for these proxies, of which those in a daemon's own network were made there.
+    fn listeners(&mut self, within: Vec<TcpListener>) -> Listeners {
+        if within.is_empty() {
+            return std::mem::take(&mut self.outside);
+        }
+        let mut within = within.into_iter();
+        let models = self.models.as_ref().and_then(|_| within.next());
+        let network = self.plan.network.as_ref().and_then(|_| within.next());
+        Listeners { models, network, loopback: within.collect() }
+    }
+}
+
+/// Starts the proxies for the daemon `daemon`, which they end with. Blocks until they serve.
 pub(crate) fn start(
-    providers: &Providers,
-    (launcher, tmp): (&Path, &Path),
+    mut wanted: Wanted,
+    within: Vec<TcpListener>,
+    (launcher, daemon): (&Path, u32),
     environment: &Environment,
     output: Stdio,
-) -> io::Result<Started> {
-    let token = Secret::from(random::hex::<24>()?);
-    let record = record(tmp);
-    let directory = record.parent().unwrap_or(tmp);
+) -> io::Result<Egress> {
+    let listeners = wanted.listeners(within);
+    let plan = wanted.plan;
+    let directory = plan.record.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let models = format!("http://{}", listener.local_addr()?);
-    let plan = Plan { models: Some(providers.plan(&token)), network: None, record: Some(record.clone()) };
 
     let (mut control, stdin) = Control::pair()?;
     let trust: Vec<_> = TRUST.iter().filter_map(|name| Some((*name, environment.get(name)?))).collect();
@@ -86,21 +127,13 @@ pub(crate) fn start(
     drop(command);
     let id = ProcessId::of(child.id());
     let mut leader = Leader::Child(child);
-    let handed = control.hand_over(&plan, &Listeners { models: Some(listener), network: None });
+    let handed = control.hand_over(&plan, &listeners).and_then(|()| control.tie_to(daemon));
     match (handed, id) {
-        (Ok(()), Some(id)) => Ok(Started { egress: Egress { leader, id }, control, models, token }),
+        (Ok(()), Some(id)) => Ok(Egress { leader, id }),
         (handed, _) => {
             leader.reap();
             Err(handed.err().unwrap_or_else(|| io::Error::other("it ended at once")))
         }
-    }
-}
-
-impl Started {
-    /// Says which process they are for: they end when that one does.
-    pub(crate) fn tie_to(self, daemon: u32) -> io::Result<Egress> {
-        self.control.tie_to(daemon)?;
-        Ok(self.egress)
     }
 }
 

@@ -35,7 +35,7 @@ mod redact;
 mod spool;
 mod user_config;
 
-pub use connector_egress::{Record as EgressRecord, Usage};
+pub use connector_egress::{HostPattern, Record as EgressRecord, Usage};
 pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
 pub use diagnosis::Diagnosis;
 pub use environment::Environment;
@@ -44,6 +44,12 @@ pub use keys::Logins;
 pub use pool::{Lease, Pool, PoolConfig, PoolError};
 pub use user_config::decisive;
 pub use worktree::{Worktree, WorktreeError, Worktrees};
+
+/// Where what went through the egress proxies of a workspace's daemon is on record; `state` is as in
+/// [`pool::Surroundings`].
+pub fn egress_record(state: &std::path::Path, workspace: &str) -> std::path::PathBuf {
+    egress::record(&pool::tmp(state, workspace))
+}
 
 /// To be called first thing in `main`, with the process's arguments, before any thread is started: the
 /// launcher of walls, and the process of a daemon's egress proxies. Returns nothing when this is neither.

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use connector_files::Log;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use config::tmp;
 pub use config::{Action, ConfigError, Confine, Isolation, OnExit, PoolConfig, WorkspaceConfig};
 pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use connector_egress::{ModelPlan, Provider, Secret};
+use connector_egress::{HostPattern, ModelPlan, Provider, Secret};
 use serde_json::{Map, Value, json};
 
 use crate::daemon::{Home, Spec};
@@ -30,6 +30,8 @@ pub(crate) struct Providers {
     /// The variables whose values are keys of these, which the daemon does not get.
     taken: BTreeSet<String>,
     unreached: Vec<Unreached>,
+    /// Those with a login that opencode renews.
+    logins: BTreeSet<String>,
     /// Whether what a host lays over opencode's configuration is in the form of 2.x.
     newer: bool,
 }
@@ -164,12 +166,28 @@ impl Providers {
         let to_commands = spec.confinement.iter().flat_map(|confinement| &confinement.pass_to_commands);
         let to_commands: BTreeSet<&String> = to_commands.collect();
         taken.retain(|name| spec.pass.contains(name) && !to_commands.contains(name));
-        Self { all, taken, unreached, newer: spec.config.get("providers").is_some() }
+        Self { all, taken, unreached, logins, newer: spec.config.get("providers").is_some() }
     }
 
     /// Whether there is nothing to reach.
     pub(crate) fn are_none(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// The hosts that the daemon asks by itself: those of logins that it renews; where it has no other model, what
+    /// opencode offers for nothing; and the list of models.
+    pub(crate) fn direct_hosts(&self) -> Vec<HostPattern> {
+        let nothing = self.all.is_empty() && self.logins.is_empty();
+        let mut hosts: Vec<String> =
+            known::OF_OPENCODE.iter().filter(|_| nothing).map(|host| (*host).to_owned()).collect();
+        hosts.extend(known::LISTS_OF_MODELS.map(str::to_owned));
+        for login in &self.logins {
+            let address = Known::of(login).and_then(|known| known.address.parse::<url::Url>().ok());
+            hosts.extend(address.and_then(|address| address.host_str().map(str::to_owned)));
+            let own = known::LOGINS.iter().filter(|(id, _)| id == login);
+            hosts.extend(own.flat_map(|(_, hosts)| hosts.iter().map(|host| (*host).to_owned())));
+        }
+        hosts.iter().filter_map(|host| host.parse().ok()).collect()
     }
 
     /// Whether the daemon does not get this variable.

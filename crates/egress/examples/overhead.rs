@@ -32,8 +32,8 @@ async fn main() {
     let models = Some(ModelPlan { token: "token".into(), providers: vec![provider] });
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = listener.local_addr().unwrap();
-    let plan = Plan { models, network: None, record: None };
-    tokio::spawn(serve(plan, Listeners { models: Some(listener), network: None }));
+    let plan = Plan { models, ..Plan::default() };
+    tokio::spawn(serve(plan, Listeners { models: Some(listener), ..Listeners::default() }));
 
     let (mut direct, mut through) = (Client::to(bare, "/v1").await, Client::to(proxy, "/a").await);
     let (mut bare, mut proxied) = (Vec::new(), Vec::new());

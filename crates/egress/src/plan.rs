@@ -19,6 +19,9 @@ pub struct Plan {
     pub models: Option<ModelPlan>,
     /// The egress proxy.
     pub network: Option<NetworkPlan>,
+    /// The ports of this machine's loopback that connections are passed on to as they are.
+    #[serde(default)]
+    pub loopback: Vec<u16>,
     /// The file that the [`Record`](crate::Record) is kept in; none is kept when absent.
     pub record: Option<PathBuf>,
 }
@@ -61,7 +64,7 @@ pub struct NetworkPlan {
 impl Plan {
     /// Whether there is nothing to serve.
     pub fn is_empty(&self) -> bool {
-        self.models.is_none() && self.network.is_none()
+        self.models.is_none() && self.network.is_none() && self.loopback.is_empty()
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
             headers: vec![("x-team".into(), "sk-team".into())],
         };
         let models = ModelPlan { token: "sk-token".into(), providers: vec![provider] };
-        let plan = Plan { models: Some(models), network: None, record: Some("/state/record".into()) };
+        let plan = Plan { models: Some(models), record: Some("/state/record".into()), ..Plan::default() };
         let written = serde_json::to_string(&plan).unwrap();
         let read: Plan = serde_json::from_str(&written).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), written);

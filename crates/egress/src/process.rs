@@ -6,21 +6,17 @@
 //! is the caller's: [`Control::pair`] gives it the standard input to start it with.
 
 use std::ffi::OsString;
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
-use std::mem::MaybeUninit;
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::descriptors;
 use crate::plan::Plan;
 use crate::server::{Listeners, serve};
 
@@ -37,12 +33,6 @@ const FAILED: u8 = 71;
 #[derive(Debug)]
 pub struct Control(UnixStream);
 
-/// The process starts no other, so what it inherits does not matter where the flag is not known.
-#[cfg(target_os = "linux")]
-const RECEIVES: RecvFlags = RecvFlags::CMSG_CLOEXEC;
-#[cfg(not(target_os = "linux"))]
-const RECEIVES: RecvFlags = RecvFlags::empty();
-
 /// What comes over the standard input before the plan.
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -50,6 +40,7 @@ struct Head {
     plan: u64,
     models: bool,
     network: bool,
+    loopback: usize,
 }
 
 impl Control {
@@ -70,20 +61,12 @@ impl Control {
     pub fn hand_over(&mut self, plan: &Plan, listeners: &Listeners) -> io::Result<()> {
         let text = serde_json::to_vec(plan)?;
         let (models, network) = (listeners.models.is_some(), listeners.network.is_some());
-        let mut head = serde_json::to_vec(&Head { plan: text.len() as u64, models, network })?;
+        let loopback = listeners.loopback.len();
+        let mut head = serde_json::to_vec(&Head { plan: text.len() as u64, models, network, loopback })?;
         head.push(b'\n');
-        let descriptors: Vec<_> = [&listeners.models, &listeners.network]
-            .into_iter()
-            .flatten()
-            .map(|listener| listener.as_fd())
-            .collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::Error::other("the listeners cannot be handed over"));
-        }
-        let sent = sendmsg(&self.0, &[IoSlice::new(&head)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        self.0.write_all(&head[sent..])?;
+        let all = listeners.models.iter().chain(&listeners.network).chain(&listeners.loopback);
+        let sockets: Vec<_> = all.map(TcpListener::as_fd).collect();
+        descriptors::send(&self.0, &head, &sockets)?;
         self.0.write_all(&text)?;
         let mut ready = [0];
         match self.0.read(&mut ready)? {
@@ -131,21 +114,7 @@ fn run() -> io::Result<()> {
 
 /// The plan, and the listeners that came with its first bytes.
 fn receive(input: &mut UnixStream) -> io::Result<(Plan, Listeners)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let got = recvmsg(&*input, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RECEIVES)?;
-    let mut descriptors = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(some) = message {
-            descriptors.extend(some);
-        }
-    }
-    let mut line = byte[..got.bytes].to_vec();
-    while line.last().is_some_and(|last| *last != b'\n') && line.len() < 1000 {
-        input.read_exact(&mut byte)?;
-        line.push(byte[0]);
-    }
+    let (line, descriptors) = descriptors::receive_line(input)?;
     let head: Head = serde_json::from_slice(&line)?;
     if head.plan > LONGEST {
         return Err(io::Error::other("the plan is too long"));
@@ -155,7 +124,8 @@ fn receive(input: &mut UnixStream) -> io::Result<(Plan, Listeners)> {
     let plan = serde_json::from_slice(&text)?;
     let mut descriptors = descriptors.into_iter().map(TcpListener::from);
     let mut next = |wanted: bool| if wanted { descriptors.next() } else { None };
-    Ok((plan, Listeners { models: next(head.models), network: next(head.network) }))
+    let (models, network) = (next(head.models), next(head.network));
+    Ok((plan, Listeners { models, network, loopback: descriptors.take(head.loopback).collect() }))
 }
 
 /// Says that it serves, hears of its daemon and waits for that one's end.

@@ -13,6 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::connections::accept;
 use crate::forward::ForwardProxy;
+use crate::loopback;
 use crate::model::ModelProxy;
 use crate::plan::Plan;
 use crate::record::Recorder;
@@ -29,6 +30,8 @@ pub struct Listeners {
     pub models: Option<TcpListener>,
     /// The egress proxy's.
     pub network: Option<TcpListener>,
+    /// Those of the ports of loopback, in their order.
+    pub loopback: Vec<TcpListener>,
 }
 
 /// Serves a plan until the future is dropped, which closes its listeners and connections.
@@ -73,9 +76,11 @@ pub async fn serve(plan: Plan, listeners: Listeners) -> io::Result<Infallible> {
         })
         .await
     };
+    let loopback = loopback::pass_on(plan.loopback, listeners.loopback);
     tokio::select! {
         ended = models => ended,
         ended = network => ended,
+        ended = loopback => ended,
         never = keeping => match never {},
     }
 }

@@ -9,6 +9,7 @@
 mod call;
 pub mod config;
 pub mod control;
+pub(crate) mod refusals;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -125,22 +126,35 @@ pub fn within(target: Target, terms: &Map<String, Value>) -> Target {
 
 /// What is missing of the walls that `wanted` asks for, in words for people; nothing when they
 /// hold or are not wanted.
-pub fn missing_walls(wanted: Confine) -> Option<&'static str> {
-    match (wanted, confine::kernel()) {
-        (Confine::Off, _) => Some(
+pub fn missing_walls(wanted: Confine) -> Option<String> {
+    let missing = match (wanted, confine::kernel()) {
+        (Confine::Off, _) => {
             "confine is off: the agent can reach what you can, its own daemon's password included, \
-             and could answer its own asks",
-        ),
-        (_, Kernel::Whole) => None,
-        (_, Kernel::Files) => Some(
+             and could answer its own asks"
+        }
+        (_, Kernel::Whole) => {
+            return no_namespaces().map(|missing| {
+                format!(
+                    "the agent's network is this machine's, and it can change modes and times of files that it cannot \
+                     open: {missing}"
+                )
+            });
+        }
+        (_, Kernel::Files) => {
             "this system confines the agent's files only: it can signal and inspect your other processes, \
-             or reach their sockets",
-        ),
-        (_, Kernel::None) => Some(
+             or reach their sockets"
+        }
+        (_, Kernel::None) => {
             "this kernel cannot confine the agent (no Landlock): it can reach what you can, \
-             its own daemon's password included, and could answer its own asks",
-        ),
-    }
+             its own daemon's password included, and could answer its own asks"
+        }
+    };
+    Some(missing.to_owned())
+}
+
+/// What keeps the daemons of this host from having namespaces. Tried once, and blocks then.
+pub fn no_namespaces() -> Option<confine::namespaces::Missing> {
+    confine::namespaces::missing(&std::env::current_exe().unwrap_or_default())
 }
 
 /// A connector to the daemon of one workspace. Clones share it.
@@ -270,6 +284,11 @@ impl Inner {
             ),
             source: None,
         })
+    }
+
+    /// Where what its daemon's egress proxy refused is on record.
+    fn egress_record(&self) -> PathBuf {
+        opencode_daemons::egress_record(&self.state, &self.workspace)
     }
 
     /// On what terms its tasks run now: what is asked of its walls, and what they leave open.

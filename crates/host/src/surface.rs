@@ -16,6 +16,8 @@ use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
+use crate::managed::refusals;
+use crate::text::one_line;
 
 pub use crate::ask::Asked;
 
@@ -192,6 +194,14 @@ fn total_tokens(tokens: &Value) -> Option<u64> {
 /// The key of an output that says that its list of files is of all that changed: then an empty one
 /// means that nothing did.
 pub(crate) const WHOLE: &str = "files_are_all";
+
+/// What the walls refused of the network while a step ran; nothing when it was nothing.
+pub(crate) fn refused(output: &Value) -> Option<String> {
+    let refused = output.get(refusals::KEY)?.as_array()?;
+    let named: Vec<_> = refused.iter().filter_map(Value::as_str).map(one_line).collect();
+    (!named.is_empty())
+        .then(|| format!("network: refused {} · `hosts` of the workspace opens it", named.join(", ")))
+}
 
 /// What is said of an empty list of files.
 pub(crate) fn no_files(output: Option<&Value>) -> &'static str {

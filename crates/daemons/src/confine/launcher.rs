@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+#[cfg(target_os = "linux")]
+use super::namespaces;
 use super::tool::{self, LAUNCH_TOOL};
-use super::{LAUNCH, PLAN, Plan};
+use super::{HOLDER, LAUNCH, PLAN, Plan};
 
 /// The exit code of a launcher that could not put up its walls or start its program.
-const FAILED: u8 = 71;
+pub(super) const FAILED: u8 = 71;
 
 /// To be called first thing in `main`, with the process's arguments, before any thread is started:
 /// walls hold for the thread that puts them up and what it starts. Returns nothing when this is no
@@ -19,6 +21,12 @@ pub fn relaunch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
     let reason = match first.to_str()? {
         LAUNCH => launch(arguments),
         LAUNCH_TOOL => tool::launch(arguments),
+        #[cfg(target_os = "linux")]
+        first => match namespaces::launch(first, arguments)? {
+            Ok(code) => return Some(code),
+            Err(reason) => reason,
+        },
+        #[cfg(not(target_os = "linux"))]
         _ => return None,
     };
     #[expect(clippy::print_stderr, reason = "the daemon's output is where its starter looks")]
@@ -30,16 +38,25 @@ pub fn relaunch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
 
 fn launch(mut arguments: impl Iterator<Item = OsString>) -> String {
     let Some(program) = arguments.next() else { return "no program is named".to_owned() };
-    #[expect(clippy::disallowed_methods, reason = "the launcher's plan comes in its environment")]
-    let plan = std::env::var(PLAN).ok().and_then(|plan| serde_json::from_str::<Plan>(&plan).ok());
-    let Some(plan) = plan else { return "there is no plan of them".to_owned() };
-    if let Err(reason) = put_up(&plan) {
-        return reason;
-    }
+    let Some(plan) = Plan::of_environment() else { return "there is no plan of them".to_owned() };
+    // Root's own number is mapped into a further namespace by who may give files capabilities alone.
+    let around =
+        put_up(&plan).and_then(|()| network(&plan)).and_then(|holder| give_up(&plan).map(|()| holder));
+    let holder = match around {
+        Ok(holder) => holder,
+        Err(reason) => return reason,
+    };
     #[expect(clippy::disallowed_methods, reason = "the launcher becomes the daemon")]
     let mut command = Command::new(&program);
     for name in &plan.unset {
         command.env_remove(name);
+    }
+    if plan.namespaces.is_some() {
+        // What it had leads to the processes around it.
+        command.stdin(std::process::Stdio::null());
+    }
+    if let Some(holder) = holder {
+        command.env(HOLDER, holder);
     }
     let error = command.args(arguments).env_remove(PLAN).exec();
     format!("{}: {error}", program.display())
@@ -47,22 +64,55 @@ fn launch(mut arguments: impl Iterator<Item = OsString>) -> String {
 
 #[cfg(target_os = "linux")]
 fn put_up(plan: &Plan) -> Result<(), String> {
+    if plan.joins {
+        #[expect(clippy::disallowed_methods, reason = "the daemon's launcher leaves it in the environment")]
+        let holder = std::env::var(HOLDER).map_err(|_| "nobody holds the network of commands")?;
+        namespaces::join(&holder)
+            .map_err(|error| format!("the network of commands cannot be joined: {error}"))?;
+    }
     let mut walls = plan.walls.clone();
     walls.write.extend(plan.trees.as_deref().and_then(own_tree));
     let mut held = super::linux::put_up(&walls).map_err(|error| error.to_string())?;
-    if !plan.unix_sockets && super::calls::known() {
-        super::calls::refuse_sockets().map_err(|error| format!("sockets are not refused: {error}"))?;
-    } else if !plan.unix_sockets {
-        held = false;
+    if super::calls::known() {
+        let open = super::calls::Open { unix_sockets: plan.unix_sockets, system_v: plan.own_ipc };
+        super::calls::refuse(open).map_err(|error| format!("system calls are not refused: {error}"))?;
+    } else {
+        held &= plan.unix_sockets;
     }
-    if let Some(memory) = plan.memory_mb {
-        super::linux::limit_data(memory << 20).map_err(|error| format!("memory is not limited: {error}"))?;
-    }
-    super::linux::drop_capabilities().map_err(|error| format!("capabilities stay: {error}"))?;
     if plan.required && !held {
         return Err("this kernel cannot hold them, and they are required".to_owned());
     }
     Ok(())
+}
+
+/// Leaves nothing that the program could get back.
+#[cfg(target_os = "linux")]
+fn give_up(plan: &Plan) -> Result<(), String> {
+    if let Some(memory) = plan.memory_mb {
+        super::linux::limit_data(memory << 20).map_err(|error| format!("memory is not limited: {error}"))?;
+    }
+    super::linux::drop_capabilities().map_err(|error| format!("capabilities stay: {error}"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up(_plan: &Plan) -> Result<(), String> {
+    Ok(())
+}
+
+/// Makes the network of the agent's commands, within the walls of the daemon: the number of the process that holds it.
+#[cfg(target_os = "linux")]
+fn network(plan: &Plan) -> Result<Option<String>, String> {
+    let Some(namespaces) = plan.namespaces.as_ref().filter(|namespaces| namespaces.network) else {
+        return Ok(None);
+    };
+    let holder = namespaces::hold(&namespaces.command_ports);
+    let holder = holder.map_err(|error| format!("the network of commands cannot be made: {error}"))?;
+    Ok(Some(holder.to_string()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network(_plan: &Plan) -> Result<Option<String>, String> {
+    Ok(None)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -42,6 +42,12 @@ pub(super) fn put_up(walls: &Walls) -> Result<bool, RulesetError> {
     Ok(status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs)
 }
 
+/// Opens no file from now on. Signals stay: the kernel sends one for this process when it ends, and would ask
+/// whether it may.
+pub(super) fn open_nothing() -> Result<(), RulesetError> {
+    Ruleset::default().handle_access(AccessFs::from_all(NEWEST))?.create()?.restrict_self().map(drop)
+}
+
 /// Makes rules that must be held whole, and puts them up nowhere.
 pub(super) fn kernel() -> Kernel {
     let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);

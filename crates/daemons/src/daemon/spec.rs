@@ -186,6 +186,7 @@ impl Spec {
         if let Some(confinement) = &self.confinement {
             part(confinement.plan().as_bytes());
             part(confinement.plan_of_commands().as_bytes());
+            part(json!(confinement.network).to_string().as_bytes());
         }
         HEXLOWER.encode(&hasher.finalize())
     }

@@ -13,9 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
-use crate::confine;
+use crate::confine::namespaces::Control;
+use crate::confine::{self, Confinement};
 use crate::diagnosis::Diagnosis;
-use crate::egress::{self, Started};
+use crate::egress::{self, Wanted};
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
 use crate::place::Held;
@@ -35,15 +36,23 @@ const ATTEMPTS: usize = 5;
 /// Starts a daemon; with a record, writes it before and after the process exists.
 pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result<Daemon, StartError> {
     let directory = usable_directory(&spec.directory)?;
+    if let Some(confinement) = &spec.confinement
+        && confinement.launcher.exists()
+    {
+        confinement.check().map_err(StartError::system("put up walls around the daemon"))?;
+    }
     let password = match &spec.password {
         Some(password) => password.clone(),
         None => SecretString::from(random::hex::<24>().map_err(StartError::system("make a password"))?),
     };
     let mut candidates = candidates(&spec.port);
     loop {
-        let port = free_port(&mut candidates)?;
-        let egress = proxies(spec, &password).await?;
-        let mut daemon = spawn(spec, &directory, port, &password, (record.take(), egress))?;
+        let (port, listener) = free_port(&mut candidates)?;
+        let proxies = Proxies::of(spec).map_err(StartError::system("find the daemon a way out"))?;
+        let own_network = spec.confinement.as_ref().is_some_and(Confinement::has_own_network);
+        let listener = Some(listener).filter(|_| own_network);
+        let (mut daemon, control) = spawn(spec, &directory, port, &password, (record.take(), &proxies))?;
+        serve_proxies(&mut daemon, spec, proxies, control.zip(listener)).await?;
         match until_ready(&mut daemon, spec).await {
             Ok(version) => {
                 if let Some((_, record)) = &mut daemon.record {
@@ -66,26 +75,52 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
     }
 }
 
-/// Starts the proxies that the daemon is to find its models at, where it has walls and models.
-async fn proxies(spec: &Spec, password: &SecretString) -> Result<Option<(Providers, Started)>, StartError> {
-    let Some(confinement) = &spec.confinement else { return Ok(None) };
-    let providers = Providers::of(spec);
-    if providers.are_none() {
-        return Ok(None);
+/// The model providers of a daemon, and the proxies that it is to have.
+struct Proxies {
+    providers: Providers,
+    wanted: Option<Wanted>,
+}
+
+impl Proxies {
+    fn of(spec: &Spec) -> std::io::Result<Self> {
+        let providers = Providers::of(spec);
+        let wanted = spec.confinement.as_ref().map(|confinement| Wanted::of(&providers, confinement));
+        Ok(Self { providers, wanted: wanted.transpose()?.flatten() })
     }
-    let failed = StartError::system("start the proxy of the daemon's models");
-    let output = spool(spec, password)?.stdio();
-    let (launcher, tmp) = (confinement.launcher.clone(), confinement.tmp.clone());
-    let environment = spec.environment.clone();
+}
+
+/// Starts the proxies of a daemon that has been started. One in namespaces with a network of its own has been waiting for that, and for the
+/// listener of its port.
+async fn serve_proxies(
+    daemon: &mut Daemon,
+    spec: &Spec,
+    proxies: Proxies,
+    control: Option<(Control, TcpListener)>,
+) -> Result<(), StartError> {
+    let (Some(confinement), Some(wanted), Some(pid)) = (&spec.confinement, proxies.wanted, daemon.pid())
+    else {
+        return Ok(());
+    };
+    let output = spool(spec, &daemon.password)?.stdio();
+    let (launcher, environment) = (confinement.launcher.clone(), spec.environment.clone());
     // It is waited for where that holds nobody up.
     let starting = tokio::task::spawn_blocking(move || {
-        let started = egress::start(&providers, (&launcher, &tmp), &environment, output?)?;
-        Ok((providers, started))
+        let mut within = Vec::new();
+        if let Some((control, listener)) = &control {
+            // One that says nothing is ending, and its output says why.
+            let Ok(listeners) = control.exchange(listener, &wanted.ports) else { return Ok(None) };
+            within = listeners;
+        }
+        let egress = egress::start(wanted, within, (&launcher, pid), &environment, output?)?;
+        let _ = control.map(|(control, _)| control.go());
+        Ok(Some(egress))
     });
-    match starting.await {
-        Ok(started) => started.map(Some).map_err(failed),
-        Err(error) => Err(failed(std::io::Error::other(error))),
+    let started = starting.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    daemon.egress = started.map_err(StartError::system("start the proxies of the daemon"))?;
+    if let (Some((_, record)), Some(egress)) = (&mut daemon.record, &daemon.egress) {
+        record.egress = Some(egress.id().clone());
     }
+    write(daemon.record.as_ref())
 }
 
 /// Where a daemon's output goes, and what must not be shown of it.
@@ -123,22 +158,22 @@ fn candidates(port: &Port) -> VecDeque<u16> {
 }
 
 /// Takes candidates until one is free.
-fn free_port(candidates: &mut VecDeque<u16>) -> Result<u16, StartError> {
+fn free_port(candidates: &mut VecDeque<u16>) -> Result<(u16, TcpListener), StartError> {
     loop {
         let Some(candidate) = candidates.pop_front() else { return Err(StartError::PortTaken { port: 0 }) };
         match bind(candidate) {
-            Ok(port) => return Ok(port),
+            Ok(bound) => return Ok(bound),
             Err(_) if !candidates.is_empty() => {}
             Err(_) => return Err(StartError::PortTaken { port: candidate }),
         }
     }
 }
 
-/// Bound and let go again: the daemon cannot be handed a socket, so another process may take the
-/// port in between. That shows as `PortTaken`, and the next candidate is tried.
-fn bind(port: u16) -> std::io::Result<u16> {
+/// Bound. A daemon with a network of its own is handed the listener. Another cannot be handed one, so it is let
+/// go, and another process may take the port in between. That shows as `PortTaken`, and the next candidate is tried.
+fn bind(port: u16) -> std::io::Result<(u16, TcpListener)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    Ok(listener.local_addr()?.port())
+    Ok((listener.local_addr()?.port(), listener))
 }
 
 /// Starts the process. From here on a `Daemon` holds it, whose drop ends it.
@@ -147,8 +182,8 @@ fn spawn(
     directory: &Path,
     port: u16,
     password: &SecretString,
-    (file, egress): (Option<RecordFile>, Option<(Providers, Started)>),
-) -> Result<Daemon, StartError> {
+    (file, proxies): (Option<RecordFile>, &Proxies),
+) -> Result<(Daemon, Option<Control>), StartError> {
     let mark = random::hex::<16>().map_err(StartError::system("make a mark"))?;
     let spool = spool(spec, password)?;
     let mut record = file.map(|file| {
@@ -156,17 +191,16 @@ fn spawn(
         (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
     });
     write(record.as_ref())?;
-    let mut command = command(spec, (directory, port, password), &mark, &spool, egress.as_ref())?;
+    let mut command = command(spec, (directory, port, password), &mark, &spool, proxies)?;
+    let control = control(spec, &mut command)?;
     let child = command
         .spawn()
         .map_err(|source| StartError::Program { path: command.get_program().into(), source })?;
     let process = ProcessId::of(child.id());
-    let egress = egress.map(|(_, started)| started.tie_to(child.id()));
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);
-        record.egress = egress.as_ref().and_then(|egress| Some(egress.as_ref().ok()?.id().clone()));
     }
-    let mut daemon = Daemon {
+    let daemon = Daemon {
         leader: Leader::Child(child),
         family: Family { leader: process, mark },
         port,
@@ -181,10 +215,18 @@ fn spawn(
         egress: None,
         logins: Keys::of(spec).into_copy(),
     };
-    daemon.egress =
-        egress.transpose().map_err(StartError::system("keep the proxy of the daemon's models"))?;
     write(daemon.record.as_ref())?;
-    Ok(daemon)
+    Ok((daemon, control))
+}
+
+/// How one with a network of its own is spoken to before it starts.
+fn control(spec: &Spec, command: &mut Command) -> Result<Option<Control>, StartError> {
+    if !spec.confinement.as_ref().is_some_and(Confinement::has_own_network) {
+        return Ok(None);
+    }
+    let (control, stdin) = Control::pair().map_err(StartError::system("speak to the daemon's launcher"))?;
+    command.stdin(stdin);
+    Ok(Some(control))
 }
 
 fn command(
@@ -192,20 +234,18 @@ fn command(
     (directory, port, password): (&Path, u16, &SecretString),
     mark: &str,
     spool: &Spool,
-    egress: Option<&(Providers, Started)>,
+    proxies: &Proxies,
 ) -> Result<Command, StartError> {
     let stdio = || spool.stdio().map_err(StartError::system("share the daemon's output file"));
-    let environment = match egress {
-        Some((providers, proxies)) => {
-            spec.child_environment(providers, (&proxies.models, proxies.token.expose()))
-        }
-        None => spec.child_environment(&Providers::of(spec), ("", "")),
-    };
+    let models = proxies.wanted.as_ref().and_then(|wanted| wanted.models.as_ref());
+    let models = models.map_or(("", ""), |(address, token)| (address.as_str(), token.expose()));
+    let environment = spec.child_environment(&proxies.providers, models);
     let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
     let mut command = Command::new(started);
-    if spec.confinement.is_some() {
-        command.arg(confine::LAUNCH).arg(&spec.program);
+    if let Some(confinement) = &spec.confinement {
+        let launch = if confinement.is_namespaced() { confine::namespaces::ENTER } else { confine::LAUNCH };
+        command.arg(launch).arg(&spec.program);
     }
     command
         .args(["serve", "--hostname", "127.0.0.1", "--port", &port.to_string()])
@@ -234,7 +274,8 @@ fn command(
     if let Some(confinement) = &spec.confinement {
         confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
         command
-            .env("TMPDIR", &confinement.tmp)
+            .env("TMPDIR", confinement.tmp_of_daemon())
+            .envs(confinement.proxy_variables())
             .env("SHELL", confinement.shell())
             .env(confine::PLAN, confinement.plan());
     }

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use connector_egress::HostPattern;
 use connector_files::AbsolutePath;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
-use crate::confine::Confinement;
+use crate::confine::{self, Access, Confinement, Network, Preset};
 use crate::daemon::{Home, Port, Spec};
+use crate::environment::Environment;
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
 use crate::worktree;
 use crate::worktree::{Remote, RemoteError};
+
+/// The first port of loopback that can be named: those below are for the proxies within.
+const LOOPBACK: u16 = 1024;
 
 /// Why the configuration is refused; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,9 @@ pub enum ConfigError {
     /// A door that is not a whole path.
     #[error("`read` and `write` take absolute paths, and {} is none", .0.display())]
     Relative(PathBuf),
+    /// A port that cannot be passed on to.
+    #[error("`loopback` takes ports from 1024 on, and {0} is none")]
+    Loopback(u16),
     /// Something that opencode's configuration cannot take.
     #[error("`extra_config` must be a table")]
     Extra,
@@ -132,6 +140,14 @@ pub struct PoolConfig {
     pub confine: Confine,
     /// Whether every daemon may make and reach sockets that have a path, wherever they are.
     pub unix_sockets: bool,
+    /// What of the network every daemon reaches; named hosts, where that can be held, when absent.
+    pub network: Option<Access>,
+    /// The hosts that every daemon reaches.
+    pub hosts: Vec<HostPattern>,
+    /// What every daemon reaches of the hosts that the user's own tools are configured for.
+    pub presets: Vec<Preset>,
+    /// The ports of this machine's loopback that every daemon reaches.
+    pub loopback: Vec<u16>,
     /// What every daemon may read beyond the usual.
     pub read: Vec<PathBuf>,
     /// What every daemon may write beyond its workspace.
@@ -145,6 +161,9 @@ pub struct PoolConfig {
     /// Whether the daemons are of 2.x, as far as that is known.
     #[serde(skip)]
     pub second: bool,
+    /// What keeps daemons from having namespaces, as far as that is known.
+    #[serde(skip)]
+    pub no_namespaces: Option<confine::namespaces::Missing>,
     /// Laid over opencode's configuration, for every workspace.
     pub extra_config: Option<Value>,
     /// The workspaces by name.
@@ -177,6 +196,17 @@ pub struct WorkspaceConfig {
     pub isolation: Isolation,
     /// Whether it may make and reach sockets that have a path.
     pub unix_sockets: Option<bool>,
+    /// What of the network it reaches.
+    pub network: Option<Access>,
+    /// Further hosts.
+    #[serde(default)]
+    pub hosts: Vec<HostPattern>,
+    /// Further presets.
+    #[serde(default)]
+    pub presets: Vec<Preset>,
+    /// Further ports of loopback.
+    #[serde(default)]
+    pub loopback: Vec<u16>,
     /// What it may read besides.
     #[serde(default)]
     pub read: Vec<PathBuf>,
@@ -214,16 +244,26 @@ impl Default for PoolConfig {
             logins: Logins::Allow,
             confine: Confine::On,
             unix_sockets: false,
+            network: None,
+            hosts: Vec::new(),
+            presets: Vec::new(),
+            loopback: Vec::new(),
             read: Vec::new(),
             write: Vec::new(),
             memory_mb: None,
             max_processes: None,
             project_config: ProjectConfig::default(),
             second: false,
+            no_namespaces: None,
             extra_config: None,
             workspaces: BTreeMap::new(),
         }
     }
+}
+
+/// The private directory of the daemon of a workspace.
+pub(crate) fn tmp(state: &Path, workspace: &str) -> PathBuf {
+    state.join(format!("{workspace}.tmp"))
 }
 
 impl PoolConfig {
@@ -239,6 +279,10 @@ impl PoolConfig {
             return Err(ConfigError::Zero(name));
         }
         let workspaces = || self.workspaces.values();
+        let loopback = workspaces().flat_map(|w| &w.loopback).chain(&self.loopback);
+        if let Some(port) = loopback.copied().find(|port| *port < LOOPBACK) {
+            return Err(ConfigError::Loopback(port));
+        }
         let memory = workspaces().filter_map(|w| w.memory_mb).chain(self.memory_mb).min();
         if memory.is_some_and(|memory| memory < LEAST_MEMORY) {
             return Err(ConfigError::Memory);
@@ -292,6 +336,32 @@ impl PoolConfig {
         workspace.unix_sockets.unwrap_or(self.unix_sockets)
     }
 
+    /// Names the hosts of presets one by one, for a user of this environment. Blocks.
+    pub fn expand_presets(&mut self, environment: &Environment) {
+        for workspace in self.workspaces.values_mut() {
+            for preset in self.presets.iter().copied().chain(std::mem::take(&mut workspace.presets)) {
+                workspace.hosts.extend(preset.hosts(environment, &workspace.directory));
+            }
+        }
+        self.presets.clear();
+    }
+
+    /// What of the network the daemon of one workspace reaches, as it is configured. Presets that were not
+    /// [expanded](Self::expand_presets) are nothing.
+    pub fn network(&self, workspace: &WorkspaceConfig) -> Network {
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        for host in self.hosts.iter().chain(&workspace.hosts) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+        let mut loopback: Vec<u16> = self.loopback.iter().chain(&workspace.loopback).copied().collect();
+        loopback.sort_unstable();
+        loopback.dedup();
+        let access = workspace.network.or(self.network).unwrap_or_default();
+        Network { access, hosts, loopback }
+    }
+
     fn pass_to_commands(&self, workspace: &WorkspaceConfig) -> Vec<String> {
         self.pass_to_commands.iter().chain(&workspace.pass_to_commands).cloned().collect()
     }
@@ -318,7 +388,12 @@ impl PoolConfig {
             Home::User => Home::Own(around.state.join(format!("{name}.own"))),
             other => other.clone(),
         };
-        spec.port = Port::FirstFree(super::port::candidates(&canonical));
+        let mut ports = super::port::candidates(&canonical);
+        // These are other programs' in the daemon's own network too.
+        ports.retain(|port| {
+            ![&self.loopback, &workspace.loopback].iter().any(|loopback| loopback.contains(port))
+        });
+        spec.port = Port::FirstFree(ports);
         spec.config = self.opencode_config(workspace);
         spec.pass = self.pass.iter().chain(&workspace.pass).cloned().collect();
         spec.pass.extend(self.pass_to_commands(workspace));
@@ -343,9 +418,11 @@ impl PoolConfig {
             (None, Confine::Required) => return Err(ConfigError::Unconfined(name.to_owned())),
             (Some(launcher), _) => launcher,
         };
-        let mut confinement = Confinement::around(spec, launcher, around.state.join(format!("{name}.tmp")));
+        let mut confinement = Confinement::around(spec, launcher, tmp(&around.state, name));
         confinement.required = wanted == Confine::Required;
         confinement.unix_sockets = self.unix_sockets(workspace);
+        confinement.network = self.network(workspace);
+        confinement.network_is_asked_for = workspace.network.or(self.network).is_some();
         confinement.pass_to_commands = self.pass_to_commands(workspace);
         confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {

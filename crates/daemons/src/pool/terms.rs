@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Confine, Isolation, PoolConfig, WorkspaceConfig};
-use crate::confine;
+use crate::confine::{self, Access};
 use crate::keys::Logins;
 use crate::project::{Brought, ProjectConfig};
 
@@ -36,6 +36,10 @@ impl PoolConfig {
             confine,
             isolation,
             unix_sockets,
+            network: _,
+            hosts: _,
+            presets: _,
+            loopback: _,
             read,
             write,
             memory_mb,
@@ -63,6 +67,7 @@ impl PoolConfig {
         let sockets = unix_sockets.unwrap_or(self.unix_sockets) && walled;
         say("confine", Some(json!(word(confine))));
         say("unix_sockets", sockets.then(|| json!(true)));
+        say("network", walled.then(|| self.reaches(workspace)).flatten().map(Value::String));
         say("read", doors(&self.read, read));
         say("write", doors(&self.write, write));
         say("pass", names(&self.pass, pass));
@@ -85,6 +90,24 @@ impl PoolConfig {
         let walls = bound(&json!([terms, permissions, extra, brought]));
         terms.insert("walls".to_owned(), json!(walls));
         terms
+    }
+}
+
+impl PoolConfig {
+    /// What of the network is reached, unless it is what is reached by default.
+    fn reaches(&self, workspace: &WorkspaceConfig) -> Option<String> {
+        let network = self.network(workspace);
+        if self.no_namespaces.is_some() && network.access != Access::Open {
+            return Some("open, since this system lets daemons have no namespaces".to_owned());
+        }
+        let hosts = network.hosts.iter().map(ToString::to_string);
+        let ports = network.loopback.iter().map(|port| format!("port {port} of this machine"));
+        let named: Vec<_> = hosts.chain(ports).collect();
+        match network.access {
+            Access::Limited if named.is_empty() => None,
+            Access::Limited => Some(format!("limited: {}", named.join(", "))),
+            access => Some(access.word().to_owned()),
+        }
     }
 }
 
@@ -157,6 +180,14 @@ mod tests {
             (own(json!({ "pass": ["KEY"] })), "pass", json!("KEY")),
             (own(json!({ "pass_to_commands": ["KEY"] })), "pass_to_commands", json!("KEY")),
             (own(json!({ "unix_sockets": true })), "unix_sockets", json!(true)),
+            (own(json!({ "network": "open" })), "network", json!("open")),
+            (own(json!({ "network": "off", "hosts": ["example.org"] })), "network", json!("off")),
+            (json!({ "hosts": ["example.org"] }), "network", json!("limited: example.org")),
+            (
+                own(json!({ "hosts": ["*.example.org:8443"], "loopback": [5432] })),
+                "network",
+                json!("limited: *.example.org:8443, port 5432 of this machine"),
+            ),
             (own(json!({ "confine": "off" })), "confine", json!("off")),
             (own(json!({ "isolation": "worktree" })), "isolation", json!("worktree")),
             (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),

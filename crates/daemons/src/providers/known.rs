@@ -15,6 +15,17 @@ const fn known(id: &'static str, keys: &'static [&'static str], address: &'stati
     Known { id, keys, address }
 }
 
+/// What opencode asks by itself: for models that cost nothing, and for the list of all models, of which releases since
+/// 1.18 have a copy of their own.
+pub(super) const OF_OPENCODE: [&str; 1] = ["opencode.ai"];
+pub(super) const LISTS_OF_MODELS: [&str; 2] = ["models.dev", "models.opencode.ai"];
+/// Where a login that opencode renews is renewed and used, besides the provider's address.
+pub(super) const LOGINS: &[(&str, &[&str])] = &[
+    ("anthropic", &["console.anthropic.com"]),
+    ("github-copilot", &["api.githubcopilot.com", "*.githubcopilot.com"]),
+    ("openai", &["auth.openai.com", "chatgpt.com"]),
+];
+
 /// All of them. A key that several providers take goes to each provider at its own address.
 pub(super) const KNOWN: &[Known] = &[
     known("alibaba", &["DASHSCOPE_API_KEY"], "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),

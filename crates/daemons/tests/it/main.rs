@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod adopt;
+mod adversary;
 mod allowance;
 mod install;
 mod keys;
+mod network;
 mod pool;
 mod project;
 mod push;

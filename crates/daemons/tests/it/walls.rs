@@ -16,7 +16,7 @@ use testkit::{RealDaemon, Script, scratch};
 
 use crate::support::{prompt, run, spec, with};
 
-const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
+pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_opencode-within-walls");
 
 /// A real daemon within walls, whose agent runs shell scripts when told to, one after the other.
 async fn confined(scripts: &[&str]) -> RealDaemon {
@@ -25,7 +25,7 @@ async fn confined(scripts: &[&str]) -> RealDaemon {
 
 /// The same of a generation, with a last word on the daemon and on its walls. What belongs to its walls
 /// is beside the home of its own, if it has one.
-async fn confined_with(
+pub(crate) async fn confined_with(
     generation: Generation,
     scripts: &[&str],
     adjust: impl FnOnce(&mut Spec),
@@ -126,7 +126,10 @@ impl Outside {
             ("write through a link", format!("ln -s {out}/made2 link && echo x > link")),
             ("overwrite by a rename", format!("echo x > own && mv own {out}/moved")),
             ("truncate a file", format!("truncate -s 0 {out}/victim")),
-            ("delete a file", format!("rm -f {out}/doomed && test ! -e {out}/doomed")),
+            (
+                "delete a file",
+                format!("test -e {out}/doomed && rm -f {out}/doomed && test ! -e {out}/doomed"),
+            ),
             ("make a directory", format!("mkdir {out}/dir")),
             ("link a file in", format!("ln {out}/secret hard")),
             ("write where only reading is allowed", format!("touch {out}/readable/made")),

@@ -45,18 +45,19 @@ pub(crate) fn models(upstreams: &[(&str, String)], record: Option<&std::path::Pa
     let providers = upstreams.iter().map(provider).collect();
     let plan = Plan {
         models: Some(ModelPlan { token: "token".into(), providers }),
-        network: None,
         record: record.map(Into::into),
+        ..Plan::default()
     };
     let (listener, address) = listener();
-    serving(plan, Listeners { models: Some(listener), network: None }, address)
+    serving(plan, Listeners { models: Some(listener), ..Listeners::default() }, address)
 }
 
 /// An egress proxy.
 pub(crate) fn network(policy: Policy, record: Option<&std::path::Path>) -> Proxy {
-    let plan = Plan { models: None, network: Some(NetworkPlan { policy }), record: record.map(Into::into) };
+    let plan =
+        Plan { network: Some(NetworkPlan { policy }), record: record.map(Into::into), ..Plan::default() };
     let (listener, address) = listener();
-    serving(plan, Listeners { models: None, network: Some(listener) }, address)
+    serving(plan, Listeners { network: Some(listener), ..Listeners::default() }, address)
 }
 
 /// Sends `request` as it is and reads to the end.

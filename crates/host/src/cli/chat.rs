@@ -8,8 +8,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Connector, ConnectorFactory as _, Origin, Provenance, Reach, chain};
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
+use opencode_daemons::confine::Access;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
-use opencode_daemons::{Environment, Home, PoolConfig, providers};
+use opencode_daemons::{Environment, Home, HostPattern, PoolConfig, providers};
 use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, path, service, terminal};
@@ -65,6 +66,16 @@ pub(super) struct ChatArgs {
     /// Whether the daemon and its agent are confined to the repository
     #[arg(long, value_name = "WHEN", default_value = "on", value_parser = walls(), conflicts_with = "base_url")]
     confine: Confine,
+    /// What the daemon and its agent reach of the network, the models aside: everything, the hosts that are
+    /// named, or nothing [default: the hosts that are named, where the system can hold that]
+    #[arg(long, value_name = "HOW-FAR", value_parser = network(), conflicts_with = "base_url")]
+    network: Option<Access>,
+    /// A host that is reached, such as `example.org` or `*.example.org:8443`; can be given several times
+    #[arg(long = "host", value_name = "HOST", conflicts_with = "base_url")]
+    hosts: Vec<HostPattern>,
+    /// A port of this machine that is reached; can be given several times
+    #[arg(long, value_name = "PORT", conflicts_with = "base_url")]
+    loopback: Vec<u16>,
     /// A variable that the daemon gets and its agent's commands do not; those with the key of a
     /// well-known model provider are used without it, and not even the daemon gets them; can be given
     /// several times
@@ -138,7 +149,7 @@ impl ChatArgs {
         if let Some(daemons) = &mut daemons {
             daemons.answer_commands(Others::Leave);
             if let Some(missing) = managed::missing_walls(self.confine) {
-                chat.console.print(missing)?;
+                chat.console.print(&missing)?;
             }
         }
         for unused in unused {
@@ -242,11 +253,15 @@ impl ChatArgs {
         let workspace = WorkspaceConfig {
             pass: provider_keys(&environment).chain(self.pass.iter().cloned()).collect(),
             confine: Some(self.confine),
+            network: self.network,
+            hosts: self.hosts.clone(),
+            loopback: self.loopback.clone(),
             isolation: if self.worktrees { Isolation::Worktree } else { Isolation::None },
             ..WorkspaceConfig::default()
         };
         let (key, mut pool) = managed::config::for_directory(&directory, workspace);
         pool.second = opencode.is_of_2();
+        pool.no_namespaces = managed::no_namespaces();
         self.check_places((state, Some(&opencode.path)), &pool, &environment)?;
         let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
@@ -298,6 +313,17 @@ fn walls() -> impl TypedValueParser<Value = Confine> {
         "off" => Confine::Off,
         "required" => Confine::Required,
         _ => Confine::On,
+    })
+}
+
+/// The words that `--network` takes.
+fn network() -> impl TypedValueParser<Value = Access> {
+    PossibleValuesParser::new([Access::Open, Access::Limited, Access::Off].map(Access::word)).map(|word| {
+        match word.as_str() {
+            "open" => Access::Open,
+            "off" => Access::Off,
+            _ => Access::Limited,
+        }
     })
 }
 

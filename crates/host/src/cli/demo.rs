@@ -64,7 +64,7 @@ impl Demo {
             return Err(Failure::failed("the demo's test passes before anything was fixed"));
         }
         if let Some(missing) = check_walls(Confine::On)? {
-            say(missing)?;
+            say(&missing)?;
         }
         if let Some(missing) = ConnectorIsolation::Process.missing() {
             say(&missing)?;
@@ -178,7 +178,7 @@ the model needs no key and says what a script tells it; agent, tools, edits and 
 
 /// What is missing of the walls that `wanted` asks for, in words to be shown; an error if they are
 /// required.
-pub(super) fn check_walls(wanted: Confine) -> Result<Option<&'static str>, Failure> {
+pub(super) fn check_walls(wanted: Confine) -> Result<Option<String>, Failure> {
     match (wanted, managed::missing_walls(wanted)) {
         (Confine::Required, Some(missing)) => {
             Err(Failure::usage(format!("confinement is required, but {missing}")))

@@ -265,6 +265,8 @@ pub(super) async fn pool(
         &pool,
     )?;
     pool.second = opencode.is_of_2();
+    pool.no_namespaces = managed::no_namespaces();
+    pool.expand_presets(environment);
     for name in pool.workspaces.keys() {
         if let Some(unshown) = demo::check_opencode(&opencode, managed::config::confine(&pool, name))? {
             tracing::warn!(workspace = name, "{unshown}");

@@ -17,7 +17,7 @@ use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
-use crate::surface::{Asked, OpenAsk, figures, no_files};
+use crate::surface::{Asked, OpenAsk, figures, no_files, refused};
 use crate::text::{folded, isolated, one_line, shortened};
 use crate::told::{self, TOLD};
 
@@ -136,6 +136,9 @@ pub fn result(row: &StepRow) -> String {
     if let Some(branch) = output.and_then(|output| output.get("branch")).and_then(Value::as_str) {
         let apply = format!("connector-host runs apply {}", row.id.run);
         lines.push(format!("  branch {} · bring it in with: {apply}", one_line(branch)));
+    }
+    if let Some(refused) = output.and_then(refused) {
+        lines.push(format!("  {refused}"));
     }
     if let Some(session) = &row.session_id {
         lines.push(format!("  session {} · go on with: /continue …", one_line(session)));

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::Managed;
+use super::refusals::{self, Refusals};
 use super::tree::Tree;
 use crate::powers;
 
@@ -60,7 +61,12 @@ impl Connector for Managed {
                     // What it remembers of the directory is from before.
                     lease.leave_directory(&directory).await;
                 }
-                (self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()).await, Some(lease))
+                let mut refusals = Refusals::from_now(self.0.egress_record());
+                let ended = tokio::select! {
+                    ended = self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()) => ended,
+                    never = refusals.tell(&ctx.progress) => match never {},
+                };
+                (with_refusals(ended, refusals.all()), Some(lease))
             }
             Err(error) => (Err(error), None),
         };
@@ -105,6 +111,18 @@ impl Connector for Managed {
     async fn remove_event(&self, subscription: &Subscription) -> Result<(), ConnectorError> {
         self.0.described.remove_event(subscription).await
     }
+}
+
+/// The result says what was refused.
+fn with_refusals(
+    ended: Result<ActionResult, ConnectorError>,
+    refused: Vec<String>,
+) -> Result<ActionResult, ConnectorError> {
+    let mut result = ended?;
+    if let Some(output) = result.output.as_object_mut().filter(|_| !refused.is_empty()) {
+        output.insert(refusals::KEY.to_owned(), refused.into());
+    }
+    Ok(result)
 }
 
 impl Managed {

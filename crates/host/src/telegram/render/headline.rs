@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Part, Rendered, parts};
 use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
-use crate::surface::{figures, no_files};
+use crate::surface::{figures, no_files, refused};
 use crate::text::{one_line, shortened, visible};
 
 /// How many changed files are listed.
@@ -38,6 +38,9 @@ pub fn result(row: &StepRow) -> Rendered {
         let apply = format!("connector-host runs apply {}", row.id.run);
         text = text.plain(&format!("\nbranch {} · bring it in with ", one_line(branch)));
         text = text.styled(Style::Code, &apply);
+    }
+    if let Some(refused) = output.and_then(refused) {
+        text = text.plain("\n").plain(&refused);
     }
     let reply = text_of("reply").map(str::trim).unwrap_or_default();
     let mut body =

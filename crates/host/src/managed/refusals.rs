@@ -1,0 +1,110 @@
+//! What the egress proxy of a workspace's daemon refused while a call ran: told as it happens, and with the result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use connector_contract::{Progress, ProgressSink, ToolOutcome};
+use opencode_daemons::EgressRecord;
+
+/// The key of a result's output under which refused destinations are.
+pub(crate) const KEY: &str = "network_refused";
+/// How often it is looked.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// How many destinations a result names.
+const NAMED: usize = 10;
+
+/// The refusals of one call. Calls that run at the same time on one daemon share theirs.
+pub(super) struct Refusals {
+    record: PathBuf,
+    seen: BTreeMap<String, u64>,
+    refused: BTreeSet<String>,
+}
+
+impl Refusals {
+    /// Of what is refused from now on.
+    pub(super) fn from_now(record: PathBuf) -> Self {
+        let mut refusals = Self { record, seen: BTreeMap::new(), refused: BTreeSet::new() };
+        refusals.look();
+        refusals.refused.clear();
+        refusals
+    }
+
+    /// Tells each destination once, as a tool that was refused. Never returns; dropping it loses nothing.
+    pub(super) async fn tell(&mut self, progress: &ProgressSink) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOKS_EVERY).await;
+            for destination in self.look() {
+                report(progress, &destination);
+            }
+        }
+    }
+
+    /// All destinations, at most ten by name.
+    pub(super) fn all(mut self) -> Vec<String> {
+        self.look();
+        let more = self.refused.len().saturating_sub(NAMED);
+        let more = (more > 0).then(|| format!("{more} more"));
+        self.refused.into_iter().take(NAMED).chain(more).collect()
+    }
+
+    /// Those that are new. A record that cannot be read says nothing.
+    fn look(&mut self) -> Vec<String> {
+        let Ok(record) = EgressRecord::read(&self.record) else { return Vec::new() };
+        let mut new = Vec::new();
+        for (destination, refused) in record.refusals {
+            let seen = self.seen.insert(destination.clone(), refused.times).unwrap_or_default();
+            if refused.times > seen && self.refused.insert(destination.clone()) {
+                new.push(destination);
+            }
+        }
+        new
+    }
+}
+
+fn report(progress: &ProgressSink, destination: &str) {
+    let (call_id, tool, title) =
+        (format!("network {destination}"), "network".to_owned(), destination.to_owned());
+    progress.report(Progress::ToolStarted {
+        call_id: call_id.clone(),
+        tool: tool.clone(),
+        title: title.clone(),
+    });
+    let outcome = ToolOutcome::Refused { by: "the walls".to_owned() };
+    progress.report(Progress::ToolFinished { call_id, tool, title, outcome });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_before_is_not_told_and_each_destination_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("record.json");
+        let write = |refused: &[(&str, u64)]| {
+            let entry = |(name, times): &(&str, u64)| {
+                ((*name).to_owned(), serde_json::json!({ "times": times, "why": "" }))
+            };
+            let all: serde_json::Map<_, _> = refused.iter().map(entry).collect();
+            std::fs::write(&file, serde_json::json!({ "refusals": all }).to_string()).unwrap();
+        };
+        write(&[("old.example:443", 3), ("again.example:443", 1)]);
+        let mut refusals = Refusals::from_now(file.clone());
+        assert!(refusals.look().is_empty());
+        write(&[("old.example:443", 3), ("again.example:443", 2), ("new.example:80", 1)]);
+        assert_eq!(refusals.look(), ["again.example:443", "new.example:80"]);
+        write(&[("old.example:443", 3), ("again.example:443", 9), ("new.example:80", 1)]);
+        assert!(refusals.look().is_empty());
+        assert_eq!(refusals.all(), ["again.example:443", "new.example:80"]);
+    }
+
+    #[test]
+    fn of_many_destinations_ten_are_named() {
+        let mut refusals = Refusals::from_now("/no/record".into());
+        refusals.refused.extend((0..12).map(|n| format!("{n}.example:443")));
+        let all = refusals.all();
+        assert_eq!((all.len(), all.last().map(String::as_str)), (11, Some("2 more")));
+    }
+}
