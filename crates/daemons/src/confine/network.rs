@@ -68,15 +68,21 @@ impl Network {
 }
 
 /// The variables by which programs find an HTTP proxy, in both of the cases that are in use. What is on loopback is
-/// asked itself.
+/// asked itself. npm, and what of it is in opencode, takes a refusal for a bad connection, and would try again for a minute
+/// and a half.
 pub(super) fn proxy_variables(port: u16) -> Vec<(&'static str, String)> {
     let address = format!("http://127.0.0.1:{port}");
     let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
     let around = ["NO_PROXY", "no_proxy"];
+    let others = [
+        ("NODE_USE_ENV_PROXY", "1"),
+        ("npm_config_fetch_retry_mintimeout", "100"),
+        ("npm_config_fetch_retry_maxtimeout", "1000"),
+    ];
     proxies
         .into_iter()
         .map(|name| (name, address.clone()))
         .chain(around.map(|name| (name, "127.0.0.1,localhost,::1".to_owned())))
-        .chain([("NODE_USE_ENV_PROXY", "1".to_owned())])
+        .chain(others.map(|(name, value)| (name, value.to_owned())))
         .collect()
 }
