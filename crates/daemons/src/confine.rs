@@ -12,6 +12,7 @@
 
 #[cfg(target_os = "linux")]
 mod calls;
+mod doors;
 mod git;
 mod launcher;
 #[cfg(target_os = "linux")]
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use doors::{Door, Opens, Whom};
 pub(crate) use git::{Located, Misplaced, located, with_borrowed};
 pub use launcher::relaunch;
 use namespaces::Namespaces;
@@ -142,6 +144,8 @@ pub struct Confinement {
     workspace: PathBuf,
     /// The home of its own, if it has one.
     home: Option<PathBuf>,
+    /// The home of the user, which no door opens.
+    home_of_user: Option<PathBuf>,
     /// What only the daemon opens, and none of its agent's commands.
     of_daemon: Vec<PathBuf>,
     /// Where the daemon tries to write what it may only read.
@@ -238,13 +242,15 @@ impl Walls {
     /// What programs of the system and the user's toolchains need to run, and nothing of a daemon's.
     pub(crate) fn of_programs(environment: &Environment) -> Self {
         let mut walls = Self::default();
-        walls.read.extend(SYSTEM.map(PathBuf::from));
-        walls.write.extend(DEVICES.map(PathBuf::from));
         let home = environment.get("HOME").map(PathBuf::from);
+        walls.write.extend(DEVICES.map(PathBuf::from));
+        for directory in SYSTEM.map(PathBuf::from) {
+            walls.read.extend(without_home(directory, home.as_deref()));
+        }
         if let Some(path) = environment.get("PATH") {
             // `HOME` itself on `PATH` would open all of it.
             walls.read.extend(std::env::split_paths(path).filter(|entry| {
-                entry.is_absolute() && !home.as_ref().is_some_and(|home| home.starts_with(entry))
+                entry.is_absolute() && !home.as_ref().is_some_and(|home| leads_to(entry, home))
             }));
         }
         if let Some(home) = &home {
@@ -254,10 +260,25 @@ impl Walls {
     }
 }
 
+/// Whether what is at or below `door` has `home` in it, by their names or by where these lead.
+fn leads_to(door: &Path, home: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    home.starts_with(door) || real(home).starts_with(real(door))
+}
+
+/// A directory of the system; where somebody's home is in it, what is beside the way there.
+fn without_home(directory: PathBuf, home: Option<&Path>) -> Vec<PathBuf> {
+    let Some(home) = home.filter(|home| leads_to(&directory, home)) else { return vec![directory] };
+    if directory.is_symlink() || directory.canonicalize().ok() == home.canonicalize().ok() {
+        return Vec::new();
+    }
+    let below = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    below.flat_map(|entry| without_home(entry.path(), Some(home))).collect()
+}
+
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    let plan = Plan { walls, ..Plan::default() };
-    serde_json::to_string(&plan).unwrap_or_default()
+    written(&Plan { walls, ..Plan::default() })
 }
 
 impl Confinement {
@@ -281,6 +302,7 @@ impl Confinement {
                 Home::Isolated(home) => Some(home.clone()),
                 Home::User | Home::Own(_) => None,
             },
+            home_of_user: spec.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
             of_daemon: of_daemon(spec),
             tried: tried(spec),
             of_commands: of_commands(spec, &tmp),
@@ -352,6 +374,7 @@ impl Confinement {
         builder.create(self.tmp_of_daemon())?;
         builder.create(&self.shell)?;
         self.keep_state_from_agent()?;
+        self.keep_home_from_agent()?;
         write_program(&self.shell(), &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
         let mut ours = own.chain(&self.home).chain(&self.trees).chain(&self.configuration);
@@ -378,6 +401,22 @@ impl Confinement {
         Err(io::Error::other(format!("{kept} is within {door}, where the agent can {does}: {remedy}")))
     }
 
+    /// Why the daemon would be given all of the user's home directory, if it would.
+    pub fn opens_home(&self) -> Option<String> {
+        let home = self.home_of_user.as_deref()?;
+        let mut doors = self.walls.read.iter().chain(&self.walls.write);
+        let door = doors.find(|door| leads_to(door, home))?;
+        Some(format!(
+            "{} is open, and your home directory {} is in it, with all that is kept there: open less of it",
+            door.display(),
+            home.display()
+        ))
+    }
+
+    fn keep_home_from_agent(&self) -> io::Result<()> {
+        self.opens_home().map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
     fn shell_script(&self) -> String {
         format!(
             "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}\
@@ -395,16 +434,16 @@ impl Confinement {
     }
 
     pub(crate) fn plan(&self) -> String {
-        self.plan_for(false)
+        written(&self.plan_for(false))
     }
 
     /// The plan of the launcher that the shell of the agent's commands is.
     pub(crate) fn plan_of_commands(&self) -> String {
-        self.plan_for(true)
+        written(&self.plan_for(true))
     }
 
     /// What the daemon may, or one of the agent's commands.
-    fn plan_for(&self, command: bool) -> String {
+    fn plan_for(&self, command: bool) -> Plan {
         let mut walls = self.walls.clone();
         walls.read.extend([self.launcher.clone(), self.shell.clone()]);
         walls.write.push(self.tmp.clone());
@@ -439,7 +478,7 @@ impl Confinement {
             let (tmp, tried) = (Some(self.tmp.clone()), self.tried.clone());
             Namespaces { network: own_network, command_ports, tmp, tried }
         });
-        let plan = Plan {
+        Plan {
             walls,
             required: self.required,
             unix_sockets: self.unix_sockets,
@@ -449,9 +488,13 @@ impl Confinement {
             namespaces,
             joins: own_network && command,
             own_ipc: self.namespaced,
-        };
-        serde_json::to_string(&plan).unwrap_or_default()
+        }
     }
+}
+
+/// As the launcher reads it.
+fn written(plan: &Plan) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
 }
 
 /// Written beside and renamed, because another process may be running it.

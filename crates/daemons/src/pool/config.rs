@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
-use crate::confine::{self, Access, Confinement, Network, Preset};
+use crate::confine::{self, Access, Confinement, Door, Network, Preset};
 use crate::daemon::{Home, Port, Spec};
 use crate::environment::Environment;
 use crate::keys::Logins;
@@ -403,6 +403,23 @@ impl PoolConfig {
         spec.project = self.project(name, workspace, &around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
         Ok(spec)
+    }
+
+    /// The doors in the walls around the daemon of one workspace; none where it has no walls.
+    pub fn doors(&self, name: &str, around: &Surroundings) -> Result<Vec<Door>, ConfigError> {
+        let walled = self.walled(name, around)?;
+        Ok(walled.map_or_else(Vec::new, |(spec, confinement)| confinement.doors(&spec)))
+    }
+
+    /// Why the daemon of one workspace would be given all of the user's home directory, if it would.
+    pub fn opens_home(&self, name: &str, around: &Surroundings) -> Option<String> {
+        self.walled(name, around).ok().flatten()?.1.opens_home()
+    }
+
+    fn walled(&self, name: &str, around: &Surroundings) -> Result<Option<(Spec, Confinement)>, ConfigError> {
+        let Some(workspace) = self.workspaces.get(name) else { return Ok(None) };
+        let mut spec = self.spec(name, workspace, around)?;
+        Ok(spec.confinement.take().map(|confinement| (spec, confinement)))
     }
 
     fn confinement(

@@ -3,25 +3,64 @@
 //! The first is a plugin that the workspace has, and an MCP server that its configuration names: opencode runs both
 //! by itself, within the daemon's walls alone. Every attempt succeeds for the same user without walls.
 
-use std::net::TcpListener;
+mod attempts;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use attempts::{Attempt, KEPT_AT_HOME};
 use opencode_daemons::Home;
 use serde_json::json;
 use testkit::fake::Generation;
+use testkit::scratch;
 
 use crate::support::{eventually, run};
-use crate::walls::confined_with;
+use crate::walls::{LAUNCHER, confined_with};
+
+/// What refuses an attempt, where all walls are up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// Landlock, and the tree of mounts as well.
+    Files,
+    /// The filter of system calls, and a namespace as well.
+    Calls,
+    /// The tree of mounts, or what else a user namespace is limited to.
+    Tree,
+    /// The namespace of processes.
+    Processes,
+    /// The namespace of what System V shares.
+    Shared,
+    /// The namespace of the network, and the egress proxy.
+    Network,
+}
+
+impl Wall {
+    /// Whether it stands where there are no namespaces.
+    fn stands_alone(self) -> bool {
+        match self {
+            Self::Files | Self::Calls => true,
+            Self::Tree | Self::Processes | Self::Shared | Self::Network => false,
+        }
+    }
+}
 
 /// What is outside, all of it within the user's reach.
-struct Outside {
+pub(crate) struct Outside {
     root: tempfile::TempDir,
     shared: tempfile::TempDir,
     bystander: Child,
-    segment: String,
-    server: TcpListener,
+    /// Memory, semaphores and a queue.
+    system_v: [String; 3],
+    /// Servers on loopback, of connections and of datagrams.
+    port: u16,
+    datagrams: u16,
+    abstract_name: String,
+    _listening: [UnixListener; 2],
 }
 
 #[expect(clippy::disallowed_methods, reason = "what is outside the walls, and the run without them")]
@@ -31,77 +70,115 @@ fn program(name: &str) -> Command {
     command
 }
 
+/// A process of the user's with a secret in its environment. The launcher takes root's capabilities from it, so that it
+/// is an ordinary one for root as well.
+fn bystander() -> Child {
+    let plan = json!({ "walls": { "read": [], "write": ["/"] }, "required": false, "unix_sockets": true });
+    let mut command = program(LAUNCHER);
+    command.args(["--launch-within-walls", "sleep", "600"]).env("OPENCODE_DAEMONS_WALLS", plan.to_string());
+    let bystander = command.env("KEY", "the marker").stdout(Stdio::null()).spawn().unwrap();
+    let arguments = format!("/proc/{}/cmdline", bystander.id());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !std::fs::read_to_string(&arguments).unwrap().starts_with("sleep") {
+        assert!(std::time::Instant::now() < deadline, "the launcher becomes the program");
+        std::thread::yield_now();
+    }
+    bystander
+}
+
+/// Answers whoever asks it on loopback, until the tests end.
+fn server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            });
+        }
+    });
+    port
+}
+
+/// The same for datagrams.
+fn datagrams() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 16]) {
+            let _ = socket.send_to(b"x", from);
+        }
+    });
+    port
+}
+
+/// Makes something of System V's that the user shares: its number.
+fn made(kind: &[&str]) -> String {
+    let made = program("ipcmk").args(kind).output().unwrap();
+    String::from_utf8(made.stdout).unwrap().trim().rsplit(' ').next().unwrap().to_owned()
+}
+
 impl Outside {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        for below in ["home/.ssh", "state/daemons/w.own/data/opencode"] {
+        let put = |below: &str, text: &str| {
+            let path = root.path().join(below);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        for (_, below) in KEPT_AT_HOME {
+            put(&format!("home/{below}"), "the marker");
+        }
+        for below in ["marker", "mode", "times", "doomed", "appended", "emptied", "movable", "named"] {
+            put(below, "the marker");
+        }
+        for below in ["control.key", "other.json", "../ledger.db", "../../rules/rule.toml"] {
+            put(&format!("state/daemons/{below}"), "the marker");
+        }
+        for below in [
+            "home/.config/systemd/user",
+            "home/.config/autostart",
+            "home/.config/opencode",
+            "home/.local/bin",
+            "home/.cargo/bin",
+            "state/daemons/w.own/data/opencode",
+            "empty",
+        ] {
             std::fs::create_dir_all(root.path().join(below)).unwrap();
         }
-        for file in ["marker", "mode", "times", "doomed", "home/.ssh/id", "state/daemons/control.key"] {
-            std::fs::write(root.path().join(file), "the marker").unwrap();
-        }
+        put("home/.gitconfig", "[user]\n");
+        put("home/.config/opencode/opencode.json", "{}");
+        put("program", "#!/bin/sh\ntrue\n");
+        put("module.js", "");
+        std::fs::set_permissions(root.path().join("program"), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
+        std::os::unix::fs::symlink("marker", root.path().join("points")).unwrap();
+        let project = root.path().join("home/project");
+        scratch::repository(&project, &[]).unwrap();
+        std::fs::create_dir_all(project.join(".git/hooks")).unwrap();
+        put("project-commit", &scratch::git(&project, &["rev-parse", "HEAD"]).unwrap());
         let shared = tempfile::tempdir_in("/dev/shm").unwrap();
         std::fs::write(shared.path().join("memory"), "the marker").unwrap();
-        let bystander =
-            program("sleep").arg("600").env("KEY", "the marker").stdout(Stdio::null()).spawn().unwrap();
-        let made = program("ipcmk").args(["-M", "4096"]).output().unwrap();
-        let segment = String::from_utf8(made.stdout).unwrap().trim().rsplit(' ').next().unwrap().to_owned();
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { root, shared, bystander, segment, server }
+        let bystander = bystander();
+        let abstract_name = format!("adversary-{}", bystander.id());
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        let listening = [
+            UnixListener::bind(shared.path().join("socket")).unwrap(),
+            UnixListener::bind_addr(&address).unwrap(),
+        ];
+        let system_v = [made(&["-M", "4096"]), made(&["-S", "1"]), made(&["-Q"])];
+        let (port, datagrams) = (server(), datagrams());
+        Self { root, shared, bystander, system_v, port, datagrams, abstract_name, _listening: listening }
     }
 
     fn path(&self, below: &str) -> PathBuf {
         self.root.path().join(below)
     }
 
-    /// In the order in which they are tried: what destroys comes last.
-    fn attempts(&self) -> Vec<(&'static str, String)> {
-        let (out, pid) = (self.root.path().display(), self.bystander.id());
-        let (shared, segment) = (self.shared.path().display(), &self.segment);
-        let port = self.server.local_addr().unwrap().port();
-        let connect = format!(
-            "node -e \"require('net').connect({port}, '127.0.0.1').on('connect', () => process.exit(0))\
-             .on('error', () => process.exit(1))\""
-        );
-        vec![
-            ("read a file", format!("cat {out}/marker")),
-            ("see that a file is there", format!("test -e {out}/marker")),
-            ("list a directory", format!("ls {out}/")),
-            ("read through a link", format!("ln -sf {out}/marker link1 && cat link1")),
-            ("read the user's keys", format!("cat {out}/home/.ssh/id")),
-            ("read the host's key", format!("cat {out}/state/daemons/control.key")),
-            ("write a file", format!("echo x > {out}/made")),
-            ("write to the user's keys", format!("echo x > {out}/home/.ssh/authorized_keys")),
-            ("make a directory", format!("mkdir {out}/dir")),
-            ("link a file in", format!("ln {out}/marker hard")),
-            ("change a mode", format!("chmod 666 {out}/mode")),
-            ("change the mode of the user's home", format!("chmod 777 {out}/home")),
-            ("change a mode by a link", format!("ln -sf {out}/mode link2 && chmod 667 link2")),
-            ("change times", format!("test -e {out}/times && touch -c -d 2001-01-01 {out}/times")),
-            ("change the mode of a program that it may run", "chmod u+x \"$TOOL\"".to_owned()),
-            ("change the times of a program that it may run", "touch -c -d 2001-01-01 \"$TOOL\"".to_owned()),
-            ("see a process", format!("test -e /proc/{pid}")),
-            ("read a process's arguments", format!("grep -q . /proc/{pid}/cmdline")),
-            ("read a process's environment", format!("cat /proc/{pid}/environ")),
-            ("reach a file through a process", format!("cat /proc/{pid}/root{out}/marker")),
-            ("enter a process's directory", format!("ls /proc/{pid}/cwd/")),
-            ("change a process's limits", format!("prlimit --pid {pid} --core=0")),
-            ("change a process's priority", format!("renice -n 3 -p {pid}")),
-            ("change a process's turn at the disk", format!("ionice -c 3 -p {pid}")),
-            ("see shared memory by System V", format!("ipcs -m | grep -w {segment}")),
-            ("read shared memory", format!("cat {shared}/memory")),
-            ("list shared memory", format!("ls {shared}/")),
-            ("connect to a server of this machine", connect),
-            ("see the machine's network", "test $(grep -c : /proc/net/dev) -gt 1".to_owned()),
-            ("see who listens on this machine", format!("grep -qi :{port:04x} /proc/net/tcp")),
-            ("remove shared memory by System V", format!("ipcrm -m {segment}")),
-            (
-                "delete a file",
-                format!("test -e {out}/doomed && rm -f {out}/doomed && test ! -e {out}/doomed"),
-            ),
-            ("signal a process", format!("kill -0 {pid}")),
-            ("end a process", format!("kill -9 {pid}")),
-        ]
+    fn attempts(&self) -> Vec<Attempt> {
+        attempts::all(self)
     }
 
     /// All attempts in a row, which write the number of each that succeeds.
@@ -109,22 +186,31 @@ impl Outside {
         let into = into.display();
         let attempts = self.attempts().into_iter().enumerate();
         let script: Vec<_> = attempts
-            .map(|(n, (_, attempt))| format!("( {attempt} ) > /dev/null 2>&1 && echo {n} >> {into}/escaped"))
+            .map(|(n, Attempt { script, .. })| {
+                format!("( {script} ) > /dev/null 2>&1 && echo {n} >> {into}/escaped")
+            })
             .collect();
         format!("mkdir -p {into}/w; cd {into}/w\n{}\necho tried > {into}/tried\n", script.join("\n"))
     }
 
-    fn escaped(&self, from: &Path) -> Vec<&'static str> {
+    fn escaped(&self, from: &Path) -> Vec<String> {
         let escaped = std::fs::read_to_string(from.join("escaped")).unwrap_or_default();
         let attempts = self.attempts();
-        escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].0).collect()
+        escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].what.clone()).collect()
+    }
+
+    /// The rows for whose wall this holds.
+    fn rows(&self, holds: impl Fn(Wall) -> bool) -> Vec<String> {
+        self.attempts().into_iter().filter(|row| holds(row.wall)).map(|row| row.what).collect()
     }
 }
 
 impl Drop for Outside {
     fn drop(&mut self) {
         let _ = self.bystander.kill().and_then(|()| self.bystander.wait().map(drop));
-        let _ = program("ipcrm").args(["-m", &self.segment]).stderr(Stdio::null()).status();
+        for (kind, id) in ["-m", "-s", "-q"].iter().zip(&self.system_v) {
+            let _ = program("ipcrm").args([kind, id.as_str()]).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -194,13 +280,40 @@ async fn neither_an_mcp_server_nor_a_command_of_2_x_gets_at_what_is_outside() {
     nothing_gets_out(Generation::V2).await;
 }
 
+/// Runs all attempts in a directory of its own by `command`, which is given the script as its last argument.
+fn tried_by(outside: &Outside, mut command: Command, here: &Path) {
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "no_proxy"] {
+        command.env_remove(proxy);
+    }
+    command.arg(outside.script(here)).env("TOOL", tool(outside)).env("HOME", here);
+    assert!(command.status().unwrap().success());
+    assert!(here.join("tried").exists());
+}
+
 #[test]
 fn without_walls_each_of_these_attempts_succeeds() {
     let (outside, here) = (Outside::new(), tempfile::tempdir().unwrap());
-    let tool = tool(&outside);
     let mut command = program("/bin/sh");
-    command.args(["-c", &outside.script(here.path())]).env("TOOL", tool);
-    assert!(command.status().unwrap().success());
-    let all: Vec<_> = outside.attempts().into_iter().map(|(what, _)| what).collect();
-    assert_eq!(outside.escaped(here.path()), all);
+    command.arg("-c");
+    tried_by(&outside, command, here.path());
+    let escaped = outside.escaped(here.path());
+    let failed: Vec<_> = outside.rows(|_| true).into_iter().filter(|row| !escaped.contains(row)).collect();
+    assert_eq!(failed, [""; 0]);
+    assert!(outside.attempts().len() >= 100);
+}
+
+#[test]
+fn where_there_are_no_namespaces_the_other_walls_hold_what_is_theirs() {
+    let (outside, here) = (Outside::new(), tempfile::tempdir().unwrap());
+    let read = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/proc", "/sys"];
+    let read: Vec<PathBuf> = read.map(PathBuf::from).into_iter().chain([outside.path("tools")]).collect();
+    let write = [here.path(), Path::new("/dev/null"), Path::new("/dev/urandom")];
+    let plan = json!({ "walls": { "read": read, "write": write }, "required": true });
+    let mut command = program(LAUNCHER);
+    command.args(["--launch-within-walls", "/bin/sh", "-c"]).env("OPENCODE_DAEMONS_WALLS", plan.to_string());
+    tried_by(&outside, command, here.path());
+    let (escaped, expected) = (outside.escaped(here.path()), outside.rows(|wall| !wall.stands_alone()));
+    let beyond: Vec<_> = escaped.iter().filter(|row| !expected.contains(row)).collect();
+    let held: Vec<_> = expected.iter().filter(|row| !escaped.contains(row)).collect();
+    assert!(beyond.is_empty() && held.is_empty(), "{beyond:?} got out, {held:?} did not");
 }

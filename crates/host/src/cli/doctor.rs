@@ -1,5 +1,7 @@
 //! `doctor`: what a host needs here, looked at one by one. Starts no daemon and installs nothing.
 
+mod doors;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -35,6 +37,9 @@ pub(super) struct Doctor {
     /// The configuration to look at [default: host.toml, if it is there]
     #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
     config: Option<AbsolutePath>,
+    /// Print every place that the walls leave open, for whom, and why
+    #[arg(long)]
+    doors: bool,
 }
 
 /// One thing that was looked at.
@@ -68,6 +73,11 @@ impl Doctor {
         let (standings, held) = standings(&state).await;
         let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
         pool.second = binary.as_ref().is_some_and(Opencode::is_of_2);
+        let around = doors::around(&environment, &state, binary.as_ref());
+        if self.doors {
+            common.print(&doors::rows(&pool, &around)?, |rows| doors::text(rows))?;
+            return Ok(Exit::Done);
+        }
         let mut findings =
             vec![about_opencode, process(config.as_ref()), git(&environment).await, disk(&state)];
         if pool.workspaces.is_empty() {
@@ -92,6 +102,7 @@ impl Doctor {
             }
             let misplaced = places.misplaced(&places::doors(&pool)).into_iter();
             findings.extend(misplaced.map(|misplaced| Finding::bad("places", misplaced.to_string())));
+            findings.extend(doors::faults(&pool, &around));
             findings.extend(owned(file, config));
             findings.extend(people(config));
         }

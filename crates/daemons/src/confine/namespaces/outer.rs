@@ -62,6 +62,7 @@ fn enter(namespaces: &Namespaces) -> io::Result<()> {
     flags.set(CloneFlags::CLONE_NEWNET, namespaces.network);
     unshare(flags)?;
     owner.map("/proc")?;
+    setup::limit_further_ones(namespaces.network);
     setup::keep_right_to_mount()
 }
 

@@ -31,6 +31,12 @@ impl Owner {
     }
 }
 
+/// Leaves nobody in this user namespace a further one, in which more of the kernel could be asked for, but for the
+/// one of the `commands`, if they are to have it. Where a container has the setting closed, it stays as it is.
+pub(super) fn limit_further_ones(commands: bool) {
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", if commands { "1" } else { "0" });
+}
+
 /// Keeps the right to mount within the user namespace for the next program, which an ordinary user's loses.
 pub(super) fn keep_right_to_mount() -> io::Result<()> {
     let sets = capabilities(None)?;
