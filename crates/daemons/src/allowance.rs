@@ -24,6 +24,8 @@ pub(crate) struct Allowance {
     pub(crate) memory_mb: Option<u64>,
     /// Processes of the agent's commands.
     pub(crate) processes: Option<usize>,
+    /// Temporary files and the daemon's own data, in MiB.
+    pub(crate) disk_mb: Option<u64>,
 }
 
 /// What was held beyond a limit.
@@ -31,6 +33,7 @@ pub(crate) struct Allowance {
 pub(crate) enum Excess {
     Memory { held: u64, most: u64 },
     Processes { held: usize, most: usize },
+    Disk { most: u64 },
 }
 
 impl fmt::Display for Excess {
@@ -38,6 +41,12 @@ impl fmt::Display for Excess {
         match self {
             Self::Memory { held, most } => write!(f, "{held} MiB of memory are held, and {most} allowed"),
             Self::Processes { held, most } => write!(f, "{held} processes run, and {most} are allowed"),
+            Self::Disk { most } => {
+                write!(
+                    f,
+                    "temporary files and sessions hold more than the {most} MiB that are allowed on the disk"
+                )
+            }
         }
     }
 }

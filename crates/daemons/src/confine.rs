@@ -43,6 +43,7 @@ pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 use crate::daemon::{Home, OWN, PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::keys;
+use crate::place::Held;
 use crate::project::Project;
 use crate::user_config;
 
@@ -371,7 +372,7 @@ impl Confinement {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.tmp)?;
-        builder.create(self.tmp_of_daemon())?;
+        renewed(&self.tmp_of_daemon(), &builder)?;
         builder.create(&self.shell)?;
         self.keep_state_from_agent()?;
         self.keep_home_from_agent()?;
@@ -495,6 +496,17 @@ impl Confinement {
 /// As the launcher reads it.
 fn written(plan: &Plan) -> String {
     serde_json::to_string(plan).unwrap_or_default()
+}
+
+/// Makes a directory anew. opencode takes libraries that it finds in its temporary directory for those that it put there,
+/// and its own tools write wherever a link in a repository leads.
+fn renewed(directory: &Path, builder: &std::fs::DirBuilder) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    builder.create(parent)?;
+    Held::over(parent)?.clear(Path::new(name))?;
+    builder.create(directory)
 }
 
 /// Written beside and renamed, because another process may be running it.

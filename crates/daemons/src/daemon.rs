@@ -193,6 +193,15 @@ impl Daemon {
         ended
     }
 
+    /// Ends the agent's commands, and nothing else; says whether there were any.
+    pub(crate) async fn end_commands(&mut self) -> bool {
+        let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
+        let end = move || (family.end_commands(&mut asked), asked);
+        let Ok((any, asked)) = tokio::task::spawn_blocking(end).await else { return false };
+        self.asked = asked;
+        any
+    }
+
     /// Ends the daemon: SIGTERM to its group, after the grace SIGKILL to everything it started.
     pub async fn stop(mut self) {
         let family = self.family.clone();

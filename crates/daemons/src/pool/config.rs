@@ -156,6 +156,8 @@ pub struct PoolConfig {
     pub memory_mb: Option<u64>,
     /// How many processes the commands of a daemon's agent may be.
     pub max_processes: Option<usize>,
+    /// How much temporary files and a daemon's own data may hold on the disk, in MiB.
+    pub disk_mb: Option<u64>,
     /// Whether the configuration that repositories bring acts in their daemons.
     pub project_config: ProjectConfig,
     /// Whether the daemons are of 2.x, as far as that is known.
@@ -217,6 +219,8 @@ pub struct WorkspaceConfig {
     pub memory_mb: Option<u64>,
     /// How many processes its agent's commands may be.
     pub max_processes: Option<usize>,
+    /// How much temporary files and its daemon's own data may hold on the disk, in MiB.
+    pub disk_mb: Option<u64>,
     /// Whether the configuration that its repository brings acts in its daemon.
     pub project_config: Option<ProjectConfig>,
     /// Where branches of its tasks may be pushed to: an address, never the name of a remote of the
@@ -252,6 +256,7 @@ impl Default for PoolConfig {
             write: Vec::new(),
             memory_mb: None,
             max_processes: None,
+            disk_mb: None,
             project_config: ProjectConfig::default(),
             second: false,
             no_namespaces: None,
@@ -289,6 +294,9 @@ impl PoolConfig {
         }
         if workspaces().filter_map(|w| w.max_processes).chain(self.max_processes).any(|most| most == 0) {
             return Err(ConfigError::Zero("max_processes"));
+        }
+        if workspaces().filter_map(|w| w.disk_mb).chain(self.disk_mb).any(|most| most == 0) {
+            return Err(ConfigError::Zero("disk_mb"));
         }
         let mut directories = BTreeMap::new();
         for (name, workspace) in &self.workspaces {
@@ -371,6 +379,7 @@ impl PoolConfig {
         Allowance {
             memory_mb: workspace.memory_mb.or(self.memory_mb),
             processes: workspace.max_processes.or(self.max_processes),
+            disk_mb: workspace.disk_mb.or(self.disk_mb),
         }
     }
 
@@ -565,6 +574,7 @@ mod tests {
             (json!({ "read": ["here"] }), "absolute"),
             (json!({ "memory_mb": 512 }), "memory_mb"),
             (json!({ "workspaces": { "a": { "directory": "/a", "max_processes": 0 } } }), "max_processes"),
+            (json!({ "disk_mb": 0 }), "disk_mb"),
             (json!({ "workspaces": { "../x": { "directory": "/a" } } }), "../x"),
             (json!({ "workspaces": { "a": { "directory": "/a" }, "b": { "directory": "/a" } } }), "same"),
         ] {

@@ -1,5 +1,7 @@
 //! One daemon's life: starts it, watches it, keeps its output, ends it. Reports; decides nothing.
 
+mod room;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::lease::Address;
 use crate::allowance::{Allowance, LOOK_EVERY};
 use crate::daemon::{Adopted, Daemon, Exit, Spec, StartError};
 use crate::known;
+use room::Room;
 
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often a daemon is asked whether it answers, unless its patience is shorter.
@@ -138,6 +141,7 @@ async fn watch(
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
+    let mut room = Room::of(&job.spec, job.allowance);
     loop {
         tokio::select! {
             exit = daemon.exited() => return died(exit),
@@ -160,6 +164,9 @@ async fn watch(
             return End::Of(Report::Died, why.to_owned());
         }
         if let Some(why) = keep_to_limits(daemon, job).await {
+            return End::Of(Report::Died, why);
+        }
+        if let Some(why) = keep_room(daemon, job, &mut room).await {
             return End::Of(Report::Died, why);
         }
         if asked.elapsed() >= every {
@@ -196,6 +203,18 @@ async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> Option<String> {
     let (excess, any) = daemon.keep_to(job.allowance).await?;
     if any {
         keep_lines(&job.log, &[format!("-- {excess}; the agent's commands are ended")]);
+        return None;
+    }
+    Some(format!("{excess}; the daemon is ended"))
+}
+
+/// The same when too much is on the disk.
+async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<String> {
+    let excess = room.exceeded().await?;
+    let any = daemon.end_commands().await;
+    if any | room.make().await {
+        let did = "the agent's commands are ended and their temporary files removed";
+        keep_lines(&job.log, &[format!("-- {excess}; {did}")]);
         return None;
     }
     Some(format!("{excess}; the daemon is ended"))

@@ -44,6 +44,7 @@ impl PoolConfig {
             write,
             memory_mb,
             max_processes,
+            disk_mb,
             project_config,
             extra_config,
             logins,
@@ -74,6 +75,7 @@ impl PoolConfig {
         say("pass_to_commands", names(&self.pass_to_commands, pass_to_commands));
         say("memory_mb", memory_mb.or(self.memory_mb).map(|most| json!(most)));
         say("max_processes", max_processes.or(self.max_processes).map(|most| json!(most)));
+        say("disk_mb", disk_mb.or(self.disk_mb).map(|most| json!(most)));
         let project = project_config.unwrap_or(self.project_config);
         say("project_config", brings(project, brought).map(Value::String));
         // What is shown of it is short, and what is bound is all of it.
@@ -193,6 +195,7 @@ mod tests {
             (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),
             (own(json!({ "memory_mb": 2048 })), "memory_mb", json!(2048)),
             (json!({ "max_processes": 7 }), "max_processes", json!(7)),
+            (json!({ "disk_mb": 7 }), "disk_mb", json!(7)),
             (own(json!({ "extra_config": { "mcp": { "x": "sk-1" } } })), "extra_config", json!("mcp")),
             (own(json!({ "extra_config": { "mcp": { "x": "sk-2" } } })), "extra_config", json!("mcp")),
         ];

@@ -17,9 +17,18 @@ const HOG: &str =
 const HOGS: &str = "for i in 1 2 3 4 5 6; do \
     node -e 'const a = Buffer.alloc(250 << 20, 1); setTimeout(() => a, 300000)' & done; wait; touch over";
 
+/// Leaves a file of 600 megabytes, and waits.
+const FILLS: &str = "fallocate -l 600M $TMPDIR/full; touch filled; sleep 300; touch over";
+
 #[tokio::test]
-async fn an_agent_that_takes_too_many_processes_or_too_much_memory_is_stopped_and_goes_on() {
-    let attempts = [("FORKS", FORKS), ("ONE-LARGE", HOG), ("MANY-LARGE", HOGS), ("ORDINARY", "touch done")];
+async fn an_agent_that_takes_too_many_processes_or_too_much_memory_or_disk_is_stopped_and_goes_on() {
+    let attempts = [
+        ("FORKS", FORKS),
+        ("ONE-LARGE", HOG),
+        ("MANY-LARGE", HOGS),
+        ("FILLS", FILLS),
+        ("ORDINARY", "touch done"),
+    ];
     let script = attempts.iter().fold(Script::default(), |script, (name, command)| {
         let call = json!({ "command": command, "description": "runs it" });
         script.call(name, 0, "bash", call).reply(name, "went on")
@@ -29,7 +38,7 @@ async fn an_agent_that_takes_too_many_processes_or_too_much_memory_is_stopped_an
     let directory = root.path().join("app");
     scratch::repository(&directory, &[]).unwrap();
     let mut config: PoolConfig = serde_json::from_value(json!({
-        "max_processes": 50, "memory_mb": 1024, "server_startup_timeout_secs": 120,
+        "max_processes": 50, "memory_mb": 1024, "disk_mb": 512, "server_startup_timeout_secs": 120,
         "confine": "required", "permissions": { "bash": "allow" }, "extra_config": model.config(),
     }))
     .unwrap();
@@ -61,6 +70,11 @@ async fn an_agent_that_takes_too_many_processes_or_too_much_memory_is_stopped_an
     let log = pool.logs("app", 100).unwrap().join("\n");
     assert!(log.contains("and 50 are allowed; the agent's commands are ended"), "{log}");
     assert!(log.contains("and 1024 allowed; the agent's commands are ended"), "{log}");
+    assert!(
+        log.contains("more than the 512 MiB that are allowed on the disk; the agent's commands"),
+        "{log}"
+    );
+    assert!(directory.join("filled").exists() && !root.path().join("state/app.tmp/full").exists());
     drop(lease);
     pool.shutdown().await;
 }

@@ -6,6 +6,7 @@
 mod adopt;
 mod adversary;
 mod allowance;
+mod doors;
 mod install;
 mod keys;
 mod network;

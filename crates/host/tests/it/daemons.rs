@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -282,6 +283,35 @@ fn host_toml(bench: &Bench) -> String {
     path.display().to_string()
 }
 
+#[tokio::test]
+async fn doctor_says_where_a_system_lets_daemons_have_no_namespaces() {
+    let bench = Bench::new().await;
+    let config = host_toml(&bench);
+    let doctor = || {
+        let doctor = bench.user.command(&["doctor", "-c", &config]);
+        // In a user namespace that may have none below it.
+        #[expect(clippy::disallowed_methods, reason = "the host is started by another program")]
+        let mut refused = Command::new("unshare");
+        refused
+            .args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"", "sh"])
+            .arg(doctor.get_program())
+            .args(doctor.get_args())
+            .env_clear()
+            .envs(doctor.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = refused.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = doctor();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("! walls of a ") && text.contains("user.max_user_namespaces"), "{text}");
+    let required =
+        std::fs::read_to_string(&config).unwrap().replace("[opencode]", "[opencode]\nconfine = \"required\"");
+    std::fs::write(&config, required).unwrap();
+    let (code, text) = doctor();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("✘ walls of a ") && text.contains("user.max_user_namespaces"), "{text}");
+}
+
 fn phases(listed: &Value) -> Vec<&str> {
     listed.as_array().unwrap().iter().map(|standing| standing["phase"].as_str().unwrap()).collect()
 }
@@ -351,6 +381,24 @@ async fn daemons_are_managed_without_a_host_and_strangers_are_passed_by() {
         findings.contains("of b             this kernel holds them, but `unix_sockets` opens every socket"),
         "{findings}"
     );
+    let doors = bench.user.run(&["doctor", "--doors", "-c", &config, "--json"]).json();
+    let door = |path: &Path| {
+        let mut rows = doors.as_array().unwrap().iter();
+        rows.find(|row| row["workspace"] == "a" && row["path"] == json!(path)).unwrap().clone()
+    };
+    let workspace = door(&bench.user.home.path().join("a"));
+    assert_eq!((&workspace["opens"], &workspace["for"]), (&json!("write"), &json!("both")), "{workspace}");
+    let own = door(&bench.user.state().join("daemons/a.own"));
+    assert_eq!((&own["opens"], &own["for"]), (&json!("write"), &json!("daemon")), "{own}");
+    let text = bench.user.run(&["doctor", "--doors", "-c", &config]).text();
+    assert!(text.contains("  read   both      /usr  (the system)"), "{text}");
+    let wide = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("[workspaces.c]", "[workspaces.c]\nread = [\"~/\"]");
+    std::fs::write(&config, wide).unwrap();
+    let findings = bench.user.run(&["doctor", "-c", &config]);
+    assert_eq!(findings.code(), 1, "{}", findings.text());
+    assert!(findings.text().contains("✘ doors of c"), "{}", findings.text());
     let stopped = bench.user.run(&["daemons", "stop", "a"]);
     assert_eq!(stopped.code(), 0, "{}", stopped.text());
     assert_eq!(bench.user.run(&["daemons", "stop", "nothing"]).code(), 2);

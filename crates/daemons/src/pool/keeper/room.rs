@@ -1,0 +1,74 @@
+//! What a workspace holds on the disk: looked at beside everything else, since that may take long.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::allowance::{Allowance, Excess};
+use crate::daemon::{Home, Spec};
+use crate::disk;
+use crate::place::Held;
+
+/// How long after one look the next one begins.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The temporary files and the own data of one daemon and its agent's commands.
+pub(super) struct Room {
+    most: Option<u64>,
+    places: Vec<PathBuf>,
+    /// Where the commands have theirs.
+    temporary: Option<PathBuf>,
+    look: Option<JoinHandle<u64>>,
+    next: Instant,
+}
+
+impl Room {
+    pub(super) fn of(spec: &Spec, allowance: Allowance) -> Self {
+        let own = match &spec.home {
+            Home::Own(own) | Home::Isolated(own) => Some(own.clone()),
+            Home::User => None,
+        };
+        let temporary = spec.confinement.as_ref().map(|confinement| confinement.tmp.clone());
+        let of_daemon = spec.confinement.as_ref().map(crate::confine::Confinement::tmp_of_daemon);
+        Self {
+            most: allowance.disk_mb,
+            places: own.into_iter().chain(temporary.clone()).chain(of_daemon).collect(),
+            temporary,
+            look: None,
+            next: Instant::now(),
+        }
+    }
+
+    /// What the last finished look found too much of; begins another when it is time.
+    pub(super) async fn exceeded(&mut self) -> Option<Excess> {
+        let most = self.most?;
+        if let Some(done) = self.look.take_if(|look| look.is_finished()) {
+            self.next = Instant::now() + LOOK_EVERY;
+            let held = done.await.unwrap_or_default();
+            return (held > most << 20).then_some(Excess::Disk { most });
+        }
+        if self.look.is_none() && Instant::now() >= self.next {
+            let places = self.places.clone();
+            self.look = Some(tokio::task::spawn_blocking(move || disk::held(&places, most << 20)));
+        }
+        None
+    }
+
+    /// Removes the temporary files of commands, none of which runs any more; says whether there were any.
+    pub(super) async fn make(&self) -> bool {
+        let Some(temporary) = self.temporary.clone() else { return false };
+        tokio::task::spawn_blocking(move || emptied(&temporary)).await.unwrap_or_default()
+    }
+}
+
+/// The directory itself stays: walls are around it.
+fn emptied(directory: &Path) -> bool {
+    let (Ok(held), Ok(entries)) = (Held::over(directory), std::fs::read_dir(directory)) else { return false };
+    let mut any = false;
+    for entry in entries.flatten() {
+        any |= held.clear(Path::new(&entry.file_name())).is_ok();
+    }
+    any
+}
