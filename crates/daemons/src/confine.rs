@@ -30,6 +30,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 pub use doors::{Door, Opens, Whom};
@@ -74,6 +75,8 @@ const SYSTEM: [&str; 15] = [
     "/run/resolvconf",
     "/var/lib/dpkg",
 ];
+/// Where the system has its settings, among which are keys that only root may read.
+const SETTINGS: &str = "/etc";
 /// Devices that programs write to as a matter of course. No terminals: all of a user's are in one
 /// directory, and who can open one reads what is typed there and writes what is shown.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
@@ -477,7 +480,9 @@ impl Confinement {
             walls.write.push(PathBuf::from(namespaces::OWN_PROC));
             let command_ports = if own_network { self.network.command_ports() } else { Vec::new() };
             let (tmp, tried) = (Some(self.tmp.clone()), self.tried.clone());
-            Namespaces { network: own_network, command_ports, tmp, tried }
+            // Everybody else may not read it anyway.
+            let private = if geteuid().is_root() { vec![PathBuf::from(SETTINGS)] } else { Vec::new() };
+            Namespaces { network: own_network, command_ports, tmp, private, tried }
         });
         Plan {
             walls,

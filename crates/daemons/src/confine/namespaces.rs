@@ -60,6 +60,8 @@ pub(super) struct Namespaces {
     pub(super) command_ports: Vec<u16>,
     /// What is `/tmp` within.
     pub(super) tmp: Option<PathBuf>,
+    /// Below these, what not everybody may read is not there.
+    pub(super) private: Vec<PathBuf>,
     /// What may only be read, and is not mounted so: opencode tries to write there and goes on when it is not permitted, which
     /// is what Landlock tells it, and not when there is a read-only file system.
     pub(super) tried: Vec<PathBuf>,

@@ -14,6 +14,7 @@ pub(super) struct Namespaces {
     pub(super) network: bool,
     pub(super) command_ports: Vec<u16>,
     pub(super) tmp: Option<PathBuf>,
+    pub(super) private: Vec<PathBuf>,
     pub(super) tried: Vec<PathBuf>,
 }
 

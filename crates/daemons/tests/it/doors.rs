@@ -180,3 +180,41 @@ async fn where_namespaces_are_refused_a_daemon_starts_unless_it_was_to_have_them
         }
     }
 }
+
+/// What `script` writes, run by the launcher within namespaces where `user`'s `settings` are open, with `private` in the plan.
+fn read_within(user: &User, private: &[PathBuf], script: &str) -> String {
+    let read = ["/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/sys"].map(PathBuf::from);
+    let read: Vec<_> = read.into_iter().chain([user.path("settings"), LAUNCHER.into()]).collect();
+    let namespaces =
+        json!({ "network": false, "command_ports": [], "tmp": null, "private": private, "tried": [] });
+    let walls = json!({ "read": read, "write": [user.path("ws"), "/dev/null"] });
+    let plan = json!({ "walls": walls, "required": true, "namespaces": namespaces, "own_ipc": true });
+    #[expect(clippy::disallowed_methods, reason = "the launcher is tried as it is")]
+    let mut command = std::process::Command::new(LAUNCHER);
+    command
+        .args(["--launch-within-namespaces", "/bin/sh", "-c", script])
+        .env("OPENCODE_DAEMONS_WALLS", plan.to_string())
+        .current_dir(user.path("ws"))
+        .stdin(std::process::Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_not_everybody_may_read_of_the_systems_settings_is_not_there_for_root() {
+    let user = User::new();
+    let modes = [("settings/open", 0o644), ("settings/closed", 0o600), ("settings/keys/key", 0o644)];
+    std::fs::create_dir_all(user.path("settings/keys")).unwrap();
+    for (file, mode) in modes {
+        std::fs::write(user.path(file), file).unwrap();
+        std::fs::set_permissions(user.path(file), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::fs::set_permissions(user.path("settings/keys"), std::fs::Permissions::from_mode(0o710)).unwrap();
+    let script = format!(
+        "cd {}; cat open closed keys/key 2> /dev/null; cat /proc/keys; ls /sys/kernel/debug; exit 0",
+        user.path("settings").display()
+    );
+    assert_eq!(read_within(&user, &[], &script), "settings/opensettings/closedsettings/keys/key");
+    assert_eq!(read_within(&user, &[user.path("settings")], &script), "settings/open");
+}

@@ -26,7 +26,9 @@ fn start(plan: &Plan, arguments: impl Iterator<Item = OsString>) -> io::Result<E
     let (launcher, here) = (std::env::current_exe()?, std::env::current_dir()?);
     unshare(CloneFlags::CLONE_NEWNS)?;
     let namespaces = plan.namespaces.clone().unwrap_or_default();
-    mounts::Tree::of(&plan.walls, &namespaces.tried).enter(namespaces.tmp.as_deref())?;
+    let mut tree = mounts::Tree::of(&plan.walls, &namespaces.tried);
+    tree.hide(&plan.walls, &namespaces.private);
+    tree.enter(namespaces.tmp.as_deref())?;
     std::env::set_current_dir(here)?;
     linux::drop_capabilities()?;
     #[expect(clippy::disallowed_methods, reason = "the launcher goes on within the tree")]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -27,6 +28,12 @@ const DESCRIPTORS: [(&str, &str); 4] = [
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
+/// What nobody within needs: the user's keys in the kernel, and what the kernel tells of itself to root.
+const HIDDEN: [&str; 5] =
+    ["/proc/keys", "/proc/key-users", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/firmware"];
+/// What is in place of what is hidden, in the workshop.
+const EMPTY_FILE: &str = "/file";
+const EMPTY_DIRECTORY: &str = "/directory";
 /// More links than these on the way to one place lead nowhere.
 const LINKS: usize = 40;
 
@@ -37,6 +44,8 @@ pub(super) struct Tree {
     doors: BTreeMap<PathBuf, bool>,
     /// Of those that cannot be written, the ones that are not mounted so.
     tried: Vec<PathBuf>,
+    /// What is within what is open, and empty there.
+    hidden: Vec<PathBuf>,
     /// The links on the way there, which the tree has as well.
     links: BTreeMap<PathBuf, PathBuf>,
 }
@@ -59,6 +68,15 @@ impl Tree {
         }
         tree.prune();
         tree
+    }
+
+    /// Hides what nobody needs, and what not everybody may read below `private`: for root, that is all there is. What one of the walls' own doors
+    /// leads to stays.
+    pub(super) fn hide(&mut self, walls: &Walls, private: &[PathBuf]) {
+        let known =
+            HIDDEN.iter().map(PathBuf::from).chain(private.iter().flat_map(|below| closed_below(below)));
+        let named = |path: &Path| walls.read.iter().chain(&walls.write).any(|door| door.starts_with(path));
+        self.hidden = known.filter(|path| !named(path)).collect();
     }
 
     fn open(&mut self, door: &Path, writable: bool) {
@@ -138,6 +156,7 @@ impl Tree {
         if let Some(tmp) = tmp {
             bind(&within(OLD, tmp), &within(NEW, Path::new(TMP)))?;
         }
+        self.empty()?;
         let descriptors = DESCRIPTORS.map(|(at, to)| (PathBuf::from(at), PathBuf::from(to)));
         for (at, to) in self.links.iter().map(|(at, to)| (at.clone(), to.clone())).chain(descriptors) {
             let at = within(NEW, &at);
@@ -146,6 +165,19 @@ impl Tree {
                 fs::create_dir_all(at.parent().unwrap_or(Path::new(NEW)))?;
                 std::os::unix::fs::symlink(to, at)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Puts nothing in place of what is hidden.
+    fn empty(&self) -> io::Result<()> {
+        fs::File::create(EMPTY_FILE)?;
+        fs::create_dir(EMPTY_DIRECTORY)?;
+        for hidden in &self.hidden {
+            let at = within(NEW, hidden);
+            let Ok(found) = at.symlink_metadata() else { continue };
+            let empty = if found.is_dir() { EMPTY_DIRECTORY } else { EMPTY_FILE };
+            mount_in(Some(empty), &at, None, MsFlags::MS_BIND, None)?;
         }
         Ok(())
     }
@@ -168,6 +200,28 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// What below `directory` not everybody may read, each with all that is below it.
+fn closed_below(directory: &Path) -> Vec<PathBuf> {
+    const TO_READ: u32 = 0o4;
+    const TO_ENTER: u32 = 0o5;
+    let (mut pending, mut closed) = (vec![directory.to_owned()], Vec::new());
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(found) = path.symlink_metadata() else { continue };
+            let needed = if found.is_dir() { TO_ENTER } else { TO_READ };
+            if found.is_symlink() {
+                continue;
+            } else if found.mode() & needed != needed {
+                closed.push(path);
+            } else if found.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    closed
 }
 
 /// The path of `door` with no link in it, and those that were on the way; nothing where it leads nowhere.
