@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod ledger;
 mod log;
+mod mcp;
 mod path;
 mod plugins;
 mod rules;
@@ -73,6 +74,8 @@ enum Command {
     /// List and show what came in, and what each fired
     #[command(subcommand)]
     Events(events::Events),
+    /// Serve the host to programs as MCP tools, over standard input and output
+    Mcp(mcp::McpServer),
     /// List, show and decide what waits for approval
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -125,6 +128,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Chat(chat) => chat.run(&common).await,
         Command::Run(serve) => serve.run(&common).await,
         Command::Send(send) => send.run(&common).await,
+        Command::Mcp(mcp) => mcp.run(&common).await,
         Command::Events(events) => events.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,

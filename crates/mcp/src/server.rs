@@ -88,6 +88,8 @@ struct Equipped {
 struct State {
     manifest: Manifest,
     instructions: Option<String>,
+    /// Whether it offers the extension to hosts of ours.
+    extended: bool,
     presenter: Option<Arc<Presenter>>,
     factory: Option<Arc<dyn ConnectorFactory>>,
     equipped: Mutex<Option<Equipped>>,
@@ -136,6 +138,7 @@ impl Server {
         let state = State {
             manifest,
             instructions: None,
+            extended: true,
             presenter: None,
             factory: None,
             equipped: Mutex::default(),
@@ -166,6 +169,13 @@ impl Server {
     #[must_use]
     pub fn with_instructions(mut self, instructions: impl Into<String>) -> Self {
         self.state.instructions = Some(instructions.into());
+        self
+    }
+
+    /// It is no plugin: no host of ours configures it or keeps its checkpoints.
+    #[must_use]
+    pub fn without_extension(mut self) -> Self {
+        self.state.extended = false;
         self
     }
 
@@ -262,9 +272,11 @@ impl ServerHandler for Session {
     fn get_info(&self) -> InitializeResult {
         let manifest = &self.0.manifest;
         let mut capabilities = ServerCapabilities::builder().enable_tools().build();
-        let offer = extension::meta(extension::CAPABILITY, &Offer { version: VERSION });
-        let settings = offer.into_iter().filter_map(|(key, value)| Some((key, object(value)?)));
-        capabilities.experimental = Some(settings.collect());
+        if self.0.extended {
+            let offer = extension::meta(extension::CAPABILITY, &Offer { version: VERSION });
+            let settings = offer.into_iter().filter_map(|(key, value)| Some((key, object(value)?)));
+            capabilities.experimental = Some(settings.collect());
+        }
         let mut info = InitializeResult::new(capabilities)
             .with_protocol_version(crate::NEWEST_PROTOCOL)
             .with_server_info(

@@ -21,6 +21,7 @@ use crate::ids::StepId;
 use crate::ledger::steps::allow::{self, Allowance};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped, Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
+use crate::ledger::{LedgerError, Tx};
 use crate::powers;
 use crate::text::{one_line, shortened};
 use grants::Standing;
@@ -102,9 +103,9 @@ enum Listed {
 
 /// A card with the votes on it.
 #[derive(Serialize)]
-struct Whole {
+pub(super) struct Whole {
     #[serde(flatten)]
-    row: StepRow,
+    pub(super) row: StepRow,
     votes: Vec<Vote>,
 }
 
@@ -127,7 +128,8 @@ impl Approvals {
     }
 }
 
-fn digest(text: &str) -> Result<String, String> {
+/// The digest that a decision names, as cards and lists show it.
+pub(super) fn digest(text: &str) -> Result<String, String> {
     let text = text.to_ascii_lowercase();
     if text.len() < SHORT || text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(format!("a digest is given by its first {SHORT} hexadecimal digits or more"));
@@ -201,7 +203,8 @@ fn line(listed: &Listed) -> String {
     }
 }
 
-fn waiting(row: &StepRow) -> String {
+/// A card that waits, in two lines.
+pub(super) fn waiting(row: &StepRow) -> String {
     let prompt = row.input.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
     let until =
         row.expires_at.map_or_else(|| "not shown yet".to_owned(), |at| format!("until {}", rfc3339(at)));
@@ -231,18 +234,16 @@ fn allowed(one: &Allowance) -> String {
     )
 }
 
-async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
-    let ledger = common.existing_ledger()?;
-    let found = ledger
-        .read(move |tx| {
-            let Some(row) = steps::get(tx, id)? else { return Ok(None) };
-            Ok(Some(Whole { votes: votes(tx, &row)?, row }))
-        })
-        .await?;
-    let Some(whole) = found else {
-        return Err(Failure::usage(format!("there is no step {id}; see `approvals list`")));
-    };
-    common.print(&whole, |Whole { row, votes }| {
+impl Whole {
+    /// The card of step `id`; nothing if it is not in the ledger.
+    pub(super) fn of(tx: &Tx<'_>, id: StepId) -> Result<Option<Self>, LedgerError> {
+        let Some(row) = steps::get(tx, id)? else { return Ok(None) };
+        Ok(Some(Self { votes: votes(tx, &row)?, row }))
+    }
+
+    /// All of it, in words.
+    pub(super) fn describe(&self) -> String {
+        let Self { row, votes } = self;
         let rules = powers::whole(&row.target.settings);
         let rules = if rules.is_empty() { String::new() } else { format!("\n{}", rules.join("\n")) };
         format!(
@@ -252,7 +253,16 @@ async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
             row.digest,
             one_line_each(row, votes),
         )
-    })?;
+    }
+}
+
+async fn show(common: &Common, id: StepId) -> Result<Exit, Failure> {
+    let ledger = common.existing_ledger()?;
+    let found = ledger.read(move |tx| Whole::of(tx, id)).await?;
+    let Some(whole) = found else {
+        return Err(Failure::usage(format!("there is no step {id}; see `approvals list`")));
+    };
+    common.print(&whole, Whole::describe)?;
     Ok(Exit::Done)
 }
 
@@ -291,7 +301,8 @@ async fn tap(common: &Common, choice: Choice, decision: Decision) -> Result<Exit
     })
 }
 
-fn words(step: StepId, answer: &Tapped) -> String {
+/// How a decision was answered, in words.
+pub(super) fn words(step: StepId, answer: &Tapped) -> String {
     let mut text = crate::chat::describe(step, answer);
     if matches!(answer, Tapped::Approved) {
         text.push_str("; it runs as soon as a host does");

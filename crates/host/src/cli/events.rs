@@ -33,7 +33,7 @@ pub(super) enum Events {
 /// An event, its runs and their steps: what came of a message.
 #[derive(Serialize)]
 pub(super) struct Outcome {
-    event: EventRow,
+    pub(super) event: EventRow,
     /// Whether rules have looked at it.
     pub(super) handled: bool,
     runs: Vec<Run>,
@@ -98,6 +98,11 @@ impl Outcome {
     /// Whether it fired `run`.
     pub(super) fn has_run(&self, run: RunId) -> bool {
         self.runs.iter().any(|it| it.row.id == run)
+    }
+
+    /// The runs that it fired.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (&RunRow, &[StepRow])> {
+        self.runs.iter().map(|run| (&run.row, run.steps.as_slice()))
     }
 
     /// The worst of what its runs came to.

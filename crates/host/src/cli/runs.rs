@@ -1,7 +1,7 @@
 //! `runs`: what ran, what runs, and stopping it.
 
 mod apply;
-mod standing;
+pub(super) mod standing;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -59,14 +59,25 @@ pub(super) enum Runs {
 
 /// A run with everything it came from and came to.
 #[derive(Serialize)]
-struct Whole {
-    run: RunRow,
+pub(super) struct Whole {
+    pub(super) run: RunRow,
     event: Option<EventRow>,
-    steps: Vec<StepRow>,
+    pub(super) steps: Vec<StepRow>,
     /// The approved steps' places in the queue.
     queue: Vec<Queued>,
     /// What the steps that go on do now.
     now: Vec<Standing>,
+}
+
+impl Whole {
+    /// What there is of run `id`; nothing if it is not in the ledger.
+    pub(super) fn of(tx: &Tx<'_>, id: RunId) -> Result<Option<Self>, LedgerError> {
+        let Some(run) = runs::get(tx, id)? else { return Ok(None) };
+        let steps = steps::of_run(tx, id)?;
+        let queue = steps::queued_of_run(tx, id)?;
+        let now = standing::of_steps(tx, &steps)?;
+        Ok(Some(Self { event: events::get(tx, run.event_id)?, steps, queue, now, run }))
+    }
 }
 
 impl Runs {
@@ -92,7 +103,7 @@ async fn list(common: &Common, limit: u32) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn line(run: &RunRow) -> String {
+pub(super) fn line(run: &RunRow) -> String {
     let why =
         run.reason.as_deref().map(|why| format!("  {}", crate::text::one_line(why))).unwrap_or_default();
     let (id, state) = (run.id.to_string(), run.state.as_str());
@@ -100,16 +111,7 @@ fn line(run: &RunRow) -> String {
 }
 
 async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
-    let whole = common
-        .existing_ledger()?
-        .read(move |tx| {
-            let Some(run) = runs::get(tx, id)? else { return Ok(None) };
-            let steps = steps::of_run(tx, id)?;
-            let queue = steps::queued_of_run(tx, id)?;
-            let now = standing::of_steps(tx, &steps)?;
-            Ok(Some(Whole { event: events::get(tx, run.event_id)?, steps, queue, now, run }))
-        })
-        .await?;
+    let whole = common.existing_ledger()?.read(move |tx| Whole::of(tx, id)).await?;
     let Some(whole) = whole else {
         return Err(Failure::usage(format!("there is no run {id}; see `runs list`")));
     };
@@ -117,7 +119,7 @@ async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn describe(whole: &Whole) -> String {
+pub(super) fn describe(whole: &Whole) -> String {
     let mut text = line(&whole.run);
     for step in &whole.steps {
         text.push_str(&format!("\n\n{} {} · {}  {}", step.id, step.connector, step.action, step.state));
@@ -161,7 +163,7 @@ async fn stop(common: &Common, id: RunId) -> Result<Exit, Failure> {
     Ok(if outcome == CancelOutcome::NothingToDo { Exit::Failed } else { Exit::Done })
 }
 
-fn word(outcome: CancelOutcome) -> &'static str {
+pub(super) fn word(outcome: CancelOutcome) -> &'static str {
     match outcome {
         CancelOutcome::Withdrawn => "withdrawn",
         CancelOutcome::Stopping => "stopping",
@@ -213,7 +215,7 @@ async fn follow(common: &Common, id: Option<RunId>) -> Result<Exit, Failure> {
 }
 
 /// The rows since `seen` that are asked for, the last row there is, and the state of the run.
-fn news(
+pub(super) fn news(
     tx: &Tx<'_>,
     id: Option<RunId>,
     seen: i64,
@@ -230,7 +232,8 @@ fn news(
     Ok((rows, last, state))
 }
 
-fn happened(row: &audit::Row) -> String {
+/// A row of the audit in a line.
+pub(super) fn happened(row: &audit::Row) -> String {
     let entry = &row.entry;
     let of = match (entry.run, entry.index) {
         (Some(run), Some(index)) => StepId { run, index }.to_string(),

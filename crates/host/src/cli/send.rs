@@ -7,8 +7,10 @@ use super::runs::LOOK;
 use super::{Common, caller};
 use crate::console;
 use crate::exit::{Exit, Failure};
+use crate::gate::policy::Actor;
 use crate::headless;
-use crate::ledger::{Ledger, events};
+use crate::ledger::Ledger;
+use crate::ledger::events::{self, NewEvent};
 
 /// How long a message may lie there before its sender is told that no host takes it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
@@ -38,9 +40,7 @@ impl Send {
             Some(id) => id,
             None => crate::engine::unique()?,
         };
-        let mut event = console::message(&self.connector, id.clone(), &self.text, None);
-        headless::NAME.clone_into(&mut event.surface);
-        event.requester = caller();
+        let event = message(&self.connector, id.clone(), &self.text, caller());
         let ledger = common.existing_ledger()?;
         let stored = ledger.write(move |tx| events::store(tx, &event)).await?;
         if !self.wait {
@@ -60,6 +60,14 @@ impl Send {
         };
         wait(common, &ledger, event, self.timeout.map(Duration::from_secs)).await
     }
+}
+
+/// A message to the surface `cli`, by whom it is.
+pub(super) fn message(connector: &str, id: String, text: &str, requester: Actor) -> NewEvent {
+    let mut event = console::message(connector, id, text, None);
+    headless::NAME.clone_into(&mut event.surface);
+    event.requester = requester;
+    event
 }
 
 /// Waits until everything of the event has ended. Ending this process changes nothing of what runs.

@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::policy::{Actor, Terms};
 
 /// The surfaces that accounts can be of, and what a user's name is there.
-const SURFACES: [(&str, Account); 3] =
-    [("cli", Account::Name), ("console", Account::None), ("telegram", Account::Number)];
+const SURFACES: [(&str, Account); 4] = [
+    ("cli", Account::Name),
+    ("console", Account::None),
+    ("mcp", Account::Name),
+    ("telegram", Account::Number),
+];
 
 /// What stands behind the colon of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub enum PeopleError {
     /// No surface vouches for it.
     #[error(
         "[people.{person}]: `{account}` is of no surface there is; an account is one of \
-         cli:USER, console, telegram:NUMBER"
+         cli:USER, console, mcp:CLIENT, telegram:NUMBER"
     )]
     Surface {
         /// Who claims it.
@@ -236,6 +240,8 @@ mod tests {
             "cli",
             "cli:",
             "console:x",
+            "mcp",
+            "mcp:",
             "",
             ":",
         ] {
@@ -255,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_person_that_could_be_taken_for_an_account_or_has_none_is_an_error() {
-        for name in ["", "console", "cli", "telegram", "telegram:1", "anna b", "ännchen"] {
+        for name in ["", "console", "cli", "mcp", "telegram", "telegram:1", "anna b", "ännchen"] {
             assert!(matches!(people(&[(name, &["cli:a"])]), Err(PeopleError::Name { .. })), "{name}");
         }
         assert!(matches!(people(&[("anna", &[])]), Err(PeopleError::None { .. })));

@@ -31,6 +31,11 @@ impl Actor {
         &self.0
     }
 
+    /// Who they are there; nothing where the surface has one user.
+    pub fn user(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, user)| user)
+    }
+
     /// The surface that vouches for them.
     pub fn surface(&self) -> &str {
         self.0.split_once(':').map_or(&self.0, |(surface, _)| surface)

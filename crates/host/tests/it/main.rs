@@ -18,6 +18,7 @@ mod leak_table;
 mod leaks;
 mod ledger;
 mod managed;
+mod mcp;
 mod migrations;
 mod misbehaving;
 mod mistakes;

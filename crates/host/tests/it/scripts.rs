@@ -31,14 +31,19 @@ params = { prompt = '${trigger.text | strip_prefix("/fix") | trim}' }
 "#;
 
 /// A user whose host runs, with one rule that fires on `/fix` from the console's connector.
-struct Office {
-    user: User,
+pub(crate) struct Office {
+    pub(crate) user: User,
     host: Terminal,
     _model: ScriptedModel,
 }
 
 impl Office {
     async fn open() -> Self {
+        Self::with_approver(&format!("cli:{}", whoami::username().unwrap())).await
+    }
+
+    /// Where this account alone approves.
+    pub(crate) async fn with_approver(approver: &str) -> Self {
         let script = Script::default().reply("write it", "It is written.");
         let model = ScriptedModel::start(script).unwrap();
         let user = User::new().with_opencode_config(&model.config());
@@ -47,9 +52,8 @@ impl Office {
         std::fs::create_dir(home.join("rules")).unwrap();
         std::fs::write(home.join("rules/fix.toml"), RULE).unwrap();
         let opencode = opencode().await;
-        let me = whoami::username().unwrap();
         let config = format!(
-            "rules = \"rules\"\nopencode = \"{opencode}\"\n[gate]\napprovers = [\"cli:{me}\"]\n\
+            "rules = \"rules\"\nopencode = \"{opencode}\"\n[gate]\napprovers = [\"{approver}\"]\n\
              [workspaces.app]\ndirectory = \"app\"\n\
              [connectors.connector-opencode]\nworkspace = \"app\"\n"
         );
@@ -71,7 +75,7 @@ impl Office {
         (ended.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    fn close(mut self) {
+    pub(crate) fn close(mut self) {
         self.host.signal(Signal::TERM);
         assert_eq!(self.host.wait(), 0);
         assert_eq!(processes_below(self.user.home.path()), []);

@@ -17,9 +17,9 @@ const ASK: usize = 300;
 
 /// What a step does now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Standing {
+pub(in crate::cli) struct Standing {
     /// The step.
-    pub(super) step: StepId,
+    pub(in crate::cli) step: StepId,
     #[serde(flatten)]
     does: Does,
 }
@@ -54,7 +54,7 @@ impl Standing {
     }
 
     /// In words, for people.
-    pub(super) fn words(&self) -> String {
+    pub(in crate::cli) fn words(&self) -> String {
         let id = self.step;
         match &self.does {
             Does::WaitsForApproval => format!("⏸ {id} waits for approval"),
@@ -73,13 +73,13 @@ impl Standing {
 }
 
 /// What these steps do that have not ended.
-pub(super) fn of_steps(tx: &Tx<'_>, steps: &[StepRow]) -> Result<Vec<Standing>, LedgerError> {
+pub(in crate::cli) fn of_steps(tx: &Tx<'_>, steps: &[StepRow]) -> Result<Vec<Standing>, LedgerError> {
     let all = steps.iter().map(|step| Standing::of(tx, step)).collect::<Result<Vec<_>, _>>()?;
     Ok(all.into_iter().flatten().collect())
 }
 
 /// What the steps of a run do that have not ended, or those of all runs.
-pub(super) fn of_run(tx: &Tx<'_>, run: Option<RunId>) -> Result<Vec<Standing>, LedgerError> {
+pub(in crate::cli) fn of_run(tx: &Tx<'_>, run: Option<RunId>) -> Result<Vec<Standing>, LedgerError> {
     let Some(run) = run else {
         let mut all = Vec::new();
         for state in [StepState::Waiting, StepState::Approved, StepState::Dispatched] {
