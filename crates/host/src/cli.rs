@@ -74,7 +74,7 @@ enum Command {
     /// List and show what came in, and what each fired
     #[command(subcommand)]
     Events(events::Events),
-    /// Serve the host to programs as MCP tools, over standard input and output
+    /// Serve the host to programs as MCP tools
     Mcp(mcp::McpServer),
     /// List, show and decide what waits for approval
     #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! A connector as an MCP server, and an MCP server as a connector.
 //!
 //! [`Server`] offers any [`Connector`](connector_contract::Connector) over an
-//! async reader and writer to any MCP host: actions become tools, progress becomes
+//! async reader and writer, or over HTTP on this machine, to any MCP host: actions become tools, progress becomes
 //! progress notifications, asks become elicitations, errors become tool results
 //! that say what to assume. [`McpConnector`] is the way back: a process that
 //! speaks MCP is a `Connector` to its host, which cannot tell it from one in
@@ -29,7 +29,10 @@ mod words;
 pub use client::{ConnectError, ConnectOptions, Extended, McpConnector, Patience};
 pub use pipe::{End, Limits};
 pub use problem::Problem;
-pub use server::{Presented, Presenter, ServeError, Server};
+pub use server::{
+    BearerToken, LongCalls, PATH as HTTP_PATH, Presented, Presenter, Route, ServeError, Server, TokenError,
+    loopback,
+};
 pub use words::Words;
 
 /// What both sides speak: every revision that begins with `initialize`. Later ones

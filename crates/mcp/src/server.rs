@@ -6,10 +6,14 @@
 //! [`Context`](connector_contract::Context) whose sinks lead back over the
 //! connection. When the connection ends, every call is cancelled and has a bounded
 //! time to stop what it started and to confirm that.
+//!
+//! Over [HTTP](http) many connections share one connector; a [task](tasks) is the process's, and no connection's.
 
 mod asks;
 mod call;
 mod configure;
+mod http;
+mod tasks;
 mod updates;
 
 use std::borrow::Cow;
@@ -37,6 +41,9 @@ use tokio_util::task::TaskTracker;
 use crate::extension::{self, Offer, StopCall, VERSION};
 use crate::pipe::{End, Lane, Limits, Local, Pipe, Refusal};
 use crate::tools::tool;
+pub use http::{BearerToken, PATH, TokenError, loopback};
+use tasks::Tasks;
+pub use tasks::{LongCalls, Route};
 
 /// How long calls may take to stop after the connection ended. The SDK waits five
 /// seconds of its own before that for answers still to be written.
@@ -100,6 +107,9 @@ struct State {
     /// Cancelled when the connection is at an end.
     over: CancellationToken,
     lane: std::sync::OnceLock<Lane>,
+    tasks: Option<Arc<Tasks>>,
+    /// The connection's own number.
+    number: u64,
 }
 
 /// Calls that a host named.
@@ -147,6 +157,8 @@ impl Server {
             running: TaskTracker::new(),
             over: CancellationToken::new(),
             lane: std::sync::OnceLock::new(),
+            tasks: None,
+            number: 0,
         };
         Self { state, limits: Limits::default(), stop: CancellationToken::new() }
     }
@@ -184,6 +196,13 @@ impl Server {
     #[must_use]
     pub fn presented_by(mut self, presenter: Arc<Presenter>) -> Self {
         self.state.presenter = Some(presenter);
+        self
+    }
+
+    /// Calls that take long are offered as tasks too, which no client's limit ends.
+    #[must_use]
+    pub fn with_tasks(mut self, calls: LongCalls) -> Self {
+        self.state.tasks = Some(Arc::new(Tasks::new(calls, self.state.over.clone())));
         self
     }
 
@@ -261,10 +280,12 @@ struct Session(Arc<State>);
 
 impl Session {
     fn tools(&self) -> Vec<Tool> {
-        match &*lock(&self.0.equipped) {
+        let mut tools: Vec<Tool> = match &*lock(&self.0.equipped) {
             Some(equipped) => equipped.connector.actions().iter().map(tool).collect(),
             None => self.0.manifest.actions.iter().map(tool).collect(),
-        }
+        };
+        tools.extend(self.0.tasks.iter().flat_map(|tasks| tasks::declared(tasks)).map(|decl| tool(&decl)));
+        tools
     }
 }
 

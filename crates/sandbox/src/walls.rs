@@ -37,6 +37,9 @@ pub enum Body {
     Rest,
     /// As [`Rest`](Self::Rest), with threads.
     Threads,
+    /// As [`Threads`](Self::Threads), and it takes connections where it listened before. It can listen
+    /// nowhere else.
+    Server,
     /// A program that this process becomes: it loads its libraries, and it may start threads.
     Program,
 }

@@ -1,11 +1,13 @@
 //! The command line. It carries no secret: other users can list processes.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
 /// Serves agentic coding through a running `opencode serve` as MCP tools, over
 /// standard input and output. An MCP host starts it; there is nothing to type.
+/// With `--http` it serves many MCP clients of this machine instead.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "connector-opencode", version, max_term_width = 100, after_help = SETTINGS)]
 pub(crate) struct Arguments {
@@ -18,6 +20,13 @@ pub(crate) struct Arguments {
     /// Whether the kernel confines this process to the daemon's port before it serves
     #[arg(long, value_enum, value_name = "WHETHER", default_value = "auto")]
     pub(crate) walls: Walls,
+    /// Serve HTTP at this port of this machine, such as 4400 or 127.0.0.1:4400, in place of standard input and output
+    #[arg(long, value_name = "ADDRESS", value_parser = connector_mcp::loopback)]
+    pub(crate) http: Option<SocketAddr>,
+    /// Read the token that clients of `--http` carry from this file, which nobody else may read
+    /// [default: CONNECTOR_OPENCODE_HTTP_TOKEN]
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) http_token_file: Option<PathBuf>,
     /// What to log on standard error, such as `debug`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
@@ -68,6 +77,6 @@ mod tests {
         use clap::CommandFactory as _;
         let command = Arguments::command();
         let names: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
-        assert_eq!(names, ["config", "password-fd", "walls", "log"]);
+        assert_eq!(names, ["config", "password-fd", "walls", "http", "http-token-file", "log"]);
     }
 }

@@ -7,15 +7,18 @@ use crate::arguments;
 
 /// Confines this process to its open descriptors and TCP to `port`. To be called
 /// while it has one thread, and before anything is read from a client.
-pub(crate) fn put_up(walls: arguments::Walls, port: u16) -> Result<(), Failure> {
+/// With `takes_connections`, those at the sockets that it listens at by now.
+pub(crate) fn put_up(walls: arguments::Walls, port: u16, takes_connections: bool) -> Result<(), Failure> {
     if walls == arguments::Walls::Off {
         tracing::warn!("no walls around this process: only its own client keeps it to the daemon's origin");
         return Ok(());
     }
     // A log or an output that is a file is written on; another cannot be opened.
-    let limits = Limits { file: u64::MAX, ..Limits::default() };
+    let descriptors = if takes_connections { 512 } else { Limits::default().descriptors };
+    let limits = Limits { file: u64::MAX, descriptors, ..Limits::default() };
     // Standard input and output are read and written by threads.
-    let around = Walls { body: Body::Threads, limits, ..Walls::around_rest([port]) };
+    let body = if takes_connections { Body::Server } else { Body::Threads };
+    let around = Walls { body, limits, ..Walls::around_rest([port]) };
     let held = around
         .put_up()
         .map_err(|error| Failure::Failed(format!("walls: {}", connector_contract::chain(&error))))?;

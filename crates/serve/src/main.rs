@@ -1,4 +1,4 @@
-//! The plugin as a program of its own: an MCP server over standard input and output.
+//! The plugin as a program of its own: an MCP server over standard input and output, or over HTTP.
 //!
 //! In order, and each before the next: the arguments and the configuration are
 //! read; the origin's name is looked up and pinned; the [walls](confine) go up
@@ -11,6 +11,8 @@
 
 mod arguments;
 mod confine;
+mod listen;
+mod long;
 mod present;
 mod serve;
 mod settings;

@@ -10,6 +10,7 @@ use connector_contract::{
 use connector_mcp::Server;
 use connector_opencode::{MANIFEST, OpencodeFactory};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
@@ -18,7 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::arguments::{Arguments, Walls};
-use crate::{Failure, confine, present, settings};
+use crate::listen::{self, Listening};
+use crate::{Failure, confine, long, present, settings};
 
 /// What somebody sees who starts it by hand.
 const BY_HAND: &str = "\
@@ -32,17 +34,19 @@ run_task hands a coding task to an agent that works in one directory of its own 
 and runs commands there, and may take minutes. Say the whole task in `prompt`; the agent sees nothing of \
 your conversation. The result has the agent's reply, the files it changed and its session_id; \
 continue_session gives a follow-up in that session. Read the reply: a result can also say what was refused. \
-describe_daemon says on what terms a task would run, and begins nothing.";
+describe_daemon says on what terms a task would run, and begins nothing. A task that may take longer than you may \
+wait is started by start_task, and fetched by task_result, again and again until it has ended.";
 
 /// Serves one connection, to its end.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
     log(&arguments.log)?;
-    if std::io::stdin().is_terminal() {
+    if arguments.http.is_none() && std::io::stdin().is_terminal() {
         return Err(Failure::Usage(BY_HAND.to_owned()));
     }
     let environment = settings::environment();
     let manifest = Manifest::parse(MANIFEST).map_err(failed)?;
-    if environment.is_empty() && arguments.config.is_none() && arguments.password_fd.is_none() {
+    let given = arguments.config.is_some() || arguments.password_fd.is_some() || arguments.http.is_some();
+    if environment.is_empty() && !given {
         // Which port to leave open is not known before the host tells, and then input was read.
         if arguments.walls == Walls::Require {
             return Err(Failure::Usage(
@@ -51,12 +55,19 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
         let server = introduced(Server::new(manifest)).with_factory(Arc::new(OpencodeFactory::default()));
-        return runtime()?.block_on_then_leave(run(server, || Ok(())));
+        return runtime()?.block_on_then_leave(run(server, None, || Ok(())));
     }
     let config = settings::gather(arguments, &environment)?;
     let Equipped { connector, http, port } = equip(config)?;
-    let server = introduced(Server::new(connector.manifest().clone())).with_connector(connector, http);
-    runtime()?.block_on_then_leave(run(server, || confine::put_up(arguments.walls, port)))
+    let manifest = connector.manifest().clone();
+    let mut server = introduced(Server::new(manifest.clone())).with_connector(connector, http);
+    if let Some(calls) = long::calls(&manifest) {
+        server = server.with_tasks(calls);
+    }
+    let listening = listen::listen(arguments, &environment)?;
+    let takes_connections = listening.is_some();
+    let confine = || confine::put_up(arguments.walls, port, takes_connections);
+    runtime()?.block_on_then_leave(run(server, listening, confine))
 }
 
 fn introduced(server: Server) -> Server {
@@ -87,24 +98,38 @@ fn equip(config: Value) -> Result<Equipped, Failure> {
     })
 }
 
-/// Serves standard input and output until the client or a signal ends it. `confine`
+/// Serves standard input and output, or whoever connects, until the client or a signal ends it. `confine`
 /// runs before anything is read, and before there is a second thread.
-async fn run(server: Server, confine: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+async fn run(
+    server: Server,
+    listening: Option<Listening>,
+    confine: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     confine()?;
     let signalled = stop.clone();
-    let serving = server.stopped_by(stop).serve(tokio::io::stdin(), tokio::io::stdout());
+    let serving = served(server.stopped_by(stop), listening);
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.map_err(failed),
+        ended = &mut serving => return ended,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("told to leave; stopping what runs");
     signalled.cancel();
-    serving.await.map_err(failed)
+    serving.await
+}
+
+async fn served(server: Server, listening: Option<Listening>) -> Result<(), Failure> {
+    let Some(Listening { listener, token }) = listening else {
+        return server.serve(tokio::io::stdin(), tokio::io::stdout()).await.map_err(failed);
+    };
+    let listener = TcpListener::from_std(listener).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!("listening at http://{address}{}", connector_mcp::HTTP_PATH);
+    server.serve_http(listener, token).await.map_err(failed)
 }
 
 /// Logs to standard error. The SDK's debug output holds prompts and is left out.

@@ -36,6 +36,9 @@ pub(crate) const KEYS: [(&str, Kind); 12] = [
     ("parallel_turns", Kind::Flag),
 ];
 
+/// The variable of the token that clients of HTTP carry.
+pub(crate) const HTTP_TOKEN: &str = "CONNECTOR_OPENCODE_HTTP_TOKEN";
+
 const PREFIX: &str = "CONNECTOR_OPENCODE_";
 
 /// What the daemon itself calls its password: 1.x, and 2.x, which goes first.
@@ -94,7 +97,8 @@ fn from_environment(environment: &BTreeMap<OsString, OsString>) -> Result<Map<St
         }
     }
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let ours = |name: &&str| name.starts_with(PREFIX) && *name != HTTP_TOKEN;
+        let Some(name) = name.to_str().filter(ours) else { continue };
         let Some((key, kind)) = KEYS.iter().find(|(key, _)| variable(key) == name) else {
             return Err(Failure::Usage(format!("{name}: no such setting; --help has those there are")));
         };

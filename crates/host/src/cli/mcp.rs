@@ -12,12 +12,14 @@ mod read;
 mod submit;
 mod tools;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use connector_contract::OutboundHttp;
 use connector_files::AbsolutePath;
-use connector_mcp::Server;
+use connector_mcp::{BearerToken, ServeError, Server};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::terminal::Signals;
@@ -53,16 +55,24 @@ pub(super) struct McpServer {
     /// The host's configuration, for whether this client may decide [default: as for `run`]
     #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
     config: Option<AbsolutePath>,
+    /// Serve HTTP at this port of this machine, such as 4401, in place of standard input and output; whoever carries
+    /// the token is the client
+    #[arg(long, value_name = "ADDRESS", value_parser = connector_mcp::loopback, requires = "http_token_file")]
+    http: Option<SocketAddr>,
+    /// Read the token that clients of `--http` carry from this file, which nobody else may read
+    #[arg(long, value_name = "FILE", value_parser = path::absolute(), requires = "http")]
+    http_token_file: Option<AbsolutePath>,
 }
 
 impl McpServer {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
-        if std::io::stdin().is_terminal() {
+        if self.http.is_none() && std::io::stdin().is_terminal() {
             return Err(Failure::usage(BY_HAND));
         }
         let client = Actor::new("mcp", &self.client);
         let decides = self.is_approver(&client)?;
         let ledger = common.existing_ledger()?;
+        let listening = self.listen().await?;
         let tools = HostTools::new(ledger, client, self.connector, decides);
         let stop = CancellationToken::new();
         let server = Server::new(tools.manifest_of())
@@ -71,7 +81,7 @@ impl McpServer {
             .without_extension()
             .stopped_by(stop.clone());
         let mut signals = Signals::listen()?;
-        let serving = server.serve(tokio::io::stdin(), tokio::io::stdout());
+        let serving = served(server, listening);
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => ended?,
@@ -81,6 +91,20 @@ impl McpServer {
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// The socket that listens, and the token of whoever may speak to it.
+    async fn listen(&self) -> Result<Option<(TcpListener, BearerToken)>, Failure> {
+        let (Some(address), Some(file)) = (self.http, &self.http_token_file) else { return Ok(None) };
+        let token = BearerToken::from_file(file)
+            .map_err(|error| Failure::usage(format!("--http-token-file {}: {error}", file.display())))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| Failure::failed(format!("--http {address}: {error}")))?;
+        let address = listener.local_addr()?;
+        // Who closed standard error does not want to know.
+        let _ = writeln!(anstream::stderr(), "listening at http://{address}{}", connector_mcp::HTTP_PATH);
+        Ok(Some((listener, token)))
     }
 
     /// Whether `host.toml` or a rule names the client as an approver. That only decides what is offered: what
@@ -97,6 +121,13 @@ impl McpServer {
         let rules = assemble::rules_in(&config.rules).map_err(|error| usage(&error))?;
         let names = |approvers: &[String]| approvers.iter().any(|it| it == client.as_str());
         Ok(rules.rules().iter().any(|rule| rule.approvers().is_some_and(names)))
+    }
+}
+
+async fn served(server: Server, listening: Option<(TcpListener, BearerToken)>) -> Result<(), ServeError> {
+    match listening {
+        Some((listener, token)) => server.serve_http(listener, token).await,
+        None => server.serve(tokio::io::stdin(), tokio::io::stdout()).await,
     }
 }
 

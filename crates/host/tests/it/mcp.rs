@@ -196,3 +196,56 @@ async fn only_the_client_that_configuration_names_decides_and_only_what_it_read(
     named.close();
     office.close();
 }
+
+#[tokio::test]
+async fn over_http_only_who_carries_the_token_is_the_client() {
+    let office = Office::with_approver("mcp:ci").await;
+    let user = &office.user;
+    let token = user.home.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    let token = token.to_str().unwrap();
+    std::fs::set_permissions(token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let shared = user.run(&["mcp", "--http", "0", "--http-token-file", token]);
+    assert!(shared.code() == 2 && shared.text().contains("chmod 600"), "{}", shared.text());
+    let open = user.run(&["mcp", "--http", "0"]);
+    assert!(open.code() == 2 && open.text().contains("--http-token-file"), "{}", open.text());
+    let wide = user.run(&["mcp", "--http", "0.0.0.0:0", "--http-token-file", token]);
+    assert_eq!(wide.code(), 2, "{}", wide.text());
+
+    std::fs::set_permissions(token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut server = user.start(&["mcp", "--client", "ci", "--http", "0", "--http-token-file", token]);
+    let line = server.expect("listening at http://");
+    let address = line.split("http://").nth(1).unwrap().trim_end_matches("/mcp").to_owned();
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } } });
+    let asked = |head: &str| {
+        use std::io::{Read as _, Write as _};
+        #[expect(clippy::disallowed_methods, reason = "the request is written here, byte by byte")]
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let body = hello.to_string();
+        let length = body.len();
+        let rest = "Accept: application/json, text/event-stream\r\nContent-Type: application/json";
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\n{head}\r\nConnection: close\r\n{rest}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let bearer = "Authorization: Bearer 0123456789abcdef0123456789abcdef";
+    let served = asked(&format!("Host: {address}\r\n{bearer}"));
+    assert!(served.starts_with("HTTP/1.1 200") && served.contains("connector-host"), "{served}");
+    for (head, code) in [
+        (format!("Host: {address}"), "401"),
+        (format!("Host: {address}\r\n{bearer}0"), "401"),
+        (format!("Host: evil.example\r\n{bearer}"), "403"),
+        (format!("Host: {address}\r\n{bearer}\r\nOrigin: http://{address}"), "403"),
+    ] {
+        let refused = asked(&head);
+        assert!(refused.starts_with(&format!("HTTP/1.1 {code}")), "{head}: {refused}");
+    }
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait(), 0);
+    office.close();
+}

@@ -10,7 +10,7 @@ use rmcp::model::{
     ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, MetaObject,
     RequestMetaObject, ServerRequest,
 };
-use rmcp::service::{ElicitationMode, Peer, PeerRequestOptions, RequestHandle, RoleServer};
+use rmcp::service::{ElicitationMode, Peer, PeerRequestOptions, RequestHandle, RoleServer, ServiceError};
 
 use super::lock;
 use crate::extension::{self, Ask, AskMeta, Reply};
@@ -53,6 +53,17 @@ impl AskLog {
         }
     }
 
+    /// Counts a permission request as open, until it is settled.
+    pub(super) fn permission(&self, ask: &PermissionAsk) -> OpenAsk<'_> {
+        self.open(one_line(&format!("{} {}", ask.permission, ask.patterns.join(" "))))
+    }
+
+    /// Counts a question as open, until it is settled.
+    pub(super) fn question(&self, ask: &QuestionAsk) -> OpenAsk<'_> {
+        let words: Vec<_> = ask.questions.iter().map(|question| question.question.as_str()).collect();
+        self.open(one_line(&format!("the question “{}”", words.join(" "))))
+    }
+
     fn open(&self, line: String) -> OpenAsk<'_> {
         lock(&self.open).push(line.clone());
         OpenAsk { log: self, line, settled: Cell::new(false) }
@@ -60,13 +71,40 @@ impl AskLog {
 }
 
 /// An ask on the list of open ones. Dropping it takes it off, and counts it as refused unless it was settled.
-struct OpenAsk<'a> {
+pub(super) struct OpenAsk<'a> {
     log: &'a AskLog,
     line: String,
     settled: Cell<bool>,
 }
 
 impl OpenAsk<'_> {
+    /// Settles a permission request by what came of it.
+    pub(super) fn permitted(self, answer: Result<PermissionReply, Silence>) -> PermissionReply {
+        let reply = answer.unwrap_or_else(|silence| forms::reject(silence.as_str()));
+        if let PermissionReply::Reject { message } = &reply {
+            self.refuse(message);
+        }
+        self.settle();
+        reply
+    }
+
+    /// Settles a question by what came of it.
+    pub(super) fn answered(self, answer: Result<QuestionReply, Silence>) -> QuestionReply {
+        let reply = match answer {
+            Ok(QuestionReply::Reject) => {
+                self.refuse("it was not answered");
+                QuestionReply::Reject
+            }
+            Ok(reply) => reply,
+            Err(silence) => {
+                self.refuse(silence.as_str());
+                QuestionReply::Reject
+            }
+        };
+        self.settle();
+        reply
+    }
+
     fn refuse(&self, why: &str) {
         self.settle();
         lock(&self.log.refused).push(format!("{}: {why}", self.line));
@@ -99,9 +137,11 @@ pub(super) struct PeerAsks {
 }
 
 /// Why nobody answered.
-enum Silence {
+pub(super) enum Silence {
     CannotElicit,
     Declined,
+    /// The client answered with an error.
+    Failed,
     Gone,
 }
 
@@ -110,7 +150,7 @@ impl Silence {
         match self {
             Self::CannotElicit => "nobody can be asked through this client; do without it",
             Self::Declined => "declined",
-            Self::Gone => "nobody answered",
+            Self::Failed | Self::Gone => "nobody answered",
         }
     }
 }
@@ -137,53 +177,44 @@ impl PeerAsks {
         let handle = self.peer.send_cancellable_request(request, options).await.map_err(|_| Silence::Gone)?;
         let mut asked = Asked(Some(handle));
         match asked.answer().await {
-            Some(ClientResult::ElicitResult(result)) if result.action == ElicitationAction::Accept => {
+            Ok(ClientResult::ElicitResult(result)) if result.action == ElicitationAction::Accept => {
                 Ok(result)
             }
-            Some(ClientResult::ElicitResult(_)) => Err(Silence::Declined),
-            _ => Err(Silence::Gone),
+            Ok(ClientResult::ElicitResult(_)) => Err(Silence::Declined),
+            Ok(_) | Err(ServiceError::McpError(_)) => Err(Silence::Failed),
+            Err(_) => Err(Silence::Gone),
         }
+    }
+
+    /// The client's answer, or why there is none.
+    pub(super) async fn try_permission(&self, ask: PermissionAsk) -> Result<PermissionReply, Silence> {
+        let result = self.elicit(forms::permission(&ask), Ask::Permission(ask)).await?;
+        Ok(match exact(&result) {
+            Some(Reply::Permission(reply)) => reply,
+            _ => forms::permission_reply(result.content.as_ref()),
+        })
+    }
+
+    /// The client's answer, or why there is none.
+    pub(super) async fn try_question(&self, ask: QuestionAsk) -> Result<QuestionReply, Silence> {
+        let result = self.elicit(forms::questions(&ask), Ask::Question(ask.clone())).await?;
+        Ok(match exact(&result) {
+            Some(Reply::Question(reply)) => reply,
+            _ => forms::question_reply(&ask, result.content.as_ref()),
+        })
     }
 }
 
 #[async_trait]
 impl AskRelay for PeerAsks {
     async fn permission(&self, ask: PermissionAsk) -> PermissionReply {
-        let open = self.log.open(one_line(&format!("{} {}", ask.permission, ask.patterns.join(" "))));
-        let reply = match self.elicit(forms::permission(&ask), Ask::Permission(ask)).await {
-            Ok(result) => match exact(&result) {
-                Some(Reply::Permission(reply)) => reply,
-                _ => forms::permission_reply(result.content.as_ref()),
-            },
-            Err(silence) => forms::reject(silence.as_str()),
-        };
-        if let PermissionReply::Reject { message } = &reply {
-            open.refuse(message);
-        }
-        open.settle();
-        reply
+        let open = self.log.permission(&ask);
+        open.permitted(self.try_permission(ask).await)
     }
 
     async fn question(&self, ask: QuestionAsk) -> QuestionReply {
-        let words: Vec<_> = ask.questions.iter().map(|question| question.question.as_str()).collect();
-        let open = self.log.open(one_line(&format!("the question “{}”", words.join(" "))));
-        match self.elicit(forms::questions(&ask), Ask::Question(ask.clone())).await {
-            Ok(result) => {
-                let reply = match exact(&result) {
-                    Some(Reply::Question(reply)) => reply,
-                    _ => forms::question_reply(&ask, result.content.as_ref()),
-                };
-                if matches!(reply, QuestionReply::Reject) {
-                    open.refuse("it was not answered");
-                }
-                open.settle();
-                reply
-            }
-            Err(silence) => {
-                open.refuse(silence.as_str());
-                QuestionReply::Reject
-            }
-        }
+        let open = self.log.question(&ask);
+        open.answered(self.try_question(ask).await)
     }
 }
 
@@ -207,10 +238,11 @@ fn exact(result: &ElicitResult) -> Option<Reply> {
 struct Asked(Option<RequestHandle<RoleServer>>);
 
 impl Asked {
-    async fn answer(&mut self) -> Option<ClientResult> {
-        let answer = (&mut self.0.as_mut()?.rx).await;
+    async fn answer(&mut self) -> Result<ClientResult, ServiceError> {
+        let Some(handle) = &mut self.0 else { return Err(ServiceError::TransportClosed) };
+        let answer = (&mut handle.rx).await;
         self.0 = None;
-        answer.ok()?.ok()
+        answer.unwrap_or(Err(ServiceError::TransportClosed))
     }
 }
 

@@ -17,17 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::asks::{AskLog, PeerAsks};
 use super::updates::Updates;
-use super::{Equipped, Presented, Presenter, State, lock};
+use super::{Equipped, Presented, Presenter, State, lock, tasks};
 use crate::extension::{self, CHECKPOINT, CallMeta, CheckpointNote, ResultMeta};
 use crate::pipe::Lane;
 use crate::problem::Problem;
 
 /// How long a call may take when its client does not say. The connector's own
 /// limits come first.
-const A_WEEK: Duration = Duration::from_hours(7 * 24);
+pub(super) const A_WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// Progress that a slow client has not taken yet.
-const UPDATES: usize = 256;
+pub(super) const UPDATES: usize = 256;
 
 pub(super) async fn run(
     state: Arc<State>,
@@ -37,13 +37,16 @@ pub(super) async fn run(
     *lock(&state.settled) = true;
     let meta = extension::read::<CallMeta>(&context.meta.0.0, extension::CALL)
         .map_err(|error| ErrorData::invalid_params(format!("`{}`: {error}", extension::CALL), None))?;
-    let Some(Equipped { connector, http }) = lock(&state.equipped).clone() else {
+    // Of a server that offers none of it, nobody is a host of ours.
+    let meta = meta.filter(|_| state.extended);
+    if let Some(tasks) = state.tasks.as_ref().filter(|tasks| tasks::is_tool(tasks, &request.name)) {
+        return tasks::call(&state, &Arc::clone(tasks), request, context).await;
+    }
+    if lock(&state.equipped).is_none() {
         return Ok(failure(&not_configured()));
-    };
-    let Some(decl) = connector.actions().iter().find(|action| action.name == request.name) else {
-        return Err(ErrorData::invalid_params(format!("no tool `{}`", request.name), None));
-    };
-    let input = decl.normalize(Value::Object(request.arguments.unwrap_or_default()));
+    }
+    let input = Value::Object(request.arguments.unwrap_or_default());
+    let (Equipped { connector, http }, input) = prepare(&state, &request.name, input)?;
     let log = Arc::new(AskLog::default());
     let cancel = state.over.child_token();
     let _entry = Entry::new(&state, meta.as_ref(), &cancel);
@@ -78,14 +81,43 @@ pub(super) async fn run(
         }
     };
     let (result, (), ()) = tokio::join!(work, updates.forward(stream, &finished), cancelled);
-    // A host of ours reads the exact output and shows the asks itself.
-    let presenter = meta.is_none().then(|| state.presenter.clone()).flatten();
-    let mut answer = match result {
-        Ok(result) => success(result, presenter.as_deref()),
+    Ok(match meta {
+        // A host of ours reads the exact output and shows the asks itself.
+        None => answer(result, state.presenter.as_deref(), &log),
+        Some(_) => plain(result, None),
+    })
+}
+
+/// Who performs `action`, and its input as its schema spells it.
+pub(super) fn prepare(state: &State, action: &str, input: Value) -> Result<(Equipped, Value), ErrorData> {
+    let unknown = || ErrorData::invalid_params(format!("no tool `{action}`"), None);
+    let equipped = lock(&state.equipped).clone().ok_or_else(unknown)?;
+    let decl = equipped.connector.actions().iter().find(|decl| decl.name == action).ok_or_else(unknown)?;
+    let input = decl.normalize(input);
+    Ok((equipped, input))
+}
+
+/// What a call came to, for a client that is no host of ours: with what was refused in it.
+pub(super) fn answer(
+    result: Result<ActionResult, ConnectorError>,
+    presenter: Option<&Presenter>,
+    log: &AskLog,
+) -> CallToolResult {
+    let mut answer = plain(result, presenter);
+    answer.content.extend(refusals(&log.refused()));
+    answer
+}
+
+fn plain(result: Result<ActionResult, ConnectorError>, presenter: Option<&Presenter>) -> CallToolResult {
+    match result {
+        Ok(result) => success(result, presenter),
         Err(error) => failure(&error),
-    };
-    answer.content.extend(meta.is_none().then(|| refusals(&log.refused())).flatten());
-    Ok(answer)
+    }
+}
+
+/// The input is not what a tool takes.
+pub(super) fn invalid(reason: String) -> CallToolResult {
+    failure(&ConnectorError::InvalidInput { reason })
 }
 
 /// What was refused, and what would allow it: without that, an agent that got nowhere looks as if it
@@ -127,7 +159,7 @@ impl Presented {
 
 /// What to assume, in words and as data. The data is in `_meta`: structured content
 /// has to be in the shape of the tool's output, and clients hold an error to that too.
-fn failure(error: &ConnectorError) -> CallToolResult {
+pub(super) fn failure(error: &ConnectorError) -> CallToolResult {
     let problem = Problem::from(error);
     CallToolResult::error(vec![ContentBlock::text(problem.for_people())])
         .with_meta(Some(MetaObject(extension::meta(extension::ERROR, &problem))))

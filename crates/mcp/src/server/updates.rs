@@ -18,7 +18,7 @@ const TEXT_PACE: Duration = Duration::from_millis(200);
 
 /// How long a client hears nothing while a call is under way. Many give a call up after a minute
 /// without progress, some after less.
-const QUIET: Duration = Duration::from_secs(10);
+pub(super) const QUIET: Duration = Duration::from_secs(10);
 
 /// The most of a reply that words for people carry.
 const TAIL: usize = 400;
@@ -121,7 +121,8 @@ impl Updates {
     }
 }
 
-fn in_words(update: &Progress) -> String {
+/// An update in words, for people.
+pub(super) fn in_words(update: &Progress) -> String {
     match update {
         Progress::Queued { ahead } => format!("waiting; {ahead} ahead"),
         Progress::Waiting { reason } => format!("waiting: {reason}"),

@@ -78,11 +78,19 @@ mod tests {
 
     #[test]
     fn there_is_a_filter_for_every_body() {
-        for body in [Body::Rest, Body::Threads, Body::Program] {
+        for body in [Body::Rest, Body::Threads, Body::Server, Body::Program] {
             let list = list::allowed(body, true);
             let filter = program(list, SeccompAction::Errno(1), SeccompAction::Allow).unwrap();
             assert!(filter.len() < 4096, "the kernel takes at most 4096 instructions: {}", filter.len());
         }
+    }
+
+    #[test]
+    fn a_server_takes_connections_and_can_do_nothing_else_that_a_client_cannot() {
+        let calls = |body| list::allowed(body, false).into_iter().map(|(call, _)| call).collect::<Vec<_>>();
+        let (client, server) = (calls(Body::Threads), calls(Body::Server));
+        let more: Vec<_> = server.into_iter().filter(|call| !client.contains(call)).collect();
+        assert_eq!(more, [libc::SYS_accept4]);
     }
 
     #[test]

@@ -45,13 +45,19 @@ async fn the_tools_are_listed_with_schemas_and_honest_annotations() {
     assert!(seen["stderr"].as_str().unwrap().contains("walls"), "what holds is said: {}", seen["stderr"]);
     let names: Vec<&str> =
         seen["tools"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["run_task", "continue_session", "describe_daemon"]);
+    let tasks = ["start_task", "task_status", "task_result", "cancel_task"];
+    assert_eq!(names[..3], ["run_task", "continue_session", "describe_daemon"]);
+    assert_eq!(names[3..], tasks);
     for tool in seen["tools"].as_array().unwrap() {
-        let reads = tool["name"] == "describe_daemon";
+        let reads =
+            ["describe_daemon", "task_status", "task_result"].iter().any(|name| tool["name"] == *name);
+        let waits = ["run_task", "continue_session"].iter().any(|name| tool["name"] == *name);
         assert_eq!(tool["annotations"]["readOnlyHint"], reads, "{tool}");
         if !reads {
             let annotations = json!({ "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true });
             assert_eq!(tool["annotations"], annotations);
+        }
+        if waits {
             assert_eq!(tool["outputSchema"]["properties"]["session_id"]["type"], "string");
         }
         assert_eq!(tool["inputSchema"]["additionalProperties"], false);

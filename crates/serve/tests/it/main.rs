@@ -4,6 +4,12 @@
 
 mod by_hand;
 mod client;
+mod clients;
 mod conformance;
 mod examples;
 mod hosted;
+mod http;
+mod inspector;
+mod install;
+mod opencode_host;
+mod served;

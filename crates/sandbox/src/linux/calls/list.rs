@@ -138,6 +138,10 @@ pub(super) fn allowed(body: Body, reads: bool) -> Vec<Allowed> {
     match body {
         Body::Rest => list.extend(without_new_code()),
         Body::Threads => list.extend(without_new_code().into_iter().chain([threads()])),
+        Body::Server => {
+            list.extend(without_new_code().into_iter().chain([threads()]));
+            list.push((libc::SYS_accept4, Vec::new()));
+        }
         Body::Program => {
             list.extend(LOADING.iter().map(|call| (*call, Vec::new())));
             list.push((libc::SYS_mmap, vec![vec![unshared()]]));
