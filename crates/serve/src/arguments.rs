@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     /// Serve HTTP at this port of this machine, such as 4400 or 127.0.0.1:4400, in place of standard input and output
     #[arg(long, value_name = "ADDRESS", value_parser = connector_mcp::loopback)]
     pub(crate) http: Option<SocketAddr>,
-    /// Read the token that clients of `--http` carry from this file, which nobody else may read
-    /// [default: CONNECTOR_OPENCODE_HTTP_TOKEN]
+    /// Read the token that clients of `--http` carry from this file, which nobody else may read; without it, the
+    /// token is in the variable `CONNECTOR_OPENCODE_HTTP_TOKEN`
     #[arg(long, value_name = "FILE", requires = "http")]
     pub(crate) http_token_file: Option<PathBuf>,
     /// What to log on standard error, such as `debug`

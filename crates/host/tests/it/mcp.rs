@@ -234,8 +234,8 @@ async fn over_http_only_who_carries_the_token_is_the_client() {
         String::from_utf8_lossy(&answer).into_owned()
     };
     let bearer = "Authorization: Bearer 0123456789abcdef0123456789abcdef";
-    let served = asked(&format!("Host: {address}\r\n{bearer}"));
-    assert!(served.starts_with("HTTP/1.1 200") && served.contains("connector-host"), "{served}");
+    let greeted = asked(&format!("Host: {address}\r\n{bearer}"));
+    assert!(greeted.starts_with("HTTP/1.1 200") && greeted.contains("connector-host"), "{greeted}");
     for (head, code) in [
         (format!("Host: {address}"), "401"),
         (format!("Host: {address}\r\n{bearer}0"), "401"),

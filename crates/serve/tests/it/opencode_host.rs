@@ -11,7 +11,7 @@ use crate::install::{self, CLIENTS};
 use crate::served::{Served, TOKEN};
 
 /// How long opencode waits for a message of an MCP server's, in milliseconds.
-const PATIENCE: u32 = 12_000;
+const PATIENCE: u32 = 15_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn opencode_as_the_host_waits_for_what_is_silent_is_told_what_was_refused_and_cancels() {
@@ -41,8 +41,8 @@ async fn opencode_as_the_host_waits_for_what_is_silent_is_told_what_was_refused_
     let mut calls = Vec::new();
     let pid = |server: &str| -> PathBuf { directory.join(format!("{server}.pid")) };
     for (what, server, line) in [
-        ("slow", "pipe", "sleep 14".to_owned()),
-        ("slow", "wire", "sleep 14".to_owned()),
+        ("slow", "pipe", "sleep 17".to_owned()),
+        ("slow", "wire", "sleep 17".to_owned()),
         ("unable", "askpipe", "echo hi > unable.txt".to_owned()),
         ("unable", "askwire", "echo hi > unable.txt".to_owned()),
         ("cancel", "pipe", "echo $$ > pipe.pid; exec sleep 1000".to_owned()),
@@ -60,7 +60,7 @@ async fn opencode_as_the_host_waits_for_what_is_silent_is_told_what_was_refused_
         let stop = if what == "cancel" { json!(pid(server)) } else { Value::Null };
         calls.push(
             json!({ "key": key, "elicits": false, "tool": "run_task", "arguments": { "prompt": asked },
-            "fetch": false, "limit": 100, "cancelWhen": stop }),
+            "fetch": false, "limit": 240, "cancelWhen": stop }),
         );
     }
     let of_its_own = outer.workspace(&[("b.txt", "b\n")]).unwrap();

@@ -113,9 +113,10 @@ impl HostTools {
             }
             let mut lines: Vec<String> = news.iter().map(runs::happened).collect();
             lines.extend(now.iter().map(standing::Standing::words));
-            lines.push(match ended {
-                true => format!("run {id} has ended: {}", state.as_str()),
-                false => format!("run {id} goes on; call follow_run again with after = {next}"),
+            lines.push(if ended {
+                format!("run {id} has ended: {}", state.as_str())
+            } else {
+                format!("run {id} goes on; call follow_run again with after = {next}")
             });
             let output = json!({ "run": id, "state": state, "ended": ended, "events": news, "now": now, "next": next });
             return Ok(shown(lines.join("\n"), output));
