@@ -81,7 +81,8 @@ pub use rule::{
 };
 pub use ruleset::{Explanation, RuleSet, Verdict};
 pub use schedule::{SCHEDULE, Schedule};
-pub use schema::schema;
+pub use read::suggest;
+pub use schema::{for_editors, schema};
 pub use scope::{Missing, Scope, StepOutcome, StepState};
 pub use source::{Position, SourceFile};
 pub use template::{Filter, Reference, ReferenceError, Template};

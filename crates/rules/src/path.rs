@@ -34,6 +34,17 @@ pub(crate) enum Root {
     Now,
     /// The outcome of an earlier step.
     Step(StepRef),
+    /// Springtale's word for one of ours. Reading a rule replaces it; no rule that was read has one.
+    Theirs(Theirs),
+}
+
+/// The words at which Springtale's references start and ours do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Theirs {
+    /// `last_connector_output`: the output of the last connector's action before this step.
+    LastConnectorOutput,
+    /// `run_id`.
+    RunId,
 }
 
 /// How a step is named.
@@ -46,6 +57,18 @@ pub(crate) enum StepRef {
 }
 
 impl Path {
+    /// The path in our words, where `last` is the place of the last connector's step, counted from 1;
+    /// `None` when there is no such step.
+    pub(crate) fn ours(self, last: Option<usize>) -> Option<Self> {
+        let (root, first) = match self.root {
+            Root::Theirs(Theirs::LastConnectorOutput) => (Root::Step(StepRef::Number(last?)), "output"),
+            Root::Theirs(Theirs::RunId) => (Root::Run, "id"),
+            _ => return Some(self),
+        };
+        let keys = std::iter::once(first.to_owned()).chain(self.keys).collect();
+        Some(Self { root, keys })
+    }
+
     /// The keys after the root, if the path starts at the event's payload.
     pub(crate) fn in_trigger(&self) -> Option<&[String]> {
         (self.root == Root::Trigger).then_some(&self.keys[..])
@@ -72,6 +95,8 @@ impl fmt::Display for Root {
             Self::Now => f.write_str("now"),
             Self::Step(StepRef::Number(number)) => write!(f, "step{number}"),
             Self::Step(StepRef::Name(name)) => write!(f, "step.{name}"),
+            Self::Theirs(Theirs::LastConnectorOutput) => f.write_str("last_connector_output"),
+            Self::Theirs(Theirs::RunId) => f.write_str("run_id"),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use toml::de::{DeTable, DeValue};
 
+use crate::read::step_at;
 use crate::rule::Rule;
 use crate::source::Span;
 
@@ -31,7 +32,8 @@ fn find(table: &DeTable<'_>, path: &[&str]) -> Option<Span> {
     while let Some((key, deeper)) = rest.split_first() {
         let below = match here.get_ref() {
             DeValue::Table(table) => table.get(*key),
-            DeValue::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
+            // Steps stand where they are counted, or within one of Springtale's chains.
+            DeValue::Array(items) => key.parse::<usize>().ok().and_then(|at| step_at(items, at)),
             _ => None,
         };
         rest = deeper;

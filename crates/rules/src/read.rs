@@ -7,6 +7,7 @@
 
 mod condition;
 mod rule;
+mod springtale;
 mod step;
 mod table;
 mod template;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-pub(crate) use table::{in_words, suggest};
+pub(crate) use springtale::step_at;
+pub(crate) use table::in_words;
+pub use table::suggest;
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::rule::Rule;

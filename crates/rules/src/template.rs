@@ -79,6 +79,26 @@ impl Template {
         })
     }
 
+    /// The references in it, to be changed.
+    pub(crate) fn references_mut(&mut self) -> impl Iterator<Item = &mut Reference> {
+        self.parts.iter_mut().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Reference(reference) => Some(reference),
+        })
+    }
+
+    /// This one, `between`, and `other`, as one.
+    pub(crate) fn join(self, between: &str, other: Self) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        for part in self.parts.into_iter().chain([Part::Text(between.to_owned())]).chain(other.parts) {
+            match (parts.last_mut(), part) {
+                (Some(Part::Text(text)), Part::Text(more)) => text.push_str(&more),
+                (_, part) => parts.push(part),
+            }
+        }
+        Self { parts }
+    }
+
     /// The text, if there is no reference in it.
     pub(crate) fn as_literal(&self) -> Option<&str> {
         match &self.parts[..] {

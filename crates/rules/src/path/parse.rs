@@ -1,6 +1,6 @@
 //! Reading paths.
 
-use super::{Path, Root, StepRef};
+use super::{Path, Root, StepRef, Theirs};
 
 /// Why a text is no path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,9 @@ impl Path {
         if let Some(rest) = text[taken..].chars().next() {
             return Err(PathError::Character(rest));
         }
-        let rooted = keys.first().is_some_and(|first| root_of(first).is_some());
+        // A condition of Springtale's looks into the payload alone, which may well have a `run_id`.
+        let root = keys.first().and_then(|first| root_of(first));
+        let rooted = root.is_some_and(|root| root != Root::Theirs(Theirs::RunId));
         if rooted {
             return Ok((Self::from_keys(keys)?, false));
         }
@@ -75,6 +77,8 @@ fn root_of(key: &str) -> Option<Root> {
         "rule" => Some(Root::Rule),
         "now" => Some(Root::Now),
         "step" => Some(Root::Step(StepRef::Name(String::new()))),
+        "last_connector_output" => Some(Root::Theirs(Theirs::LastConnectorOutput)),
+        "run_id" => Some(Root::Theirs(Theirs::RunId)),
         _ => step_number(key).map(|number| Root::Step(StepRef::Number(number))),
     }
 }
@@ -88,7 +92,8 @@ pub(crate) fn step_number(key: &str) -> Option<usize> {
 
 fn check_keys(root: &Root, keys: &[String]) -> Result<(), PathError> {
     let (name, known, list): (_, &[&str], _) = match root {
-        Root::Trigger => return Ok(()),
+        Root::Trigger | Root::Theirs(Theirs::LastConnectorOutput) => return Ok(()),
+        Root::Theirs(Theirs::RunId) => ("`run_id`", &[], "nothing below it"),
         Root::Event => ("`event`", &["id", "connector", "event"], "`id`, `connector` and `event`"),
         Root::Run => ("`run`", &["id"], "`id`"),
         Root::Rule => ("`rule`", &["name"], "`name`"),

@@ -158,7 +158,15 @@ fn several(
     visible: &Visible<'_>,
     depth: usize,
 ) -> Option<Condition> {
-    let Some(items) = keys.list("conditions") else {
+    let items = match keys.take_hidden("children") {
+        Some((span, item)) => {
+            keys.sink.alias(span, "children", "`conditions`");
+            keys.known("conditions");
+            keys.items(item, "children")
+        }
+        None => keys.list("conditions"),
+    };
+    let Some(items) = items else {
         keys.missing("conditions");
         return None;
     };

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::table::{Item, Keys, Located, in_words, suggest, text};
 use super::template::{self, Visible};
-use super::{Sink, condition, step, test_case};
+use super::{Sink, condition, springtale, step, test_case};
 use crate::diagnostic::Code;
 use crate::rule::{Header, Provenance, RuleFile, Trigger};
 use crate::schedule::{Expression, SCHEDULE, Schedule};
@@ -17,7 +17,15 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
     let trigger = keys.required("trigger");
     let trigger = trigger.and_then(|item| read_trigger(item, sink));
     let schedule = matches!(trigger, Some(Trigger::Cron(_)));
-    let visible = Visible { run: false, schedule, steps: &[], earlier: 0, failed: None, handlers: &[] };
+    let visible = Visible {
+        run: false,
+        schedule,
+        steps: &[],
+        connectors: &[],
+        earlier: 0,
+        failed: None,
+        handlers: &[],
+    };
     let rule = match keys.take("rule") {
         Some(item) => read_header(item, &visible, sink),
         None => read_springtale_header(&mut keys),
@@ -53,6 +61,7 @@ fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option
     let approvers = keys.texts("approvers").map(|list| list.into_iter().map(|text| text.value).collect());
     let approvals_needed = keys.count("approvals_needed");
     let require_other_approver = keys.boolean("require_other_approver").unwrap_or(false);
+    let status = read_springtale_keys(&mut keys)?;
     let provenance = match keys.take("provenance") {
         Some(item) => read_provenance(item, visible, sink),
         None => Some(Provenance::Usual),
@@ -61,7 +70,7 @@ fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option
     Some(Header {
         name: name?,
         description: description.unwrap_or_default(),
-        enabled,
+        enabled: status.unwrap_or(enabled),
         cooldown,
         max_concurrent,
         approvers,
@@ -108,15 +117,7 @@ fn read_springtale_header(keys: &mut Keys<'_, '_>) -> Option<Header> {
     sink.alias(span, "name", "`name` under `[rule]`");
     let description = keys.take_hidden("description");
     let description = description.and_then(|(_, item)| text(item, "description", sink));
-    let enabled = match keys.take_hidden("status") {
-        Some((span, item)) => read_status(span, item, sink)?,
-        None => true,
-    };
-    for key in ["id", "version"] {
-        if let Some((span, _)) = keys.take_hidden(key) {
-            sink.alias(span, key, "nothing: a rule is known by its name and its digest");
-        }
-    }
+    let enabled = read_springtale_keys(keys)?.unwrap_or(true);
     Some(Header {
         name: name?,
         description: description.map(|text| text.value).unwrap_or_default(),
@@ -128,6 +129,40 @@ fn read_springtale_header(keys: &mut Keys<'_, '_>) -> Option<Header> {
         require_other_approver: false,
         provenance: Provenance::Usual,
     })
+}
+
+/// What Springtale says of a rule beside its name: the outer `None` is a mistake, the inner that
+/// its `status` says nothing.
+#[expect(clippy::option_option, reason = "absent and unreadable are different")]
+fn read_springtale_keys(keys: &mut Keys<'_, '_>) -> Option<Option<bool>> {
+    let sink = keys.sink;
+    let status = match keys.take_hidden("status") {
+        Some((span, item)) => Some(read_status(span, item, sink)?),
+        None => None,
+    };
+    for key in ["id", "version"] {
+        if let Some((span, _)) = keys.take_hidden(key) {
+            sink.alias(span, key, "nothing: a rule is known by its name and its digest");
+        }
+    }
+    if let Some((span, item)) = keys.take_hidden("owner") {
+        read_owner(span, item, sink)?;
+    }
+    Some(status)
+}
+
+/// Whose events fire the rule. A rule of one agent's must not become everybody's.
+fn read_owner(span: Span, item: Item<'_>, sink: &Sink<'_>) -> Option<()> {
+    let kind = item.get_ref().get("kind").map_or(item.get_ref(), |kind| kind.get_ref()).as_str();
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("global")) {
+        sink.alias(span, "owner", "nothing: every rule is everybody's");
+        return Some(());
+    }
+    let message = "there are no agents and no formations here that a rule could be of";
+    let help = "leave `owner` out, and say by a condition whose events count, as in \
+                `FieldIn` on `trigger.user_id`";
+    sink.error_with(Code::InvalidValue, item.span(), message, help);
+    None
 }
 
 fn read_status(span: Span, item: Item<'_>, sink: &Sink<'_>) -> Option<bool> {
@@ -168,7 +203,9 @@ fn read_trigger(item: Item<'_>, sink: &Sink<'_>) -> Option<Trigger> {
         }
         other => {
             let types = ["ConnectorEvent", "Cron"];
-            let help = suggest(other, types.into_iter())
+            let help = springtale::instead_of_trigger(other)
+                .map(str::to_owned)
+                .or_else(|| suggest(other, types.into_iter()))
                 .unwrap_or_else(|| format!("the types are {}", in_words(&types)));
             let message = format!("there is no trigger of type `{other}`");
             sink.error_with(Code::UnknownType, kind.span, message, help);

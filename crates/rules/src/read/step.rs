@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::condition;
 use super::table::{Item, Keys, Located, in_words, suggest};
 use super::template::{self, Visible};
-use super::{Sink, value};
+use super::{Sink, springtale, value};
 use crate::diagnostic::Code;
 use crate::path::step_number;
 use crate::rule::{Action, OnError, Param, Params, Step};
@@ -25,14 +25,24 @@ pub(super) fn read_all(item: Item<'_>, schedule: bool, sink: &Sink<'_>) -> Optio
         sink.error(Code::InvalidValue, item.span(), message);
         return None;
     }
-    let names: Vec<_> = items.iter().map(peek_name).collect();
-    check_names(items.iter(), sink);
+    let items = springtale::flatten(items, sink)?;
+    let names: Vec<_> = items.iter().map(|item| peek_name(item)).collect();
+    let connectors: Vec<_> =
+        items.iter().map(|item| springtale::word(item, "type") == Some("RunConnector")).collect();
+    check_names(items.iter().copied(), sink);
     let steps: Vec<_> = items
         .iter()
         .enumerate()
         .map(|(index, item)| {
-            let visible =
-                Visible { run: true, schedule, steps: &names, earlier: index, failed: None, handlers: &[] };
+            let visible = Visible {
+                run: true,
+                schedule,
+                steps: &names,
+                connectors: &connectors,
+                earlier: index,
+                failed: None,
+                handlers: &[],
+            };
             read_main(item, index + 1, &visible, sink)
         })
         .collect();
@@ -58,7 +68,7 @@ fn read_on_error(item: Item<'_>, number: usize, visible: &Visible<'_>, sink: &Si
     let items = match item.get_ref() {
         DeValue::String(word) if word == "stop" => return Some(OnError::Stop),
         DeValue::String(word) if word == "continue" => return Some(OnError::Continue),
-        DeValue::Array(items) if !items.is_empty() => items,
+        DeValue::Array(items) if !items.is_empty() => springtale::flatten(items, sink)?,
         _ => {
             let message = "`on_error` is `stop`, `continue` or a list of steps";
             sink.error(Code::InvalidValue, item.span(), message);
@@ -126,6 +136,18 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
             let text = template::read(text, visible, sink)?;
             Some(Action::Reply { text })
         }
+        name @ "Notify" => {
+            sink.alias(kind.span.clone(), name, "`Reply`, with title and body as its `text`");
+            keys.rename("a `Notify` step");
+            let title = keys.required_text("title")?;
+            let body = keys.text("body").filter(|body| !body.value.is_empty());
+            let title = template::read(title, visible, sink);
+            let text = match body {
+                Some(body) => title?.join("\n", template::read(body, visible, sink)?),
+                None => title?,
+            };
+            Some(Action::Reply { text })
+        }
         other => {
             unknown_action(other, &kind, sink);
             None
@@ -135,13 +157,10 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
 
 fn unknown_action(name: &str, written: &Located<String>, sink: &Sink<'_>) {
     let types = ["RunConnector", "Reply"];
-    let help = match name {
-        "Chain" => "list its steps as `[[actions]]`, one after another".to_owned(),
-        "RunShell" | "WriteFile" => "only a connector's action can do that".to_owned(),
-        _ => {
-            suggest(name, types.into_iter()).unwrap_or_else(|| format!("the types are {}", in_words(&types)))
-        }
-    };
+    let help = springtale::instead_of_action(name)
+        .map(str::to_owned)
+        .or_else(|| suggest(name, types.into_iter()))
+        .unwrap_or_else(|| format!("the types are {}", in_words(&types)));
     let message = format!("there is no action of type `{name}`");
     sink.error_with(Code::UnknownType, written.span.clone(), message, help);
 }

@@ -164,11 +164,21 @@ impl<'t, 's> Keys<'t, 's> {
     /// The items of a list.
     pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<Item<'t>>> {
         let item = self.take(key)?;
+        self.items(item, key)
+    }
+
+    /// The items of `item`, which is the value of `key`.
+    pub(super) fn items(&self, item: Item<'t>, key: &str) -> Option<Vec<Item<'t>>> {
         if let DeValue::Array(items) = item.get_ref() {
             return Some(items.iter().collect());
         }
         self.wrong(item, key, "a list");
         None
+    }
+
+    /// Counts `key` among those that the table may have.
+    pub(super) fn known(&mut self, key: &'static str) {
+        self.known.push(key);
     }
 
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
@@ -227,7 +237,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// "did you mean", when one of the known words is close.
-pub(crate) fn suggest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub fn suggest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let folded = word.to_lowercase();
     known
         .map(|one| (strsim::jaro_winkler(&folded, &one.to_lowercase()), one))

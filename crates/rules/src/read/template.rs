@@ -1,7 +1,7 @@
 //! Templates and fields, checked against what a rule can see where they stand.
 
-use super::Sink;
 use super::table::{Located, in_words, suggest};
+use super::{Sink, springtale};
 use crate::diagnostic::Code;
 use crate::path::{Path, PathError, Root, StepRef};
 use crate::schedule::SCHEDULE_FIELDS;
@@ -17,6 +17,8 @@ pub(super) struct Visible<'a> {
     pub(super) schedule: bool,
     /// The names of the rule's steps, in order.
     pub(super) steps: &'a [Option<String>],
+    /// Which of them run an action of a connector.
+    pub(super) connectors: &'a [bool],
     /// How many of them can have run.
     pub(super) earlier: usize,
     /// The place of the step whose failure is being seen to, counted from 0.
@@ -26,6 +28,28 @@ pub(super) struct Visible<'a> {
 }
 
 impl Visible<'_> {
+    /// `path` in our words, with a word of Springtale's noted.
+    fn ours(&self, path: Path, place: impl FnOnce() -> Span, sink: &Sink<'_>) -> Option<Path> {
+        if !matches!(path.root, Root::Theirs(_)) {
+            return Some(path);
+        }
+        let (written, place) = (path.to_string(), place());
+        let Some(path) = path.ours(self.last_connector()) else {
+            let message = format!("`{written}` has no value: no step before this one runs a connector's action");
+            let help = "write a `RunConnector` step before it, or refer to what is there, as in `${trigger.text}`";
+            sink.error_with(Code::UnresolvableReference, place, message, help);
+            return None;
+        };
+        sink.alias(place, &written, &format!("`{path}`"));
+        Some(path)
+    }
+
+    /// The place, counted from 1, of the last step that can have run a connector's action.
+    fn last_connector(&self) -> Option<usize> {
+        let ran = |index: &usize| self.connectors.get(*index) == Some(&true) && self.failed != Some(*index);
+        (0..self.earlier).rev().find(ran).map(|index| index + 1)
+    }
+
     /// Why `path` can never have a value here, and what to do.
     fn refuses(&self, path: &Path) -> Option<(String, Option<String>)> {
         match &path.root {
@@ -114,7 +138,7 @@ fn refuses_reply(path: &Path) -> Option<(String, Option<String>)> {
 /// Reads a template.
 pub(super) fn read(text: Located<String>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option<Template> {
     let Located { value, span } = text;
-    let (template, ranges) = match parse(&value) {
+    let (mut template, ranges) = match parse(&value) {
         Ok(parsed) => parsed,
         Err(error) => {
             report(&error, &value, &span, sink);
@@ -122,7 +146,15 @@ pub(super) fn read(text: Located<String>, visible: &Visible<'_>, sink: &Sink<'_>
         }
     };
     let mut fits = true;
-    for (reference, range) in template.references().zip(ranges) {
+    for (reference, range) in template.references_mut().zip(ranges) {
+        let place = || locate(&value, range.clone(), &span, sink);
+        match visible.ours(reference.path.clone(), place, sink) {
+            Some(path) => reference.path = path,
+            None => {
+                fits = false;
+                continue;
+            }
+        }
         if let Some((message, help)) = visible.refuses(&reference.path) {
             let place = locate(&value, range, &span, sink);
             sink.report(crate::Severity::Error, Code::UnresolvableReference, place, message, |bare| {
@@ -149,6 +181,7 @@ pub(super) fn read_field(text: Located<String>, visible: &Visible<'_>, sink: &Si
             return None;
         }
     };
+    let path = visible.ours(path, || span.clone(), sink)?;
     if let Some((message, help)) = visible.refuses(&path) {
         sink.report(crate::Severity::Error, Code::UnresolvableReference, span, message, |bare| {
             bare.maybe_help(help)
@@ -169,7 +202,8 @@ fn report(error: &ParseError, value: &str, span: &Span, sink: &Sink<'_>) {
             let roots = ["trigger", "event", "run", "rule", "now", "step1", "step"];
             let known = "references start at `trigger`, `event`, `run`, `rule`, `now`, `step1` or \
                          `step.NAME`; a literal `${` is `$${`";
-            Some(suggest(word, roots.into_iter()).unwrap_or_else(|| known.to_owned()))
+            let instead = springtale::instead_of_root(word).map(str::to_owned);
+            Some(instead.or_else(|| suggest(word, roots.into_iter())).unwrap_or_else(|| known.to_owned()))
         }
         ParseErrorKind::Filter(word) => Some(
             suggest(word, Filter::NAMES.into_iter())

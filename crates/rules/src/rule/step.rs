@@ -222,12 +222,18 @@ impl JsonSchema for OnError {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let steps = generator.subschema_for::<Vec<Step>>();
-        json_schema!({ "anyOf": [{ "enum": ["stop", "continue"] }, steps], "default": "stop" })
+        json_schema!({
+            "type": ["string", "array"],
+            "default": "stop",
+            "if": { "type": "string" },
+            "then": { "enum": ["stop", "continue"] },
+            "else": steps,
+        })
     }
 }
 
 fn one_or_many_conditions(generator: &mut SchemaGenerator) -> Schema {
     let one = generator.subschema_for::<Condition>();
     let many = generator.subschema_for::<Vec<Condition>>();
-    json_schema!({ "anyOf": [one, many], "default": [] })
+    json_schema!({ "default": [], "if": { "type": "array" }, "then": many, "else": one })
 }
