@@ -56,6 +56,8 @@ pub struct Config {
     pub name_source: bool,
     /// Lets several turns run in one directory at the same time.
     pub parallel_turns: bool,
+    /// Who is taken for an opencode daemon.
+    pub probe: Probe,
     /// Caps.
     pub limits: Limits,
 }
@@ -107,6 +109,17 @@ impl Default for Limits {
     }
 }
 
+/// Who is taken for an opencode daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// Who says so, and of a version that is known to be safe.
+    #[default]
+    Strict,
+    /// Also who does not say who it is: it is spoken to as a daemon of 1.x, with a warning in the log.
+    Lenient,
+}
+
 /// What becomes of work that saved permissions would let pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -147,6 +160,7 @@ impl Default for Config {
             saved_rules: None,
             name_source: true,
             parallel_turns: false,
+            probe: Probe::Strict,
             limits: Limits::default(),
         }
     }
@@ -168,6 +182,7 @@ pub(crate) struct Settings {
     pub(crate) saved_rules: Option<SavedRules>,
     pub(crate) name_source: bool,
     pub(crate) parallel_turns: bool,
+    pub(crate) probe: Probe,
     pub(crate) limits: Limits,
 }
 
@@ -223,6 +238,7 @@ impl Config {
             saved_rules: self.saved_rules,
             name_source: self.name_source,
             parallel_turns: self.parallel_turns,
+            probe: self.probe,
             limits: self.limits,
         })
     }

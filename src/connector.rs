@@ -39,7 +39,7 @@ impl OpencodeConnector {
         let manifest = manifest_for(&settings)?;
         let (password, directory) = (settings.password.as_ref(), settings.directory.as_deref());
         let dialects = wire::dialects(&settings.origin, password, directory);
-        let peers = Peers::new(dialects, timing, settings.limits.event_bytes);
+        let peers = Peers::new(dialects, timing, settings.limits.event_bytes).taking(settings.probe);
         let shared = Shared { settings, timing, peers, queue: Queue::default() };
         Ok(Self { manifest, shared })
     }

@@ -11,9 +11,16 @@ const MAX_LEN: usize = 128;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an id of this kind: expected `{prefix}` and then letters and digits, at most {MAX_LEN} in all")]
+#[error("not an id of this kind: expected {}, at most {MAX_LEN} in all", form(.prefix))]
 pub struct IdError {
     prefix: &'static str,
+}
+
+fn form(prefix: &str) -> String {
+    match prefix {
+        "" => "letters, digits, `_` and `-`".to_owned(),
+        prefix => format!("`{prefix}` and then letters and digits"),
+    }
 }
 
 macro_rules! id {
@@ -46,9 +53,10 @@ macro_rules! id {
 }
 
 id!(
-    /// A session, `ses_…`.
+    /// A session: `ses_…`, or what another server than opencode's own calls one, in any form
+    /// that is safe in a path.
     pub SessionId,
-    "ses_"
+    ""
 );
 id!(
     /// A message, `msg_…`.
@@ -73,6 +81,11 @@ id!(
 );
 
 fn valid(text: &str, prefix: &str) -> bool {
+    if prefix.is_empty() {
+        return text.len() <= MAX_LEN
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    }
     text.len() <= MAX_LEN
         && text.strip_prefix(prefix).is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -138,7 +151,9 @@ mod tests {
 
     #[test]
     fn ids_of_the_daemon_pass() {
-        assert!(SessionId::parse("ses_e049af655ffe3ypj4ubai287QQ").is_ok());
+        for id in ["ses_e049af655ffe3ypj4ubai287QQ", "sess-1", "0b6f0a9e-8f5e-4f4e-9d51-0c8a5f3b7c11"] {
+            assert!(SessionId::parse(id).is_ok(), "{id}");
+        }
         assert!(MessageId::parse("msg_1fb6509c00019uS7yovDaLtQ0X").is_ok());
     }
 
@@ -148,9 +163,9 @@ mod tests {
         for bad in [
             "",
             " ",
-            "ses_",
-            "msg_a",
-            "SES_a",
+            "_ses",
+            "-ses",
+            "..",
             "x/share#",
             "../instance/dispose",
             "ses_x?y",
@@ -161,11 +176,19 @@ mod tests {
             "ses_x\n",
             "ses_é",
             "ses_..",
-            "ses_x-",
+            "ses_x.y",
             " ses_x",
             &long,
         ] {
             assert!(SessionId::parse(bad).is_err(), "{}", &bad[..bad.len().min(40)]);
+            assert!(MessageId::parse(&bad.replacen("ses", "msg", 1)).is_err(), "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn the_daemons_own_ids_have_its_prefix() {
+        for bad in ["msg_", "ses_a", "MSG_a", "msg_x-", "m1"] {
+            assert!(MessageId::parse(bad).is_err(), "{bad}");
         }
     }
 

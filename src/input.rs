@@ -40,7 +40,7 @@ pub struct RunTask {
 #[serde(deny_unknown_fields)]
 pub struct ContinueSession {
     /// The session to go on with, from an earlier result.
-    #[schemars(extend("pattern" = "^ses_[A-Za-z0-9_]{1,124}$"))]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"))]
     pub session_id: String,
     /// The follow-up instruction, such as `now add tests`.
     #[schemars(length(min = 1))]

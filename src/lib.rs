@@ -40,7 +40,7 @@ mod timing;
 mod turn;
 mod wire;
 
-pub use config::{AskPolicy, Config, Limits, SavedRules};
+pub use config::{AskPolicy, Config, Limits, Probe, SavedRules};
 pub use connector::{MANIFEST, OpencodeConnector, OpencodeFactory};
 pub use ids::{MessageId, SessionId};
 pub use input::{ContinueSession, Describe, RunTask};

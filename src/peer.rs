@@ -14,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use http::Request;
 use tokio::time::{Instant, sleep};
 
+use crate::config::Probe;
 use crate::hub::EventHub;
 use crate::link::{Link, LinkError};
 use crate::timing::Timing;
@@ -29,7 +30,11 @@ pub(crate) struct Peer {
 pub(crate) struct Peers {
     all: Vec<Arc<Peer>>,
     known: Mutex<Option<Known>>,
+    probe: Probe,
 }
+
+/// The dialect of whoever does not say who it is.
+const OF_STRANGERS: &str = "v1";
 
 #[derive(Clone)]
 struct Known {
@@ -59,7 +64,12 @@ impl Peers {
             let hub = EventHub::new(Arc::clone(&dialect), timing, event_bytes);
             Arc::new(Peer { dialect, hub })
         };
-        Self { all: dialects.into_iter().map(peer).collect(), known: Mutex::default() }
+        Self { all: dialects.into_iter().map(peer).collect(), known: Mutex::default(), probe: Probe::Strict }
+    }
+
+    /// The same, taking whom `probe` says.
+    pub(crate) fn taking(self, probe: Probe) -> Self {
+        Self { probe, ..self }
     }
 
     /// The one whose dialect has this name.
@@ -138,10 +148,17 @@ impl Peers {
                 Err(error) => unmet = unmet.or(Some(Unmet::Unreachable(error))),
             }
         }
-        Err(match unmet {
+        let unmet = match unmet {
             Some(unmet) => unmet,
             None => self.ask_elders(link).await,
-        })
+        };
+        match (unmet, self.named(OF_STRANGERS)) {
+            (Unmet::Stranger, Some(peer)) if self.probe == Probe::Lenient => {
+                self.learn_of_stranger(&peer);
+                Ok(peer)
+            }
+            (unmet, _) => Err(unmet),
+        }
     }
 
     /// What does not answer as any daemon that is spoken to may be an older one.
@@ -154,6 +171,17 @@ impl Peers {
             }
         }
         Unmet::Stranger
+    }
+
+    /// It is warned of once, until somebody else answers.
+    fn learn_of_stranger(&self, peer: &Arc<Peer>) {
+        let process = Process { version: semver::Version::new(0, 0, 0), pid: None, untested: true };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|known| known.process != process) {
+            let generation = peer.dialect.generation();
+            tracing::warn!(generation, "what answers does not say that it is opencode; `probe` lets it pass");
+            *known = Some(Known { peer: Arc::clone(peer), process });
+        }
     }
 
     fn learn(&self, peer: &Arc<Peer>, process: Process) {

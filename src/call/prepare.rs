@@ -43,7 +43,7 @@ impl Call<'_> {
             Unmet::Starting => unavailable(format!("the daemon at {origin} is still starting; try again")),
             Unmet::Locked { variables } => self.unauthorized(&variables.join(" or ")),
             Unmet::Stranger => {
-                unavailable(format!("what answers at {origin} is not opencode; check `base_url`"))
+                unavailable(format!("what answers at {origin} is not opencode; check `base_url`, or set `probe = \"lenient\"` for a server that does not say what it is"))
             }
             Unmet::Unreachable(error) => self.not_started(error),
         })

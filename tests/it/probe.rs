@@ -57,6 +57,36 @@ async fn each_version_is_spoken_to_or_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn whoever_does_not_say_who_it_is_is_used_where_configuration_says_so_and_only_there() {
+    let silent = || Faults {
+        canned: vec![
+            ("GET /global/health".to_owned(), Canned::empty(404)),
+            ("GET /api/".to_owned(), Canned::page()),
+        ],
+        ..Faults::default()
+    };
+    let fixture = || Fixture::of(Generation::V1, "text");
+    let (fake, strict) = crate::support::fake(fixture(), silent(), json!({})).await;
+    let error = strict.run("go").await.unwrap_err();
+    let told = connector_contract::chain(&error);
+    assert!(told.contains("not opencode") && told.contains("probe = \"lenient\""), "{told}");
+    assert_eq!((error.consequence(), fake.tasks()), (Consequence::NothingStarted, 0));
+
+    let (fake, lenient) = crate::support::fake(fixture(), silent(), json!({ "probe": "lenient" })).await;
+    for _ in 0..2 {
+        assert_eq!(lenient.run("go").await.unwrap().output["reply"], "Done: hello");
+    }
+    assert_eq!(fake.tasks(), 2);
+
+    // A page in place of a session is still no daemon.
+    let mut page = silent();
+    page.canned.push(("POST /session".to_owned(), Canned::page()));
+    let (fake, lenient) = crate::support::fake(fixture(), page, json!({ "probe": "lenient" })).await;
+    let error = lenient.run("go").await.unwrap_err();
+    assert_eq!((error.consequence(), fake.tasks()), (Consequence::NothingStarted, 0), "{error}");
+}
+
+#[tokio::test]
 async fn a_version_that_is_newer_than_any_that_is_known_is_warned_of_once() {
     let log = Log::default();
     let writer = log.clone();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Declares one action of a connector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct ActionDecl {
     /// The name rules use, such as `run_task`.
     pub name: String,
@@ -23,6 +23,30 @@ pub struct ActionDecl {
     /// JSON Schema of [`ActionResult::output`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+}
+
+/// As a manifest writes it. What Springtale's say besides is read and not used: everything that is
+/// not read-only waits at the gate here, and nothing is polled.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    description: String,
+    #[serde(default)]
+    read_only: bool,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
+    #[serde(default, rename = "destructive")]
+    _destructive: Option<bool>,
+    #[serde(default, rename = "poll_interval_secs")]
+    _poll_interval_secs: Option<u64>,
+}
+
+impl From<Written> for ActionDecl {
+    fn from(written: Written) -> Self {
+        let Written { name, description, read_only, input_schema, output_schema, .. } = written;
+        Self { name, description, read_only, input_schema, output_schema }
+    }
 }
 
 /// Declares one event that a connector can emit.

@@ -77,7 +77,7 @@ impl TryFrom<Written> for Capability {
 
     fn try_from(written: Written) -> Result<Self, CapabilityError> {
         let capability = match written {
-            Written::NetworkOutbound { host } => Self::NetworkOutbound { host },
+            Written::NetworkOutbound { host } => Self::NetworkOutbound { host: with_port(host) },
             Written::FilesystemRead { path } => Self::FilesystemRead { path },
             Written::FilesystemWrite { path } => Self::FilesystemWrite { path },
             Written::KeychainRead { key } => Self::KeychainRead { key },
@@ -109,6 +109,22 @@ pub enum CapabilityError {
     /// No name, or one that cannot be shown.
     #[error("a secret is read by its name, which is not empty and has no control characters")]
     Key,
+}
+
+/// A host without a port has that of its scheme, which is `https` where none is written: so
+/// Springtale's manifests name them.
+fn with_port(host: String) -> String {
+    let url = if host.contains("://") { host.clone() } else { format!("https://{host}") };
+    let bare = !host.is_empty() && !host.contains(['*', '/', '@', '?', '#']) && !has_port(&host);
+    match url.parse::<Origin>() {
+        Ok(origin) if bare || host.contains("://") => origin.authority(),
+        _ => host,
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    let after_address = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    after_address.contains(':')
 }
 
 fn check_authority(host: &str) -> Result<(), CapabilityError> {

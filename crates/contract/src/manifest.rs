@@ -7,7 +7,7 @@ use crate::{ActionDecl, Capability, TriggerDecl};
 /// A plugin's declaration of itself. Flat, so that Springtale can read it too;
 /// unknown fields are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Manifest {
     /// The connector's name: `connector-` and a word.
     pub name: String,
@@ -35,6 +35,62 @@ pub struct Manifest {
     /// Hexadecimal signature over the file without its signature line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+/// As a file writes it. What Springtale's say besides is read and not used: there are no roles here,
+/// and what a WebAssembly module may do is not for a manifest to say where none is run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    version: String,
+    author: String,
+    description: String,
+    #[serde(default)]
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    triggers: Vec<TriggerDecl>,
+    #[serde(default)]
+    actions: Vec<ActionDecl>,
+    #[serde(default)]
+    data_disclosure: Vec<DataDisclosure>,
+    #[serde(default, rename = "roles")]
+    _roles: Vec<Role>,
+    #[serde(default, rename = "wasm_hash")]
+    _wasm_hash: Option<String>,
+    signature_alg: Option<String>,
+    signature: Option<String>,
+}
+
+/// A role of Springtale's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Role {
+    #[serde(rename = "name")]
+    _name: String,
+    #[serde(default, rename = "description")]
+    _description: String,
+    #[serde(default, rename = "capabilities")]
+    _capabilities: Vec<String>,
+    #[serde(default, rename = "allowed_actions")]
+    _allowed_actions: Vec<String>,
+}
+
+impl From<Written> for Manifest {
+    fn from(written: Written) -> Self {
+        Self {
+            name: written.name,
+            version: written.version,
+            author: written.author,
+            description: written.description,
+            capabilities: written.capabilities,
+            triggers: written.triggers,
+            actions: written.actions,
+            data_disclosure: written.data_disclosure,
+            signature_alg: written.signature_alg,
+            signature: written.signature,
+        }
+    }
 }
 
 /// One kind of data that leaves, why, and to where.
@@ -109,12 +165,38 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_springtales_is_read() {
+        let text = format!(
+            "{MINIMAL}wasm_hash = \"00ff\"\n\
+             [[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"API.example.org\"\n\
+             [[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"http://127.0.0.1\"\n\
+             [[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"[::1]\"\n\
+             [[capabilities]]\ntype = \"ShellExec\"\n\
+             [[actions]]\nname = \"look\"\ndescription = \"looks\"\nread_only = true\npoll_interval_secs = 30\n\
+             [[actions]]\nname = \"drop\"\ndescription = \"drops\"\ndestructive = true\n\
+             [[roles]]\nname = \"x/auditor\"\nallowed_actions = [\"look*\"]\n"
+        );
+        let manifest = Manifest::parse(&text).unwrap();
+        let capabilities: Vec<_> = manifest.capabilities.iter().map(ToString::to_string).collect();
+        let hosts = ["api.example.org:443", "127.0.0.1:80", "[::1]:443"];
+        let mut wanted: Vec<_> = hosts.map(|host| format!("NetworkOutbound({host})")).to_vec();
+        wanted.push("ShellExec".to_owned());
+        assert_eq!(capabilities, wanted);
+        assert_eq!(manifest.actions.iter().map(|action| action.read_only).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
     fn what_no_manifest_has_is_refused() {
         for line in [
             "wasm = true",
             "[[capabilities]]\ntype = \"Everything\"",
             "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"a:1\"\nport = 1",
             "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"*:1\"",
+            "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"*.example.org\"",
+            "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"\"",
+            "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"a.example/x\"",
+            "[[capabilities]]\ntype = \"NetworkOutbound\"\nhost = \"u@a.example\"",
+            "[[roles]]\nname = \"x\"\nallowed = []",
             "[[capabilities]]\ntype = \"FilesystemRead\"\npath = \"a/../b\"",
             "[[capabilities]]\ntype = \"ShellExec\"\nsignature = \"00\"",
             "[[actions]]\nname = \"a\"\ndescription = \"\"\nreadonly = true",
