@@ -75,13 +75,13 @@ pub use lint::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exempti
 pub use path::Path;
 pub use plan::{Next, RunEnd};
 pub use print::PrintError;
+pub use read::suggest;
 pub use rule::{
     Action, ExpectedStep, Header, OnError, Param, Params, Provenance, ResolveError, Rule, RuleFile,
     RuleVersion, Step, TestCase, TestEvent, Trigger,
 };
 pub use ruleset::{Explanation, RuleSet, Verdict};
 pub use schedule::{SCHEDULE, Schedule};
-pub use read::suggest;
 pub use schema::{for_editors, schema};
 pub use scope::{Missing, Scope, StepOutcome, StepState};
 pub use source::{Position, SourceFile};

@@ -46,7 +46,8 @@ fn by_shape(mut schema: Map<String, Value>, definitions: &Value) -> Value {
         if shapes.len() != branches.len() || !distinct {
             continue;
         }
-        let mut branches: Vec<(Value, Value)> = shapes.iter().cloned().zip(branches.iter().cloned()).collect();
+        let mut branches: Vec<(Value, Value)> =
+            shapes.iter().cloned().zip(branches.iter().cloned()).collect();
         let Some((_, mut chosen)) = branches.pop() else { continue };
         for (shape, branch) in branches.into_iter().rev() {
             chosen = json!({ "if": { "type": shape }, "then": branch, "else": chosen });

@@ -10,7 +10,8 @@ async fn a_task_and_its_next_turn_cross() {
     for generation in [Generation::V1, Generation::V2] {
         let fake = Fake::start(Fixture::of(generation, "text"), Faults::default()).await.unwrap();
         let directory = (generation == Generation::V2).then_some("/code/app");
-        let config = json!({ "base_url": fake.base_url(), "password": generation.password(), "directory": directory });
+        let config =
+            json!({ "base_url": fake.base_url(), "password": generation.password(), "directory": directory });
         let adapter = Adapter::new(config).await.unwrap();
         let names: Vec<_> = adapter.actions().iter().map(|action| action.name.as_str()).collect();
         assert_eq!(names, ["run_task", "continue_session", "describe_daemon"]);

@@ -35,8 +35,10 @@ impl Visible<'_> {
         }
         let (written, place) = (path.to_string(), place());
         let Some(path) = path.ours(self.last_connector()) else {
-            let message = format!("`{written}` has no value: no step before this one runs a connector's action");
-            let help = "write a `RunConnector` step before it, or refer to what is there, as in `${trigger.text}`";
+            let message =
+                format!("`{written}` has no value: no step before this one runs a connector's action");
+            let help =
+                "write a `RunConnector` step before it, or refer to what is there, as in `${trigger.text}`";
             sink.error_with(Code::UnresolvableReference, place, message, help);
             return None;
         };
