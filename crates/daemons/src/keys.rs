@@ -26,7 +26,7 @@ pub(crate) use logins::LoginCopy;
 pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
 
 /// What becomes of logins that are renewed, which only opencode can do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Logins {
     /// The daemon has them, and renews them.

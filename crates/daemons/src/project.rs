@@ -23,7 +23,7 @@ use crate::confine;
 use crate::place::Held;
 
 /// Whether the configuration that a repository brings acts in its daemon.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProjectConfig {
     /// It does not.

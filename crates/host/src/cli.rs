@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod chat;
+mod config;
 mod daemons;
 mod demo;
 mod doctor;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use connector_files::AbsolutePath;
 use etcetera::BaseStrategy as _;
-use opencode_daemons::PoolConfig;
+use opencode_daemons::{Environment, PoolConfig};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
@@ -53,7 +54,7 @@ struct Common {
     /// Where the ledger is kept [default: the platform's state directory]
     #[arg(long, global = true, value_name = "DIR", env = "CONNECTOR_HOST_STATE", value_parser = path::absolute())]
     state: Option<AbsolutePath>,
-    /// Print JSON for other programs instead of text
+    /// Print JSON for other programs instead of text; logs, too, are JSON lines
     #[arg(long, global = true)]
     json: bool,
     /// What to log on standard error, such as `debug` or `connector_host=debug`
@@ -82,6 +83,9 @@ enum Command {
     /// Lint, test, dry-run and explain rules
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Check the configuration, and explain its keys
+    #[command(subcommand)]
+    Config(config::Config),
     /// List, show and cancel runs
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -132,6 +136,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Events(events) => events.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,
+        Command::Config(config) => config.run(&common),
         Command::Runs(runs) => runs.run(&common).await,
         Command::Telegram(telegram) => telegram.run(&common).await,
         Command::Daemons(daemons) => daemons.run(&common).await,
@@ -160,7 +165,8 @@ fn log(command: &Command, common: &Common) {
         _ => "error",
     };
     let filter = common.log.as_deref().unwrap_or(default);
-    log::subscriber(filter, std::io::stderr).init();
+    let style = log::Style::of_standard_error(common.json, &Environment::of_this_process());
+    log::subscriber(filter, style, std::io::stderr).init();
 }
 
 impl Common {

@@ -1,5 +1,9 @@
 //! `host.toml`: what a host without a terminal is made of.
 
+mod keys;
+mod reference;
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
@@ -9,7 +13,8 @@ use connector_files::{AbsolutePath, Base};
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::engine::ScheduleChat;
@@ -19,6 +24,10 @@ use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::config::Routing;
 
+pub use keys::{UnknownKey, unknown_keys};
+pub use reference::{Explained, explain, reference};
+pub use schema::schema;
+
 /// In seconds.
 const WEEK: u64 = 7 * 24 * 60 * 60;
 
@@ -26,7 +35,7 @@ const WEEK: u64 = 7 * 24 * 60 * 60;
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
 /// The whole file. Unknown keys are errors.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostConfig {
     /// The directory of rules, relative to the file.
@@ -37,6 +46,9 @@ pub struct HostConfig {
     /// How many steps run at once.
     #[serde(default = "four")]
     pub max_running: usize,
+    /// What becomes of running steps when the host is stopped.
+    #[serde(default)]
+    pub on_stop: OnStop,
     /// The gate, and whose accounts there are.
     #[serde(default)]
     pub gate: GateConfig,
@@ -56,23 +68,37 @@ pub struct HostConfig {
     pub surfaces: Surfaces,
     /// The daemons: how many, how they start and end, what they may do; or just the binary's path.
     #[serde(default, deserialize_with = "managed::config::opencode")]
+    #[schemars(with = "PoolConfig")]
     pub opencode: PoolConfig,
     /// Which model does what.
     #[serde(default)]
     pub routing: Routing,
     /// What packages of connectors were granted, by their names.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, PackageGrant>")]
     pub plugins: BTreeMap<PluginName, PackageGrant>,
     /// Whose signatures on packages count.
     #[serde(default)]
     pub plugin_trust: Trust,
     /// The directory of packages, relative to the file.
     #[serde(default = "plugins")]
+    #[schemars(extend("default" = "plugins"))]
     pub plugins_dir: AbsolutePath,
 }
 
+/// What becomes of running steps when the host is stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// Those whose daemon goes on are left to the next start, and the others are cancelled.
+    #[default]
+    Leave,
+    /// All of them are cancelled.
+    Cancel,
+}
+
 /// The surfaces of a host without a terminal.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Surfaces {
     /// Telegram.
@@ -80,18 +106,19 @@ pub struct Surfaces {
 }
 
 /// Telegram as a surface, and as the connector behind it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 pub struct TelegramSurface {
     /// The name rules know its messages and actions by.
     #[serde(default = "telegram")]
     pub connector: String,
     /// The connector's own configuration.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub config: Map<String, Value>,
 }
 
 /// A connector and its configuration.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 pub struct Instance {
     /// The connector; the instance's own name when absent.
     #[serde(rename = "use", default)]
@@ -107,6 +134,7 @@ pub struct Instance {
     pub isolation: ConnectorIsolation,
     /// The connector's own configuration.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub config: Map<String, Value>,
 }
 
@@ -183,6 +211,10 @@ impl HostConfig {
         let real = directory.canonicalize().ok().and_then(AbsolutePath::new);
         let base = Base::new(real.unwrap_or(directory), home);
         let parsed: Result<Self, _> = base.reading(|| toml::from_str(text));
+        // First of all, in the order of the file: also what the type does not know, which is a connector's.
+        if let Some(unknown) = unknown_keys(text).first() {
+            return Err(misspelt(path, text, unknown));
+        }
         let mut config = parsed.map_err(|error| ConfigError::Syntax {
             path: path.to_path_buf(),
             place: place(text, error.span().map_or(0, |span| span.start)),
@@ -221,11 +253,24 @@ impl HostConfig {
     }
 }
 
+/// That nothing reads a key.
+fn misspelt(path: &Path, text: &str, unknown: &UnknownKey) -> ConfigError {
+    let place = place(text, unknown.span.start);
+    ConfigError::Syntax { path: path.to_owned(), place, reason: unknown.to_string() }
+}
+
+/// The line and the column of the byte `at`, counted from 1.
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+}
+
 /// Where in `text` the byte `at` is, in words.
 fn place(text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |end| end + 1);
-    let (line, column) = (before.matches('\n').count() + 1, before[start..].chars().count() + 1);
+    let (line, column) = line_and_column(text, at);
     let whole = text[start..].lines().next().unwrap_or_default();
     let bare = |key: &str| key.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-.".contains(&it));
     match whole.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty() && bare(key)) {

@@ -108,6 +108,19 @@ struct Inner {
 /// A call in flight.
 struct Running {
     cancel: CancellationToken,
+    /// The next start finds out what becomes of it, should this host end first.
+    found_again: FoundAgain,
+}
+
+/// Whether a call can be found again after a start, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FoundAgain {
+    /// Its connector keeps no checkpoints.
+    Never,
+    /// At a daemon that this host runs, if that goes on.
+    AtOurDaemon,
+    /// At a daemon that somebody else runs.
+    AtTheirs,
 }
 
 /// What cancelling a step came to.
@@ -204,14 +217,37 @@ impl Engine {
     /// Stops: running steps are told to stop and are waited for, at most
     /// `grace`; whatever is left is found again by the next start.
     pub async fn stop(&self, grace: Duration) {
+        self.stop_all_but(grace, |_| false).await;
+    }
+
+    /// Stops, and leaves to the next start the running steps that it will find again: those at daemons
+    /// that somebody else runs, and, if `daemons_go_on`, those at this host's own. Says how many.
+    pub async fn leave(&self, grace: Duration, daemons_go_on: bool) -> usize {
+        self.stop_all_but(grace, |found_again| match found_again {
+            FoundAgain::Never => false,
+            FoundAgain::AtOurDaemon => daemons_go_on,
+            FoundAgain::AtTheirs => true,
+        })
+        .await
+    }
+
+    async fn stop_all_but(&self, grace: Duration, left: impl Fn(FoundAgain) -> bool + Send) -> usize {
         self.0.draining.store(true, Ordering::SeqCst);
-        for running in self.running().values() {
+        let mut stopping = Vec::new();
+        for (step, running) in self.running().iter().filter(|(_, running)| !left(running.found_again)) {
             running.cancel.cancel();
+            stopping.push(*step);
         }
         self.0.tasks.close();
-        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+        let stopped = async {
+            while stopping.iter().any(|step| self.running().contains_key(step)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(grace, stopped).await.is_err() {
             tracing::warn!("some steps did not stop in time; the next start finds out what became of them");
         }
+        let left = self.running().values().filter(|running| left(running.found_again)).count();
         // What was decided last still ends its run, and its result is shown
         // before the surfaces go. The next start would do the same.
         if let Err(error) = self.advance_runs().await {
@@ -219,6 +255,7 @@ impl Engine {
         }
         self.deliver_the_last(grace).await;
         self.0.stopping.cancel();
+        left
     }
 
     /// Stores an event. Returns its id, or `None` if it was there before.

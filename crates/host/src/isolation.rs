@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Exit;
 
 /// Where a connector's calls are performed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectorIsolation {
     /// In a process of its own, within the walls that this kernel can hold.

@@ -13,10 +13,12 @@
 //! the directory the rules in force stay. Whoever watches is told why, once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use connector_contract::chain;
 use connector_rules::RuleSet;
+use tokio::sync::Notify;
 
 use crate::assemble::{self, LeftOut, RulesError};
 use crate::engine::Engine;
@@ -68,11 +70,26 @@ impl Watch {
         })
     }
 
+    /// Takes whatever is there for new.
+    fn forget(&mut self) {
+        self.taken.clear();
+        self.seen = look(&self.directory);
+    }
+
     /// Keeps the rules of `engine` those of the directory for as long as it is polled, and tells
-    /// `tell` of every change in words, and whether it was taken. Dropping it stops it.
-    pub async fn keep_current(mut self, engine: Engine, tell: impl Fn(&str, bool) + Send) {
+    /// `tell` of every change in words, and whether it was taken. Whenever `again` is notified, they
+    /// are read whether they changed or not. Dropping it stops it.
+    pub async fn keep_current(
+        mut self,
+        engine: Engine,
+        again: Arc<Notify>,
+        tell: impl Fn(&str, bool) + Send,
+    ) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = again.notified() => self.forget(),
+            }
             let looked = tokio::task::spawn_blocking(move || (self.look(), self)).await;
             let Ok((change, watch)) = looked else { return };
             self = watch;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use connector_egress::HostPattern;
 use connector_files::AbsolutePath;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
@@ -60,7 +61,7 @@ pub enum ConfigError {
 }
 
 /// What opencode may do with one of its tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Without asking.
@@ -72,7 +73,7 @@ pub enum Action {
 }
 
 /// What becomes of the daemons when the host ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExit {
     /// They are stopped.
@@ -83,7 +84,7 @@ pub enum OnExit {
 }
 
 /// Whether daemons run within walls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Confine {
     /// As far as the kernel can hold them.
@@ -96,7 +97,7 @@ pub enum Confine {
 }
 
 /// Where tasks work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// In the workspace's directory.
@@ -107,10 +108,10 @@ pub enum Isolation {
 }
 
 /// The daemons of this host.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolConfig {
-    /// The binary: a path, a name, or `env:VAR`. For [`Locate`](crate::Locate).
+    /// The binary: a path, a name, or `env:VAR`.
     pub path: Option<String>,
     /// How many daemons run at once.
     pub max_servers: usize,
@@ -167,13 +168,15 @@ pub struct PoolConfig {
     #[serde(skip)]
     pub no_namespaces: Option<confine::namespaces::Missing>,
     /// Laid over opencode's configuration, for every workspace.
+    #[schemars(with = "Map<String, Value>")]
     pub extra_config: Option<Value>,
     /// The workspaces by name.
+    #[schemars(skip)]
     pub workspaces: BTreeMap<String, WorkspaceConfig>,
 }
 
 /// One workspace. What it says wins over what is said for all.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceConfig {
     /// The directory its daemon serves.
@@ -227,6 +230,7 @@ pub struct WorkspaceConfig {
     /// repository's, whose settings an agent may have written.
     pub remote: Option<String>,
     /// Laid over everything else.
+    #[schemars(with = "Option<Map<String, Value>>")]
     pub extra_config: Option<Value>,
 }
 

@@ -143,7 +143,8 @@ impl ChatArgs {
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;
         let here = ScheduleChat { surface: console::NAME.to_owned(), chat: console::CHAT.to_owned() };
         engine.schedules_report_to(here).map_err(|error| Failure::usage(chain(&error)))?;
-        let watching = watch.map(|watch| tokio::spawn(watch.keep_current(engine.clone(), told_at(&console))));
+        let watching = watch
+            .map(|watch| tokio::spawn(watch.keep_current(engine.clone(), Arc::default(), told_at(&console))));
         let chat =
             crate::chat::Chat { engine: engine.clone(), console, connector: self.connector, workspace };
         if let Some(daemons) = &mut daemons {

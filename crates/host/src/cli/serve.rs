@@ -8,15 +8,16 @@ use std::time::Duration;
 use connector_contract::chain;
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::pool::Others;
+use opencode_daemons::pool::{OnExit, Others};
 use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
-use super::terminal::Signals;
+use super::terminal::{Hangups, Signals};
 use super::{Common, chat, demo, path, service_manager};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
-use crate::config::{self, HostConfig};
+use crate::config::{self, HostConfig, OnStop};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::git;
@@ -84,10 +85,13 @@ impl Serve {
             max_running: config.max_running,
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
-        let mut signals = Signals::listen()?;
+        let (mut ends, hangups) = Signals::listen()?.of_service();
         let troubles = Troubles::none(&state);
         engine.schedules_report_to(config.schedules).map_err(|error| usage(&error))?;
-        let watching = tokio::spawn(watch.keep_current(engine.clone(), reported(&troubles)));
+        let again = Arc::new(Notify::new());
+        let watching =
+            tokio::spawn(watch.keep_current(engine.clone(), Arc::clone(&again), reported(&troubles)));
+        let listening = tokio::spawn(read_again(hangups, again, file.clone()));
         let mut running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
@@ -100,13 +104,21 @@ impl Serve {
         let surface = telegram.map(|telegram| telegram.surface);
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
-            _ = signals.next() => None,
+            () = ends.next() => None,
             never = meet(surface.as_ref(), &engine, &troubles) => match never {},
         };
         telling.abort();
         service_manager::stopping();
         watching.abort();
-        engine.stop(Duration::from_secs(15)).await;
+        listening.abort();
+        let grace = Duration::from_secs(15);
+        match config.on_stop {
+            OnStop::Leave => {
+                let left = engine.leave(grace, config.opencode.on_exit == OnExit::Keep).await;
+                tracing::info!(left, "running steps are left to the next start");
+            }
+            OnStop::Cancel => engine.stop(grace).await,
+        }
         if let Some(surface) = surface {
             surface.stop(Duration::from_secs(5)).await;
         }
@@ -132,6 +144,23 @@ async fn meet(surface: Option<&Telegram>, engine: &Engine, troubles: &Troubles) 
         }
     }
     std::future::pending().await
+}
+
+/// Reads the rules again at each hangup, and says whether the configuration would still be taken.
+async fn read_again(mut hangups: Hangups, rules: Arc<Notify>, file: AbsolutePath) {
+    loop {
+        hangups.next().await;
+        rules.notify_one();
+        match HostConfig::load(&file) {
+            Ok(_) => tracing::info!(
+                "the rules are read again; what else {} says is taken at the next start",
+                file.display()
+            ),
+            Err(error) => {
+                tracing::warn!("the next start would not take the configuration: {}", chain(&error))
+            }
+        }
+    }
 }
 
 /// Writes down for `doctor` that a change of the rules was not taken.

@@ -65,6 +65,31 @@ pub(super) struct Signals {
     hangup: tokio::signal::unix::Signal,
 }
 
+/// The signal by which a service is told to read its files again.
+#[cfg(unix)]
+pub(super) struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    /// The next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Elsewhere there is none.
+#[cfg(not(unix))]
+pub(super) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    pub(super) async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
 #[cfg(unix)]
 impl Signals {
     /// Takes them over from the system's defaults.
@@ -77,6 +102,11 @@ impl Signals {
         })
     }
 
+    /// The same without that of a terminal that goes, which means something else to a service.
+    pub(super) fn of_service(self) -> (Ends, Hangups) {
+        (Ends { interrupt: self.interrupt, terminate: self.terminate }, Hangups(self.hangup))
+    }
+
     /// The next one. Cancel safe.
     pub(super) async fn next(&mut self) -> Input {
         tokio::select! {
@@ -87,14 +117,47 @@ impl Signals {
     }
 }
 
+/// The signals by which a service is ended.
+#[cfg(unix)]
+pub(super) struct Ends {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Ends {
+    /// The next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Elsewhere, Ctrl-C is all there is.
 #[cfg(not(unix))]
 pub(super) struct Signals;
+
+/// Elsewhere, Ctrl-C is all there is.
+#[cfg(not(unix))]
+pub(super) struct Ends(Signals);
+
+#[cfg(not(unix))]
+impl Ends {
+    pub(super) async fn next(&mut self) {
+        self.0.next().await;
+    }
+}
 
 #[cfg(not(unix))]
 impl Signals {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self)
+    }
+
+    pub(super) fn of_service(self) -> (Ends, Hangups) {
+        (Ends(self), Hangups)
     }
 
     pub(super) async fn next(&mut self) -> Input {

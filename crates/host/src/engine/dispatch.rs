@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advance::{parse_stored, token};
 use super::asks::Relay;
-use super::{BATCH, Engine, Running};
+use super::{BATCH, Engine, FoundAgain, Running};
 use crate::failpoint::failpoint;
 use crate::gate::policy::{Actor, Terms};
 use crate::gate::state::{Move, StepState};
@@ -212,7 +212,12 @@ impl Engine {
 
     fn call(&self, instance: Instance, row: StepRow, resume: Option<Checkpoint>) {
         let cancel = CancellationToken::new();
-        self.running().insert(row.id, Running { cancel: cancel.clone() });
+        let found_again = match (instance.described.checkpoints(), &instance.workspace) {
+            (false, _) => FoundAgain::Never,
+            (true, Some(_)) => FoundAgain::AtOurDaemon,
+            (true, None) => FoundAgain::AtTheirs,
+        };
+        self.running().insert(row.id, Running { cancel: cancel.clone(), found_again });
         let engine = self.clone();
         self.0.tasks.spawn(async move {
             let step = row.id;

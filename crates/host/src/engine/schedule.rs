@@ -31,7 +31,7 @@ const LATE: Millis = 60_000;
 const COUNTED: usize = 1_000;
 
 /// Where the runs of schedules report to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleChat {
     /// The surface.

@@ -34,7 +34,7 @@ enum Account {
 pub struct People(BTreeMap<String, BTreeSet<Actor>>);
 
 /// One entry of `[people]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Accounts {
     /// Whatever is theirs.

@@ -5,14 +5,16 @@ use std::fmt;
 use std::time::Duration;
 
 use connector_rules::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::people::{People, Person};
 
 /// An account: someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
 /// the colon is the surface, which vouches for the part after it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Actor(String);
 
 impl Actor {
@@ -49,7 +51,7 @@ impl fmt::Display for Actor {
 }
 
 /// What happens at the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// A person decides.
@@ -62,7 +64,7 @@ pub enum Policy {
 
 /// An exemption from the default: it names connector, action and rule, so that
 /// none reaches further than it says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRule {
     /// The connector instance.
@@ -131,7 +133,7 @@ impl Terms {
 }
 
 /// How the gate is set up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GateConfig {
     /// Who may approve. Empty means nobody.

@@ -187,6 +187,23 @@ text = "done: ${{step1.output.reply}}"
     )
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_stopped_during_turns_leaves_them_to_the_next_start() {
+    let mut yard = Yard::new().await;
+    for _ in 0..4 {
+        let mut host = yard.start(None);
+        let tasks = yard.fake.tasks();
+        yard.send();
+        yard.work("a turn", |yard| yard.fake.tasks() > tasks).await;
+        let pid = rustix::process::Pid::from_child(&host.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(host.0.wait().unwrap().success());
+    }
+    yard.settle_and_check("what was left").await;
+    let aborts: Vec<_> = yard.fake.requests().into_iter().filter(|line| line.contains("/abort")).collect();
+    assert_eq!(aborts, Vec::<String>::new(), "nothing was stopped");
+}
+
 /// Kills a host `kills` times at random moments while messages keep coming.
 async fn random_kills(kills: usize) {
     let mut yard = Yard::new().await;

@@ -8,6 +8,7 @@ mod attacks;
 mod cards;
 mod cli;
 mod commands;
+mod configuration;
 mod crash;
 mod daemons;
 mod delivery;

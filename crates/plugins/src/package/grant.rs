@@ -7,15 +7,18 @@ use super::signature::Signed;
 use super::{Digest, Executable, Kind, Package, PluginName, SignatureFault, Trust};
 
 /// What the operator granted one package: `[plugins.NAME]` of `host.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackageGrant {
     /// The powers it may have, as `NetworkOutbound(127.0.0.1:4096)`.
     #[serde(rename = "grant", deserialize_with = "capabilities")]
+    #[schemars(with = "Vec<String>")]
     pub capabilities: Vec<Capability>,
     /// The SHA-256 of the executable that may have them.
+    #[schemars(with = "String")]
     pub sha256: Digest,
     /// The SHA-256 of the manifest that was read when they were granted.
+    #[schemars(with = "String")]
     pub manifest_sha256: Digest,
     /// Whether a trusted signature is wanted too.
     #[serde(default)]

@@ -31,11 +31,12 @@ const START: &[u8] = b"signature = \"";
 const END: &[u8] = b"\"\n";
 
 /// Whose signatures count: `[plugin_trust]` of `host.toml`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// Public keys by the names of those who hold them.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub keys: BTreeMap<String, PublicKey>,
     /// Whether every package must be signed by one of them.
     #[serde(default)]

@@ -1,0 +1,138 @@
+//! `config`: what `host.toml` takes, and whether one is right.
+
+use std::io::Write as _;
+
+use clap::Subcommand;
+use connector_contract::chain;
+use connector_files::AbsolutePath;
+use opencode_daemons::Environment;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Common, path};
+use crate::config::{self, HostConfig, line_and_column, unknown_keys};
+use crate::exit::{Exit, Failure};
+use crate::{managed, packages};
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Report everything that is wrong with the configuration; nothing is started
+    Check {
+        /// The configuration [default: host.toml here, or else in your configuration directory]
+        #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+        config: Option<AbsolutePath>,
+    },
+    /// Say what a key is for, what it takes, and what it is without it
+    Explain {
+        /// The key, such as gate.expiry_secs [default: list all keys at the top]
+        #[arg(value_name = "KEY", default_value = "", hide_default_value = true)]
+        key: String,
+    },
+    /// Print the JSON Schema of host.toml, for editors
+    Schema,
+    /// Print every key as Markdown
+    Reference,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize)]
+struct Finding {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    message: String,
+}
+
+impl Config {
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        match self {
+            Self::Check { config } => check(common, &path::config(config.as_ref())?),
+            Self::Explain { key } => {
+                let explained = config::explain(&key).map_err(Failure::usage)?;
+                common.print(&explained, in_words)?;
+                Ok(Exit::Done)
+            }
+            Self::Schema => {
+                writeln!(anstream::stdout(), "{}", serde_json::to_string_pretty(config::schema())?)?;
+                Ok(Exit::Done)
+            }
+            Self::Reference => {
+                write!(anstream::stdout(), "{}", config::reference())?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
+    let findings = findings(file, &text);
+    let exit = if findings.is_empty() { Exit::Done } else { Exit::Failed };
+    common.print(&findings, |findings| {
+        let line = |finding: &Finding| match (finding.line, finding.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}: {}", file.display(), finding.message),
+            _ => finding.message.clone(),
+        };
+        match &findings[..] {
+            [] => format!("{}: nothing is wrong", file.display()),
+            found => found.iter().map(line).collect::<Vec<_>>().join("\n"),
+        }
+    })?;
+    Ok(exit)
+}
+
+/// Every key that nothing reads, or else the first thing that stops the host.
+fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
+    let placed = |unknown: &config::UnknownKey| {
+        let (line, column) = line_and_column(text, unknown.span.start);
+        Finding { line: Some(line), column: Some(column), message: unknown.to_string() }
+    };
+    let unknown: Vec<Finding> = unknown_keys(text).iter().map(placed).collect();
+    if !unknown.is_empty() {
+        return unknown;
+    }
+    let plain = |message: String| Finding { line: None, column: None, message };
+    let config = match HostConfig::parse(file, text) {
+        Ok(config) => config,
+        Err(error) => return vec![plain(chain(&error))],
+    };
+    let environment = Environment::of_this_process();
+    let home = environment.get("HOME").map(std::path::Path::new);
+    let pool = managed::config::pool(&config.opencode, &config.workspaces, home).check();
+    let mut findings: Vec<Finding> = pool.err().map(|error| plain(chain(&error))).into_iter().collect();
+    for (name, given) in &config.connectors {
+        if let Err(error) = packages::used(&config, name, given) {
+            findings.push(plain(chain(&error)));
+        }
+        if let Some(workspace) = given.workspace.as_ref().filter(|it| !config.workspaces.contains_key(*it)) {
+            findings.push(plain(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
+        }
+        let mut given = given.config.clone();
+        if let Err(error) = config::resolve_environment(&mut given, &environment) {
+            findings.push(plain(format!("[connectors.{name}]: {}", chain(&error))));
+        }
+    }
+    findings
+}
+
+fn in_words(explained: &config::Explained) -> String {
+    let key = if explained.key.is_empty() { "host.toml" } else { &explained.key };
+    let mut text = format!("{key}\n");
+    if !explained.about.is_empty() {
+        text.push_str(&format!("  {}\n", explained.about.replace('\n', "\n  ")));
+    }
+    let without = match (explained.required, &explained.default) {
+        (true, _) => "; it must be given".to_owned(),
+        (false, Some(Value::String(default))) => format!("; \"{default}\" without it"),
+        (false, Some(default)) => format!("; {default} without it"),
+        (false, None) => String::new(),
+    };
+    text.push_str(&format!("  takes {}{without}\n", explained.takes));
+    if !explained.keys.is_empty() {
+        text.push_str(&format!("  keys: {}\n", explained.keys.join(", ")));
+    }
+    text
+}

@@ -1,0 +1,66 @@
+//! The JSON Schema of `host.toml`: made from the types that read it.
+//!
+//! What stands beside the host's own keys in `[connectors.NAME]` and `[surfaces.telegram]` is of
+//! the connector, whose own type is asked. What a package takes only the package knows.
+
+use std::sync::LazyLock;
+
+use connector_rules::for_editors;
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+use super::HostConfig;
+
+/// What an instance uses whose keys are those of the connector for opencode.
+const OPENCODE: &str = "connector-opencode";
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(make);
+
+/// The schema, as JSON Schema of draft 7 is read.
+pub fn schema() -> &'static Value {
+    &SCHEMA
+}
+
+fn make() -> Value {
+    let mut generator = schemars::SchemaGenerator::default();
+    let opencode = inline::<connector_opencode::Config>(&mut generator);
+    let telegram = inline::<connector_telegram::Config>(&mut generator);
+    let mut schema = generator.into_root_schema_for::<HostConfig>().to_value();
+    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    schema["title"] = json!("host.toml");
+    let definitions = &mut schema["$defs"];
+    definitions["TelegramSurface"] = beside(definitions["TelegramSurface"].take(), &telegram);
+    let instance = definitions["Instance"].take();
+    definitions["OpencodeInstance"] = beside(instance.clone(), &opencode);
+    definitions["Instance"] = json!({
+        "description": "A connector and its configuration. The keys after `isolation` are those of the connector \
+                        for opencode; a package has its own.",
+        "type": "object",
+        "if": { "required": ["use"], "properties": { "use": { "const": OPENCODE } } },
+        "then": { "$ref": "#/$defs/OpencodeInstance" },
+        "else": { "type": "object", "properties": instance["properties"] },
+    });
+    // Which connector it is, its own name says where nothing else does.
+    schema["properties"]["connectors"]["properties"] =
+        json!({ OPENCODE: { "$ref": "#/$defs/OpencodeInstance" } });
+    // The binary's path alone will do.
+    schema["$defs"]["PoolConfig"]["type"] = json!(["object", "string"]);
+    for_editors(schema)
+}
+
+/// The schema of `T` itself; what it refers to is among the definitions of `generator`.
+fn inline<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> Value {
+    T::json_schema(generator).to_value()
+}
+
+/// `own` with the keys that are of the connector, and no others.
+fn beside(mut own: Value, connector: &Value) -> Value {
+    let keys = connector["properties"].as_object().cloned().unwrap_or_default();
+    let mut all: Map<String, Value> = own["properties"].as_object().cloned().unwrap_or_default();
+    for (key, about) in keys {
+        all.entry(key).or_insert(about);
+    }
+    own["properties"] = Value::Object(all);
+    own["additionalProperties"] = json!(false);
+    own
+}
