@@ -212,7 +212,10 @@ impl HostConfig {
         let base = Base::new(real.unwrap_or(directory), home);
         let parsed: Result<Self, _> = base.reading(|| toml::from_str(text));
         // First of all, in the order of the file: also what the type does not know, which is a connector's.
-        if let Some(unknown) = unknown_keys(text).first() {
+        // A package that was granted the built-in connector's name is wrong in more than its keys.
+        let granted = |config: &Self| config.plugins.keys().any(|name| name.as_str() == schema::OPENCODE);
+        let taken = parsed.as_ref().is_ok_and(granted);
+        if let Some(unknown) = unknown_keys(text).first().filter(|_| !taken) {
             return Err(misspelt(path, text, unknown));
         }
         let mut config = parsed.map_err(|error| ConfigError::Syntax {

@@ -25,7 +25,7 @@ pub(super) enum Config {
     },
     /// Say what a key is for, what it takes, and what it is without it
     Explain {
-        /// The key, such as gate.expiry_secs [default: list all keys at the top]
+        /// The key, such as `gate.expiry_secs` [default: list all keys at the top]
         #[arg(value_name = "KEY", default_value = "", hide_default_value = true)]
         key: String,
     },

@@ -157,7 +157,7 @@ async fn read_again(mut hangups: Hangups, rules: Arc<Notify>, file: AbsolutePath
                 file.display()
             ),
             Err(error) => {
-                tracing::warn!("the next start would not take the configuration: {}", chain(&error))
+                tracing::warn!("the next start would not take the configuration: {}", chain(&error));
             }
         }
     }

@@ -221,8 +221,7 @@ fn takes(shape: &Value) -> String {
                 Some(items) if is_table(items) => "tables".to_owned(),
                 Some(items) if kinds(items).contains("string") => "a list of texts".to_owned(),
                 Some(items) if kinds(items).contains("integer") => "a list of whole numbers".to_owned(),
-                Some(_) => "a list".to_owned(),
-                None => "a list".to_owned(),
+                Some(_) | None => "a list".to_owned(),
             },
             _ => "a table".to_owned(),
         })

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::HostConfig;
 
 /// What an instance uses whose keys are those of the connector for opencode.
-const OPENCODE: &str = "connector-opencode";
+pub(super) const OPENCODE: &str = "connector-opencode";
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(make);
 

@@ -211,13 +211,13 @@ fn the_command_line_checks_and_explains_a_configuration() {
         "line 2, column 1, at `max_runing`: there is no key `max_runing`; did you mean `max_running`?";
     assert!(ended.text().contains(words), "{}", ended.text());
 
-    let fine = "rules = \"rules\"\n[connectors.connector-opencode]\nbase_url = \"http://127.0.0.1:9\"\n";
+    let right = "rules = \"rules\"\n[connectors.connector-opencode]\nbase_url = \"http://127.0.0.1:9\"\n";
     for (text, code, words) in [
-        (fine.to_owned(), 0, "nothing is wrong"),
-        (format!("{fine}workspace = \"app\"\n"), 1, "there is no [workspaces.app]"),
-        (format!("{fine}password = \"env:NOT_SET_ANYWHERE\"\n"), 1, "NOT_SET_ANYWHERE"),
-        (format!("max_running = 0\n{fine}"), 1, "`max_running` takes 1 to 10000"),
-        (format!("max_running = \"x\"\n{fine}"), 1, "line 1, column 15, at `max_running`"),
+        (right.to_owned(), 0, "nothing is wrong"),
+        (format!("{right}workspace = \"app\"\n"), 1, "there is no [workspaces.app]"),
+        (format!("{right}password = \"env:NOT_SET_ANYWHERE\"\n"), 1, "NOT_SET_ANYWHERE"),
+        (format!("max_running = 0\n{right}"), 1, "`max_running` takes 1 to 10000"),
+        (format!("max_running = \"x\"\n{right}"), 1, "line 1, column 15, at `max_running`"),
         ("rules = ".to_owned(), 1, "line 1"),
     ] {
         std::fs::write(&file, &text).unwrap();

@@ -119,7 +119,10 @@ fn accounts_that_cannot_be_a_persons_stop_the_start_and_doctor() {
             &["`cli:a`", "`anna`", "`ben`"],
         ),
         ("[people.anna]\naccounts = []\n", &["[people.anna]", "no accounts"]),
-        ("[people.anna]\naccount = [\"cli:a\"]\n", &["unknown field", "line 3"]),
+        (
+            "[people.anna]\naccount = [\"cli:a\"]\n",
+            &["line 3", "there is no key `people.anna.account`; did you mean `accounts`?"],
+        ),
     ] {
         std::fs::write(&file, format!("rules = \"rules\"\n{people}[connectors]\n")).unwrap();
         for command in ["run", "doctor"] {

@@ -150,13 +150,11 @@ pub(super) fn read(text: Located<String>, visible: &Visible<'_>, sink: &Sink<'_>
     let mut fits = true;
     for (reference, range) in template.references_mut().zip(ranges) {
         let place = || locate(&value, range.clone(), &span, sink);
-        match visible.ours(reference.path.clone(), place, sink) {
-            Some(path) => reference.path = path,
-            None => {
-                fits = false;
-                continue;
-            }
-        }
+        let Some(path) = visible.ours(reference.path.clone(), place, sink) else {
+            fits = false;
+            continue;
+        };
+        reference.path = path;
         if let Some((message, help)) = visible.refuses(&reference.path) {
             let place = locate(&value, range, &span, sink);
             sink.report(crate::Severity::Error, Code::UnresolvableReference, place, message, |bare| {
