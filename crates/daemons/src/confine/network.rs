@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::namespaces::PROXY;
 
 /// How far the network goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// As far as this machine's.

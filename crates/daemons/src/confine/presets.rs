@@ -11,7 +11,7 @@ use url::Url;
 use crate::environment::Environment;
 
 /// A tool, and what it is configured for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// The registries that npm names, by itself and in the user's `.npmrc`.

@@ -144,6 +144,7 @@ pub struct PoolConfig {
     /// What of the network every daemon reaches; named hosts, where that can be held, when absent.
     pub network: Option<Access>,
     /// The hosts that every daemon reaches.
+    #[schemars(with = "Vec<String>")]
     pub hosts: Vec<HostPattern>,
     /// What every daemon reaches of the hosts that the user's own tools are configured for.
     pub presets: Vec<Preset>,
@@ -205,6 +206,7 @@ pub struct WorkspaceConfig {
     pub network: Option<Access>,
     /// Further hosts.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub hosts: Vec<HostPattern>,
     /// Further presets.
     #[serde(default)]
