@@ -119,6 +119,7 @@ pub struct Walls {
 
 /// How a daemon is confined.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wall of its own")]
 pub struct Confinement {
     /// A binary that calls [`relaunch`] first thing; usually our own.
     pub launcher: PathBuf,
@@ -188,6 +189,7 @@ pub fn kernel() -> Kernel {
 /// What the launcher is told.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wall of its own")]
 struct Plan {
     walls: Walls,
     required: bool,

@@ -44,12 +44,12 @@ impl Relay {
     async fn before(daemon: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (held, hold) = watch::channel(false);
+        let (held, seen) = watch::channel(false);
         let streams = Arc::<AtomicU64>::default();
         let opened = Arc::clone(&streams);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, daemon, hold.clone(), Arc::clone(&opened)));
+                tokio::spawn(pass(client, daemon, seen.clone(), Arc::clone(&opened)));
             }
         });
         Self { address, held, streams }
@@ -66,6 +66,7 @@ async fn pass(
     let socket = TcpSocket::new_v4().unwrap();
     // So that the daemon notices soon that nobody reads.
     socket.set_recv_buffer_size(4_096).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "it stands between the connector and its daemon")]
     let Ok(mut upstream) = socket.connect(daemon).await else { return };
     let mut head = [0; 512];
     let Ok(length) = client.read(&mut head).await else { return };

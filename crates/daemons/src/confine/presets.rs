@@ -78,12 +78,12 @@ fn remotes(config: &str) -> String {
     let urls = config
         .lines()
         .filter_map(|line| Some(line.trim().strip_prefix("url")?.trim_start().strip_prefix('=')?.trim()));
-    let addresses = urls.map(|url| match url.split_once("://") {
-        Some((_, rest)) => format!("https://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
-        None => {
-            let host = url.split_once(':').map_or("", |(host, _)| host);
-            format!("https://{}/", host.rsplit_once('@').map_or(host, |(_, host)| host))
+    let named = |place: &str| place.rsplit_once('@').map_or(place, |(_, host)| host).to_owned();
+    let addresses = urls.map(|url| {
+        if let Some((_, rest)) = url.split_once("://") {
+            return format!("https://{}", named(rest));
         }
+        format!("https://{}/", named(url.split_once(':').map_or("", |(host, _)| host)))
     });
     addresses.collect::<Vec<_>>().join("\n")
 }

@@ -107,7 +107,8 @@ pub async fn apply(
     }
     let before = status(&git, reads, &files).await?;
     let dirty = named(&before);
-    if !dirty.is_empty() && !(is_staged(&before) && stands_at(&git, reads, base, &files).await?) {
+    let is_clean = dirty.is_empty() || (is_staged(&before) && stands_at(&git, reads, base, &files).await?);
+    if !is_clean {
         return Err(ApplyError::Dirty { top, files: dirty });
     }
     if !git.is_sound(&repository, (base, commit)).await? {

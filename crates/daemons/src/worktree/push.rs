@@ -249,7 +249,7 @@ fn is_line(listed: &str, base: &str, commit: &str) -> bool {
         let (Some(parent), None) = (ids.next(), ids.next()) else { return false };
         next = parent;
     }
-    next == base
+    commit != base && next == base
 }
 
 /// What git finds the person's credentials by, and the way out. Nothing else of the host's environment is of
@@ -334,7 +334,8 @@ fn keep(log: &Path, printed: &[u8], said: &[u8]) -> io::Result<()> {
 /// Git's own rules of a reference's name (`git check-ref-format`), and no more than people type.
 fn is_branch(name: &str) -> bool {
     let is_part = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !part.ends_with(".lock")
+        let is_lock = part.to_ascii_lowercase().ends_with(".lock");
+        !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !is_lock
     };
     let is_known = |it: char| it.is_alphanumeric() || matches!(it, '/' | '-' | '_' | '.' | '+' | '#' | '=');
     name.len() <= 200

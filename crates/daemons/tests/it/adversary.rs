@@ -104,6 +104,7 @@ fn server() -> u16 {
 
 /// The same for datagrams.
 fn datagrams() -> u16 {
+    #[expect(clippy::disallowed_methods, reason = "an agent is to find it outside")]
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -292,6 +293,8 @@ fn tried_by(outside: &Outside, mut command: Command, here: &Path) {
 
 #[test]
 fn without_walls_each_of_these_attempts_succeeds() {
+    use Wall::{Calls, Files, Network, Processes, Shared, Tree};
+
     let (outside, here) = (Outside::new(), tempfile::tempdir().unwrap());
     let mut command = program("/bin/sh");
     command.arg("-c");
@@ -300,7 +303,6 @@ fn without_walls_each_of_these_attempts_succeeds() {
     let failed: Vec<_> = outside.rows(|_| true).into_iter().filter(|row| !escaped.contains(row)).collect();
     assert_eq!(failed, [""; 0]);
     // As docs/threat-model.md has them.
-    use Wall::{Calls, Files, Network, Processes, Shared, Tree};
     let counted =
         [Files, Calls, Tree, Processes, Shared, Network].map(|wall| outside.rows(|of| of == wall).len());
     assert_eq!(counted, [82, 8, 20, 10, 4, 19]);

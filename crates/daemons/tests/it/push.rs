@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use opencode_daemons::Environment;
 use opencode_daemons::worktree::{Destination, PushError, Pushed, Remote, push};
 use testkit::scratch::{git, repository};
@@ -65,13 +66,11 @@ impl Bench {
     }
 
     fn environment(&self) -> Environment {
-        Environment::of_this_process()
-            .with("HOME", self.root.path())
-            .with(
-                "PATH",
-                format!("{}:{}", self.root.path().join("bin").display(), std::env::var("PATH").unwrap()),
-            )
-            .with("GIT_DIR", "/nonexistent")
+        let own = Environment::of_this_process();
+        let mut path = self.root.path().join("bin").into_os_string();
+        path.push(":");
+        path.push(own.get("PATH").unwrap());
+        own.with("HOME", self.root.path()).with("PATH", path).with("GIT_DIR", "/nonexistent")
     }
 
     fn log(&self) -> PathBuf {
@@ -196,7 +195,9 @@ async fn nothing_beside_what_was_shown_is_sent_along() {
 /// Rewrites the parents of `of` in the commit-graph that git wrote: all it had are taken for `instead`.
 fn forge(graph: &Path, of: &str, instead: &str) {
     let mut bytes = std::fs::read(graph).unwrap();
-    let word = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let word = |bytes: &[u8], at: usize| {
+        usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
+    };
     let chunk = |bytes: &[u8], name: &[u8]| {
         (0..bytes[6] as usize)
             .map(|at| 8 + 12 * at)
@@ -208,7 +209,7 @@ fn forge(graph: &Path, of: &str, instead: &str) {
     let place = |bytes: &[u8], id: &str| {
         let is = |at: &usize| {
             let id_at = &bytes[ids + 20 * at..ids + 20 * at + 20];
-            id_at.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == id
+            HEXLOWER.encode(id_at) == id
         };
         (0..(data - ids) / 20).find(is).unwrap()
     };

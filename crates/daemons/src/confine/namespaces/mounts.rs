@@ -54,8 +54,8 @@ impl Tree {
     /// The tree for these walls, as the system is now. What does not exist is left out. What is `tried` is not mounted
     /// read-only.
     pub(super) fn of(walls: &Walls, tried: &[PathBuf]) -> Self {
-        let mut tree = Self::default();
-        tree.tried = tried.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let tried = tried.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let mut tree = Self { tried, ..Self::default() };
         for (doors, writable) in [(&walls.read, false), (&walls.write, true)] {
             for door in doors {
                 if door == Path::new("/") {
@@ -214,7 +214,8 @@ fn closed_below(directory: &Path) -> Vec<PathBuf> {
             let needed = if found.is_dir() { TO_ENTER } else { TO_READ };
             if found.is_symlink() {
                 continue;
-            } else if found.mode() & needed != needed {
+            }
+            if found.mode() & needed != needed {
                 closed.push(path);
             } else if found.is_dir() {
                 pending.push(path);

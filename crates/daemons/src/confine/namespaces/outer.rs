@@ -72,10 +72,10 @@ fn within(reached: &Reached) -> io::Result<()> {
     let listeners = setup::listeners(&reached.order.ports)?;
     let all: Vec<_> = listeners.iter().map(TcpListener::as_fd).collect();
     descriptors::send(&reached.control, b"listeners\n", &all)?;
-    match descriptors::receive_line(&reached.control)?.0 == GO {
-        true => Ok(()),
-        false => Err(io::Error::other("the daemon is not to start")),
+    if descriptors::receive_line(&reached.control)?.0 == GO {
+        return Ok(());
     }
+    Err(io::Error::other("the daemon is not to start"))
 }
 
 /// Starts the first process within and passes connections on until it ends.
@@ -129,8 +129,5 @@ pub(super) fn tried() -> ExitCode {
     let Ok(launcher) = std::env::current_exe() else { return ExitCode::FAILURE };
     #[expect(clippy::disallowed_methods, reason = "the launcher goes on within the namespaces")]
     let status = Command::new(launcher).arg(TRY_MOUNTS).status();
-    match status.is_ok_and(|status| status.success()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(NO_MOUNTS),
-    }
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::from(NO_MOUNTS) }
 }
