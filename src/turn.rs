@@ -269,6 +269,8 @@ pub(crate) struct Turn {
     failed_before: Option<Failure>,
     last_retry: Option<String>,
     children: HashSet<String>,
+    /// Whether the turn had begun when the look that is under way was.
+    worked_at_look: bool,
     asks: Asks,
     display: Display,
     steps: Vec<Head>,
@@ -304,6 +306,7 @@ impl Turn {
             failed_before: None,
             last_retry: None,
             children: HashSet::new(),
+            worked_at_look: !plan.queued,
             asks: Asks::new(plan.asks, plan.ask_timeout),
             display: Display::default(),
             steps: Vec::new(),
@@ -778,6 +781,7 @@ impl Turn {
 
     fn look(&mut self, out: &mut Vec<Effect>) {
         self.looking = Looking::Once;
+        self.worked_at_look = self.works();
         self.asks.look_began();
         let mut children: Vec<String> = self.children.iter().cloned().collect();
         children.sort();

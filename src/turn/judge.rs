@@ -14,7 +14,8 @@ impl Turn {
         self.unreachable_since = None;
         let begun = look.history.end == End::Open && look.history.arrived && !look.history.inbox.ours;
         self.underway |= begun;
-        let works = self.works();
+        // What is pending was read after the record, and either may be from before the turn had begun.
+        let works = self.worked_at_look || begun;
         for child in look.children.into_iter().filter(|_| works) {
             if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
                 out.push(Effect::Follow(child));

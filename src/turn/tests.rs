@@ -803,10 +803,17 @@ fn what_the_session_does_for_somebody_else_is_not_the_turns() {
     for it in theirs() {
         assert_ne!(turn.step(signal(it), start), []);
     }
+    // It begins while a look is under way that saw the one before it.
+    let mut turn = admitted(start);
+    turn.step(signal(Signal::Status(Status::Busy)), start);
+    turn.step(signal(Signal::Taken("msg_m".into())), start);
+    let asked = Effect::AskPermission(permission("per_1"));
+    let effects = turn.step(pending(Status::Busy, |it| it.arrived = false), start);
+    assert!(!effects.contains(&asked), "what that saw was asked by the one before: {effects:?}");
+
     let mut turn = Turn::new(Plan { resume: true, queued: true, ..plan(start) }, start);
     turn.step(Event::Began, start);
     let effects = turn.step(pending(Status::Busy, |_| {}), start);
-    let asked = Effect::AskPermission(permission("per_1"));
     assert!(effects.contains(&asked), "the record has the prompt, so it has begun: {effects:?}");
     assert!(effects.contains(&Effect::Follow("ses_c".into())), "{effects:?}");
 }
