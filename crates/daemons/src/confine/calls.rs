@@ -116,7 +116,12 @@ fn sockets(open: Open) -> Result<Vec<Call>, BackendError> {
     let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
     let unknown = known.into_iter().map(|family| condition(0, Ne, family)).collect::<Result<_, _>>()?;
     let other_netlink = vec![condition(0, Eq, libc::AF_NETLINK)?, condition(2, Ne, libc::NETLINK_ROUTE)?];
+    let raw = |family| {
+        SeccompRule::new(vec![condition(0, Eq, family)?, condition(1, MaskedEq(KIND), libc::SOCK_RAW)?])
+    };
     let mut made = vec![SeccompRule::new(unknown)?, SeccompRule::new(other_netlink)?];
+    // Whoever is in the user namespace of the commands' network could ask for packet filters with one.
+    made.extend([raw(libc::AF_INET)?, raw(libc::AF_INET6)?]);
     let mut calls = Vec::new();
     if !open.unix_sockets {
         made.push(SeccompRule::new(vec![of_unix()?])?);

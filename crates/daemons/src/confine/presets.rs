@@ -1,10 +1,13 @@
 //! Hosts that the user's own tools are configured for: which registries and forges those are, nobody else knows.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use connector_egress::HostPattern;
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use url::Url;
 
@@ -28,7 +31,8 @@ impl Preset {
     /// Its hosts, for a user of this environment and a workspace. May start npm, and blocks meanwhile.
     pub fn hosts(self, environment: &Environment, workspace: &Path) -> Vec<HostPattern> {
         let home = environment.get("HOME").map(PathBuf::from).unwrap_or_default();
-        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        // An agent may have put a pipe or a device there, or something without end.
+        let read = |path: PathBuf| text_of(&path).unwrap_or_default();
         let texts: Vec<String> = match self {
             Self::Npm => vec![registry_of_npm(environment), read(home.join(".npmrc"))],
             Self::Cargo => {
@@ -44,8 +48,33 @@ impl Preset {
             Self::Git => vec![remotes(&read(workspace.join(".git/config")))],
         };
         let hosts: BTreeSet<String> = texts.iter().flat_map(|text| hosts_in(text)).collect();
-        hosts.iter().filter_map(|host| host.parse().ok()).collect()
+        // What a repository says is its agent's word: it names hosts, and no addresses and no more than it has.
+        let named = |host: &&String| self != Self::Git || !(host.contains('*') || is_address(host));
+        hosts.iter().filter(named).filter_map(|host| host.parse().ok()).collect()
     }
+}
+
+/// The most that is read of a file.
+const LONGEST: u64 = 1 << 20;
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = rustix::fs::open(path, flags, Mode::empty())?.into();
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether a host, with a port or not, is an address.
+fn is_address(host: &str) -> bool {
+    let bare = host
+        .rsplit_once(':')
+        .map_or(host, |(bare, port)| if port.parse::<u16>().is_ok() { bare } else { host });
+    bare.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+        || bare.split('.').next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What npm says, which has a registry that stands in no file of the user's.

@@ -454,7 +454,9 @@ impl PoolConfig {
         confinement.required = wanted == Confine::Required;
         confinement.unix_sockets = self.unix_sockets(workspace);
         confinement.network = self.network(workspace);
-        confinement.network_is_asked_for = workspace.network.or(self.network).is_some();
+        let lists = [!self.hosts.is_empty(), !workspace.hosts.is_empty(), !self.presets.is_empty()];
+        let listed = lists.contains(&true) || !workspace.presets.is_empty();
+        confinement.network_is_asked_for = workspace.network.or(self.network).is_some() || listed;
         confinement.pass_to_commands = self.pass_to_commands(workspace);
         confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {

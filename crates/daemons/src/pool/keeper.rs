@@ -212,7 +212,7 @@ async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> Option<String> {
 async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<String> {
     let excess = room.exceeded().await?;
     let any = daemon.end_commands().await;
-    if any | room.make().await {
+    if (any | room.make().await) && !room.is_lasting() {
         let did = "the agent's commands are ended and their temporary files removed";
         keep_lines(&job.log, &[format!("-- {excess}; {did}")]);
         return None;

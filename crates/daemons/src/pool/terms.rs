@@ -57,7 +57,10 @@ impl PoolConfig {
             self.permissions.iter().chain(permissions).map(|(tool, action)| (tool, action.word())).collect();
         let names = |common: &[String], own: &[String]| listed(common.iter().chain(own));
         let doors = |common: &[PathBuf], own: &[PathBuf]| {
-            listed(common.iter().chain(own).filter(|_| walled).map(|door| door.display().to_string()))
+            // As it is now: a link on the way there may be another agent's to change.
+            let real =
+                |door: &PathBuf| door.canonicalize().unwrap_or_else(|_| door.clone()).display().to_string();
+            listed(common.iter().chain(own).filter(|_| walled).map(real))
         };
         let (extra, mut terms) = (extras([&self.extra_config, extra_config]), Map::new());
         let mut say = |key: &str, said: Option<Value>| {

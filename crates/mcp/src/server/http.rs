@@ -92,7 +92,6 @@ impl Endpoint {
             *answer.status_mut() = StatusCode::NO_CONTENT;
         }
         if begins {
-            self.sessions.note(sessions::named(answer.headers()));
             self.sessions.make_room().await;
         }
         answer

@@ -22,7 +22,12 @@ pub(super) struct Room {
     temporary: Option<PathBuf>,
     look: Option<JoinHandle<u64>>,
     next: Instant,
+    /// How many looks in a row found too much.
+    overrun: u32,
 }
+
+/// How many looks may find too much, one after the other: what goes on then is not the commands' doing.
+const OVERRUNS: u32 = 5;
 
 impl Room {
     pub(super) fn of(spec: &Spec, allowance: Allowance) -> Self {
@@ -38,7 +43,13 @@ impl Room {
             temporary,
             look: None,
             next: Instant::now(),
+            overrun: 0,
         }
+    }
+
+    /// Whether it stays too much, whatever is ended and removed.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.overrun >= OVERRUNS
     }
 
     /// What the last finished look found too much of; begins another when it is time.
@@ -47,7 +58,9 @@ impl Room {
         if let Some(done) = self.look.take_if(|look| look.is_finished()) {
             self.next = Instant::now() + LOOK_EVERY;
             let held = done.await.unwrap_or_default();
-            return (held > most << 20).then_some(Excess::Disk { most });
+            let too_much = held > most << 20;
+            self.overrun = if too_much { self.overrun + 1 } else { 0 };
+            return too_much.then_some(Excess::Disk { most });
         }
         if self.look.is_none() && Instant::now() >= self.next {
             let places = self.places.clone();

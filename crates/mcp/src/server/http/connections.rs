@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::Answer;
 
 /// How many connections there are at most. A client holds a stream for each call, and one beside.
-const MOST: usize = 128;
+const MOST: usize = 256;
 
 /// How long the head of a request may take, and the time until the next one begins.
 const HEAD: Duration = Duration::from_secs(10);

@@ -47,10 +47,11 @@ impl Sessions {
         Arc::clone(&self.manager)
     }
 
-    /// Takes note that a session is used.
+    /// Takes note that a session is used; one that is not known, which a client may have made up, is not kept.
     pub(super) fn note(&self, session: Option<SessionId>) {
-        if let Some(session) = session {
-            lock(&self.used).insert(session, Instant::now());
+        let Some(session) = session else { return };
+        if let Some(used) = lock(&self.used).get_mut(&session) {
+            *used = Instant::now();
         }
     }
 
@@ -60,6 +61,10 @@ impl Sessions {
         let surplus = {
             let mut used = lock(&self.used);
             used.retain(|session, _| open.contains(session));
+            // One that begins right now is in use.
+            for session in &open {
+                used.entry(session.clone()).or_insert_with(Instant::now);
+            }
             least_recent(&open, &used, MOST)
         };
         for session in surplus {
@@ -86,12 +91,12 @@ mod tests {
     fn the_session_that_was_used_least_recently_makes_room() {
         let begin = Instant::now();
         let open: Vec<SessionId> = ["a", "b", "c", "d"].map(Into::into).into();
-        let used = [("a", 3), ("b", 1), ("c", 2)];
+        let used = [("a", 3), ("b", 1), ("c", 2), ("d", 4)];
         let used: HashMap<SessionId, Instant> =
             used.map(|(session, at)| (session.into(), begin + Duration::from_secs(at))).into();
         let gone =
             |most| least_recent(&open, &used, most).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(gone(4), Vec::<String>::new());
-        assert_eq!(gone(2), ["d", "b"], "one that was never seen goes first");
+        assert_eq!(gone(2), ["b", "c"]);
     }
 }

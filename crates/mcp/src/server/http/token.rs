@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use subtle::ConstantTimeEq as _;
 
 /// The shortest token: nobody guesses it.
@@ -54,8 +55,13 @@ impl BearerToken {
     /// The token in a file that nobody else may read.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         let unreadable = |error: std::io::Error| TokenError::Unreadable(error.to_string());
-        let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.mode() & 0o077 != 0 {
+        // Of a pipe, nobody would wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?.into();
+        let metadata = file.metadata().map_err(unreadable)?;
+        let own = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+        if !metadata.is_file() || !own || metadata.mode() & 0o077 != 0 {
             return Err(TokenError::Shared);
         }
         let mut text = String::new();

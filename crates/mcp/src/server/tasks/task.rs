@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::asks::AskLog;
 use super::super::lock;
 
-/// Who waits for a task asks about it more often: many clients vanish without a word.
-const SILENT: Duration = Duration::from_mins(1);
+/// Who waits for a task asks about it more often, and who reads a form may take a while: many clients vanish
+/// without a word.
+const SILENT: Duration = Duration::from_mins(10);
 
 /// A call that goes on by itself.
 pub(in crate::server) struct Task {
@@ -26,6 +27,8 @@ pub(in crate::server) struct Task {
     /// What it came to, and how long it took.
     end: watch::Sender<Option<(CallToolResult, Duration)>>,
     audience: watch::Sender<Audience>,
+    /// The connection that began it.
+    starter: u64,
 }
 
 /// Who is asked what the task's agent asks.
@@ -75,6 +78,7 @@ impl Task {
             log,
             last: Mutex::default(),
             end: watch::Sender::new(None),
+            starter: audience.session,
             audience: watch::Sender::new(audience),
         }
     }
@@ -137,7 +141,7 @@ impl Task {
     }
 
     /// Somebody asks about the task. Who can be asked is, from now on, where those who were asked so far have left,
-    /// cannot be asked, or ask about the task no more.
+    /// cannot be asked, or ask about the task no more; who began it is in any case.
     pub(super) fn heard_by(&self, one: &Audience) {
         self.audience.send_if_modified(|now| {
             if now.session == one.session {
@@ -146,7 +150,7 @@ impl Task {
             }
             let silent =
                 now.peer.is_transport_closed() || !can_ask(&now.peer) || now.heard.elapsed() > SILENT;
-            let takes_over = can_ask(&one.peer) && silent;
+            let takes_over = can_ask(&one.peer) && (silent || one.session == self.starter);
             if takes_over {
                 *now = Audience { heard: Instant::now(), ..one.clone() };
             }

@@ -84,7 +84,10 @@ pub(in crate::server) async fn call(
     let Some(task) = tasks.find(id) else {
         return Ok(call::invalid("there is no such task; task_status without one lists them".to_owned()));
     };
-    task.heard_by(&audience);
+    // Who only ends it is asked nothing.
+    if [STATUS, RESULT].contains(&request.name.as_ref()) {
+        task.heard_by(&audience);
+    }
     Ok(match request.name.as_ref() {
         STATUS => listed(&[task]),
         RESULT => {
