@@ -18,11 +18,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use connector_connections::Proven;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
-use serve::Proven;
 pub use serve::{MOST, serve};
 
 /// The longest update that is read.
@@ -185,7 +185,7 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(kept.0.lock().unwrap().len(), 3);
         stop.cancel();
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
     }
 
     /// Keeps each update back until it is let through.
@@ -230,6 +230,6 @@ mod tests {
         telegram.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, *b"HTTP/1.1 200");
         stop.cancel();
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
     }
 }

@@ -192,7 +192,8 @@ impl Telegram {
         let this = self.clone();
         self.0.tasks.spawn(async move { this.watch_webhook(&set, hook.check).await });
         let stopping = self.0.stopping.clone();
-        Ok(webhook::serve(listener, router, stopping).await?)
+        webhook::serve(listener, router, stopping).await;
+        Ok(())
     }
 }
 
