@@ -27,6 +27,7 @@ pub mod worktree;
 mod allowance;
 mod egress;
 mod health;
+mod own_package;
 mod place;
 mod process;
 mod random;

@@ -20,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::confine;
+use crate::own_package;
 use crate::place::Held;
 
 /// Whether the configuration that a repository brings acts in its daemon.
@@ -170,6 +171,7 @@ impl Brought {
             path.parent().map(|parent| builder.create(parent)).transpose()?;
             std::fs::write(path, bytes)?;
         }
+        own_package::forgo_at(&draft.path().join(DIRECTORY))?;
         let place = copies.join(&digest);
         if !place.exists() {
             std::fs::rename(draft.path(), &place)?;

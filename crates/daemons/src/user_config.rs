@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::daemon::{Home, Spec};
 use crate::environment::Environment;
 use crate::providers::Providers;
-use crate::{keys, worktree};
+use crate::{keys, own_package, worktree};
 
 /// The variable that says where it is.
 pub(crate) const VARIABLE: &str = "XDG_CONFIG_HOME";
@@ -50,7 +50,7 @@ pub fn decisive(environment: &Environment) -> Vec<(&'static str, PathBuf)> {
 }
 
 /// What opencode reads in such a directory beside its settings.
-const READ: [&str; 17] = [
+const READ: [&str; 18] = [
     "agent",
     "agents",
     "command",
@@ -67,6 +67,7 @@ const READ: [&str; 17] = [
     "themes",
     "AGENTS.md",
     "package.json",
+    "package-lock.json",
     "node_modules",
 ];
 
@@ -134,7 +135,7 @@ pub(crate) fn prepare(spec: &Spec, own: &Path) -> io::Result<()> {
         let text = Providers::without_keys(&text).map_err(|error| named(&path, &error))?;
         std::fs::write(here.join(name), text)?;
     }
-    Ok(())
+    own_package::forgo_at(&here)
 }
 
 fn named(path: &Path, error: &dyn std::fmt::Display) -> io::Error {

@@ -19,6 +19,7 @@ use crate::diagnosis::Diagnosis;
 use crate::egress::{self, Wanted};
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
+use crate::own_package;
 use crate::place::Held;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::providers::Providers;
@@ -270,6 +271,9 @@ fn command(
             command.env(keys::VARIABLE, keys.expose_secret());
         }
     }
+    if let Home::Isolated(home) = &spec.home {
+        prepare_isolated(home).map_err(StartError::system("make the daemon's own configuration"))?;
+    }
     spec.project.prepare().map_err(StartError::system("copy the project's configuration"))?;
     if let Some(confinement) = &spec.confinement {
         confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
@@ -280,6 +284,12 @@ fn command(
             .env(confine::PLAN, confinement.plan());
     }
     Ok(command)
+}
+
+/// The daemon writes below its home, so no link is followed there.
+fn prepare_isolated(home: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+    own_package::forgo(&Held::over(home)?.make_over(Path::new(".config/opencode"))?)
 }
 
 /// What opencode runs of what it downloaded or installed: its whole cache, and programs beside its sessions.
