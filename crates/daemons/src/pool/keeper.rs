@@ -141,7 +141,7 @@ async fn watch(
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
-    let mut room = Room::of(&job.spec, job.allowance);
+    let (mut room, mut overrun) = (Room::of(&job.spec, job.allowance), 0);
     loop {
         tokio::select! {
             exit = daemon.exited() => return died(exit),
@@ -163,7 +163,7 @@ async fn watch(
             let why = "the proxy of its models ended; the daemon is ended";
             return End::Of(Report::Died, why.to_owned());
         }
-        if let Some(why) = keep_to_limits(daemon, job).await {
+        if let Some(why) = keep_to_limits(daemon, job, &mut overrun).await {
             return End::Of(Report::Died, why);
         }
         if let Some(why) = keep_room(daemon, job, &mut room).await {
@@ -198,10 +198,18 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
     in_place
 }
 
-/// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has.
-async fn keep_to_limits(daemon: &mut Daemon, job: &Job) -> Option<String> {
-    let (excess, any) = daemon.keep_to(job.allowance).await?;
-    if any {
+/// How many looks in a row may find too much: what goes on then is not the commands' doing.
+const OVERRUNS: u32 = 10;
+
+/// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has: where there is
+/// nothing to end, or too much stays held whatever is ended.
+async fn keep_to_limits(daemon: &mut Daemon, job: &Job, overrun: &mut u32) -> Option<String> {
+    let Some((excess, any)) = daemon.keep_to(job.allowance).await else {
+        *overrun = 0;
+        return None;
+    };
+    *overrun += 1;
+    if any && *overrun < OVERRUNS {
         keep_lines(&job.log, &[format!("-- {excess}; the agent's commands are ended")]);
         return None;
     }

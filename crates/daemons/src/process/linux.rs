@@ -188,6 +188,10 @@ fn boot() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use rustix::net::{AddressFamily, SocketType};
+
     use super::*;
 
     #[test]
@@ -240,6 +244,10 @@ mod tests {
         assert!(!listens_on(BTreeSet::new, port));
         assert!(is_taken_from(BTreeSet::new, port) && !is_taken_from(me, port));
         drop(listener);
+        // Held, so that nobody else can listen there meanwhile.
+        let held = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = SocketAddrV4::try_from(rustix::net::getsockname(&held).unwrap()).unwrap().port();
         let unlooked = || panic!("nobody listens, so nobody need be looked for");
         assert!(!listens_on(unlooked, port));
         assert!(!is_taken_from(unlooked, port));

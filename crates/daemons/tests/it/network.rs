@@ -66,6 +66,7 @@ async fn commands_reach_named_ports_alone(generation: Generation) {
         // By the proxy, which answers for itself.
         "curl -s -m 10 -o /dev/null -w '%{http_code}' --noproxy '' http://not-named.example/ > by-proxy".to_owned(),
         format!("curl -s -m 10 -o /dev/null -w '%{{http_code}}' --noproxy '' http://localhost:{other}/ > loopback-by-proxy"),
+        format!("curl -s -m 10 --noproxy '' http://localhost:{named}/ > named-by-proxy"),
         // Commands serve one another.
         "node -e 'require(\"http\").createServer((_, r) => r.end(\"own\")).listen(8123, \"127.0.0.1\")' & \
          for n in 1 2 3 4 5 6 7 8 9 10; do curl -s -m 5 -o own http://127.0.0.1:8123/ && break; sleep 0.3; done; kill $!"
@@ -77,6 +78,7 @@ async fn commands_reach_named_ports_alone(generation: Generation) {
     let daemon = tried(generation, network, &script).await;
     assert_eq!(read(&daemon, "tried"), "tried");
     assert_eq!(read(&daemon, "named"), "named");
+    assert_eq!(read(&daemon, "named-by-proxy"), "named", "the proxy leads somewhere");
     assert_eq!(read(&daemon, "own"), "own");
     for refused in ["other", "daemon", "models"] {
         assert_eq!(read(&daemon, refused), "refused", "{refused}");
