@@ -4,33 +4,37 @@
 //! before its body is read: its `Host` has to name this port on this machine, which a name that was rebound does
 //! not; it must come from no page; and it carries the [token]. The SDK's own transport does the
 //! rest: sessions, streams that can be resumed. Sessions are kept while they are used, and the one that was
-//! used least recently makes room.
+//! used least recently and is not being answered makes room.
 
 mod admission;
-mod connections;
 mod sessions;
 mod token;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use connector_connections::{Limits, Proven};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::net::TcpListener;
 
 use super::{STOP, ServeError, Server, Session, State, lock};
 use admission::{Admission, Refusal};
-use connections::Proven;
 use sessions::Sessions;
 pub use token::{BearerToken, TokenError, loopback};
 
 /// Where the one endpoint is.
 pub const PATH: &str = "/mcp";
+
+/// A client holds a connection for each call, and one beside.
+const CONNECTIONS: Limits = Limits { most: 256, head: Duration::from_secs(10) };
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -59,11 +63,14 @@ impl Server {
         let session = move || Ok(Session(Arc::new(template.another(count.fetch_add(1, Ordering::Relaxed)))));
         let service = StreamableHttpService::new(session, sessions.manager(), config);
         let endpoint = Endpoint { admission, sessions, service };
-        connections::serve(listener, self.stop.clone(), move |request, proven| {
+        let service = |proven: Proven| {
             let endpoint = endpoint.clone();
-            async move { endpoint.answer(request, &proven).await }
-        })
-        .await;
+            service_fn(move |request| {
+                let (endpoint, proven) = (endpoint.clone(), proven.clone());
+                async move { Ok::<_, Infallible>(endpoint.answer(request, &proven).await) }
+            })
+        };
+        connector_connections::serve(listener, self.stop.clone(), CONNECTIONS, service).await;
         state.over.cancel();
         state.running.close();
         if tokio::time::timeout(STOP, state.running.wait()).await.is_err() {
@@ -84,7 +91,10 @@ impl Endpoint {
             return plain(StatusCode::NOT_FOUND, "not found");
         }
         let begins = request.method() == Method::POST && sessions::named(request.headers()).is_none();
-        self.sessions.note(sessions::named(request.headers()));
+        if begins && !self.sessions.has_room().await {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many sessions are at work; try again later");
+        }
+        let in_use = self.sessions.note(sessions::named(request.headers()));
         let ends = request.method() == Method::DELETE;
         let mut answer = self.service.handle(request).await;
         if ends && answer.status() == StatusCode::ACCEPTED {
@@ -94,7 +104,14 @@ impl Endpoint {
         if begins {
             self.sessions.make_room().await;
         }
-        answer
+        // A call's answer is a stream that ends with it.
+        answer.map(|body| {
+            body.map_frame(move |frame| {
+                let _in_use = &in_use;
+                frame
+            })
+            .boxed()
+        })
     }
 }
 
