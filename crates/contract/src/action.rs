@@ -25,8 +25,8 @@ pub struct ActionDecl {
     pub output_schema: Option<Value>,
 }
 
-/// As a manifest writes it. What Springtale's say besides is read and not used: everything that is
-/// not read-only waits at the gate here, and nothing is polled.
+/// As a manifest writes it. What Springtale's say besides: what destroys is not read-only, whatever else is said of
+/// it, and so waits at the gate; nothing is polled.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -36,15 +36,16 @@ struct Written {
     read_only: bool,
     input_schema: Option<Value>,
     output_schema: Option<Value>,
-    #[serde(default, rename = "destructive")]
-    _destructive: Option<bool>,
+    #[serde(default)]
+    destructive: Option<bool>,
     #[serde(default, rename = "poll_interval_secs")]
     _poll_interval_secs: Option<u64>,
 }
 
 impl From<Written> for ActionDecl {
     fn from(written: Written) -> Self {
-        let Written { name, description, read_only, input_schema, output_schema, .. } = written;
+        let Written { name, description, input_schema, output_schema, .. } = written;
+        let read_only = written.read_only && written.destructive != Some(true);
         Self { name, description, read_only, input_schema, output_schema }
     }
 }

@@ -174,6 +174,7 @@ mod tests {
              [[capabilities]]\ntype = \"ShellExec\"\n\
              [[actions]]\nname = \"look\"\ndescription = \"looks\"\nread_only = true\npoll_interval_secs = 30\n\
              [[actions]]\nname = \"drop\"\ndescription = \"drops\"\ndestructive = true\n\
+             [[actions]]\nname = \"wipe\"\ndescription = \"wipes\"\nread_only = true\ndestructive = true\n\
              [[roles]]\nname = \"x/auditor\"\nallowed_actions = [\"look*\"]\n"
         );
         let manifest = Manifest::parse(&text).unwrap();
@@ -182,7 +183,10 @@ mod tests {
         let mut wanted: Vec<_> = hosts.map(|host| format!("NetworkOutbound({host})")).to_vec();
         wanted.push("ShellExec".to_owned());
         assert_eq!(capabilities, wanted);
-        assert_eq!(manifest.actions.iter().map(|action| action.read_only).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(
+            manifest.actions.iter().map(|action| action.read_only).collect::<Vec<_>>(),
+            [true, false, false]
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
         schedule,
         steps: &[],
         connectors: &[],
+        handled: false,
         earlier: 0,
         failed: None,
         handlers: &[],
@@ -70,7 +71,8 @@ fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option
     Some(Header {
         name: name?,
         description: description.unwrap_or_default(),
-        enabled: status.unwrap_or(enabled),
+        // Either switches it off.
+        enabled: enabled && status.unwrap_or(true),
         cooldown,
         max_concurrent,
         approvers,

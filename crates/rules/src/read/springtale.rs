@@ -118,6 +118,22 @@ fn read_chain<'t>(flat: &mut Vec<Item<'t>>, item: Item<'t>, sink: &Sink<'_>, dep
     flatten_into(flat, steps.into_iter(), sink, depth)
 }
 
+/// The same without a word about mistakes, which are told where the steps are read.
+pub(super) fn unchained<'t>(items: &'t [Spanned<DeValue<'t>>]) -> Vec<Item<'t>> {
+    fn into<'t>(flat: &mut Vec<Item<'t>>, items: &'t [Spanned<DeValue<'t>>], depth: usize) {
+        for item in items {
+            let steps = item.get_ref().get("steps").and_then(|steps| steps.get_ref().as_array());
+            match steps.filter(|_| is_chain(item) && depth <= MAX_CHAIN_DEPTH) {
+                Some(steps) => into(flat, steps, depth + 1),
+                None => flat.push(item),
+            }
+        }
+    }
+    let mut flat = Vec::new();
+    into(&mut flat, items, 0);
+    flat
+}
+
 fn is_chain(item: Item<'_>) -> bool {
     word(item, "type") == Some("Chain")
 }

@@ -42,6 +42,7 @@ pub(super) fn read_all(item: Item<'_>, schedule: bool, sink: &Sink<'_>) -> Optio
                 earlier: index,
                 failed: None,
                 handlers: &[],
+                handled: false,
             };
             read_main(item, index + 1, &visible, sink)
         })
@@ -76,10 +77,12 @@ fn read_on_error(item: Item<'_>, number: usize, visible: &Visible<'_>, sink: &Si
         }
     };
     let mut handlers: Vec<String> = Vec::new();
+    let mut handled = false;
     let mut steps = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let mut keys = Keys::of(item, "a step of an `on_error`", sink)?;
-        let visible = Visible { handlers: &handlers, ..*visible };
+        let visible = Visible { handlers: &handlers, handled, ..*visible };
+        handled |= springtale::word(item, "type") == Some("RunConnector");
         let mut step = read(&mut keys, &visible)?;
         keys.finish();
         step.label = match &step.name {
@@ -135,6 +138,13 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
             let text = keys.required_text("text")?;
             let text = template::read(text, visible, sink)?;
             Some(Action::Reply { text })
+        }
+        // Springtale's goes to whoever runs it. Here that is a schedule's own chat, and no other.
+        "Notify" if !visible.schedule => {
+            let message = "`Notify` tells whoever runs the host, and this rule has no chat of theirs";
+            let help = "write `Reply` if the chat that fired the rule is to be told; a schedule's chat is in `[schedules]`";
+            sink.error_with(Code::UnknownType, kind.span, message, help);
+            None
         }
         name @ "Notify" => {
             sink.alias(kind.span.clone(), name, "`Reply`, with title and body as its `text`");
@@ -223,7 +233,8 @@ fn check_names<'t>(items: impl Iterator<Item = Item<'t>>, sink: &Sink<'_>) {
     for item in items {
         let handlers = item.get_ref().get("on_error");
         let handlers = handlers.and_then(|list| list.get_ref().as_array());
-        let all = std::iter::once(item).chain(handlers.into_iter().flat_map(|list| list.iter()));
+        let handlers = handlers.map(|list| springtale::unchained(list)).unwrap_or_default();
+        let all = std::iter::once(item).chain(handlers);
         for item in all {
             let Some(written) = item.get_ref().get("name") else {
                 continue;

@@ -25,6 +25,8 @@ pub(super) struct Visible<'a> {
     pub(super) failed: Option<usize>,
     /// Named steps of the same `on_error` that can have run.
     pub(super) handlers: &'a [String],
+    /// Whether one of the steps of the same `on_error` before this one runs an action of a connector.
+    pub(super) handled: bool,
 }
 
 impl Visible<'_> {
@@ -34,6 +36,13 @@ impl Visible<'_> {
             return Some(path);
         }
         let (written, place) = (path.to_string(), place());
+        if self.handled {
+            let message =
+                format!("`{written}` would be that of a step of this `on_error`, which has no place");
+            let help = "give that step a `name`, and refer to it, as in `${step.NAME.output}`";
+            sink.error_with(Code::UnresolvableReference, place, message, help);
+            return None;
+        }
         let Some(path) = path.ours(self.last_connector()) else {
             let message =
                 format!("`{written}` has no value: no step before this one runs a connector's action");

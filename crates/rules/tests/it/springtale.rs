@@ -119,7 +119,7 @@ steps = [
   { type = "RunConnector", connector = "connector-opencode", action = "run_task", params = { prompt = "${trigger.text}" } },
   { type = "Chain", steps = [
     { type = "SendMessage", text = "Working on it: run ${run_id}" },
-    { type = "Notify", title = "Done", body = "${last_connector_output.reply}" },
+    { type = "Reply", text = "Done: ${last_connector_output.reply}" },
   ] },
 ]
 [[actions]]
@@ -148,7 +148,7 @@ fn a_chain_is_its_steps_and_the_last_output_is_that_of_the_last_connector() {
         inputs,
         [
             json!("Working on it: run run_1"),
-            json!("Done\nMended."),
+            json!("Done: Mended."),
             json!({ "session_id": "ses_1", "prompt": output }),
         ]
     );
@@ -184,5 +184,66 @@ fn what_a_chain_cannot_be_is_refused() {
         );
         let wrong = refused(&rule);
         assert!(wrong.iter().any(|one| one.message.contains(words)), "{words}: {wrong}");
+    }
+}
+
+#[test]
+fn what_would_mean_something_else_here_is_refused_with_words() {
+    let chat = "name = \"x\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"connector-telegram\"\n\
+                event = \"message_received\"\n";
+    let run = |rest: &str| {
+        format!(
+            "type = \"RunConnector\"\nconnector = \"connector-opencode\"\naction = \"run_task\"\n\
+             params = {{ prompt = \"${{trigger.text}}\" }}\n{rest}"
+        )
+    };
+    let again = "{ type = \"RunConnector\", connector = \"connector-opencode\", action = \"run_task\", \
+                 params = { prompt = \"again\" } }";
+    for (steps, words) in [
+        (
+            "[[actions]]\ntype = \"Notify\"\ntitle = \"a\"\nbody = \"b\"\n".to_owned(),
+            "this rule has no chat of theirs",
+        ),
+        (
+            format!(
+                "[[actions]]\n{}",
+                run(&format!(
+                    "on_error = [{again}, {{ type = \"Reply\", text = \"${{last_connector_output.reply}}\" }}]\n"
+                ))
+            ),
+            "would be that of a step of this `on_error`",
+        ),
+        (
+            format!(
+                "[[actions]]\n{}",
+                run(
+                    "on_error = [{ type = \"Chain\", steps = [{ type = \"Reply\", name = \"a\", text = \"a\" }, \
+                     { type = \"Reply\", name = \"a\", text = \"a\" }] }]\n"
+                )
+            ),
+            "`a`",
+        ),
+    ] {
+        let wrong = refused(&format!("{chat}{steps}"));
+        assert!(wrong.iter().any(|one| one.message.contains(words)), "{words}: {wrong}");
+    }
+}
+
+#[test]
+fn either_of_two_words_switches_a_rule_off() {
+    for (written, enabled) in [
+        ("", true),
+        ("enabled = true\n", true),
+        ("enabled = false\n", false),
+        ("status = \"enabled\"\n", true),
+        ("status = \"disabled\"\n", false),
+        ("enabled = false\nstatus = \"enabled\"\n", false),
+        ("enabled = true\nstatus = \"disabled\"\n", false),
+    ] {
+        let rule = format!(
+            "[rule]\nname = \"x\"\n{written}[trigger]\ntype = \"Cron\"\nexpression = \"0 1 * * *\"\n\
+             [[actions]]\ntype = \"Reply\"\ntext = \"a\"\n"
+        );
+        assert_eq!(one(&rule).rules()[0].enabled(), enabled, "{written:?}");
     }
 }
