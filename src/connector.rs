@@ -156,19 +156,8 @@ impl ConnectorFactory for OpencodeFactory {
         if !config.is_object() {
             return Err(ConnectorError::InvalidConfig { reason: "expected a table".to_owned() });
         }
-        let config: Config = serde_json::from_value(config)
-            .map_err(|error| ConnectorError::InvalidConfig { reason: redact(&error.to_string()) })?;
+        let config: Config =
+            connector_contract::decode(config).map_err(|reason| ConnectorError::InvalidConfig { reason })?;
         Ok(Box::new(OpencodeConnector::new(config, self.timing)?))
-    }
-}
-
-/// serde quotes a value of the wrong type, and one of them may be a secret. What is
-/// quoted may contain quotation marks: everything from the first to the last goes.
-fn redact(reason: &str) -> String {
-    match (reason.find('"'), reason.rfind('"')) {
-        (Some(first), Some(last)) if first < last => {
-            format!("{}\"…\"{}", &reason[..first], &reason[last + 1..])
-        }
-        _ => reason.to_owned(),
     }
 }

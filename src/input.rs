@@ -166,16 +166,7 @@ fn read<T: DeserializeOwned>(input: Value) -> Result<T, ConnectorError> {
     if !input.is_object() {
         return Err(ConnectorError::InvalidInput { reason: "expected an object".to_owned() });
     }
-    // serde names fields and types, and quotes short scalars of the wrong type;
-    // never a whole prompt, since strings are cut here.
-    serde_json::from_value(input).map_err(|error| {
-        let mut reason = error.to_string();
-        if let Some((cut, _)) = reason.char_indices().nth(200) {
-            reason.truncate(cut);
-            reason.push('…');
-        }
-        ConnectorError::InvalidInput { reason }
-    })
+    connector_contract::decode(input).map_err(|reason| ConnectorError::InvalidInput { reason })
 }
 
 fn invalid(field: &str, reason: &str) -> ConnectorError {

@@ -17,6 +17,7 @@ mod capability;
 mod connector;
 mod context;
 pub mod deceptive;
+mod decode;
 mod error;
 mod manifest;
 mod origin;
@@ -30,6 +31,7 @@ pub use connector::{Connector, ConnectorFactory, EventHandler, Subscription, Tar
 pub use context::{
     Checkpoint, CheckpointError, CheckpointLog, Context, NoCheckpoints, Provenance, SourceNote,
 };
+pub use decode::{decode, unquoted};
 pub use error::{ConnectorError, Consequence, Reference, StopCause, chain};
 pub use manifest::{DataDisclosure, Manifest, ManifestError};
 pub use origin::{Origin, OriginError};

@@ -221,7 +221,7 @@ impl HostConfig {
         let mut config = parsed.map_err(|error| ConfigError::Syntax {
             path: path.to_path_buf(),
             place: place(text, error.span().map_or(0, |span| span.start)),
-            reason: connector_telegram::config::unquoted(error.message()),
+            reason: connector_contract::unquoted(error.message()),
         })?;
         config.check(path)?;
         config.gate.people = People::parse(config.people.clone())

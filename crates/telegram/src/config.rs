@@ -150,17 +150,6 @@ fn invalid(reason: impl Into<String>) -> ConnectorError {
     ConnectorError::InvalidConfig { reason: reason.into() }
 }
 
-/// The text of an error without what it quotes: from the first quotation mark to the last, since
-/// what is quoted may contain some.
-pub fn unquoted(reason: &str) -> String {
-    match (reason.find('"'), reason.rfind('"')) {
-        (Some(first), Some(last)) if first < last => {
-            format!("{}\"…\"{}", &reason[..first], &reason[last + 1..])
-        }
-        _ => reason.to_owned(),
-    }
-}
-
 impl Config {
     /// Checks everything that can be checked without I/O.
     pub fn check(self) -> Result<Settings, ConnectorError> {

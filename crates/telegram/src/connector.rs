@@ -130,10 +130,8 @@ impl ConnectorFactory for TelegramFactory {
     }
 
     async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError> {
-        // serde quotes what it could not read, and that may be the token.
-        let config: Config = serde_json::from_value(config).map_err(|error| {
-            ConnectorError::InvalidConfig { reason: crate::config::unquoted(&error.to_string()) }
-        })?;
+        let config: Config =
+            connector_contract::decode(config).map_err(|reason| ConnectorError::InvalidConfig { reason })?;
         Ok(Box::new(TelegramConnector::new(config.check()?)?))
     }
 }

@@ -55,13 +55,17 @@ pub(super) fn surface(given: &TelegramSurface) -> Result<Made, Failure> {
     Ok(Made { surface, instance })
 }
 
+/// Whether a host could be started with it.
+pub(super) fn check(given: &TelegramSurface) -> Result<(), Failure> {
+    settings(given).map(drop)
+}
+
 fn settings(given: &TelegramSurface) -> Result<Settings, Failure> {
     let mut map = given.config.clone();
     config::resolve_environment(&mut map, &Environment::of_this_process())
         .map_err(|error| Failure::usage(about(&chain(&error))))?;
-    // serde quotes what it could not read, and that may be the token.
-    let config: Config = serde_json::from_value(Value::Object(map))
-        .map_err(|error| Failure::usage(about(&connector_telegram::config::unquoted(&error.to_string()))))?;
+    let config: Config =
+        connector_contract::decode(Value::Object(map)).map_err(|reason| Failure::usage(about(&reason)))?;
     config.check().map_err(|error| Failure::usage(about(&chain(&error))))
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn execute(api: &Api, action: &str, input: Value) -> Result<Act
 }
 
 fn read<T: DeserializeOwned>(input: Value) -> Result<T, ConnectorError> {
-    serde_json::from_value(input).map_err(|error| invalid(crate::config::unquoted(&error.to_string())))
+    connector_contract::decode(input).map_err(invalid)
 }
 
 fn invalid(reason: impl Into<String>) -> ConnectorError {

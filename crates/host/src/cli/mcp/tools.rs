@@ -99,7 +99,7 @@ pub(super) fn shown(message: String, output: Value) -> ActionResult {
 }
 
 fn read<T: DeserializeOwned>(input: Value) -> Result<T, ConnectorError> {
-    serde_json::from_value(input).map_err(|error| ConnectorError::InvalidInput { reason: error.to_string() })
+    connector_contract::decode(input).map_err(|reason| ConnectorError::InvalidInput { reason })
 }
 
 fn problem(failure: Failure) -> ConnectorError {
