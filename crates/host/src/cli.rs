@@ -136,7 +136,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Events(events) => events.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,
-        Command::Config(config) => config.run(&common),
+        Command::Config(config) => config.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
         Command::Telegram(telegram) => telegram.run(&common).await,
         Command::Daemons(daemons) => daemons.run(&common).await,

@@ -21,7 +21,7 @@ mod switched_off;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use connector_rules::RuleSet;
@@ -100,6 +100,8 @@ struct Inner {
     delivering: Mutex<HashSet<(String, String)>>,
     /// Nothing new is dispatched any more.
     draining: AtomicBool,
+    /// What is left running from then on.
+    left: OnceLock<Left>,
     asks: asks::AskRegistry,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -121,6 +123,25 @@ enum FoundAgain {
     AtOurDaemon,
     /// At a daemon that somebody else runs.
     AtTheirs,
+}
+
+/// Which running steps are left to the next start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Left {
+    /// Those at daemons that somebody else runs.
+    at_theirs: bool,
+    /// Those at this host's own.
+    at_ours: bool,
+}
+
+impl Left {
+    fn takes(self, found_again: FoundAgain) -> bool {
+        match found_again {
+            FoundAgain::Never => false,
+            FoundAgain::AtOurDaemon => self.at_ours,
+            FoundAgain::AtTheirs => self.at_theirs,
+        }
+    }
 }
 
 /// What cancelling a step came to.
@@ -162,6 +183,7 @@ impl Engine {
             growing: Mutex::default(),
             places: Mutex::default(),
             delivering: Mutex::default(),
+            left: OnceLock::new(),
             draining: AtomicBool::new(false),
             asks: asks::AskRegistry::default(),
             tasks: TaskTracker::new(),
@@ -217,37 +239,33 @@ impl Engine {
     /// Stops: running steps are told to stop and are waited for, at most
     /// `grace`; whatever is left is found again by the next start.
     pub async fn stop(&self, grace: Duration) {
-        self.stop_all_but(grace, |_| false).await;
+        self.stop_all_but(grace, Left::default()).await;
     }
 
     /// Stops, and leaves to the next start the running steps that it will find again: those at daemons
     /// that somebody else runs, and, if `daemons_go_on`, those at this host's own. Says how many.
     pub async fn leave(&self, grace: Duration, daemons_go_on: bool) -> usize {
-        self.stop_all_but(grace, |found_again| match found_again {
-            FoundAgain::Never => false,
-            FoundAgain::AtOurDaemon => daemons_go_on,
-            FoundAgain::AtTheirs => true,
-        })
-        .await
+        self.stop_all_but(grace, Left { at_theirs: true, at_ours: daemons_go_on }).await
     }
 
-    async fn stop_all_but(&self, grace: Duration, left: impl Fn(FoundAgain) -> bool + Send) -> usize {
+    async fn stop_all_but(&self, grace: Duration, left: Left) -> usize {
+        // Before it is known that this host drains: a call that begins meanwhile asks for it.
+        let left = *self.0.left.get_or_init(|| left);
         self.0.draining.store(true, Ordering::SeqCst);
-        let mut stopping = Vec::new();
-        for (step, running) in self.running().iter().filter(|(_, running)| !left(running.found_again)) {
+        let stays = |running: &Running| left.takes(running.found_again);
+        for running in self.running().values().filter(|running| !stays(running)) {
             running.cancel.cancel();
-            stopping.push(*step);
         }
         self.0.tasks.close();
         let stopped = async {
-            while stopping.iter().any(|step| self.running().contains_key(step)) {
+            while !self.running().values().all(stays) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(grace, stopped).await.is_err() {
             tracing::warn!("some steps did not stop in time; the next start finds out what became of them");
         }
-        let left = self.running().values().filter(|running| left(running.found_again)).count();
+        let count = self.running().values().filter(|running| stays(running)).count();
         // What was decided last still ends its run, and its result is shown
         // before the surfaces go. The next start would do the same.
         if let Err(error) = self.advance_runs().await {
@@ -255,7 +273,7 @@ impl Engine {
         }
         self.deliver_the_last(grace).await;
         self.0.stopping.cancel();
-        left
+        count
     }
 
     /// Stores an event. Returns its id, or `None` if it was there before.

@@ -33,8 +33,8 @@ type Seen = (PathBuf, Option<(u64, Option<SystemTime>, [i64; 3])>);
 #[derive(Debug)]
 pub struct Watch {
     directory: PathBuf,
-    /// What was read last, or found wrong.
-    taken: Vec<Seen>,
+    /// What was read last, or found wrong; nothing once it is to be read again in any case.
+    taken: Option<Vec<Seen>>,
     /// What the last look saw.
     seen: Vec<Seen>,
 }
@@ -52,7 +52,7 @@ impl Watch {
     /// A watch over rules that were just read from `directory`.
     pub fn new(directory: &Path) -> Self {
         let seen = look(directory);
-        Self { directory: directory.to_owned(), taken: seen.clone(), seen }
+        Self { directory: directory.to_owned(), taken: Some(seen.clone()), seen }
     }
 
     /// Looks once; says something if there was a change and it has rested since the look before.
@@ -60,10 +60,10 @@ impl Watch {
         let seen = look(&self.directory);
         let rests = seen == self.seen;
         self.seen = seen;
-        if !rests || self.seen == self.taken {
+        if !rests || self.taken.as_ref() == Some(&self.seen) {
             return None;
         }
-        self.taken.clone_from(&self.seen);
+        self.taken = Some(self.seen.clone());
         Some(match assemble::usable_rules(&self.directory) {
             Ok((rules, left_out)) => Change::Rules(rules, left_out),
             Err(error) => Change::Kept(error),
@@ -72,7 +72,7 @@ impl Watch {
 
     /// Takes whatever is there for new.
     fn forget(&mut self) {
-        self.taken.clear();
+        self.taken = None;
         self.seen = look(&self.directory);
     }
 
@@ -247,6 +247,20 @@ mod tests {
         symlink(directory.path().join("b.toml"), &path).unwrap();
         let (names, said) = looked();
         assert!(names == ["b"] && said.contains("is a symbolic link"), "{said}");
+    }
+
+    #[test]
+    fn a_directory_that_is_read_again_and_has_nothing_any_more_keeps_the_rules_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, rule("a")).unwrap();
+        let mut watch = Watch::new(directory.path());
+        watch.forget();
+        assert_eq!(names(watch.look()), ["a"], "it is read though nothing changed");
+        std::fs::remove_file(&path).unwrap();
+        watch.forget();
+        assert!(matches!(watch.look(), Some(Change::Kept(RulesError::None(_)))));
+        assert!(watch.look().is_none(), "it was told");
     }
 
     #[test]

@@ -9,15 +9,17 @@ use opencode_daemons::Environment;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rules::described;
 use super::{Common, path};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::exit::{Exit, Failure};
-use crate::{managed, packages};
+use crate::managed;
+use crate::packages::{self, Used};
 
 /// `config`
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Report everything that is wrong with the configuration; nothing is started
+    /// Report every misspelt key of the configuration, or else all that would stop the host; nothing is started
     Check {
         /// The configuration [default: host.toml here, or else in your configuration directory]
         #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
@@ -46,9 +48,9 @@ struct Finding {
 }
 
 impl Config {
-    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self {
-            Self::Check { config } => check(common, &path::config(config.as_ref())?),
+            Self::Check { config } => check(common, &path::config(config.as_ref())?).await,
             Self::Explain { key } => {
                 let explained = config::explain(&key).map_err(Failure::usage)?;
                 common.print(&explained, in_words)?;
@@ -66,10 +68,10 @@ impl Config {
     }
 }
 
-fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
+async fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
-    let findings = findings(file, &text);
+    let findings = findings(file, &text).await;
     let exit = if findings.is_empty() { Exit::Done } else { Exit::Failed };
     common.print(&findings, |findings| {
         let line = |finding: &Finding| match (finding.line, finding.column) {
@@ -84,8 +86,16 @@ fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Every key that nothing reads, or else the first thing that stops the host.
-fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
+/// What the next start would not take of `file`, in words; nothing if it would.
+pub(super) async fn faults(file: &AbsolutePath) -> Result<Option<String>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
+    let faults: Vec<String> = findings(file, &text).await.into_iter().map(|found| found.message).collect();
+    Ok((!faults.is_empty()).then(|| faults.join("; ")))
+}
+
+/// Every key that nothing reads, or else everything that would stop the host.
+async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     let placed = |unknown: &config::UnknownKey| {
         let (line, column) = line_and_column(text, unknown.span.start);
         Finding { line: Some(line), column: Some(column), message: unknown.to_string() }
@@ -110,10 +120,23 @@ fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         if let Some(workspace) = given.workspace.as_ref().filter(|it| !config.workspaces.contains_key(*it)) {
             findings.push(plain(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
         }
-        let mut given = given.config.clone();
-        if let Err(error) = config::resolve_environment(&mut given, &environment) {
-            findings.push(plain(format!("[connectors.{name}]: {}", chain(&error))));
+        if given.workspace.is_some() && given.config.contains_key("base_url") {
+            findings.push(plain(format!("[connectors.{name}]: give a workspace or a base_url, not both")));
         }
+        let mut resolved = given.clone();
+        if let Err(error) = config::resolve_environment(&mut resolved.config, &environment) {
+            findings.push(plain(format!("[connectors.{name}]: {}", chain(&error))));
+        } else if matches!(packages::used(&config, name, given), Ok(Used::Opencode))
+            && resolved.workspace.as_ref().is_none_or(|it| config.workspaces.contains_key(it))
+            && let Err(failure) = described(name, &resolved, &config).await
+        {
+            findings.push(plain(failure.text));
+        }
+    }
+    if let Some(given) = &config.surfaces.telegram
+        && let Err(failure) = super::telegram::check(given)
+    {
+        findings.push(plain(failure.text));
     }
     findings
 }

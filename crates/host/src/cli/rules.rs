@@ -11,6 +11,7 @@ mod lint;
 mod rehearsal;
 mod test;
 
+pub(super) use known::instance as described;
 use std::io::Write as _;
 use std::path::PathBuf;
 

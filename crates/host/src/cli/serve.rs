@@ -151,13 +151,14 @@ async fn read_again(mut hangups: Hangups, rules: Arc<Notify>, file: AbsolutePath
     loop {
         hangups.next().await;
         rules.notify_one();
-        match HostConfig::load(&file) {
-            Ok(_) => tracing::info!(
-                "the rules are read again; what else {} says is taken at the next start",
+        match super::config::faults(&file).await {
+            Ok(None) => tracing::info!(
+                "the rules are being read again; what else {} says is taken at the next start",
                 file.display()
             ),
-            Err(error) => {
-                tracing::warn!("the next start would not take the configuration: {}", chain(&error));
+            Ok(Some(faults)) => tracing::warn!("the next start would not take the configuration: {faults}"),
+            Err(failure) => {
+                tracing::warn!("the next start would not take the configuration: {}", failure.text);
             }
         }
     }

@@ -189,7 +189,12 @@ impl Engine {
                         "the last results wait for the next start"
                     );
                 }
-                _ => self.0.tasks.wait().await,
+                // Not for all tasks: what is left running is among them.
+                _ => {
+                    while !self.delivering().is_empty() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
             }
         };
         let _ = tokio::time::timeout(grace, all).await;

@@ -218,6 +218,11 @@ impl Engine {
             (true, None) => FoundAgain::AtTheirs,
         };
         self.running().insert(row.id, Running { cancel: cancel.clone(), found_again });
+        // It was let go before the host began to stop, and looked at too late to be among what is stopped.
+        let stays = self.0.left.get().is_some_and(|left| left.takes(found_again));
+        if self.0.draining.load(Ordering::SeqCst) && !stays {
+            cancel.cancel();
+        }
         let engine = self.clone();
         self.0.tasks.spawn(async move {
             let step = row.id;

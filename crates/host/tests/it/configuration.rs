@@ -215,6 +215,20 @@ fn the_command_line_checks_and_explains_a_configuration() {
     for (text, code, words) in [
         (right.to_owned(), 0, "nothing is wrong"),
         (format!("{right}workspace = \"app\"\n"), 1, "there is no [workspaces.app]"),
+        (format!("{right}directory = 7\n"), 1, "directory"),
+        (
+            format!("{right}workspace = \"app\"\n[workspaces.app]\ndirectory = \".\"\n"),
+            1,
+            "give a workspace or a base_url, not both",
+        ),
+        (format!("{right}[surfaces.telegram]\nbot_token = \"no token\"\n"), 1, "bot_token"),
+        (
+            format!(
+                "{right}password = \"env:NOT_SET_ANYWHERE\"\n[surfaces.telegram]\nbot_token = \"no token\"\n"
+            ),
+            1,
+            "NOT_SET_ANYWHERE",
+        ),
         (format!("{right}password = \"env:NOT_SET_ANYWHERE\"\n"), 1, "NOT_SET_ANYWHERE"),
         (format!("max_running = 0\n{right}"), 1, "`max_running` takes 1 to 10000"),
         (format!("max_running = \"x\"\n{right}"), 1, "line 1, column 15, at `max_running`"),

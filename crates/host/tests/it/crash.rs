@@ -49,12 +49,17 @@ impl Drop for Host {
 
 impl Yard {
     async fn new() -> Self {
-        let faults = Faults { pace: Duration::from_millis(4), ..Faults::default() };
+        Self::with(Duration::from_millis(4), "").await
+    }
+
+    /// One whose daemon lets `pace` pass between two events, and whose `host.toml` begins with `first`.
+    async fn with(pace: Duration, first: &str) -> Self {
+        let faults = Faults { pace, ..Faults::default() };
         let fake = Fake::start(Fixture::recorded("text"), faults).await.unwrap();
         let user = User::new();
         let home = user.home.path();
         std::fs::create_dir(home.join("rules")).unwrap();
-        let mut config = format!("rules = \"rules\"\n[gate]\napprovers = [\"{APPROVER}\"]\n");
+        let mut config = format!("{first}rules = \"rules\"\n[gate]\napprovers = [\"{APPROVER}\"]\n");
         for lane in LANES {
             config.push_str(&format!(
                 "[connectors.{lane}]\nuse = \"connector-opencode\"\nbase_url = \"{}\"\ndirectory = \"/code/{lane}\"\n",
@@ -202,6 +207,44 @@ async fn a_host_that_is_stopped_during_turns_leaves_them_to_the_next_start() {
     yard.settle_and_check("what was left").await;
     let aborts: Vec<_> = yard.fake.requests().into_iter().filter(|line| line.contains("/abort")).collect();
     assert_eq!(aborts, Vec::<String>::new(), "nothing was stopped");
+}
+
+/// The end of a host that is told to end while a turn goes on that would take minutes.
+async fn told_to_end_in_a_long_turn(yard: &mut Yard) -> Duration {
+    let mut host = yard.start(None);
+    yard.send();
+    yard.work("a turn", |yard| yard.fake.running() > 0).await;
+    let begun = Instant::now();
+    let pid = rustix::process::Pid::from_child(&host.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(host.0.wait().unwrap().success());
+    begun.elapsed()
+}
+
+fn aborts(yard: &Yard) -> usize {
+    yard.fake.requests().into_iter().filter(|line| line.contains("/abort")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_leaves_a_turn_does_not_wait_for_it() {
+    let mut yard = Yard::with(Duration::from_mins(1), "").await;
+    let took = told_to_end_in_a_long_turn(&mut yard).await;
+    assert!(
+        took < Duration::from_secs(15),
+        "what is left is not waited for as what is cancelled is: {took:?}"
+    );
+    assert_eq!((aborts(&yard), yard.fake.running()), (0, 1), "the turn goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_to_cancel_when_it_stops_aborts_its_turns_and_says_what_became_of_them() {
+    let mut yard = Yard::with(Duration::from_mins(1), "on_stop = \"cancel\"\n").await;
+    told_to_end_in_a_long_turn(&mut yard).await;
+    assert!(aborts(&yard) > 0, "it was aborted");
+    let rows = yard.ledger().read_now(|tx| runs::latest(tx, 10)).unwrap();
+    let states: Vec<_> = rows.iter().map(|row| row.state).collect();
+    assert_eq!(states, [RunState::Cancelled]);
+    assert!(yard.is_settled(), "it was told");
 }
 
 /// Kills a host `kills` times at random moments while messages keep coming.

@@ -198,7 +198,11 @@ fn is_environment(value: &str) -> bool {
 }
 
 /// The instance as `run` would make it, except that it cannot be called.
-async fn instance(name: &str, given: &config::Instance, config: &HostConfig) -> Result<Instance, Failure> {
+pub(in crate::cli) async fn instance(
+    name: &str,
+    given: &config::Instance,
+    config: &HostConfig,
+) -> Result<Instance, Failure> {
     let mut settings = given.config.clone();
     // A secret that is not set here changes nothing of what can be looked at.
     let _ = config::resolve_environment(&mut settings, &Environment::of_this_process());
