@@ -322,7 +322,7 @@ impl Confinement {
     /// of the workspace, which can be read. The agent's commands reach one tree each, the one that
     /// they are started in.
     #[must_use]
-    pub(crate) fn with_trees(mut self, trees: PathBuf) -> Self {
+    pub fn with_trees(mut self, trees: PathBuf) -> Self {
         self.walls.write.retain(|path| *path != self.workspace);
         self.walls.read.push(self.workspace.clone());
         self.trees = Some(trees);

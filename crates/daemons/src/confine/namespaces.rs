@@ -97,11 +97,18 @@ impl std::fmt::Display for Missing {
 }
 
 /// What keeps daemons that `launcher` starts from having namespaces; nothing when they can. It is tried once, in a
-/// process of its own, and blocks meanwhile.
+/// process of its own, and blocks meanwhile; what could not be tried is tried again.
 pub fn missing(launcher: &Path) -> Option<Missing> {
     static KNOWN: Mutex<BTreeMap<PathBuf, Option<Missing>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    *known.entry(launcher.to_owned()).or_insert_with(|| tried(launcher))
+    if let Some(known) = known.get(launcher) {
+        return *known;
+    }
+    let missing = tried(launcher);
+    if missing != Some(Missing::Untried) {
+        known.insert(launcher.to_owned(), missing);
+    }
+    missing
 }
 
 fn tried(launcher: &Path) -> Option<Missing> {

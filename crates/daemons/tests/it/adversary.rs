@@ -4,6 +4,7 @@
 //! by itself, within the daemon's walls alone. Every attempt succeeds for the same user without walls.
 
 mod attempts;
+mod ordinary;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -74,7 +75,7 @@ fn program(name: &str) -> Command {
 /// is an ordinary one for root as well.
 fn bystander() -> Child {
     let plan = json!({ "walls": { "read": [], "write": ["/"] }, "required": false, "unix_sockets": true });
-    let mut command = program(LAUNCHER);
+    let mut command = program(ordinary::launcher().to_str().unwrap());
     command.args(["--launch-within-walls", "sleep", "600"]).env("OPENCODE_DAEMONS_WALLS", plan.to_string());
     let bystander = command.env("KEY", "the marker").stdout(Stdio::null()).spawn().unwrap();
     let arguments = format!("/proc/{}/cmdline", bystander.id());
