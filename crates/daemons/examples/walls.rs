@@ -25,6 +25,9 @@ struct Measured<'a> {
     workspace: Option<&'a Path>,
 }
 
+/// Where a daemon leaves what it measured, in its workspace.
+const MEASURED: &str = ".walls-measured";
+
 const NOTHING: Measured<'static> = Measured { command: "exit 0", times: 30, workspace: None };
 
 const BUILD: &str = "rm -rf target && cargo build --offline --quiet";
@@ -66,7 +69,7 @@ fn serve(port: u16) -> Result<(), Box<dyn Error>> {
         for _ in 0..count.parse()? {
             times.push(timed(|| command(&shell, script))?);
         }
-        std::fs::write("commands", format!("{}", median(times).as_micros()))?;
+        std::fs::write(MEASURED, format!("{}", median(times).as_micros()))?;
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     for stream in listener.incoming() {
@@ -150,7 +153,7 @@ async fn once(what: Measured<'_>, access: Option<Access>) -> Result<(Duration, D
     let start = begun.elapsed();
     daemon.stop().await;
     Daemon::start(spec(true)?).await?.stop().await;
-    let command = std::fs::read_to_string(directory.join("commands"))?.parse().map(Duration::from_micros)?;
-    std::fs::remove_file(directory.join("commands"))?;
+    let command = std::fs::read_to_string(directory.join(MEASURED))?.parse().map(Duration::from_micros)?;
+    std::fs::remove_file(directory.join(MEASURED))?;
     Ok((start, command))
 }

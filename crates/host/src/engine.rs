@@ -27,7 +27,6 @@ use std::time::Duration;
 use connector_rules::RuleSet;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Millis};
 use crate::failpoint::failpoint;
@@ -43,7 +42,7 @@ use crate::surface::Surface;
 
 pub use crate::ask::{Answer, Answered};
 pub(crate) use intake::as_event;
-pub use schedule::ScheduleChat;
+pub use schedule::{NoSurface, ScheduleChat};
 
 /// How often another process's changes are looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -103,7 +102,8 @@ struct Inner {
     /// What is left running from then on.
     left: OnceLock<Left>,
     asks: asks::AskRegistry,
-    tasks: TaskTracker,
+    /// Held while a step is let go, until it is among the running ones.
+    dispatching: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
 }
 
@@ -186,7 +186,7 @@ impl Engine {
             left: OnceLock::new(),
             draining: AtomicBool::new(false),
             asks: asks::AskRegistry::default(),
-            tasks: TaskTracker::new(),
+            dispatching: tokio::sync::Mutex::default(),
             stopping: CancellationToken::new(),
         }))
     }
@@ -249,14 +249,16 @@ impl Engine {
     }
 
     async fn stop_all_but(&self, grace: Duration, left: Left) -> usize {
-        // Before it is known that this host drains: a call that begins meanwhile asks for it.
         let left = *self.0.left.get_or_init(|| left);
         self.0.draining.store(true, Ordering::SeqCst);
+        // What is being let go is among the running ones from here on, and nothing else will be.
+        if tokio::time::timeout(grace, self.0.dispatching.lock()).await.is_err() {
+            tracing::warn!("a step that was being let go is not waited for");
+        }
         let stays = |running: &Running| left.takes(running.found_again);
         for running in self.running().values().filter(|running| !stays(running)) {
             running.cancel.cancel();
         }
-        self.0.tasks.close();
         let stopped = async {
             while !self.running().values().all(stays) {
                 tokio::time::sleep(Duration::from_millis(10)).await;

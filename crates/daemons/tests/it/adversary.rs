@@ -5,6 +5,7 @@
 
 mod attempts;
 mod ordinary;
+mod password;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -183,7 +184,7 @@ impl Outside {
         attempts::all(self)
     }
 
-    /// All attempts in a row, which write the number of each that succeeds.
+    /// All attempts in a row, which write the number of each that succeeds, and whether what they are made with works.
     fn script(&self, into: &Path) -> String {
         let into = into.display();
         let attempts = self.attempts().into_iter().enumerate();
@@ -192,10 +193,20 @@ impl Outside {
                 format!("( {script} ) > /dev/null 2>&1 && echo {n} >> {into}/escaped")
             })
             .collect();
-        format!("mkdir -p {into}/w; cd {into}/w\n{}\necho tried > {into}/tried\n", script.join("\n"))
+        let works = "echo x > own-file && chmod 600 own-file && sh -c 'cat own-file' && node -e 0 && perl -e 1 && \
+                     git --version && curl --version";
+        let script = script.join("\n");
+        format!(
+            "mkdir -p {into}/w; cd {into}/w\n{script}\n( {works} ) > /dev/null 2>&1 && echo yes > {into}/works\n\
+             echo tried > {into}/tried\n"
+        )
     }
 
     fn escaped(&self, from: &Path) -> Vec<String> {
+        assert!(
+            from.join("works").exists(),
+            "nothing is shown by programs that cannot do what is allowed: {from:?}"
+        );
         let escaped = std::fs::read_to_string(from.join("escaped")).unwrap_or_default();
         let attempts = self.attempts();
         escaped.lines().map(|n| attempts[n.parse::<usize>().unwrap()].what.clone()).collect()

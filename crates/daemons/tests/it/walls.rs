@@ -34,7 +34,17 @@ pub(crate) async fn confined_with(
     let model = scripts.iter().enumerate().fold(Script::default(), |model, (done, script)| {
         model.call("RUN-IT", done, "bash", json!({ "command": script, "description": "Runs it" }))
     });
-    RealDaemon::with_on(generation, model.reply("RUN-IT", "done"), |spec| {
+    confined_by(generation, model.reply("RUN-IT", "done"), adjust, adjust_walls).await
+}
+
+/// The same with all that its model says.
+pub(crate) async fn confined_by(
+    generation: Generation,
+    model: Script,
+    adjust: impl FnOnce(&mut Spec),
+    adjust_walls: impl FnOnce(&mut Confinement),
+) -> RealDaemon {
+    RealDaemon::with_on(generation, model, |spec| {
         adjust(spec);
         let tmp = match &spec.home {
             Home::Own(own) => own.with_extension("tmp"),

@@ -12,14 +12,15 @@ use serde_json::Value;
 use super::rules::described;
 use super::{Common, path};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
+use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
-use crate::managed;
 use crate::packages::{self, Used};
+use crate::{assemble, headless, managed, telegram};
 
 /// `config`
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Report every misspelt key of the configuration, or else all that would stop the host; nothing is started
+    /// Report every misspelt key, or else what of the configuration and its rules would stop the host; nothing is started
     Check {
         /// The configuration [default: host.toml here, or else in your configuration directory]
         #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
@@ -94,7 +95,7 @@ pub(super) async fn faults(file: &AbsolutePath) -> Result<Option<String>, Failur
     Ok((!faults.is_empty()).then(|| faults.join("; ")))
 }
 
-/// Every key that nothing reads, or else everything that would stop the host.
+/// Every key that nothing reads, or else what of the configuration and its rules would stop the host.
 async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     let placed = |unknown: &config::UnknownKey| {
         let (line, column) = line_and_column(text, unknown.span.start);
@@ -132,6 +133,14 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         {
             findings.push(plain(failure.text));
         }
+    }
+    if let Err(error) = assemble::rules_in(&config.rules) {
+        findings.push(plain(chain(&error)));
+    }
+    let telegram = config.surfaces.telegram.as_ref().map(|_| telegram::NAME);
+    let reported = &config.schedules.surface;
+    if telegram.into_iter().chain([headless::NAME]).all(|it| it != reported) {
+        findings.push(plain(NoSurface(reported.clone()).to_string()));
     }
     if let Some(given) = &config.surfaces.telegram
         && let Err(failure) = super::telegram::check(given)

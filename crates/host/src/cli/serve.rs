@@ -153,7 +153,7 @@ async fn read_again(mut hangups: Hangups, rules: Arc<Notify>, file: AbsolutePath
         rules.notify_one();
         match super::config::faults(&file).await {
             Ok(None) => tracing::info!(
-                "the rules are being read again; what else {} says is taken at the next start",
+                "the rules are being read again; no mistake was found in {}, and what else it says is taken at the next start",
                 file.display()
             ),
             Ok(Some(faults)) => tracing::warn!("the next start would not take the configuration: {faults}"),

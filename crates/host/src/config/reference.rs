@@ -85,7 +85,7 @@ Every key of `host.toml`, as the types that read the file have it: `connector-ho
 What belongs together is told in [gate](gate.md), [daemons](daemons.md), [Telegram](telegram.md) and [plugins](plugins.md).
 
 ```sh
-connector-host config check            # misspelt keys with line and column, or else all that would stop the host
+connector-host config check            # misspelt keys with line and column, or else what of it would stop the host
 connector-host config explain gate.expiry_secs
 connector-host config schema > host.schema.json
 connector-host rules schema > rule.schema.json

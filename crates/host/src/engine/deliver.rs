@@ -41,7 +41,7 @@ impl Engine {
             return;
         }
         let engine = self.clone();
-        self.0.tasks.spawn(async move {
+        tokio::spawn(async move {
             loop {
                 match engine.deliver_next(&place.0, &place.1).await {
                     Ok(true) => {}
@@ -182,18 +182,19 @@ impl Engine {
     /// Delivers what is due now and waits for it, at most `grace`.
     pub(super) async fn deliver_the_last(&self, grace: Duration) {
         let all = async {
-            match self.deliver_due().await {
-                Err(error) if !passing(&error) => {
-                    tracing::error!(
-                        error = connector_contract::chain(&error),
-                        "the last results wait for the next start"
-                    );
+            loop {
+                if let Err(error) = self.deliver_due().await
+                    && !passing(&error)
+                {
+                    let error = connector_contract::chain(&error);
+                    tracing::error!(error, "the last results wait for the next start");
+                    return;
                 }
-                // Not for all tasks: what is left running is among them.
-                _ => {
-                    while !self.delivering().is_empty() {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
+                if self.delivering().is_empty() {
+                    return;
+                }
+                while !self.delivering().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
         };

@@ -82,6 +82,10 @@ impl Engine {
 
     /// Returns whether the step is no longer just approved.
     async fn dispatch(&self, step: StepId) -> Result<bool, LedgerError> {
+        let _dispatching = self.0.dispatching.lock().await;
+        if !self.may_dispatch() {
+            return Ok(false);
+        }
         let row = match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
             Ok(Some(row)) => row,
             Ok(None) => return Ok(false),
@@ -160,6 +164,10 @@ impl Engine {
 
     /// Steps that were dispatched when the host died.
     pub(super) async fn recover(&self) -> Result<(), LedgerError> {
+        let _dispatching = self.0.dispatching.lock().await;
+        if self.0.draining.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         for step in self.0.ledger.read(|tx| steps::ids_in_state(tx, StepState::Dispatched)).await? {
             let row = match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
                 Ok(Some(row)) => row,
@@ -218,19 +226,20 @@ impl Engine {
             (true, None) => FoundAgain::AtTheirs,
         };
         self.running().insert(row.id, Running { cancel: cancel.clone(), found_again });
-        // It was let go before the host began to stop, and looked at too late to be among what is stopped.
-        let stays = self.0.left.get().is_some_and(|left| left.takes(found_again));
-        if self.0.draining.load(Ordering::SeqCst) && !stays {
-            cancel.cancel();
-        }
         let engine = self.clone();
-        self.0.tasks.spawn(async move {
+        tokio::spawn(async move {
             let step = row.id;
             let work = tokio::spawn(engine.clone().until_known(instance, row, resume, cancel));
             let (made, finish) = work.await.unwrap_or_else(|panic| {
                 let reason = format!("the connector broke down: {panic}");
                 (Move::LoseTrack, Finish::failed(reason, Consequence::Unknown))
             });
+            // The host has stopped, and what its pool's end did to a call that it left is not the end of the step, which the
+            // next start looks for.
+            let left = engine.0.left.get().is_some_and(|left| left.takes(found_again));
+            if left && engine.0.stopping.is_cancelled() {
+                return;
+            }
             engine.finish_for_sure(step, made, finish).await;
             engine.running().remove(&step);
             engine.forget_refusals(step);
@@ -273,9 +282,10 @@ impl Engine {
     ) -> (Move, Finish) {
         failpoint("call.begins");
         let ready = tokio::select! {
-            ready = instance.provider.ready() => ready,
+            biased;
             // What may be running already is stopped by its connector, once that is ready.
             () = cancel.cancelled(), if resume.is_none() => return (Move::Cancel, Finish::failed("cancelled before it began".into(), Consequence::NothingStarted)),
+            ready = instance.provider.ready() => ready,
         };
         failpoint("call.ready");
         let ready = match ready {

@@ -43,7 +43,7 @@ pub struct ScheduleChat {
 /// The runs of schedules cannot report there.
 #[derive(Debug, thiserror::Error)]
 #[error("schedules are to report to the surface `{0}`, which this host does not have")]
-pub struct NoSurface(String);
+pub struct NoSurface(pub(crate) String);
 
 impl Default for ScheduleChat {
     fn default() -> Self {

@@ -211,6 +211,9 @@ fn the_command_line_checks_and_explains_a_configuration() {
         "line 2, column 1, at `max_runing`: there is no key `max_runing`; did you mean `max_running`?";
     assert!(ended.text().contains(words), "{}", ended.text());
 
+    let rules = user.home.path().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    std::fs::write(rules.join("fix.toml"), include_str!("../../../rules/tests/fixtures/seed.toml")).unwrap();
     let right = "rules = \"rules\"\n[connectors.connector-opencode]\nbase_url = \"http://127.0.0.1:9\"\n";
     for (text, code, words) in [
         (right.to_owned(), 0, "nothing is wrong"),
@@ -230,6 +233,12 @@ fn the_command_line_checks_and_explains_a_configuration() {
             "NOT_SET_ANYWHERE",
         ),
         (format!("{right}password = \"env:NOT_SET_ANYWHERE\"\n"), 1, "NOT_SET_ANYWHERE"),
+        (right.replace("\"rules\"", "\"rule\""), 1, "the rules in"),
+        (
+            format!("{right}[schedules]\nsurface = \"telegram\"\n"),
+            1,
+            "schedules are to report to the surface `telegram`",
+        ),
         (format!("max_running = 0\n{right}"), 1, "`max_running` takes 1 to 10000"),
         (format!("max_running = \"x\"\n{right}"), 1, "line 1, column 15, at `max_running`"),
         ("rules = ".to_owned(), 1, "line 1"),

@@ -76,6 +76,32 @@ async fn left_behind(state: &std::path::Path, moves: &'static [Move], checkpoint
 }
 
 #[tokio::test]
+async fn what_becomes_of_a_call_that_was_left_is_for_the_next_start_to_say() {
+    let state = tempfile::tempdir().unwrap();
+    let probe = Shared::closed();
+    let world = World::start(state.path(), 1_000, Plan { probe: probe.clone(), ..Plan::default() });
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    assert_eq!(world.tap(&card, ANNA, Decision::Approve).await, Tapped::Approved);
+    world.until("the call", |world| world.probe.calls().pop()).await;
+    // As the end of a pool breaks off what runs on its daemons.
+    world.leave(|| probe.gate.close()).await;
+
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let again = loop {
+        match World::try_start(state.path(), 2_000, Plan::default()) {
+            Ok(world) => break world,
+            Err(error) => assert!(std::time::Instant::now() < until, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    let result = again.result(1).await;
+    assert_eq!(result.state, StepState::Succeeded, "{result:?}");
+    assert_eq!(again.probe.calls()[0].resumed, Some(json!({ "session_id": "ses_1", "message_id": "msg_1" })));
+    again.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_approved_but_not_dispatched_is_dispatched_once() {
     let state = tempfile::tempdir().unwrap();
     left_behind(state.path(), &[], None).await;

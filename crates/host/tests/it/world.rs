@@ -178,6 +178,13 @@ impl World {
         self.running.await.unwrap().unwrap();
     }
 
+    /// Ends the host, which leaves what runs to the next start; `after` is what comes when nobody waits for it any more.
+    pub(crate) async fn leave(self, after: impl FnOnce()) {
+        assert_eq!(self.engine.leave(Duration::from_secs(5), true).await, 1, "one runs on");
+        after();
+        self.running.await.unwrap().unwrap();
+    }
+
     pub(crate) async fn say(&self, id: &str, text: &str) -> Option<i64> {
         self.engine.submit(event(id, text)).await.unwrap()
     }

@@ -16,10 +16,9 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
     let mut keys = Keys::new(table, 0..end, "a rule file", sink);
     let trigger = keys.required("trigger");
     let trigger = trigger.and_then(|item| read_trigger(item, sink));
-    let schedule = matches!(trigger, Some(Trigger::Cron(_)));
     let visible = Visible {
         run: false,
-        schedule,
+        trigger: trigger.as_ref(),
         steps: &[],
         connectors: &[],
         handled: false,
@@ -36,7 +35,7 @@ pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<R
         None => Some(Vec::new()),
     };
     let actions = keys.required("actions");
-    let actions = actions.and_then(|item| step::read_all(item, schedule, sink));
+    let actions = actions.and_then(|item| step::read_all(item, trigger.as_ref(), sink));
     let labels = actions.as_deref().map(test_case::labels);
     let tests = match keys.take("tests") {
         Some(item) => test_case::read_all(item, labels.as_deref(), sink),

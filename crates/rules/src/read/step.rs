@@ -10,10 +10,10 @@ use super::template::{self, Visible};
 use super::{Sink, springtale, value};
 use crate::diagnostic::Code;
 use crate::path::step_number;
-use crate::rule::{Action, OnError, Param, Params, Step};
+use crate::rule::{Action, OnError, Param, Params, Step, Trigger};
 
 /// Reads `[[actions]]`.
-pub(super) fn read_all(item: Item<'_>, schedule: bool, sink: &Sink<'_>) -> Option<Vec<Step>> {
+pub(super) fn read_all(item: Item<'_>, trigger: Option<&Trigger>, sink: &Sink<'_>) -> Option<Vec<Step>> {
     let DeValue::Array(items) = item.get_ref() else {
         let message = "`actions` is a list of steps";
         let help = "write `[[actions]]`, with two brackets";
@@ -36,7 +36,7 @@ pub(super) fn read_all(item: Item<'_>, schedule: bool, sink: &Sink<'_>) -> Optio
         .map(|(index, item)| {
             let visible = Visible {
                 run: true,
-                schedule,
+                trigger,
                 steps: &names,
                 connectors: &connectors,
                 earlier: index,
@@ -140,7 +140,7 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
             Some(Action::Reply { text })
         }
         // Springtale's goes to whoever runs it. Here that is a schedule's own chat, and no other.
-        "Notify" if !visible.schedule => {
+        "Notify" if visible.trigger.is_some_and(|trigger| !matches!(trigger, Trigger::Cron(_))) => {
             let message = "`Notify` tells whoever runs the host, and this rule has no chat of theirs";
             let help = "write `Reply` if the chat that fired the rule is to be told; a schedule's chat is in `[schedules]`";
             sink.error_with(Code::UnknownType, kind.span, message, help);

@@ -4,6 +4,7 @@ use super::table::{Located, in_words, suggest};
 use super::{Sink, springtale};
 use crate::diagnostic::Code;
 use crate::path::{Path, PathError, Root, StepRef};
+use crate::rule::Trigger;
 use crate::schedule::SCHEDULE_FIELDS;
 use crate::source::Span;
 use crate::template::{Filter, ParseError, ParseErrorKind, Template, parse};
@@ -13,8 +14,8 @@ use crate::template::{Filter, ParseError, ParseErrorKind, Template, parse};
 pub(super) struct Visible<'a> {
     /// Whether there is a run yet.
     pub(super) run: bool,
-    /// Whether the trigger is a schedule, whose payload is known.
-    pub(super) schedule: bool,
+    /// What fires the rule, if that could be read.
+    pub(super) trigger: Option<&'a Trigger>,
     /// The names of the rule's steps, in order.
     pub(super) steps: &'a [Option<String>],
     /// Which of them run an action of a connector.
@@ -72,7 +73,7 @@ impl Visible<'_> {
                 Some("put the condition into the `when` of a later step".to_owned()),
             )),
             Root::Step(step) => self.refuses_step(path, step),
-            Root::Trigger if self.schedule => Self::refuses_schedule(path),
+            Root::Trigger if matches!(self.trigger, Some(Trigger::Cron(_))) => Self::refuses_schedule(path),
             Root::Trigger => refuses_reply(path),
             _ => None,
         }

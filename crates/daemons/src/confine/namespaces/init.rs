@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 
 use connector_egress::descriptors;
 use nix::sched::{CloneFlags, unshare};
@@ -30,9 +30,17 @@ fn start(plan: &Plan, arguments: impl Iterator<Item = OsString>) -> io::Result<E
     tree.hide(&plan.walls, &namespaces.private);
     tree.enter(namespaces.tmp.as_deref())?;
     std::env::set_current_dir(here)?;
-    linux::drop_capabilities()?;
     #[expect(clippy::disallowed_methods, reason = "the launcher goes on within the tree")]
-    let daemon = Command::new(launcher).arg(LAUNCH).args(arguments).spawn()?;
+    let mut daemon = Command::new(launcher);
+    let mut daemon = started(daemon.arg(LAUNCH).args(arguments))?;
+    // Its password is in the environment that it begins with, and opencode's own tools read what any path leads to.
+    for process in [std::process::id(), daemon.id()] {
+        if let Err(error) = mounts::conceal_environment(process) {
+            daemon.kill()?;
+            return Err(error);
+        }
+    }
+    linux::drop_capabilities()?;
     let daemon = i32::try_from(daemon.id()).ok();
     loop {
         match wait(WaitOptions::empty()) {
@@ -41,6 +49,14 @@ fn start(plan: &Plan, arguments: impl Iterator<Item = OsString>) -> io::Result<E
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Starts it by a thread that has no capability; this one needs its own for a moment.
+fn started(command: &mut Command) -> io::Result<Child> {
+    std::thread::scope(|scope| {
+        let start = || linux::drop_capabilities().map_err(io::Error::from).and_then(|()| command.spawn());
+        scope.spawn(start).join().unwrap_or_else(|_| Err(io::Error::other("no thread started it")))
+    })
 }
 
 /// As a shell tells it.

@@ -34,6 +34,9 @@ const HIDDEN: [&str; 5] =
 /// What is in place of what is hidden, in the workshop.
 const EMPTY_FILE: &str = "/file";
 const EMPTY_DIRECTORY: &str = "/directory";
+/// The same in the tree, for what is hidden later.
+const NO_FILE: &str = "/.no-file";
+const NO_DIRECTORY: &str = "/.no-directory";
 /// More links than these on the way to one place lead nowhere.
 const LINKS: usize = 40;
 
@@ -171,6 +174,8 @@ impl Tree {
 
     /// Puts nothing in place of what is hidden.
     fn empty(&self) -> io::Result<()> {
+        fs::File::create(within(NEW, Path::new(NO_FILE)))?;
+        fs::create_dir(within(NEW, Path::new(NO_DIRECTORY)))?;
         fs::File::create(EMPTY_FILE)?;
         fs::create_dir(EMPTY_DIRECTORY)?;
         for hidden in &self.hidden {
@@ -200,6 +205,19 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Puts nothing in place of what a process was started with in its environment, for everybody in the tree, itself included, as
+/// long as it lives. What is the same by way of its threads, which come and go, is not there either. To be called within the
+/// tree, with the right to mount.
+pub(super) fn conceal_environment(process: u32) -> io::Result<()> {
+    for proc in [PROC, OWN_PROC] {
+        for (what, nothing) in [("environ", NO_FILE), ("task", NO_DIRECTORY)] {
+            let at = Path::new(proc).join(process.to_string()).join(what);
+            mount_in(Some(nothing), &at, None, MsFlags::MS_BIND, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// What below `directory` not everybody may read, each with all that is below it.

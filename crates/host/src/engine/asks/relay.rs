@@ -173,7 +173,7 @@ impl Drop for Guard<'_> {
         engine.0.asks.remove((self.ask.number, self.times));
         if let (None, Ok(runtime)) = (&self.answered, tokio::runtime::Handle::try_current()) {
             let withdrawn = withdraw(engine.clone(), (row_id(self.ask.number), self.times));
-            engine.0.tasks.spawn_on(withdrawn, &runtime);
+            runtime.spawn(withdrawn);
         }
         let Some(surface) = &self.relay.surface else { return };
         match &self.answered {
