@@ -1,9 +1,15 @@
-//! The HTTP connections of one listener: few, and not for long unless they carried its secret.
+//! The HTTP connections of one listener: whose they are, few, and not for long unless they carried its secret.
 //!
-//! Whoever reaches the port can connect, and every connection holds a descriptor of this process. So there is
+//! A listener is a port of this machine, whose requests [`Admission`] looks at before anything of them is read, or
+//! an [`OwnSocket`], at which processes of its owner alone are heard. Whoever reaches the port can connect, and every connection holds a descriptor of this process. So there is
 //! a most of them; one that does not send the head of a request in time is closed; and when there is no room for
 //! another, the oldest goes that has never carried the secret. Those that have make room for nobody, also once
 //! their request is answered: then the new one is not taken.
+
+mod admission;
+mod listener;
+mod own_socket;
+mod token;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -16,9 +22,14 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+pub use admission::{Admission, Refusal};
+pub use listener::Listener;
+pub use own_socket::{OwnSocket, SocketError};
+pub use token::{BearerToken, TokenError, loopback};
 
 /// How long after a connection could not be taken the next is tried.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -55,12 +66,13 @@ impl Proven {
 
 /// Answers requests at `listener` with what `service` makes for each connection, until `stop`; then lets requests
 /// end that were begun, for two seconds at most. Dropping it ends every connection.
-pub async fn serve<S, B>(
-    listener: TcpListener,
+pub async fn serve<L, S, B>(
+    mut listener: L,
     stop: CancellationToken,
     limits: Limits,
     service: impl Fn(Proven) -> S,
 ) where
+    L: Listener,
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -78,7 +90,7 @@ pub async fn serve<S, B>(
                 continue;
             }
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be taken");
                     tokio::time::sleep(PAUSE).await;
@@ -103,15 +115,14 @@ pub async fn serve<S, B>(
     let _ = tokio::time::timeout(GRACE, ended).await;
 }
 
-async fn one<S, B>(stream: TcpStream, service: S, stop: CancellationToken, head: Duration)
+async fn one<C, S, B>(stream: C, service: S, stop: CancellationToken, head: Duration)
 where
+    C: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Small messages are to arrive at once.
-    let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
@@ -138,6 +149,7 @@ mod tests {
     use hyper::body::Bytes;
     use hyper::service::service_fn;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

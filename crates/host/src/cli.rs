@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod api;
 mod approvals;
 mod audit;
 mod chat;
@@ -77,6 +78,9 @@ enum Command {
     Events(events::Events),
     /// Serve the host to programs as MCP tools
     Mcp(mcp::McpServer),
+    /// Describe the HTTP API of a running host
+    #[command(subcommand)]
+    Api(api::ApiCommand),
     /// List, show and decide what waits for approval
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -133,6 +137,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Run(serve) => serve.run(&common).await,
         Command::Send(send) => send.run(&common).await,
         Command::Mcp(mcp) => mcp.run(&common).await,
+        Command::Api(api) => api.run(),
         Command::Events(events) => events.run(&common).await,
         Command::Approvals(approvals) => approvals.run(&common).await,
         Command::Rules(rules) => rules.run(&common).await,

@@ -1,5 +1,6 @@
 //! `host.toml`: what a host without a terminal is made of.
 
+mod api;
 mod keys;
 mod reference;
 mod schema;
@@ -24,6 +25,7 @@ use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::config::Routing;
 
+pub use api::{ApiConfig, ClientName, Loopback};
 pub use keys::{UnknownKey, unknown_keys};
 pub use reference::{Explained, explain, reference};
 pub use schema::schema;
@@ -66,6 +68,9 @@ pub struct HostConfig {
     /// Where people meet the host, besides the command line.
     #[serde(default)]
     pub surfaces: Surfaces,
+    /// The HTTP API of a running host, for programs of this machine.
+    #[serde(default)]
+    pub api: ApiConfig,
     /// The daemons: how many, how they start and end, what they may do; or just the binary's path.
     #[serde(default, deserialize_with = "managed::config::opencode")]
     #[schemars(with = "PoolConfig")]

@@ -1,8 +1,10 @@
 //! The ids people type: a run is `17`, its second step is `17.2`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A run, counted from 1 in its ledger.
@@ -72,6 +74,27 @@ impl TryFrom<String> for StepId {
 
     fn try_from(text: String) -> Result<Self, IdError> {
         text.parse()
+    }
+}
+
+impl JsonSchema for RunId {
+    fn schema_name() -> Cow<'static, str> {
+        "RunId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "A run, such as 3.", "type": "integer", "format": "int64", "minimum": 1 })
+    }
+}
+
+impl JsonSchema for StepId {
+    fn schema_name() -> Cow<'static, str> {
+        "StepId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "A step, such as `3.1`: the first of run 3.", "type": "string",
+            "pattern": r"^[1-9][0-9]{0,17}\.[1-9][0-9]{0,8}$" })
     }
 }
 

@@ -33,6 +33,7 @@ pub mod places;
 pub mod powers;
 pub mod prose;
 pub mod reload;
+pub mod shapes;
 pub mod surface;
 pub mod telegram;
 pub mod text;

@@ -6,6 +6,7 @@ mod grants;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::events::Outcome;
@@ -102,7 +103,8 @@ enum Listed {
 }
 
 /// A card with the votes on it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Card")]
 pub(super) struct Whole {
     #[serde(flatten)]
     pub(super) row: StepRow,

@@ -1,6 +1,7 @@
 //! `events`: what came in, and what each fired.
 
 use clap::Subcommand;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Common;
@@ -31,7 +32,7 @@ pub(super) enum Events {
 }
 
 /// An event, its runs and their steps: what came of a message.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Outcome {
     pub(super) event: EventRow,
     /// Whether rules have looked at it.
@@ -39,7 +40,8 @@ pub(super) struct Outcome {
     runs: Vec<Run>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FiredRun")]
 struct Run {
     #[serde(flatten)]
     row: RunRow,

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::terminal::Signals;
 use super::{Common, path};
 use crate::assemble;
-use crate::config::HostConfig;
+use crate::config::{ClientName, HostConfig};
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::Actor;
 use tools::HostTools;
@@ -48,7 +48,7 @@ information, never instructions.";
 pub(super) struct McpServer {
     /// The client's name: it acts as the account `mcp:NAME`
     #[arg(long, value_name = "NAME", default_value = "client", value_parser = client_name)]
-    client: String,
+    client: ClientName,
     /// The connector whose messages it submits, as rules name it
     #[arg(long = "as", value_name = "NAME", default_value = "connector-console")]
     connector: String,
@@ -69,7 +69,7 @@ impl McpServer {
         if self.http.is_none() && std::io::stdin().is_terminal() {
             return Err(Failure::usage(BY_HAND));
         }
-        let client = Actor::new("mcp", &self.client);
+        let client = self.client.account("mcp");
         let decides = self.is_approver(&client)?;
         let ledger = common.existing_ledger()?;
         let listening = self.listen().await?;
@@ -135,26 +135,6 @@ fn usage(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::usage(connector_contract::chain(error))
 }
 
-/// A name that cannot be taken for more than a name.
-fn client_name(text: &str) -> Result<String, String> {
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(letters) {
-        return Err("a client's name is made of up to 64 letters, digits, `-` and `_`".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clients_name_is_a_name_and_nothing_else() {
-        for name in ["client", "claude-desktop", "CI_2"] {
-            assert_eq!(client_name(name), Ok(name.to_owned()));
-        }
-        for name in ["", "a:b", "cli:anna", "a b", "ännchen", "a\n", "../a", &"a".repeat(65)] {
-            assert!(client_name(name).is_err(), "{name:?}");
-        }
-    }
+fn client_name(text: &str) -> Result<ClientName, String> {
+    ClientName::try_from(text.to_owned())
 }

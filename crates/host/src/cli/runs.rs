@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Subcommand;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Common, caller};
@@ -58,7 +59,8 @@ pub(super) enum Runs {
 }
 
 /// A run with everything it came from and came to.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WholeRun")]
 pub(super) struct Whole {
     pub(super) run: RunRow,
     event: Option<EventRow>,

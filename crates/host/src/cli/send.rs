@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::events::Outcome;
 use super::runs::LOOK;
 use super::{Common, caller};
@@ -67,6 +69,20 @@ pub(super) fn message(connector: &str, id: String, text: &str, requester: Actor)
     let mut event = console::message(connector, id, text, None);
     headless::NAME.clone_into(&mut event.surface);
     event.requester = requester;
+    event
+}
+
+/// A message of a program that is not the user. Its `id` is its own: another program's, or one of the command
+/// line's, is another message. Rules read whose it is.
+pub(super) fn message_of_program(connector: &str, program: &Actor, id: &str, text: &str) -> NewEvent {
+    let mut event = message(connector, format!("{program}:{id}"), text, program.clone());
+    event.chat = program.to_string();
+    let (account, name, payload) = (program.as_str(), program.user(), &mut event.payload);
+    payload["chat_id"] = json!(account);
+    payload["chat"]["id"] = json!(account);
+    payload["user_id"] = json!(account);
+    payload["username"] = json!(name);
+    payload["from"] = json!({ "id": account, "username": name });
     event
 }
 

@@ -13,6 +13,7 @@ use opencode_daemons::{Environment, Home};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
 use super::{Common, chat, demo, path, service_manager};
 use crate::assemble::{self, Parts};
@@ -61,6 +62,7 @@ impl Serve {
         // Before anything is made there.
         super::check_places(&places(&file, &config, &state, &environment), &pool)?;
         super::own_state(&state)?;
+        let port = api::listen(&config.api, &state)?;
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
@@ -99,6 +101,7 @@ impl Serve {
         if let Some(daemons) = &mut daemons {
             daemons.answer_commands(Others::End);
         }
+        let api = Serving::start(&config.api, &state, port, &engine, &troubles)?;
         tracing::info!(state = %state.display(), "host is running");
         let telling = tokio::spawn(service_manager::tell(engine.clone()));
         let surface = telegram.map(|telegram| telegram.surface);
@@ -109,6 +112,8 @@ impl Serve {
         };
         telling.abort();
         service_manager::stopping();
+        // Nothing is decided any more that this host would not see.
+        api.stop().await;
         watching.abort();
         listening.abort();
         let grace = Duration::from_secs(15);
@@ -270,10 +275,14 @@ pub(super) fn places(
     state: &Path,
     environment: &Environment,
 ) -> Places {
-    Places::of_host(state, environment)
+    let places = Places::of_host(state, environment)
         .with("the configuration", file.to_path_buf())
         .with("the directory of rules", config.rules.to_path_buf())
-        .with("the directory of packages", config.plugins_dir.to_path_buf())
+        .with("the directory of packages", config.plugins_dir.to_path_buf());
+    match &config.api.token_file {
+        Some(file) => places.with("the token of the API", file.to_path_buf()),
+        None => places,
+    }
 }
 
 /// The pool of daemons, saying what its walls do not hold.

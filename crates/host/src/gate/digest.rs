@@ -8,6 +8,7 @@ use std::fmt;
 
 use connector_contract::Target;
 use data_encoding::HEXLOWER;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -52,7 +53,7 @@ pub struct Bound<'a> {
 }
 
 /// A digest, written in 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Digest(String);
 

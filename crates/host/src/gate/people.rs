@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Actor, Terms};
 
 /// The surfaces that accounts can be of, and what a user's name is there.
-const SURFACES: [(&str, Account); 4] = [
+const SURFACES: [(&str, Account); 5] = [
+    ("api", Account::Name),
     ("cli", Account::Name),
     ("console", Account::None),
     ("mcp", Account::Name),
@@ -29,12 +31,12 @@ enum Account {
 }
 
 /// The identities of persons: their accounts, by their names. Account names are unique in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct People(BTreeMap<String, BTreeSet<Actor>>);
 
 /// One entry of `[people]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Accounts {
     /// Whatever is theirs.
@@ -63,7 +65,7 @@ pub enum PeopleError {
     /// No surface vouches for it.
     #[error(
         "[people.{person}]: `{account}` is of no surface there is; an account is one of \
-         cli:USER, console, mcp:CLIENT, telegram:NUMBER"
+         api:CLIENT, cli:USER, console, mcp:CLIENT, telegram:NUMBER"
     )]
     Surface {
         /// Who claims it.

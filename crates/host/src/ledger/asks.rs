@@ -6,6 +6,7 @@
 
 use connector_contract::ask::PermissionReply;
 use rusqlite::OptionalExtension as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,9 +17,10 @@ use crate::gate::people::People;
 use crate::gate::policy::Actor;
 use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
+use crate::shapes;
 
 /// Where an ask is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AskState {
     /// Its agent waits.
@@ -32,13 +34,14 @@ pub enum AskState {
 }
 
 /// An ask.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct AskRow {
     /// What `approvals answer` takes.
     pub id: i64,
     /// The step whose agent asks.
     pub step: StepId,
     /// What it asks.
+    #[schemars(with = "shapes::Asked")]
     pub asked: Asked,
     /// The digest of all that is shown of it.
     pub shown: String,
@@ -53,6 +56,7 @@ pub struct AskRow {
     pub times: u32,
     /// What was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shapes::Answer>")]
     pub answer: Option<Answer>,
     /// By whom.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@
 
 use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -47,7 +48,7 @@ pub fn open_asks(rows: &[Row], step: StepId) -> usize {
 const GENESIS: &str = "connector-host audit v1";
 
 /// One row, without its place in the chain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// When.
     pub at: Millis,
@@ -69,7 +70,8 @@ pub struct Entry {
 }
 
 /// A row of the audit.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "AuditRow")]
 pub struct Row {
     /// Its place, from 1.
     pub seq: i64,

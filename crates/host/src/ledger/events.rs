@@ -1,6 +1,7 @@
 //! Events: stored under their platform's own id before anything comes of them.
 
 use rusqlite::OptionalExtension as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ pub struct NewEvent {
 }
 
 /// The result an event answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplyTo {
     /// The session to go on in.
     pub session_id: String,
@@ -45,7 +46,7 @@ pub struct ReplyTo {
 }
 
 /// What a task left on a branch of its workspace's repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The branch.
     pub branch: String,
@@ -66,7 +67,7 @@ impl Change {
 }
 
 /// A stored event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct EventRow {
     /// Counted from 1.
     pub id: i64,

@@ -1,6 +1,7 @@
 //! Runs: one rule that fired for one event.
 
 use rusqlite::OptionalExtension as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::gate::policy::Actor;
 use crate::ids::RunId;
 
 /// Where a run is. A run that is not active has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// A step is waiting or running, or the next one is due.
@@ -32,7 +33,7 @@ pub enum RunState {
 }
 
 /// A stored run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RunRow {
     /// Its id.
     pub id: RunId,

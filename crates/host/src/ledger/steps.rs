@@ -7,6 +7,7 @@ mod moves;
 pub mod release;
 
 use connector_contract::{Checkpoint, Consequence, Target};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,13 +20,14 @@ use crate::gate::people::People;
 use crate::gate::policy::{Actor, Terms};
 use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
+use crate::shapes;
 
 pub use moves::{
     Change, cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel,
 };
 
 /// A stored step with what its run says about it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StepRow {
     /// Its id.
     pub id: StepId,
@@ -41,6 +43,7 @@ pub struct StepRow {
     /// The resolved input: what runs, word for word.
     pub input: Value,
     /// What the connector says it would touch.
+    #[schemars(with = "shapes::Target")]
     pub target: Target,
     /// Steps of one lane run one after another.
     pub lane: String,
@@ -90,10 +93,12 @@ pub struct StepRow {
     /// When the connector was called.
     pub dispatched_at: Option<Millis>,
     /// Where its effect can be found again.
+    #[schemars(with = "Value")]
     pub checkpoint: Option<Checkpoint>,
     /// What it returned.
     pub output: Option<Value>,
     /// What a failure means.
+    #[schemars(with = "Option<shapes::Consequence>")]
     pub consequence: Option<Consequence>,
     /// The session it ran in.
     pub session_id: Option<String>,
@@ -112,7 +117,7 @@ pub struct StepRow {
 }
 
 /// What let a step pass without being asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedBy {
     /// A policy: it is read-only, or somebody wrote down an exemption.
@@ -434,7 +439,7 @@ pub fn next_in_lanes(tx: &Tx<'_>, limit: u32) -> Result<Vec<StepId>, LedgerError
 }
 
 /// An approved step's place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Queued {
     /// The step.
     pub step: StepId,

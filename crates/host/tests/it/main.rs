@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 
 mod answers;
+mod api;
 mod attached;
 mod attacks;
 mod cards;
@@ -12,6 +13,7 @@ mod configuration;
 mod crash;
 mod daemons;
 mod delivery;
+mod fuzz;
 mod gate;
 mod house;
 mod isolation;

@@ -33,7 +33,7 @@ params = { prompt = '${trigger.text | strip_prefix("/fix") | trim}' }
 /// A user whose host runs, with one rule that fires on `/fix` from the console's connector.
 pub(crate) struct Office {
     pub(crate) user: User,
-    host: Terminal,
+    pub(crate) host: Terminal,
     _model: ScriptedModel,
 }
 
@@ -45,8 +45,16 @@ impl Office {
     /// Where this account alone approves.
     pub(crate) async fn with_approver(approver: &str) -> Self {
         let script = Script::default().reply("write it", "It is written.");
+        Self::with(User::new(), approver, script, "").await
+    }
+
+    /// The office of `user`, whose model follows `script` and may run a command once it was asked for, with `more` in
+    /// its configuration.
+    pub(crate) async fn with(user: User, approver: &str, script: Script, more: &str) -> Self {
         let model = ScriptedModel::start(script).unwrap();
-        let user = User::new().with_opencode_config(&model.config());
+        let mut own = model.config();
+        own["permission"] = json!({ "bash": "ask" });
+        let user = user.with_opencode_config(&own);
         let home = user.home.path();
         scratch::repository(&home.join("app"), &[("a.txt", "a\n")]).unwrap();
         std::fs::create_dir(home.join("rules")).unwrap();
@@ -55,7 +63,7 @@ impl Office {
         let config = format!(
             "rules = \"rules\"\nopencode = \"{opencode}\"\n[gate]\napprovers = [\"{approver}\"]\n\
              [workspaces.app]\ndirectory = \"app\"\n\
-             [connectors.connector-opencode]\nworkspace = \"app\"\n"
+             [connectors.connector-opencode]\nworkspace = \"app\"\n{more}"
         );
         std::fs::write(home.join("host.toml"), config).unwrap();
         let mut host = user.start(&["run", "-c", home.join("host.toml").to_str().unwrap()]);

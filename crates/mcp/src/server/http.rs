@@ -2,13 +2,11 @@
 //!
 //! Every connection of this machine reaches the port, and a page in a browser may try to. A request is looked at
 //! before its body is read: its `Host` has to name this port on this machine, which a name that was rebound does
-//! not; it must come from no page; and it carries the [token]. The SDK's own transport does the
+//! not; it must come from no page; and it carries the token. The SDK's own transport does the
 //! rest: sessions, streams that can be resumed. Sessions are kept while they are used, and the one that was
 //! used least recently and is not being answered makes room.
 
-mod admission;
 mod sessions;
-mod token;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use connector_connections::{Limits, Proven};
+use connector_connections::{Admission, Limits, Proven, Refusal};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -26,9 +24,8 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio::net::TcpListener;
 
 use super::{STOP, ServeError, Server, Session, State, lock};
-use admission::{Admission, Refusal};
+pub use connector_connections::{BearerToken, TokenError, loopback};
 use sessions::Sessions;
-pub use token::{BearerToken, TokenError, loopback};
 
 /// Where the one endpoint is.
 pub const PATH: &str = "/mcp";

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::read::RunChoice;
 use super::tools::{HostTools, shown};
@@ -33,11 +33,8 @@ impl HostTools {
             Some(id) => id,
             None => engine::unique()?,
         };
-        // Another client's id, or one of the command line's, is none of this client's.
-        let id = format!("{}:{id}", self.client);
-        let mut event = send::message(&self.connector, id.clone(), &ask.text, self.client.clone());
-        event.chat = self.client.to_string();
-        self.sign(&mut event.payload);
+        let event = send::message_of_program(&self.connector, &self.client, &id, &ask.text);
+        let id = event.platform_id.clone();
         let stored = self.ledger.write(move |tx| events::store(tx, &event)).await?;
         let event = match stored {
             Some(event) => event,
@@ -64,16 +61,6 @@ impl HostTools {
     async fn outcome(&self, event: i64) -> Result<Outcome, Failure> {
         let found = self.ledger.read(move |tx| Outcome::of(tx, event)).await?;
         found.ok_or_else(|| Failure::usage(format!("there is no message {event}")))
-    }
-
-    /// Says in the payload whose message it is, as rules read it.
-    fn sign(&self, payload: &mut Value) {
-        let (account, name) = (self.client.as_str(), self.client.user());
-        payload["chat_id"] = json!(account);
-        payload["chat"]["id"] = json!(account);
-        payload["user_id"] = json!(account);
-        payload["username"] = json!(name);
-        payload["from"] = json!({ "id": account, "username": name });
     }
 
     pub(super) async fn cancel(&self, choice: RunChoice) -> Result<ActionResult, Failure> {

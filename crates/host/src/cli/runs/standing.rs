@@ -1,5 +1,6 @@
 //! What a step that has not ended does now, as far as the ledger tells.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gate::state::StepState;
@@ -16,7 +17,7 @@ const MOST: u32 = 100;
 const ASK: usize = 300;
 
 /// What a step does now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(in crate::cli) struct Standing {
     /// The step.
     pub(in crate::cli) step: StepId,
@@ -24,7 +25,7 @@ pub(in crate::cli) struct Standing {
     does: Does,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "does", rename_all = "snake_case")]
 enum Does {
     /// It waits for a decision.

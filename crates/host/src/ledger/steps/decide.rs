@@ -5,6 +5,7 @@
 //! expired, same digest, enough votes), so that of many taps one decides, and
 //! every other is answered with what already happened.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
 
 /// What a tap says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It may run.
@@ -32,7 +33,7 @@ pub enum Decision {
 }
 
 /// How a tap is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Tapped {
     /// This tap approved it.
@@ -187,7 +188,7 @@ fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
 }
 
 /// A vote on the card that is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Vote {
     /// The account it came from.
     pub account: Actor,

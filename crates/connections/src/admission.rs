@@ -6,18 +6,18 @@ use std::net::SocketAddr;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::token::BearerToken;
+use crate::token::BearerToken;
 
 /// Which requests are read: those to this port by one of its names, from no page, with the token.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct Admission {
     authorities: Vec<String>,
     token: BearerToken,
 }
 
 /// Why a request is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// It was sent to another name, which led here.
     Host,
     /// A page in a browser sent it.
@@ -27,14 +27,16 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn status(self) -> StatusCode {
+    /// The status that answers it.
+    pub fn status(self) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
         }
     }
 
-    pub(super) fn as_str(self) -> &'static str {
+    /// What the one who sent it is told.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Host => "this server answers to 127.0.0.1 and localhost at its own port",
             Self::Origin => "this server answers no page in a browser",
@@ -50,8 +52,8 @@ impl fmt::Display for Refusal {
 }
 
 impl Admission {
-    /// Of a server that listens at `address`.
-    pub(super) fn new(address: SocketAddr, token: BearerToken) -> Self {
+    /// The admission to a server that listens at `address`.
+    pub fn new(address: SocketAddr, token: BearerToken) -> Self {
         let port = address.port();
         let names = ["127.0.0.1", "localhost", "[::1]"];
         let mut authorities: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
@@ -62,12 +64,12 @@ impl Admission {
     }
 
     /// By which names it answers.
-    pub(super) fn authorities(&self) -> &[String] {
+    pub fn authorities(&self) -> &[String] {
         &self.authorities
     }
 
     /// Whether a request may be read.
-    pub(super) fn admits(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn admits(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let ours = |name: &str| self.authorities.iter().any(|it| it.eq_ignore_ascii_case(name));
         let host = only(headers, &HOST).and_then(|value| std::str::from_utf8(value).ok());
         if !host.is_some_and(ours) || uri.authority().is_some_and(|it| !ours(it.as_str())) {

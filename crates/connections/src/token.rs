@@ -70,7 +70,7 @@ impl BearerToken {
     }
 
     /// Whether a header's value carries it. How long that takes says nothing of how much of it is right.
-    pub(super) fn is_in(&self, value: &[u8]) -> bool {
+    pub(crate) fn is_in(&self, value: &[u8]) -> bool {
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(token.ct_eq(self.0.as_bytes()))
     }

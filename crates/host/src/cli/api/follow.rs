@@ -1,0 +1,99 @@
+//! What happens to a run, as it happens: a line of JSON each, as `runs follow --json` prints them.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use connector_contract::chain;
+use futures_util::stream;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use super::read::{no_run, run_id};
+use super::{Answer, Api, dress};
+use crate::cli::runs;
+use crate::ids::RunId;
+use crate::ledger::LedgerError;
+use crate::ledger::runs::RunState;
+
+/// Which of it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Follow {
+    /// Only what was recorded after the line with this `seq`.
+    #[schemars(range(min = 0))]
+    after: Option<i64>,
+    /// Whether lines follow until the run has ended; `true` when absent. Otherwise those that are there are all.
+    follow: Option<bool>,
+}
+
+/// One stream: a run, and how far it was told.
+struct Following {
+    api: Api,
+    run: RunId,
+    seen: i64,
+    follow: bool,
+    over: bool,
+}
+
+pub(super) async fn events(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Follow>, QueryRejection>,
+) -> Answer {
+    let run = run_id(path)?;
+    let Query(Follow { after, follow }) = query?;
+    let seen = after.unwrap_or(0);
+    if seen < 0 {
+        return Err(Problem::invalid("`after` takes the `seq` of a line, or 0"));
+    }
+    let known = api.ledger().read(move |tx| crate::ledger::runs::get(tx, run)).await?;
+    known.ok_or_else(|| no_run(run))?;
+    let following = Following { api, run, seen, follow: follow.unwrap_or(true), over: false };
+    let lines = stream::unfold(following, |mut following| async {
+        let lines = following.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(lines)), following))
+    });
+    let mut response: Response = Body::from_stream(lines).into_response();
+    dress(&mut response, "application/x-ndjson");
+    Ok(response)
+}
+
+impl Following {
+    /// The next lines; nothing once there will be none.
+    async fn next(&mut self) -> Option<String> {
+        match self.news().await {
+            Ok(lines) => lines,
+            Err(error) => {
+                tracing::warn!(run = %self.run, error = %chain(&error), "a run is not followed any further");
+                None
+            }
+        }
+    }
+
+    async fn news(&mut self) -> Result<Option<String>, LedgerError> {
+        while !self.over {
+            let (run, seen) = (self.run, self.seen);
+            let version = self.api.ledger().data_version().await?;
+            let (rows, last, state) =
+                self.api.ledger().read(move |tx| runs::news(tx, Some(run), seen)).await?;
+            self.seen = last.max(seen);
+            self.over = !self.follow || state != Some(RunState::Active);
+            if !rows.is_empty() {
+                let mut lines = String::new();
+                for row in &rows {
+                    lines.push_str(&crate::text::escaped_json(&serde_json::to_string(row)?));
+                    lines.push('\n');
+                }
+                return Ok(Some(lines));
+            }
+            if !self.over && !self.api.changes(version, None).await? {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
