@@ -126,6 +126,11 @@ impl Display {
         out: &mut Vec<Effect>,
     ) {
         let ToolSignal { call, tool, title, state } = signal;
+        let known = self.tools.get(&call).is_some_and(|known| known.started);
+        if self.due.is_some() && !known && !matches!(state, ToolState::Pending) {
+            // What was said before it is told before it, whole.
+            self.report_text(out);
+        }
         let known = self.tools.entry(call.clone()).or_default();
         known.name = tool.or(known.name.take());
         known.title = title.or(known.title.take());

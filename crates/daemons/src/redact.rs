@@ -8,16 +8,22 @@ const LINE: usize = 400;
 
 /// Knows the secrets of one daemon. Has no `Debug` on purpose.
 #[derive(Clone, Default)]
-pub(crate) struct Redactor(Vec<SecretString>);
+pub struct Redactor(Vec<SecretString>);
 
 impl Redactor {
     /// Adds a secret and its Basic-authentication form. Values too short to be secrets are left alone,
     /// because hiding every `1` would hide the text as well.
-    pub(crate) fn add(&mut self, secret: &str) {
+    pub fn add(&mut self, secret: &str) {
         if secret.len() >= 6 {
             self.0.push(SecretString::from(secret));
             self.0.push(SecretString::from(BASE64.encode(format!("opencode:{secret}").as_bytes())));
         }
+    }
+
+    /// A text without the secrets.
+    pub fn text(&self, text: &str) -> String {
+        let hidden = |text: String, secret: &SecretString| text.replace(secret.expose_secret(), SHOWN);
+        self.0.iter().fold(text.to_owned(), hidden)
     }
 
     /// One printed line as it may be shown and kept.
@@ -25,9 +31,7 @@ impl Redactor {
         let plain = anstream::adapter::strip_str(line).to_string();
         let mut text: String =
             plain.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
-        for secret in &self.0 {
-            text = text.replace(secret.expose_secret(), SHOWN);
-        }
+        text = self.text(&text);
         match text.char_indices().nth(LINE) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock::Clock;
 use crate::engine::{Engine, Setup};
@@ -16,6 +17,7 @@ use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
 use crate::surface::Surface;
+use crate::transcript::Transcripts;
 
 pub use left_out::{LeftOut, usable_rules};
 
@@ -125,14 +127,18 @@ pub struct Parts {
     pub deadline: Duration,
     /// How many steps run at once.
     pub max_running: usize,
+    /// What no transcript may hold.
+    pub secrets: Vec<SecretString>,
 }
 
 /// An engine on the state directory `state`, which must have no other host.
 pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, LedgerError> {
     let ledger = Ledger::open(state, clock.clone())?;
     let lock = HostLock::take(state)?;
+    let transcripts = Transcripts::new(state, parts.secrets.iter().map(ExposeSecret::expose_secret));
     Ok(Engine::new(Setup {
         ledger,
+        transcripts,
         lock,
         clock,
         rules: parts.rules,

@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::Actor;
 use crate::ledger::Ledger;
+use crate::transcript::Transcripts;
 use crate::{assemble, places};
 
 /// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
@@ -196,6 +197,11 @@ impl Common {
             return Err(Failure::usage(text));
         }
         Ok(Ledger::open_existing(&state, Clock::System)?)
+    }
+
+    /// What is kept of the agents of the host that ran here.
+    fn transcripts(&self) -> Result<Transcripts, Failure> {
+        Ok(Transcripts::new::<&str>(&self.state()?, []))
     }
 
     /// Prints `value` as JSON, or what `text` makes of it.

@@ -39,6 +39,7 @@ use crate::ledger::outbox::Parcel;
 use crate::ledger::steps::decide::{self, Tap, Tapped};
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::surface::Surface;
+use crate::transcript::Transcripts;
 
 pub use crate::ask::{Answer, Answered};
 pub(crate) use intake::as_event;
@@ -54,6 +55,8 @@ const BATCH: u32 = 64;
 pub struct Setup {
     /// The ledger.
     pub ledger: Ledger,
+    /// What is kept of the steps' agents.
+    pub transcripts: Transcripts,
     /// Proof that no other host uses it.
     pub lock: HostLock,
     /// The time.
@@ -78,6 +81,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     ledger: Ledger,
+    transcripts: Transcripts,
     _lock: HostLock,
     clock: Clock,
     rules: RwLock<RuleSet>,
@@ -160,6 +164,7 @@ impl Engine {
     pub fn new(setup: Setup) -> Self {
         Self(Arc::new(Inner {
             ledger: setup.ledger,
+            transcripts: setup.transcripts,
             _lock: setup.lock,
             clock: setup.clock,
             rules: RwLock::new(setup.rules),
@@ -194,6 +199,11 @@ impl Engine {
     /// Its ledger.
     pub fn ledger(&self) -> &Ledger {
         &self.0.ledger
+    }
+
+    /// What it keeps of the steps' agents.
+    pub fn transcripts(&self) -> &Transcripts {
+        &self.0.transcripts
     }
 
     /// Makes passes until [`stop`](Self::stop). An error of the ledger ends it

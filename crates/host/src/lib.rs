@@ -38,4 +38,5 @@ pub mod surface;
 pub mod telegram;
 pub mod text;
 pub mod told;
+pub mod transcript;
 pub mod troubles;

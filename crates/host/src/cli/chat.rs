@@ -138,6 +138,7 @@ impl ChatArgs {
             gate,
             deadline: DEADLINE,
             max_running: MAX_RUNNING,
+            secrets: Vec::new(),
         };
         let engine =
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;

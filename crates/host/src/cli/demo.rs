@@ -111,6 +111,7 @@ impl Demo {
             gate: GateConfig { approvers: vec![Console::user()], ..GateConfig::default() },
             deadline: DEADLINE,
             max_running: MAX_RUNNING,
+            secrets: Vec::new(),
         };
         let engine = assemble::engine(&scratch.join("state"), Clock::System, parts)?;
         let chat = Chat {

@@ -91,6 +91,8 @@ async fn prune(common: &Common, days: u32) -> Result<Exit, Failure> {
             break;
         }
     }
+    let transcripts = common.transcripts()?;
+    ledger.read(move |tx| transcripts.sweep(tx)).await?;
     common.print(&all, |all| {
         format!(
             "let go of {} runs, {} events and {} rows of the audit from before {}",

@@ -22,6 +22,7 @@ use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, Queued, StepRow};
 use crate::ledger::{LedgerError, Tx, audit};
 use crate::text::one_line;
+use crate::transcript::Line;
 use standing::Standing;
 
 /// How often the ledger is looked at for news.
@@ -40,6 +41,9 @@ pub(super) enum Runs {
     Show {
         /// The run, such as 3
         id: RunId,
+        /// With what its agents said and did, as far as it is kept
+        #[arg(long)]
+        transcript: bool,
     },
     /// Stop a run in whatever state it is
     Cancel {
@@ -86,7 +90,7 @@ impl Runs {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self {
             Self::List { limit } => list(common, limit).await,
-            Self::Show { id } => show(common, id).await,
+            Self::Show { id, transcript } => show(common, id, transcript).await,
             Self::Cancel { id } => stop(common, id).await,
             Self::Apply { id } => apply::apply(common, id).await,
             Self::Follow { id } => follow(common, id).await,
@@ -112,12 +116,32 @@ pub(super) fn line(run: &RunRow) -> String {
     format!("{id:<5} {state:<10} {}  {} by {}{why}", rfc3339(run.created_at), run.rule, run.requester)
 }
 
-async fn show(common: &Common, id: RunId) -> Result<Exit, Failure> {
-    let whole = common.existing_ledger()?.read(move |tx| Whole::of(tx, id)).await?;
-    let Some(whole) = whole else {
+/// A run, with its transcript where that is asked for.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    whole: Whole,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript: Option<Vec<Line>>,
+}
+
+async fn show(common: &Common, id: RunId, transcript: bool) -> Result<Exit, Failure> {
+    let kept = transcript.then(|| common.transcripts()).transpose()?;
+    let ledger = common.existing_ledger()?;
+    let told = ledger.read(move |tx| {
+        let Some(whole) = Whole::of(tx, id)? else { return Ok(None) };
+        let transcript = kept.map(|kept| kept.of_run(tx, id)).transpose()?;
+        Ok(Some(Told { whole, transcript }))
+    });
+    let Some(told) = told.await? else {
         return Err(Failure::usage(format!("there is no run {id}; see `runs list`")));
     };
-    common.print(&whole, describe)?;
+    common.print(&told, |told| {
+        let lines = told.transcript.iter().flatten().map(|line| format!("\n{}", line.words()));
+        let lines: String = lines.collect();
+        let head = if told.transcript.is_some() { "\n\ntranscript" } else { "" };
+        format!("{}{head}{lines}", describe(&told.whole))
+    })?;
     Ok(Exit::Done)
 }
 

@@ -10,6 +10,7 @@ use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
 use opencode_daemons::pool::{OnExit, Others};
 use opencode_daemons::{Environment, Home};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
@@ -66,6 +67,7 @@ impl Serve {
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
+        let secrets = secrets(&config, &environment);
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {
@@ -85,6 +87,7 @@ impl Serve {
             gate: config.gate,
             deadline: Duration::from_secs(config.deadline_secs),
             max_running: config.max_running,
+            secrets,
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
         let (mut ends, hangups) = Signals::listen()?.of_service();
@@ -212,6 +215,21 @@ async fn instances(
         instances.push(managed(config, name, given, (daemons, said(state, name))).await?);
     }
     Ok((instances, daemons))
+}
+
+/// What the configuration says is secret: values of variables, and of keys that name one.
+fn secrets(config: &HostConfig, environment: &Environment) -> Vec<SecretString> {
+    let telegram = config.surfaces.telegram.iter().map(|telegram| &telegram.config);
+    let keys = config.connectors.values().map(|instance| &instance.config).chain(telegram).flatten();
+    let of = |(key, value): (&String, &Value)| {
+        let text = value.as_str()?;
+        let named = ["password", "token", "secret", "key"].iter().any(|name| key.contains(name));
+        match text.strip_prefix("env:") {
+            Some(name) => environment.get(name)?.to_str().map(Into::into),
+            None => named.then(|| text.into()),
+        }
+    };
+    keys.filter_map(of).collect()
 }
 
 /// An instance at a daemon that somebody else runs.

@@ -33,6 +33,7 @@ use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, StepRow};
 use crate::ledger::{Ledger, LedgerError, asks, runs};
 use crate::told::TOLD;
+use crate::transcript::{Begins, Recorder};
 
 /// How many unread progress updates a surface may leave.
 const PROGRESS: usize = 256;
@@ -304,10 +305,15 @@ impl Engine {
         };
         let (sink, mut updates) = progress_channel(PROGRESS);
         let (surface, chat, step) = (self.surface(&row.surface), row.chat.clone(), row.id);
+        let now = || self.0.clock.now();
+        let begins = if resume.is_some() { Begins::Again } else { Begins::With(&row.input) };
+        let mut recorder = Recorder::new(self.0.transcripts.clone(), row.id, begins, now());
         let show = async {
             while let Some(progress) = updates.next().await {
+                let progress = self.naming_refuser(step, progress);
+                recorder.hear(now(), &progress);
                 if let Some(surface) = &surface {
-                    surface.progress(&chat, step, &self.naming_refuser(step, progress));
+                    surface.progress(&chat, step, &progress);
                 }
             }
         };
@@ -331,7 +337,10 @@ impl Engine {
         };
         let (result, ()) = tokio::join!(call, show);
         failpoint("call.returned");
-        judge(result, resumed)
+        let (made, finish) = judge(result, resumed);
+        let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
+        recorder.end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
+        (made, finish)
     }
 
     /// What is left of the deadline that began with the dispatch, or of the step's own `timeout`

@@ -296,6 +296,14 @@ pub fn get(tx: &Tx<'_>, id: i64) -> Result<Option<AskRow>, LedgerError> {
     Ok(tx.sql.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
+/// What the agents of a run asked, oldest first.
+pub fn of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<AskRow>, LedgerError> {
+    let sql = format!("{SELECT}WHERE run_id = ?1 ORDER BY asks.id");
+    let mut statement = tx.sql.prepare_cached(&sql)?;
+    let rows = statement.query_map([run.0], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// What a step's agent asked last under this key.
 pub fn of_key(tx: &Tx<'_>, step: StepId, key: &str) -> Result<Option<AskRow>, LedgerError> {
     let sql = format!("{SELECT}WHERE run_id = ?1 AND idx = ?2 AND key = ?3 ORDER BY asks.id DESC LIMIT 1");

@@ -376,6 +376,23 @@ async fn an_ask_is_answered_over_the_socket_and_its_agent_reaches_neither_the_so
     assert_eq!(at.post(&format!("{path}/answer"), &once).problem(), (409, "conflict".to_owned()));
     let end = at.get(&format!("/v1/events/{event}?wait_secs=50")).done();
     assert_eq!(end["runs"][0]["state"], "succeeded", "{end}");
+    let transcript = at.get("/v1/runs/1/transcript").done();
+    assert_eq!(user.run(&["runs", "show", "1", "--transcript", "--json"]).json()["transcript"], transcript);
+    let lines = transcript.as_array().unwrap();
+    let place = |kind: &str| {
+        lines.iter().position(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{kind}: {transcript}"))
+    };
+    let kinds = ["given", "tool_started", "tool_finished", "message", "ended"].map(place);
+    assert!(kinds.is_sorted() && kinds[4] == lines.len() - 1, "{transcript}");
+    assert!(place("asked") < place("ask_closed") && place("ask_closed") < kinds[2], "{transcript}");
+    assert_eq!(
+        (&lines[kinds[3]]["text"], &lines[kinds[0]]["input"]["prompt"]),
+        (&json!("I tried."), &json!("reach it"))
+    );
+    let told = user.run(&["runs", "show", "1", "--transcript"]).text();
+    assert!(told.contains("\ntranscript\n") && told.contains("💬 I tried."), "{told}");
+    let kept = std::fs::metadata(user.state().join("transcripts/1.1.ndjson")).unwrap().permissions().mode();
+    assert_eq!(kept & 0o777, 0o600);
     for (name, rc) in [("by-socket", "socket-rc"), ("by-port", "port-rc")] {
         assert_eq!(read(&app, name), "", "the agent reached the host: {name}");
         assert!(!["", "0"].contains(&read(&app, rc).trim()), "it tried: {rc}: {:?}", read(&app, rc));

@@ -93,7 +93,7 @@ impl Office {
 #[tokio::test]
 async fn the_example_scripts_submit_approve_follow_and_read_a_result() {
     let office = Office::open().await;
-    for (program, name) in [("sh", "fix.sh"), ("python3", "fix.py")] {
+    for (program, name) in [("sh", "fix.sh"), ("python3", "fix.py"), ("python3", "api.py")] {
         let (code, said) = office.script(program, name, "/fix write it");
         assert!(code == 0 && said.contains("It is written."), "{name}: {code}: {said}");
         let (code, said) = office.script(program, name, "good morning");

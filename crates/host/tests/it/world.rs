@@ -163,6 +163,7 @@ impl World {
             gate: plan.gate,
             deadline: Duration::from_mins(1),
             max_running: 4,
+            secrets: Vec::new(),
         };
         let engine = assemble::engine(state, clock, parts)?;
         let running = tokio::spawn({

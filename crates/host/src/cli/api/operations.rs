@@ -14,6 +14,7 @@ use crate::ledger::audit;
 use crate::ledger::runs::RunRow;
 use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::Tapped;
+use crate::transcript::Line;
 
 /// The longest body of a request that is read.
 const BODY: usize = 1 << 19;
@@ -129,6 +130,12 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .query::<follow::Follow>()
         .lines::<audit::Row>("One JSON object a line, as `runs follow --json` prints them."),
+        Operation::new(
+            (Get, "/v1/runs/{run}/transcript", "showTranscript"),
+            "What the agents of a run said and did",
+            get(read::transcript),
+        )
+        .answers::<Vec<Line>>(200, "As far as it is kept, in the order of time."),
         Operation::new((Post, "/v1/runs/{run}/cancel", "cancelRun"), "Stop a run", post(write::cancel))
             .answers::<write::Cancelled>(200, "What became of it."),
         Operation::new((Get, "/v1/approvals", "listCards"), "What waits for a decision", get(read::cards))

@@ -107,6 +107,16 @@ pub(super) async fn run(State(api): State<Api>, path: Result<Path<String>, PathR
     json(StatusCode::OK, &whole.ok_or_else(|| no_run(id))?)
 }
 
+pub(super) async fn transcript(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Answer {
+    let id = run_id(path)?;
+    let transcripts = api.shared.engine.transcripts().clone();
+    let lines = api.ledger().read(move |tx| {
+        let known = run_rows::get(tx, id)?;
+        known.map(|_| transcripts.of_run(tx, id)).transpose()
+    });
+    json(StatusCode::OK, &lines.await?.ok_or_else(|| no_run(id))?)
+}
+
 pub(super) async fn events(State(api): State<Api>, query: Result<Query<Latest>, QueryRejection>) -> Answer {
     let limit = limit(query)?;
     let listed = api.ledger().read(move |tx| {

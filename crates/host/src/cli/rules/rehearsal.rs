@@ -60,6 +60,7 @@ pub(super) async fn rehearse(
         gate: known.gate,
         deadline: DEADLINE,
         max_running: MAX_RUNNING,
+        secrets: Vec::new(),
     };
     let engine = assemble::engine(directory.path(), clock, parts)?;
     engine.submit(event).await?;

@@ -69,6 +69,7 @@ impl Desk {
             gate: gate(exempt),
             deadline: Duration::from_mins(1),
             max_running: 4,
+            secrets: Vec::new(),
         };
         let state = tempfile::tempdir().unwrap();
         let engine = assemble::engine(state.path(), Clock::System, parts).unwrap();

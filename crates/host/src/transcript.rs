@@ -1,0 +1,301 @@
+//! Transcripts: what the agent of a step said and did, as the host heard it.
+//!
+//! A file of the owner's alone for each step, `STATE/transcripts/RUN.INDEX.ndjson`: it holds text of other programs,
+//! which is in no ledger. A line is written as it is heard, without the secrets that the host knows, up to a size;
+//! files go with their runs. What agents asked is in the ledger, and stands among the lines when they are read.
+//!
+//! What it never does: hold a step up, or fail one. Where nothing can be written, nothing is kept, and the log says so.
+
+mod recorder;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use connector_contract::{TodoItem, ToolOutcome};
+use connector_files::owned;
+use opencode_daemons::Redactor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::{Millis, rfc3339};
+use crate::gate::policy::Actor;
+use crate::ids::{RunId, StepId};
+use crate::ledger::asks::AskRow;
+use crate::ledger::{LedgerError, Tx, asks, runs, steps};
+use crate::text::{one_line, visible};
+
+pub(crate) use recorder::{Begins, Recorder};
+
+/// The directory's name in the state directory.
+const DIRECTORY: &str = "transcripts";
+
+/// How much of a step is kept, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// What is kept for the last line of a transcript that was cut.
+const REST: u64 = 8 << 10;
+
+/// The transcripts of one state directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Transcripts {
+    directory: PathBuf,
+    redactor: Redactor,
+}
+
+/// A line of a transcript.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Line {
+    /// When the host heard it.
+    pub at: Millis,
+    /// The step whose agent it is.
+    pub step: StepId,
+    /// What.
+    #[serde(flatten)]
+    pub heard: Heard,
+}
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Heard {
+    /// What the step was given; of files, what identifies them.
+    Given {
+        /// The input.
+        input: Value,
+    },
+    /// The host was started again, and goes on with the step.
+    Resumed,
+    /// The agent said something, whole.
+    Message {
+        /// What.
+        text: String,
+    },
+    /// It began to use a tool.
+    ToolStarted {
+        /// Pairs it with its end.
+        call_id: String,
+        /// Which.
+        tool: String,
+        /// What it is about: the command, the path.
+        title: String,
+    },
+    /// The tool is done.
+    ToolFinished {
+        /// As when it began.
+        call_id: String,
+        /// Which.
+        tool: String,
+        /// What it was about.
+        title: String,
+        /// How it ended.
+        #[schemars(with = "Value")]
+        outcome: ToolOutcome,
+    },
+    /// Its list of what it means to do.
+    Todo {
+        /// Each with its state.
+        #[schemars(with = "Vec<Value>")]
+        items: Vec<TodoItem>,
+    },
+    /// It handed work to a sub-agent.
+    SubAgent {
+        /// The child session.
+        session_id: String,
+        /// Its title.
+        title: String,
+    },
+    /// The model's provider failed, and is tried again.
+    Retry {
+        /// How often it failed.
+        attempt: u64,
+        /// Why.
+        reason: String,
+    },
+    /// It asked something.
+    Asked {
+        /// The ask's number.
+        ask: i64,
+        /// What, in a line.
+        text: String,
+    },
+    /// Nobody need answer that any more.
+    AskClosed {
+        /// The ask's number.
+        ask: i64,
+        /// How it was answered; nothing if it was withdrawn.
+        answer: Option<String>,
+        /// By whom.
+        by: Option<Actor>,
+    },
+    /// There was more than is kept.
+    Cut,
+    /// The step ended.
+    Ended {
+        /// As what.
+        state: String,
+        /// Why, where that needs words.
+        reason: Option<String>,
+    },
+}
+
+impl Transcripts {
+    /// Those of the state directory `state`, in which none of `secrets` is ever written.
+    pub fn new<S: AsRef<str>>(state: &Path, secrets: impl IntoIterator<Item = S>) -> Self {
+        let mut redactor = Redactor::default();
+        secrets.into_iter().for_each(|secret| redactor.add(secret.as_ref()));
+        Self { directory: state.join(DIRECTORY), redactor }
+    }
+
+    fn path(&self, step: StepId) -> PathBuf {
+        self.directory.join(format!("{step}.ndjson"))
+    }
+
+    /// The file of a step, to be appended to, and how long it is.
+    fn open(&self, step: StepId) -> io::Result<(File, u64)> {
+        owned::directory(&self.directory).map_err(io::Error::other)?;
+        let file = owned::append(&self.path(step))?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    }
+
+    /// What is kept of a run, with what its agents asked, in the order of time.
+    pub fn of_run(&self, tx: &Tx<'_>, run: RunId) -> Result<Vec<Line>, LedgerError> {
+        let mut lines = Vec::new();
+        for row in steps::of_run(tx, run)? {
+            match self.of_step(row.id) {
+                Ok(kept) => lines.extend(kept),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(step = %row.id, %error, "a transcript cannot be read"),
+            }
+        }
+        for ask in asks::of_run(tx, run)? {
+            lines.extend(told(&ask));
+        }
+        lines.sort_by_key(|line| line.at);
+        Ok(lines)
+    }
+
+    /// A line that was not written whole, as when the machine stopped, is left out.
+    fn of_step(&self, step: StepId) -> io::Result<Vec<Line>> {
+        let mut bytes = Vec::new();
+        owned::read(&self.path(step))?.take(MOST + 2 * REST).read_to_end(&mut bytes)?;
+        Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Lets go of those whose runs the ledger has no more.
+    pub fn sweep(&self, tx: &Tx<'_>) -> Result<usize, LedgerError> {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return Ok(0) };
+        let mut gone = 0;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let Some(StepId { run, .. }) = name else { continue };
+            if runs::get(tx, run)?.is_none() && std::fs::remove_file(&path).is_ok() {
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// What a row says of an ask, and of its end.
+fn told(ask: &AskRow) -> Vec<Line> {
+    let line = |at, heard| Line { at, step: ask.step, heard };
+    let mut lines = vec![line(ask.created_at, Heard::Asked { ask: ask.id, text: ask.asked.in_a_line() })];
+    if let Some(at) = ask.closed_at {
+        let answer = ask.answer.as_ref().map(|answer| answer.words().to_owned());
+        lines.push(line(at, Heard::AskClosed { ask: ask.id, answer, by: ask.answered_by.clone() }));
+    }
+    lines
+}
+
+impl Line {
+    /// In words, for people.
+    pub fn words(&self) -> String {
+        let what = match &self.heard {
+            Heard::Given { input } => format!("▸ {}", one_line(&input.to_string())),
+            Heard::Resumed => "… the host was started again".to_owned(),
+            Heard::Message { text } => format!("💬 {}", visible(text.trim_end()).replace('\n', "\n    ")),
+            Heard::ToolStarted { tool, title, .. } => format!("🔧 {}  {}", one_line(tool), one_line(title)),
+            Heard::ToolFinished { tool, title, outcome, .. } => {
+                let (sign, why) = match outcome {
+                    ToolOutcome::Completed => ("✓", String::new()),
+                    ToolOutcome::Failed { reason } => ("✗", format!(": {}", one_line(reason))),
+                    ToolOutcome::Refused { by } => ("⛔", format!(": refused by {}", one_line(by))),
+                };
+                format!("{sign} {}  {}{why}", one_line(tool), one_line(title))
+            }
+            Heard::Todo { items } => {
+                let items = items
+                    .iter()
+                    .map(|item| format!("\n    {}: {}", one_line(&item.status), one_line(&item.content)));
+                format!("📋{}", items.collect::<String>())
+            }
+            Heard::SubAgent { title, .. } => format!("👥 {}", one_line(title)),
+            Heard::Retry { attempt, reason } => {
+                format!("⟳ the provider failed, {attempt} times by now: {}", one_line(reason))
+            }
+            Heard::Asked { ask, text } => format!("{} (ask {ask})", one_line(text)),
+            Heard::AskClosed { ask, answer, by } => {
+                let by = by.as_ref().map(|by| format!(" by {}", one_line(by.as_str()))).unwrap_or_default();
+                format!("ask {ask} is {}{by}", answer.as_deref().unwrap_or("withdrawn"))
+            }
+            Heard::Cut => "… more was said than is kept".to_owned(),
+            Heard::Ended { state, reason } => {
+                let why = reason.as_ref().map(|why| format!(": {}", one_line(why))).unwrap_or_default();
+                format!("■ {state}{why}")
+            }
+        };
+        format!("{}  {:<6} {what}", rfc3339(self.at), self.step.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::console;
+    use crate::ledger::{Ledger, events};
+
+    #[test]
+    fn transcripts_go_with_their_runs() {
+        let state = tempfile::tempdir().unwrap();
+        let transcripts = Transcripts::new::<&str>(state.path(), []);
+        let ledger = Ledger::in_memory(Clock::manual(1_000).0).unwrap();
+        let run = ledger
+            .write_now(|tx| {
+                let event = events::store(tx, &console::message("c", "1".to_owned(), "hi", None))?.unwrap();
+                let event = events::get(tx, event)?.unwrap();
+                runs::create(tx, &event, "rule", "v", "")
+            })
+            .unwrap();
+        assert_eq!(run, Some(RunId(1)));
+        for name in ["1.1.ndjson", "2.1.ndjson", "of-somebody-else"] {
+            std::fs::create_dir_all(state.path().join(DIRECTORY)).unwrap();
+            std::fs::write(state.path().join(DIRECTORY).join(name), "").unwrap();
+        }
+        assert_eq!(ledger.read_now(|tx| transcripts.sweep(tx)).unwrap(), 1);
+        let left = |name: &str| state.path().join(DIRECTORY).join(name).exists();
+        assert!(left("1.1.ndjson") && !left("2.1.ndjson") && left("of-somebody-else"));
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let step: StepId = "3.1".parse().unwrap();
+        let outcome = ToolOutcome::Failed { reason: "exit 1".into() };
+        let (call_id, tool, title) = ("c".to_owned(), "bash".to_owned(), "ls".to_owned());
+        for heard in [
+            Heard::Resumed,
+            Heard::Cut,
+            Heard::Message { text: "hi\nthere".into() },
+            Heard::ToolFinished { call_id, tool, title, outcome },
+            Heard::AskClosed { ask: 1, answer: None, by: Some(Actor::from_text("cli:anna")) },
+            Heard::Ended { state: "failed".into(), reason: None },
+        ] {
+            let line = Line { at: 1, step, heard };
+            let written = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&written).unwrap(), line, "{written}");
+        }
+    }
+}
