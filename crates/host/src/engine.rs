@@ -393,6 +393,7 @@ impl Engine {
 
     async fn pass(&self) -> Result<(), LedgerError> {
         self.honour_cancels().await?;
+        self.wake().await?;
         self.hear_answers().await?;
         self.fire_schedules().await?;
         let (overdue, unhandled) = self
@@ -426,6 +427,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends what only waits and is over.
+    async fn wake(&self) -> Result<(), LedgerError> {
+        let over = |tx: &Tx<'_>| Ok(steps::next_wake(tx)?.is_some_and(|at| at <= tx.now));
+        if self.0.ledger.read(over).await? {
+            while self.0.ledger.write(|tx| steps::wake(tx, BATCH)).await? == BATCH as usize {}
+        }
+        Ok(())
+    }
+
     async fn expire_cards(&self) -> Result<(), LedgerError> {
         while self.0.ledger.write(|tx| steps::expire_overdue(tx, BATCH)).await? == BATCH as usize {}
         Ok(())
@@ -438,7 +448,8 @@ impl Engine {
             if events::any_unhandled(tx)? {
                 return Ok((Some(tx.now), tx.now));
             }
-            let next = [steps::next_expiry(tx)?, outbox::next_retry(tx)?].into_iter().flatten().min();
+            let next = [steps::next_expiry(tx)?, outbox::next_retry(tx)?, steps::next_wake(tx)?];
+            let next = next.into_iter().flatten().min();
             Ok((next, tx.now))
         };
         let (next, now): (Option<Millis>, Millis) = self.0.ledger.read(look).await?;

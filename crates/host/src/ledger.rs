@@ -20,6 +20,7 @@ pub mod messages;
 pub mod outbox;
 pub mod runs;
 pub mod schedules;
+pub mod seen;
 pub mod steps;
 
 use std::path::{Path, PathBuf};
@@ -34,14 +35,15 @@ use crate::clock::{Clock, Millis};
 const APPLICATION_ID: i32 = 0x636f_6e6e;
 
 /// One file for each released schema, in order.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
     include_str!("../schema/0003.sql"),
+    include_str!("../schema/0004.sql"),
 ];
 
 /// The newest schema known here.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;

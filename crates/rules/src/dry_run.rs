@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::condition::{Condition, Failure};
+use crate::duration;
 use crate::event::Event;
 use crate::path::{Path, Root, StepRef};
 use crate::rule::{Action, Rule, Step};
@@ -27,8 +28,11 @@ pub struct PlannedRun {
 pub struct PlannedStep {
     /// The step's label.
     pub step: String,
-    /// What it calls; `None` for a reply.
+    /// What it calls; `None` for a step of the host's own.
     pub calls: Option<PlannedCall>,
+    /// What a step of the host's own is, in words.
+    #[serde(skip)]
+    pub own: Option<&'static str>,
     /// What it would get.
     pub input: PlannedInput,
 }
@@ -97,11 +101,17 @@ fn plan(rule: &Rule, step: &Step, scope: &Scope<'_>) -> PlannedStep {
     };
     PlannedStep {
         step: step.label().to_owned(),
+        own: match &step.action {
+            Action::RunConnector { .. } => None,
+            Action::Reply { .. } => Some("a reply"),
+            Action::Delay { .. } => Some("a wait"),
+            Action::Dedupe { .. } => Some("the end, if its key was seen before"),
+        },
         calls: match &step.action {
             Action::RunConnector { connector, action, .. } => {
                 Some(PlannedCall { connector: connector.clone(), action: action.clone() })
             }
-            Action::Reply { .. } => None,
+            Action::Reply { .. } | Action::Delay { .. } | Action::Dedupe { .. } => None,
         },
         input,
     }
@@ -147,7 +157,10 @@ impl Step {
     fn written(&self) -> Value {
         match &self.action {
             Action::RunConnector { params, .. } => serde_json::to_value(params).unwrap_or_default(),
-            Action::Reply { text } => Value::String(text.to_string()),
+            Action::Reply { text: template } | Action::Dedupe { key: template, .. } => {
+                Value::String(template.to_string())
+            }
+            Action::Delay { length } => Value::String(duration::print(*length)),
         }
     }
 }

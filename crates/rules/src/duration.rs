@@ -17,6 +17,10 @@ pub(crate) fn print(length: Duration) -> String {
         .map_or_else(|_| format!("{}s", length.as_secs()), |length| format!("{length:#}"))
 }
 
+pub(crate) fn serialize_given<S: Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&print(*length))
+}
+
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
 pub(crate) fn serialize<S: Serializer>(length: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match length {

@@ -77,8 +77,8 @@ pub use plan::{Next, RunEnd};
 pub use print::PrintError;
 pub use read::suggest;
 pub use rule::{
-    Action, ExpectedStep, Header, OnError, Param, Params, Provenance, ResolveError, Rule, RuleFile,
-    RuleVersion, Step, TestCase, TestEvent, Trigger,
+    Action, DEDUPE_WINDOW, ExpectedStep, Header, OnError, Param, Params, Provenance, ResolveError, Rule,
+    RuleFile, RuleVersion, Step, TestCase, TestEvent, Trigger,
 };
 pub use ruleset::{Explanation, RuleSet, Verdict};
 pub use schedule::{SCHEDULE, Schedule};

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::condition::Failure;
-use crate::rule::{OnError, Rule, Step};
+use crate::rule::{Action, OnError, Rule, Step};
 use crate::scope::{Scope, StepOutcome, StepState};
 
 /// What to do next.
@@ -46,6 +46,9 @@ impl Rule {
             let Some(outcome) = outcome_of(step, scope.steps) else {
                 return begin(step, scope);
             };
+            if is_repeated(step, outcome) {
+                return Next::Finished(RunEnd::Succeeded);
+            }
             if outcome.state != StepState::Failed || step.on_error == OnError::Continue {
                 continue;
             }
@@ -57,6 +60,13 @@ impl Rule {
         }
         Next::Finished(RunEnd::Succeeded)
     }
+}
+
+/// Whether the step found that its key was seen before, which its output says.
+fn is_repeated(step: &Step, outcome: &StepOutcome) -> bool {
+    matches!(step.action, Action::Dedupe { .. })
+        && outcome.state == StepState::Succeeded
+        && outcome.output.get("new") == Some(&serde_json::Value::Bool(false))
 }
 
 fn begin<'a>(step: &'a Step, scope: &Scope<'_>) -> Next<'a> {

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use step::{Action, OnError, Param, Params, ResolveError, Step};
+pub use step::{Action, DEDUPE_WINDOW, OnError, Param, Params, ResolveError, Step};
 pub use test_case::{ExpectedStep, TestCase, TestEvent};
 
 use crate::condition::Condition;

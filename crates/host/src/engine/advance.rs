@@ -1,9 +1,12 @@
 //! Runs go on: the next step is resolved and put before the gate, or the run ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_contract::{Provenance, Target, chain};
-use connector_rules::{Action, Next, Rule, RuleSet, RunEnd, Scope, SourceFile, Step, StepOutcome};
+use connector_rules::{
+    Action, DEDUPE_WINDOW, Next, Rule, RuleSet, RunEnd, Scope, SourceFile, Step, StepOutcome,
+};
 use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
 
@@ -20,12 +23,17 @@ use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
 use crate::ledger::steps::release::ask_under;
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
-use crate::ledger::{LedgerError, Tx, events};
+use crate::ledger::{LedgerError, Tx, events, seen};
 use crate::told::TOLD;
 
 /// The connector and action under which replies to the chat are recorded.
 const HOST: &str = "host";
 const REPLY: &str = "reply";
+const DELAY: &str = "delay";
+const DEDUPE: &str = "dedupe";
+
+/// Why a run ended that had nothing to do.
+const REPEATED: &str = "its key was seen before";
 
 /// A run with everything that is needed to go on with it.
 struct Standing {
@@ -47,6 +55,8 @@ struct Resolved {
 enum Verdict {
     Gate { read_only: bool },
     Reply(String),
+    Wait(Millis),
+    Once { bucket: String, key: String, window: Millis },
     Skip(String),
     Fail(String),
 }
@@ -90,6 +100,12 @@ impl Engine {
         let now = timestamp(self.0.clock.now());
         let scope = Scope { event: &event, rule: rule.name(), run_id: &run_id, now, steps: &outcomes };
         let (step, resolved) = match rule.next(&scope) {
+            // Whoever hears of it each time would hear of nothing else.
+            Next::Finished(RunEnd::Succeeded) if is_repeated(&standing.steps) => {
+                let run = standing.run.id;
+                let ended = move |tx: &Tx<'_>| runs::end(tx, run, RunState::Succeeded, Some(REPEATED));
+                return self.0.ledger.write(ended).await.map(|_| ());
+            }
             Next::Finished(end) => {
                 let (state, reason) = ended(&end, &standing.steps);
                 return self.end_run(standing.run, state, reason).await;
@@ -97,7 +113,7 @@ impl Engine {
             Next::Skip { step, because } => {
                 (step, Resolved::without_input(step, Verdict::Skip(because.to_string())))
             }
-            Next::Run(step) => (step, self.resolve(step, &scope)),
+            Next::Run(step) => (step, self.resolve(&rule, step, &scope)),
         };
         let (provenance, resolved) = match provenance::of(&standing.run, &standing.event, &rule) {
             Ok(provenance) => (provenance, resolved),
@@ -130,7 +146,7 @@ impl Engine {
         Ok(())
     }
 
-    fn resolve(&self, step: &Step, scope: &Scope<'_>) -> Resolved {
+    fn resolve(&self, rule: &Rule, step: &Step, scope: &Scope<'_>) -> Resolved {
         let input = match step.resolve(scope) {
             Ok(input) => input,
             Err(error) => return Resolved::without_input(step, Verdict::Fail(chain(&error))),
@@ -142,6 +158,20 @@ impl Engine {
                     input: json!({ "text": text }),
                     ..Resolved::without_input(step, Verdict::Reply(text))
                 }
+            }
+            Action::Delay { length } => {
+                let verdict = Verdict::Wait(millis(*length));
+                Resolved { input: json!({ "for": input }), ..Resolved::without_input(step, verdict) }
+            }
+            Action::Dedupe { bucket, window, .. } => {
+                // A bucket that is named is shared; a rule's own is nobody else's.
+                let bucket = match bucket {
+                    Some(bucket) => format!("bucket {bucket}"),
+                    None => format!("rule {}", rule.name()),
+                };
+                let key = input.as_str().unwrap_or_default().to_owned();
+                let verdict = Verdict::Once { bucket, key, window: millis(window.unwrap_or(DEDUPE_WINDOW)) };
+                Resolved { input: json!({ "key": input }), ..Resolved::without_input(step, verdict) }
             }
             Action::RunConnector { connector, action, .. } => {
                 let decl = self.0.instances.get(connector).and_then(|instance| instance.action(action));
@@ -189,7 +219,6 @@ impl Engine {
         let index = u32::try_from(standing.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
         let in_force = self.rule_in_force(&run.rule);
         let gate = &self.0.gate;
-        let millis = |span: std::time::Duration| Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX);
         Ok(NewStep {
             id: StepId { run: run.id, index },
             name: Some(step.label().to_owned()),
@@ -271,6 +300,8 @@ impl Resolved {
         let (connector, action) = match &step.action {
             Action::RunConnector { connector, action, .. } => (connector.as_str(), action.as_str()),
             Action::Reply { .. } => (HOST, REPLY),
+            Action::Delay { .. } => (HOST, DELAY),
+            Action::Dedupe { .. } => (HOST, DEDUPE),
         };
         Self { connector: connector.to_owned(), action: action.to_owned(), input: json!({}), verdict }
     }
@@ -284,6 +315,15 @@ fn stopped(rows: &[StepRow]) -> Option<(RunState, Option<String>)> {
         StepState::Unknown => Some((RunState::Unknown, row.reason.clone())),
         _ => None,
     })
+}
+
+/// Whether the last step found that its key was seen before.
+fn is_repeated(rows: &[StepRow]) -> bool {
+    let found = |row: &StepRow| {
+        let new = row.output.as_ref().and_then(|output| output.get("new")).and_then(Value::as_bool);
+        row.connector == HOST && row.action == DEDUPE && new == Some(false)
+    };
+    rows.last().is_some_and(found)
 }
 
 /// How a run ends whose rule has nothing more to do.
@@ -342,9 +382,26 @@ fn submit(
             steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
             steps::make(tx, new.id, Move::Succeed, Change::none().set("ended_at", tx.now))?;
         }
+        Verdict::Wait(length) => {
+            let until = tx.now.saturating_add(*length);
+            steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": DELAY })))?;
+            let change = Change::none().set("dispatched_at", tx.now).set("wake_at", until);
+            steps::make(tx, new.id, Move::Dispatch, change.detail(json!({ "until": until })))?;
+        }
+        Verdict::Once { bucket, key, window } => {
+            let output = json!({ "new": seen::note(tx, bucket, key, *window)? });
+            steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": DEDUPE })))?;
+            steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
+            let change = Change::none().set("ended_at", tx.now).set("output", output.to_string());
+            steps::make(tx, new.id, Move::Succeed, change.detail(output))?;
+        }
         Verdict::Gate { .. } => {}
     }
     Ok(())
+}
+
+fn millis(length: Duration) -> Millis {
+    Millis::try_from(length.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// 128 random bits, in letters and digits.

@@ -180,6 +180,10 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             };
+            // It waits on, and nothing was begun.
+            if row.wake_at.is_some() {
+                continue;
+            }
             let Some(instance) = self.0.instances.get(&row.connector).cloned() else {
                 let reason = format!(
                     "the host stopped while it ran, and no connector `{}` is configured any more",

@@ -23,7 +23,7 @@ use crate::ids::{RunId, StepId};
 use crate::shapes;
 
 pub use moves::{
-    Change, cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel,
+    Change, cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel, wake,
 };
 
 /// A stored step with what its run says about it.
@@ -104,6 +104,9 @@ pub struct StepRow {
     pub session_id: Option<String>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+    /// Until when it waits, where it does nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Millis>,
     /// The rule.
     pub rule: String,
     /// The rule's version.
@@ -381,6 +384,13 @@ pub fn next_expiry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
     Ok(tx.sql.query_row("SELECT min(expires_at) FROM steps WHERE state = 'waiting'", [], |row| row.get(0))?)
 }
 
+/// When the next step that only waits is over; at once for one that is to be stopped.
+pub fn next_wake(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
+    let sql = "SELECT min(iif(cancel_by IS NULL, wake_at, 0)) FROM steps
+               WHERE state = 'dispatched' AND wake_at IS NOT NULL";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// The last step of a chat that ended with a session one can go on in.
 pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<StepRow>, LedgerError> {
     let tail = "WHERE steps.surface = ?1 AND steps.chat = ?2 AND session_id IS NOT NULL AND steps.ended_at IS NOT NULL
@@ -543,6 +553,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         consequence: json_opt(row, "consequence")?,
         session_id: row.get("session_id")?,
         ended_at: row.get("ended_at")?,
+        wake_at: row.get("wake_at")?,
         rule: row.get("rule")?,
         rule_version: row.get("rule_version")?,
         requester: Actor::from_text(row.get::<_, String>("requester")?),

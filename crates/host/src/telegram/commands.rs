@@ -165,6 +165,7 @@ fn listed(rows: &[StepRow], asks: &[OpenAsk], which: impl Fn(&StepRow) -> bool, 
         let open: Vec<&OpenAsk> = asks.iter().filter(|ask| ask.step == row.id).collect();
         let state = match row.state {
             StepState::Dispatched if !open.is_empty() => "waits for your answer",
+            StepState::Dispatched if row.wake_at.is_some() => "waits for its time",
             StepState::Dispatched => "running",
             state => state.as_str(),
         };

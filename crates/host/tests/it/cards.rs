@@ -52,6 +52,7 @@ pub(crate) fn row() -> StepRow {
         consequence: None,
         session_id: None,
         ended_at: None,
+        wake_at: None,
         rule: "fix".into(),
         rule_version: "0123456789abcdef".into(),
         requester: Actor::from_text("telegram:12345"),

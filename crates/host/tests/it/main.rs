@@ -43,6 +43,7 @@ mod service;
 mod telegram;
 mod terminal;
 mod turns;
+mod waits;
 mod walk;
 mod wires;
 mod worktrees;

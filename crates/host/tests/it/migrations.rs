@@ -13,8 +13,11 @@ use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide, votes
 use connector_host::ledger::steps::{self, StepRow, allow};
 use connector_host::ledger::{Ledger, keep};
 
-const SCHEMAS: [(u32, &str); 2] =
-    [(1, include_str!("schema/0001.sql")), (2, include_str!("schema/0002.sql"))];
+const SCHEMAS: [(u32, &str); 3] = [
+    (1, include_str!("schema/0001.sql")),
+    (2, include_str!("schema/0002.sql")),
+    (3, include_str!("schema/0003.sql")),
+];
 
 /// A ledger of this schema, opened by this version.
 fn migrated(directory: &Path, schema: u32, content: &str) -> Ledger {

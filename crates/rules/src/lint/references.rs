@@ -30,6 +30,12 @@ impl Lint<'_> {
                     at.push("text".to_owned());
                     self.check_template(&at, text, step);
                 }
+                Action::Dedupe { key, .. } => {
+                    let mut at = path.clone();
+                    at.push("key".to_owned());
+                    self.check_template(&at, key, step);
+                }
+                Action::Delay { .. } => {}
             }
         }
     }

@@ -32,7 +32,7 @@ impl Lint<'_> {
             Action::RunConnector { connector, action, .. } => {
                 self.catalog.action(connector, action).is_none_or(|declared| !declared.read_only)
             }
-            Action::Reply { .. } => false,
+            Action::Reply { .. } | Action::Delay { .. } | Action::Dedupe { .. } => false,
         })
     }
 

@@ -44,14 +44,6 @@ pub(super) fn instead_of_action(kind: &str) -> Option<&'static str> {
              has no fields"
         }
         "Transform" => "use the filters of a reference, as in `${trigger.text | trim}`",
-        "Delay" => {
-            "no step waits; a rule of its own with a `Cron` trigger does what comes later, and `cooldown` \
-             keeps runs apart"
-        }
-        "Dedupe" => {
-            "an event of one id fires once; `cooldown` under `[rule]` keeps runs apart, and `when` can \
-             compare what a step gave"
-        }
         _ => return None,
     })
 }

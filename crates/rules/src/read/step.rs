@@ -1,6 +1,8 @@
 //! Steps.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -9,8 +11,15 @@ use super::table::{Item, Keys, Located, in_words, suggest};
 use super::template::{self, Visible};
 use super::{Sink, springtale, value};
 use crate::diagnostic::Code;
+use crate::duration;
 use crate::path::step_number;
 use crate::rule::{Action, OnError, Param, Params, Step, Trigger};
+
+/// The longest wait.
+const LONGEST_DELAY: Duration = Duration::from_hours(30 * 24);
+
+/// The longest time for which a key counts as seen.
+const LONGEST_WINDOW: Duration = Duration::from_hours(365 * 24);
 
 /// Reads `[[actions]]`.
 pub(super) fn read_all(item: Item<'_>, trigger: Option<&Trigger>, sink: &Sink<'_>) -> Option<Vec<Step>> {
@@ -158,6 +167,23 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
             };
             Some(Action::Reply { text })
         }
+        "Delay" => {
+            keys.rename("a `Delay` step");
+            read_delay(keys)
+        }
+        "Dedupe" => {
+            keys.rename("a `Dedupe` step");
+            let key = keys.required_text("key")?;
+            let bucket = match keys.placed("bucket").is_some() {
+                true => Some(fixed(keys, "bucket")?),
+                false => None,
+            };
+            let window = match keys.placed("window").is_some() {
+                true => Some(bounded(keys, "window", LONGEST_WINDOW)?),
+                false => None,
+            };
+            Some(Action::Dedupe { key: template::read(key, visible, sink)?, bucket, window })
+        }
         other => {
             unknown_action(other, &kind, sink);
             None
@@ -165,8 +191,46 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
     }
 }
 
+/// `for`, or Springtale's `seconds`.
+fn read_delay(keys: &mut Keys<'_, '_>) -> Option<Action> {
+    let length = if let Some(written) = keys.placed("seconds") {
+        let seconds = keys.count("seconds")?;
+        let length = Duration::from_secs(seconds.get().into());
+        keys.sink.alias(written.clone(), "seconds", &format!("`for = \"{}\"`", duration::print(length)));
+        within(keys.sink, written, "seconds", length, LONGEST_DELAY)?
+    } else {
+        if keys.placed("for").is_none() {
+            keys.missing("for");
+            return None;
+        }
+        bounded(keys, "for", LONGEST_DELAY)?
+    };
+    Some(Action::Delay { length })
+}
+
+fn bounded(keys: &mut Keys<'_, '_>, key: &'static str, most: Duration) -> Option<Duration> {
+    let written = keys.placed(key)?;
+    let length = keys.length(key)?;
+    within(keys.sink, written, key, length, most)
+}
+
+fn within(
+    sink: &Sink<'_>,
+    at: Range<usize>,
+    key: &str,
+    length: Duration,
+    most: Duration,
+) -> Option<Duration> {
+    if length > most {
+        let days = most.as_secs() / (24 * 60 * 60);
+        sink.error(Code::InvalidValue, at, format!("`{key}` is at most {days} days"));
+        return None;
+    }
+    Some(length)
+}
+
 fn unknown_action(name: &str, written: &Located<String>, sink: &Sink<'_>) {
-    let types = ["RunConnector", "Reply"];
+    let types = ["RunConnector", "Reply", "Delay", "Dedupe"];
     let help = springtale::instead_of_action(name)
         .map(str::to_owned)
         .or_else(|| suggest(name, types.into_iter()))

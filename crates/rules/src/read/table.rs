@@ -61,6 +61,11 @@ impl<'t, 's> Keys<'t, 's> {
         self.what = what.into();
     }
 
+    /// Where `key` stands, if it is there and was not taken.
+    pub(super) fn placed(&self, key: &str) -> Option<Span> {
+        self.left.iter().find(|(name, ..)| *name == key).map(|(_, span, _)| span.clone())
+    }
+
     pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'t>> {
         self.take_entry(key).map(|(_, item)| item)
     }

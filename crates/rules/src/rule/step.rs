@@ -62,7 +62,30 @@ pub enum Action {
         #[schemars(with = "String")]
         text: Template,
     },
+    /// A wait, after which the next step follows.
+    Delay {
+        /// For how long, up to 30 days, for example `10m`.
+        #[serde(rename = "for", serialize_with = "duration::serialize_given")]
+        #[schemars(with = "String")]
+        length: Duration,
+    },
+    /// The end of the run, without a failure, where the key was seen before.
+    Dedupe {
+        /// What must not have been seen, a template.
+        #[schemars(with = "String")]
+        key: Template,
+        /// The keys that it is compared with: those of all steps that name the same; the rule's own without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bucket: Option<String>,
+        /// For how long a key counts as seen, up to 365 days; 30 days without it.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "duration::serialize")]
+        #[schemars(with = "Option<String>")]
+        window: Option<Duration>,
+    },
 }
+
+/// For how long a key of a [`Action::Dedupe`] counts as seen that does not say.
+pub const DEDUPE_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 /// The input of a connector's action, in the canonical order of its keys.
 pub type Params = BTreeMap<String, Param>;
@@ -130,6 +153,11 @@ impl Step {
                 .resolve_text(&lookup)
                 .map(Value::String)
                 .map_err(|source| ResolveError { param: "text".to_owned(), source }),
+            Action::Delay { length } => Ok(Value::String(duration::print(*length))),
+            Action::Dedupe { key, .. } => key
+                .resolve_text(&lookup)
+                .map(Value::String)
+                .map_err(|source| ResolveError { param: "key".to_owned(), source }),
         }
     }
 
@@ -149,6 +177,8 @@ impl Step {
                 }
             }
             Action::Reply { text } => all.push(text),
+            Action::Dedupe { key, .. } => all.push(key),
+            Action::Delay { .. } => {}
         }
         all
     }

@@ -3,7 +3,7 @@
 use connector_rules::{Next, Rule, RuleSet, StepOutcome};
 use serde_json::json;
 
-use crate::support::{message, one, scope};
+use crate::support::{message, one, refused, scope};
 
 fn rule(steps: &str) -> RuleSet {
     one(&format!(
@@ -134,4 +134,54 @@ fn a_dry_run_fills_in_what_is_known_before_anything_runs() {
     let mut planned = serde_json::to_value(set.dry_run(&event, crate::support::now(), "run_1")).unwrap();
     planned[0]["version"] = json!("…");
     insta::assert_json_snapshot!(planned);
+}
+
+#[test]
+fn a_key_that_was_seen_ends_the_run_and_a_new_one_does_not() {
+    let set = rule(
+        "[[actions]]\ntype = \"Dedupe\"\nkey = \"${trigger.text}\"\n\
+         [[actions]]\ntype = \"Delay\"\nfor = \"10m\"\n",
+    );
+    let rule = &set.rules()[0];
+    let event = message(json!({ "text": "hi" }));
+    let dedupe = &rule.steps()[0];
+    assert_eq!(dedupe.resolve(&scope(rule, &event, &[])).unwrap(), json!("hi"));
+    let next = |output| {
+        let outcomes = [StepOutcome::succeeded(dedupe, output)];
+        match rule.next(&scope(rule, &event, &outcomes)) {
+            Next::Run(step) => step.resolve(&scope(rule, &event, &outcomes)).unwrap(),
+            other => json!(format!("{other:?}")),
+        }
+    };
+    assert_eq!(next(json!({ "new": true })), json!("10m"));
+    assert_eq!(next(json!({ "new": false })), json!("Finished(Succeeded)"));
+    let skipped = [StepOutcome::skipped(dedupe)];
+    assert!(matches!(rule.next(&scope(rule, &event, &skipped)), Next::Run(_)), "its `when` did not hold");
+}
+
+#[test]
+fn a_wait_and_a_window_are_lengths_of_time_with_a_limit() {
+    let refused = |step: &str| {
+        let text = format!(
+            "[rule]\nname = \"r\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"c\"\n\
+             event = \"e\"\n[[actions]]\n{step}\n"
+        );
+        refused(&text).render(false)
+    };
+    for (step, words) in [
+        ("type = \"Delay\"", "needs the key `for`"),
+        ("type = \"Delay\"\nfor = \"721h\"", "`for` is at most 30 days"),
+        ("type = \"Delay\"\nfor = \"0s\"", "`for` is a length of time"),
+        ("type = \"Delay\"\nfor = \"soon\"", "`for` is a length of time"),
+        ("type = \"Delay\"\nseconds = 2592001", "`seconds` is at most 30 days"),
+        ("type = \"Delay\"\nseconds = 0", "`seconds` is a number from 1 up"),
+        ("type = \"Delay\"\nfor = \"1s\"\nseconds = 1", "for"),
+        ("type = \"Dedupe\"", "needs the key `key`"),
+        ("type = \"Dedupe\"\nkey = \" \"", "`key` is empty"),
+        ("type = \"Dedupe\"\nkey = \"k\"\nwindow = \"8761h\"", "`window` is at most 365 days"),
+        ("type = \"Dedupe\"\nkey = \"k\"\nbucket = \"${trigger.text}\"", "`bucket` is fixed"),
+    ] {
+        let said = refused(step);
+        assert!(said.contains(words), "{step}: {said}");
+    }
 }

@@ -120,9 +120,14 @@ prop_compose! {
         on_error in 0..3u8,
         timeout in prop::option::of(1..100_000u32),
         reply in any::<bool>(),
+        own in prop::option::weighted(0.2, any::<bool>()),
     ) -> String {
         let mut step = String::from("[[actions]]\n");
-        if reply {
+        if own == Some(true) {
+            step += "type = \"Delay\"\nfor = \"90s\"\n";
+        } else if own == Some(false) {
+            step += &format!("type = \"Dedupe\"\nkey = {}\nbucket = \"b\"\nwindow = \"2h\"\n", quoted(&text));
+        } else if reply {
             step += &format!("type = \"Reply\"\ntext = {}\n", quoted(&text));
         } else {
             step += "type = \"RunConnector\"\nconnector = \"c\"\naction = \"a\"\n";

@@ -146,10 +146,10 @@ fn print(report: &Report) -> String {
 
 fn print_step(step: &Step) -> String {
     let planned = &step.planned;
-    let calls = planned
-        .calls
-        .as_ref()
-        .map_or_else(|| "a reply".to_owned(), |call| format!("{} · {}", call.connector, call.action));
+    let calls = planned.calls.as_ref().map_or_else(
+        || planned.own.unwrap_or_default().to_owned(),
+        |call| format!("{} · {}", call.connector, call.action),
+    );
     let mut text = format!("  {}: {calls}\n    {}\n", planned.step, input(&planned.input));
     if let Some(refused) = &step.refused {
         text.push_str(&format!("    is not run: {}\n", one_line(refused)));

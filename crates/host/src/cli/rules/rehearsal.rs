@@ -89,7 +89,8 @@ async fn settle(engine: &Engine) -> Result<(), Failure> {
                     "SELECT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)
                          OR EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)
                          OR EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND NOT EXISTS
-                              (SELECT 1 FROM steps WHERE run_id = runs.id AND steps.state = 'waiting'))",
+                              (SELECT 1 FROM steps WHERE run_id = runs.id AND (steps.state = 'waiting'
+                                 OR (steps.state = 'dispatched' AND steps.wake_at IS NOT NULL))))",
                     [],
                     |row| row.get(0),
                 )?)

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::clock::{Millis, rfc3339};
 use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
 use crate::ledger::steps::{self, StepRow};
@@ -32,6 +33,8 @@ enum Does {
     WaitsForApproval,
     /// It waits for its turn.
     Queued { behind: Vec<StepId> },
+    /// It does nothing else than to wait.
+    Waits { until: Millis },
     /// Its agent works.
     Runs,
     /// Its agent waits for an answer.
@@ -40,6 +43,9 @@ enum Does {
 
 impl Standing {
     fn of(tx: &Tx<'_>, step: &StepRow) -> Result<Option<Self>, LedgerError> {
+        if let (StepState::Dispatched, Some(until)) = (step.state, step.wake_at) {
+            return Ok(Some(Self { step: step.id, does: Does::Waits { until } }));
+        }
         let does = match step.state {
             StepState::Resolved | StepState::Waiting => Does::WaitsForApproval,
             StepState::Approved => Does::Queued { behind: steps::before(tx, step.id)? },
@@ -64,6 +70,7 @@ impl Standing {
                 let behind: Vec<String> = behind.iter().map(ToString::to_string).collect();
                 format!("… {id} is queued, behind {}", behind.join(", "))
             }
+            Does::Waits { until } => format!("⏳ {id} waits until {}", rfc3339(*until)),
             Does::Runs => format!("▶ {id} is running"),
             Does::WaitsForAnswer { asks } => {
                 let asks = asks.iter().map(|ask| format!("\n  {}", shortened(&one_line(ask), ASK)));

@@ -125,6 +125,27 @@ pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
     Ok(overdue.len())
 }
 
+/// Ends the steps that have waited for long enough, and those that somebody asked to stop. Returns how many.
+pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
+    let over: Vec<(StepId, Option<String>)> = tx
+        .sql
+        .prepare_cached(
+            "SELECT run_id, idx, cancel_by FROM steps
+             WHERE state = 'dispatched' AND wake_at IS NOT NULL AND (wake_at <= ?1 OR cancel_by IS NOT NULL)
+             ORDER BY wake_at LIMIT ?2",
+        )?
+        .query_map([tx.now, i64::from(limit)], |row| Ok((super::id_of(row)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for (id, cancel_by) in &over {
+        let change = Change::none().set("ended_at", tx.now);
+        match cancel_by {
+            Some(by) => make(tx, *id, Move::Cancel, change.set("reason", format!("cancelled by {by}")))?,
+            None => make(tx, *id, Move::Succeed, change)?,
+        };
+    }
+    Ok(over.len())
+}
+
 /// Denies a card that no surface would take for too long; its chat is told once it can be.
 pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, LedgerError> {
     let reason = format!("its card could not be delivered: {why}");
