@@ -82,7 +82,7 @@ impl Listener for OwnSocket {
             match stream.peer_cred() {
                 Ok(peer) if is_owner(self.owner, peer.uid()) => return Ok(stream),
                 Ok(peer) => {
-                    tracing::warn!(uid = peer.uid(), "another user's process was refused at the socket")
+                    tracing::warn!(uid = peer.uid(), "another user's process was refused at the socket");
                 }
                 Err(error) => tracing::warn!(%error, "whose process connects cannot be told"),
             }

@@ -190,6 +190,7 @@ async fn until_ready(state: &Path, number: u64) -> Duration {
         gate: gate(),
         deadline: Duration::from_secs(1),
         max_running: 4,
+        secrets: Vec::new(),
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
     let running = tokio::spawn({

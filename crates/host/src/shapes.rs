@@ -66,6 +66,7 @@ pub enum Asked {
 
 /// A question with its options.
 #[derive(JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "it is what the JSON has")]
 pub struct Question {
     /// The question.
     question: String,

@@ -19,7 +19,7 @@ pub(crate) struct Recorder {
     transcripts: Transcripts,
     step: StepId,
     /// What stands before the first line of a call that says anything: others have no transcript.
-    head: Option<Vec<Line>>,
+    beginning: Option<Vec<Line>>,
     file: Option<(File, u64)>,
     speech: Speech,
 }
@@ -45,12 +45,12 @@ struct Speech {
 impl Recorder {
     /// Begins with what the step was given, or goes on.
     pub(crate) fn new(transcripts: Transcripts, step: StepId, begins: Begins<'_>, at: Millis) -> Self {
-        let heard = match begins {
+        let first = match begins {
             Begins::With(input) => Heard::Given { input: without_content(input) },
             Begins::Again => Heard::Resumed,
         };
-        let head = Some(vec![Line { at, step, heard }]);
-        Self { transcripts, step, head, file: None, speech: Speech::default() }
+        let beginning = Some(vec![Line { at, step, heard: first }]);
+        Self { transcripts, step, beginning, file: None, speech: Speech::default() }
     }
 
     /// An update came.
@@ -65,15 +65,15 @@ impl Recorder {
         for heard in self.speech.end(reply.unwrap_or_default()) {
             self.write(at, heard);
         }
-        if self.head.is_none() {
+        if self.beginning.is_none() {
             self.write(at, Heard::Ended { state: state.to_owned(), reason: reason.map(str::to_owned) });
         }
     }
 
     fn write(&mut self, at: Millis, heard: Heard) {
         let mut lines = Vec::new();
-        if let Some(head) = self.head.take() {
-            lines = head;
+        if let Some(beginning) = self.beginning.take() {
+            lines = beginning;
             match self.transcripts.open(self.step) {
                 Ok(file) => self.file = Some(file),
                 Err(error) => tracing::warn!(step = %self.step, %error, "no transcript is kept"),
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn of_a_long_text_that_is_shown_by_its_end_all_is_written() {
-        let all: String = (0..4000).map(|number| format!("{number} ")).collect();
+        let all = (0..4000).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
         let updates: Vec<Progress> =
             (1..=40).map(|part| text(&all[(part * 400_usize).saturating_sub(9_000)..part * 400])).collect();
         let heard = said(&updates, "");

@@ -88,7 +88,9 @@ impl At {
                 let mut stream = UnixStream::connect(path).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 head.push_str("Host: localhost\r\n");
-                headers.iter().for_each(|header| head.push_str(&format!("{header}\r\n")));
+                for header in headers {
+                    head.push_str(&format!("{header}\r\n"));
+                }
                 // Who refuses a request reads no more of it.
                 let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
                 let _ = stream.read_to_end(&mut bytes);
@@ -97,9 +99,9 @@ impl At {
                 let mut stream = std::net::TcpStream::connect(address).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 let carried = carried.iter().map(String::as_str);
-                carried
-                    .chain(headers.iter().copied())
-                    .for_each(|header| head.push_str(&format!("{header}\r\n")));
+                for header in carried.chain(headers.iter().copied()) {
+                    head.push_str(&format!("{header}\r\n"));
+                }
                 let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
                 let _ = stream.read_to_end(&mut bytes);
             }
@@ -117,7 +119,7 @@ fn answer(text: &str) -> Answer {
         while let Some((length, chunk)) = rest.split_once("\r\n") {
             let length = usize::from_str_radix(length, 16).unwrap();
             body.push_str(&chunk[..length]);
-            rest = &chunk[length..].strip_prefix("\r\n").unwrap();
+            rest = chunk[length..].strip_prefix("\r\n").unwrap();
         }
     } else {
         body.push_str(rest);

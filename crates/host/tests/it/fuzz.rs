@@ -1,4 +1,4 @@
-//! The HTTP API, asked by a fuzzer that reads its document.
+//! What listens, asked by a fuzzer that reads its description.
 
 #![expect(clippy::disallowed_methods, reason = "the fuzzer is installed and started here")]
 
@@ -14,7 +14,7 @@ use crate::scripts::Office;
 use crate::terminal::User;
 
 /// Where what the fuzzer is given lies.
-const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The fuzzer, installed once at locked versions beside the build.
 fn schemathesis() -> PathBuf {
@@ -46,18 +46,24 @@ fn done(command: &mut Command) -> String {
     said
 }
 
-/// Asks the port all that the document describes, or its GETs alone.
-fn fuzz(at: &At, more: &[&str]) -> String {
-    let At::Port(address, headers) = at else { panic!("a fuzzer asks a port") };
+/// Asks the server at `url` what the document `of` describes, with this header.
+pub(crate) fn fuzz(of: &Path, url: &str, header: &str, more: &[&str]) {
     // A script that was moved with its directory has lost its interpreter.
     let mut command = Command::new(schemathesis().join("bin/python"));
     command.args(["-c", "from schemathesis.cli import schemathesis; schemathesis()"]);
     command.arg("--config-file").arg(Path::new(CLIENTS).join("schemathesis.toml"));
-    command.arg("run").arg(Path::new(CLIENTS).join("../../../../docs/openapi.json"));
-    command.args(["--url", &format!("http://{address}"), "--header", &headers[1]]);
+    command.arg("run").arg(of).args(["--url", url, "--header", header]);
     command.args(["--phases", "coverage,fuzzing", "--seed", "1", "--request-timeout", "20", "--no-color"]);
     command.args(more).current_dir(std::env::temp_dir());
-    done(&mut command)
+    done(&mut command);
+}
+
+/// Asks the port of the API: its GETs, or what changes something.
+fn fuzz_api(at: &At, method: &str) {
+    let At::Port(address, headers) = at else { panic!("a fuzzer asks a port") };
+    let document = Path::new(CLIENTS).join("../../../../docs/openapi.json");
+    let more = ["--include-method", method, "--max-examples", "3"];
+    fuzz(&document, &format!("http://{address}"), &headers[1], &more);
 }
 
 /// All that the ledger holds, table by table.
@@ -84,7 +90,7 @@ fn content(user: &User) -> Value {
 /// Waits until a card was put out, which is written down once more.
 async fn shown(at: &At, card: &Value) {
     let path = format!("/v1/approvals/{}", card["id"].as_str().unwrap());
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while at.get(&path).json()["expires_at"].is_null() {
         assert!(Instant::now() < until, "nobody was shown the card");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,10 +117,10 @@ async fn no_request_that_a_fuzzer_makes_of_the_document_breaks_the_host_and_no_g
     shown(&at, &waiting).await;
 
     let before = content(user);
-    fuzz(&at, &["--include-method", "GET", "--max-examples", "3"]);
+    fuzz_api(&at, "GET");
     assert!(content(user) == before, "a GET changed the ledger");
 
-    fuzz(&at, &["--include-method", "POST", "--max-examples", "3"]);
+    fuzz_api(&at, "POST");
     let after = at.get("/v1/health").json();
     assert_eq!(after["status"], "ok", "{after}");
     // Nobody guesses a digest: what waits was not decided, by however many requests.

@@ -174,13 +174,11 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
         "Dedupe" => {
             keys.rename("a `Dedupe` step");
             let key = keys.required_text("key")?;
-            let bucket = match keys.placed("bucket").is_some() {
-                true => Some(fixed(keys, "bucket")?),
-                false => None,
-            };
-            let window = match keys.placed("window").is_some() {
-                true => Some(bounded(keys, "window", LONGEST_WINDOW)?),
-                false => None,
+            let bucket = if keys.placed("bucket").is_some() { Some(fixed(keys, "bucket")?) } else { None };
+            let window = if keys.placed("window").is_some() {
+                Some(bounded(keys, "window", LONGEST_WINDOW)?)
+            } else {
+                None
             };
             Some(Action::Dedupe { key: template::read(key, visible, sink)?, bucket, window })
         }

@@ -1,5 +1,7 @@
 //! Webhook mode: Telegram brings the updates, and whoever else knocks finds nothing.
 
+use std::path::Path;
+
 use connector_contract::{Grant, OutboundHttp, Reach};
 #[cfg(feature = "failpoints")]
 use connector_host::{clock::Clock, ledger::Ledger};
@@ -10,6 +12,7 @@ use testkit::fake::{Fake, Faults, Fixture};
 use testkit::telegram::{FakeTelegram, Fault, TOKEN};
 
 use super::world::{ANNA, CHAT};
+use crate::fuzz::{CLIENTS, fuzz};
 use crate::terminal::{Terminal, User};
 
 const PATH: &str = "/hook/4f1c0a7de2b94c6e";
@@ -185,6 +188,18 @@ async fn an_update_whose_row_is_there_when_the_host_dies_comes_again_and_is_done
     assert_eq!(stored(), 1);
     let runs = world.user.run(&["--json", "runs", "list"]).json();
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
+    world.stop();
+}
+
+#[tokio::test]
+async fn no_update_that_a_fuzzer_makes_breaks_the_webhook() {
+    let mut world = Hooked::start().await;
+    world.run("webhook");
+    let header = format!("{SECRET_HEADER}: {SECRET}");
+    let checks = ["--checks", "not_a_server_error,status_code_conformance", "--max-examples", "20"];
+    fuzz(&Path::new(CLIENTS).join("webhook.json"), &world.base, &header, &checks);
+    assert_eq!(world.bring(&written(1_000_000_001, "/fix it after all")).await, 200);
+    world.card("it after all").await;
     world.stop();
 }
 
