@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 /// A directory and nothing else, least of all a link to one.
-const DIRECTORY: OFlags =
+pub(crate) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The most that is read of a file.
@@ -24,6 +24,11 @@ const LOCKS: [&str; 4] = ["index.lock", "HEAD.lock", "config.lock", "packed-refs
 /// Opens the directory `below` the directory `root`, which itself is no link.
 pub(crate) fn opened(root: &Path, below: &Path) -> io::Result<OwnedFd> {
     beneath(&open(root, DIRECTORY, Mode::empty())?, below, DIRECTORY)
+}
+
+/// Opens the directory `below` one that is open, on a way without links.
+pub(crate) fn below(root: &OwnedFd, below: &Path) -> io::Result<OwnedFd> {
+    beneath(root, below, DIRECTORY)
 }
 
 /// Opens what is `below` a directory, without any link.
@@ -316,7 +321,7 @@ fn flatten(root: &OwnedFd, name: &Path, number: &mut u64) -> Result<(), Errno> {
 }
 
 /// What is in a directory, one after another, and whether it is a directory.
-fn each(directory: &OwnedFd, mut one: impl FnMut(&Path, bool) -> Result<(), Errno>) -> Result<(), Errno> {
+pub(crate) fn each(directory: &OwnedFd, mut one: impl FnMut(&Path, bool) -> Result<(), Errno>) -> Result<(), Errno> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));

@@ -18,16 +18,19 @@
 mod apply;
 mod cause;
 mod collect;
+mod commit;
+mod discard;
 mod git;
 mod push;
 mod record;
 mod running;
+mod setup;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -35,9 +38,12 @@ use tokio::sync::OwnedMutexGuard;
 
 pub use apply::{Applied, ApplyError, apply};
 pub use collect::{Changed, Collected};
+pub use commit::{CommitError, Committed, commit, current_branch};
+pub use discard::{DiscardError, Task, discard, workspace_of};
 use git::{Git, Repository};
 pub use push::{Destination, PushError, Pushed, Remote, RemoteError, push};
 use record::Record;
+pub use setup::{CommandError, PatternError, Setup, SetupConfig, SetupConfigError, SetupError};
 
 use crate::environment::Environment;
 use crate::place::{self, Held};
@@ -49,6 +55,9 @@ const KEPT: usize = 10;
 
 /// How many tasks of a workspace are remembered after their tree was removed.
 const REMEMBERED: usize = 500;
+
+/// What the directory of a workspace's trees ends with.
+const WORKTREES: &str = ".worktrees";
 
 /// Where trees are while they are being removed: beside `trees`, out of agents' reach.
 const REMOVED: &str = "removed";
@@ -134,6 +143,9 @@ pub enum WorktreeError {
     /// The agent put something else where it was to work.
     #[error("{} is not the directory it was made as; begin a new task", .0.display())]
     Replaced(PathBuf),
+    /// What it was to have before its agent begins is not there.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// Git refused.
     #[error("git {what}: {reason}")]
     Git {
@@ -156,6 +168,7 @@ struct Inner {
     workspace: PathBuf,
     root: PathBuf,
     git: Git,
+    setup: OnceLock<Arc<Setup>>,
     used: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     cleaning: tokio::sync::Mutex<()>,
 }
@@ -166,7 +179,7 @@ pub struct Worktree {
     trees: Worktrees,
     repository: Repository,
     record: Record,
-    held: Held,
+    held: Arc<Held>,
     _used: OwnedMutexGuard<()>,
 }
 
@@ -181,7 +194,7 @@ pub(crate) fn trees(state: &Path, workspace: &str) -> PathBuf {
 }
 
 fn root(state: &Path, workspace: &str) -> PathBuf {
-    state.join(format!("{workspace}.worktrees"))
+    state.join(format!("{workspace}{WORKTREES}"))
 }
 
 impl Worktrees {
@@ -200,9 +213,23 @@ impl Worktrees {
             workspace,
             root,
             git,
+            setup: OnceLock::new(),
             used: Mutex::default(),
             cleaning: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// The same with what each tree gets before its agent begins.
+    #[must_use]
+    pub fn with_setup(self, setup: Setup) -> Self {
+        // There is one set-up of a workspace.
+        let _ = self.0.setup.set(Arc::new(setup));
+        self
+    }
+
+    /// Whether a command is run before an agent begins.
+    pub fn runs_setup(&self) -> bool {
+        self.0.setup.get().is_some_and(|setup| setup.runs())
     }
 
     /// Makes a tree at the repository's current commit.
@@ -219,7 +246,10 @@ impl Worktrees {
             self.fill(&repository, &record).await
         };
         match ready.await {
-            Ok(held) => Ok(Worktree { trees: self.clone(), repository, record, held, _used: used }),
+            Ok(held) => {
+                let tree = Worktree { trees: self.clone(), repository, record, held, _used: used };
+                tree.stands().map(|()| tree)
+            }
             Err(error) => {
                 self.discard(&record).await;
                 Err(error)
@@ -247,7 +277,7 @@ impl Worktrees {
         let Some(record) = Record::read(&self.0.root, &found.id) else { return Ok(None) };
         let repository = self.0.git.repository(&self.0.workspace).await?;
         let held = match self.held(&record)? {
-            Some(held) => held,
+            Some(held) => Arc::new(held),
             None if self.0.git.has_commit(&repository, record.tip()).await => {
                 self.remove(record.id.as_ref()).await;
                 self.fill(&repository, &record).await?
@@ -271,19 +301,22 @@ impl Worktrees {
 
     /// Makes the tree of a record, out of the reach of agents, and puts it where they reach it when it
     /// is finished.
-    async fn fill(&self, repository: &Repository, record: &Record) -> Result<Held, WorktreeError> {
+    async fn fill(&self, repository: &Repository, record: &Record) -> Result<Arc<Held>, WorktreeError> {
         let (making, trees) = (self.0.root.join(MAKING), self.0.root.join("trees"));
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         let draft = making.join(&record.id);
         remove(&draft)?;
         [&trees, &draft].into_iter().try_for_each(|path| builder.create(path))?;
-        let tree = Held::of(&making, record.id.as_ref())?;
+        let tree = Arc::new(Held::of(&making, record.id.as_ref())?);
         let filled = self.0.git.fill(repository, &tree, record).await;
         let filled = filled.and_then(|()| {
-            tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))?;
-            Ok(place::moved(&draft, &self.tree(&record.id))?)
+            tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))
         });
+        let filled = match filled {
+            Ok(()) => self.set_up(repository, (record, &draft), &tree).await,
+            failed => failed,
+        };
         if filled.is_err() {
             warn(remove(&draft));
         }
@@ -296,6 +329,7 @@ impl Worktrees {
     pub async fn clean(&self) {
         let _alone = self.0.cleaning.lock().await;
         record::remove_drafts(&self.0.root);
+        self.remove_unfinished();
         let entries = std::fs::read_dir(self.0.root.join("trees")).into_iter().flatten().flatten();
         for name in entries.map(|entry| entry.file_name()) {
             let id = name.to_string_lossy();
@@ -318,6 +352,18 @@ impl Worktrees {
             }
         }
         self.sweep().await;
+    }
+
+    /// Removes trees that nobody makes any more.
+    fn remove_unfinished(&self) {
+        let apart = self.0.setup.get().map(|setup| setup.apart().to_owned());
+        for place in [Some(self.0.root.join(MAKING)), apart].into_iter().flatten() {
+            for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+                if let Some(_held) = self.try_hold(&entry.file_name().to_string_lossy()) {
+                    warn(remove(&entry.path()));
+                }
+            }
+        }
     }
 
     /// Removes what is not kept of the tree that was used as the `place`th last.
@@ -405,6 +451,11 @@ impl Worktree {
     /// Whether something was begun in it since it was last collected.
     pub fn is_pending(&self) -> bool {
         self.record.pending
+    }
+
+    /// What the turn that begins in it is asked for: what it leaves uncommitted is called so.
+    pub fn is_about(&mut self, text: &str) {
+        self.record.title = Some(commit::titled(text));
     }
 
     /// Writes down what is about to begin in it; returns when that would survive a crash.

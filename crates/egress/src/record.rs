@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -103,13 +104,19 @@ pub(crate) struct Recorder(Arc<Inner>);
 struct Inner {
     record: Mutex<Record>,
     changed: Notify,
+    /// Whether something changed since it was last written.
+    unwritten: AtomicBool,
 }
 
 impl Recorder {
     /// Goes on with what is in `file`.
     pub(crate) fn over(file: Option<&Path>) -> Self {
         let record = file.and_then(|file| Record::read(file).ok()).unwrap_or_default();
-        Self(Arc::new(Inner { record: Mutex::new(record), changed: Notify::new() }))
+        Self(Arc::new(Inner {
+            record: Mutex::new(record),
+            changed: Notify::new(),
+            unwritten: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn used(&self, model: &str, used: Usage) {
@@ -122,6 +129,7 @@ impl Recorder {
 
     fn change(&self, change: impl FnOnce(&mut Record)) {
         change(&mut self.0.record.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.unwritten.store(true, Ordering::Release);
         self.0.changed.notify_one();
     }
 
@@ -129,14 +137,31 @@ impl Recorder {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes each change to `file`, soon after it was made. Never returns. What cannot be written is
-    /// written with the next change.
+    /// Writes each change to `file`, soon after it was made, or at once when this is dropped. Never returns. What
+    /// cannot be written is written with the next change.
     pub(crate) async fn keep(self, file: PathBuf) -> std::convert::Infallible {
+        let last = Last { recorder: self, file };
+        let (recorder, file) = (&last.recorder, &last.file);
         loop {
-            self.0.changed.notified().await;
+            recorder.0.changed.notified().await;
             tokio::time::sleep(GATHERS).await;
-            let (record, file) = (self.now(), file.clone());
+            recorder.0.unwritten.store(false, Ordering::Release);
+            let (record, file) = (recorder.now(), file.clone());
             let _ = tokio::task::spawn_blocking(move || write(&record, &file)).await;
+        }
+    }
+}
+
+/// Writes what was not written yet when it is dropped: the process ends with the one whose requests it counts.
+struct Last {
+    recorder: Recorder,
+    file: PathBuf,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if self.recorder.0.unwritten.swap(false, Ordering::AcqRel) {
+            let _ = write(&self.recorder.now(), &self.file);
         }
     }
 }
@@ -162,6 +187,24 @@ mod tests {
         assert_eq!((record.refusals.len(), record.usage.len()), (MOST + 1, 1));
         assert_eq!(record.refusals[REST].times, 10_000 - MOST as u64);
         assert!(serde_json::to_vec(&record).unwrap().len() < 100_000);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_written_yet_is_when_nothing_more_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("record");
+        let recorder = Recorder::over(Some(&file));
+        {
+            let keeping = std::pin::pin!(recorder.clone().keep(file.clone()));
+            assert!(tokio::time::timeout(Duration::ZERO, keeping).await.is_err());
+        }
+        assert!(!file.exists());
+        {
+            let mut keeping = std::pin::pin!(recorder.clone().keep(file.clone()));
+            assert!(tokio::time::timeout(Duration::ZERO, keeping.as_mut()).await.is_err());
+            recorder.refused("example.org:443", "it is not named");
+        }
+        assert_eq!(Record::read(&file).unwrap().refusals["example.org:443"].times, 1);
     }
 
     #[tokio::test]

@@ -64,18 +64,13 @@ impl Daemons {
     ) -> Result<Self, ConfigError> {
         let launcher = std::env::current_exe().ok();
         let state = directory(state);
-        let trees = |(name, workspace): (&String, &WorkspaceConfig)| {
-            let confined = config::confine(config, name) != Confine::Off;
-            let launcher = launcher.clone().filter(|_| confined);
-            let trees = Worktrees::new(name, &workspace.directory, &state, environment.clone(), launcher);
-            (name.clone(), trees)
-        };
-        let isolated = config.workspaces.iter().filter(|(_, one)| one.isolation == Isolation::Worktree);
-        let trees = isolated.map(trees).collect();
         let rules = config.workspaces.iter().map(|(name, one)| (name.clone(), config.permission_rules(one)));
         let rules = rules.collect();
         let surroundings =
             Surroundings { program, environment: environment.clone(), state: state.clone(), launcher, home };
+        let isolated = config.workspaces.iter().filter(|(_, one)| one.isolation == Isolation::Worktree);
+        let trees = isolated.map(|one| Ok((one.0.clone(), trees_of(config, one, &surroundings)?)));
+        let trees = trees.collect::<Result<_, ConfigError>>()?;
         // A rest between two starts is half a minute at most.
         let comes_back = Duration::from_secs(config.server_startup_timeout_secs) + call::REST;
         Ok(Self {
@@ -112,6 +107,23 @@ impl Daemons {
         drop(self.control);
         self.pool.shutdown().await;
     }
+}
+
+/// The trees of one workspace, with their set-up.
+fn trees_of(
+    config: &PoolConfig,
+    (name, workspace): (&String, &WorkspaceConfig),
+    around: &Surroundings,
+) -> Result<Worktrees, ConfigError> {
+    let confined = config::confine(config, name) != Confine::Off;
+    let launcher = around.launcher.clone().filter(|_| confined);
+    let environment = around.environment.clone();
+    let trees = Worktrees::new(name, &workspace.directory, &around.state, environment, launcher);
+    let setup = config.setup(name, around)?;
+    Ok(match setup {
+        Some(setup) => trees.with_setup(setup),
+        None => trees,
+    })
 }
 
 /// Where the daemons' records, logs and private files are.

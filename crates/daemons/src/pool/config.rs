@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
 use crate::worktree;
-use crate::worktree::{Remote, RemoteError};
+use crate::worktree::{PatternError, Remote, RemoteError, Setup, SetupConfig, SetupConfigError};
 
 /// The first port of loopback that can be named: those below are for the proxies within.
 const LOOPBACK: u16 = 1024;
@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// An address that nothing is pushed to.
     #[error("[workspaces.{0}] `remote`: {1}")]
     Remote(String, RemoteError),
+    /// A set-up of trees that cannot be.
+    #[error("[workspaces.{0}] {1}")]
+    Setup(String, SetupConfigError),
     /// Two workspaces for one directory.
     #[error("workspaces `{0}` and `{1}` have the same directory")]
     Twice(String, String),
@@ -200,6 +203,8 @@ pub struct WorkspaceConfig {
     /// Where its tasks work.
     #[serde(default)]
     pub isolation: Isolation,
+    /// What a task's working tree gets before its agent begins.
+    pub setup: Option<SetupConfig>,
     /// Whether it may make and reach sockets that have a path.
     pub unix_sockets: Option<bool>,
     /// What of the network it reaches.
@@ -314,6 +319,9 @@ impl PoolConfig {
                 workspace.directory.canonicalize().unwrap_or_else(|_| workspace.directory.to_path_buf());
             let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
             remote.map_err(|error| ConfigError::Remote(name.clone(), error))?;
+            let setup = workspace.setup.as_ref();
+            let setup = setup.map(|setup| setup.check(workspace.isolation == Isolation::Worktree)).transpose();
+            setup.map_err(|error| ConfigError::Setup(name.clone(), error))?;
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));
             }
@@ -418,6 +426,27 @@ impl PoolConfig {
         spec.project = self.project(name, workspace, &around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
         Ok(spec)
+    }
+
+    /// The set-up of the trees of one workspace, if it has any: its command has the walls of the agent's commands, and
+    /// temporary files, caches and a way out of its own.
+    pub fn setup(&self, name: &str, around: &Surroundings) -> Result<Option<Setup>, ConfigError> {
+        let Some(workspace) = self.workspaces.get(name) else { return Ok(None) };
+        let Some(setup) = workspace.setup.clone() else { return Ok(None) };
+        let own = format!("{name}.setup");
+        let mut spec = self.spec(name, workspace, around)?;
+        spec.home = Home::Own(around.state.join(format!("{own}.own")));
+        spec.pass = self.pass_to_commands(workspace);
+        spec.project = Project::Ignored;
+        let apart = worktree::trees(&around.state, &own);
+        spec.confinement = self.confinement(&own, workspace, around, &spec)?;
+        if setup.inputs.is_empty() {
+            let place = worktree::trees(&around.state, name);
+            spec.confinement = spec.confinement.map(|confinement| confinement.with_trees(place));
+        }
+        let log = connector_files::Log::at(around.state.join(format!("{own}.log")));
+        let wrong = |error: PatternError| ConfigError::Setup(name.to_owned(), error.into());
+        Setup::new(setup, spec, log, apart).map(Some).map_err(wrong)
     }
 
     /// The doors in the walls around the daemon of one workspace; none where it has no walls.

@@ -35,6 +35,7 @@ impl PoolConfig {
             pass_to_commands,
             confine,
             isolation,
+            setup,
             unix_sockets,
             network: _,
             hosts: _,
@@ -89,6 +90,7 @@ impl PoolConfig {
         say("extra_config", listed(extra.iter().flat_map(|extra| extra.keys())));
         if *isolation == Isolation::Worktree {
             say("isolation", Some(json!("worktree")));
+            say("setup", setup.as_ref().and_then(|setup| setup.words(directory)).map(Value::String));
             say("base", Some(json!("HEAD at dispatch, or where its session was")));
             say("borrows", listed(borrowed(directory).filter(|_| walled)));
         }
@@ -195,6 +197,16 @@ mod tests {
             ),
             (own(json!({ "confine": "off" })), "confine", json!("off")),
             (own(json!({ "isolation": "worktree" })), "isolation", json!("worktree")),
+            (
+                own(json!({ "isolation": "worktree", "setup": { "run": "npm ci", "inputs": ["package-lock.json"] } })),
+                "setup",
+                json!("runs `npm ci`, at most 600 s, once for the same package-lock.json"),
+            ),
+            (
+                own(json!({ "isolation": "worktree", "setup": { "copy": [".env"] } })),
+                "setup",
+                json!("copies .env, which cannot be looked for now"),
+            ),
             (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),
             (own(json!({ "memory_mb": 2048 })), "memory_mb", json!(2048)),
             (json!({ "max_processes": 7 }), "max_processes", json!(7)),

@@ -144,7 +144,7 @@ pub async fn apply(
 
 /// How `files` differ from the current commit: two letters of git's each, of the index and of the file itself, and
 /// the name.
-async fn status(git: &Git, at: At<'_>, files: &[String]) -> Result<Vec<u8>, WorktreeError> {
+pub(super) async fn status(git: &Git, at: At<'_>, files: &[String]) -> Result<Vec<u8>, WorktreeError> {
     let status = [
         "--literal-pathspecs",
         "status",
@@ -173,12 +173,12 @@ fn named(status: &[u8]) -> Vec<String> {
 }
 
 /// Whether every difference is in the index, and the files are as that says.
-fn is_staged(status: &[u8]) -> bool {
+pub(super) fn is_staged(status: &[u8]) -> bool {
     entries(status).all(|line| line[1] == b' ')
 }
 
 /// Whether the index has `files` as `commit` does: what was applied before is what is taken back.
-async fn stands_at(git: &Git, at: At<'_>, commit: &str, files: &[String]) -> Result<bool, WorktreeError> {
+pub(super) async fn stands_at(git: &Git, at: At<'_>, commit: &str, files: &[String]) -> Result<bool, WorktreeError> {
     let list =
         ["--literal-pathspecs", "diff-index", "--cached", "--name-only", "--no-renames", "-z", commit, "--"];
     for files in files.chunks(AT_ONCE) {
@@ -191,7 +191,7 @@ async fn stands_at(git: &Git, at: At<'_>, commit: &str, files: &[String]) -> Res
 }
 
 /// Nothing if one of them is not UTF-8.
-fn names(output: &[u8]) -> Option<Vec<String>> {
+pub(super) fn names(output: &[u8]) -> Option<Vec<String>> {
     let parts = output.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     parts.map(|name| String::from_utf8(name.to_vec()).ok()).collect()
 }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use super::WorktreeError;
 
 /// What git says where it fails (`LC_ALL=C`), each with its cause. The first that is found counts.
-const SAID: [(&str, Cause); 23] = [
+const SAID: [(&str, Cause); 25] = [
     ("detected dubious ownership", Cause::NotOwned),
     ("cannot use bare repository", Cause::Bare),
     ("must be run in a work tree", Cause::Bare),
@@ -28,6 +28,8 @@ const SAID: [(&str, Cause); 23] = [
     ("unknown repository extension", Cause::Format),
     ("Expected git repo version", Cause::Format),
     ("unknown hash algorithm", Cause::Format),
+    ("invalid value for 'extensions.", Cause::Format),
+    ("unknown ref storage format", Cause::Format),
     ("No space left on device", Cause::Full),
     ("bad config line", Cause::Settings),
 ];

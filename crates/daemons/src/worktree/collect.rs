@@ -33,7 +33,8 @@ pub struct Changed {
     pub additions: Option<u64>,
     /// Lines deleted.
     pub deletions: Option<u64>,
-    /// `added`, `modified` or `deleted`.
+    /// `added`, `modified` or `deleted`; `repository` of a directory that is a repository of its own, of which no file is
+    /// known.
     pub status: &'static str,
 }
 
@@ -102,7 +103,7 @@ impl Worktree {
             let at = At::Repository(&self.repository, Access::Read);
             self.trees.0.git.run(at, Call::new("lists what changed", list)).await
         };
-        Ok(changes(&list("--name-status").await?, &list("--numstat").await?, &self.repository.prefix))
+        Ok(changes(&list("--raw").await?, &list("--numstat").await?, &self.repository.prefix))
     }
 
     fn is_collected(&mut self) -> io::Result<()> {
@@ -117,8 +118,9 @@ impl Worktree {
         if self.within(Call::new("looks for changes", clean)).await.is_ok() {
             return Ok(());
         }
-        let message = format!("Changes of the task in {}", self.record.branch);
-        let commit = ["commit", "--quiet", "--no-verify", "--message", &message];
+        let title = self.record.title.clone();
+        let message = title.unwrap_or_else(|| format!("Changes of the task in {}", self.record.branch));
+        let commit = ["commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--message", &message];
         self.within(Call::new("commits the changes", commit).unfiltered()).await.map(drop)
     }
 
@@ -207,7 +209,7 @@ fn tip(bundle: &mut File) -> io::Result<Option<String>> {
     Ok(tip)
 }
 
-/// What git lists of changed files, by `--name-status` and by `--numstat`, seen from `prefix`.
+/// What git lists of changed files, by `--raw` and by `--numstat`, seen from `prefix`.
 fn changes(statuses: &[u8], numbers: &[u8], prefix: &Path) -> Vec<Changed> {
     let parts =
         |bytes: &'_ [u8]| -> Vec<Vec<u8>> { bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() };
@@ -224,9 +226,12 @@ fn changes(statuses: &[u8], numbers: &[u8], prefix: &Path) -> Vec<Changed> {
     let listed = parts(statuses);
     let files = listed.chunks_exact(2).map(|pair| {
         let (additions, deletions) = numbers.get(&pair[1]).copied().unwrap_or_default();
-        let status = match pair[0].as_slice() {
-            b"A" => "added",
-            b"D" => "deleted",
+        let mut fields = pair[0].split(|byte| *byte == b' ');
+        let (_, mode, letter) = (fields.next(), fields.next(), fields.next_back());
+        let status = match (mode, letter) {
+            (Some(GITLINK), _) => "repository",
+            (_, Some(b"A")) => "added",
+            (_, Some(b"D")) => "deleted",
             _ => "modified",
         };
         let name = String::from_utf8_lossy(&pair[1]).into_owned();
@@ -235,6 +240,9 @@ fn changes(statuses: &[u8], numbers: &[u8], prefix: &Path) -> Vec<Changed> {
     });
     files.collect()
 }
+
+/// The mode of what is a repository of its own.
+const GITLINK: &[u8] = b"160000";
 
 /// The whole lines of a patch, up to its limit, and whether there is more.
 fn shown(diff: &Printed) -> (String, bool) {
@@ -253,7 +261,9 @@ mod tests {
 
     #[test]
     fn the_list_of_changed_files_is_gits_own_whatever_they_are_called() {
-        let statuses = b"A\0sub/new\0M\0sub/with\ttab\nand line\0D\0top\0A\0sub/big.bin\0T\0sub/link\0";
+        let statuses = b":000000 100644 0 1 A\0sub/new\0:100644 100644 1 2 M\0sub/with\ttab\nand line\0\
+              :100644 000000 1 0 D\0top\0:000000 100644 0 1 A\0sub/big.bin\0:100644 120000 1 2 T\0sub/link\0\
+              :000000 160000 0 1 A\0sub/own\0";
         let numbers = b"3\t0\tsub/new\x001\t2\tsub/with\ttab\nand line\x000\t9\ttop\x00-\t-\tsub/big.bin\x00";
         let found = changes(statuses, numbers, Path::new("sub"));
         let told: Vec<_> =
@@ -266,6 +276,7 @@ mod tests {
                 ("../top", "deleted", Some(0), Some(9)),
                 ("big.bin", "added", None, None),
                 ("link", "modified", None, None),
+                ("own", "repository", None, None),
             ]
         );
         assert!(changes(b"", b"", Path::new("")).is_empty());

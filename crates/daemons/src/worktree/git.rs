@@ -56,6 +56,13 @@ pub(super) struct Branch {
     pub(super) checked_out: bool,
 }
 
+impl Repository {
+    /// Where the settings and the state of its working tree are.
+    pub(super) fn own(&self) -> &Path {
+        &self.own
+    }
+}
+
 impl Git {
     pub(super) fn new(environment: Environment, launcher: Option<PathBuf>) -> Self {
         Self { environment, launcher, personal: Arc::default(), program: Arc::default() }
@@ -99,7 +106,11 @@ impl Git {
         let what = "looks for a commit";
         let head = Call::new(what, ["rev-parse", "--verify", "--quiet", "HEAD"]);
         let head = self.run(At::Repository(repository, Access::Read), head).await;
-        let head = text(&head.map_err(|_| WorktreeError::NoCommit(repository.top.clone()))?);
+        let head = text(&head.map_err(|error| match error {
+            // It says nothing where there is none.
+            WorktreeError::Git { .. } => WorktreeError::NoCommit(repository.top.clone()),
+            error => error,
+        })?);
         if self.has_commit(repository, &head).await {
             return Ok(head);
         }
@@ -143,14 +154,45 @@ impl Git {
         Ok(found.split_once(' ').map(branch))
     }
 
+    /// Deletes `branch` if it still points at `commit`.
+    pub(super) async fn delete(
+        &self,
+        repository: &Repository,
+        branch: &str,
+        commit: &str,
+    ) -> Result<(), WorktreeError> {
+        let reference = format!("refs/heads/{branch}");
+        let delete = Call::new("deletes a branch", ["update-ref", "-d", &reference, commit]);
+        self.run(At::Repository(repository, Access::Write), delete).await.map(drop)
+    }
+
     /// Deletes `branch` if it still points at `commit` and nobody works on it.
     pub(super) async fn forget(&self, repository: &Repository, branch: &str, commit: &str) {
         if !matches!(self.branch(repository, branch).await, Ok(Some(found)) if !found.checked_out) {
             return;
         }
-        let reference = format!("refs/heads/{branch}");
-        let delete = Call::new("deletes a branch", ["update-ref", "-d", &reference, commit]);
-        let _ = self.run(At::Repository(repository, Access::Write), delete).await;
+        let _ = self.delete(repository, branch, commit).await;
+    }
+
+    /// Gives a tree the cone or patterns of the workspace's own sparse checkout, if that is one.
+    async fn narrow(&self, repository: &Repository, tree: &Held) -> Result<(), WorktreeError> {
+        let Some(patterns) = place::read(&repository.own, "info/sparse-checkout".as_ref())? else {
+            return Ok(());
+        };
+        let at = At::Repository(repository, Access::Read);
+        for (key, needed) in [("core.sparseCheckout", true), ("core.sparseCheckoutCone", false)] {
+            let asked = Call::new("looks for a sparse checkout", ["config", "--type=bool", key]);
+            let is_set = self.run(at, asked).await.is_ok_and(|value| text(&value) == "true");
+            if needed && !is_set {
+                return Ok(());
+            }
+            let value = if is_set { "true" } else { "false" };
+            let set = Call::new("makes a sparse checkout", ["config", key, value]);
+            self.run(At::Tree(tree, repository), set).await?;
+        }
+        let info = tree.path().join(".git/info");
+        std::fs::create_dir_all(&info)?;
+        Ok(std::fs::write(info.join("sparse-checkout"), patterns)?)
     }
 
     /// Makes a repository in the empty directory `tree` that borrows the objects of another, with
@@ -176,6 +218,7 @@ impl Git {
             let is_list = shallow.lines().all(super::is_id);
             std::fs::write(git.join("shallow"), if is_list { shallow } else { String::new() })?;
         }
+        self.narrow(repository, tree).await?;
         for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
             let call = Call::new("looks at the author", ["config", key]);
             let known = self.run(At::Repository(repository, Access::Read), call).await;

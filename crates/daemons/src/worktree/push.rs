@@ -239,7 +239,7 @@ pub async fn push(
 
 /// Whether `listed`, of a commit and its parents a line, newest first, is one line of commits from `commit` down to
 /// `base`: what a person was shown of it is the difference of both, and a merge would send more.
-fn is_line(listed: &str, base: &str, commit: &str) -> bool {
+pub(super) fn is_line(listed: &str, base: &str, commit: &str) -> bool {
     let mut next = commit;
     for line in listed.lines() {
         let mut ids = line.split(' ');

@@ -25,6 +25,9 @@ pub(super) struct Record {
     /// Whether something was begun in it since it was last collected.
     #[serde(default)]
     pub(super) pending: bool,
+    /// What the last turn in it was asked for, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) title: Option<String>,
 }
 
 impl Record {
@@ -37,6 +40,7 @@ impl Record {
             checkpoint: None,
             session: None,
             pending: false,
+            title: None,
         }
     }
 

@@ -110,14 +110,14 @@ async fn end_of(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
 }
 
 /// Dropping it ends git and what it started.
-struct Running {
-    child: Child,
+pub(super) struct Running {
+    pub(super) child: Child,
     group: Option<Pid>,
     family: Option<Family>,
 }
 
 impl Running {
-    fn start(mut command: Command, says: Says) -> io::Result<Self> {
+    pub(super) fn start(mut command: Command, says: Says) -> io::Result<Self> {
         let mark = random::hex::<16>()?;
         let child = command.env(MARK, &mark).process_group(0).kill_on_drop(true).spawn()?;
         let leader = child.id().and_then(ProcessId::of);

@@ -5,15 +5,18 @@
 
 mod adopt;
 mod adversary;
+mod after;
 mod allowance;
 mod doors;
 mod install;
 mod keys;
+mod layouts;
 mod network;
 mod pool;
 mod project;
 mod push;
 mod real;
+mod setup;
 mod start;
 mod support;
 mod walls;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use connector_contract::{ActionResult, Checkpoint, ConnectorError, Consequence, Context, Reference, chain};
+use connector_contract::{
+    ActionResult, Checkpoint, ConnectorError, Consequence, Context, Progress, Reference, chain,
+};
 use opencode_daemons::worktree::Collected;
 use opencode_daemons::{Worktree, WorktreeError, Worktrees};
 use serde_json::{Value, json};
@@ -33,19 +35,29 @@ pub(super) struct Tree {
 impl Tree {
     /// A new tree; or for a call that goes on with something, the tree where that was begun.
     pub(super) async fn of(trees: &Worktrees, input: &Value, ctx: &Context) -> Result<Self, ConnectorError> {
+        if trees.runs_setup() && ctx.resume.is_none() {
+            ctx.progress.report(Progress::Waiting { reason: "its working tree is set up".to_owned() });
+        }
         let tree = tokio::select! {
             tree = find(trees, input, ctx.resume.as_ref()) => tree,
             () = ctx.cancel.cancelled(), if ctx.resume.is_none() => {
                 return Err(cancelled("it waited for its working tree", None));
             }
+            () = tokio::time::sleep_until(ctx.deadline), if ctx.resume.is_none() => {
+                let reason = "its time passed while its working tree was set up".to_owned();
+                return Err(ConnectorError::Unavailable { reason, source: None });
+            }
         };
-        let tree = tree.map_err(|error| match ctx.resume {
+        let mut tree = tree.map_err(|error| match ctx.resume {
             None => ConnectorError::Unavailable { reason: chain(&error), source: None },
             Some(_) => ConnectorError::OutcomeUnknown {
                 reason: format!("the turn was begun earlier; its working tree: {}", chain(&error)),
                 reference: Reference::default(),
             },
         })?;
+        if let Some(prompt) = input.get("prompt").and_then(Value::as_str) {
+            tree.is_about(prompt);
+        }
         Ok(Self { trees: trees.clone(), directory: tree.directory(), used: Mutex::new(tree) })
     }
 

@@ -1,0 +1,208 @@
+//! Committing what came of a task on the person's own branch, at the person's word.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::WorktreeError;
+use super::apply::{ApplyError, apply, is_staged, names, stands_at, status};
+use super::collect::DIFF;
+use super::git::{Access, At, Call, Git, Repository, text};
+use super::push::is_line;
+use crate::environment::Environment;
+
+/// The longest title, in characters.
+const TITLE: usize = 200;
+
+/// What is called nothing.
+const UNTITLED: &str = "Changes of a task";
+
+/// What was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The root of the working tree.
+    pub top: PathBuf,
+    /// The branch that has it now.
+    pub branch: String,
+    /// The commit that the branch is at.
+    pub commit: String,
+    /// Whether those are the task's own commits, since the branch was where the task began.
+    pub as_it_was: bool,
+    /// The files, relative to the root.
+    pub files: Vec<String>,
+}
+
+/// Why nothing was committed. Nothing was changed, except as [`ApplyError`] says.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The working tree is at a commit and on no branch.
+    #[error("{} is on no branch, so a commit there would be nobody's; switch to one first", .0.display())]
+    Detached(PathBuf),
+    /// The change is there already, or there is none.
+    #[error("{branch} of {} has it already", top.display())]
+    Already {
+        /// The working tree.
+        top: PathBuf,
+        /// Its branch.
+        branch: String,
+    },
+    /// A merge or a rebase is not finished.
+    #[error("{} is in the middle of a merge or a rebase; finish or abort that first", .0.display())]
+    Unfinished(PathBuf),
+    /// It cannot be brought into the files.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Git or the system failed.
+    #[error(transparent)]
+    Failed(#[from] WorktreeError),
+}
+
+/// The branch that the repository around `workspace` is on, as its files say; nothing where they do not.
+pub fn current_branch(workspace: &Path) -> Option<String> {
+    let located = crate::confine::located(workspace).ok()?;
+    let head = crate::place::read(&located.own, "HEAD".as_ref()).ok()??;
+    let branch = head.trim_end().strip_prefix("ref: refs/heads/")?;
+    (branch != ".invalid").then(|| branch.to_owned())
+}
+
+/// What a merge, a rebase and their like leave while they are not finished.
+const UNFINISHED: [&str; 6] =
+    ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply", "BISECT_LOG"];
+
+/// Commits what lies between two commits on the current branch of the repository around `workspace`, whether it is
+/// [applied](apply) there already or not: the task's own commits where the branch is where they begin, else one
+/// commit called `title`, or as the last of the task's is. Other changes, staged or not, stay as they are. Nothing of the repository's is run, and
+/// nothing is signed.
+pub async fn commit(
+    workspace: &Path,
+    (base, commit): (&str, &str),
+    title: Option<&str>,
+    environment: Environment,
+    launcher: Option<PathBuf>,
+) -> Result<Committed, CommitError> {
+    let git = Git::new(environment.clone(), launcher.clone());
+    let repository = git.repository(workspace).await?;
+    let top = repository.top.clone();
+    let reads = At::Repository(&repository, Access::Read);
+    let asked = Call::new("looks for the branch", ["symbolic-ref", "--quiet", "--short", "HEAD"]);
+    let branch = git.run(reads, asked).await.map_err(|_| CommitError::Detached(top.clone()))?;
+    let branch = text(&branch);
+    if UNFINISHED.iter().any(|name| repository.own().join(name).symlink_metadata().is_ok()) {
+        return Err(CommitError::Unfinished(top));
+    }
+    let head = git.head(&repository).await?;
+    for wanted in [base, commit] {
+        if !git.has_commit(&repository, wanted).await {
+            return Err(ApplyError::Gone { top, commit: wanted.to_owned() }.into());
+        }
+    }
+    let list = DIFF.into_iter().chain(["--name-only", "--no-renames", "-z", base, commit, "--"]);
+    let files = git.run(reads, Call::new("lists the files", list)).await?;
+    let Some(files) = names(&files) else { return Err(ApplyError::Unnamed { top }.into()) };
+    let now = status(&git, reads, &files).await?;
+    let there = stands_at(&git, reads, commit, &files).await?;
+    if files.is_empty() || (now.is_empty() && there) {
+        return Err(CommitError::Already { top, branch });
+    }
+    let applied = there && is_staged(&now);
+    if !applied {
+        apply(workspace, (base, commit), environment.clone(), launcher.clone()).await?;
+    }
+    let made = async {
+        if head == base && is_plain(&git, reads, (base, commit)).await? {
+            git.point(&repository, &branch, commit, Some(&head)).await?;
+            return Ok((commit.to_owned(), true));
+        }
+        let title = match title {
+            Some(title) => title.to_owned(),
+            None => title_of(&git, reads, commit).await?,
+        };
+        one(&git, &repository, &files, &titled(&title)).await?;
+        Ok::<_, WorktreeError>((git.head(&repository).await?, false))
+    };
+    match made.await {
+        Ok((commit, as_it_was)) => Ok(Committed { top, branch, commit, as_it_was, files }),
+        Err(error) => {
+            if !applied {
+                // As it was before.
+                apply(workspace, (commit, base), environment, launcher).await?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+async fn is_plain(git: &Git, at: At<'_>, (base, commit): (&str, &str)) -> Result<bool, WorktreeError> {
+    let without = format!("^{base}");
+    let line = ["rev-list", "--parents", "--topo-order", commit, &without];
+    let line = git.run(at, Call::new("looks at the commits", line)).await?;
+    Ok(is_line(&String::from_utf8_lossy(&line), base, commit))
+}
+
+/// Commits these files as they are, and nothing else.
+async fn one(git: &Git, repository: &Repository, files: &[String], title: &str) -> Result<(), WorktreeError> {
+    let mut list = tempfile::NamedTempFile::new()?;
+    for file in files {
+        list.write_all(file.as_bytes())?;
+        list.write_all(b"\0")?;
+    }
+    let writes = At::Repository(repository, Access::Files);
+    let mut author = Vec::new();
+    for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
+        let asked = Call::new("looks at the author", ["config", key]);
+        let known = git.run(At::Repository(repository, Access::Read), asked).await;
+        author.push(format!("{key}={}", known.map_or_else(|_| default.to_owned(), |known| text(&known))));
+    }
+    let commit = [
+        "-c",
+        &author[0],
+        "-c",
+        &author[1],
+        "--literal-pathspecs",
+        "commit",
+        "--quiet",
+        "--only",
+        "--no-verify",
+        "--cleanup=whitespace",
+        "--message",
+        title,
+        "--pathspec-from-file=-",
+        "--pathspec-file-nul",
+    ];
+    let call = Call::new("commits the change", commit).input(list.reopen()?);
+    git.run(writes, call.unfiltered()).await.map(drop)
+}
+
+/// What a commit is called.
+async fn title_of(git: &Git, at: At<'_>, commit: &str) -> Result<String, WorktreeError> {
+    let show = ["log", "-1", "--no-show-signature", "--format=%s", commit, "--"];
+    Ok(text(&git.run(at, Call::new("looks at the commit", show)).await?))
+}
+
+/// The first line, as far as it is a title.
+pub(super) fn titled(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(UNTITLED);
+    let plain: String = line.chars().filter(|letter| !letter.is_control()).take(TITLE).collect();
+    match plain.trim() {
+        "" => UNTITLED.to_owned(),
+        title => title.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_one_line() {
+        for (text, title) in [
+            ("Fix the test", "Fix the test"),
+            ("\n  Fix it\nand more", "Fix it"),
+            ("a\u{1b}[31mb", "a[31mb"),
+            ("", UNTITLED),
+            ("\u{7}", UNTITLED),
+        ] {
+            assert_eq!(titled(text), title);
+        }
+        assert_eq!(titled(&"é".repeat(300)).chars().count(), TITLE);
+    }
+}

@@ -1,0 +1,353 @@
+//! What a task's working tree gets before its agent begins: files of the workspace that its commits do not have, and
+//! what a command makes, such as installed dependencies.
+//!
+//! Files are copied while the tree is out of agents' reach, by descriptor. The command runs within the walls that the
+//! commands of the workspace's agents have: it is code of the repository. What it made, of what git ignores, is kept
+//! for the next trees with the same inputs; so that no agent has a hand in what others get, such a command runs in
+//! a place of its own. Where nothing is kept it runs in the tree's own place.
+//!
+//! Never does: overwrite what a commit has, follow a link, run anything outside the walls that are configured.
+
+mod command;
+mod config;
+mod files;
+mod glob;
+mod kept;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use connector_files::Log;
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+pub use command::CommandError;
+pub use config::{SetupConfig, SetupConfigError};
+pub use glob::PatternError;
+use files::Budget;
+use glob::Pattern;
+use kept::{Kept, Key};
+
+use super::git::{At, Call, Repository};
+use super::record::Record;
+use super::{WorktreeError, Worktrees};
+use crate::daemon::Spec;
+use crate::place::{self, Held};
+
+/// The most that is copied of the workspace.
+const COPIED: Budget = Budget { files: 2_000, bytes: 256 << 20 };
+
+/// How many copied files a card names.
+const NAMED: usize = 20;
+
+/// Why a tree is not ready. Nothing was said to an agent.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file cannot be copied.
+    #[error("`setup.copy`: {} cannot be copied", path.display())]
+    Copy {
+        /// The file, as it is called in the workspace.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is to be copied cannot be found out.
+    #[error("`setup.copy`: what it names cannot be looked for in {}", directory.display())]
+    Search {
+        /// The workspace.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The inputs of the command cannot be read.
+    #[error("`setup.inputs` cannot be read")]
+    Inputs(#[source] io::Error),
+    /// The command failed.
+    #[error("the set-up of its working tree, `{run}`, failed{}; its last lines are in {}", told(refused), log.display())]
+    Command {
+        /// The command.
+        run: String,
+        /// The hosts that the walls refused it.
+        refused: Vec<String>,
+        /// Where what it printed is.
+        log: PathBuf,
+        /// How it ended.
+        source: CommandError,
+    },
+}
+
+fn told(refused: &[String]) -> String {
+    if refused.is_empty() {
+        return String::new();
+    }
+    format!(" (the walls refused it {}; `hosts` and `presets` open what it needs)", refused.join(", "))
+}
+
+/// The set-up of the trees of one workspace.
+#[derive(Debug)]
+pub struct Setup {
+    config: SetupConfig,
+    copy: Vec<Pattern>,
+    inputs: Vec<Pattern>,
+    /// What runs the command; like a daemon, of which it has the walls.
+    spec: Spec,
+    log: Log,
+    /// Where trees are while a command runs in them whose result is kept.
+    apart: PathBuf,
+    /// One command runs at a time.
+    alone: tokio::sync::Mutex<()>,
+}
+
+impl Setup {
+    pub(crate) fn new(config: SetupConfig, spec: Spec, log: Log, apart: PathBuf) -> Result<Self, PatternError> {
+        let (copy, inputs) = config.patterns()?;
+        Ok(Self { config, copy, inputs, spec, log, apart, alone: tokio::sync::Mutex::default() })
+    }
+
+    /// Whether a command is run.
+    pub(super) fn runs(&self) -> bool {
+        self.config.run.is_some()
+    }
+
+    /// Where trees are while a command runs in them whose result is kept.
+    pub(super) fn apart(&self) -> &Path {
+        &self.apart
+    }
+
+    /// Whether what the command makes is kept.
+    fn keeps(&self) -> bool {
+        self.config.run.is_some() && !self.inputs.is_empty()
+    }
+}
+
+impl SetupConfig {
+    /// What it does to a tree of the workspace in `directory`, as whoever approves a task is told: which files there
+    /// are to be copied now, and what is run.
+    pub fn words(&self, directory: &Path) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.copy.is_empty() {
+            parts.push(self.copied_words(directory));
+        }
+        if let Some(run) = &self.run {
+            let kept = match self.inputs.as_slice() {
+                [] => String::new(),
+                inputs => format!(", once for the same {}", inputs.join(", ")),
+            };
+            parts.push(format!("runs `{run}`, at most {} s{kept}", self.timeout_secs));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    fn copied_words(&self, directory: &Path) -> String {
+        let found = self.patterns().map_err(io::Error::other).and_then(|(copy, _)| searched(directory, &copy));
+        let names: Vec<String> = match &found {
+            Ok(found) => found.keys().map(|path| path.display().to_string()).collect(),
+            Err(_) => return format!("copies {}, which cannot be looked for now", self.copy.join(", ")),
+        };
+        if names.is_empty() {
+            return format!("copies {}, of which there is nothing", self.copy.join(", "));
+        }
+        let shown = names[..names.len().min(NAMED)].join(", ");
+        match names.len() - names.len().min(NAMED) {
+            0 => format!("copies {shown}"),
+            // All of them are bound.
+            more => format!("copies {shown} and {more} more ({})", digest(&names)),
+        }
+    }
+}
+
+fn digest(names: &[String]) -> String {
+    HEXLOWER.encode(&Sha256::digest(names.join("\n")))[..32].to_owned()
+}
+
+fn searched(directory: &Path, patterns: &[Pattern]) -> io::Result<BTreeMap<PathBuf, u64>> {
+    let root = place::opened(&directory.canonicalize()?, Path::new(""))?;
+    glob::found(&root, patterns)
+}
+
+impl Worktrees {
+    /// Finishes a tree that git has filled, out of the reach of agents at `draft`, and puts it where they reach it.
+    pub(super) async fn set_up(
+        &self,
+        repository: &Repository,
+        (record, draft): (&Record, &Path),
+        tree: &Arc<Held>,
+    ) -> Result<(), WorktreeError> {
+        let place = self.tree(&record.id);
+        let Some(setup) = self.0.setup.get() else { return Ok(place::moved(draft, &place)?) };
+        let copied = self.copy(setup, repository, tree).await?;
+        let Some(run) = &setup.config.run else { return Ok(place::moved(draft, &place)?) };
+        let _alone = setup.alone.lock().await;
+        if !setup.keeps() {
+            place::moved(draft, &place)?;
+            let ran = self.run(setup, (run, &place), (repository, record), tree).await;
+            if ran.is_err() {
+                // The next turn must not find it half done.
+                self.remove(record.id.as_ref()).await;
+            }
+            return ran;
+        }
+        let key = self.key(setup, run, repository, tree).await?;
+        if !self.restored(&key, tree).await {
+            let apart = setup.apart.join(&record.id);
+            super::remove(&apart)?;
+            std::fs::create_dir_all(&setup.apart)?;
+            place::moved(draft, &apart)?;
+            let ran = self.run(setup, (run, &apart), (repository, record), tree).await;
+            let ran = match ran {
+                Ok(()) => self.keep(&key, (repository, copied), tree).await,
+                failed => failed,
+            };
+            if let Err(error) = ran.and_then(|()| Ok(place::moved(&apart, &place)?)) {
+                super::warn(super::remove(&apart));
+                return Err(error);
+            }
+            return Ok(());
+        }
+        Ok(place::moved(draft, &place)?)
+    }
+
+    /// Copies what is configured, and has git take no notice of it.
+    async fn copy(
+        &self,
+        setup: &Arc<Setup>,
+        repository: &Repository,
+        tree: &Arc<Held>,
+    ) -> Result<Vec<PathBuf>, WorktreeError> {
+        let (setup, tree) = (Arc::clone(setup), Arc::clone(tree));
+        let (workspace, prefix) = (self.0.workspace.clone(), repository.prefix.clone());
+        let copying = tokio::task::spawn_blocking(move || copied(&setup.copy, &workspace, &prefix, &tree));
+        Ok(copying.await.map_err(io::Error::other)??)
+    }
+
+    async fn key(
+        &self,
+        setup: &Arc<Setup>,
+        run: &str,
+        repository: &Repository,
+        tree: &Arc<Held>,
+    ) -> Result<Key, WorktreeError> {
+        let (setup, tree, run) = (Arc::clone(setup), Arc::clone(tree), run.to_owned());
+        let prefix = repository.prefix.clone();
+        let key = tokio::task::spawn_blocking(move || {
+            Key::of(&run, &tree.below(&prefix)?, &setup.inputs, &setup.spec.environment)
+        });
+        Ok(key.await.map_err(io::Error::other)?.map_err(SetupError::Inputs)?)
+    }
+
+    /// Puts what is kept into a tree; whether it is there. One that cannot be put there is as good as none.
+    async fn restored(&self, key: &Key, tree: &Arc<Held>) -> bool {
+        let (kept, key, tree) = (Kept::below(&self.0.root), key.clone(), Arc::clone(tree));
+        let restored = tokio::task::spawn_blocking(move || kept.restore(&key, &tree)).await;
+        restored.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a set-up made earlier cannot be used; it is run again");
+            false
+        })
+    }
+
+    /// Runs the command in a tree, and leaves of what it made what git ignores: the task begins with the files of
+    /// its commit.
+    async fn run(
+        &self,
+        setup: &Setup,
+        (run, place): (&str, &Path),
+        (repository, record): (&Repository, &Record),
+        tree: &Held,
+    ) -> Result<(), WorktreeError> {
+        let mut directory = place.to_owned();
+        directory.extend(repository.prefix.components());
+        let (ended, refused) =
+            command::run(&setup.spec, (run, setup.config.limit()), &directory, &setup.log).await;
+        ended.map_err(|source| SetupError::Command {
+            run: run.to_owned(),
+            refused,
+            log: setup.log.path().to_owned(),
+            source,
+        })?;
+        place::unlock(tree, &record.branch);
+        let git = &self.0.git;
+        let at = At::Tree(tree, repository);
+        let reset = Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
+        git.run(at, reset.unfiltered()).await?;
+        let clean = Call::new("takes back what the set-up left", ["clean", "--quiet", "--force", "-d"]);
+        git.run(at, clean.unfiltered()).await.map(drop)
+    }
+
+    /// Keeps what git ignores of a tree, the copied files aside. What cannot be kept is made again.
+    async fn keep(
+        &self,
+        key: &Key,
+        (repository, copied): (&Repository, Vec<PathBuf>),
+        tree: &Arc<Held>,
+    ) -> Result<(), WorktreeError> {
+        let list = ["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"];
+        let at = At::Tree(tree, repository);
+        let listed = self.0.git.run(at, Call::new("lists what the set-up made", list)).await?;
+        let made: Vec<PathBuf> = listed
+            .split(|byte| *byte == 0)
+            .filter_map(|name| std::str::from_utf8(name).ok())
+            .filter(|name| !name.is_empty())
+            .map(PathBuf::from)
+            .collect();
+        let (kept, key, tree) = (Kept::below(&self.0.root), key.clone(), Arc::clone(tree));
+        let keeping = tokio::task::spawn_blocking(move || kept.keep(&key, &tree, (&made, &copied)));
+        if let Err(error) = keeping.await.map_err(io::Error::other).flatten() {
+            tracing::warn!(%error, "what a set-up made cannot be kept; the next tree makes it again");
+        }
+        Ok(())
+    }
+}
+
+/// Where a repository says what it ignores.
+const EXCLUDE: &str = ".git/info/exclude";
+
+/// Copies what is matched below the workspace to the same place in a tree of it: what was copied, seen from the tree's
+/// root. What a commit has stays.
+fn copied(
+    patterns: &[Pattern],
+    workspace: &Path,
+    prefix: &Path,
+    tree: &Held,
+) -> Result<Vec<PathBuf>, SetupError> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let search = |source| SetupError::Search { directory: workspace.to_owned(), source };
+    let root = workspace.canonicalize().and_then(|real| place::opened(&real, Path::new(""))).map_err(search)?;
+    let (mut budget, mut copies) = (COPIED, Vec::new());
+    for path in glob::found(&root, patterns).map_err(search)?.into_keys() {
+        let mut copy = || {
+            let (above, name) = kept::split(&path)?;
+            let from = place::below(&root, above)?;
+            let above = prefix.join(above);
+            tree.make(&above)?;
+            files::copy_file((&from, name), &tree.below(&above)?, &mut budget)
+        };
+        if copy().map_err(|source| SetupError::Copy { path: path.clone(), source })? {
+            copies.push(prefix.join(&path));
+        }
+    }
+    // Else they would be committed with what the agent changes, and pushed.
+    let write = || {
+        let info = tree.path().join(".git/info");
+        std::fs::create_dir_all(&info)?;
+        let lines: String = copies.iter().map(|path| excluded_as(path) + "\n").collect();
+        std::fs::write(tree.path().join(EXCLUDE), lines)
+    };
+    write().map_err(|source| SetupError::Copy { path: EXCLUDE.into(), source })?;
+    Ok(copies)
+}
+
+/// A path as git's `exclude` has it: this one alone.
+fn excluded_as(path: &Path) -> String {
+    let mut line = String::from("/");
+    for letter in path.to_string_lossy().chars() {
+        if matches!(letter, '\\' | '*' | '?' | '[' | ']' | '!' | '#' | ' ') {
+            line.push('\\');
+        }
+        line.push(letter);
+    }
+    line
+}
