@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<usize>().ok());
     let (rounds, files) = (numbers.next().flatten().unwrap_or(20), numbers.next().flatten().unwrap_or(2_000));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let measured = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(measure(rounds.max(1), files)));
+    let measured =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(measure(rounds.max(1), files)));
     match measured {
         Ok(told) => println!("{told}"),
         Err(error) => {
@@ -40,7 +41,8 @@ async fn measure(rounds: usize, files: usize) -> Result<String, Box<dyn Error>> 
         std::fs::write(workspace.join(name), text)?;
     }
     let author = ["-c", "user.name=x", "-c", "user.email=x@localhost"];
-    for arguments in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message=Start"]] {
+    for arguments in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message=Start"]]
+    {
         git(&workspace, &[&author, arguments].concat())?;
     }
     let run = format!(
@@ -49,7 +51,8 @@ async fn measure(rounds: usize, files: usize) -> Result<String, Box<dyn Error>> 
          cp installed/package/1 installed/package$((n / 20))/$n; done"
     );
     let plain = trees(root.path(), "plain", None)?;
-    let set_up = trees(root.path(), "set-up", Some(json!({ "copy": [".env"], "run": run, "inputs": ["lock"] })))?;
+    let set_up =
+        trees(root.path(), "set-up", Some(json!({ "copy": [".env"], "run": run, "inputs": ["lock"] })))?;
     let begun = Instant::now();
     drop(set_up.make().await?);
     let first = begun.elapsed();

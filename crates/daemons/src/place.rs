@@ -321,7 +321,10 @@ fn flatten(root: &OwnedFd, name: &Path, number: &mut u64) -> Result<(), Errno> {
 }
 
 /// What is in a directory, one after another, and whether it is a directory.
-pub(crate) fn each(directory: &OwnedFd, mut one: impl FnMut(&Path, bool) -> Result<(), Errno>) -> Result<(), Errno> {
+pub(crate) fn each(
+    directory: &OwnedFd,
+    mut one: impl FnMut(&Path, bool) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));

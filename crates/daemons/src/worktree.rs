@@ -356,6 +356,7 @@ impl Worktrees {
 
     /// Removes trees that nobody makes any more.
     fn remove_unfinished(&self) {
+        self.clean_kept();
         let apart = self.0.setup.get().map(|setup| setup.apart().to_owned());
         for place in [Some(self.0.root.join(MAKING)), apart].into_iter().flatten() {
             for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {

@@ -320,7 +320,8 @@ impl PoolConfig {
             let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
             remote.map_err(|error| ConfigError::Remote(name.clone(), error))?;
             let setup = workspace.setup.as_ref();
-            let setup = setup.map(|setup| setup.check(workspace.isolation == Isolation::Worktree)).transpose();
+            let setup =
+                setup.map(|setup| setup.check(workspace.isolation == Isolation::Worktree)).transpose();
             setup.map_err(|error| ConfigError::Setup(name.clone(), error))?;
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));

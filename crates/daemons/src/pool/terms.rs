@@ -198,7 +198,9 @@ mod tests {
             (own(json!({ "confine": "off" })), "confine", json!("off")),
             (own(json!({ "isolation": "worktree" })), "isolation", json!("worktree")),
             (
-                own(json!({ "isolation": "worktree", "setup": { "run": "npm ci", "inputs": ["package-lock.json"] } })),
+                own(
+                    json!({ "isolation": "worktree", "setup": { "run": "npm ci", "inputs": ["package-lock.json"] } }),
+                ),
                 "setup",
                 json!("runs `npm ci`, at most 600 s, once for the same package-lock.json"),
             ),

@@ -178,7 +178,12 @@ pub(super) fn is_staged(status: &[u8]) -> bool {
 }
 
 /// Whether the index has `files` as `commit` does: what was applied before is what is taken back.
-pub(super) async fn stands_at(git: &Git, at: At<'_>, commit: &str, files: &[String]) -> Result<bool, WorktreeError> {
+pub(super) async fn stands_at(
+    git: &Git,
+    at: At<'_>,
+    commit: &str,
+    files: &[String],
+) -> Result<bool, WorktreeError> {
     let list =
         ["--literal-pathspecs", "diff-index", "--cached", "--name-only", "--no-renames", "-z", commit, "--"];
     for files in files.chunks(AT_ONCE) {

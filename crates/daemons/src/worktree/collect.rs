@@ -112,7 +112,10 @@ impl Worktree {
     }
 
     async fn commit_rest(&self) -> Result<(), WorktreeError> {
-        let add = Call::new("takes the changed files", ["add", "--all"]);
+        // Outside of a sparse checkout's cone git takes files only where it is told to.
+        let is_sparse = self.held.path().join(".git/info/sparse-checkout").exists();
+        let all = ["add", "--all"].into_iter().chain(is_sparse.then_some("--sparse"));
+        let add = Call::new("takes the changed files", all);
         self.within(add.unfiltered()).await?;
         let clean = DIFF.into_iter().chain(["--cached", "--quiet", "HEAD", "--"]);
         if self.within(Call::new("looks for changes", clean)).await.is_ok() {

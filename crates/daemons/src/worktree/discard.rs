@@ -25,7 +25,8 @@ pub struct Task<'a> {
 /// The workspace of whose tasks one is on this branch, as the pool with this state directory knows it.
 pub fn workspace_of(state: &Path, branch: &str) -> Option<String> {
     let entries = std::fs::read_dir(state).into_iter().flatten().flatten();
-    let mut names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(WORKTREES)?.to_owned()));
+    let mut names =
+        entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(WORKTREES)?.to_owned()));
     names.find(|name| Record::all(&root(state, name)).iter().any(|record| record.branch == branch))
 }
 
@@ -33,7 +34,9 @@ pub fn workspace_of(state: &Path, branch: &str) -> Option<String> {
 #[derive(Debug, thiserror::Error)]
 pub enum DiscardError {
     /// It is no branch of a task, or of one whose end was long ago.
-    #[error("{0} is the branch of no task that is remembered; `git branch --delete --force` removes a branch")]
+    #[error(
+        "{0} is the branch of no task that is remembered; `git branch --delete --force` removes a branch"
+    )]
     NotOurs(String),
     /// An agent works there.
     #[error("a task works on {0}, or what it did could not be taken out yet; nothing was removed")]

@@ -25,9 +25,9 @@ use sha2::{Digest as _, Sha256};
 
 pub use command::CommandError;
 pub use config::{SetupConfig, SetupConfigError};
-pub use glob::PatternError;
 use files::Budget;
 use glob::Pattern;
+pub use glob::PatternError;
 use kept::{Kept, Key};
 
 use super::git::{At, Call, Repository};
@@ -98,12 +98,28 @@ pub struct Setup {
     apart: PathBuf,
     /// One command runs at a time.
     alone: tokio::sync::Mutex<()>,
+    /// Held while a copy is made for the next tree.
+    sparing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Setup {
-    pub(crate) fn new(config: SetupConfig, spec: Spec, log: Log, apart: PathBuf) -> Result<Self, PatternError> {
+    pub(crate) fn new(
+        config: SetupConfig,
+        spec: Spec,
+        log: Log,
+        apart: PathBuf,
+    ) -> Result<Self, PatternError> {
         let (copy, inputs) = config.patterns()?;
-        Ok(Self { config, copy, inputs, spec, log, apart, alone: tokio::sync::Mutex::default() })
+        Ok(Self {
+            config,
+            copy,
+            inputs,
+            spec,
+            log,
+            apart,
+            alone: tokio::sync::Mutex::default(),
+            sparing: Arc::default(),
+        })
     }
 
     /// Whether a command is run.
@@ -141,7 +157,8 @@ impl SetupConfig {
     }
 
     fn copied_words(&self, directory: &Path) -> String {
-        let found = self.patterns().map_err(io::Error::other).and_then(|(copy, _)| searched(directory, &copy));
+        let found =
+            self.patterns().map_err(io::Error::other).and_then(|(copy, _)| searched(directory, &copy));
         let names: Vec<String> = match &found {
             Ok(found) => found.keys().map(|path| path.display().to_string()).collect(),
             Err(_) => return format!("copies {}, which cannot be looked for now", self.copy.join(", ")),
@@ -190,7 +207,9 @@ impl Worktrees {
             return ran;
         }
         let key = self.key(setup, run, repository, tree).await?;
-        if !self.restored(&key, tree).await {
+        if self.restored(&key, tree).await {
+            place::moved(draft, &place)?;
+        } else {
             let apart = setup.apart.join(&record.id);
             super::remove(&apart)?;
             std::fs::create_dir_all(&setup.apart)?;
@@ -204,9 +223,9 @@ impl Worktrees {
                 super::warn(super::remove(&apart));
                 return Err(error);
             }
-            return Ok(());
         }
-        Ok(place::moved(draft, &place)?)
+        self.spare(setup, key);
+        Ok(())
     }
 
     /// Copies what is configured, and has git take no notice of it.
@@ -247,6 +266,26 @@ impl Worktrees {
         })
     }
 
+    /// Has a copy of a result made for the next tree, while nobody waits for it.
+    fn spare(&self, setup: &Setup, key: Key) {
+        let (kept, sparing) = (Kept::below(&self.0.root), Arc::clone(&setup.sparing));
+        tokio::spawn(async move {
+            let _one = sparing.lock().await;
+            let made = tokio::task::spawn_blocking(move || kept.make_spare(&key)).await;
+            if let Err(error) = made.map_err(io::Error::other).flatten() {
+                tracing::warn!(%error, "what a set-up made cannot be copied ahead");
+            }
+        });
+    }
+
+    /// Removes what a crash left of what is kept.
+    pub(super) fn clean_kept(&self) {
+        let Some(setup) = self.0.setup.get() else { return };
+        if let (Ok(_alone), Ok(_one)) = (setup.alone.try_lock(), setup.sparing.try_lock()) {
+            Kept::below(&self.0.root).clean();
+        }
+    }
+
     /// Runs the command in a tree, and leaves of what it made what git ignores: the task begins with the files of
     /// its commit.
     async fn run(
@@ -269,7 +308,8 @@ impl Worktrees {
         place::unlock(tree, &record.branch);
         let git = &self.0.git;
         let at = At::Tree(tree, repository);
-        let reset = Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
+        let reset =
+            Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
         git.run(at, reset.unfiltered()).await?;
         let clean = Call::new("takes back what the set-up left", ["clean", "--quiet", "--force", "-d"]);
         git.run(at, clean.unfiltered()).await.map(drop)
@@ -315,7 +355,8 @@ fn copied(
         return Ok(Vec::new());
     }
     let search = |source| SetupError::Search { directory: workspace.to_owned(), source };
-    let root = workspace.canonicalize().and_then(|real| place::opened(&real, Path::new(""))).map_err(search)?;
+    let root =
+        workspace.canonicalize().and_then(|real| place::opened(&real, Path::new(""))).map_err(search)?;
     let (mut budget, mut copies) = (COPIED, Vec::new());
     for path in glob::found(&root, patterns).map_err(search)?.into_keys() {
         let mut copy = || {

@@ -22,12 +22,12 @@ impl Bench {
         Self { root, workspace }
     }
 
-    fn launcher() -> Option<PathBuf> {
-        Some(env!("CARGO_BIN_EXE_opencode-within-walls").into())
+    fn launcher() -> PathBuf {
+        env!("CARGO_BIN_EXE_opencode-within-walls").into()
     }
 
     fn trees(&self) -> Worktrees {
-        Worktrees::new("app", &self.workspace, &self.state(), environment(), Self::launcher())
+        Worktrees::new("app", &self.workspace, &self.state(), environment(), Some(Self::launcher()))
     }
 
     fn state(&self) -> PathBuf {
@@ -57,18 +57,18 @@ impl Bench {
     }
 
     async fn commit(&self, left: &Left, title: Option<&str>) -> Result<Committed, CommitError> {
-        commit(&self.workspace, (&left.base, &left.commit), title, environment(), Self::launcher()).await
+        commit(&self.workspace, (&left.base, &left.commit), title, environment(), Some(Self::launcher()))
+            .await
     }
 
     async fn apply(&self, left: &Left) -> Result<(), ApplyError> {
         let commits = (&*left.base, &*left.commit);
-        apply(&self.workspace, commits, environment(), Self::launcher()).await.map(drop)
+        apply(&self.workspace, commits, environment(), Some(Self::launcher())).await.map(drop)
     }
 
     async fn discard(&self, branch: &str, commit: &str) -> Result<(), DiscardError> {
-        let task =
-            Task { state: &self.state(), name: "app", directory: &self.workspace, branch, commit };
-        discard(task, environment(), Self::launcher()).await
+        let task = Task { state: &self.state(), name: "app", directory: &self.workspace, branch, commit };
+        discard(task, environment(), Some(Self::launcher())).await
     }
 
     fn status(&self) -> String {
@@ -98,7 +98,10 @@ async fn a_branch_that_is_where_the_task_began_gets_the_tasks_own_commits() {
         }
         assert_eq!(current_branch(&bench.workspace).as_deref(), Some("main"));
         let done = bench.commit(&left, Some("ignored")).await.unwrap();
-        assert_eq!((done.commit.as_str(), done.as_it_was, done.branch.as_str()), (&*left.commit, true, "main"));
+        assert_eq!(
+            (done.commit.as_str(), done.as_it_was, done.branch.as_str()),
+            (&*left.commit, true, "main")
+        );
         assert_eq!(bench.git(&["rev-parse", "main"]).trim(), left.commit);
         assert_eq!(bench.status(), " M b.txt\n", "what is the person's own stays as it was");
         let again = bench.commit(&left, Some("ignored")).await.unwrap_err();
@@ -185,8 +188,26 @@ async fn no_hook_and_no_filter_runs_where_a_change_is_committed() {
     bench.write(".git/info/attributes", "* filter=x\n");
     for moved_on in [false, true] {
         if moved_on {
-            bench.git(&["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "reset", "--quiet", "--hard", &left.base]);
-            bench.git(&["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "commit", "--quiet", "--allow-empty", "--message=On"]);
+            bench.git(&[
+                "-c",
+                "core.hooksPath=/dev/null",
+                "-c",
+                "core.fsmonitor=false",
+                "reset",
+                "--quiet",
+                "--hard",
+                &left.base,
+            ]);
+            bench.git(&[
+                "-c",
+                "core.hooksPath=/dev/null",
+                "-c",
+                "core.fsmonitor=false",
+                "commit",
+                "--quiet",
+                "--allow-empty",
+                "--message=On",
+            ]);
             std::fs::remove_file(&ran).unwrap();
         }
         bench.commit(&left, Some("Task")).await.unwrap();

@@ -35,12 +35,15 @@ impl Bench {
         Worktrees::new("app", &self.at(workspace), &self.at("state"), environment, Some(launcher.into()))
     }
 
-    /// What a task that writes `new.txt` finds of files, and what it is told to have changed.
+    /// What a task that writes two files finds of files, and what it is told to have changed.
     async fn task(&self, workspace: &str) -> Result<(Vec<String>, Vec<String>), WorktreeError> {
         let mut tree = self.trees(workspace).make().await?;
         let here = tree.directory();
         let found = files(&here);
-        std::fs::write(here.join("new.txt"), "new\n").unwrap();
+        std::fs::create_dir(here.join("beyond")).unwrap();
+        for new in ["new.txt", "beyond/new.txt"] {
+            std::fs::write(here.join(new), "new\n").unwrap();
+        }
         let came = tree.collect().await?;
         Ok((found, came.files.into_iter().map(|file| format!("{} {}", file.status, file.path)).collect()))
     }
@@ -91,7 +94,12 @@ const LAYOUTS: [Row; 16] = [
         Ok(&ALL),
     ),
     ("a clone without blobs", |b| blobless(b, &[]), "partial", Ok(&ALL)),
-    ("a clone without blobs and files", |b| blobless(b, &["--no-checkout"]), "partial", Err("objects that are not there")),
+    (
+        "a clone without blobs and files",
+        |b| blobless(b, &["--no-checkout"]),
+        "partial",
+        Err("objects that are not there"),
+    ),
     (
         "a shallow clone",
         |b| {
@@ -113,12 +121,18 @@ const LAYOUTS: [Row; 16] = [
         "app",
         Ok(&["a.txt", "out/c.txt"]),
     ),
-    ("a repository with a submodule", with_submodule, "app", Ok(&[".gitignore", ".gitmodules", "a.txt", "in/b.txt", "out/c.txt", "sub/"])),
+    (
+        "a repository with a submodule",
+        with_submodule,
+        "app",
+        Ok(&[".gitignore", ".gitmodules", "a.txt", "in/b.txt", "out/c.txt", "sub/"]),
+    ),
     ("the submodule", with_submodule, "app/sub", Ok(&["s.txt"])),
     (
         "files of Git LFS",
         |b| {
-            std::fs::write(b.at("app/.gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+            std::fs::write(b.at("app/.gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+                .unwrap();
             let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
             std::fs::write(b.at("app/large.bin"), pointer).unwrap();
             b.git("app", &["add", "--all"]);
@@ -178,7 +192,7 @@ async fn a_task_works_in_every_layout_of_a_repository_or_is_told_why_not() {
         match (bench.task(workspace).await, expected) {
             (Ok((found, changed)), Ok(expected)) => {
                 assert_eq!(found, expected, "{what}");
-                assert_eq!(changed, ["added new.txt"], "{what}");
+                assert_eq!(changed, ["added beyond/new.txt", "added new.txt"], "{what}");
             }
             (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{what}: {error}"),
             (came, expected) => panic!("{what}: {came:?} where {expected:?} was expected"),
@@ -247,7 +261,8 @@ async fn what_a_task_changed_is_told_as_git_has_it_and_what_has_no_files_to_tell
             command.args(["-c", script]).current_dir(tree.directory()).env("GIT_CONFIG_GLOBAL", "/dev/null");
             assert!(command.status().unwrap().success(), "{what}");
             let came = tree.collect().await.unwrap();
-            let told: Vec<_> = came.files.iter().map(|file| format!("{} {}", file.status, file.path)).collect();
+            let told: Vec<_> =
+                came.files.iter().map(|file| format!("{} {}", file.status, file.path)).collect();
             assert_eq!(told, expected, "{what}, {format}");
             assert_eq!(came.commit.is_some(), !expected.is_empty(), "{what}, {format}");
         }

@@ -87,7 +87,9 @@ async fn ran(
     }
     let (reader, writer) = io::pipe()?;
     let mut command = command(spec, run, directory);
-    command.stdout(Stdio::from(OwnedFd::from(writer.try_clone()?))).stderr(Stdio::from(OwnedFd::from(writer)));
+    command
+        .stdout(Stdio::from(OwnedFd::from(writer.try_clone()?)))
+        .stderr(Stdio::from(OwnedFd::from(writer)));
     let own_network = spec.confinement.as_ref().is_some_and(Confinement::has_own_network);
     let control = if own_network {
         let (control, stdin) = Control::pair()?;
@@ -146,7 +148,9 @@ async fn serve_proxies(
     pid: Option<u32>,
     control: Option<Control>,
 ) -> io::Result<Option<Egress>> {
-    let (Some(confinement), Some(pid), Some(control)) = (&spec.confinement, pid, control) else { return Ok(None) };
+    let (Some(confinement), Some(pid), Some(control)) = (&spec.confinement, pid, control) else {
+        return Ok(None);
+    };
     let Some(wanted) = Wanted::of(&Providers::default(), confinement)? else { return Ok(None) };
     let (launcher, environment) = (confinement.launcher.clone(), spec.environment.clone());
     let starting = tokio::task::spawn_blocking(move || {
@@ -195,4 +199,3 @@ fn keep(log: &Log, spec: &Spec, run: &str, printed: &[u8]) {
         tracing::warn!(%error, log = %log.path().display(), "what a set-up printed cannot be kept");
     }
 }
-

@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn a_set_up_that_cannot_be_is_refused_with_its_reason() {
         let check = |settings: Value, has_trees| {
-            serde_json::from_value::<SetupConfig>(settings).unwrap().check(has_trees).map_err(|e| e.to_string())
+            serde_json::from_value::<SetupConfig>(settings)
+                .unwrap()
+                .check(has_trees)
+                .map_err(|e| e.to_string())
         };
         check(json!({ "copy": [".env"], "run": "npm ci", "inputs": ["package-lock.json"] }), true).unwrap();
         for (settings, has_trees, word) in [

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fstat, futimens, mkdirat, openat, readlinkat, statat,
-    symlinkat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fstat, futimens, mkdirat, openat, readlinkat,
+    renameat, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -39,7 +39,12 @@ pub(super) fn copy_file(
     to: &OwnedFd,
     budget: &mut Budget,
 ) -> io::Result<bool> {
-    let file = openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(
+        from,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let stat = fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is no file"));
@@ -90,7 +95,10 @@ fn copy_below(
         FileType::Symlink => {
             budget.take(0)?;
             let target = readlinkat(from, name, Vec::new())?;
-            Ok(symlinkat(&target, to, name)?)
+            match symlinkat(&target, to, name) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
         }
         FileType::Directory if depth == 0 => Err(io::Error::other("its directories are too deep")),
         FileType::Directory => {
@@ -117,18 +125,47 @@ fn copy_below(
     }
 }
 
+/// Moves whatever is called `name` to where nothing is; of directories that are on both sides, what is in them. What is
+/// there already stays.
+pub(super) fn move_all((from, name): (&OwnedFd, &Path), to: &OwnedFd) -> io::Result<()> {
+    move_below((from, name), to, DEPTH)
+}
+
+fn move_below((from, name): (&OwnedFd, &Path), to: &OwnedFd, depth: usize) -> io::Result<()> {
+    if statat(to, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return Ok(renameat(from, name, to, name)?);
+    }
+    let opened = |at: &OwnedFd| openat(at, name, DIRECTORY, Mode::empty());
+    let (Ok(inner), Ok(there), 1..) = (opened(from), opened(to), depth) else { return Ok(()) };
+    let mut names = Vec::new();
+    place::each(&inner, |name, _| {
+        names.push(name.to_owned());
+        Ok(())
+    })?;
+    names.iter().try_for_each(|name| move_below((&inner, name), &there, depth - 1))
+}
+
 fn times(stat: &rustix::fs::Stat) -> Timestamps {
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between systems")]
-    let at = |seconds, nanoseconds| Timespec { tv_sec: seconds as _, tv_nsec: nanoseconds as _ };
     Timestamps {
-        last_access: at(stat.st_atime as i64, stat.st_atime_nsec as i64),
-        last_modification: at(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        last_access: Timespec {
+            tv_sec: stat.st_atime,
+            tv_nsec: stat.st_atime_nsec.try_into().unwrap_or_default(),
+        },
+        last_modification: Timespec {
+            tv_sec: stat.st_mtime,
+            tv_nsec: stat.st_mtime_nsec.try_into().unwrap_or_default(),
+        },
     }
 }
 
 /// The bytes of a regular file, if it has no more than `most`.
 pub(super) fn bytes(from: impl AsFd, name: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(
+        from,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is no file"));
     }

@@ -31,7 +31,9 @@ enum Part {
 
 /// Why a pattern is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no pattern of files below the workspace: it begins there, has no `.` or `..` in it, and is not in `.git`")]
+#[error(
+    "`{0}` is no pattern of files below the workspace: it begins there, has no `.` or `..` in it, and is not in `.git`"
+)]
 pub struct PatternError(String);
 
 impl Pattern {
@@ -162,7 +164,8 @@ impl Walk {
 }
 
 fn is_text(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| !name.eq_ignore_ascii_case(".git") && !name.chars().any(char::is_control))
+    name.to_str()
+        .is_some_and(|name| !name.eq_ignore_ascii_case(".git") && !name.chars().any(char::is_control))
 }
 
 #[cfg(test)]
@@ -176,9 +179,15 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "x").unwrap();
-        for file in
-            [".env", ".env.local", "config/local.toml", "config/deep/local.json", "a/b/c/key.pem", ".git/config", "src/main.rs"]
-        {
+        for file in [
+            ".env",
+            ".env.local",
+            "config/local.toml",
+            "config/deep/local.json",
+            "a/b/c/key.pem",
+            ".git/config",
+            "src/main.rs",
+        ] {
             let path = root.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "1234").unwrap();
@@ -212,7 +221,9 @@ mod tests {
 
     #[test]
     fn a_pattern_that_leads_elsewhere_is_none() {
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "./a", ".git/config", "a//b", "sub/.GIT/hooks", "a\nb"] {
+        for bad in
+            ["", "/etc/passwd", "../x", "a/../b", "./a", ".git/config", "a//b", "sub/.GIT/hooks", "a\nb"]
+        {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
         }
     }
