@@ -16,11 +16,14 @@ use connector_contract::{
 };
 use opencode_daemons::Environment;
 use opencode_daemons::pool::{PoolConfig, WorkspaceConfig};
-use opencode_daemons::worktree::{self, Applied, ApplyError, Destination, PushError, Pushed};
+use opencode_daemons::worktree::{
+    self, Applied, ApplyError, CommitError, Committed, Destination, PushError, Pushed, Task,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::instance::{Fixed, Instance, Ready};
+use crate::managed;
 use crate::text::one_line;
 
 /// The name that rules know it by.
@@ -37,7 +40,7 @@ struct Workspace {
     remote: Option<String>,
 }
 
-/// Applies, takes back and pushes what tasks left on branches.
+/// Applies, commits, takes back, pushes and discards what tasks left on branches.
 #[derive(Debug)]
 pub struct Git {
     manifest: Manifest,
@@ -48,6 +51,8 @@ pub struct Git {
     launcher: Option<PathBuf>,
     /// Where the words of git and of remotes are kept.
     log: PathBuf,
+    /// Where the trees of tasks are.
+    trees: PathBuf,
 }
 
 /// What every action takes.
@@ -61,6 +66,9 @@ struct Input {
     /// The branch of the remote, if that is another.
     #[serde(default)]
     to: Option<String>,
+    /// What a commit is called.
+    #[serde(default)]
+    title: Option<String>,
 }
 
 impl Git {
@@ -81,6 +89,7 @@ impl Git {
             environment,
             launcher: std::env::current_exe().ok(),
             log: state.join("push.log"),
+            trees: managed::directory(state),
         }
     }
 
@@ -130,6 +139,46 @@ impl Git {
             output: json!({ "directory": top, "files": files, "reply": message }),
             message,
         })
+    }
+
+    async fn commit(&self, input: &Input) -> Result<ActionResult, ConnectorError> {
+        let workspace = self.workspace(input)?;
+        let committed = worktree::commit(
+            &workspace.directory,
+            (&input.base, &input.commit),
+            input.title.as_deref(),
+            self.environment.clone(),
+            self.launcher.clone(),
+        );
+        let Committed { top, branch, commit, as_it_was, files } =
+            committed.await.map_err(|error| match error {
+                CommitError::Apply(ApplyError::Partly { .. }) => {
+                    ConnectorError::Failed { reason: chain(&error), reference: Reference::default() }
+                }
+                _ => ConnectorError::Refused { reason: format!("nothing was changed: {}", chain(&error)) },
+            })?;
+        let short = commit.get(..12).unwrap_or(&commit);
+        let how = if as_it_was { "the task's own commits" } else { "one commit" };
+        let message = format!("{branch} is at {short} now: {how}, {}", counted(files.len()));
+        let files: Vec<Value> = files.iter().map(|path| json!({ "path": path })).collect();
+        let output =
+            json!({ "directory": top, "onto": branch, "head": commit, "files": files, "reply": message });
+        Ok(ActionResult { success: true, output, message })
+    }
+
+    async fn discard(&self, input: &Input) -> Result<ActionResult, ConnectorError> {
+        let workspace = self.workspace(input)?;
+        let task = Task {
+            state: &self.trees,
+            name: &input.workspace,
+            directory: &workspace.directory,
+            branch: &input.branch,
+            commit: &input.commit,
+        };
+        let discarded = worktree::discard(task, self.environment.clone(), self.launcher.clone());
+        discarded.await.map_err(|error| ConnectorError::Refused { reason: chain(&error) })?;
+        let message = format!("{} and its working tree are gone", input.branch);
+        Ok(ActionResult { success: true, output: json!({ "reply": message }), message })
     }
 
     async fn push(&self, input: &Input) -> Result<ActionResult, ConnectorError> {
@@ -196,9 +245,12 @@ impl Connector for Git {
     ) -> Result<ActionResult, ConnectorError> {
         self.check(action, &input)?;
         let input = parse(&input)?;
-        if action != "push" {
-            // All of it or nothing: it is not left in the middle.
-            return self.apply(&input, action == "undo").await;
+        // All of it or nothing: it is not left in the middle.
+        match action {
+            "apply" | "undo" => return self.apply(&input, action == "undo").await,
+            "commit" => return self.commit(&input).await,
+            "discard" => return self.discard(&input).await,
+            _ => {}
         }
         // Git is ended with the call; what it has sent then, it has sent.
         tokio::select! {
@@ -217,6 +269,11 @@ impl Connector for Git {
             Target { origin: Some(format!("workspace:{}", input.workspace)), ..Target::default() };
         if let Some(workspace) = self.workspaces.get(&input.workspace) {
             target.settings.insert("directory".to_owned(), json!(workspace.directory));
+            // Which is another to approve than the one before.
+            let onto = Some(&workspace.directory).filter(|_| action == "commit");
+            if let Some(branch) = onto.and_then(|directory| worktree::current_branch(directory)) {
+                target.settings.insert("onto".to_owned(), json!(branch));
+            }
             if let Some(remote) = workspace.remote.as_ref().filter(|_| action == "push") {
                 target.settings.insert("remote".to_owned(), json!(remote));
             }
@@ -239,6 +296,10 @@ async fn stopped(ctx: &Context) {
         () = ctx.cancel.cancelled() => tokio::time::sleep(PATIENCE).await,
         () = tokio::time::sleep_until(ctx.deadline) => {}
     }
+}
+
+fn counted(files: usize) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
 fn manifest() -> Manifest {
@@ -279,6 +340,17 @@ fn manifest() -> Manifest {
             action(
                 "undo",
                 "Takes what a task did back out of the workspace's own files and index, all of it or nothing.",
+                schema(&[], &whole),
+            ),
+            action(
+                "commit",
+                "Commits what a task did on the branch that the workspace is on: the task's own commits where it began there, \
+                 else one. Other changes stay as they are.",
+                schema(&[("title", &text)], &whole),
+            ),
+            action(
+                "discard",
+                "Removes a task's branch and working tree, if they are as the task left them.",
                 schema(&[], &whole),
             ),
             action(

@@ -1,6 +1,6 @@
 //! `runs`: what ran, what runs, and stopping it.
 
-mod apply;
+mod after;
 pub(super) mod standing;
 
 use std::io::Write as _;
@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use schemars::JsonSchema;
+use connector_files::AbsolutePath;
 use serde::Serialize;
 
-use super::{Common, caller};
+use super::{Common, caller, path};
 use crate::clock::rfc3339;
 use crate::console::render;
 use crate::engine::{CancelOutcome, cancel_run};
@@ -23,6 +24,7 @@ use crate::ledger::steps::{self, Queued, StepRow};
 use crate::ledger::{LedgerError, Tx, audit};
 use crate::text::one_line;
 use crate::transcript::Line;
+use after::What;
 use standing::Standing;
 
 /// How often the ledger is looked at for news.
@@ -52,6 +54,32 @@ pub(super) enum Runs {
     },
     /// Bring a run's branch into the files of its workspace: all of it, or nothing
     Apply {
+        /// The run, such as 3
+        id: RunId,
+    },
+    /// Take what a run did back out of the files of its workspace: all of it, or nothing
+    Undo {
+        /// The run, such as 3
+        id: RunId,
+    },
+    /// Commit what a run did on the branch that its workspace is on, whether it is applied already or not
+    Commit {
+        /// The run, such as 3
+        id: RunId,
+    },
+    /// Push a run's branch to the remote of its workspace, never over history
+    Push {
+        /// The run, such as 3
+        id: RunId,
+        /// The configuration that names the remote [default: host.toml here, or your own]
+        #[arg(short, long, value_name = "FILE", value_parser = path::absolute())]
+        config: Option<AbsolutePath>,
+        /// The branch at the remote, if it is to be called otherwise there
+        #[arg(long, value_name = "BRANCH")]
+        to: Option<String>,
+    },
+    /// Remove a run's branch and working tree, if they are as it left them
+    Discard {
         /// The run, such as 3
         id: RunId,
     },
@@ -92,7 +120,11 @@ impl Runs {
             Self::List { limit } => list(common, limit).await,
             Self::Show { id, transcript } => show(common, id, transcript).await,
             Self::Cancel { id } => stop(common, id).await,
-            Self::Apply { id } => apply::apply(common, id).await,
+            Self::Apply { id } => after::run(common, id, What::Apply).await,
+            Self::Undo { id } => after::run(common, id, What::Undo).await,
+            Self::Commit { id } => after::run(common, id, What::Commit).await,
+            Self::Push { id, config, to } => after::run(common, id, What::Push { config, to }).await,
+            Self::Discard { id } => after::run(common, id, What::Discard).await,
             Self::Follow { id } => follow(common, id).await,
         }
     }

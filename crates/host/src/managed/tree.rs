@@ -56,7 +56,7 @@ impl Tree {
             },
         })?;
         if let Some(prompt) = input.get("prompt").and_then(Value::as_str) {
-            tree.is_about(prompt);
+            tree.is_about(asked(prompt));
         }
         Ok(Self { trees: trees.clone(), directory: tree.directory(), used: Mutex::new(tree) })
     }
@@ -103,6 +103,16 @@ impl Tree {
     pub(super) async fn let_go(self) {
         drop(self.used);
         self.trees.clean().await;
+    }
+}
+
+/// What is asked for, without the command of a chat that it began with.
+fn asked(prompt: &str) -> &str {
+    let prompt = prompt.trim_start();
+    match prompt.strip_prefix('/').and_then(|command| command.split_once(char::is_whitespace)) {
+        // A path is no command.
+        Some((command, rest)) if !command.contains('/') && !rest.trim().is_empty() => rest,
+        _ => prompt,
     }
 }
 
@@ -206,6 +216,19 @@ mod tests {
     use testkit::scratch::{git, repository};
 
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_without_its_command() {
+        for (prompt, expected) in [
+            ("/fix the test", "the test"),
+            ("/fix@our_bot\nthe test", "the test"),
+            ("the test", "the test"),
+            ("/fix", "/fix"),
+            ("/etc/hosts is wrong", "/etc/hosts is wrong"),
+        ] {
+            assert_eq!(asked(prompt), expected);
+        }
+    }
 
     #[tokio::test]
     async fn what_takes_long_to_take_out_is_left_in_its_tree_once_the_call_is_cancelled() {

@@ -7,6 +7,7 @@
 
 use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
 
+use crate::ledger::events::Change;
 use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::Decision;
 
@@ -22,10 +23,39 @@ pub(super) enum Pressed {
     Abort { token: String },
     /// Go on waiting for the next try of the step of the card with this token.
     Wait { token: String },
+    /// Do this with what the step of the card with this token left on a branch.
+    After { what: After, token: String },
     /// Whether the words of this event are the answer that the agent waits for.
     Offer { word: String, event: i64, yes: bool },
     /// Something about the ask with this number of the host's life `word`.
     Ask { word: String, number: u64, choice: Choice },
+}
+
+/// What becomes of what a task left on a branch. Each is the command that can be written in answer to a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Apply,
+    Commit,
+    Push,
+    Discard,
+}
+
+impl After {
+    const ALL: [Self; 4] = [Self::Apply, Self::Commit, Self::Push, Self::Discard];
+
+    /// The command, without its slash.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Commit => "commit",
+            Self::Push => "push",
+            Self::Discard => "discard",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|after| after.command() == word)
+    }
 }
 
 /// A choice about an ask.
@@ -51,6 +81,7 @@ impl Pressed {
             Self::Decide { decision: Decision::Deny, token, digest } => format!("d:{token}:{digest}"),
             Self::Abort { token } => format!("x:{token}"),
             Self::Wait { token } => format!("w:{token}"),
+            Self::After { what, token } => format!("r:{}:{token}", what.command()),
             Self::Offer { word, event, yes } => {
                 format!("o:{word}:{event}:{}", if *yes { "yes" } else { "no" })
             }
@@ -81,6 +112,7 @@ impl Pressed {
             ["s", token, digest] => decide(Decision::AllowSession, token, digest),
             ["d", token, digest] => decide(Decision::Deny, token, digest),
             ["x", token] => Some(Self::Abort { token: (*token).to_owned() }),
+            ["r", what, token] => Some(Self::After { what: After::parse(what)?, token: (*token).to_owned() }),
             ["w", token] => Some(Self::Wait { token: (*token).to_owned() }),
             ["o", word, event, yes @ ("yes" | "no")] => {
                 Some(Self::Offer { word: (*word).to_owned(), event: event.parse().ok()?, yes: *yes == "yes" })
@@ -138,6 +170,18 @@ pub(super) fn of_retrying(token: &str) -> InlineKeyboardMarkup {
     rows(vec![vec![wait, ("⏹ Stop", Pressed::Abort { token })]])
 }
 
+/// The buttons of a result: what can be done with what it left on a branch, if it did.
+pub(super) fn of_result(row: &StepRow) -> InlineKeyboardMarkup {
+    if row.output.as_ref().and_then(Change::of).is_none() || row.session_id.is_none() {
+        return none();
+    }
+    let press = |label: &'static str, what| (label, Pressed::After { what, token: row.token.clone() });
+    rows(vec![
+        vec![press("📥 Apply", After::Apply), press("✔ Commit", After::Commit)],
+        vec![press("📤 Push", After::Push), press("🗑 Discard…", After::Discard)],
+    ])
+}
+
 /// Buttons in rows.
 pub(super) fn rows<T: Into<String>>(rows: Vec<Vec<(T, Pressed)>>) -> InlineKeyboardMarkup {
     let button = |(label, pressed): (T, Pressed)| {
@@ -170,7 +214,9 @@ mod tests {
                 digest: "f".repeat(DIGEST),
             },
             Pressed::Abort { token: token.clone() },
-            Pressed::Wait { token },
+            Pressed::Wait { token: token.clone() },
+            Pressed::After { what: After::Apply, token: token.clone() },
+            Pressed::After { what: After::Discard, token },
             Pressed::Offer { word: "w".repeat(8), event: i64::MAX, yes: true },
             Pressed::Offer { word: "w".repeat(8), event: 1, yes: false },
             ask(Choice::Once),
@@ -194,6 +240,8 @@ mod tests {
             "a:b:",
             "x",
             "k:w:1",
+            "r:apply",
+            "r:fix:b",
             "k:w:x:once",
             "k:w:1:maybe",
             "k:w:1:0.x",

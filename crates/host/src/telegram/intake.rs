@@ -10,10 +10,10 @@ use std::sync::Mutex;
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::buttons::Pressed;
+use super::buttons::{After, Pressed};
 use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, commands, locked, rows, split};
 use crate::ledger::events::{NewEvent, ReplyTo};
@@ -247,6 +247,10 @@ impl Telegram {
                 Some(row) => (self.0.live.next_try(row.id, self.0.clock.now()), false),
                 None => gone(),
             },
+            Some(Pressed::After { what, token }) => match self.card_here(&tap, &token).await? {
+                Some(row) => self.after(&tap, what, row).await?,
+                None => gone(),
+            },
             Some(Pressed::Offer { word, event, yes }) => {
                 let Some(claim) = self.0.answers.claim(tap.update_id) else { return Ok(()) };
                 let text = self.answer_offer(&tap, &word, event, yes).await?;
@@ -278,6 +282,41 @@ impl Telegram {
         };
         self.toast(tap.query, &text, alert);
         Ok(())
+    }
+
+    /// A button under a result is the command that it names, written in answer to that result by who tapped: rules
+    /// decide what comes of it.
+    async fn after(&self, tap: &Tap, what: After, row: StepRow) -> Result<(String, bool), LedgerError> {
+        let (chat, step) = (row.chat.clone(), row.id);
+        let Some(reply) = rows::reply_to(row).filter(|reply| reply.change.is_some()) else {
+            return Ok(gone());
+        };
+        let text = format!("/{}", what.command());
+        let at = self.0.clock.now() / 1_000;
+        let mut payload = tap.payload.clone();
+        if let Some(payload) = payload.as_object_mut() {
+            for of_taps in ["callback_query_id", "data", "callback_data"] {
+                payload.remove(of_taps);
+            }
+            let written = json!({
+                "text": text, "command": what.command(), "args": "", "date": at, "files": [],
+                "is_forwarded": false, "is_edited": false, "reply_to_message_id": tap.message_id,
+                "message": { "message_id": tap.message_id, "text": text, "date": at },
+            });
+            payload.extend(written.as_object().cloned().unwrap_or_default());
+        }
+        self.submit(NewEvent {
+            surface: NAME.to_owned(),
+            platform_id: tap.update_id.to_string(),
+            connector: self.0.connector_name.clone(),
+            event: "message_received".to_owned(),
+            chat,
+            requester: actor(tap.user),
+            payload,
+            reply: Some(reply),
+        })
+        .await?;
+        Ok((format!("{text} of {step}: its card comes"), false))
     }
 
     async fn decide(

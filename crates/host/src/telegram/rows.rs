@@ -22,13 +22,15 @@ pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option
     let Some(step) = messages::step_of(tx, super::NAME, chat, &message.to_string())? else {
         return Ok(None);
     };
-    let row = steps::get(tx, step)?;
-    Ok(row.and_then(|row| {
-        let origin = row.target.origin.unwrap_or_default();
-        let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
-        let change = row.output.as_ref().and_then(Change::of);
-        Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace, change })
-    }))
+    Ok(steps::get(tx, step)?.and_then(reply_to))
+}
+
+/// What answers the result of a step.
+pub(super) fn reply_to(row: StepRow) -> Option<ReplyTo> {
+    let origin = row.target.origin.unwrap_or_default();
+    let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
+    let change = row.output.as_ref().and_then(Change::of);
+    Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace, change })
 }
 
 /// Whether a message that fires no rule is answered all the same: as the command it is, or by a

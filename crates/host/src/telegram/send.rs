@@ -64,7 +64,7 @@ impl Telegram {
         let shown = render::result(row);
         let mut message = self.message_of(parcel.chat, row.id).await?;
         if let Some(card) = message
-            && !self.change(parcel.chat, card, &shown.text, buttons::none()).await?
+            && !self.change(parcel.chat, card, &shown.text, buttons::of_result(row)).await?
         {
             message = None;
         }

@@ -55,6 +55,24 @@ impl Bench {
         run["steps"][0]["output"]["branch"].as_str().unwrap_or_else(|| panic!("{run}")).to_owned()
     }
 
+    /// Pushes what a run left to a remote that a configuration names.
+    fn pushes(&self, run: &str) {
+        let remotes = self.user.home.path().join("remotes");
+        std::fs::create_dir(&remotes).unwrap();
+        scratch::git(&remotes, &["init", "--quiet", "--bare", "app.git"]).unwrap();
+        let remote = remotes.join("app.git");
+        let (directory, address) = (self.workspace.display(), remote.display());
+        let config = self.user.home.path().join("host.toml");
+        let workspace = format!("[workspaces.app]\ndirectory = \"{directory}\"\nremote = \"{address}\"\n");
+        let connector = "[connectors.connector-opencode]\nworkspace = \"app\"\n";
+        std::fs::write(&config, format!("rules = \"rules\"\n{workspace}{connector}")).unwrap();
+        let config = config.display().to_string();
+        let pushed = self.user.run(&["runs", "push", run, "-c", &config, "--to", "fix", "--json"]).json();
+        assert_eq!(pushed["outcome"], "created", "{pushed}");
+        let there = scratch::git(&remote, &["rev-parse", "fix"]).unwrap();
+        assert_eq!(there.trim(), pushed["commit"], "{pushed}");
+    }
+
     /// Waits until as many agents have worked and wait for the model to say so.
     async fn until_worked(&self, agents: usize) {
         let worked = move |seen: &[testkit::model::Seen]| {
@@ -114,10 +132,26 @@ async fn tasks_of_one_workspace_run_side_by_side_and_are_brought_in_by_the_perso
     assert_eq!(bench.user.run(&["runs", "apply", "2"]).code(), 0);
     assert_eq!((bench.read("b.txt").as_str(), bench.read("c.txt").as_str()), ("second\n", "new\n"));
 
+    // What is staged is committed, each as one step of the person's branch.
+    let committed = bench.user.run(&["runs", "commit", "1", "--json"]).json();
+    assert_eq!(
+        (&committed["onto"], &committed["head"]),
+        (&json!("main"), &committed["commit"]),
+        "{committed}"
+    );
+    let committed = bench.user.run(&["runs", "commit", "2", "--json"]).json();
+    assert_ne!(committed["head"], committed["commit"], "{committed}");
+    assert_eq!(bench.git(&["log", "--format=%s", "-2"]), "second task\nby-the-agent\n");
+    assert_eq!(bench.git(&["status", "--porcelain"]), "");
+    bench.pushes("2");
+
     // The last session goes on where it was: with what it had made, not with what the person has.
     approve(&mut chat, "/continue third task", "3.1");
     chat.expect("✔");
     let third = bench.branch("3");
+    let gone = bench.user.run(&["runs", "discard", "3"]);
+    assert_eq!(gone.code(), 0, "{}", gone.text());
+    assert_eq!(bench.git(&["branch", "--list", &third]), "");
     assert!(third == bench.branch("2") || third == first, "it went on in its own tree");
     chat.type_line("/quit");
     assert_eq!(chat.finish().0, 0);

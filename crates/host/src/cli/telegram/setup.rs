@@ -24,12 +24,14 @@ const VARIABLE: &str = "TELEGRAM_BOT_TOKEN";
 
 /// The rules that are written: `/fix`, and replies that go on; both also with files; and what is done with a
 /// result.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 9] = [
     ("fix.toml", include_str!("../../../rules/telegram/fix.toml")),
     ("reply.toml", include_str!("../../../rules/telegram/reply.toml")),
     ("fix-files.toml", include_str!("../../../rules/telegram/fix-files.toml")),
     ("reply-files.toml", include_str!("../../../rules/telegram/reply-files.toml")),
     ("apply.toml", include_str!("../../../rules/telegram/apply.toml")),
+    ("commit.toml", include_str!("../../../rules/telegram/commit.toml")),
+    ("discard.toml", include_str!("../../../rules/telegram/discard.toml")),
     ("undo.toml", include_str!("../../../rules/telegram/undo.toml")),
     ("push.toml", include_str!("../../../rules/telegram/push.toml")),
 ];

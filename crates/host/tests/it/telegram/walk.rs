@@ -164,15 +164,33 @@ async fn a_person_goes_from_fix_to_a_pushed_branch_without_a_terminal() {
     let branch = branches.trim();
     assert_eq!(scratch::git(&remote, &["show", &format!("{branch}:new.txt")]).unwrap(), "new\n");
 
+    // A button is the command that it names.
+    telegram.tap(ANNA, CHAT, head.id, "Commit");
+    let card = world.card(CHAT, "5.1").await;
+    for part in ["connector-git", "commit", "onto: main"] {
+        assert!(card.text.contains(part), "{part}: {}", card.text);
+    }
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait(CHAT, shows("5.1 done")).await;
+    telegram.wait(CHAT, shows("the task's own commits, 1 file")).await;
+    assert_eq!(std::fs::read_to_string(&new).unwrap(), "new\n");
+    assert_eq!(scratch::git(world.workspace.as_ref(), &["log", "--format=%s", "-1"]).unwrap(), "write it\n");
+
     // Somebody moved it on meanwhile.
     let tree = scratch::git(&remote, &["rev-parse", &format!("{branch}~^{{tree}}")]).unwrap();
     let other = scratch::git(&remote, &["commit-tree", "-m", "Other", tree.trim()]).unwrap();
     scratch::git(&remote, &["update-ref", &format!("refs/heads/{branch}"), other.trim()]).unwrap();
-    telegram.reply(ANNA, CHAT, head.id, "/push");
-    let card = world.card(CHAT, "5.1").await;
+    telegram.tap(ANNA, CHAT, head.id, "Push");
+    let card = world.card(CHAT, "6.1").await;
     telegram.tap(ANNA, CHAT, card.id, "Approve");
-    telegram.wait(CHAT, shows("5.1 failed")).await;
+    telegram.wait(CHAT, shows("6.1 failed")).await;
     telegram.wait(CHAT, shows("history is never overwritten")).await;
+    telegram.tap(ANNA, CHAT, head.id, "Discard");
+    let card = world.card(CHAT, "7.1").await;
+    telegram.tap(ANNA, CHAT, card.id, "Approve");
+    telegram.wait(CHAT, shows("its working tree are gone")).await;
+    let left = scratch::git(world.workspace.as_ref(), &["branch", "--list", "opencode-*"]).unwrap();
+    assert_eq!(left, "");
     world.stop();
     world.assert_no_token();
 }

@@ -78,6 +78,8 @@ impl World {
             "fix-files.toml",
             "reply-files.toml",
             "apply.toml",
+            "commit.toml",
+            "discard.toml",
             "undo.toml",
             "push.toml",
         ] {
