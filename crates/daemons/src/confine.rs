@@ -10,6 +10,7 @@
 //! Beneath them are [namespaces], where the system allows them: nothing but what is open exists within, no process
 //! outside is seen, and the [network](Network) is as wide as it is configured.
 
+mod caches;
 #[cfg(target_os = "linux")]
 mod calls;
 mod doors;
@@ -24,7 +25,10 @@ pub mod namespaces;
 pub mod namespaces;
 mod network;
 mod presets;
+pub(crate) mod settings;
+pub(crate) mod shell;
 mod tool;
+mod toolchains;
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -33,6 +37,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
+use caches::Caches;
 pub use doors::{Door, Opens, Whom};
 pub(crate) use git::{Located, Misplaced, located, with_borrowed};
 pub use launcher::relaunch;
@@ -80,26 +85,9 @@ const SETTINGS: &str = "/etc";
 /// Devices that programs write to as a matter of course. No terminals: all of a user's are in one
 /// directory, and who can open one reads what is typed there and writes what is shown.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
-/// Toolchains and harmless settings that people keep in their home directory.
-const AT_HOME: [&str; 16] = [
-    ".cargo/bin",
-    ".cargo/registry",
-    ".cargo/git",
-    ".rustup",
-    ".pyenv",
-    ".nvm",
-    ".volta",
-    ".asdf",
-    ".local/bin",
-    ".local/share/mise",
-    ".bun",
-    ".deno",
-    ".gitconfig",
-    // File by file: git keeps `credentials` beside these.
-    ".config/git/config",
-    ".config/git/ignore",
-    ".config/git/attributes",
-];
+/// Harmless settings of git's, file by file: git keeps `credentials` beside these.
+const OF_GIT: [&str; 4] =
+    [".gitconfig", ".config/git/config", ".config/git/ignore", ".config/git/attributes"];
 const OPENCODE_DIRECTORIES: [(&str, &str); 4] = [
     ("XDG_DATA_HOME", ".local/share"),
     ("XDG_STATE_HOME", ".local/state"),
@@ -143,6 +131,10 @@ pub struct Confinement {
     /// Where the shell of the agent's commands is, which they can read and run, and not change;
     /// made when it is missing.
     shell: PathBuf,
+    /// The user's shell, as which it runs them.
+    runs_as: PathBuf,
+    /// Where package managers have what they fetched, in place of the user's own caches.
+    caches: Option<Caches>,
     /// How much data each process of the agent's commands may hold, in MiB.
     pub memory_mb: Option<u64>,
     /// What it serves. The repository of a linked worktree stays reachable with it.
@@ -245,6 +237,13 @@ impl Walls {
 }
 
 impl Walls {
+    /// Whether something that is there is open, to read at least.
+    fn open(&self, path: &Path) -> bool {
+        let Ok(real) = path.canonicalize() else { return false };
+        let mut doors = self.read.iter().chain(&self.write).filter_map(|door| door.canonicalize().ok());
+        doors.any(|door| real.starts_with(door))
+    }
+
     /// What programs of the system and the user's toolchains need to run, and nothing of a daemon's.
     pub(crate) fn of_programs(environment: &Environment) -> Self {
         let mut walls = Self::default();
@@ -253,14 +252,11 @@ impl Walls {
         for directory in SYSTEM.map(PathBuf::from) {
             walls.read.extend(without_home(directory, home.as_deref()));
         }
-        if let Some(path) = environment.get("PATH") {
-            // `HOME` itself on `PATH` would open all of it.
-            walls.read.extend(std::env::split_paths(path).filter(|entry| {
-                entry.is_absolute() && !home.as_ref().is_some_and(|home| leads_to(entry, home))
-            }));
-        }
+        // What leads to the user's home on `PATH` would open all of it.
+        walls.read.extend(toolchains::doors(environment));
+        walls.read.extend(environment.trusted());
         if let Some(home) = &home {
-            walls.read.extend(AT_HOME.map(|name| home.join(name)));
+            walls.read.extend(OF_GIT.map(|name| home.join(name)));
         }
         walls
     }
@@ -291,13 +287,17 @@ impl Confinement {
     /// The usual walls, private files in `tmp`, and the kernel's help if there is any.
     pub fn around(spec: &Spec, launcher: impl Into<PathBuf>, tmp: impl Into<PathBuf>) -> Self {
         let (tmp, launcher) = (tmp.into(), launcher.into());
+        let walls = Walls::around(spec);
         Self {
             shell: tmp.with_extension("shell"),
+            runs_as: shell::of_user(&spec.environment, &walls),
+            // Another home has caches of its own.
+            caches: matches!(spec.home, Home::Own(_)).then(|| Caches::beside(&tmp, &spec.environment)),
             namespaced: namespaces::missing(&launcher).is_none(),
             network: Network::default(),
             network_is_asked_for: false,
             launcher,
-            walls: Walls::around(spec),
+            walls,
             required: false,
             unix_sockets: false,
             memory_mb: None,
@@ -311,7 +311,7 @@ impl Confinement {
             home_of_user: spec.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
             of_daemon: of_daemon(spec),
             tried: tried(spec),
-            of_commands: of_commands(spec, &tmp),
+            of_commands: of_commands(spec),
             configuration: user_config::of_user(spec).filter(|_| matches!(spec.home, Home::Own(_))),
             tmp,
             trees: None,
@@ -367,9 +367,20 @@ impl Confinement {
     /// The shell that opencode runs the agent's commands with: walls of its own within the
     /// daemon's, so that a command can neither see the daemon's password nor read it from the
     /// daemon's process, and therefore cannot answer the asks that are about it. It waits for the
-    /// command and ends with a status of its own: opencode takes no notice of one that was killed.
+    /// command and ends with a status of its own: opencode takes no notice of one that was killed. It goes by the name of the
+    /// shell that it runs commands as, which opencode tells the agent.
     pub(crate) fn shell(&self) -> PathBuf {
-        self.shell.join("sh")
+        self.shell.join(self.runs_as.file_name().unwrap_or("sh".as_ref()))
+    }
+
+    /// The shell that commands are run as.
+    pub(crate) fn runs_as(&self) -> &Path {
+        &self.runs_as
+    }
+
+    /// Where package managers have their caches; nothing where they have the user's.
+    pub(crate) fn caches(&self) -> Option<&Path> {
+        self.caches.as_ref().map(|caches| caches.place.as_path())
     }
 
     /// Makes what must exist before the walls go up: a wall only has doors to what is there.
@@ -379,6 +390,7 @@ impl Confinement {
         builder.create(&self.tmp)?;
         renewed(&self.tmp_of_daemon(), &builder)?;
         builder.create(&self.shell)?;
+        self.caches.as_ref().map_or(Ok(()), Caches::prepare)?;
         self.keep_state_from_agent()?;
         self.keep_home_from_agent()?;
         write_program(&self.shell(), &self.shell_script())?;
@@ -423,19 +435,38 @@ impl Confinement {
         self.opens_home().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
+    /// What the script itself would print of a command's end is nobody's.
     fn shell_script(&self) -> String {
+        let set = |(name, value): (String, String)| format!("export {name}={}\n", quoted(&value));
+        let own = self.caches.as_ref().map_or_else(String::new, |caches| {
+            let proxy = self.has_own_network().then_some(namespaces::PROXY);
+            let options = caches.java_options(proxy).into_iter().filter(|(_, options)| !options.is_empty());
+            let options = options.map(|(name, options)| {
+                format!("export {name}={}\"${{{name}:+ ${name}}}\"\n", quoted(options.trim_start()))
+            });
+            let programs = caches.programs().into_iter().map(|path| path.to_string_lossy().into_owned());
+            let path = format!(
+                "export PATH=\"$PATH\"{}\n",
+                quoted(&format!(":{}", programs.collect::<Vec<_>>().join(":")))
+            );
+            caches.variables().into_iter().map(set).chain(options).chain([path]).collect()
+        });
+        let runs_as = self.runs_as.to_string_lossy();
         format!(
-            "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}\
-             export TMPDIR={}\n\
+            "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}{own}\
+             export TMPDIR={} SHELL={}\n\
              trap 'exit 143' TERM\n\
-             {PLAN}={} {} {LAUNCH} /bin/sh \"$@\"\n\
+             exec 9>&2 2> /dev/null\n\
+             (export {PLAN}={}; exec {} {LAUNCH} {} \"$@\" 2>&9 9>&-)\n\
              exit $?\n",
             PASSWORDS.join(" "),
             keys::VARIABLE,
             self.of_commands,
             quoted(&self.tmp.to_string_lossy()),
+            quoted(&runs_as),
             quoted(&self.plan_of_commands()),
             quoted(&self.launcher.to_string_lossy()),
+            quoted(&runs_as),
         )
     }
 
@@ -453,6 +484,10 @@ impl Confinement {
         let mut walls = self.walls.clone();
         walls.read.extend([self.launcher.clone(), self.shell.clone()]);
         walls.write.push(self.tmp.clone());
+        if let Some(caches) = &self.caches {
+            walls.write.push(caches.place.clone());
+            walls.read.push(caches.settings.clone());
+        }
         if command {
             walls.read.retain(|path| !self.of_daemon.contains(path));
             walls.write.retain(|path| !self.of_daemon.contains(path));
@@ -566,16 +601,13 @@ fn tried(spec: &Spec) -> Vec<PathBuf> {
     configuration.into_iter().chain(project).collect()
 }
 
-/// Commands have the user's directories again, so that tools find what is theirs, and a cache that
-/// can be written.
-fn of_commands(spec: &Spec, tmp: &Path) -> String {
+/// Commands have the user's directories again, so that tools find what is theirs; a cache that can be written is among
+/// those of package managers.
+fn of_commands(spec: &Spec) -> String {
     if !matches!(spec.home, Home::Own(_)) {
         return String::new();
     }
     let value = |(variable, _): (&str, &str)| match spec.environment.get(variable) {
-        _ if variable == "XDG_CACHE_HOME" => {
-            format!("export {variable}={}\n", quoted(&tmp.join("cache").to_string_lossy()))
-        }
         Some(value) => format!("export {variable}={}\n", quoted(&value.to_string_lossy())),
         None => format!("unset {variable}\n"),
     };

@@ -5,8 +5,98 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::confine::settings::anonymous;
+
 const ALWAYS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"];
 const PREFIXES: [&str; 2] = ["XDG_", "LC_"];
+
+/// By these, toolchains find themselves.
+const TOOLCHAINS: [&str; 42] = [
+    "ASDF_DATA_DIR",
+    "ASDF_DIR",
+    "BUN_INSTALL",
+    "CABAL_DIR",
+    "CARGO_HOME",
+    "CONDA_DEFAULT_ENV",
+    "CONDA_PREFIX",
+    "COREPACK_HOME",
+    "DENO_INSTALL",
+    "DOTNET_ROOT",
+    "ELAN_HOME",
+    "FNM_DIR",
+    "GHCUP_INSTALL_BASE_PREFIX",
+    "GOENV_ROOT",
+    "GOPATH",
+    "GOROOT",
+    "GOTOOLCHAIN",
+    "GRADLE_HOME",
+    "JAVA_HOME",
+    "M2_HOME",
+    "MAMBA_ROOT_PREFIX",
+    "MAVEN_HOME",
+    "MISE_DATA_DIR",
+    "NODENV_ROOT",
+    "NVM_DIR",
+    "N_PREFIX",
+    "OPAMROOT",
+    "OPAM_SWITCH_PREFIX",
+    "PIPX_HOME",
+    "PKG_CONFIG_PATH",
+    "PNPM_HOME",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "RBENV_ROOT",
+    "RBENV_VERSION",
+    "RUSTUP_AUTO_INSTALL",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "SDKMAN_DIR",
+    "STACK_ROOT",
+    "VIRTUAL_ENV",
+    "VOLTA_HOME",
+];
+/// By these, programs find the certificates of whom they trust.
+const TRUST: [&str; 11] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "NIX_SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+];
+/// By these, package managers know whom to ask and for what. They are passed where nobody's name and password are in them.
+const REGISTRIES: [&str; 25] = [
+    "COREPACK_NPM_REGISTRY",
+    "GOFLAGS",
+    "GONOPROXY",
+    "GONOSUMDB",
+    "GOPRIVATE",
+    "GOPROXY",
+    "GOSUMDB",
+    "NPM_CONFIG_REGISTRY",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_DISABLE_PIP_VERSION_CHECK",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_INDEX_URL",
+    "PIP_NO_INDEX",
+    "PIP_TRUSTED_HOST",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_NO_INDEX",
+    "UV_PYTHON",
+    "YARN_NPM_REGISTRY_SERVER",
+    "YARN_REGISTRY",
+    "npm_config_registry",
+];
 
 /// Whether a variable tells of the terminal or the login session: the next one has other values,
 /// and a daemon does the same work with either.
@@ -49,17 +139,35 @@ impl Environment {
         self.get("PATH").is_some_and(|path| std::env::split_paths(path).any(|entry| !entry.is_absolute()))
     }
 
+    /// The certificates that variables name, where they are certificates and no key.
+    pub(crate) fn trusted(&self) -> Vec<PathBuf> {
+        let named = TRUST.iter().filter_map(|name| self.get(name)).map(PathBuf::from);
+        let is_public = |path: &PathBuf| {
+            path.is_absolute()
+                && path.is_file()
+                && std::fs::read(path).is_ok_and(|text| {
+                    let text = String::from_utf8_lossy(&text);
+                    text.contains("-----BEGIN CERTIFICATE") && !text.contains("PRIVATE KEY")
+                })
+        };
+        named.collect::<std::collections::BTreeSet<_>>().into_iter().filter(is_public).collect()
+    }
+
     /// What the allow-list lets through: `PATH` without its relative entries, `HOME`, the user's name and shell, language,
-    /// terminal, temporary and XDG directories, and the variables named.
+    /// terminal, temporary and XDG directories, where toolchains, certificates and registries are, and the variables named.
     #[must_use]
     pub fn allowed(&self, named: &[String]) -> Self {
-        let pass = |name: &OsStr| {
+        let pass = |name: &OsStr, value: &OsStr| {
             let Some(name) = name.to_str() else { return false };
             ALWAYS.contains(&name)
+                || TOOLCHAINS.contains(&name)
+                || TRUST.contains(&name)
+                || REGISTRIES.contains(&name) && value.to_str().is_some_and(|value| anonymous(value) == value)
                 || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || named.iter().any(|allowed| allowed == name)
         };
-        let passed = self.0.iter().filter(|(name, _)| pass(name)).map(|(n, v)| (n.clone(), v.clone()));
+        let passed =
+            self.0.iter().filter(|(name, value)| pass(name, value)).map(|(n, v)| (n.clone(), v.clone()));
         let mut allowed = Self(passed.collect());
         if self.has_relative_path() {
             allowed.0.remove(OsStr::new("PATH"));

@@ -169,7 +169,13 @@ impl Brought {
         for (path, bytes) in &self.files {
             let path = draft.path().join(path);
             path.parent().map(|parent| builder.create(parent)).transpose()?;
-            std::fs::write(path, bytes)?;
+            // Commands run in the shell that has walls of its own.
+            let is_settings = SETTINGS_NAMES.iter().any(|name| path.ends_with(name));
+            if is_settings {
+                std::fs::write(path, confine::shell::without(bytes))?
+            } else {
+                std::fs::write(path, bytes)?
+            }
         }
         own_package::forgo_at(&draft.path().join(DIRECTORY))?;
         let place = copies.join(&digest);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::namespaces::OWN_PROC;
-use super::{AT_HOME, Confinement, DEVICES, SYSTEM, git, install_of};
+use super::{Confinement, DEVICES, OF_GIT, SYSTEM, git, install_of, toolchains};
 use crate::daemon::{Home, Spec};
 use crate::project::Project;
 use crate::user_config;
@@ -51,6 +51,7 @@ impl Confinement {
     /// that are still to be made are among them.
     pub fn doors(&self, spec: &Spec) -> Vec<Door> {
         let (daemon, commands) = (self.plan_for(false).walls, self.plan_for(true).walls);
+        let known_tools = toolchains::doors(&spec.environment);
         let mut doors: Vec<Door> = Vec::new();
         for (opens, its, theirs) in
             [(Opens::Write, &daemon.write, &commands.write), (Opens::Read, &daemon.read, &commands.read)]
@@ -63,7 +64,12 @@ impl Confinement {
                 };
                 let known = doors.iter().any(|door| door.path == *path && door.opens >= opens);
                 if !known && self.is_or_will_be(path) {
-                    doors.push(Door { path: path.clone(), opens, whom, why: self.why(spec, path) });
+                    doors.push(Door {
+                        path: path.clone(),
+                        opens,
+                        whom,
+                        why: self.why(spec, path, &known_tools),
+                    });
                 }
             }
         }
@@ -84,9 +90,9 @@ impl Confinement {
             || path.symlink_metadata().is_ok()
     }
 
-    fn why(&self, spec: &Spec, path: &Path) -> &'static str {
+    fn why(&self, spec: &Spec, path: &Path, known_tools: &[PathBuf]) -> &'static str {
         let home = spec.environment.get("HOME").map(PathBuf::from);
-        let is_at_home = || home.iter().any(|home| AT_HOME.iter().any(|name| path == home.join(name)));
+        let is_of_git = || home.iter().any(|home| OF_GIT.iter().any(|name| path == home.join(name)));
         let is_of_the_system = || SYSTEM.iter().any(|system| path.starts_with(system));
         let is_searched = || spec.environment.search_path().iter().any(|directory| path == *directory);
         let is_own = || match &spec.home {
@@ -96,7 +102,10 @@ impl Confinement {
         let is_copy = || matches!(&spec.project, Project::Copied(copies) if path == copies);
         let is_repository =
             || git::common_directory(&self.workspace, &[]).is_some_and(|common| path == common);
-        let reasons: [(&dyn Fn() -> bool, &'static str); 15] = [
+        let is_cache = || self.caches() == Some(path);
+        let is_setting = || self.caches.as_ref().is_some_and(|caches| path == caches.settings);
+        let is_trusted = || spec.environment.trusted().iter().any(|trusted| path == *trusted);
+        let reasons: [(&dyn Fn() -> bool, &'static str); 18] = [
             (&|| path == self.workspace, "the workspace"),
             (&|| self.trees.as_deref() == Some(path), "the working trees of its tasks"),
             (&is_copy, "what was approved of the repository's configuration of opencode"),
@@ -111,14 +120,19 @@ impl Confinement {
             (&|| DEVICES.iter().any(|device| path == Path::new(device)), "a device that programs use"),
             (&is_repository, "the repository of the workspace, which is a linked worktree of it"),
             (&|| git::objects(&self.workspace).iter().any(|own| own == path), "objects of the repository"),
-            (&is_at_home, "toolchains and settings at home"),
+            (&is_cache, "caches of package managers, the workspace's own"),
+            (&is_setting, "what the user has set of package managers, without tokens"),
+            (&is_of_git, "settings of git's at home"),
+            (&is_trusted, "certificates that a variable names"),
         ];
         if let Some((_, why)) = reasons.iter().find(|(holds, _)| holds()) {
             return why;
         }
-        match (is_of_the_system(), is_searched()) {
-            (true, _) => "the system",
-            (_, true) => "a directory of PATH",
+        let is_tool = known_tools.iter().any(|tool| path == tool);
+        match (is_of_the_system(), is_searched(), is_tool) {
+            (true, ..) => "the system",
+            (_, true, _) => "a directory of PATH",
+            (.., true) => "a toolchain",
             _ => "`read` or `write` in the configuration",
         }
     }

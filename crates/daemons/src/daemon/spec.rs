@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::confine::Confinement;
+use crate::confine::{Confinement, shell};
 use crate::environment::{Environment, is_of_the_session};
 use crate::keys::{Keys, Logins};
 use crate::project::Project;
@@ -132,8 +132,11 @@ impl Spec {
     ) -> Environment {
         let mut environment = self.environment.allowed(&self.pass).without(|name| providers.take(name));
         let mut config = self.merged_config();
-        if self.confinement.is_some() {
+        if let Some(confinement) = &self.confinement {
             Providers::strip(&mut config);
+            if shell::is_configured(self) {
+                config["shell"] = json!(confinement.shell());
+            }
         }
         lay_over(&mut config, &providers.overlay(address, token));
         match &self.home {
@@ -184,6 +187,7 @@ impl Spec {
             Keys::None | Keys::Linked(_) => {}
         }
         if let Some(confinement) = &self.confinement {
+            part(confinement.runs_as().as_os_str().as_encoded_bytes());
             part(confinement.plan().as_bytes());
             part(confinement.plan_of_commands().as_bytes());
             part(json!(confinement.network).to_string().as_bytes());
@@ -300,6 +304,6 @@ mod tests {
             spec.confinement = Some(Confinement::around(&spec, "/host", "/state/w.tmp"));
             spec.digest()
         };
-        assert_eq!(walled("/bin/zsh"), walled("/bin/sh"));
+        assert_eq!(walled("/usr/bin/fish"), walled("/bin/sh"), "commands run as bash either way");
     }
 }

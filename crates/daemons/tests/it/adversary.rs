@@ -15,7 +15,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use attempts::{Attempt, KEPT_AT_HOME};
+use attempts::{Attempt, KEPT_AT_HOME, OBEYED_AT_HOME};
 use opencode_daemons::Home;
 use serde_json::json;
 use testkit::fake::Generation;
@@ -151,6 +151,9 @@ impl Outside {
         ] {
             std::fs::create_dir_all(root.path().join(below)).unwrap();
         }
+        for (_, below) in OBEYED_AT_HOME {
+            std::fs::create_dir_all(root.path().join("home").join(below).parent().unwrap()).unwrap();
+        }
         put("home/.gitconfig", "[user]\n");
         put("home/.config/opencode/opencode.json", "{}");
         put("program", "#!/bin/sh\ntrue\n");
@@ -262,7 +265,9 @@ async fn nothing_gets_out(generation: Generation) {
         if generation == Generation::V1 {
             spec.home = Home::Own(own);
         }
-        spec.environment = spec.environment.clone().with("HOME", home).with("TOOL", &tool);
+        spec.environment =
+            spec.environment.clone().with("CARGO_HOME", home.join(".cargo")).with("HOME", home);
+        spec.environment = spec.environment.clone().with("TOOL", &tool);
         spec.pass.push("TOOL".into());
     };
     let daemon = confined_with(generation, &["sh by-command.sh"], adjust, |confinement| {
@@ -299,6 +304,7 @@ fn tried_by(outside: &Outside, mut command: Command, here: &Path) {
         command.env_remove(proxy);
     }
     command.arg(outside.script(here)).env("TOOL", tool(outside)).env("HOME", here);
+    command.env("CARGO_HOME", outside.path("home/.cargo"));
     assert!(command.status().unwrap().success());
     assert!(here.join("tried").exists());
 }
@@ -317,7 +323,7 @@ fn without_walls_each_of_these_attempts_succeeds() {
     // As docs/threat-model.md has them.
     let counted =
         [Files, Calls, Tree, Processes, Shared, Network].map(|wall| outside.rows(|of| of == wall).len());
-    assert_eq!(counted, [82, 8, 20, 10, 4, 19]);
+    assert_eq!(counted, [97, 8, 20, 10, 4, 19]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod adversary;
 mod after;
 mod allowance;
 mod doors;
+mod inside;
 mod install;
 mod keys;
 mod layouts;

@@ -102,11 +102,25 @@ struct Outside {
 impl Outside {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        for below in ["home/.ssh", "other", "readable", "programs", "state/daemons/w.own/data/opencode"] {
+        for below in [
+            "home/.ssh",
+            "other",
+            "readable",
+            "programs",
+            "state/daemons/w.own/data/opencode",
+            "state/daemons/w.shell",
+        ] {
             std::fs::create_dir_all(root.path().join(below)).unwrap();
         }
-        for file in ["secret", "victim", "doomed", "home/.ssh/id", "other/file", "state/daemons/control.key"]
-        {
+        for file in [
+            "secret",
+            "victim",
+            "doomed",
+            "home/.ssh/id",
+            "other/file",
+            "state/daemons/control.key",
+            "state/daemons/w.shell/bash",
+        ] {
             std::fs::write(root.path().join(file), "the secret").unwrap();
         }
         let listening = UnixListener::bind(root.path().join("socket")).unwrap();
@@ -125,6 +139,8 @@ impl Outside {
         let terminal = ptsname(&self.terminal, Vec::new()).unwrap().into_string().unwrap();
         // Where the system gives nobody a namespace, plain reading stands in for it.
         let mount = format!("mount --bind {out} mounted && cat mounted/secret");
+        // By whatever name it goes.
+        let shell = format!("$(echo {out}/state/daemons/w.shell/*sh)");
         let connect = format!(
             "node -e \"require('net').connect('{out}/socket').on('connect', () => process.exit(0)).on('error', \
              () => process.exit(1))\""
@@ -157,9 +173,9 @@ impl Outside {
             ("read the environment of the shell's starter", "cat /proc/$PPID/environ".to_owned()),
             ("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ".to_owned()),
             ("signal the daemon", "kill -0 $OPENCODE_PID".to_owned()),
-            ("overwrite the shell", "cp /bin/sh \"$SHELL\"".to_owned()),
-            ("replace the shell", "cp /bin/sh own-shell && mv own-shell \"$SHELL\"".to_owned()),
-            ("remove the shell", "rm \"$SHELL\"".to_owned()),
+            ("overwrite the shell", format!("cp /bin/sh {shell}")),
+            ("replace the shell", format!("cp /bin/sh own-shell && mv own-shell {shell}")),
+            ("remove the shell", format!("rm {shell}")),
             ("signal a process", format!("kill -9 {pid}")),
         ]
     }
@@ -171,7 +187,10 @@ impl Outside {
             attempts.map(|(n, (_, attempt))| format!("( {attempt} ) && echo {n} >> escaped")).collect();
         // 2.x does not tell its commands who it is: there the test does.
         let daemon = format!("OPENCODE_PID=${{OPENCODE_PID:-$(cat {DAEMON})}}");
-        format!("env > environment; {daemon}; {}; echo tried > tried", script.join("; "))
+        format!(
+            "env > environment; echo {{a,b}} > braces; {daemon}; {}; echo tried > tried",
+            script.join("; ")
+        )
     }
 
     /// Which attempts succeeded in `directory`.
@@ -220,6 +239,8 @@ async fn an_agent_stays_within_the_walls(generation: Generation) {
         (outside.path("home"), outside.path("readable"), outside.path("programs"));
     let server = testkit::real::opencode_of(generation).await.unwrap().path;
     let adjust = |spec: &mut Spec| {
+        // A shell that settings name would have the daemon's walls alone.
+        std::fs::write(spec.directory.join("opencode.json"), r#"{ "shell": "/bin/sh" }"#).unwrap();
         if generation == Generation::V2 {
             spec.program = leads_to_opencodes_configuration(&server, &programs);
         }
@@ -240,6 +261,8 @@ async fn an_agent_stays_within_the_walls(generation: Generation) {
     assert_eq!(outside.escaped(&daemon.directory()), [""; 0]);
     let environment = std::fs::read_to_string(daemon.directory().join("environment")).unwrap();
     assert_eq!(environment.contains("OPENCODE_PID="), generation == Generation::V1, "{environment}");
+    let braces = std::fs::read_to_string(daemon.directory().join("braces")).unwrap();
+    assert_eq!(braces, "a b\n", "it is bash");
     assert!(environment.contains("TOOL_HOME=tool") && !environment.contains("PROVIDER_KEY"), "{environment}");
     assert!(!environment.contains(daemon.password().expose_secret()), "{environment}");
     assert_eq!(outside.bystander.0.try_wait().unwrap(), None);
@@ -251,15 +274,12 @@ async fn an_agent_stays_within_the_walls(generation: Generation) {
 #[test]
 fn whoever_is_within_no_walls_succeeds_with_each_attempt_to_leave_them() {
     let (outside, here, daemon) = (Outside::new(), tempfile::tempdir().unwrap(), Bystander::start());
-    let shell = here.path().join("shell");
-    std::fs::write(&shell, "").unwrap();
     #[expect(clippy::disallowed_methods, reason = "what the walls are tried with, without them")]
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", &outside.script()])
         .current_dir(here.path())
         .env("HOME", outside.path("home"))
-        .env("SHELL", &shell)
         .env("OPENCODE_PID", daemon.0.id().to_string())
         .stdin(Stdio::null());
     let output = command.output().unwrap();
@@ -272,7 +292,7 @@ async fn a_command_does_not_choose_the_walls_of_the_next_one() {
     let outside = tempfile::tempdir_in("/var/tmp").unwrap();
     let out = outside.path().display();
     let plant = "printf '#!/bin/sh\\nenv > planted\\nexec /bin/sh \"$@\"\\n' > plant; chmod +x plant; \
-        for there in \"$SHELL\" \"$TMPDIR/shell/sh\" \"$TMPDIR/sh\"; do \
+        for there in \"$(dirname \"$PWD\")\"/private.shell/*sh \"$TMPDIR/shell/sh\" \"$TMPDIR/sh\"; do \
             mkdir -p \"$(dirname \"$there\")\"; cp plant \"$there\"; cp plant new; mv new \"$there\"; \
         done; echo tried > tried";
     let daemon = confined(&[plant, &format!("echo x > {out}/escaped; cat plant; echo again > again")]).await;

@@ -14,12 +14,12 @@ use crate::place::Held;
 /// How long after one look the next one begins.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The temporary files and the own data of one daemon and its agent's commands.
+/// The temporary files, the caches and the own data of one daemon and its agent's commands.
 pub(super) struct Room {
     most: Option<u64>,
     places: Vec<PathBuf>,
-    /// Where the commands have theirs.
-    temporary: Option<PathBuf>,
+    /// Where the commands have what can be removed: temporary files, and what package managers fetched.
+    temporary: Vec<PathBuf>,
     look: Option<JoinHandle<u64>>,
     next: Instant,
     /// How many looks in a row found too much.
@@ -35,7 +35,10 @@ impl Room {
             Home::Own(own) | Home::Isolated(own) => Some(own.clone()),
             Home::User => None,
         };
-        let temporary = spec.confinement.as_ref().map(|confinement| confinement.tmp.clone());
+        let of_commands = spec.confinement.iter().flat_map(|confinement| {
+            [Some(confinement.tmp.clone()), confinement.caches().map(Path::to_owned)]
+        });
+        let temporary: Vec<_> = of_commands.flatten().collect();
         let of_daemon = spec.confinement.as_ref().map(crate::confine::Confinement::tmp_of_daemon);
         Self {
             most: allowance.disk_mb,
@@ -69,10 +72,11 @@ impl Room {
         None
     }
 
-    /// Removes the temporary files of commands, none of which runs any more; says whether there were any.
+    /// Removes the temporary files and the caches of commands, none of which runs any more; says whether there were any.
     pub(super) async fn make(&self) -> bool {
-        let Some(temporary) = self.temporary.clone() else { return false };
-        tokio::task::spawn_blocking(move || emptied(&temporary)).await.unwrap_or_default()
+        let temporary = self.temporary.clone();
+        let empty = move || temporary.iter().fold(false, |any, place| emptied(place) || any);
+        tokio::task::spawn_blocking(empty).await.unwrap_or_default()
     }
 }
 

@@ -15,7 +15,7 @@ fn row(what: &str, wall: Wall, script: impl Into<String>) -> Attempt {
 }
 
 /// What people keep in their home directory and nobody else is to read.
-pub(super) const KEPT_AT_HOME: [(&str, &str); 14] = [
+pub(super) const KEPT_AT_HOME: [(&str, &str); 22] = [
     ("ssh's key", ".ssh/id"),
     ("the shell's history", ".bash_history"),
     ("git's stored credentials", ".git-credentials"),
@@ -30,10 +30,18 @@ pub(super) const KEPT_AT_HOME: [(&str, &str); 14] = [
     ("docker's logins", ".docker/config.json"),
     ("notes", "notes.txt"),
     ("another project's .env", "project/.env"),
+    ("cargo's settings, which may have a token", ".cargo/config.toml"),
+    ("maven's settings", ".m2/settings.xml"),
+    ("gradle's properties", ".gradle/gradle.properties"),
+    ("the login at Python's index", ".pypirc"),
+    ("uv's logins", ".local/share/uv/credentials/credentials.toml"),
+    ("gem's login", ".gem/credentials"),
+    ("composer's logins", ".config/composer/auth.json"),
+    ("the login at a forge", ".config/gh/hosts.yml"),
 ];
 
 /// Where what is written there would be run, or obeyed, later and outside.
-const OBEYED_AT_HOME: [(&str, &str); 12] = [
+pub(super) const OBEYED_AT_HOME: [(&str, &str); 18] = [
     ("ssh's authorised keys", ".ssh/authorized_keys"),
     ("ssh's settings", ".ssh/config"),
     ("the shell's start", ".bashrc"),
@@ -46,6 +54,12 @@ const OBEYED_AT_HOME: [(&str, &str); 12] = [
     ("npm's settings", ".npmrc"),
     ("opencode's configuration", ".config/opencode/opencode.json"),
     ("a hook of another repository", "project/.git/hooks/post-checkout"),
+    ("npm's cache", ".npm/_cacache/x"),
+    ("pip's cache", ".cache/pip/x"),
+    ("a version of Node", ".nvm/versions/node/v1/bin/node"),
+    ("go's downloads", "go/pkg/mod/x"),
+    ("maven's repository", ".m2/repository/x"),
+    ("a crate of cargo's", ".cargo/registry/src/i/x/lib.rs"),
 ];
 
 /// In the order in which they are tried: what destroys comes last.
@@ -69,7 +83,11 @@ fn at_home(outside: &Outside) -> Vec<Attempt> {
     let obeyed = OBEYED_AT_HOME
         .iter()
         .map(|(what, below)| (format!("write {what}"), format!("echo x >> {home}/{below}")));
-    kept.chain(obeyed).map(|(what, script)| Attempt { what, wall: Files, script }).collect()
+    let by_cache = (
+        "write a crate of the user's by way of the workspace's own cache".to_owned(),
+        "echo x >> $CARGO_HOME/registry/src/i/x/lib.rs".to_owned(),
+    );
+    kept.chain(obeyed).chain([by_cache]).map(|(what, script)| Attempt { what, wall: Files, script }).collect()
 }
 
 fn files(outside: &Outside) -> Vec<Attempt> {

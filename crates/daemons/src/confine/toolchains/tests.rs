@@ -1,0 +1,308 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// A home directory with these files; `a -> b` is a link.
+fn home(files: &[&str]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home");
+    for file in files {
+        let (at, to) = file.split_once(" -> ").map_or((*file, None), |(at, to)| (at, Some(to)));
+        let at = home.join(at);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        match to {
+            Some(to) => symlink(to, at).unwrap(),
+            None => std::fs::write(at, "x").unwrap(),
+        }
+    }
+    root
+}
+
+/// Whether each of these can be read by one of the doors.
+fn open(doors: &[PathBuf], home: &Path, file: &str) -> bool {
+    let real = home.join(file).canonicalize().unwrap();
+    doors.iter().filter_map(|door| door.canonicalize().ok()).any(|door| real.starts_with(door))
+}
+
+/// A layout: its files, what of them is on `PATH`, what must be open, and what must not.
+type Layout =
+    (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
+const LAYOUTS: &[Layout] = &[
+    // A release of Go beside others, as go itself puts them.
+    (
+        &[
+            "sdk/go1.99/bin/go",
+            "sdk/go1.99/pkg/tool/compile",
+            "sdk/go1.99/src/fmt/print.go",
+            "sdk/go1.99/VERSION",
+            "sdk/notes",
+        ],
+        &["sdk/go1.99/bin"],
+        &[
+            "sdk/go1.99/bin/go",
+            "sdk/go1.99/pkg/tool/compile",
+            "sdk/go1.99/src/fmt/print.go",
+            "sdk/go1.99/VERSION",
+        ],
+        &["sdk/notes"],
+    ),
+    // The same somewhere that nobody knows.
+    (
+        &[
+            "apps/go/bin/go",
+            "apps/go/pkg/tool/compile",
+            "apps/go/src/fmt/print.go",
+            "apps/go/go.env",
+            "apps/other/secret",
+        ],
+        &["apps/go/bin"],
+        &["apps/go/pkg/tool/compile", "apps/go/src/fmt/print.go", "apps/go/go.env"],
+        &["apps/other/secret"],
+    ),
+    // fnm: a link of this terminal's to a version.
+    (
+        &[
+            "run/multishell/1 -> ../../.local/share/fnm/node-versions/v22/installation",
+            ".local/share/fnm/node-versions/v22/installation/bin/node",
+            ".local/share/fnm/node-versions/v22/installation/bin/npm -> ../lib/node_modules/npm/bin/npm-cli.js",
+            ".local/share/fnm/node-versions/v22/installation/lib/node_modules/npm/bin/npm-cli.js",
+            ".local/share/fnm/node-versions/v22/installation/lib/node_modules/npm/lib/cli.js",
+        ],
+        &["run/multishell/1/bin"],
+        &[
+            "run/multishell/1/bin/npm",
+            ".local/share/fnm/node-versions/v22/installation/lib/node_modules/npm/lib/cli.js",
+        ],
+        &[],
+    ),
+    // A version of Node in a place of one's own.
+    (
+        &[
+            "tools/node/bin/node",
+            "tools/node/bin/npx -> ../lib/node_modules/npm/bin/npx",
+            "tools/node/lib/node_modules/npm/bin/npx",
+            "tools/node/include/node.h",
+            "tools/secret",
+        ],
+        &["tools/node/bin"],
+        &["tools/node/bin/npx", "tools/node/include/node.h"],
+        &["tools/secret"],
+    ),
+    (
+        &[".nvm/versions/node/v22/bin/node", ".nvm/versions/node/v22/lib/x", ".nvm/nvm.sh"],
+        &[".nvm/versions/node/v22/bin"],
+        &[".nvm/versions/node/v22/lib/x", ".nvm/nvm.sh"],
+        &[],
+    ),
+    (
+        &[".volta/bin/node -> volta-shim", ".volta/bin/volta-shim", ".volta/tools/image/node/1/bin/node"],
+        &[".volta/bin"],
+        &[".volta/tools/image/node/1/bin/node"],
+        &[],
+    ),
+    (
+        &[".asdf/shims/ruby", ".asdf/installs/ruby/3/lib/x", ".tool-versions"],
+        &[".asdf/shims"],
+        &[".asdf/installs/ruby/3/lib/x", ".tool-versions"],
+        &[],
+    ),
+    (
+        &[".local/share/mise/shims/x", ".local/share/mise/installs/x/1/bin/x", ".config/mise/config.toml"],
+        &[".local/share/mise/shims"],
+        &[".local/share/mise/installs/x/1/bin/x"],
+        &[".config/mise/config.toml"],
+    ),
+    (
+        &[".pyenv/shims/python", ".pyenv/versions/3/lib/x"],
+        &[".pyenv/shims"],
+        &[".pyenv/versions/3/lib/x"],
+        &[],
+    ),
+    (
+        &[".rbenv/shims/ruby", ".rbenv/versions/3/lib/x", ".gem/ruby/3/gems/x", ".gem/credentials"],
+        &[".rbenv/shims"],
+        &[".rbenv/versions/3/lib/x", ".gem/ruby/3/gems/x"],
+        &[".gem/credentials"],
+    ),
+    (
+        &[
+            ".sdkman/candidates/java/21/bin/java",
+            ".sdkman/candidates/java/21/lib/x",
+            ".sdkman/candidates/java/current -> 21",
+        ],
+        &[".sdkman/candidates/java/current/bin"],
+        &[".sdkman/candidates/java/21/lib/x"],
+        &[],
+    ),
+    (
+        &[
+            ".ghcup/bin/ghc -> ../ghc/9/bin/ghc",
+            ".ghcup/ghc/9/bin/ghc",
+            ".ghcup/ghc/9/lib/x",
+            ".cabal/config",
+            ".cabal/bin/x",
+        ],
+        &[".ghcup/bin", ".cabal/bin"],
+        &[".ghcup/ghc/9/lib/x", ".cabal/bin/x"],
+        &[".cabal/config"],
+    ),
+    (
+        &[
+            "miniconda3/bin/python",
+            "miniconda3/lib/x",
+            "miniconda3/envs/e/bin/python",
+            "miniconda3/.condarc",
+            ".condarc",
+        ],
+        &["miniconda3/bin", "miniconda3/envs/e/bin"],
+        &["miniconda3/lib/x"],
+        &["miniconda3/.condarc", ".condarc"],
+    ),
+    (
+        &[
+            ".cargo/bin/cargo",
+            ".cargo/credentials.toml",
+            ".cargo/config.toml",
+            ".cargo/registry/src/x",
+            ".rustup/toolchains/s/lib/x",
+        ],
+        &[".cargo/bin"],
+        &[".cargo/bin/cargo", ".cargo/registry/src/x", ".rustup/toolchains/s/lib/x"],
+        &[".cargo/credentials.toml", ".cargo/config.toml"],
+    ),
+    // A program that a link leads to, with what it is part of.
+    (
+        &[
+            ".local/bin/ruff -> ../share/uv/tools/ruff/bin/ruff",
+            ".local/share/uv/tools/ruff/bin/ruff",
+            ".local/share/uv/tools/ruff/lib/x",
+            ".local/share/uv/tools/ruff/pyvenv.cfg",
+            ".local/share/uv/credentials/credentials.toml",
+            ".local/share/keyrings/k",
+        ],
+        &[".local/bin"],
+        &[".local/bin/ruff", ".local/share/uv/tools/ruff/lib/x", ".local/share/uv/tools/ruff/pyvenv.cfg"],
+        &[".local/share/uv/credentials/credentials.toml", ".local/share/keyrings/k"],
+    ),
+    (
+        &[".local/bin/zig -> ../../zig-1/zig", "zig-1/zig", "zig-1/lib/std", "zig-1/notes"],
+        &[".local/bin"],
+        &[".local/bin/zig", "zig-1/lib/std"],
+        &["zig-1/notes"],
+    ),
+    (
+        &[".local/bin/mine -> ../../code/mine/run.sh", "code/mine/run.sh", "code/mine/.env"],
+        &[".local/bin"],
+        &[".local/bin/mine"],
+        &["code/mine/.env"],
+    ),
+    // Nobody's installation: the directory of one's own programs is in that of one's own work.
+    (&["bin/x", "lib/x", "share/x", "src/x"], &["bin"], &["bin/x"], &["lib/x", "share/x", "src/x"]),
+    (
+        &["code/bin/x", "code/src/secret", "code/other/secret"],
+        &["code/bin"],
+        &["code/bin/x"],
+        &["code/src/secret", "code/other/secret"],
+    ),
+    // What holds credentials is not opened, whatever it is on.
+    (
+        &[".cargo/credentials.toml", ".cargo/x", ".aws/bin/x", ".config/gh/bin/x"],
+        &[".cargo", ".aws/bin", ".config/gh/bin"],
+        &[],
+        &[".cargo/credentials.toml", ".cargo/x", ".aws/bin/x", ".config/gh/bin/x"],
+    ),
+    (
+        &[".deno/bin/deno", ".bun/bin/bun", ".bun/install/global/x", ".bunfig.toml"],
+        &[".deno/bin", ".bun/bin"],
+        &[".deno/bin/deno", ".bun/install/global/x"],
+        &[".bunfig.toml"],
+    ),
+    (
+        &[".m2/repository/x", ".m2/settings.xml", ".gradle/caches/modules-2/x", ".gradle/gradle.properties"],
+        &[],
+        &[".m2/repository/x", ".gradle/caches/modules-2/x"],
+        &[".m2/settings.xml", ".gradle/gradle.properties"],
+    ),
+    (
+        &[".cache/node/corepack/v1/pnpm/9/bin/pnpm.cjs", ".cache/other"],
+        &[],
+        &[".cache/node/corepack/v1/pnpm/9/bin/pnpm.cjs"],
+        &[".cache/other"],
+    ),
+];
+
+#[test]
+fn of_a_toolchain_what_lies_beside_and_behind_it_is_open_and_its_neighbours_are_not() {
+    for (files, path, opened, closed) in LAYOUTS {
+        let root = home(files);
+        let home = root.path().join("home");
+        let path = std::env::join_paths(path.iter().map(|below| home.join(below))).unwrap();
+        let environment = Environment::from_iter([("HOME", home.clone().into_os_string()), ("PATH", path)]);
+        let doors = doors(&environment);
+        for file in *opened {
+            assert!(open(&doors, &home, file), "{file} of {files:?}: {doors:?}");
+        }
+        for file in *closed {
+            assert!(!open(&doors, &home, file), "{file} of {files:?}: {doors:?}");
+        }
+        assert!(!doors.iter().any(|door| leads_to(door, &home)), "{doors:?}");
+    }
+}
+
+#[test]
+fn no_credential_is_behind_a_door_of_a_toolchain_that_has_all_of_its_parts() {
+    for toolchain in TOOLCHAINS {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        let environment = Environment::from_iter([("HOME", home.clone())]);
+        let own = toolchain.root(&environment, &home);
+        for part in toolchain.opened {
+            let part = own.join(part.replace('*', "1"));
+            std::fs::create_dir_all(part.parent().unwrap()).unwrap();
+            if toolchain.opened != ALL || !toolchain.name.contains("versions") {
+                std::fs::create_dir_all(part.join("bin")).unwrap();
+            }
+        }
+        for kept in toolchain
+            .kept_out
+            .iter()
+            .map(|kept| own.join(kept))
+            .chain(CREDENTIALS.map(|kept| home.join(kept)))
+        {
+            if !kept.exists() {
+                std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+                std::fs::write(kept, "secret").unwrap();
+            }
+        }
+        let doors = doors(&environment);
+        let is_there = toolchain
+            .opened
+            .iter()
+            .all(|part| doors.iter().any(|door| own.join(part.replace('*', "1")).starts_with(door)));
+        assert!(is_there || toolchain.opened == ALL && !own.exists(), "{}: {doors:?}", toolchain.name);
+        for secret in secrets(&environment, &home) {
+            assert!(
+                !doors.iter().any(|door| secret.starts_with(door.canonicalize().unwrap())),
+                "{}: {}",
+                toolchain.name,
+                secret.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_toolchain_is_where_its_variable_says() {
+    let root = home(&["elsewhere/versions/3/lib/x", ".pyenv/versions/3/lib/x"]);
+    let home = root.path().join("home");
+    let environment =
+        Environment::from_iter([("HOME", home.clone()), ("PYENV_ROOT", home.join("elsewhere"))]);
+    let doors = doors(&environment);
+    assert!(
+        open(&doors, &home, "elsewhere/versions/3/lib/x") && !open(&doors, &home, ".pyenv/versions/3/lib/x")
+    );
+    // One that says that all of home is a toolchain opens nothing.
+    let environment = Environment::from_iter([("HOME", home.clone()), ("PYENV_ROOT", home.clone())]);
+    assert!(!super::doors(&environment).iter().any(|door| leads_to(door, &home)));
+}
