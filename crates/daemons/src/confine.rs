@@ -13,6 +13,7 @@
 mod caches;
 #[cfg(target_os = "linux")]
 mod calls;
+mod command;
 mod doors;
 mod git;
 mod launcher;
@@ -25,6 +26,7 @@ pub mod namespaces;
 pub mod namespaces;
 mod network;
 mod presets;
+pub(crate) mod refusals;
 pub(crate) mod settings;
 pub(crate) mod shell;
 mod tool;
@@ -435,7 +437,6 @@ impl Confinement {
         self.opens_home().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
-    /// What the script itself would print of a command's end is nobody's.
     fn shell_script(&self) -> String {
         let set = |(name, value): (String, String)| format!("export {name}={}\n", quoted(&value));
         let own = self.caches.as_ref().map_or_else(String::new, |caches| {
@@ -456,8 +457,7 @@ impl Confinement {
             "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}{own}\
              export TMPDIR={} SHELL={}\n\
              trap 'exit 143' TERM\n\
-             exec 9>&2 2> /dev/null\n\
-             (export {PLAN}={}; exec {} {LAUNCH} {} \"$@\" 2>&9 9>&-)\n\
+             {PLAN}={} {}={} {} {} {} \"$@\"\n\
              exit $?\n",
             PASSWORDS.join(" "),
             keys::VARIABLE,
@@ -465,7 +465,10 @@ impl Confinement {
             quoted(&self.tmp.to_string_lossy()),
             quoted(&runs_as),
             quoted(&self.plan_of_commands()),
+            command::RECORD,
+            quoted(&refusals::record(&self.tmp_of_daemon()).to_string_lossy()),
             quoted(&self.launcher.to_string_lossy()),
+            command::COMMAND,
             quoted(&runs_as),
         )
     }

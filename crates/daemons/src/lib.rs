@@ -53,6 +53,17 @@ pub fn egress_record(state: &std::path::Path, workspace: &str) -> std::path::Pat
     egress::record(&pool::tmp(state, workspace))
 }
 
+/// Where the paths that the walls refused to commands of a workspace are on record, while its daemon runs; `state` is as in
+/// [`pool::Surroundings`].
+pub fn refusal_record(state: &std::path::Path, workspace: &str) -> std::path::PathBuf {
+    confine::refusals::record(&pool::tmp(state, workspace).with_extension("daemon-tmp"))
+}
+
+/// What is on such a record, in the order in which it was refused.
+pub fn refused_paths(record: &std::path::Path) -> Vec<String> {
+    confine::refusals::on_record(record)
+}
+
 /// To be called first thing in `main`, with the process's arguments, before any thread is started: the
 /// launcher of walls, and the process of a daemon's egress proxies. Returns nothing when this is neither.
 pub fn relaunch(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Option<std::process::ExitCode> {

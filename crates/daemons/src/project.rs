@@ -171,11 +171,8 @@ impl Brought {
             path.parent().map(|parent| builder.create(parent)).transpose()?;
             // Commands run in the shell that has walls of its own.
             let is_settings = SETTINGS_NAMES.iter().any(|name| path.ends_with(name));
-            if is_settings {
-                std::fs::write(path, confine::shell::without(bytes))?
-            } else {
-                std::fs::write(path, bytes)?
-            }
+            let text = if is_settings { confine::shell::without(bytes) } else { bytes.clone() };
+            std::fs::write(path, text)?;
         }
         own_package::forgo_at(&draft.path().join(DIRECTORY))?;
         let place = copies.join(&digest);

@@ -303,6 +303,11 @@ impl Inner {
         opencode_daemons::egress_record(&self.state, &self.workspace)
     }
 
+    /// Where the paths that were refused to its daemon's commands are on record.
+    fn refusal_record(&self) -> PathBuf {
+        opencode_daemons::refusal_record(&self.state, &self.workspace)
+    }
+
     /// On what terms its tasks run now: what is asked of its walls, and what they leave open.
     fn terms(&self) -> Map<String, Value> {
         let workspace = self.pool_config.workspaces.get(&self.workspace);

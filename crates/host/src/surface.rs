@@ -3,6 +3,8 @@
 //! A surface turns platform updates into events, taps and answers, and notices
 //! into messages. It decides nothing; it vouches for who acted.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use connector_contract::Progress;
 use serde::Serialize;
@@ -195,12 +197,32 @@ fn total_tokens(tokens: &Value) -> Option<u64> {
 /// means that nothing did.
 pub(crate) const WHOLE: &str = "files_are_all";
 
-/// What the walls refused of the network while a step ran; nothing when it was nothing.
+/// What the walls refused while a step ran, of the network and of paths, a line each; nothing when it was nothing.
 pub(crate) fn refused(output: &Value) -> Option<String> {
-    let refused = output.get(refusals::KEY)?.as_array()?;
-    let named: Vec<_> = refused.iter().filter_map(Value::as_str).map(one_line).collect();
-    (!named.is_empty())
-        .then(|| format!("network: refused {} · `hosts` of the workspace opens it", named.join(", ")))
+    let named = |key: &str| -> Vec<String> {
+        let all = output.get(key).and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).map(one_line).collect()
+    };
+    let (hosts, paths) = (named(refusals::KEY), named(refusals::PATHS));
+    let of_network = (!hosts.is_empty())
+        .then(|| format!("network: refused {} · `hosts` of the workspace opens it", hosts.join(", ")));
+    let told: Vec<_> = of_network.into_iter().chain(refused_paths(&paths)).collect();
+    (!told.is_empty()).then(|| told.join("\n"))
+}
+
+/// How many refused paths are named.
+const PATHS_NAMED: usize = 3;
+
+fn refused_paths(paths: &[String]) -> Option<String> {
+    let distinct: BTreeSet<_> = paths.iter().map(String::as_str).collect();
+    let more = if distinct.len() > PATHS_NAMED { " …" } else { "" };
+    let named = distinct.into_iter().take(PATHS_NAMED).collect::<Vec<_>>().join(", ");
+    let refusals = match paths.len() {
+        0 => return None,
+        1 => "1 refusal".to_owned(),
+        many => format!("{many} refusals"),
+    };
+    Some(format!("walls: {refusals} ({named}{more}) · `read` or `write` of the workspace opens them"))
 }
 
 /// What is said of an empty list of files.
@@ -216,6 +238,27 @@ pub(crate) fn no_files(output: Option<&Value>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_walls_refused_is_told_a_line_each() {
+        for (output, told) in [
+            (serde_json::json!({}), None),
+            (serde_json::json!({ "network_refused": [], "paths_refused": [] }), None),
+            (
+                serde_json::json!({ "paths_refused": ["~/.npm"] }),
+                Some("walls: 1 refusal (~/.npm) · `read` or `write` of the workspace opens them"),
+            ),
+            (
+                serde_json::json!({ "network_refused": ["h:443"], "paths_refused": ["~/.npm", "~/.npm", "/a\nb", "~/c", "~/d"] }),
+                Some(
+                    "network: refused h:443 · `hosts` of the workspace opens it\n\
+                     walls: 5 refusals (/a\\nb, ~/.npm, ~/c …) · `read` or `write` of the workspace opens them",
+                ),
+            ),
+        ] {
+            assert_eq!(refused(&output).as_deref(), told);
+        }
+    }
 
     #[test]
     fn what_a_command_printed_is_not_told_in_a_chat() {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use super::command::{self, COMMAND, PASS_ON};
 #[cfg(target_os = "linux")]
 use super::namespaces;
 use super::tool::{self, LAUNCH_TOOL};
@@ -21,6 +22,11 @@ pub fn relaunch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
     let reason = match first.to_str()? {
         LAUNCH => launch(arguments),
         LAUNCH_TOOL => tool::launch(arguments),
+        PASS_ON => return Some(command::pass_on()),
+        COMMAND => match command::run(arguments) {
+            Ok(code) => return Some(code),
+            Err(reason) => reason,
+        },
         #[cfg(target_os = "linux")]
         first => match namespaces::launch(first, arguments)? {
             Ok(code) => return Some(code),
@@ -121,8 +127,7 @@ fn put_up(plan: &Plan) -> Result<(), String> {
 }
 
 /// The entry of `trees` that this process starts in.
-#[cfg(target_os = "linux")]
-fn own_tree(trees: &std::path::Path) -> Option<std::path::PathBuf> {
+pub(super) fn own_tree(trees: &std::path::Path) -> Option<std::path::PathBuf> {
     let (trees, here) = (trees.canonicalize().ok()?, std::env::current_dir().ok()?);
     here.strip_prefix(&trees).ok()?.components().next().map(|tree| trees.join(tree))
 }

@@ -5,6 +5,7 @@
 
 mod idioms;
 mod packages;
+mod refused;
 mod toolchains;
 
 use std::collections::BTreeMap;

@@ -61,12 +61,12 @@ impl Connector for Managed {
                     // What it remembers of the directory is from before.
                     lease.leave_directory(&directory).await;
                 }
-                let mut refusals = Refusals::from_now(self.0.egress_record());
+                let mut refusals = Refusals::from_now(self.0.egress_record(), self.0.refusal_record());
                 let ended = tokio::select! {
                     ended = self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()) => ended,
                     never = refusals.tell(&ctx.progress) => match never {},
                 };
-                (with_refusals(ended, refusals.all()), Some(lease))
+                (with_refusals(ended, refusals), Some(lease))
             }
             Err(error) => (Err(error), None),
         };
@@ -116,11 +116,15 @@ impl Connector for Managed {
 /// The result says what was refused.
 fn with_refusals(
     ended: Result<ActionResult, ConnectorError>,
-    refused: Vec<String>,
+    refused: Refusals,
 ) -> Result<ActionResult, ConnectorError> {
     let mut result = ended?;
-    if let Some(output) = result.output.as_object_mut().filter(|_| !refused.is_empty()) {
-        output.insert(refusals::KEY.to_owned(), refused.into());
+    let paths = refused.paths();
+    if let Some(output) = result.output.as_object_mut() {
+        let all = [(refusals::KEY, refused.all()), (refusals::PATHS, paths)];
+        output.extend(
+            all.into_iter().filter(|(_, all)| !all.is_empty()).map(|(key, all)| (key.to_owned(), all.into())),
+        );
     }
     Ok(result)
 }

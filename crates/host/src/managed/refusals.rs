@@ -1,4 +1,5 @@
-//! What the egress proxy of a workspace's daemon refused while a call ran: told as it happens, and with the result.
+//! What the walls of a workspace's daemon refused while a call ran: hosts, which the egress proxy tells of as it happens, and paths,
+//! of which commands that failed are told. Both are in the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -6,26 +7,35 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use connector_contract::{Progress, ProgressSink, ToolOutcome};
-use opencode_daemons::EgressRecord;
+use opencode_daemons::{EgressRecord, refused_paths};
 
 /// The key of a result's output under which refused destinations are.
 pub(crate) const KEY: &str = "network_refused";
+/// The same of refused paths.
+pub(crate) const PATHS: &str = "paths_refused";
 /// How often it is looked.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// How many destinations a result names.
 const NAMED: usize = 10;
+
+/// How many refusals of paths a result has.
+const MOST_PATHS: usize = 100;
 
 /// The refusals of one call. Calls that run at the same time on one daemon share theirs.
 pub(super) struct Refusals {
     record: PathBuf,
     seen: BTreeMap<String, u64>,
     refused: BTreeSet<String>,
+    paths: PathBuf,
+    /// How many paths were on record before.
+    earlier: usize,
 }
 
 impl Refusals {
     /// Of what is refused from now on.
-    pub(super) fn from_now(record: PathBuf) -> Self {
-        let mut refusals = Self { record, seen: BTreeMap::new(), refused: BTreeSet::new() };
+    pub(super) fn from_now(record: PathBuf, paths: PathBuf) -> Self {
+        let earlier = refused_paths(&paths).len();
+        let mut refusals = Self { record, seen: BTreeMap::new(), refused: BTreeSet::new(), paths, earlier };
         refusals.look();
         refusals.refused.clear();
         refusals
@@ -39,6 +49,15 @@ impl Refusals {
                 report(progress, &destination);
             }
         }
+    }
+
+    /// The paths that were refused, as often as they were. A record with fewer than there were is another daemon's.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let mut all = refused_paths(&self.paths);
+        let earlier = if self.earlier <= all.len() { self.earlier } else { 0 };
+        all.drain(..earlier);
+        all.truncate(MOST_PATHS);
+        all
     }
 
     /// All destinations, at most ten by name.
@@ -91,7 +110,7 @@ mod tests {
             std::fs::write(&file, serde_json::json!({ "refusals": all }).to_string()).unwrap();
         };
         write(&[("old.example:443", 3), ("again.example:443", 1)]);
-        let mut refusals = Refusals::from_now(file.clone());
+        let mut refusals = Refusals::from_now(file.clone(), "/no/record".into());
         assert!(refusals.look().is_empty());
         write(&[("old.example:443", 3), ("again.example:443", 2), ("new.example:80", 1)]);
         assert_eq!(refusals.look(), ["again.example:443", "new.example:80"]);
@@ -101,8 +120,21 @@ mod tests {
     }
 
     #[test]
+    fn paths_that_were_refused_before_are_not_told_unless_another_daemon_has_the_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("refused");
+        std::fs::write(&file, "~/.old\n~/.older\n").unwrap();
+        let refusals = Refusals::from_now("/no/record".into(), file.clone());
+        assert_eq!(refusals.paths(), [""; 0]);
+        std::fs::write(&file, "~/.old\n~/.older\n~/.npm\n~/.npm\n").unwrap();
+        assert_eq!(refusals.paths(), ["~/.npm", "~/.npm"]);
+        std::fs::write(&file, "~/.new\n").unwrap();
+        assert_eq!(refusals.paths(), ["~/.new"]);
+    }
+
+    #[test]
     fn of_many_destinations_ten_are_named() {
-        let mut refusals = Refusals::from_now("/no/record".into());
+        let mut refusals = Refusals::from_now("/no/record".into(), "/no/record".into());
         refusals.refused.extend((0..12).map(|n| format!("{n}.example:443")));
         let all = refusals.all();
         assert_eq!((all.len(), all.last().map(String::as_str)), (11, Some("2 more")));

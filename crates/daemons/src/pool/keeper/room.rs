@@ -75,7 +75,7 @@ impl Room {
     /// Removes the temporary files and the caches of commands, none of which runs any more; says whether there were any.
     pub(super) async fn make(&self) -> bool {
         let temporary = self.temporary.clone();
-        let empty = move || temporary.iter().fold(false, |any, place| emptied(place) || any);
+        let empty = move || temporary.iter().filter(|place| emptied(place)).count() > 0;
         tokio::task::spawn_blocking(empty).await.unwrap_or_default()
     }
 }

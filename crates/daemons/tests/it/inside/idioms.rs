@@ -53,7 +53,10 @@ const IDIOMS: &[(&str, &str)] = &[
     ("the status of each part of a pipe", r#"(exit 4) | true | (exit 2); echo "${PIPESTATUS[@]}""#),
     ("a pipe with a name", "mkfifo pipe; (echo through > pipe &); cat pipe"),
     ("no terminal", "test -t 0 || echo none; wc -c; tty; stty 2>&1 | head -c 5"),
-    ("standard files by name", "echo out > /dev/stderr; echo x | cat /dev/stdin; echo y | tee /dev/null"),
+    (
+        "standard files by name",
+        "echo x | cat /dev/stdin; echo y | tee /dev/null; echo z 2> /dev/null > /dev/fd/1 | cat",
+    ),
     (
         "many at once",
         "printf '%s\\n' a b c | xargs -P 2 -I{} sh -c 'echo {}' | sort; find d proj -name '*.txt' -exec echo {} +",

@@ -1,0 +1,165 @@
+//! The process that starts a command within its walls, and waits for it: it passes on what the command prints, so that it can say of
+//! one that failed what the walls [refused](super::refusals).
+//!
+//! It is where the daemon is, outside the walls of the command. What the command leaves running goes on printing.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus, Stdio};
+
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{LAUNCH, Plan, launcher, refusals};
+
+/// The first argument that makes our binary this process.
+pub(crate) const COMMAND: &str = "--run-command-within-walls";
+/// The first argument of a process that passes on what is printed after the command's end.
+pub(crate) const PASS_ON: &str = "--pass-on";
+/// The variable with the file in which refusals are put on record; commands do not get it.
+pub(crate) const RECORD: &str = "OPENCODE_DAEMONS_REFUSALS";
+/// How much of the end of what was printed is looked at.
+const LOOKED_AT: usize = 32 << 10;
+
+/// Runs the command of these arguments.
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    let arguments: Vec<OsString> = arguments.collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = runtime.and_then(|runtime| runtime.block_on(watched(arguments)));
+    ran.map_err(|error| format!("the command cannot be started: {error}"))
+}
+
+/// Passes its input on to its output until it ends.
+pub(super) fn pass_on() -> ExitCode {
+    let _ = io::copy(&mut io::stdin(), &mut io::stdout());
+    ExitCode::SUCCESS
+}
+
+async fn watched(arguments: Vec<OsString>) -> io::Result<ExitCode> {
+    // It ends when the command does, and with its status.
+    let _terminated = signal(SignalKind::terminate())?;
+    let (of_output, output) = io::pipe()?;
+    let (of_errors, errors) = io::pipe()?;
+    #[expect(clippy::disallowed_methods, reason = "the launcher starts itself")]
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg(LAUNCH)
+        .args(arguments)
+        .env_remove(RECORD)
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::from(errors));
+    let mut child = command.spawn()?;
+    drop(command);
+    let mut streams = [Stream::of(of_output.into(), false)?, Stream::of(of_errors.into(), true)?];
+    let status = loop {
+        let [output, errors] = &mut streams;
+        tokio::select! {
+            status = child.wait() => break status?,
+            () = output.ready(), if output.is_open => output.pass(),
+            () = errors.ready(), if errors.is_open => errors.pass(),
+        }
+    };
+    // All that it printed itself is here.
+    streams.iter_mut().for_each(Stream::pass);
+    if !status.success() {
+        tell(&streams);
+    }
+    for stream in streams {
+        stream.leave()?;
+    }
+    Ok(ExitCode::from(code(status)))
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(launcher::FAILED)
+}
+
+/// Says what the walls refused.
+fn tell(streams: &[Stream; 2]) {
+    let Some(plan) = Plan::of_environment() else { return };
+    #[expect(clippy::disallowed_methods, reason = "whose home it is comes in the environment")]
+    let (home, record) = (std::env::var_os("HOME"), std::env::var_os(RECORD));
+    let Some(home) = home.map(PathBuf::from).filter(|home| home.is_absolute()) else { return };
+    let mut walls = plan.walls;
+    walls.write.extend(plan.trees.as_deref().and_then(launcher::own_tree));
+    let closed = streams.iter().flat_map(|stream| {
+        let text = String::from_utf8_lossy(&stream.end).into_owned();
+        refusals::in_output(&text, &walls, &home)
+    });
+    let closed = closed.collect();
+    let _ = io::stderr().write_all(refusals::words(&closed, &home).as_bytes());
+    if let Some(record) = record.filter(|_| !closed.is_empty()) {
+        let _ = refusals::keep(&closed, &home, record.as_ref());
+    }
+}
+
+/// What a command prints on one of its two ways.
+struct Stream {
+    from: Receiver,
+    to_errors: bool,
+    is_open: bool,
+    /// The end of it.
+    end: Vec<u8>,
+}
+
+impl Stream {
+    fn of(pipe: OwnedFd, to_errors: bool) -> io::Result<Self> {
+        Ok(Self { from: Receiver::from_owned_fd(pipe)?, to_errors, is_open: true, end: Vec::new() })
+    }
+
+    async fn ready(&self) {
+        // One that is broken is found to be so when it is read.
+        let _ = self.from.ready(Interest::READABLE).await;
+    }
+
+    /// Passes on what is there.
+    fn pass(&mut self) {
+        let mut buffer = [0; 16 << 10];
+        while self.is_open {
+            match self.from.try_read(&mut buffer) {
+                Ok(0) => self.is_open = false,
+                Ok(length) => {
+                    let part = &buffer[..length];
+                    let passed = if self.to_errors {
+                        written(io::stderr(), part)
+                    } else {
+                        written(io::stdout(), part)
+                    };
+                    // Nobody listens any more, as the command is to find out.
+                    self.is_open = passed.is_ok();
+                    self.end.extend_from_slice(part);
+                    let before = self.end.len().saturating_sub(LOOKED_AT);
+                    self.end.drain(..before);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.is_open = false,
+            }
+        }
+    }
+
+    /// Leaves what may still come to another process.
+    fn leave(self) -> io::Result<()> {
+        if !self.is_open {
+            return Ok(());
+        }
+        let pipe = self.from.into_blocking_fd()?;
+        #[expect(clippy::disallowed_methods, reason = "the launcher starts itself")]
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.arg(PASS_ON).stdin(Stdio::from(pipe)).stderr(Stdio::null());
+        if self.to_errors {
+            command.stdout(Stdio::from(io::stderr()));
+        }
+        command.spawn().map(drop)
+    }
+}
+
+fn written(mut to: impl Write, part: &[u8]) -> io::Result<()> {
+    to.write_all(part)?;
+    to.flush()
+}
