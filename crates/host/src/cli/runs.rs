@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Subcommand;
-use schemars::JsonSchema;
 use connector_files::AbsolutePath;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Common, caller, path};
