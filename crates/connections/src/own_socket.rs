@@ -108,7 +108,6 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "the socket under test is connected to")]
     async fn a_socket_is_its_owners_alone_takes_the_place_of_one_that_was_left_and_goes_with_its_listener() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("s");
@@ -138,7 +137,6 @@ mod tests {
     }
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "the socket under test is connected to")]
     async fn a_process_of_another_user_is_closed_unheard() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("s");
