@@ -25,9 +25,12 @@ fn its_configuration_and_its_rule_are_taken() {
 }
 
 #[test]
-fn its_two_commands_are_those_that_ci_runs() {
-    let ci = include_str!("../../../../.ci/run");
-    for command in ["cargo run --release -- demo", "cargo test --workspace"] {
-        assert!(README.contains(command) && ci.contains(command), "{command}");
+fn its_two_commands_are_run_the_one_by_ci_and_the_other_by_a_test() {
+    let (ci, tests) = (include_str!("../../../../.ci/run"), include_str!("cli.rs"));
+    for (command, run_by, named) in [
+        ("cargo test --workspace", ci, "cargo test --workspace"),
+        ("cargo run --release -- demo", tests, "\"demo\""),
+    ] {
+        assert!(README.contains(command) && run_by.contains(named), "{command}");
     }
 }

@@ -21,7 +21,7 @@ fn attempts() -> Vec<(&'static str, String)> {
         tried("read the stored keys", "cat $H/.local/share/opencode/auth.json"),
         tried("read them through the daemon's data", "cat $S/daemons/*.own/data/opencode/auth.json"),
         tried("write the stored keys", "echo '{}' > $H/.local/share/opencode/auth.json"),
-        tried("read the daemon's environment", "cat /proc/$OPENCODE_PID/environ"),
+        tried("read the daemon's environment", "grep -qa . /proc/$OPENCODE_PID/environ"),
         tried("read the sessions", "ls $S/daemons/*.own/data/opencode"),
         tried("leave a program for the daemon", "echo x > $(echo $S/daemons/*.own)/cache/opencode/x"),
         tried("read opencode's configuration", "cat $H/.config/opencode/opencode.json"),

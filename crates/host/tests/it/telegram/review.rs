@@ -18,7 +18,7 @@ async fn a_review_changes_nothing_and_is_said(generation: Generation) {
     };
     let rule = EXAMPLE.replace("-100200300", &GROUP.to_string());
     std::fs::write(world.user.home.path().join("rules/review-only.toml"), rule).unwrap();
-    world.host.as_mut().unwrap().expect("8 rules are in force");
+    world.host.as_mut().unwrap().expect("10 rules are in force");
     let telegram = &world.telegram;
     telegram.write(ANNA, GROUP, "/review hello.txt");
     let card = world.card(GROUP, "review-only").await;
