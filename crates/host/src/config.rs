@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::engine::HOST;
 use crate::engine::ScheduleChat;
 use crate::gate::people::{Accounts, People, PeopleError};
 use crate::gate::policy::GateConfig;
@@ -185,6 +186,14 @@ pub enum ConfigError {
         /// What it takes.
         takes: String,
     },
+    /// A connector has the name of something else.
+    #[error("{}: [connectors.{name}]: `{name}` is the name of the host's own steps; choose another", .path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: &'static str,
+    },
     /// Somebody is not who they should be.
     #[error("{}: it is not clear whose accounts there are", .path.display())]
     People {
@@ -243,7 +252,7 @@ impl HostConfig {
 }
 
 impl HostConfig {
-    /// No number may be one that stops the host or overflows a clock.
+    /// No number may be one that stops the host or overflows a clock, and no name one that is the host's own.
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let most_running = 10_000;
         for (key, value, range) in [
@@ -256,6 +265,10 @@ impl HostConfig {
                 let takes = format!("{} to {}", range.start(), range.end());
                 return Err(ConfigError::Range { path: path.to_owned(), key, takes });
             }
+        }
+        // Its steps would stand in line with those that wait for their time.
+        if self.connectors.contains_key(HOST) {
+            return Err(ConfigError::Name { path: path.to_owned(), name: HOST });
         }
         Ok(())
     }

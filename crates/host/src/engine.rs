@@ -42,6 +42,7 @@ use crate::surface::Surface;
 use crate::transcript::Transcripts;
 
 pub use crate::ask::{Answer, Answered};
+pub(crate) use advance::HOST;
 pub(crate) use intake::as_event;
 pub use schedule::{NoSurface, ScheduleChat};
 

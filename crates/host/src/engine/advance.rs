@@ -26,8 +26,8 @@ use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events, seen};
 use crate::told::TOLD;
 
-/// The connector and action under which replies to the chat are recorded.
-const HOST: &str = "host";
+/// The connector of the host's own steps, and their actions.
+pub(crate) const HOST: &str = "host";
 const REPLY: &str = "reply";
 const DELAY: &str = "delay";
 const DEDUPE: &str = "dedupe";

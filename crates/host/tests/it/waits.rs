@@ -27,6 +27,21 @@ type = "Reply"
 text = "You asked to be reminded."
 "#;
 
+const SOON: &str = r#"
+[rule]
+name = "soon"
+[trigger]
+type = "ConnectorEvent"
+connector = "chat"
+event = "message_received"
+[[actions]]
+type = "Delay"
+for = "1s"
+[[actions]]
+type = "Reply"
+text = "Now."
+"#;
+
 const FEED: &str = r#"
 [rule]
 name = "feed"
@@ -102,6 +117,18 @@ async fn a_step_that_waits_does_so_over_a_restart_and_no_longer_than_it_says() {
         .await;
     assert!(again.audit_is_intact().await);
     again.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_that_waits_ends_by_itself_at_its_time() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start_in_real_time(state.path(), Plan { rules: vec![SOON], ..Plan::default() });
+    let began = std::time::Instant::now();
+    world.say("1", "/soon").await;
+    // Nobody says anything more, and nothing else is due for a minute.
+    world.until("the reminder", |world| (world.screen.texts() == ["Now."]).then_some(())).await;
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    world.stop().await;
 }
 
 #[tokio::test]

@@ -149,6 +149,15 @@ impl World {
 
     pub(crate) fn try_start(state: &Path, now: i64, plan: Plan) -> Result<Self, LedgerError> {
         let (clock, hand) = Clock::manual(now);
+        Self::at(state, (clock, hand), plan)
+    }
+
+    /// Starts a host on `state` whose time is this machine's.
+    pub(crate) fn start_in_real_time(state: &Path, plan: Plan) -> Self {
+        Self::at(state, (Clock::System, Arc::default()), plan).unwrap()
+    }
+
+    fn at(state: &Path, (clock, hand): (Clock, Arc<AtomicI64>), plan: Plan) -> Result<Self, LedgerError> {
         let screen = Arc::new(Screen::default());
         let connector = Arc::new(Probe::new(plan.probe.clone(), plan.checkpoints));
         let http = OutboundHttp::new([]).unwrap();
