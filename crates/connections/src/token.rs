@@ -69,6 +69,11 @@ impl BearerToken {
         Self::parse(&text)
     }
 
+    /// What a client carries, for whoever keeps it out of what is shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a header's value carries it. How long that takes says nothing of how much of it is right.
     pub(crate) fn is_in(&self, value: &[u8]) -> bool {
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };

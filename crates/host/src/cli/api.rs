@@ -6,7 +6,8 @@
 //! both as about everybody's, each with the digest of what was read.
 //!
 //! One table of [operations] makes the routes and the OpenAPI document, so that neither has what the other has not.
-//! The ledger is read over a connection of its own: what the engine writes is seen as the command line sees it.
+//! The ledger is read over a connection of its own, and written over the engine's: what the engine or another client
+//! writes is seen as the command line sees it.
 //!
 //! What it never does: decide without a digest, change anything for a GET, run a step.
 
@@ -36,7 +37,7 @@ use crate::gate::policy::Actor;
 use crate::ledger::{Ledger, LedgerError};
 use problem::Problem;
 
-pub(super) use serve::{Serving, listen};
+pub(super) use serve::{Port, Serving, listen, token};
 
 /// The socket's name in the state directory.
 const SOCKET: &str = "api.sock";
@@ -77,7 +78,7 @@ struct Api {
 
 /// What all clients share.
 struct Shared {
-    /// A connection of its own.
+    /// A connection of its own, that nothing is written over.
     ledger: Ledger,
     engine: Engine,
     /// The connector whose messages are submitted where nobody says.
@@ -112,8 +113,14 @@ impl Client {
 }
 
 impl Api {
+    /// The ledger to read.
     fn ledger(&self) -> &Ledger {
         &self.shared.ledger
+    }
+
+    /// The ledger to write to: over the engine's connection, since of its own a connection sees no change.
+    fn written(&self) -> &Ledger {
+        self.shared.engine.ledger()
     }
 
     /// Waits until the ledger has changed since `version`; `false` once it is late, or the host stops.
@@ -160,3 +167,6 @@ fn dress(response: &mut Response, kind: &'static str) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,10 +173,10 @@ async fn wait(common: &Common, event: Option<i64>, limit: Option<Duration>) -> R
         let (waiting, ended) = ledger
             .read(move |tx| {
                 let outcome = event.map(|event| Outcome::of(tx, event)).transpose()?.flatten();
-                let mut waiting = steps::in_state(tx, StepState::Waiting, 10_000)?;
-                if let Some(outcome) = &outcome {
-                    waiting.retain(|step| outcome.has_run(step.id.run));
-                }
+                let waiting = match event {
+                    Some(event) => steps::waiting_of_event(tx, event, 10_000)?,
+                    None => steps::in_state(tx, StepState::Waiting, 10_000)?,
+                };
                 Ok((waiting, outcome.filter(Outcome::has_ended).map(|outcome| outcome.exit())))
             })
             .await?;

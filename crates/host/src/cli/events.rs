@@ -8,7 +8,6 @@ use super::Common;
 use crate::clock::rfc3339;
 use crate::console::render;
 use crate::exit::{Exit, Failure};
-use crate::ids::RunId;
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, StepRow};
@@ -95,11 +94,6 @@ impl Outcome {
     /// Whether nothing more comes of it.
     pub(super) fn has_ended(&self) -> bool {
         self.handled && self.runs.iter().all(|run| run.row.state != RunState::Active)
-    }
-
-    /// Whether it fired `run`.
-    pub(super) fn has_run(&self, run: RunId) -> bool {
-        self.runs.iter().any(|it| it.row.id == run)
     }
 
     /// The runs that it fired.

@@ -361,6 +361,13 @@ pub fn in_state(tx: &Tx<'_>, state: StepState, limit: u32) -> Result<Vec<StepRow
     select(tx, &tail, [limit])
 }
 
+/// The steps that an event fired and that wait for a decision, oldest first.
+pub fn waiting_of_event(tx: &Tx<'_>, event: i64, limit: u32) -> Result<Vec<StepRow>, LedgerError> {
+    let tail = "WHERE steps.state = 'waiting' AND runs.event_id = ?1
+                ORDER BY steps.created_at, run_id, idx LIMIT ?2";
+    select(tx, tail, rusqlite::params![event, limit])
+}
+
 /// The steps of a run that are going to do something by themselves.
 pub fn live_of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<StepId>, LedgerError> {
     let sql = "SELECT run_id, idx FROM steps WHERE run_id = ?1 AND state IN ('resolved', 'waiting', 'approved', 'dispatched')

@@ -1,7 +1,5 @@
 //! What happens to a run, as it happens: a line of JSON each, as `runs follow --json` prints them.
 
-use std::convert::Infallible;
-
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -39,6 +37,17 @@ struct Following {
     over: bool,
 }
 
+/// Why an answer breaks off before its run has ended.
+#[derive(Debug, thiserror::Error)]
+enum BrokenOff {
+    /// The host stops, and the run may go on with the next.
+    #[error("the host stops")]
+    Stopping,
+    /// What happens cannot be read.
+    #[error("the ledger cannot be read")]
+    Ledger(#[from] LedgerError),
+}
+
 pub(super) async fn events(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
@@ -55,7 +64,7 @@ pub(super) async fn events(
     let following = Following { api, run, seen, follow: follow.unwrap_or(true), over: false };
     let lines = stream::unfold(following, |mut following| async {
         let lines = following.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(lines)), following))
+        Some((lines.map(Bytes::from), following))
     });
     let mut response: Response = Body::from_stream(lines).into_response();
     dress(&mut response, "application/x-ndjson");
@@ -63,18 +72,17 @@ pub(super) async fn events(
 }
 
 impl Following {
-    /// The next lines; nothing once there will be none.
-    async fn next(&mut self) -> Option<String> {
-        match self.news().await {
-            Ok(lines) => lines,
-            Err(error) => {
-                tracing::warn!(run = %self.run, error = %chain(&error), "a run is not followed any further");
-                None
-            }
+    /// The next lines; nothing once there will be none. After an error, which breaks the answer off, there are none.
+    async fn next(&mut self) -> Option<Result<String, BrokenOff>> {
+        let news = self.news().await.transpose()?;
+        if let Err(error) = &news {
+            self.over = true;
+            tracing::warn!(run = %self.run, error = %chain(error), "a run is not followed any further");
         }
+        Some(news)
     }
 
-    async fn news(&mut self) -> Result<Option<String>, LedgerError> {
+    async fn news(&mut self) -> Result<Option<String>, BrokenOff> {
         while !self.over {
             let (run, seen) = (self.run, self.seen);
             let version = self.api.ledger().data_version().await?;
@@ -85,13 +93,14 @@ impl Following {
             if !rows.is_empty() {
                 let mut lines = String::new();
                 for row in &rows {
-                    lines.push_str(&crate::text::escaped_json(&serde_json::to_string(row)?));
+                    let line = serde_json::to_string(row).map_err(LedgerError::from)?;
+                    lines.push_str(&crate::text::escaped_json(&line));
                     lines.push('\n');
                 }
                 return Ok(Some(lines));
             }
             if !self.over && !self.api.changes(version, None).await? {
-                return Ok(None);
+                return Err(BrokenOff::Stopping);
             }
         }
         Ok(None)

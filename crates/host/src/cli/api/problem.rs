@@ -40,7 +40,7 @@ pub(super) enum Code {
     NotFound,
     /// The path takes another method.
     MethodNotAllowed,
-    /// The body did not come in time.
+    /// The body did not come in time, or the answer did not: what was asked for may be done.
     Timeout,
     /// It was decided, answered or changed meanwhile.
     Conflict,

@@ -109,12 +109,15 @@ pub(super) async fn run(State(api): State<Api>, path: Result<Path<String>, PathR
 
 pub(super) async fn transcript(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Answer {
     let id = run_id(path)?;
-    let transcripts = api.shared.engine.transcripts().clone();
+    let (engine, account) = (&api.shared.engine, api.client.account().clone());
+    // It holds what agents quote of files. Who approves what they do reads them; another program, its own runs' alone.
+    let any = api.client.is_user() || engine.is_approver(&account);
+    let transcripts = engine.transcripts().clone();
     let lines = api.ledger().read(move |tx| {
-        let known = run_rows::get(tx, id)?;
+        let known = run_rows::get(tx, id)?.filter(|run| any || run.requester == account);
         known.map(|_| transcripts.of_run(tx, id)).transpose()
     });
-    json(StatusCode::OK, &lines.await?.ok_or_else(|| no_run(id))?)
+    json(StatusCode::OK, &lines.await?.ok_or_else(|| if any { no_run(id) } else { no_own_run(id) })?)
 }
 
 pub(super) async fn events(State(api): State<Api>, query: Result<Query<Latest>, QueryRejection>) -> Answer {
@@ -160,11 +163,11 @@ pub(super) async fn cards(State(api): State<Api>, query: Result<Query<Cards>, Qu
 
 /// What waits of an event, or of all, and whether nothing more will; nothing if there is no such event.
 fn waiting(tx: &Tx<'_>, event: Option<i64>) -> Result<Option<(Vec<StepRow>, bool)>, LedgerError> {
-    let mut waiting = steps::in_state(tx, StepState::Waiting, CARDS)?;
-    let Some(event) = event else { return Ok(Some((waiting, false))) };
+    let Some(event) = event else {
+        return Ok(Some((steps::in_state(tx, StepState::Waiting, CARDS)?, false)));
+    };
     let Some(outcome) = Outcome::of(tx, event)? else { return Ok(None) };
-    waiting.retain(|step| outcome.has_run(step.id.run));
-    Ok(Some((waiting, outcome.has_ended())))
+    Ok(Some((steps::waiting_of_event(tx, event, CARDS)?, outcome.has_ended())))
 }
 
 pub(super) async fn card(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Answer {
@@ -231,6 +234,10 @@ pub(super) fn number(path: Result<Path<String>, PathRejection>, of: &str) -> Res
 
 pub(super) fn no_run(id: RunId) -> Problem {
     Problem::not_found(format!("there is no run {id}"))
+}
+
+pub(super) fn no_own_run(id: RunId) -> Problem {
+    Problem::not_found(format!("there is no run {id} of a message of this client's"))
 }
 
 pub(super) fn no_ask(id: i64) -> Problem {

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener as StdListener;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,8 @@ use data_encoding::HEXLOWER;
 use http::header::{ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use hyper_util::service::TowerToHyperService;
+use secrecy::SecretString;
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,27 @@ const CONNECTIONS: Limits = Limits { most: 64, head: Duration::from_secs(10) };
 /// How long a request may take, its body and its waiting included; what is followed has no end of its own.
 const WHOLE: Duration = Duration::from_secs(super::LONGEST + 20);
 
+/// What a client is told whose request took too long.
+const LATE: &str = "what it asked for may be done by now: look before you send it again";
+
 /// A port that is listened at, and who is heard there.
-pub(in crate::cli) struct Port(TcpListener, Admission);
+pub(in crate::cli) struct Port {
+    listener: TcpListener,
+    admission: Admission,
+    token: SecretString,
+}
+
+impl Port {
+    /// What clients carry there.
+    pub(in crate::cli) fn token(&self) -> &SecretString {
+        &self.token
+    }
+
+    /// The port, where it is bound.
+    pub(in crate::cli) fn number(&self) -> std::io::Result<u16> {
+        Ok(self.listener.local_addr()?.port())
+    }
+}
 
 /// The API of a running host. Dropping it ends every connection.
 pub(in crate::cli) struct Serving {
@@ -63,7 +83,7 @@ impl Serving {
             engine: engine.clone(),
             connector: config.connector.clone(),
             address: match &port {
-                Some(Port(listener, _)) => Some(listener.local_addr()?.to_string()),
+                Some(Port { listener, .. }) => Some(listener.local_addr()?.to_string()),
                 None => None,
             },
             stop: stop.clone(),
@@ -78,7 +98,7 @@ impl Serving {
                 Err(error) => troubles.tell("api", &format!("{}; the API has no socket", chain(&error))),
             }
         }
-        if let Some(Port(listener, admission)) = port {
+        if let Some(Port { listener, admission, .. }) = port {
             tracing::info!(address = %listener.local_addr()?, "the API listens at a port");
             let client = Client::Program(config.client.account(SURFACE));
             let api = Api { shared, client };
@@ -99,9 +119,9 @@ pub(in crate::cli) fn listen(config: &ApiConfig, state: &Path) -> Result<Option<
     let Some(address) = config.listen else { return Ok(None) };
     let file = match &config.token_file {
         Some(file) => file.to_path_buf(),
-        None => made(state.join(TOKEN))?,
+        None => made(token(state))?,
     };
-    let token = BearerToken::from_file(&file)
+    let read = BearerToken::from_file(&file)
         .map_err(|error| Failure::usage(format!("[api] token_file {}: {error}", file.display())))?;
     let bound = || {
         let listener = StdListener::bind(address.0)?;
@@ -110,20 +130,36 @@ pub(in crate::cli) fn listen(config: &ApiConfig, state: &Path) -> Result<Option<
     };
     let listener =
         bound().map_err(|error| Failure::failed(format!("[api] listen = {}: {error}", address.0)))?;
-    let admission = Admission::new(listener.local_addr()?, token);
-    Ok(Some(Port(listener, admission)))
+    let token = SecretString::from(read.expose());
+    let admission = Admission::new(listener.local_addr()?, read);
+    Ok(Some(Port { listener, admission, token }))
+}
+
+/// Where the token is that is made where configuration names none.
+pub(in crate::cli) fn token(state: &Path) -> PathBuf {
+    state.join(TOKEN)
 }
 
 /// The file with a token that nobody has guessed; made once.
 fn made(path: PathBuf) -> Result<PathBuf, Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(path);
+    }
     let mut token = [0_u8; 32];
     getrandom::fill(&mut token).map_err(|error| Failure::failed(format!("no randomness: {error}")))?;
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => writeln!(file, "{}", HEXLOWER.encode(&token))?,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(Failure::failed(format!("{}: {error}", path.display()))),
+    // It has its name once it is whole, whenever the host or the machine ends.
+    let written = || {
+        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+        writeln!(file, "{}", HEXLOWER.encode(&token))?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(&path).map_err(|error| error.error)
+    };
+    match written() {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(Failure::failed(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(path),
     }
-    Ok(path)
 }
 
 async fn serve<L: Listener>(
@@ -147,7 +183,7 @@ fn guarded(routes: &Router, admission: Option<Arc<Admission>>, proven: Proven) -
             }
             proven.set();
             let answered = tokio::time::timeout(WHOLE, next.run(request)).await;
-            answered.unwrap_or_else(|_| Problem::new(Code::Timeout, "send it again").into_response())
+            answered.unwrap_or_else(|_| Problem::new(Code::Timeout, LATE).into_response())
         }
     }))
 }
@@ -170,4 +206,25 @@ fn refused(refusal: Refusal) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_has_its_name_once_it_is_whole_whoever_else_makes_one() {
+        let state = tempfile::tempdir().unwrap();
+        let tokens: Vec<String> = std::thread::scope(|scope| {
+            let make = || std::fs::read_to_string(made(state.path().join(TOKEN)).unwrap()).unwrap();
+            let made: Vec<_> = (0..16).map(|_| scope.spawn(make)).collect();
+            made.into_iter().map(|made| made.join().unwrap()).collect()
+        });
+        assert!(tokens.iter().all(|token| token.len() == 65 && *token == tokens[0]), "{tokens:?}");
+        let left: Vec<_> = std::fs::read_dir(state.path()).unwrap().map(|it| it.unwrap().path()).collect();
+        assert_eq!(left, [state.path().join(TOKEN)]);
+        assert_eq!(std::fs::metadata(&left[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as value;
 
 use super::problem::{Code, Problem};
-use super::read::{no_ask, no_run, number, run_id, step_id};
+use super::read::{no_ask, no_own_run, no_run, number, run_id, step_id};
 use super::{Answer, Api, json};
 use crate::ask::{Answer as Given, Answered, Asked};
 use crate::chat::REFUSED;
@@ -123,7 +123,7 @@ pub(super) async fn submit(State(api): State<Api>, body: Result<Json<Message>, J
     };
     let id = event.platform_id.clone();
     let stored = api
-        .ledger()
+        .written()
         .write(move |tx| Ok((events::store(tx, &event)?, events::find(tx, headless::NAME, &id)?)));
     let (new, known) = stored.await?;
     let Some(event) = known else {
@@ -159,7 +159,7 @@ pub(super) async fn decision(
         return Err(for_a_session());
     }
     let tap = Tap { step, digest, approver, chat: None, decision };
-    let tapped = api.ledger().write(move |tx| decide(tx, &tap)).await?;
+    let tapped = api.written().write(move |tx| decide(tx, &tap)).await?;
     api.shared.engine.look_again();
     let code = match &tapped {
         Tapped::Approved | Tapped::Counted { .. } | Tapped::Denied => return json(StatusCode::OK, &tapped),
@@ -185,7 +185,7 @@ pub(super) async fn answer(
         return Err(for_a_session());
     }
     let by = api.client.account().clone();
-    let answered = api.ledger().write(move |tx| {
+    let answered = api.written().write(move |tx| {
         let Some(row) = asks::get(tx, id)? else { return Ok(None) };
         let answered = match answer.to(&row.asked) {
             Some(given) => asks::answer(tx, id, &by, &given)?,
@@ -227,13 +227,12 @@ impl Reply {
 pub(super) async fn cancel(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Answer {
     let id = run_id(path)?;
     let (by, any) = (api.client.account().clone(), api.client.is_user());
-    let cancelled = api.ledger().write(move |tx| {
+    let cancelled = api.written().write(move |tx| {
         let known = run_rows::get(tx, id)?.filter(|run| any || run.requester == by);
         known.map(|_| cancel_run(tx, id, &by)).transpose()
     });
     let Some(outcome) = cancelled.await? else {
-        let own = Problem::not_found(format!("there is no run {id} of a message of this client's"));
-        return Err(if any { no_run(id) } else { own });
+        return Err(if any { no_run(id) } else { no_own_run(id) });
     };
     api.shared.engine.look_again();
     json(StatusCode::OK, &Cancelled { run: id, outcome: runs::word(outcome) })
