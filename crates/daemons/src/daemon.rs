@@ -32,6 +32,7 @@ pub use adopt::{Adopted, Unfit};
 pub use error::StartError;
 pub use spec::{Home, Port, Spec};
 pub(crate) use spec::{OWN, PASSWORDS, lay_over};
+pub(crate) use start::secrets;
 
 /// A daemon that answers.
 ///

@@ -25,6 +25,9 @@ pub(crate) use logins::LoginCopy;
 /// The variable by which opencode takes the contents of its file of keys.
 pub(crate) const VARIABLE: &str = "OPENCODE_AUTH_CONTENT";
 
+/// What of a stored login must not be shown.
+const SECRETS: [&str; 4] = ["key", "token", "access", "refresh"];
+
 /// What becomes of logins that are renewed, which only opencode can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -91,15 +94,16 @@ impl Keys {
 
     /// What must not be shown of them.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let keys = match self {
-            Self::None | Self::Linked(_) => return Vec::new(),
+        let stored: Value = match self {
+            Self::None => return Vec::new(),
             Self::Copied(copy) => return copy.secrets(),
-            Self::Passed(keys) => keys,
-        };
-        let parsed: Value = serde_json::from_str(keys.expose_secret()).unwrap_or_default();
-        let entries = parsed.as_object().into_iter().flat_map(|keys| keys.values());
-        let values = entries.filter_map(|entry| entry.get("key").or_else(|| entry.get("token"))?.as_str());
-        values.map(str::to_owned).collect()
+            Self::Passed(keys) => serde_json::from_str(keys.expose_secret()),
+            Self::Linked(file) => serde_json::from_slice(&std::fs::read(file).unwrap_or_default()),
+        }
+        .unwrap_or_default();
+        let entries = stored.as_object().into_iter().flat_map(|keys| keys.values());
+        let values = entries.flat_map(|entry| SECRETS.map(|name| entry.get(name).and_then(Value::as_str)));
+        values.flatten().map(str::to_owned).collect()
     }
 }
 
@@ -173,6 +177,7 @@ mod tests {
         assert_eq!(keys.secrets(), ["sk-1"]);
         let keys = r#"{"a":{"type":"api","key":"sk-1"},"b":{"type":"oauth","refresh":"r"}}"#;
         let keys = Keys::of(&spec(home.path(), keys));
+        assert_eq!(keys.secrets(), ["sk-1", "r"]);
         assert!(matches!(&keys, Keys::Linked(file) if file.ends_with(".local/share/opencode/auth.json")));
         for nothing in ["", "{}", "[]"] {
             assert!(matches!(Keys::of(&spec(home.path(), nothing)), Keys::None), "{nothing}");

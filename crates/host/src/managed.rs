@@ -27,7 +27,7 @@ use opencode_daemons::pool::{
 };
 use opencode_daemons::project::{Brought, Project};
 use opencode_daemons::{Environment, Home, Pool, PoolConfig, Worktrees};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
@@ -45,6 +45,7 @@ pub struct Daemons {
     control: Option<control::Serving>,
     config: Arc<PoolConfig>,
     environment: Environment,
+    secrets: Vec<SecretString>,
     /// The permission rules that each workspace's daemon is given.
     rules: BTreeMap<String, Map<String, Value>>,
     /// How long a daemon that died may take to come back before the outcome is unknown.
@@ -74,6 +75,7 @@ impl Daemons {
         // A rest between two starts is half a minute at most.
         let comes_back = Duration::from_secs(config.server_startup_timeout_secs) + call::REST;
         Ok(Self {
+            secrets: config.secrets(&surroundings)?,
             pool: Pool::new(config, &surroundings)?,
             state,
             control: None,
@@ -100,6 +102,11 @@ impl Daemons {
     /// The pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What of the daemons must not be shown, as far as that is known before they start.
+    pub fn secrets(&self) -> &[SecretString] {
+        &self.secrets
     }
 
     /// Ends the daemons, or leaves them for the next host, as configured.

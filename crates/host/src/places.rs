@@ -21,18 +21,22 @@ pub struct Guarded {
     pub what: &'static str,
     /// Where it is, or would be made.
     pub path: PathBuf,
+    /// Whether an agent may not read it either.
+    pub secret: bool,
 }
 
-/// Where an agent may write.
+/// Where an agent may write, or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Door {
     /// What opens it.
     pub what: String,
     /// Where it is.
     pub path: PathBuf,
+    /// Whether it is open for reading alone.
+    pub read_only: bool,
 }
 
-/// Something that is where an agent may write.
+/// Something that is where an agent may write, or read what is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misplaced {
     guarded: Guarded,
@@ -63,7 +67,14 @@ impl Places {
     /// The same with one more.
     #[must_use]
     pub fn with(mut self, what: &'static str, path: impl Into<PathBuf>) -> Self {
-        self.0.push(Guarded { what, path: path.into() });
+        self.0.push(Guarded { what, path: path.into(), secret: false });
+        self
+    }
+
+    /// The same with one more, which an agent may not read either.
+    #[must_use]
+    pub fn with_secret(mut self, what: &'static str, path: impl Into<PathBuf>) -> Self {
+        self.0.push(Guarded { what, path: path.into(), secret: true });
         self
     }
 
@@ -72,8 +83,8 @@ impl Places {
         let judge = |guarded: &Guarded| {
             // By its own name and by where that leads: who may write either changes it.
             let places = [real(&guarded.path), beside(&guarded.path)];
-            let door =
-                doors.iter().find(|door| places.iter().any(|place| place.starts_with(real(&door.path))))?;
+            let mut closed = doors.iter().filter(|door| guarded.secret || !door.read_only);
+            let door = closed.find(|door| places.iter().any(|place| place.starts_with(real(&door.path))))?;
             Some(Misplaced { guarded: guarded.clone(), door: door.clone() })
         };
         self.0.iter().filter_map(judge).collect()
@@ -83,6 +94,14 @@ impl Places {
 impl fmt::Display for Misplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { guarded, door } = self;
+        if door.read_only {
+            let (what, path) = (guarded.what, guarded.path.display());
+            let (of, opened) = (&door.what, door.path.display());
+            return write!(
+                f,
+                "{what}, {path}, is below {of}, {opened}, where an agent may read: it could act with it; move it elsewhere"
+            );
+        }
         write!(
             f,
             "{}, {}, is below {}, {}, where an agent may write: it could change what it may do, or what the host runs; \
@@ -102,17 +121,21 @@ impl fmt::Display for Misplaced {
     }
 }
 
-/// The directories that agents of these workspaces may write in.
+/// The directories that agents of these workspaces may write in, or read.
 pub fn doors(pool: &PoolConfig) -> Vec<Door> {
     let mut doors = Vec::new();
     for (name, workspace) in &pool.workspaces {
-        doors.push(Door { what: format!("the workspace {name}"), path: workspace.directory.to_path_buf() });
+        let door = |what: &str, path: &Path, read_only: bool| {
+            let (what, path) = (format!("{what}{name}"), path.to_owned());
+            Door { what, path, read_only }
+        };
+        doors.push(door("the workspace ", &workspace.directory, false));
         // Without walls every place is open, which is said elsewhere.
         if confine(pool, name) != Confine::Off {
-            let opened = workspace.write.iter().chain(&pool.write);
-            doors.extend(
-                opened.map(|path| Door { what: format!("a `write` door of {name}"), path: path.clone() }),
-            );
+            let written = workspace.write.iter().chain(&pool.write);
+            doors.extend(written.map(|path| door("a `write` door of ", path, false)));
+            let read = workspace.read.iter().chain(&pool.read);
+            doors.extend(read.map(|path| door("a `read` door of ", path, true)));
         }
     }
     doors
@@ -180,8 +203,8 @@ mod tests {
         link("ws/rules", "elsewhere/linked");
         link("elsewhere/rules", "ws/out");
         let doors = [
-            Door { what: "the workspace w".into(), path: at("ws-link") },
-            Door { what: "a `write` door of w".into(), path: at("door") },
+            Door { what: "the workspace w".into(), path: at("ws-link"), read_only: false },
+            Door { what: "a `write` door of w".into(), path: at("door"), read_only: false },
         ];
         for (path, found) in [
             ("ws", true),
@@ -197,6 +220,37 @@ mod tests {
         ] {
             let misplaced = Places::default().with("the rules", at(path)).misplaced(&doors);
             assert_eq!(!misplaced.is_empty(), found, "{path}: {misplaced:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_secret_is_found_where_an_agent_may_read_and_the_rest_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        let config = format!(
+            "read = ['{}']\n[workspaces.w]\ndirectory = '{}'\nread = ['{}']\nwrite = ['{}']",
+            at("all").display(),
+            at("ws").display(),
+            at("own").display(),
+            at("door").display()
+        );
+        let pool: PoolConfig = toml::from_str(&config).unwrap();
+        for (path, read, written) in [
+            ("all/token", true, false),
+            ("own", true, false),
+            ("own/below/token", true, false),
+            ("door/token", true, true),
+            ("ws/token", true, true),
+            ("elsewhere/token", false, false),
+        ] {
+            let found = |places: Places| places.misplaced(&doors(&pool)).first().map(ToString::to_string);
+            let (secret, other) = (
+                found(Places::default().with_secret("the token", at(path))),
+                found(Places::default().with("the rules", at(path))),
+            );
+            assert_eq!((secret.is_some(), other.is_some()), (read, written), "{path}: {secret:?} {other:?}");
+            let says = secret.is_none_or(|said| said.contains("may read") != written);
+            assert!(says, "{path}");
         }
     }
 
@@ -218,7 +272,7 @@ mod tests {
                 .collect::<Environment>()
         };
         let found = |door: &str| {
-            let doors = [Door { what: "the workspace w".into(), path: at(door) }];
+            let doors = [Door { what: "the workspace w".into(), path: at(door), read_only: false }];
             let found = Places::of_host(&at("state"), &environment()).misplaced(&doors);
             found.iter().map(|one| one.guarded.what).collect::<std::collections::BTreeSet<_>>()
         };
@@ -249,7 +303,7 @@ mod tests {
     #[test]
     fn every_directory_of_path_is_looked_at_and_a_refusal_says_what_to_do() {
         let environment = Environment::default().with("PATH", "/usr/bin:/ws/node_modules/.bin:relative::");
-        let doors = [Door { what: "the workspace w".into(), path: "/ws".into() }];
+        let doors = [Door { what: "the workspace w".into(), path: "/ws".into(), read_only: false }];
         let found = Places::of_host(Path::new("/ws/state"), &environment).misplaced(&doors);
         let words: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(words.len(), 2, "{words:?}");

@@ -2,7 +2,8 @@
 //!
 //! A file of the owner's alone for each step, `STATE/transcripts/RUN.INDEX.ndjson`: it holds text of other programs,
 //! which is in no ledger. A line is written as it is heard, without the secrets that the host knows, up to a size;
-//! files go with their runs. What agents asked is in the ledger, and stands among the lines when they are read.
+//! files go with their runs, and a step that begins takes the place of one of an earlier ledger. What was answered to
+//! asks is in the ledger, and stands among the lines when they are read.
 //!
 //! What it never does: hold a step up, or fail one. Where nothing can be written, nothing is kept, and the log says so.
 
@@ -36,6 +37,9 @@ const MOST: u64 = 1 << 20;
 
 /// What is kept for the last line of a transcript that was cut.
 const REST: u64 = 8 << 10;
+
+/// What stands for the text of an ask that was not written: in the ledger it has its secrets.
+const UNKEPT: &str = "what it asked is not kept here";
 
 /// The transcripts of one state directory. Cheap to clone.
 #[derive(Clone)]
@@ -160,10 +164,21 @@ impl Transcripts {
         Ok((file, length))
     }
 
-    /// What is kept of a run, with what its agents asked, in the order of time.
+    /// Lets go of what an earlier ledger's step of this name said.
+    fn forget(&self, step: StepId) {
+        match std::fs::remove_file(self.path(step)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%step, %error, "the transcript of an earlier ledger's step stays");
+            }
+            _ => {}
+        }
+    }
+
+    /// What is kept of a run, with what became of its agents' asks, in the order of time.
     pub fn of_run(&self, tx: &Tx<'_>, run: RunId) -> Result<Vec<Line>, LedgerError> {
         let mut lines = Vec::new();
-        for row in steps::of_run(tx, run)? {
+        // Of a step that did not begin, what is there is another's.
+        for row in steps::of_run(tx, run)?.into_iter().filter(|row| row.dispatched_at.is_some()) {
             match self.of_step(row.id) {
                 Ok(kept) => lines.extend(kept),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -171,7 +186,9 @@ impl Transcripts {
             }
         }
         for ask in asks::of_run(tx, run)? {
-            lines.extend(told(&ask));
+            let kept = |line: &Line| matches!(line.heard, Heard::Asked { ask: id, .. } if id == ask.id);
+            let kept = lines.iter().any(kept);
+            lines.extend(told(&ask, kept));
         }
         lines.sort_by_key(|line| line.at);
         Ok(lines)
@@ -199,10 +216,13 @@ impl Transcripts {
     }
 }
 
-/// What a row says of an ask, and of its end.
-fn told(ask: &AskRow) -> Vec<Line> {
+/// What a row says of an ask whose text is `kept` or not, and of its end; no word of the agent's.
+fn told(ask: &AskRow, kept: bool) -> Vec<Line> {
     let line = |at, heard| Line { at, step: ask.step, heard };
-    let mut lines = vec![line(ask.created_at, Heard::Asked { ask: ask.id, text: ask.asked.in_a_line() })];
+    let mut lines = Vec::new();
+    if !kept {
+        lines.push(line(ask.created_at, Heard::Asked { ask: ask.id, text: UNKEPT.to_owned() }));
+    }
     if let Some(at) = ask.closed_at {
         let answer = ask.answer.as_ref().map(|answer| answer.words().to_owned());
         lines.push(line(at, Heard::AskClosed { ask: ask.id, answer, by: ask.answered_by.clone() }));

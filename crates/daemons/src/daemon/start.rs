@@ -128,15 +128,21 @@ async fn serve_proxies(
 pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, StartError> {
     let mut redactor = Redactor::default();
     redactor.add(password.expose_secret());
-    let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
-    passed.for_each(|value| redactor.add(value));
-    Keys::of(spec).secrets().iter().for_each(|key| redactor.add(key));
-    Providers::of(spec).secrets().for_each(|key| redactor.add(key));
+    secrets(spec).iter().for_each(|secret| redactor.add(secret.expose_secret()));
     match &spec.output {
         Some(path) => Spool::at(path, redactor),
         None => Spool::unnamed(redactor),
     }
     .map_err(StartError::system("open the daemon's output file"))
+}
+
+/// The secrets of a daemon that are known before it starts: the values of the variables that are passed, and the keys
+/// and logins of its models.
+pub(crate) fn secrets(spec: &Spec) -> Vec<SecretString> {
+    let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
+    let (keys, providers) = (Keys::of(spec).secrets(), Providers::of(spec));
+    let keys = keys.iter().map(String::as_str);
+    passed.chain(keys).chain(providers.secrets()).map(SecretString::from).collect()
 }
 
 pub(super) fn usable_directory(path: &Path) -> Result<PathBuf, StartError> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use connector_egress::HostPattern;
 use connector_files::AbsolutePath;
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::{self, Access, Confinement, Door, Network, Preset};
-use crate::daemon::{Home, Port, Spec};
+use crate::daemon::{self, Home, Port, Spec};
 use crate::environment::Environment;
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
@@ -427,6 +428,15 @@ impl PoolConfig {
         spec.project = self.project(name, workspace, &around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
         Ok(spec)
+    }
+
+    /// The secrets of the daemons of all workspaces that are known before they start.
+    pub fn secrets(&self, around: &Surroundings) -> Result<Vec<SecretString>, ConfigError> {
+        let mut secrets = Vec::new();
+        for (name, workspace) in &self.workspaces {
+            secrets.extend(daemon::secrets(&self.spec(name, workspace, around)?));
+        }
+        Ok(secrets)
     }
 
     /// The set-up of the trees of one workspace, if it has any: its command has the walls of the agent's commands, and

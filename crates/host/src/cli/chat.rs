@@ -11,6 +11,7 @@ use connector_opencode::OpencodeFactory;
 use opencode_daemons::confine::Access;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, HostPattern, PoolConfig, providers};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, path, service, terminal};
@@ -122,7 +123,10 @@ impl ChatArgs {
             Confine::Off => Vec::new(),
             Confine::On | Confine::Required => unused_keys(&environment, &self.pass),
         };
+        let password = self.base_url.as_deref().and_then(|url| password(url, &environment));
         let (instance, mut daemons) = self.instance(&state, environment).await?;
+        let secrets = daemons.iter().flat_map(Daemons::secrets).cloned();
+        let secrets = secrets.chain(password.map(SecretString::from)).collect();
         let workspace = instance.workspace.clone().unwrap_or_default();
         let beforehand = beforehand(&instance, self.model.is_none()).await;
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
@@ -138,7 +142,7 @@ impl ChatArgs {
             gate,
             deadline: DEADLINE,
             max_running: MAX_RUNNING,
-            secrets: Vec::new(),
+            secrets,
         };
         let engine =
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;
@@ -226,8 +230,7 @@ impl ChatArgs {
             config.insert("directory".to_owned(), json!(directory));
         }
         if let Some(base_url) = &self.base_url {
-            let given = password_of(&environment).map(str::to_owned);
-            let password = given.or_else(|| service::password(base_url, &environment));
+            let password = password(base_url, &environment);
             let provider = attached(
                 config.clone(),
                 base_url,
@@ -273,6 +276,12 @@ impl ChatArgs {
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
     }
+}
+
+/// The password of a running daemon, as it is given, or else that of the user's own service.
+fn password(base_url: &str, environment: &Environment) -> Option<String> {
+    let given = password_of(environment).map(str::to_owned);
+    given.or_else(|| service::password(base_url, environment))
 }
 
 /// The password of a running daemon, where 2.x and then where 1.x has it.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rules::described;
+use super::serve::check_port;
 use super::{Common, path};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
@@ -112,8 +113,11 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     };
     let environment = Environment::of_this_process();
     let home = environment.get("HOME").map(std::path::Path::new);
-    let pool = managed::config::pool(&config.opencode, &config.workspaces, home).check();
-    let mut findings: Vec<Finding> = pool.err().map(|error| plain(chain(&error))).into_iter().collect();
+    let pool = managed::config::pool(&config.opencode, &config.workspaces, home);
+    let wrong = pool.check().err().map(|error| plain(chain(&error)));
+    let port = config.api.listen.and_then(|listen| check_port(&pool, listen.0.port()).err());
+    let mut findings: Vec<Finding> =
+        wrong.into_iter().chain(port.map(|failure| plain(failure.text))).collect();
     for (name, given) in &config.connectors {
         if let Err(error) = packages::used(&config, name, given) {
             findings.push(plain(chain(&error)));

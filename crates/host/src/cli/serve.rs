@@ -8,8 +8,8 @@ use std::time::Duration;
 use connector_contract::chain;
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
-use opencode_daemons::pool::{OnExit, Others};
-use opencode_daemons::{Environment, Home};
+use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
+use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -64,10 +64,13 @@ impl Serve {
         super::check_places(&places(&file, &config, &state, &environment), &pool)?;
         super::own_state(&state)?;
         let port = api::listen(&config.api, &state)?;
+        if let Some(port) = &port {
+            check_port(&pool, port.number()?)?;
+        }
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
-        let secrets = secrets(&config, &environment);
+        let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref()));
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {
@@ -217,19 +220,44 @@ async fn instances(
     Ok((instances, daemons))
 }
 
-/// What the configuration says is secret: values of variables, and of keys that name one.
-fn secrets(config: &HostConfig, environment: &Environment) -> Vec<SecretString> {
+/// The secrets that are known here: those of the configuration, those of the daemons, and the API's token.
+fn secrets(
+    config: &HostConfig,
+    environment: &Environment,
+    (daemons, port): (Option<&Daemons>, Option<&api::Port>),
+) -> Vec<SecretString> {
     let telegram = config.surfaces.telegram.iter().map(|telegram| &telegram.config);
-    let keys = config.connectors.values().map(|instance| &instance.config).chain(telegram).flatten();
-    let of = |(key, value): (&String, &Value)| {
-        let text = value.as_str()?;
-        let named = ["password", "token", "secret", "key"].iter().any(|name| key.contains(name));
-        match text.strip_prefix("env:") {
-            Some(name) => environment.get(name)?.to_str().map(Into::into),
-            None => named.then(|| text.into()),
+    let mut secrets = Vec::new();
+    for (key, value) in config.connectors.values().map(|instance| &instance.config).chain(telegram).flatten()
+    {
+        gather(key, value, environment, &mut secrets);
+    }
+    secrets.extend(daemons.iter().flat_map(|daemons| daemons.secrets()).cloned());
+    secrets.extend(port.map(api::Port::token).cloned());
+    secrets
+}
+
+/// Gathers what a setting says is secret, at any depth: values of variables, and of keys that name a secret.
+fn gather(key: &str, value: &Value, environment: &Environment, secrets: &mut Vec<SecretString>) {
+    match value {
+        Value::Object(fields) => {
+            for (own, value) in fields {
+                gather(&format!("{key}.{own}"), value, environment, secrets);
+            }
         }
-    };
-    keys.filter_map(of).collect()
+        Value::Array(items) => items.iter().for_each(|item| gather(key, item, environment, secrets)),
+        Value::String(text) => {
+            let named = ["password", "token", "secret", "key"].iter().any(|name| key.contains(name));
+            match text.strip_prefix("env:") {
+                Some(name) => {
+                    secrets.extend(environment.get(name).and_then(|it| it.to_str()).map(SecretString::from));
+                }
+                None if named => secrets.push(text.as_str().into()),
+                None => {}
+            }
+        }
+        _ => {}
+    }
 }
 
 /// An instance at a daemon that somebody else runs.
@@ -297,9 +325,22 @@ pub(super) fn places(
         .with("the configuration", file.to_path_buf())
         .with("the directory of rules", config.rules.to_path_buf())
         .with("the directory of packages", config.plugins_dir.to_path_buf());
-    match &config.api.token_file {
-        Some(file) => places.with("the token of the API", file.to_path_buf()),
-        None => places,
+    let token = match (&config.api.token_file, config.api.listen) {
+        (Some(file), _) => Some(file.to_path_buf()),
+        (None, Some(_)) => Some(api::token(state)),
+        (None, None) => None,
+    };
+    token.into_iter().fold(places, |places, token| places.with_secret("the token of the API", token))
+}
+
+/// Refuses a port of the API that agents of a workspace reach.
+pub(super) fn check_port(pool: &PoolConfig, port: u16) -> Result<(), Failure> {
+    let reaches = |workspace: &WorkspaceConfig| pool.network(workspace).loopback.contains(&port);
+    match pool.workspaces.iter().find(|(_, workspace)| port != 0 && reaches(workspace)) {
+        Some((name, _)) => Err(Failure::usage(format!(
+            "[api] listen: `loopback` opens port {port} to the agents of the workspace {name}; listen at another"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -339,4 +380,30 @@ fn usage(error: &(dyn std::error::Error + 'static)) -> Failure {
 
 fn about(name: &str, error: &config::ConfigError) -> Failure {
     Failure::usage(format!("[connectors.{name}]: {}", chain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_setting_names_as_secret_or_takes_from_a_variable_is_gathered_at_any_depth() {
+        let environment = Environment::default().with("VALUE", "of-a-variable");
+        for (key, value, found) in [
+            ("password", json!("hunter2-hunter2"), vec!["hunter2-hunter2"]),
+            ("model", json!("a/b"), vec![]),
+            ("url", json!("env:VALUE"), vec!["of-a-variable"]),
+            ("url", json!("env:UNSET"), vec![]),
+            ("headers", json!({ "api_key": "sk-1", "accept": "x" }), vec!["sk-1"]),
+            ("tokens", json!([{ "a": "one" }, "two"]), vec!["one", "two"]),
+            ("port", json!(1), vec![]),
+        ] {
+            let mut secrets = Vec::new();
+            gather(key, &value, &environment, &mut secrets);
+            let secrets: Vec<&str> = secrets.iter().map(SecretString::expose_secret).collect();
+            assert_eq!(secrets, found, "{key} = {value}");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! nothing began, or where to look.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -311,17 +311,19 @@ impl Engine {
         let (surface, chat, step) = (self.surface(&row.surface), row.chat.clone(), row.id);
         let now = || self.0.clock.now();
         let begins = if resume.is_some() { Begins::Again } else { Begins::With(&row.input) };
-        let mut recorder = Recorder::new(self.0.transcripts.clone(), row.id, begins, now());
+        let recorder = Recorder::new(self.0.transcripts.clone(), row.id, begins, now());
+        let recorder = Arc::new(Mutex::new(recorder));
+        let recording = || recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let show = async {
             while let Some(progress) = updates.next().await {
                 let progress = self.naming_refuser(step, progress);
-                recorder.hear(now(), &progress);
+                recording().hear(now(), &progress);
                 if let Some(surface) = &surface {
                     surface.progress(&chat, step, &progress);
                 }
             }
         };
-        let relay = Relay::new(self.clone(), row.clone(), surface.clone());
+        let relay = Relay::new(self.clone(), row.clone(), surface.clone(), Arc::clone(&recorder));
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,
@@ -343,7 +345,7 @@ impl Engine {
         failpoint("call.returned");
         let (made, finish) = judge(result, resumed);
         let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
-        recorder.end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
+        recording().end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
         (made, finish)
     }
 

@@ -7,6 +7,7 @@ use connector_contract::Progress;
 use serde_json::Value;
 
 use super::{Heard, Line, MOST, REST, Transcripts};
+use crate::ask::Asked;
 use crate::clock::Millis;
 use crate::files::without_content;
 use crate::ids::StepId;
@@ -46,7 +47,10 @@ impl Recorder {
     /// Begins with what the step was given, or goes on.
     pub(crate) fn new(transcripts: Transcripts, step: StepId, begins: Begins<'_>, at: Millis) -> Self {
         let first = match begins {
-            Begins::With(input) => Heard::Given { input: without_content(input) },
+            Begins::With(input) => {
+                transcripts.forget(step);
+                Heard::Given { input: without_content(input) }
+            }
             Begins::Again => Heard::Resumed,
         };
         let beginning = Some(vec![Line { at, step, heard: first }]);
@@ -60,8 +64,16 @@ impl Recorder {
         }
     }
 
+    /// The agent asks.
+    pub(crate) fn ask(&mut self, at: Millis, ask: i64, asked: &Asked) {
+        let before = self.speech.flush();
+        for heard in before.into_iter().chain([Heard::Asked { ask, text: asked.in_a_line() }]) {
+            self.write(at, heard);
+        }
+    }
+
     /// The call ended; its reply is written where it was not heard.
-    pub(crate) fn end(mut self, at: Millis, state: &str, reason: Option<&str>, reply: Option<&str>) {
+    pub(crate) fn end(&mut self, at: Millis, state: &str, reason: Option<&str>, reply: Option<&str>) {
         for heard in self.speech.end(reply.unwrap_or_default()) {
             self.write(at, heard);
         }
@@ -271,6 +283,46 @@ mod tests {
             .collect();
         assert_eq!(kinds[..5], ["given", "message", "tool_started", "resumed", "message"]);
         assert_eq!(kinds[kinds.len() - 2..], ["cut", "ended"]);
+    }
+
+    #[test]
+    fn what_an_earlier_ledgers_step_of_the_same_name_said_is_gone_when_a_step_begins() {
+        let state = tempfile::tempdir().unwrap();
+        let transcripts = Transcripts::new::<&str>(state.path(), []);
+        let step: StepId = "1.1".parse().unwrap();
+        let said = |begins, words: &str| {
+            let mut recorder = Recorder::new(transcripts.clone(), step, begins, 1);
+            if !words.is_empty() {
+                recorder.hear(2, &text(words));
+            }
+            recorder.end(3, "succeeded", None, None);
+            std::fs::read_to_string(transcripts.path(step)).unwrap_or_default()
+        };
+        let input = serde_json::json!({});
+        assert!(said(Begins::With(&input), "of another ledger").contains("of another ledger"));
+        let goes_on = said(Begins::Again, "and so on");
+        assert!(goes_on.contains("of another ledger") && goes_on.contains("and so on"), "{goes_on}");
+        let anew = said(Begins::With(&input), "of this one");
+        assert!(!anew.contains("of another ledger") && anew.contains("of this one"), "{anew}");
+        assert_eq!(said(Begins::With(&input), ""), "", "also where the step says nothing");
+    }
+
+    #[test]
+    fn what_an_agent_asks_is_written_without_known_secrets_behind_what_it_said() {
+        let state = tempfile::tempdir().unwrap();
+        let transcripts = Transcripts::new(state.path(), ["hunter2-hunter2"]);
+        let step: StepId = "1.1".parse().unwrap();
+        let input = serde_json::json!({});
+        let mut recorder = Recorder::new(transcripts.clone(), step, Begins::With(&input), 1);
+        recorder.hear(2, &text("I look."));
+        let asked = Asked::from_record(&serde_json::json!({
+            "id": "a", "permission": "bash", "patterns": ["curl -u me:hunter2-hunter2 localhost"],
+        }));
+        recorder.ask(3, 7, &asked.unwrap());
+        let lines = transcripts.of_step(step).unwrap();
+        let heard: Vec<&Heard> = lines.iter().map(|line| &line.heard).collect();
+        let text = "🔐 may the agent use bash? curl -u me:[redacted] localhost".to_owned();
+        assert_eq!(heard[1..], [&Heard::Message { text: "I look.".into() }, &Heard::Asked { ask: 7, text }]);
     }
 
     #[test]

@@ -269,11 +269,12 @@ async fn whoever_carries_the_token_is_a_program_that_decides_only_where_it_is_na
     assert_eq!(end["runs"][0]["steps"][0]["decided_by"], "api:ci", "{end}");
     assert_eq!(end["event"]["payload"]["user_id"], "api:ci");
 
-    // Its id is not the command line's of the same name, and the user's run is not its to stop.
+    // Its id is not the command line's of the same name, and the user's run is not its to stop. As an approver, it reads.
     let own = socket.post("/v1/events", &json!({ "text": "/fix write it", "id": "m1" }));
     assert_eq!((own.status, &own.json()["event"]["requester"]), (201, &json!(me())));
     socket.get("/v1/approvals?event=2&wait_secs=50").done();
     assert_eq!(at.post("/v1/runs/2/cancel", &json!(null)).problem(), (404, "not_found".to_owned()));
+    assert_eq!(at.get("/v1/runs/2/transcript").done(), json!([]));
     assert_eq!(
         socket.post("/v1/runs/2/cancel", &json!(null)).done(),
         json!({ "run": 2, "outcome": "withdrawn" })
@@ -332,20 +333,22 @@ async fn what_is_no_request_is_refused_with_a_code_and_words_and_changes_nothing
 async fn an_ask_is_answered_over_the_socket_and_its_agent_reaches_neither_the_socket_nor_the_port() {
     let user = User::new();
     let socket = user.state().join("api.sock");
-    let (port, token) = (free_port(), user.home.path().join("token"));
+    let (port, named, token) = (free_port(), server(), user.home.path().join("token"));
     std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let curl = "curl -s -m 10 --noproxy '*' -o";
     let bearer = "-H 'Authorization: Bearer 0123456789abcdef0123456789abcdef'";
     let command = format!(
         "{curl} by-socket --unix-socket {} http://localhost/v1/health; echo $? > socket-rc; \
-         {curl} by-port {bearer} http://127.0.0.1:{port}/v1/health; echo $? > port-rc",
+         {curl} by-port {bearer} http://127.0.0.1:{port}/v1/health; echo $? > port-rc; \
+         {curl} by-named http://127.0.0.1:{named}/; echo $? > named-rc",
         socket.display()
     );
     let script = Script::default()
         .call("reach it", 0, "bash", json!({ "command": command, "description": "reaches out" }))
         .reply("reach it", "I tried.");
-    let more = format!("[api]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"token\"\n");
+    let more =
+        format!("loopback = [{named}]\n[api]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"token\"\n");
     let office = Office::with(user, &me(), script, &more).await;
     let (user, at) = (&office.user, At::socket_of(&office.user));
     let app = user.home.path().join("app");
@@ -397,7 +400,60 @@ async fn an_ask_is_answered_over_the_socket_and_its_agent_reaches_neither_the_so
     assert_eq!(kept & 0o777, 0o600);
     for (name, rc) in [("by-socket", "socket-rc"), ("by-port", "port-rc")] {
         assert_eq!(read(&app, name), "", "the agent reached the host: {name}");
-        assert!(!["", "0"].contains(&read(&app, rc).trim()), "it tried: {rc}: {:?}", read(&app, rc));
+        assert_eq!(read(&app, rc).trim(), "7", "no connection is made: {rc}");
+    }
+    assert_eq!((read(&app, "named-rc").trim(), &*read(&app, "by-named")), ("0", "named"), "curl works there");
+    office.close();
+}
+
+#[tokio::test]
+async fn a_transcript_has_no_secret_that_its_host_knows_and_is_read_by_no_other_program() {
+    let secret = "sesame-of-a-variable";
+    let user = User::new().with_variable("DEPLOY_TOKEN", secret);
+    let token = "0123456789abcdef0123456789abcdef";
+    let file = user.home.path().join("token");
+    std::fs::write(&file, token).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let command = format!("echo {secret}");
+    let script = Script::default()
+        .call("tell it", 0, "bash", json!({ "command": command, "description": "tells" }))
+        .reply("tell it", &format!("It is {secret}, and {token}."));
+    let more =
+        "pass_to_commands = [\"DEPLOY_TOKEN\"]\n[api]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
+    let office = Office::with(user, &me(), script, more).await;
+    let (user, at) = (&office.user, At::socket_of(&office.user));
+    let (event, card) = card(&at, "m1", "/fix tell it");
+    let (step, digest) = (card["id"].as_str().unwrap(), &card["digest"]);
+    at.post(&format!("/v1/approvals/{step}/decision"), &json!({ "decision": "approve", "digest": digest }))
+        .done();
+    let ask = at.get("/v1/asks?wait_secs=50").done()[0].clone();
+    let once = json!({ "answer": { "type": "once" } });
+    at.post(&format!("/v1/asks/{}/answer", ask["id"]), &once).done();
+    let end = at.get(&format!("/v1/events/{event}?wait_secs=50")).done();
+    let reply = end["runs"][0]["steps"][0]["output"]["reply"].as_str().unwrap();
+    assert!(reply.contains(secret) && reply.contains(token), "the agent said both: {end}");
+    let kept = std::fs::read_to_string(user.state().join("transcripts/1.1.ndjson")).unwrap();
+    let (over_http, told) =
+        (at.get("/v1/runs/1/transcript").body, user.run(&["runs", "show", "1", "--transcript"]).text());
+    let told = told.split_once("\ntranscript\n").unwrap().1.to_owned();
+    for text in [kept, over_http, told] {
+        assert!(!text.contains(secret) && !text.contains(token), "{text}");
+        assert!(
+            text.contains("It is [redacted], and [redacted].") && text.contains("echo [redacted]"),
+            "{text}"
+        );
+    }
+
+    let address = at.get("/v1/health").done()["listens_at"].as_str().unwrap().to_owned();
+    let carried = vec![format!("Host: {address}"), format!("Authorization: Bearer {token}")];
+    let program = At::Port(address, carried);
+    let other = program.get("/v1/runs/1/transcript");
+    assert_eq!(other.problem(), (404, "not_found".to_owned()));
+    assert!(other.body.contains("no run 1 of a message of this client's"), "{other:?}");
+    program.post("/v1/events", &json!({ "text": "/fix tell it", "id": "own" })).done();
+    program.get("/v1/approvals?event=2&wait_secs=50").done();
+    for client in [&program, &at] {
+        assert_eq!(client.get("/v1/runs/2/transcript").done(), json!([]), "its own, as yet without a word");
     }
     office.close();
 }
@@ -419,6 +475,20 @@ async fn what_lies_in_the_sockets_place_ends_no_host_and_doctor_tells_of_it() {
 fn run_in(directory: &std::path::Path, command: &str) {
     let ended = std::process::Command::new("sh").args(["-c", command]).current_dir(directory).status();
     assert!(ended.unwrap().success());
+}
+
+/// A server of this machine that says its name, where the daemon may ask it.
+fn server() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nnamed");
+        }
+    });
+    port
 }
 
 fn free_port() -> u16 {

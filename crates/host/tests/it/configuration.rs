@@ -240,6 +240,14 @@ fn the_command_line_checks_and_explains_a_configuration() {
             "schedules are to report to the surface `telegram`",
         ),
         (format!("max_running = 0\n{right}"), 1, "`max_running` takes 1 to 10000"),
+        (right.replace("connectors.connector-opencode", "connectors.host"), 1, "the host's own steps"),
+        (
+            format!(
+                "{right}[workspaces.app]\ndirectory = \".\"\nloopback = [4402]\n[api]\nlisten = \"127.0.0.1:4402\"\n"
+            ),
+            1,
+            "`loopback` opens port 4402 to the agents of the workspace app",
+        ),
         (format!("max_running = \"x\"\n{right}"), 1, "line 1, column 15, at `max_running`"),
         ("rules = ".to_owned(), 1, "line 1"),
     ] {

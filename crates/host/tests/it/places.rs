@@ -132,6 +132,34 @@ fn a_host_does_not_start_on_what_its_agent_could_change() {
 }
 
 #[test]
+fn a_host_does_not_start_where_its_agent_could_be_a_client_of_its_api() {
+    let bench = Bench::new();
+    bench.put("elsewhere/token", "0123456789abcdef0123456789abcdef");
+    bench.mode("elsewhere/token", 0o600);
+    let (doors, state) =
+        (bench.at("elsewhere").display().to_string(), bench.at("state").display().to_string());
+    let listen = "[api]\nlisten = \"127.0.0.1:0\"\n";
+    let named = format!("{listen}token_file = \"../elsewhere/token\"\n");
+    for (api, opened, words) in [
+        (named.as_str(), format!("read = [\"{doors}\"]\n"), "a `read` door of app"),
+        (&named, format!("read = [\"{doors}/token\"]\n"), "a `read` door of app"),
+        (&named, format!("write = [\"{doors}\"]\n"), "a `write` door of app"),
+        (listen, format!("read = [\"{state}\"]\n"), "a `read` door of app"),
+    ] {
+        let with = format!("{api}[opencode]\n{opened}");
+        bench.configured("etc/host.toml", &[("[opencode]\n", with.as_str())]);
+        for command in ["run", "doctor"] {
+            let (code, text) = bench.said("", "~/state", &[command, "-c", "etc/host.toml"]);
+            assert_ne!(code, 0, "{command} {with}: {text}");
+            assert!(
+                text.contains("the token of the API") && text.contains(words),
+                "{command} {with}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_host_does_not_start_on_what_everybody_could_have_changed() {
     let bench = Bench::new();
     bench.configured("etc/host.toml", &[("../app", "../gone")]);

@@ -49,7 +49,7 @@ impl Office {
     }
 
     /// The office of `user`, whose model follows `script` and may run a command once it was asked for, with `more` in
-    /// its configuration.
+    /// its configuration, which begins within that of its workspace.
     pub(crate) async fn with(user: User, approver: &str, script: Script, more: &str) -> Self {
         let model = ScriptedModel::start(script).unwrap();
         let mut own = model.config();
@@ -62,8 +62,8 @@ impl Office {
         let opencode = opencode().await;
         let config = format!(
             "rules = \"rules\"\nopencode = \"{opencode}\"\n[gate]\napprovers = [\"{approver}\"]\n\
-             [workspaces.app]\ndirectory = \"app\"\n\
-             [connectors.connector-opencode]\nworkspace = \"app\"\n{more}"
+             [connectors.connector-opencode]\nworkspace = \"app\"\n\
+             [workspaces.app]\ndirectory = \"app\"\n{more}"
         );
         std::fs::write(home.join("host.toml"), config).unwrap();
         let mut host = user.start(&["run", "-c", home.join("host.toml").to_str().unwrap()]);

@@ -72,7 +72,8 @@ impl Setup {
             return Err(Failure::usage(text));
         }
         let workspace = crate::cli::chat::existing_directory(&self.workspace)?;
-        let door = Door { what: "the repository".to_owned(), path: workspace.to_path_buf() };
+        let door =
+            Door { what: "the repository".to_owned(), path: workspace.to_path_buf(), read_only: false };
         let places = Places::default().with("the configuration", target.to_path_buf());
         if let Some(misplaced) = places.misplaced(&[door]).first() {
             return Err(Failure::usage(format!("{misplaced}, with --into")));

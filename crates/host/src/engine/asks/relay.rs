@@ -1,6 +1,6 @@
 //! The relay of one dispatched step: its agent's asks go to people, or are answered by a grant.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use crate::ledger::asks::{self, AskState, Put};
 use crate::ledger::steps::StepRow;
 use crate::ledger::{Tx, audit, grants};
 use crate::surface::{OpenAsk, Surface};
+use crate::transcript::Recorder;
 
 /// How long a ledger that takes nothing is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,12 +29,18 @@ pub(in crate::engine) struct Relay {
     step: StepId,
     surface: Option<Arc<dyn Surface>>,
     row: StepRow,
+    recorder: Arc<Mutex<Recorder>>,
 }
 
 impl Relay {
-    /// The relay of the step of `row`, whose asks are shown on `surface`.
-    pub(in crate::engine) fn new(engine: Engine, row: StepRow, surface: Option<Arc<dyn Surface>>) -> Self {
-        Self { engine, step: row.id, surface, row }
+    /// The relay of the step of `row`, whose asks are shown on `surface` and written by `recorder`.
+    pub(in crate::engine) fn new(
+        engine: Engine,
+        row: StepRow,
+        surface: Option<Arc<dyn Surface>>,
+        recorder: Arc<Mutex<Recorder>>,
+    ) -> Self {
+        Self { engine, step: row.id, surface, row, recorder }
     }
 
     /// Who may answer now, as soon as that is known: it is looked at for each ask, since rules may
@@ -142,6 +149,8 @@ impl Relay {
                 return Some(asked.rejection(&format!("nobody was asked ({why}); do without it")));
             }
         };
+        let at = self.engine.0.clock.now();
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner).ask(at, row.id, &asked);
         let number = u64::try_from(row.id).unwrap_or_default();
         let ask = OpenAsk { number, step: self.step, asked, approvers, people: people.clone() };
         let (reply, answer) = oneshot::channel();
