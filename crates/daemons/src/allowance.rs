@@ -56,10 +56,19 @@ impl Allowance {
         self == Self::default()
     }
 
-    /// What the family holds too much of now.
+    /// What the family of a daemon holds too much of now.
     pub(crate) fn exceeded(self, family: &Family) -> Option<Excess> {
+        self.exceeded_by(family, || family.commands().len())
+    }
+
+    /// What the family of a command that the host runs itself holds too much of now.
+    pub(crate) fn exceeded_by_command(self, family: &Family) -> Option<Excess> {
+        self.exceeded_by(family, || family.members().len())
+    }
+
+    fn exceeded_by(self, family: &Family, processes: impl FnOnce() -> usize) -> Option<Excess> {
         if let Some(most) = self.processes {
-            let held = family.commands().len();
+            let held = processes();
             if held > most {
                 return Some(Excess::Processes { held, most });
             }

@@ -21,6 +21,7 @@ mod collect;
 mod commit;
 mod discard;
 mod git;
+mod lock;
 mod push;
 mod record;
 mod running;
@@ -41,6 +42,7 @@ pub use collect::{Changed, Collected};
 pub use commit::{CommitError, Committed, commit, current_branch};
 pub use discard::{DiscardError, Task, discard, workspace_of};
 use git::{Git, Repository};
+use lock::Lock;
 pub use push::{Destination, PushError, Pushed, Remote, RemoteError, push};
 use record::Record;
 pub use setup::{CommandError, PatternError, Setup, SetupConfig, SetupConfigError, SetupError};
@@ -64,6 +66,9 @@ const REMOVED: &str = "removed";
 
 /// Where trees are while they are being made, out of agents' reach too.
 const MAKING: &str = "making";
+
+/// How often it is looked whether another process is done with a tree.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// Why there is no working tree. The agent was told nothing.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +185,14 @@ pub struct Worktree {
     repository: Repository,
     record: Record,
     held: Arc<Held>,
-    _used: OwnedMutexGuard<()>,
+    _used: Used,
+}
+
+/// The use of a tree, in this process and of all.
+#[derive(Debug)]
+struct Used {
+    _lock: Lock,
+    _here: OwnedMutexGuard<()>,
 }
 
 /// The files with the person's settings of git, which the host's own git reads.
@@ -238,7 +250,7 @@ impl Worktrees {
         let repository = self.0.git.repository(&self.0.workspace).await?;
         let base = self.0.git.head(&repository).await?;
         let id = random::hex::<4>()?;
-        let used = self.hold(&id).await;
+        let used = self.hold(&id).await?;
         let record = Record::new(&id, &base);
         record.write(&self.0.root)?;
         let ready = async {
@@ -273,14 +285,16 @@ impl Worktrees {
         let Some(found) = Record::all(&self.0.root).into_iter().find(|record| is_it(record)) else {
             return Ok(None);
         };
-        let used = self.hold(&found.id).await;
-        let Some(record) = Record::read(&self.0.root, &found.id) else { return Ok(None) };
+        let used = self.hold(&found.id).await?;
+        let Some(mut record) = Record::read(&self.0.root, &found.id) else { return Ok(None) };
         let repository = self.0.git.repository(&self.0.workspace).await?;
         let held = match self.held(&record)? {
             Some(held) => Arc::new(held),
             None if self.0.git.has_commit(&repository, record.tip()).await => {
                 self.remove(record.id.as_ref()).await;
-                self.fill(&repository, &record).await?
+                let held = self.fill(&repository, &record).await?;
+                record.half_made = false;
+                held
             }
             None => return Err(WorktreeError::Gone(found.session.unwrap_or_default())),
         };
@@ -289,10 +303,10 @@ impl Worktrees {
         Ok(Some(tree))
     }
 
-    /// The tree of a record; nothing when it is gone, or its repository is.
+    /// The tree of a record; nothing when it is gone, or its repository is, or its set-up was stopped.
     fn held(&self, record: &Record) -> Result<Option<Held>, WorktreeError> {
         let replaced = |_| WorktreeError::Replaced(self.tree(&record.id));
-        if self.tree(&record.id).symlink_metadata().is_err() {
+        if record.half_made || self.tree(&record.id).symlink_metadata().is_err() {
             return Ok(None);
         }
         let held = Held::of(&self.0.root.join("trees"), record.id.as_ref()).map_err(replaced)?;
@@ -333,7 +347,7 @@ impl Worktrees {
         let entries = std::fs::read_dir(self.0.root.join("trees")).into_iter().flatten().flatten();
         for name in entries.map(|entry| entry.file_name()) {
             let id = name.to_string_lossy();
-            if let Some(_held) = self.try_hold(&id)
+            if let Some(_held) = self.try_hold_here(&id)
                 && !Record::exists(&self.0.root, &id)
             {
                 self.remove(name.as_ref()).await;
@@ -360,7 +374,7 @@ impl Worktrees {
         let apart = self.0.setup.get().map(|setup| setup.apart().to_owned());
         for place in [Some(self.0.root.join(MAKING)), apart].into_iter().flatten() {
             for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-                if let Some(_held) = self.try_hold(&entry.file_name().to_string_lossy()) {
+                if let Some(_held) = self.try_hold_here(&entry.file_name().to_string_lossy()) {
                     warn(remove(&entry.path()));
                 }
             }
@@ -417,12 +431,28 @@ impl Worktrees {
         self.0.root.join("trees").join(id)
     }
 
-    async fn hold(&self, id: &str) -> OwnedMutexGuard<()> {
-        self.lock(id).lock_owned().await
+    async fn hold(&self, id: &str) -> io::Result<Used> {
+        let here = self.lock(id).lock_owned().await;
+        loop {
+            if let Some(lock) = Lock::take(&self.0.root, id)? {
+                return Ok(Used { _lock: lock, _here: here });
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
     }
 
     /// Nothing while it is used or waited for.
-    fn try_hold(&self, id: &str) -> Option<OwnedMutexGuard<()>> {
+    fn try_hold(&self, id: &str) -> Option<Used> {
+        let here = self.try_hold_here(id)?;
+        let lock = Lock::take(&self.0.root, id).unwrap_or_else(|error| {
+            tracing::warn!(id, %error, "a working tree cannot be locked");
+            None
+        });
+        Some(Used { _lock: lock?, _here: here })
+    }
+
+    /// The same of what has no record, which is of no other process.
+    fn try_hold_here(&self, id: &str) -> Option<OwnedMutexGuard<()>> {
         self.lock(id).try_lock_owned().ok()
     }
 

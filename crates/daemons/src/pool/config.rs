@@ -445,19 +445,23 @@ impl PoolConfig {
         let Some(workspace) = self.workspaces.get(name) else { return Ok(None) };
         let Some(setup) = workspace.setup.clone() else { return Ok(None) };
         let own = format!("{name}.setup");
-        let mut spec = self.spec(name, workspace, around)?;
-        spec.home = Home::Own(around.state.join(format!("{own}.own")));
-        spec.pass = self.pass_to_commands(workspace);
-        spec.project = Project::Ignored;
         let apart = worktree::trees(&around.state, &own);
-        spec.confinement = self.confinement(&own, workspace, around, &spec)?;
-        if setup.inputs.is_empty() {
-            let place = worktree::trees(&around.state, name);
-            spec.confinement = spec.confinement.map(|confinement| confinement.with_trees(place));
-        }
+        let place = worktree::trees(&around.state, name);
+        let spec = |own: &str, place: &Path| -> Result<Spec, ConfigError> {
+            let mut spec = self.spec(name, workspace, around)?;
+            spec.home = Home::Own(around.state.join(format!("{own}.own")));
+            spec.pass = self.pass_to_commands(workspace);
+            spec.project = Project::Ignored;
+            let confinement = self.confinement(own, workspace, around, &spec)?;
+            spec.confinement = confinement.map(|confinement| confinement.with_trees(place.to_owned()));
+            Ok(spec)
+        };
+        let first = spec(&own, if setup.inputs.is_empty() { &place } else { &apart })?;
+        // What an agent's commit puts into caches is for no other task's first run.
+        let again = spec(&format!("{own}-again"), &place)?;
         let log = connector_files::Log::at(around.state.join(format!("{own}.log")));
         let wrong = |error: PatternError| ConfigError::Setup(name.to_owned(), error.into());
-        Setup::new(setup, spec, log, apart).map(Some).map_err(wrong)
+        Setup::new((setup, self.allowance(workspace)), (first, again), log, apart).map(Some).map_err(wrong)
     }
 
     /// The doors in the walls around the daemon of one workspace; none where it has no walls.

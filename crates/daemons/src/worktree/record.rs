@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// What the last turn in it was asked for, in a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) title: Option<String>,
+    /// Whether its set-up was begun where agents reach it, and has not ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) half_made: bool,
 }
 
 impl Record {
@@ -41,6 +44,7 @@ impl Record {
             session: None,
             pending: false,
             title: None,
+            half_made: false,
         }
     }
 

@@ -113,7 +113,7 @@ async fn end_of(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
 pub(super) struct Running {
     pub(super) child: Child,
     group: Option<Pid>,
-    family: Option<Family>,
+    pub(super) family: Option<Family>,
 }
 
 impl Running {

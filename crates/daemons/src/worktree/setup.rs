@@ -4,7 +4,8 @@
 //! Files are copied while the tree is out of agents' reach, by descriptor. The command runs within the walls that the
 //! commands of the workspace's agents have: it is code of the repository. What it made, of what git ignores, is kept
 //! for the next trees with the same inputs; so that no agent has a hand in what others get, such a command runs in
-//! a place of its own. Where nothing is kept it runs in the tree's own place.
+//! a place of its own, and at the commit that a task begins from alone. Where nothing is kept it runs in the tree's own
+//! place. Whatever it made of the tree's repository is removed before git reads there: the host puts back its own.
 //!
 //! Never does: overwrite what a commit has, follow a link, run anything outside the walls that are configured.
 
@@ -13,6 +14,7 @@ mod config;
 mod files;
 mod glob;
 mod kept;
+mod saved;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,11 +30,13 @@ pub use config::{SetupConfig, SetupConfigError};
 use files::Budget;
 use glob::Pattern;
 pub use glob::PatternError;
-use kept::{Kept, Key};
+use kept::{Decides, Kept, Key};
+use saved::Saved;
 
 use super::git::{At, Call, Repository};
 use super::record::Record;
 use super::{WorktreeError, Worktrees};
+use crate::allowance::Allowance;
 use crate::daemon::Spec;
 use crate::place::{self, Held};
 
@@ -65,12 +69,12 @@ pub enum SetupError {
     #[error("`setup.inputs` cannot be read")]
     Inputs(#[source] io::Error),
     /// The command failed.
-    #[error("the set-up of its working tree, `{run}`, failed{}; its last lines are in {}", told(refused), log.display())]
+    #[error("the set-up of its working tree, `{run}`, failed{}; its last lines are in {}", told(*refused), log.display())]
     Command {
         /// The command.
         run: String,
-        /// The hosts that the walls refused it.
-        refused: Vec<String>,
+        /// How many hosts the walls refused it. Their names are its words, and so in the log.
+        refused: usize,
         /// Where what it printed is.
         log: PathBuf,
         /// How it ended.
@@ -78,21 +82,31 @@ pub enum SetupError {
     },
 }
 
-fn told(refused: &[String]) -> String {
-    if refused.is_empty() {
-        return String::new();
+fn told(refused: usize) -> String {
+    match refused {
+        0 => String::new(),
+        1 => " (the walls refused it 1 host, which the log names; `hosts` and `presets` open what it needs)"
+            .to_owned(),
+        count => {
+            format!(
+                " (the walls refused it {count} hosts, which the log names; `hosts` and `presets` open what it needs)"
+            )
+        }
     }
-    format!(" (the walls refused it {}; `hosts` and `presets` open what it needs)", refused.join(", "))
 }
 
 /// The set-up of the trees of one workspace.
 #[derive(Debug)]
 pub struct Setup {
     config: SetupConfig,
+    /// What the command may hold.
+    allowance: Allowance,
     copy: Vec<Pattern>,
     inputs: Vec<Pattern>,
     /// What runs the command; like a daemon, of which it has the walls.
     spec: Spec,
+    /// The same for a tree at what an agent committed, with temporary files and caches of its own.
+    again: Spec,
     log: Log,
     /// Where trees are while a command runs in them whose result is kept.
     apart: PathBuf,
@@ -104,17 +118,19 @@ pub struct Setup {
 
 impl Setup {
     pub(crate) fn new(
-        config: SetupConfig,
-        spec: Spec,
+        (config, allowance): (SetupConfig, Allowance),
+        (spec, again): (Spec, Spec),
         log: Log,
         apart: PathBuf,
     ) -> Result<Self, PatternError> {
         let (copy, inputs) = config.patterns()?;
         Ok(Self {
             config,
+            allowance,
             copy,
             inputs,
             spec,
+            again,
             log,
             apart,
             alone: tokio::sync::Mutex::default(),
@@ -197,35 +213,73 @@ impl Worktrees {
         let copied = self.copy(setup, repository, tree).await?;
         let Some(run) = &setup.config.run else { return Ok(place::moved(draft, &place)?) };
         let _alone = setup.alone.lock().await;
-        if !setup.keeps() {
+        let key = match setup.keeps() {
+            true => self.key(setup, run, (repository, &copied), tree).await?,
+            false => None,
+        };
+        if let Some(key) = &key
+            && self.restored(key, tree).await
+        {
+            // What git does not ignore here is no part of the commit, whatever was ignored where it was made.
+            self.git_cleans(repository, tree).await?;
             place::moved(draft, &place)?;
-            let ran = self.run(setup, (run, &place), (repository, record), tree).await;
-            if ran.is_err() {
-                // The next turn must not find it half done.
-                self.remove(record.id.as_ref()).await;
-            }
-            return ran;
+            self.spare(setup, key.clone());
+            return Ok(());
         }
-        let key = self.key(setup, run, repository, tree).await?;
-        if self.restored(&key, tree).await {
-            place::moved(draft, &place)?;
-        } else {
-            let apart = setup.apart.join(&record.id);
-            super::remove(&apart)?;
-            std::fs::create_dir_all(&setup.apart)?;
-            place::moved(draft, &apart)?;
-            let ran = self.run(setup, (run, &apart), (repository, record), tree).await;
-            let ran = match ran {
-                Ok(()) => self.keep(&key, (repository, copied), tree).await,
-                failed => failed,
-            };
-            if let Err(error) = ran.and_then(|()| Ok(place::moved(&apart, &place)?)) {
-                super::warn(super::remove(&apart));
-                return Err(error);
-            }
+        // What an agent committed decides about nothing that others get.
+        if setup.keeps() && record.tip.is_none() {
+            return self.run_apart(setup, (run, key, copied), (repository, record, draft), tree).await;
         }
-        self.spare(setup, key);
+        self.run_in_place(setup, run, (repository, record, draft), tree).await
+    }
+
+    /// Runs the command where no agent reaches, keeps its result, and moves the tree to its place.
+    async fn run_apart(
+        &self,
+        setup: &Setup,
+        (run, key, copied): (&str, Option<Key>, Vec<PathBuf>),
+        (repository, record, draft): (&Repository, &Record, &Path),
+        tree: &Arc<Held>,
+    ) -> Result<(), WorktreeError> {
+        let (apart, place) = (setup.apart.join(&record.id), self.tree(&record.id));
+        super::remove(&apart)?;
+        std::fs::create_dir_all(&setup.apart)?;
+        place::moved(draft, &apart)?;
+        let ran = self.run((setup, &setup.spec), (run, &apart), (repository, record), tree).await;
+        let ran = match (&key, ran) {
+            (Some(key), Ok(())) => self.keep(key, (repository, copied), tree).await,
+            (_, ran) => ran,
+        };
+        if let Err(error) = ran.and_then(|()| Ok(place::moved(&apart, &place)?)) {
+            super::warn(super::remove(&apart));
+            return Err(error);
+        }
+        if let Some(key) = key {
+            self.spare(setup, key);
+        }
         Ok(())
+    }
+
+    /// Runs the command where the agent will work. Until it has ended, the tree is not one to go on in.
+    async fn run_in_place(
+        &self,
+        setup: &Setup,
+        run: &str,
+        (repository, record, draft): (&Repository, &Record, &Path),
+        tree: &Arc<Held>,
+    ) -> Result<(), WorktreeError> {
+        let place = self.tree(&record.id);
+        let spec = if record.tip.is_some() { &setup.again } else { &setup.spec };
+        let written = |half_made| Record { half_made, ..record.clone() }.write(&self.0.root);
+        written(true)?;
+        place::moved(draft, &place)?;
+        let ran = self.run((setup, spec), (run, &place), (repository, record), tree).await;
+        let ran = ran.and_then(|()| Ok(written(false)?));
+        if ran.is_err() {
+            // The next turn must not find it half done.
+            self.remove(record.id.as_ref()).await;
+        }
+        ran
     }
 
     /// Copies what is configured, and has git take no notice of it.
@@ -245,15 +299,21 @@ impl Worktrees {
         &self,
         setup: &Arc<Setup>,
         run: &str,
-        repository: &Repository,
+        (repository, copied): (&Repository, &[PathBuf]),
         tree: &Arc<Held>,
-    ) -> Result<Key, WorktreeError> {
-        let (setup, tree, run) = (Arc::clone(setup), Arc::clone(tree), run.to_owned());
-        let prefix = repository.prefix.clone();
+    ) -> Result<Option<Key>, WorktreeError> {
+        let (own, tree, run) = (Arc::clone(setup), Arc::clone(tree), run.to_owned());
+        let (prefix, copied) = (repository.prefix.clone(), copied.to_owned());
         let key = tokio::task::spawn_blocking(move || {
-            Key::of(&run, &tree.below(&prefix)?, &setup.inputs, &setup.spec.environment)
+            let Setup { inputs, spec, .. } = &*own;
+            let (environment, passed) = (&spec.environment, spec.pass.as_slice());
+            Key::of(&tree, &prefix, Decides { run: &run, inputs, copied: &copied, passed, environment })
         });
-        Ok(key.await.map_err(io::Error::other)?.map_err(SetupError::Inputs)?)
+        let key = key.await.map_err(io::Error::other)?.map_err(SetupError::Inputs)?;
+        if key.is_none() {
+            tracing::warn!(inputs = ?setup.config.inputs, "no file is matched by `setup.inputs`, so nothing is kept");
+        }
+        Ok(key)
     }
 
     /// Puts what is kept into a tree; whether it is there. One that cannot be put there is as good as none.
@@ -287,32 +347,41 @@ impl Worktrees {
     }
 
     /// Runs the command in a tree, and leaves of what it made what git ignores: the task begins with the files of
-    /// its commit.
+    /// its commit. The tree's repository is then as it was before.
     async fn run(
         &self,
-        setup: &Setup,
+        (setup, spec): (&Setup, &Spec),
         (run, place): (&str, &Path),
         (repository, record): (&Repository, &Record),
-        tree: &Held,
+        tree: &Arc<Held>,
     ) -> Result<(), WorktreeError> {
         let mut directory = place.to_owned();
         directory.extend(repository.prefix.components());
+        let (root, held) = (self.0.root.clone(), Arc::clone(tree));
+        let saved = tokio::task::spawn_blocking(move || Saved::of(&Kept::below(&root), &held));
+        let saved = saved.await.map_err(io::Error::other)??;
         let (ended, refused) =
-            command::run(&setup.spec, (run, setup.config.limit()), &directory, &setup.log).await;
+            command::run(spec, (run, setup.config.limit(), setup.allowance), &directory, &setup.log).await;
         ended.map_err(|source| SetupError::Command {
             run: run.to_owned(),
             refused,
             log: setup.log.path().to_owned(),
             source,
         })?;
-        place::unlock(tree, &record.branch);
-        let git = &self.0.git;
-        let at = At::Tree(tree, repository);
+        let held = Arc::clone(tree);
+        let back = tokio::task::spawn_blocking(move || saved.put_back(&held));
+        back.await.map_err(io::Error::other)??;
         let reset =
             Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
-        git.run(at, reset.unfiltered()).await?;
-        let clean = Call::new("takes back what the set-up left", ["clean", "--quiet", "--force", "-d"]);
-        git.run(at, clean.unfiltered()).await.map(drop)
+        self.0.git.run(At::Tree(tree, repository), reset.unfiltered()).await?;
+        self.git_cleans(repository, tree).await
+    }
+
+    /// Removes what git neither has nor ignores, repositories too.
+    async fn git_cleans(&self, repository: &Repository, tree: &Held) -> Result<(), WorktreeError> {
+        let clean = ["clean", "--quiet", "--force", "--force", "-d"];
+        let clean = Call::new("takes back what the set-up left", clean);
+        self.0.git.run(At::Tree(tree, repository), clean.unfiltered()).await.map(drop)
     }
 
     /// Keeps what git ignores of a tree, the copied files aside. What cannot be kept is made again.

@@ -184,7 +184,112 @@ async fn a_command_runs_within_walls_and_what_it_made_is_kept_for_trees_with_the
     std::fs::write(bench.workspace.join("lock"), "two\n").unwrap();
     bench.git(&["commit", "--quiet", "--all", "--message=Other inputs"]);
     let tree = trees.make().await.unwrap();
-    assert_eq!((read(&tree.directory().join("installed/link")).as_str(), bench.ran()), ("two\n", 2));
+    assert_eq!((read(&tree.directory().join("installed/link")).as_str(), bench.ran()), ("two\n", 3));
+}
+
+#[tokio::test]
+async fn a_result_is_of_its_inputs_what_was_copied_and_what_is_passed_and_of_nothing_there_is_none() {
+    let bench = Bench::new();
+    let settings = |inputs: &str, pass: Value| {
+        json!({
+            "setup": { "run": "mkdir -p installed", "inputs": [inputs], "copy": [".env"] }, "pass_to_commands": pass,
+        })
+    };
+    for (what, env, inputs, pass, ran) in [
+        ("a first run", "A=1\n", "lock", json!([]), 1),
+        ("the same", "A=1\n", "lock", json!([]), 1),
+        ("another copied file", "A=2\n", "lock", json!([]), 2),
+        ("another variable", "A=2\n", "lock", json!(["TOKEN"]), 3),
+        ("inputs of nothing", "A=2\n", "none", json!([]), 4),
+        ("inputs of nothing again", "A=2\n", "none", json!([]), 5),
+    ] {
+        std::fs::write(bench.workspace.join(".env"), env).unwrap();
+        let tree = bench.trees(settings(inputs, pass)).make().await.unwrap();
+        assert!(tree.directory().join("installed").is_dir(), "{what}");
+        assert_eq!(bench.ran(), ran, "{what}: {}", bench.log());
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_is_filled_again_at_an_agents_commit_keeps_nothing_and_shares_no_cache() {
+    let bench = Bench::new();
+    // What the tree's own files say is what is run and installed, as package managers do.
+    let run = "mkdir -p installed; cp lock app.txt installed/; cat $TMPDIR/cache >> installed/cached; \
+               cp app.txt $TMPDIR/cache; true";
+    let trees = bench.trees(json!({ "setup": { "run": run, "inputs": ["lock"] } }));
+    let mut tree = trees.make().await.unwrap();
+    tree.announces(&json!({ "at": 1 })).unwrap();
+    tree.belongs_to("ses_1").unwrap();
+    std::fs::write(tree.directory().join("app.txt"), "by the agent\n").unwrap();
+    std::fs::write(tree.directory().join("lock"), "two\n").unwrap();
+    assert!(tree.collect().await.unwrap().commit.is_some());
+    let here = tree.directory();
+    drop(tree);
+    std::fs::remove_dir_all(&here).unwrap();
+    let made = || std::fs::read_dir(bench.state().join("app.worktrees/made")).unwrap().count();
+    crate::support::eventually("the copy for the next tree", || made() == 2).await;
+
+    let again = trees.of_session("ses_1").await.unwrap();
+    assert_eq!(read(&again.directory().join("installed/app.txt")), "by the agent\n");
+    assert_eq!((made(), bench.ran()), (2, 2), "{}", bench.log());
+    drop(again);
+    // The user's branch gets the same inputs, and other files.
+    std::fs::write(bench.workspace.join("lock"), "two\n").unwrap();
+    bench.git(&["commit", "--quiet", "--all", "--message=The same inputs"]);
+    let next = trees.make().await.unwrap().directory();
+    assert_eq!((read(&next.join("installed/app.txt")).as_str(), bench.ran()), ("app\n", 3));
+    let cached = read(&next.join("installed/cached"));
+    assert!(!cached.contains("by the agent"), "{cached}");
+}
+
+#[tokio::test]
+async fn what_a_command_says_of_its_repository_decides_nothing_of_what_is_kept_or_begun_with() {
+    let bench = Bench::new();
+    let run = "mkdir installed; echo x > installed/x; echo evil > evil.txt; echo evil.txt >> .git/info/exclude; \
+               echo '*.evil' > .git/ignored; git config core.excludesFile .git/ignored; echo x > b.evil; \
+               git update-index --skip-worktree app.txt web/page.txt; echo evil > app.txt; rm web/page.txt; \
+               mkdir nested; git init --quiet nested; echo x > nested/x; git -C nested add x; true";
+    for (what, inputs) in [("kept", json!(["lock"])), ("in place", json!([]))] {
+        let trees = bench.trees(json!({ "setup": { "run": run, "inputs": inputs } }));
+        for round in 0..2 {
+            let mut tree = trees.make().await.unwrap();
+            let here = tree.directory();
+            assert_eq!(read(&here.join("installed/x")), "x\n", "{what}, {round}: {}", bench.log());
+            assert_eq!(read(&here.join("app.txt")), "app\n", "{what}, {round}");
+            assert_eq!(read(&here.join("web/page.txt")), "page\n", "{what}, {round}");
+            for left in ["evil.txt", "b.evil", "nested", ".git/ignored"] {
+                assert!(!here.join(left).exists(), "{what}, {round}: {left}");
+            }
+            let came = tree.collect().await.unwrap();
+            assert!(came.commit.is_none(), "{what}, {round}: {:?}", came.files);
+        }
+    }
+    assert!(bench.log().contains("$ mkdir installed"), "{}", bench.log());
+}
+
+#[tokio::test]
+async fn a_tree_whose_set_up_was_stopped_is_made_again_for_the_next_turn() {
+    let bench = Bench::new();
+    let of = |run: &str| bench.trees(json!({ "setup": { "run": run } }));
+    let mut tree = of("mkdir installed").make().await.unwrap();
+    tree.announces(&json!({ "at": 1 })).unwrap();
+    tree.belongs_to("ses_1").unwrap();
+    tree.collect().await.unwrap();
+    let here = tree.directory();
+    drop(tree);
+    std::fs::remove_dir_all(&here).unwrap();
+    let half = here.join("installed/half");
+    let stopped = of("mkdir installed; touch installed/half; sleep 1000");
+    tokio::select! {
+        made = stopped.of_session("ses_1") => panic!("{made:?}"),
+        () = crate::support::eventually("the first half of it", || half.exists()) => {}
+    }
+    let tree = of("mkdir installed; touch installed/whole").of_session("ses_1").await.unwrap();
+    assert!(here.join("installed/whole").exists() && !half.exists(), "{}", bench.log());
+    drop(tree);
+    let ran = bench.ran();
+    of("mkdir installed").of_session("ses_1").await.unwrap();
+    assert_eq!(bench.ran(), ran, "a session that goes on in its tree is not set up again");
 }
 
 #[tokio::test]
@@ -233,12 +338,27 @@ async fn a_set_up_that_fails_fails_the_task_with_its_reason_and_leaves_nothing()
 }
 
 #[tokio::test]
-async fn what_a_set_up_wanted_of_the_network_and_the_walls_refused_is_named() {
+async fn what_a_set_up_wanted_of_the_network_and_the_walls_refused_is_counted_and_named_in_its_log_alone() {
     let bench = Bench::new();
     let run = "curl -sf -m 20 http://example.invalid:8080/";
     let error = bench.trees(json!({ "setup": { "run": run } })).make().await.unwrap_err();
     let told = chain(&error);
-    assert!(told.contains("the walls refused it example.invalid:8080"), "{told}\n{}", bench.log());
+    assert!(told.contains("the walls refused it 1 host"), "{told}\n{}", bench.log());
+    // Else a name is a way for the repository to write into the chat.
+    let told = told.replace(run, "");
+    assert!(!told.contains("example.invalid"), "{told}");
+    assert!(bench.log().contains("the walls refused it example.invalid:8080"), "{}", bench.log());
+}
+
+#[tokio::test]
+async fn a_set_up_that_holds_more_than_its_workspace_may_is_ended() {
+    let bench = Bench::new();
+    let mark = format!("many-{}", std::process::id());
+    let run = format!("export SLEEPER={mark}; for i in $(seq 40); do sleep 1000 & done; wait");
+    let trees = bench.trees(json!({ "setup": { "run": run }, "max_processes": 20 }));
+    let error = chain(&trees.make().await.unwrap_err());
+    assert!(error.contains("20 are allowed"), "{error}");
+    assert_eq!(processes_with("SLEEPER", &mark), [0; 0], "nothing of it is left");
 }
 
 #[tokio::test]

@@ -15,10 +15,12 @@ use connector_files::Log;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::allowance::{Allowance, Excess, LOOK_EVERY};
 use crate::confine::namespaces::Control;
 use crate::confine::{self, Confinement};
 use crate::daemon::Spec;
 use crate::egress::{self, Egress, Wanted};
+use crate::process::Family;
 use crate::providers::Providers;
 use crate::redact::Redactor;
 use crate::worktree::running::{Running, Says};
@@ -33,9 +35,6 @@ const REST: Duration = Duration::from_secs(10);
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 200;
 
-/// How many refused hosts are named.
-const NAMED: usize = 5;
-
 /// Why a command did not do what it was to. What it printed is in its log.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -45,27 +44,31 @@ pub enum CommandError {
     /// It was ended.
     #[error("it took longer than {} s", .0.as_secs())]
     Slow(Duration),
+    /// It was ended for what it held.
+    #[error("{0}, by it and all that it started")]
+    TooMuch(String),
     /// It never began.
     #[error("it could not be started within walls")]
     NotStarted(#[from] io::Error),
 }
 
-/// Runs `run` in a directory below the tree `held` until it has ended; the hosts that the walls refused it meanwhile.
+/// Runs `run` in a directory of a tree until it has ended; how many hosts the walls refused it meanwhile. Their names,
+/// which it chose, are in its log alone.
 pub(super) async fn run(
     spec: &Spec,
-    (run, limit): (&str, Duration),
+    most: (&str, Duration, Allowance),
     directory: &Path,
     log: &Log,
-) -> (Result<(), CommandError>, Vec<String>) {
+) -> (Result<(), CommandError>, usize) {
     let before = refusals(spec);
-    let ended = ran(spec, (run, limit), directory, log).await;
-    let mut refused = Vec::new();
-    for (host, times) in refusals(spec) {
-        if times > before.get(&host).copied().unwrap_or_default() && refused.len() < NAMED {
-            refused.push(host);
-        }
+    let ended = ran(spec, most, directory, log).await;
+    let mut refused = refusals(spec);
+    refused.retain(|host, times| *times > before.get(host).copied().unwrap_or_default());
+    let lines: Vec<String> = refused.keys().map(|host| format!("the walls refused it {host}")).collect();
+    if !lines.is_empty() {
+        append(log, &redactor_of(spec), &lines);
     }
-    (ended, refused)
+    (ended, refused.len())
 }
 
 fn refusals(spec: &Spec) -> BTreeMap<String, u64> {
@@ -76,7 +79,7 @@ fn refusals(spec: &Spec) -> BTreeMap<String, u64> {
 
 async fn ran(
     spec: &Spec,
-    (run, limit): (&str, Duration),
+    (run, limit, allowance): (&str, Duration, Allowance),
     directory: &Path,
     log: &Log,
 ) -> Result<(), CommandError> {
@@ -102,7 +105,13 @@ async fn ran(
     let mut running = Running::start(command, Says::Agent)?;
     let printing = tokio::task::spawn_blocking(move || end_of(reader));
     let egress = serve_proxies(spec, running.child.id(), control).await;
-    let ended = timeout(limit, running.child.wait()).await;
+    let ended = {
+        let Running { child, family, .. } = &mut running;
+        tokio::select! {
+            ended = timeout(limit, child.wait()) => Ok(ended),
+            excess = excess(allowance, family.as_ref()) => Err(excess),
+        }
+    };
     drop(running);
     if let Ok(Some(egress)) = egress {
         let_end(egress).await;
@@ -110,9 +119,20 @@ async fn ran(
     let printed = timeout(REST, printing).await;
     keep(log, spec, run, printed.ok().and_then(Result::ok).unwrap_or_default().as_slice());
     match ended {
-        Err(_) => Err(CommandError::Slow(limit)),
-        Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
-        Ok(status) => Err(CommandError::Ended(status?.to_string())),
+        Err(excess) => Err(CommandError::TooMuch(excess.to_string())),
+        Ok(Err(_)) => Err(CommandError::Slow(limit)),
+        Ok(Ok(status)) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+        Ok(Ok(status)) => Err(CommandError::Ended(status?.to_string())),
+    }
+}
+
+/// What it holds too much of, as soon as it does.
+async fn excess(allowance: Allowance, family: Option<&Family>) -> Excess {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Some(excess) = family.and_then(|family| allowance.exceeded_by_command(family)) {
+            return excess;
+        }
     }
 }
 
@@ -189,12 +209,21 @@ fn end_of(mut reader: io::PipeReader) -> Vec<u8> {
 
 /// Keeps what it printed for the owner, without the values that it was passed.
 fn keep(log: &Log, spec: &Spec, run: &str, printed: &[u8]) {
+    let text = String::from_utf8_lossy(printed);
+    let mut lines = vec![format!("$ {run}")];
+    lines.extend(text.lines().map(str::to_owned));
+    append(log, &redactor_of(spec), &lines);
+}
+
+fn redactor_of(spec: &Spec) -> Redactor {
     let mut redactor = Redactor::default();
     let passed = spec.pass.iter().filter_map(|name| spec.environment.get(name)?.to_str());
     passed.for_each(|value| redactor.add(value));
-    let text = String::from_utf8_lossy(printed);
-    let mut lines = vec![redactor.line(&format!("$ {run}"))];
-    lines.extend(text.lines().map(|line| redactor.line(line)));
+    redactor
+}
+
+fn append(log: &Log, redactor: &Redactor, lines: &[String]) {
+    let lines: Vec<String> = lines.iter().map(|line| redactor.line(line)).collect();
     if let Err(error) = log.append(&lines) {
         tracing::warn!(%error, log = %log.path().display(), "what a set-up printed cannot be kept");
     }

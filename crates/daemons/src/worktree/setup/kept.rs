@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, futimens, open, openat, statat};
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, futimens, open, statat};
 use sha2::{Digest as _, Sha256};
 
 use super::files::{self, Budget};
@@ -19,7 +19,7 @@ use crate::random;
 const RESULTS: usize = 3;
 
 /// The most that one result may be.
-const RESULT: Budget = Budget { files: 1 << 20, bytes: 16 << 30 };
+pub(super) const RESULT: Budget = Budget { files: 1 << 20, bytes: 16 << 30 };
 
 /// What the name of a copy for the next tree ends with.
 const SPARE: &str = "spare";
@@ -31,18 +31,32 @@ const INPUTS: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Kept(PathBuf);
 
-/// By what a result is found again: a digest of the command, what it is found on, and its inputs.
+/// What decides about the result of a command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decides<'a> {
+    pub(super) run: &'a str,
+    /// The files of the tree that do.
+    pub(super) inputs: &'a [Pattern],
+    /// Those that were copied into it.
+    pub(super) copied: &'a [PathBuf],
+    /// The names of the variables that it is passed.
+    pub(super) passed: &'a [String],
+    pub(super) environment: &'a Environment,
+}
+
+/// By what a result is found again: a digest of what decides about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key(String);
 
 impl Key {
-    /// That of `run` in the directory `at`, with what the patterns match there.
-    pub(super) fn of(
-        run: &str,
-        at: &impl rustix::fd::AsFd,
-        inputs: &[Pattern],
-        environment: &Environment,
-    ) -> io::Result<Self> {
+    /// That of a command in the directory `prefix` of a tree; nothing if its inputs match nothing there.
+    pub(super) fn of(tree: &Held, prefix: &Path, decides: Decides<'_>) -> io::Result<Option<Self>> {
+        let Decides { run, inputs, copied, passed, environment } = decides;
+        let (root, at) = (tree.below(Path::new(""))?, tree.below(prefix)?);
+        let found = glob::found(&at, inputs)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
         let mut hasher = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hasher.update((bytes.len() as u64).to_be_bytes());
@@ -51,19 +65,24 @@ impl Key {
         part(run.as_bytes());
         // Other programs, other results.
         part(environment.get("PATH").unwrap_or_default().as_encoded_bytes());
-        let at = openat(at, ".", DIRECTORY, Mode::empty())?;
-        let mut left = INPUTS;
-        for (path, _) in glob::found(&at, inputs)? {
-            let named =
-                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-            part(&place::bytes_of(&path));
-            let (above, name) = split(&path)?;
-            let above = place::below(&at, above).map_err(named)?;
-            let bytes = files::bytes(&above, name, left).map_err(named)?;
-            left -= bytes.len() as u64;
-            part(&bytes);
+        let found: Vec<PathBuf> = found.into_keys().collect();
+        for (at, files, most) in [(&at, found.as_slice(), INPUTS), (&root, copied, super::COPIED.bytes)] {
+            part(&files.len().to_be_bytes());
+            let mut left = most;
+            for path in files {
+                let named =
+                    |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                part(&place::bytes_of(path));
+                let (above, name) = split(path)?;
+                let above = place::below(at, above).map_err(named)?;
+                let bytes = files::bytes(&above, name, left).map_err(named)?;
+                left -= bytes.len() as u64;
+                part(&bytes);
+            }
         }
-        Ok(Self(HEXLOWER.encode(&hasher.finalize())))
+        // Their values are nobody's to digest; that there is one more is another command.
+        passed.iter().for_each(|name| part(name.as_bytes()));
+        Ok(Some(Self(HEXLOWER.encode(&hasher.finalize()))))
     }
 }
 
@@ -71,6 +90,11 @@ impl Kept {
     /// Those below `root`, which only the host reaches.
     pub(super) fn below(root: &Path) -> Self {
         Self(root.join("made"))
+    }
+
+    /// A new name for what is being made. Of what a crash leaves there, [`clean`](Self::clean) removes it.
+    pub(super) fn draft(&self) -> io::Result<PathBuf> {
+        Ok(self.0.join(format!(".{}", random::hex::<8>()?)))
     }
 
     /// Puts the result of `key` into a tree; whether there is one. Where something is in its way, that stays.
