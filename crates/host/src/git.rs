@@ -29,6 +29,9 @@ use crate::text::one_line;
 /// The name that rules know it by.
 pub const NAME: &str = "connector-git";
 
+/// What the branch that is committed on is called among the settings of a step.
+const ONTO: &str = "onto";
+
 /// How long a git may go on after the host was told to stop it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -141,18 +144,19 @@ impl Git {
         })
     }
 
-    async fn commit(&self, input: &Input) -> Result<ActionResult, ConnectorError> {
+    async fn commit(&self, input: &Input, approved: Option<&Target>) -> Result<ActionResult, ConnectorError> {
         let workspace = self.workspace(input)?;
+        let onto = onto(approved)?;
         let committed = worktree::commit(
             &workspace.directory,
             (&input.base, &input.commit),
-            input.title.as_deref(),
+            (input.title.as_deref(), onto),
             self.environment.clone(),
             self.launcher.clone(),
         );
         let Committed { top, branch, commit, as_it_was, files } =
             committed.await.map_err(|error| match error {
-                CommitError::Apply(ApplyError::Partly { .. }) => {
+                CommitError::Apply(ApplyError::Partly { .. }) | CommitError::Staged { .. } => {
                     ConnectorError::Failed { reason: chain(&error), reference: Reference::default() }
                 }
                 _ => ConnectorError::Refused { reason: format!("nothing was changed: {}", chain(&error)) },
@@ -227,6 +231,15 @@ pub fn described() -> Arc<dyn Connector> {
     Arc::new(Git::new(none, Environment::from_iter([("", ""); 0]), Path::new("/")))
 }
 
+/// The branch that was approved to be committed on, where somebody was asked.
+fn onto(approved: Option<&Target>) -> Result<Option<&str>, ConnectorError> {
+    let Some(target) = approved else { return Ok(None) };
+    let onto = target.settings.get(ONTO).and_then(Value::as_str);
+    let reason = "nothing was changed: the card named no branch, since the repository's files name none; \
+                  `connector-host runs commit` asks git";
+    onto.map(Some).ok_or_else(|| ConnectorError::Refused { reason: reason.to_owned() })
+}
+
 fn parse(input: &Value) -> Result<Input, ConnectorError> {
     Input::deserialize(input).map_err(|error| ConnectorError::InvalidInput { reason: error.to_string() })
 }
@@ -248,7 +261,7 @@ impl Connector for Git {
         // All of it or nothing: it is not left in the middle.
         match action {
             "apply" | "undo" => return self.apply(&input, action == "undo").await,
-            "commit" => return self.commit(&input).await,
+            "commit" => return self.commit(&input, ctx.approved.as_ref()).await,
             "discard" => return self.discard(&input).await,
             _ => {}
         }
@@ -272,7 +285,7 @@ impl Connector for Git {
             // Which is another to approve than the one before.
             let onto = Some(&workspace.directory).filter(|_| action == "commit");
             if let Some(branch) = onto.and_then(|directory| worktree::current_branch(directory)) {
-                target.settings.insert("onto".to_owned(), json!(branch));
+                target.settings.insert(ONTO.to_owned(), json!(branch));
             }
             if let Some(remote) = workspace.remote.as_ref().filter(|_| action == "push") {
                 target.settings.insert("remote".to_owned(), json!(remote));

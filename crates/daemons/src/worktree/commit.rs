@@ -31,12 +31,33 @@ pub struct Committed {
     pub files: Vec<String>,
 }
 
-/// Why nothing was committed. Nothing was changed, except as [`ApplyError`] says.
+/// Why nothing was committed. Nothing was changed, except as [`ApplyError`] and [`Staged`](Self::Staged) say.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The working tree is at a commit and on no branch.
     #[error("{} is on no branch, so a commit there would be nobody's; switch to one first", .0.display())]
     Detached(PathBuf),
+    /// The working tree is on another branch than was approved.
+    #[error(
+        "{} is on {branch}, and {approved} was approved; ask again to commit it there",
+        top.display()
+    )]
+    Other {
+        /// The working tree.
+        top: PathBuf,
+        /// Its branch.
+        branch: String,
+        /// The branch that was approved.
+        approved: String,
+    },
+    /// It is in the files and the index now, and on no branch as far as is known.
+    #[error("it is staged in {}, not committed; `git status` there says what is", top.display())]
+    Staged {
+        /// The working tree.
+        top: PathBuf,
+        /// Why it is not committed, or not taken back.
+        source: Box<CommitError>,
+    },
     /// The change is there already, or there is none.
     #[error("{branch} of {} has it already", top.display())]
     Already {
@@ -70,12 +91,12 @@ const UNFINISHED: [&str; 6] =
 
 /// Commits what lies between two commits on the current branch of the repository around `workspace`, whether it is
 /// [applied](apply) there already or not: the task's own commits where the branch is where they begin, else one
-/// commit called `title`, or as the last of the task's is. Other changes, staged or not, stay as they are. Nothing of the repository's is run, and
-/// nothing is signed.
+/// commit called `title`, or as the last of the task's is. With `onto` that branch has to be the current one. Other
+/// changes, staged or not, stay as they are. Nothing of the repository's is run, and nothing is signed.
 pub async fn commit(
     workspace: &Path,
     (base, commit): (&str, &str),
-    title: Option<&str>,
+    (title, onto): (Option<&str>, Option<&str>),
     environment: Environment,
     launcher: Option<PathBuf>,
 ) -> Result<Committed, CommitError> {
@@ -83,9 +104,10 @@ pub async fn commit(
     let repository = git.repository(workspace).await?;
     let top = repository.top.clone();
     let reads = At::Repository(&repository, Access::Read);
-    let asked = Call::new("looks for the branch", ["symbolic-ref", "--quiet", "--short", "HEAD"]);
-    let branch = git.run(reads, asked).await.map_err(|_| CommitError::Detached(top.clone()))?;
-    let branch = text(&branch);
+    let branch = branch_of(&git, &repository).await?;
+    if let Some(onto) = onto.filter(|onto| *onto != branch) {
+        return Err(CommitError::Other { top, branch, approved: onto.to_owned() });
+    }
     if UNFINISHED.iter().any(|name| repository.own().join(name).symlink_metadata().is_ok()) {
         return Err(CommitError::Unfinished(top));
     }
@@ -104,6 +126,9 @@ pub async fn commit(
         return Err(CommitError::Already { top, branch });
     }
     let applied = there && is_staged(&now);
+    if applied && !git.is_sound(&repository, (base, commit)).await? {
+        return Err(ApplyError::Unsound { top, commit: commit.to_owned() }.into());
+    }
     if !applied {
         apply(workspace, (base, commit), environment.clone(), launcher.clone()).await?;
     }
@@ -119,16 +144,29 @@ pub async fn commit(
         one(&git, &repository, &files, &titled(&title)).await?;
         Ok::<_, WorktreeError>((git.head(&repository).await?, false))
     };
-    match made.await {
-        Ok((commit, as_it_was)) => Ok(Committed { top, branch, commit, as_it_was, files }),
-        Err(error) => {
-            if !applied {
-                // As it was before.
-                apply(workspace, (commit, base), environment, launcher).await?;
-            }
-            Err(error.into())
+    let error = match made.await {
+        Ok((commit, as_it_was)) => return Ok(Committed { top, branch, commit, as_it_was, files }),
+        Err(error) => CommitError::from(error),
+    };
+    let staged = |source: CommitError| CommitError::Staged { top: top.clone(), source: Box::new(source) };
+    // What is on the branch by now is not taken out of the files.
+    match git.branch(&repository, &branch).await {
+        Ok(Some(found)) if found.commit == head && applied => Err(error),
+        Ok(Some(found)) if found.commit == head => {
+            // As it was before.
+            let back = apply(workspace, (commit, base), environment, launcher).await;
+            Err(back.map_or_else(|error| staged(error.into()), |_| error))
         }
+        _ => Err(staged(error)),
     }
+}
+
+/// The branch that the working tree is on, by its whole name below `refs/heads`.
+async fn branch_of(git: &Git, repository: &Repository) -> Result<String, CommitError> {
+    let detached = || CommitError::Detached(repository.top.clone());
+    let asked = Call::new("looks for the branch", ["symbolic-ref", "--quiet", "HEAD"]);
+    let name = git.run(At::Repository(repository, Access::Read), asked).await.map_err(|_| detached())?;
+    text(&name).strip_prefix("refs/heads/").map(str::to_owned).ok_or_else(detached)
 }
 
 async fn is_plain(git: &Git, at: At<'_>, (base, commit): (&str, &str)) -> Result<bool, WorktreeError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::git::Git;
+use super::lock::Lock;
 use super::record::Record;
 use super::{REMOVED, WORKTREES, WorktreeError, put_aside, remove, root, warn};
 use crate::environment::Environment;
@@ -52,8 +53,8 @@ pub enum DiscardError {
     Failed(#[from] WorktreeError),
 }
 
-/// Removes the branch of a task and its tree, if both are as they were left: the branch first, and only while it is
-/// at that commit. Its session does not go on after that.
+/// Removes the branch of a task and its tree, if both are as they were left and nobody uses them: the branch first, and
+/// only while it is at that commit. Its session does not go on after that.
 pub async fn discard(
     task: Task<'_>,
     environment: Environment,
@@ -63,6 +64,11 @@ pub async fn discard(
     let branch = || task.branch.to_owned();
     let record = Record::all(&root).into_iter().find(|record| record.branch == task.branch);
     let record = record.ok_or_else(|| DiscardError::NotOurs(branch()))?;
+    let lock = Lock::take(&root, &record.id).map_err(WorktreeError::from)?;
+    let _lock = lock.ok_or_else(|| DiscardError::InUse(branch()))?;
+    // It may have been used until now.
+    let record = Record::read(&root, &record.id).filter(|record| record.branch == task.branch);
+    let record = record.ok_or_else(|| DiscardError::Moved(branch()))?;
     if record.pending {
         return Err(DiscardError::InUse(branch()));
     }
@@ -78,11 +84,14 @@ pub async fn discard(
         // Somebody did so before.
         None => {}
     }
-    record.remove(&root);
     let tree = root.join("trees").join(&record.id);
-    if tree.symlink_metadata().is_ok() {
-        let aside = root.join(REMOVED);
+    let is_there = tree.symlink_metadata().is_ok();
+    let aside = root.join(REMOVED);
+    if is_there {
         put_aside(&tree, &aside).map_err(WorktreeError::from)?;
+    }
+    record.remove(&root);
+    if is_there {
         let swept = tokio::task::spawn_blocking(move || {
             let entries = std::fs::read_dir(aside).into_iter().flatten().flatten();
             entries.for_each(|entry| warn(remove(&entry.path())));

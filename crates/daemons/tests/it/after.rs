@@ -53,12 +53,26 @@ impl Bench {
         std::fs::write(here.join("new, [x] é.txt"), "new\n").unwrap();
         std::fs::remove_file(here.join("gone.txt")).unwrap();
         let came = tree.collect().await.unwrap();
-        Left { base: came.since, commit: came.commit.unwrap(), branch: tree.branch().to_owned(), tree }
+        Left {
+            base: came.since,
+            commit: came.commit.unwrap(),
+            branch: tree.branch().to_owned(),
+            tree: Some(tree),
+        }
     }
 
     async fn commit(&self, left: &Left, title: Option<&str>) -> Result<Committed, CommitError> {
-        commit(&self.workspace, (&left.base, &left.commit), title, environment(), Some(Self::launcher()))
-            .await
+        self.commit_onto(left, title, None).await
+    }
+
+    async fn commit_onto(
+        &self,
+        left: &Left,
+        title: Option<&str>,
+        onto: Option<&str>,
+    ) -> Result<Committed, CommitError> {
+        let commits = (&*left.base, &*left.commit);
+        commit(&self.workspace, commits, (title, onto), environment(), Some(Self::launcher())).await
     }
 
     async fn apply(&self, left: &Left) -> Result<(), ApplyError> {
@@ -80,7 +94,7 @@ struct Left {
     base: String,
     commit: String,
     branch: String,
-    tree: Worktree,
+    tree: Option<Worktree>,
 }
 
 fn environment() -> Environment {
@@ -218,8 +232,11 @@ async fn no_hook_and_no_filter_runs_where_a_change_is_committed() {
 #[tokio::test]
 async fn what_a_task_left_is_removed_only_while_it_is_as_it_was_left() {
     let bench = Bench::new();
-    let left = bench.task().await;
-    let tree = left.tree.directory();
+    let mut left = bench.task().await;
+    let tree = left.tree.as_ref().unwrap().directory();
+    let used = bench.discard(&left.branch, &left.commit).await.unwrap_err();
+    assert!(matches!(used, DiscardError::InUse(_)), "whoever holds it may begin something there: {used}");
+    left.tree = None;
     let exists = |bench: &Bench| !bench.git(&["branch", "--list", &left.branch]).is_empty();
 
     let refused = bench.discard("main", &left.base).await.unwrap_err();
@@ -248,8 +265,81 @@ async fn what_a_task_left_is_removed_only_while_it_is_as_it_was_left() {
 async fn what_an_agent_works_on_is_not_removed() {
     let bench = Bench::new();
     let mut left = bench.task().await;
-    left.tree.announces(&json!({ "at": 2 })).unwrap();
+    let mut tree = left.tree.take().unwrap();
+    tree.announces(&json!({ "at": 2 })).unwrap();
+    let here = tree.directory();
+    // Also after the host that began it was killed.
+    drop(tree);
     let refused = bench.discard(&left.branch, &left.commit).await.unwrap_err();
     assert!(matches!(refused, DiscardError::InUse(_)), "{refused}");
-    assert!(left.tree.directory().exists());
+    assert!(here.exists());
+}
+
+#[tokio::test]
+async fn a_change_is_committed_on_the_branch_that_was_approved_and_on_no_other() {
+    let bench = Bench::new();
+    let left = bench.task().await;
+    // Git shortens a name that is a tag's too to another.
+    bench.git(&["tag", "main"]);
+    let before = bench.status();
+    bench.git(&["checkout", "--quiet", "-b", "other"]);
+    let refused = bench.commit_onto(&left, None, Some("main")).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Other { .. }), "{refused}");
+    assert_eq!((bench.status(), bench.git(&["rev-parse", "HEAD"]).trim()), (before, &*left.base));
+    bench.git(&["checkout", "--quiet", "heads/main"]);
+    bench.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
+    let done = bench.commit_onto(&left, None, Some("main")).await.unwrap();
+    assert_eq!((done.branch.as_str(), done.as_it_was), ("main", true));
+    assert_eq!(bench.git(&["rev-parse", "refs/heads/main"]).trim(), left.commit);
+    assert_eq!(bench.git(&["for-each-ref", "--format=%(refname)", "refs/heads/heads"]), "");
+}
+
+#[tokio::test]
+async fn a_commit_that_git_refuses_leaves_the_files_and_the_branch_as_they_were() {
+    for moved_on in [false, true] {
+        let bench = Bench::new();
+        let left = bench.task().await;
+        if moved_on {
+            bench.git(&["commit", "--quiet", "--allow-empty", "--message=Mine"]);
+        }
+        let now = || (bench.status(), bench.git(&["rev-parse", "HEAD"]), bench.git(&["diff", "HEAD"]));
+        let before = now();
+        std::fs::create_dir_all(bench.workspace.join(".git/refs/heads")).unwrap();
+        bench.write(".git/refs/heads/main.lock", "");
+        let error = bench.commit(&left, Some("Task")).await.unwrap_err();
+        assert!(matches!(error, CommitError::Failed(_)), "moved on: {moved_on}: {error}");
+        assert_eq!(now(), before, "moved on: {moved_on}");
+        std::fs::remove_file(bench.workspace.join(".git/refs/heads/main.lock")).unwrap();
+        bench.commit(&left, Some("Task")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_staged_before_is_looked_at_again_before_it_is_committed() {
+    let bench = Bench::new();
+    let left = bench.task().await;
+    bench.apply(&left).await.unwrap();
+    let object = |id: &str| bench.workspace.join(".git/objects").join(&id[..2]).join(&id[2..]);
+    bench.git(&["repack", "-a", "-d", "--quiet"]);
+    let pack = std::fs::read_dir(bench.workspace.join(".git/objects/pack")).unwrap();
+    let pack =
+        pack.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "pack"));
+    let pack = pack.unwrap();
+    let moved = bench.root.path().join("pack");
+    std::fs::rename(&pack, &moved).unwrap();
+    std::fs::remove_dir_all(bench.workspace.join(".git/objects/pack")).unwrap();
+    let script =
+        format!("cd '{}' && git unpack-objects -q < '{}'", bench.workspace.display(), moved.display());
+    #[expect(clippy::disallowed_methods, reason = "this is what an agent does")]
+    let unpacked = std::process::Command::new("/bin/sh").args(["-c", &script]).status().unwrap();
+    assert!(unpacked.success());
+    let blob = bench.git(&["rev-parse", &format!("{}:a.txt", left.commit)]).trim().to_owned();
+    bench.write("b.txt", "evil\n");
+    let evil = bench.git(&["hash-object", "-w", "b.txt"]).trim().to_owned();
+    bench.write("b.txt", "b\n");
+    std::fs::remove_file(object(&blob)).unwrap();
+    std::fs::copy(object(&evil), object(&blob)).unwrap();
+    let error = bench.commit(&left, None).await.unwrap_err();
+    assert!(matches!(error, CommitError::Apply(ApplyError::Unsound { .. })), "{error}");
+    assert_eq!(bench.git(&["rev-parse", "main"]).trim(), left.base);
 }

@@ -107,9 +107,11 @@ async fn committed(id: RunId, left: &Left) -> Result<(Value, String), Failure> {
     let Left { workspace, change } = left;
     let (environment, launcher) = around();
     let commits = (change.base.as_str(), change.commit.as_str());
-    let committed = worktree::commit(workspace, commits, None, environment, launcher).await;
+    let committed = worktree::commit(workspace, commits, (None, None), environment, launcher).await;
     let Committed { top, branch, commit, as_it_was, files } = committed.map_err(|error| match error {
-        CommitError::Apply(ApplyError::Partly { .. }) => Failure::failed(chain(&error)),
+        CommitError::Apply(ApplyError::Partly { .. }) | CommitError::Staged { .. } => {
+            Failure::failed(chain(&error))
+        }
         _ => nothing(&chain(&error)),
     })?;
     let how = if as_it_was { "its own commits" } else { "one commit" };
