@@ -43,7 +43,7 @@ use crate::transcript::Transcripts;
 
 pub use crate::ask::{Answer, Answered};
 pub(crate) use advance::HOST;
-pub(crate) use intake::as_event;
+pub(crate) use intake::{OF_RESULT, as_event};
 pub use schedule::{NoSurface, ScheduleChat};
 
 /// How often another process's changes are looked for.

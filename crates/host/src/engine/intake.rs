@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use connector_rules::{Event, Reply, Rule, RuleSet};
+use connector_rules::{Action, Event, Reply, Rule, RuleSet};
 use serde_json::{Value, json};
 
 use super::{BATCH, Engine, limits};
 use crate::clock::Millis;
+use crate::git;
 use crate::ledger::audit::{self, Entry};
-use crate::ledger::events::{self, EventRow, ReplyTo};
+use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, runs};
 
@@ -68,6 +69,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a rule takes what a button under a result says.
+    pub fn takes_button(&self, event: &NewEvent) -> bool {
+        let (now, event) = (timestamp(self.0.clock.now()), event_of(event));
+        taking(&self.rules(), &event, now).next().is_some()
+    }
+
     /// Whether this text is a command alone that a rule would take with words after it.
     pub fn lacks_words(&self, connector: &str, payload: &Value) -> Option<String> {
         with_words(&self.rules(), message(connector, payload), timestamp(self.0.clock.now()))
@@ -102,29 +109,65 @@ fn with_words(rules: &RuleSet, mut event: Event, now: jiff::Timestamp) -> Option
     }
     event.payload["text"] = json!(more);
     event.payload["args"] = json!("…");
-    let would_fire = rules.matching(&event, now).next().is_some();
+    let would_fire = taking(rules, &event, now).next().is_some();
     would_fire.then(|| command.to_owned())
 }
 
 fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
-    rules.matching(&as_event(event), timestamp(now)).cloned().collect()
+    taking(rules, &as_event(event), timestamp(now)).cloned().collect()
+}
+
+/// What the payload of an event has that a button under a result made, and no message: surfaces write it.
+pub(crate) const OF_RESULT: &str = "button_of_result";
+
+/// The rules that an event fires. A button says what it does, so none but the rules that do that take it: one for
+/// messages would hand its command to an agent as words.
+fn taking<'a>(
+    rules: &'a RuleSet,
+    event: &'a Event,
+    now: jiff::Timestamp,
+) -> impl Iterator<Item = &'a Arc<Rule>> {
+    let is_button = event.payload.get(OF_RESULT).is_some();
+    rules.matching(event, now).filter(move |rule| !is_button || is_of_git(rule))
+}
+
+/// Whether a rule calls the connector for git and no other.
+fn is_of_git(rule: &Rule) -> bool {
+    let calls = |step: &connector_rules::Step| match &step.action {
+        Action::RunConnector { connector, .. } => Some(connector == git::NAME),
+        _ => None,
+    };
+    let mut called = rule.all_steps().filter_map(calls).peekable();
+    called.peek().is_some() && called.all(|is_git| is_git)
 }
 
 /// The event as rules see it.
 pub(crate) fn as_event(row: &EventRow) -> Event {
-    let reply = row.reply.clone().map(|ReplyTo { session_id, run_id, workspace, change }| {
-        let (branch, base, commit) = change
-            .map(|it| (it.branch, it.base, it.commit))
-            .map_or((None, None, None), |(branch, base, commit)| (Some(branch), Some(base), Some(commit)));
-        Reply { session_id, run_id, workspace, branch, base, commit }
-    });
     Event {
         id: row.id.to_string(),
         connector: row.connector.clone(),
         event: row.event.clone(),
         payload: row.payload.clone(),
-        reply,
+        reply: row.reply.clone().map(as_reply),
     }
+}
+
+/// The same of one that is not stored yet.
+fn event_of(event: &NewEvent) -> Event {
+    Event {
+        id: String::new(),
+        connector: event.connector.clone(),
+        event: event.event.clone(),
+        payload: event.payload.clone(),
+        reply: event.reply.clone().map(as_reply),
+    }
+}
+
+fn as_reply(ReplyTo { session_id, run_id, workspace, change }: ReplyTo) -> Reply {
+    let (branch, base, commit) = change
+        .map(|it| (it.branch, it.base, it.commit))
+        .map_or((None, None, None), |(branch, base, commit)| (Some(branch), Some(base), Some(commit)));
+    Reply { session_id, run_id, workspace, branch, base, commit }
 }
 
 pub(crate) fn timestamp(at: Millis) -> jiff::Timestamp {
@@ -133,4 +176,39 @@ pub(crate) fn timestamp(at: Millis) -> jiff::Timestamp {
 
 fn definition(rule: &Rule) -> String {
     rule.source().text.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_rules::SourceFile;
+
+    use super::*;
+
+    fn rule(name: &str, connector: &str, action: &str, then: &str) -> String {
+        format!(
+            "[rule]\nname = \"{name}\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"connector-telegram\"\n\
+             event = \"message_received\"\n[[actions]]\ntype = \"RunConnector\"\nconnector = \"{connector}\"\n\
+             action = \"{action}\"\n{then}"
+        )
+    }
+
+    #[test]
+    fn a_button_is_taken_by_rules_that_have_git_do_something_and_by_no_others() {
+        let then = "[[actions]]\ntype = \"RunConnector\"\nconnector = \"connector-opencode\"\naction = \"continue_session\"\n";
+        let files = [
+            SourceFile::new("commit.toml", rule("commit", git::NAME, "commit", "")),
+            // As one was written when there was no such button.
+            SourceFile::new("reply.toml", rule("reply", "connector-opencode", "continue_session", "")),
+            SourceFile::new("both.toml", rule("both", git::NAME, "commit", then)),
+        ];
+        let rules = RuleSet::parse(files).unwrap();
+        let names = |payload: Value| -> Vec<String> {
+            let (event, now) = (message("connector-telegram", &payload), timestamp(0));
+            taking(&rules, &event, now).map(|rule| rule.name().to_owned()).collect()
+        };
+        let mut written = names(json!({ "text": "/commit" }));
+        written.sort();
+        assert_eq!(written, ["both", "commit", "reply"], "a message is for all");
+        assert_eq!(names(json!({ "text": "/commit", OF_RESULT: "commit" })), ["commit"]);
+    }
 }

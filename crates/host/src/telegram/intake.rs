@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::buttons::{After, Pressed};
 use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, commands, locked, rows, split};
+use crate::engine::OF_RESULT;
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::{self, Decision, Tapped};
@@ -285,7 +286,7 @@ impl Telegram {
     }
 
     /// A button under a result is the command that it names, written in answer to that result by who tapped: rules
-    /// decide what comes of it.
+    /// decide what comes of it, those alone that have git do something.
     async fn after(&self, tap: &Tap, what: After, row: StepRow) -> Result<(String, bool), LedgerError> {
         let (chat, step) = (row.chat.clone(), row.id);
         let Some(reply) = rows::reply_to(row).filter(|reply| reply.change.is_some()) else {
@@ -303,9 +304,10 @@ impl Telegram {
                 "is_forwarded": false, "is_edited": false, "reply_to_message_id": tap.message_id,
                 "message": { "message_id": tap.message_id, "text": text, "date": at },
             });
+            payload.insert(OF_RESULT.to_owned(), json!(what.command()));
             payload.extend(written.as_object().cloned().unwrap_or_default());
         }
-        self.submit(NewEvent {
+        let event = NewEvent {
             surface: NAME.to_owned(),
             platform_id: tap.update_id.to_string(),
             connector: self.0.connector_name.clone(),
@@ -314,9 +316,16 @@ impl Telegram {
             requester: actor(tap.user),
             payload,
             reply: Some(reply),
-        })
-        .await?;
-        Ok((format!("{text} of {step}: its card comes"), false))
+        };
+        if !self.engine()?.takes_button(&event) {
+            let none = format!(
+                "No rule of this host takes {text} from you here; rules/{}.toml is one",
+                what.command()
+            );
+            return Ok((none, true));
+        }
+        self.submit(event).await?;
+        Ok((format!("{text} of {step} is taken; it runs, or its card comes"), false))
     }
 
     async fn decide(
