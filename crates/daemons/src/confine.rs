@@ -157,6 +157,8 @@ pub struct Confinement {
     configuration: Option<PathBuf>,
     /// Where its tasks have their working trees, in place of the workspace.
     trees: Option<PathBuf>,
+    /// What is to be read because the configuration says so.
+    asked: Vec<PathBuf>,
 }
 
 /// How much of the walls this kernel can hold.
@@ -222,7 +224,9 @@ impl Walls {
     /// The usual walls around a daemon. The binary, the toolchains on `PATH` and at home, and the
     /// system can be read; the workspace and opencode's own directories can be written.
     pub fn around(spec: &Spec) -> Self {
-        let mut walls = Self::of_programs(&spec.environment);
+        let mut planted = spec.planted.clone();
+        planted.push(spec.directory.clone());
+        let mut walls = Self::of_programs(&spec.environment, &planted);
         walls.read.extend(install_of(&spec.program));
         let home = spec.environment.get("HOME").map(PathBuf::from);
         match &spec.home {
@@ -246,8 +250,9 @@ impl Walls {
         doors.any(|door| real.starts_with(door))
     }
 
-    /// What programs of the system and the user's toolchains need to run, and nothing of a daemon's.
-    pub(crate) fn of_programs(environment: &Environment) -> Self {
+    /// What programs of the system and the user's toolchains need to run, and nothing of a daemon's, nor what is reached
+    /// by way of what agents may have `planted`.
+    pub(crate) fn of_programs(environment: &Environment, planted: &[PathBuf]) -> Self {
         let mut walls = Self::default();
         let home = environment.get("HOME").map(PathBuf::from);
         walls.write.extend(DEVICES.map(PathBuf::from));
@@ -255,11 +260,9 @@ impl Walls {
             walls.read.extend(without_home(directory, home.as_deref()));
         }
         // What leads to the user's home on `PATH` would open all of it.
-        walls.read.extend(toolchains::doors(environment));
-        walls.read.extend(environment.trusted());
-        if let Some(home) = &home {
-            walls.read.extend(OF_GIT.map(|name| home.join(name)));
-        }
+        walls.read.extend(toolchains::doors(environment, planted));
+        let of_git = home.iter().flat_map(|home| OF_GIT.map(|name| home.join(name)));
+        walls.read.extend(toolchains::past(planted, environment.trusted().into_iter().chain(of_git)));
         walls
     }
 }
@@ -317,6 +320,7 @@ impl Confinement {
             configuration: user_config::of_user(spec).filter(|_| matches!(spec.home, Home::Own(_))),
             tmp,
             trees: None,
+            asked: Vec::new(),
         }
     }
 
@@ -329,6 +333,17 @@ impl Confinement {
         self.walls.read.push(self.workspace.clone());
         self.trees = Some(trees);
         self
+    }
+
+    /// Opens what the configuration says is to be read, and what is to be written.
+    pub(crate) fn open<'a>(
+        &mut self,
+        read: impl Iterator<Item = &'a PathBuf>,
+        write: impl Iterator<Item = &'a PathBuf>,
+    ) {
+        self.asked.extend(read.cloned());
+        self.walls.read.extend(self.asked.iter().cloned());
+        self.walls.write.extend(write.cloned());
     }
 
     /// The daemon's own private temporary directory. opencode loads libraries from there.
@@ -410,6 +425,16 @@ impl Confinement {
             let mut doors = doors.iter().filter_map(|door| door.canonicalize().ok());
             doors.find(|door| kept.starts_with(door))
         };
+        // The host's own files are its alone, one by one too.
+        let host = of_host(state);
+        let asked = self.asked.iter().filter_map(|door| Some((door, door.canonicalize().ok()?)));
+        if let Some((door, real)) = asked.into_iter().find(|(_, real)| real.starts_with(host)) {
+            return Err(io::Error::other(format!(
+                "{} leads to {}, which is the host's own: `read` opens nothing there",
+                door.display(),
+                real.display()
+            )));
+        }
         let (kept, door, does, remedy) = match door_to(&shell, &self.walls.write) {
             Some(door) => (shell.as_path(), door, "write", "choose another state directory or workspace"),
             None => match door_to(state, &self.walls.read) {
@@ -541,6 +566,11 @@ impl Confinement {
 /// As the launcher reads it.
 fn written(plan: &Plan) -> String {
     serde_json::to_string(plan).unwrap_or_default()
+}
+
+/// The host's state directory, of which `state` is the part that daemons have.
+pub(crate) fn of_host(state: &Path) -> &Path {
+    state.parent().filter(|_| state.ends_with("daemons")).unwrap_or(state)
 }
 
 /// Makes a directory anew. opencode takes libraries that it finds in its temporary directory for those that it put there,

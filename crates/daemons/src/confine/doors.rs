@@ -51,7 +51,7 @@ impl Confinement {
     /// that are still to be made are among them.
     pub fn doors(&self, spec: &Spec) -> Vec<Door> {
         let (daemon, commands) = (self.plan_for(false).walls, self.plan_for(true).walls);
-        let known_tools = toolchains::doors(&spec.environment);
+        let known_tools = toolchains::doors(&spec.environment, &[]);
         let mut doors: Vec<Door> = Vec::new();
         for (opens, its, theirs) in
             [(Opens::Write, &daemon.write, &commands.write), (Opens::Read, &daemon.read, &commands.read)]

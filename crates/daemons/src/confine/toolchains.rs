@@ -2,13 +2,14 @@
 //!
 //! What is on `PATH` runs within walls as it does outside, with what lies beside it and behind it: the parts of an
 //! installation next to its `bin`, and what links lead to. Never opened is the home directory or what is above it,
-//! nor a place that has stored credentials below it.
+//! nor a place that has stored credentials below it, nor what is reached by way of a place where an agent may write.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{SYSTEM, leads_to};
 use crate::environment::Environment;
+use way::Way;
 
 /// What is known of a toolchain.
 #[derive(Debug)]
@@ -185,20 +186,33 @@ impl Toolchain {
 
 /// What is opened for the toolchains of a user of this environment: the directories of `PATH`, what lies beside and behind
 /// them, and what is known by its place.
-pub(super) fn doors(environment: &Environment) -> Vec<PathBuf> {
-    let searched = environment.search_path();
+///
+/// Agents write in the `planted` places: what was put there decides of no door.
+pub(super) fn doors(environment: &Environment, planted: &[PathBuf]) -> Vec<PathBuf> {
+    let (searched, way) = (environment.search_path(), Way::past(planted));
     let home = environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let Some(home) = home else {
-        let found = around(&searched, None);
-        return searched.into_iter().chain(found).collect();
+        let found = around(&searched, None, &way);
+        return searched.into_iter().chain(found).filter(|door| way.is_clear(door)).collect();
     };
-    let (found, secrets) = (around(&searched, Some(&home)), secrets(environment, &home));
+    let (found, secrets) = (around(&searched, Some(&home), &way), secrets(environment, &home));
     let known: BTreeSet<_> =
         TOOLCHAINS.iter().flat_map(|it| it.opened(&it.root(environment, &home))).chain(found).collect();
     let mut doors = searched.clone();
     doors.extend(known.into_iter().filter(|door| !searched.contains(door)));
-    doors.retain(|door| !leads_to(door, &home) && !has_below(door, &secrets));
+    doors.retain(|door| way.is_clear(door) && !leads_to(door, &home) && !has_below(door, &secrets));
     doors
+}
+
+/// Those of these doors that lead past what agents may have `planted`.
+pub(super) fn past(planted: &[PathBuf], doors: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let way = Way::past(planted);
+    doors.filter(|door| way.is_clear(door)).collect()
+}
+
+/// Whether a place has credentials of this user's, or is within one that has.
+pub(super) fn has_credentials(place: &Path, environment: &Environment, home: &Path) -> bool {
+    has_below(place, &secrets(environment, home))
 }
 
 /// Where this user has credentials, as far as they are there.
@@ -220,7 +234,7 @@ fn has_below(door: &Path, secrets: &[PathBuf]) -> bool {
 /// How far links are followed from one directory of programs to the next.
 const HOPS: usize = 4;
 /// What an installation has beside its `bin`.
-const BESIDE: [&str; 21] = [
+const BESIDE: [&str; 19] = [
     "lib",
     "lib32",
     "lib64",
@@ -228,8 +242,6 @@ const BESIDE: [&str; 21] = [
     "include",
     "pkg",
     "share",
-    "etc",
-    "conf",
     "jmods",
     "legal",
     "conda-meta",
@@ -247,11 +259,11 @@ const BESIDE: [&str; 21] = [
 const MIXED: [&str; 3] = [".local", ".config", ".cache"];
 
 /// What lies beside and behind these directories of programs.
-fn around(searched: &[PathBuf], home: Option<&Path>) -> BTreeSet<PathBuf> {
+fn around(searched: &[PathBuf], home: Option<&Path>, way: &Way) -> BTreeSet<PathBuf> {
     let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
     let mut pending: Vec<_> = searched.iter().map(|directory| (directory.clone(), 0)).collect();
     while let Some((directory, hops)) = pending.pop() {
-        let Ok(real) = directory.canonicalize() else { continue };
+        let Some(real) = way.to(&directory) else { continue };
         // What leads to somebody's home is no toolchain.
         if home.is_some_and(|home| leads_to(&real, home)) || !seen.insert(real.clone()) {
             continue;
@@ -260,13 +272,12 @@ fn around(searched: &[PathBuf], home: Option<&Path>) -> BTreeSet<PathBuf> {
             found.insert(real.clone());
             found.extend(beside(&real, home));
         }
-        for behind in links_out_of(&real, home) {
+        for behind in links_out_of(&real, home, way) {
             match whole(&behind) {
                 Some(Behind::Programs(directory)) if hops < HOPS => pending.push((directory, hops + 1)),
                 Some(Behind::Modules(modules)) => _ = found.insert(modules),
                 _ => {
-                    // The program, and what it has beside itself.
-                    found.extend(behind.parent().map(|parent| parts(parent, home)).unwrap_or_default());
+                    found.extend(unpacked(&behind).map(|root| parts(root, home)).unwrap_or_default());
                     found.insert(behind);
                 }
             }
@@ -290,11 +301,25 @@ fn whole(program: &Path) -> Option<Behind> {
     }
     let parent = program.parent()?;
     let is_for_programs = ["bin", "sbin", "shims"].iter().any(|name| parent.ends_with(name));
-    is_for_programs.then(|| Behind::Programs(parent.to_owned()))
+    let is_of_a_repository = parent.parent().is_some_and(is_repository);
+    (is_for_programs && !is_of_a_repository).then(|| Behind::Programs(parent.to_owned()))
+}
+
+/// The release that a program is unpacked with: a directory that is named for it and its version, such as `zig-0.15`.
+fn unpacked(program: &Path) -> Option<&Path> {
+    let root = program.parent()?;
+    let (release, name) = (root.file_name()?.to_str()?, program.file_name()?.to_str()?);
+    let version = release.strip_prefix(name)?.strip_prefix('-')?;
+    version.contains(|digit: char| digit.is_ascii_digit()).then_some(root)
+}
+
+/// Whether it is somebody's project rather than an installation.
+fn is_repository(root: &Path) -> bool {
+    root.join(".git").symlink_metadata().is_ok()
 }
 
 /// The files outside a directory, and outside the system's, that links in it lead to.
-fn links_out_of(directory: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+fn links_out_of(directory: &Path, home: Option<&Path>, way: &Way) -> Vec<PathBuf> {
     // The system's own links stay within the system.
     if is_of_the_system(directory, home)
         && !["/usr/local", "/opt"].iter().any(|own| directory.starts_with(own))
@@ -304,7 +329,7 @@ fn links_out_of(directory: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let links = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let links = links.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
     links
-        .filter_map(|link| link.path().canonicalize().ok())
+        .filter_map(|link| way.to(&link.path()))
         .filter(|to| to.is_file() && to.parent() != Some(directory) && !is_of_the_system(to, home))
         .collect()
 }
@@ -318,15 +343,21 @@ fn beside(programs: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     parts(root, home)
 }
 
-/// The parts of an installation in `root`; nothing where that is the user's home, or has more in it.
+/// The parts of an installation in `root`; nothing where that is the user's home, a repository, or has more in it.
 fn parts(root: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let is_more = MIXED.iter().any(|name| root.ends_with(name));
-    if is_more || is_of_the_system(root, home) || home.is_some_and(|home| leads_to(root, home)) {
+    if is_more
+        || is_repository(root)
+        || is_of_the_system(root, home)
+        || home.is_some_and(|home| leads_to(root, home))
+    {
         return Vec::new();
     }
     // A Go is built of its own sources.
     let is_go = ["pkg/tool", "src/runtime"].iter().any(|part| root.join(part).is_dir());
-    let names = BESIDE.into_iter().chain(is_go.then_some("src"));
+    // A Java runs with no settings but its own.
+    let is_java = root.join("lib/modules").is_file() || root.join("jmods").is_dir();
+    let names = BESIDE.into_iter().chain(is_go.then_some("src")).chain(is_java.then_some("conf"));
     names.map(|name| root.join(name)).filter(|path| path.exists()).collect()
 }
 
@@ -338,6 +369,8 @@ fn is_of_the_system(path: &Path, home: Option<&Path>) -> bool {
 fn entries(directory: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
+
+mod way;
 
 #[cfg(test)]
 mod tests;

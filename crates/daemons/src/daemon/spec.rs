@@ -70,6 +70,9 @@ pub struct Spec {
     pub project: Project,
     /// What becomes of stored logins that are renewed.
     pub logins: Logins,
+    /// Where agents write, this daemon's or another's, and where the host keeps its own: nothing of it decides what
+    /// its walls open beyond it.
+    pub planted: Vec<PathBuf>,
     /// The password; random when absent.
     pub password: Option<SecretString>,
     /// A file to which the daemon's output is appended; an unnamed temporary one when absent.
@@ -94,6 +97,7 @@ impl Spec {
             environment,
             pass: Vec::new(),
             project: Project::AsFound,
+            planted: Vec::new(),
             logins: Logins::Allow,
             password: None,
             output: None,

@@ -426,6 +426,7 @@ impl PoolConfig {
         spec.startup_limit = Duration::from_secs(self.server_startup_timeout_secs);
         spec.output = Some(around.state.join(format!("{name}.out")));
         spec.project = self.project(name, workspace, &around.state);
+        spec.planted = self.planted(&around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
         Ok(spec)
     }
@@ -509,9 +510,16 @@ impl PoolConfig {
         if let Project::Copied(copies) = &spec.project {
             confinement.walls.read.push(copies.clone());
         }
-        confinement.walls.read.extend(self.read.iter().chain(&workspace.read).cloned());
-        confinement.walls.write.extend(self.write.iter().chain(&workspace.write).cloned());
+        confinement.open(self.read.iter().chain(&workspace.read), self.write.iter().chain(&workspace.write));
         Ok(Some(confinement))
+    }
+
+    /// Where any agent may write, and where the host keeps its own.
+    fn planted(&self, state: &Path) -> Vec<PathBuf> {
+        let of_workspaces = self.workspaces.values();
+        let of_workspaces =
+            of_workspaces.flat_map(|it| it.write.iter().cloned().chain([it.directory.to_path_buf()]));
+        of_workspaces.chain(self.write.iter().cloned()).chain([confine::of_host(state).to_owned()]).collect()
     }
 
     /// The permission rules that the daemon of one workspace is given, in opencode's own form.
@@ -662,6 +670,34 @@ mod tests {
         assert!(spec(settings("off"), Some("/host")).unwrap().confinement.is_none());
         assert!(spec(settings("on"), None).unwrap().confinement.is_none());
         assert!(matches!(spec(settings("required"), None), Err(ConfigError::Unconfined(_))));
+    }
+
+    #[test]
+    fn no_read_door_leads_into_the_hosts_own_state_whatever_link_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let state = root.path().join("state/daemons");
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::create_dir_all(root.path().join("open")).unwrap();
+        std::fs::write(root.path().join("state/ledger.db"), "x").unwrap();
+        std::os::unix::fs::symlink(root.path().join("state/ledger.db"), root.path().join("link")).unwrap();
+        let around = Surroundings {
+            program: "/opencode".into(),
+            environment: Environment::from_iter([("HOME", root.path().join("home"))]),
+            state,
+            launcher: Some("/launcher".into()),
+            home: Home::User,
+        };
+        for (read, refused) in [("open", false), ("state/ledger.db", true), ("link", true)] {
+            let read = root.path().join(read);
+            let config = parse(
+                json!({ "read": [read], "workspaces": { "w": { "directory": root.path().join("ws") } } }),
+            );
+            let config = config.unwrap();
+            let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+            let prepared = spec.confinement.unwrap().prepare();
+            let said = prepared.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said.contains("the host's own"), refused, "{}: {said}", read.display());
+        }
     }
 
     #[test]

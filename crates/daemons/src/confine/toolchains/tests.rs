@@ -192,10 +192,52 @@ const LAYOUTS: &[Layout] = &[
         &["zig-1/notes"],
     ),
     (
-        &[".local/bin/mine -> ../../code/mine/run.sh", "code/mine/run.sh", "code/mine/.env"],
+        &[
+            ".local/bin/mine -> ../../code/mine/run.sh",
+            "code/mine/run.sh",
+            "code/mine/.env",
+            "code/mine/lib/x",
+            "code/mine/share/x",
+            "code/mine/etc/x",
+            "code/mine/conf/x",
+        ],
         &[".local/bin"],
         &[".local/bin/mine"],
-        &["code/mine/.env"],
+        &["code/mine/.env", "code/mine/lib/x", "code/mine/share/x", "code/mine/etc/x", "code/mine/conf/x"],
+    ),
+    // A project with programs of its own: the one that is linked to.
+    (
+        &[
+            ".local/bin/mine -> ../../code/mine/bin/mine",
+            "code/mine/bin/mine",
+            "code/mine/bin/other -> ../../notes",
+            "code/mine/bin/plain",
+            "code/mine/.git/config",
+            "code/mine/lib/x",
+            "code/notes",
+        ],
+        &[".local/bin"],
+        &[".local/bin/mine"],
+        &["code/mine/bin/plain", "code/notes", "code/mine/lib/x"],
+    ),
+    (
+        &["code/mine/bin/mine", "code/mine/.git/config", "code/mine/lib/x", "code/mine/share/x"],
+        &["code/mine/bin"],
+        &["code/mine/bin/mine"],
+        &["code/mine/lib/x", "code/mine/share/x"],
+    ),
+    // Settings beside programs are somebody's, but for those that Java runs with.
+    (
+        &["apps/server/bin/x", "apps/server/lib/x", "apps/server/etc/x", "apps/server/conf/x"],
+        &["apps/server/bin"],
+        &["apps/server/bin/x", "apps/server/lib/x"],
+        &["apps/server/etc/x", "apps/server/conf/x"],
+    ),
+    (
+        &["apps/jdk/bin/java", "apps/jdk/lib/modules", "apps/jdk/conf/security/java.security"],
+        &["apps/jdk/bin"],
+        &["apps/jdk/lib/modules", "apps/jdk/conf/security/java.security"],
+        &[],
     ),
     // Nobody's installation: the directory of one's own programs is in that of one's own work.
     (&["bin/x", "lib/x", "share/x", "src/x"], &["bin"], &["bin/x"], &["lib/x", "share/x", "src/x"]),
@@ -239,7 +281,7 @@ fn of_a_toolchain_what_lies_beside_and_behind_it_is_open_and_its_neighbours_are_
         let home = root.path().join("home");
         let path = std::env::join_paths(path.iter().map(|below| home.join(below))).unwrap();
         let environment = Environment::from_iter([("HOME", home.clone().into_os_string()), ("PATH", path)]);
-        let doors = doors(&environment);
+        let doors = doors(&environment, &[]);
         for file in *opened {
             assert!(open(&doors, &home, file), "{file} of {files:?}: {doors:?}");
         }
@@ -247,6 +289,73 @@ fn of_a_toolchain_what_lies_beside_and_behind_it_is_open_and_its_neighbours_are_
             assert!(!open(&doors, &home, file), "{file} of {files:?}: {doors:?}");
         }
         assert!(!doors.iter().any(|door| leads_to(door, &home)), "{doors:?}");
+    }
+}
+
+/// Where programs say in their own documentation that they keep a secret, whatever the tables of doors say.
+const SECRET_FILES: &[&str] = &[
+    ".ssh/id_ed25519",
+    ".gnupg/private-keys-v1.d/x.key",
+    ".aws/credentials",
+    ".azure/msal_token_cache.json",
+    ".kube/config",
+    ".docker/config.json",
+    ".netrc",
+    ".pypirc",
+    ".npmrc",
+    ".yarnrc.yml",
+    ".git-credentials",
+    ".config/git/credentials",
+    ".config/gh/hosts.yml",
+    ".config/gcloud/credentials.db",
+    ".cargo/credentials.toml",
+    ".cargo/credentials",
+    ".gem/credentials",
+    ".local/share/gem/credentials",
+    ".bundle/config",
+    ".m2/settings.xml",
+    ".m2/settings-security.xml",
+    ".gradle/gradle.properties",
+    ".composer/auth.json",
+    ".config/composer/auth.json",
+    ".nuget/NuGet/NuGet.Config",
+    ".cabal/config",
+    ".stack/config.yaml",
+    ".condarc",
+    "miniconda3/.condarc",
+    ".conda/.condarc",
+    ".local/share/uv/credentials/credentials.toml",
+    ".local/share/keyrings/login.keyring",
+    ".local/share/opencode/auth.json",
+    ".config/opencode/opencode.json",
+    ".config/pip/pip.conf",
+    ".terraform.d/credentials.tfrc.json",
+    ".vault-token",
+    ".password-store/x.gpg",
+    ".config/rclone/rclone.conf",
+    ".bash_history",
+    ".zsh_history",
+    ".mozilla/firefox/x/logins.json",
+];
+
+#[test]
+fn no_secret_file_that_programs_document_is_behind_a_door_of_a_home_with_every_toolchain() {
+    let root = home(SECRET_FILES);
+    let home = root.path().join("home");
+    let environment = Environment::from_iter([
+        ("HOME", home.clone().into_os_string()),
+        ("PATH", std::env::join_paths([".local/bin", ".cargo/bin"].map(|below| home.join(below))).unwrap()),
+    ]);
+    for toolchain in TOOLCHAINS {
+        let own = toolchain.root(&environment, &home);
+        for part in toolchain.opened.iter().filter(|part| !part.is_empty()) {
+            let _ = std::fs::create_dir_all(own.join(part.replace('*', "1")).join("bin"));
+        }
+    }
+    let doors = doors(&environment, &[]);
+    assert!(doors.iter().any(|door| door.ends_with(".cargo/bin")), "{doors:?}");
+    for file in SECRET_FILES {
+        assert!(!open(&doors, &home, file), "{file}: {doors:?}");
     }
 }
 
@@ -275,7 +384,7 @@ fn no_credential_is_behind_a_door_of_a_toolchain_that_has_all_of_its_parts() {
                 std::fs::write(kept, "secret").unwrap();
             }
         }
-        let doors = doors(&environment);
+        let doors = doors(&environment, &[]);
         let is_there = toolchain
             .opened
             .iter()
@@ -298,11 +407,73 @@ fn a_toolchain_is_where_its_variable_says() {
     let home = root.path().join("home");
     let environment =
         Environment::from_iter([("HOME", home.clone()), ("PYENV_ROOT", home.join("elsewhere"))]);
-    let doors = doors(&environment);
+    let doors = doors(&environment, &[]);
     assert!(
         open(&doors, &home, "elsewhere/versions/3/lib/x") && !open(&doors, &home, ".pyenv/versions/3/lib/x")
     );
     // One that says that all of home is a toolchain opens nothing.
     let environment = Environment::from_iter([("HOME", home.clone()), ("PYENV_ROOT", home.clone())]);
-    assert!(!super::doors(&environment).iter().any(|door| leads_to(door, &home)));
+    assert!(!super::doors(&environment, &[]).iter().any(|door| leads_to(door, &home)));
+}
+
+#[test]
+fn no_link_that_an_agent_may_have_made_opens_anything() {
+    // Files, and what must not be open of them: `code/app` and `state` are where agents write.
+    let rows: &[(&[&str], &[&str])] = &[
+        // Programs of a workspace, whose own links would be followed.
+        (
+            &[
+                ".local/bin/mine -> ../../code/app/bin/mine",
+                "code/app/bin/mine",
+                "code/app/bin/planted -> ../../other/.env",
+                "code/app/lib/x",
+                "code/other/.env",
+            ],
+            &["code/other/.env", "code/app/bin/mine", "code/app/lib/x"],
+        ),
+        // The program itself was replaced by a link.
+        (
+            &[".local/bin/mine -> ../../code/app/run", "code/app/run -> ../other/.env", "code/other/.env"],
+            &["code/other/.env"],
+        ),
+        (
+            &[".local/bin/mine -> ../../code/app/now/run", "code/app/now -> ../other", "code/other/run"],
+            &["code/other/run"],
+        ),
+        // Beside a directory of programs, and by a link that leads through one of a workspace.
+        (
+            &["apps/x/bin/x", "apps/x/lib -> ../../code/app/lib", "code/app/lib -> ../other", "code/other/y"],
+            &["code/other/y"],
+        ),
+        (
+            &[
+                ".local/bin/a -> ../../links/a",
+                "links/a -> ../code/app/a",
+                "code/app/a -> ../../state/ledger.db",
+                "state/ledger.db",
+            ],
+            &["state/ledger.db"],
+        ),
+        // The host's own.
+        (&[".local/bin/key -> ../../state/control.key", "state/control.key"], &["state/control.key"]),
+        // A whole directory of `PATH`, and a toolchain that is known by its place.
+        (
+            &["apps/y/bin -> ../../code/app/bin", "code/app/bin -> ../other/bin", "code/other/bin/z"],
+            &["code/other/bin/z"],
+        ),
+        (&[".rbenv -> code/app/rbenv", "code/app/rbenv -> ../other", "code/other/z"], &["code/other/z"]),
+    ];
+    for (files, closed) in rows {
+        let root = home(files);
+        let home = root.path().join("home");
+        let path = [".local/bin", "apps/x/bin", "apps/y/bin"].map(|below| home.join(below));
+        let path = std::env::join_paths(path).unwrap();
+        let environment = Environment::from_iter([("HOME", home.clone().into_os_string()), ("PATH", path)]);
+        let planted = ["code/app", "state"].map(|below| home.join(below));
+        let (doors, trusting) = (doors(&environment, &planted), super::doors(&environment, &[]));
+        assert!(closed.iter().any(|file| open(&trusting, &home, file)), "it would be open: {files:?}");
+        for file in *closed {
+            assert!(!open(&doors, &home, file), "{file} of {files:?}: {doors:?}");
+        }
+    }
 }
