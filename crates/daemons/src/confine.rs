@@ -27,6 +27,7 @@ pub mod namespaces;
 mod network;
 mod presets;
 pub(crate) mod refusals;
+pub(crate) mod servers;
 pub(crate) mod settings;
 pub(crate) mod shell;
 mod tool;
@@ -383,9 +384,9 @@ impl Confinement {
 
     /// The shell that opencode runs the agent's commands with: walls of its own within the
     /// daemon's, so that a command can neither see the daemon's password nor read it from the
-    /// daemon's process, and therefore cannot answer the asks that are about it. It waits for the
-    /// command and ends with a status of its own: opencode takes no notice of one that was killed. It goes by the name of the
-    /// shell that it runs commands as, which opencode tells the agent.
+    /// daemon's process, and therefore cannot answer the asks that are about it. It becomes the [process](command) that waits for the
+    /// command, without the password in what it began with, and ends with a status of its own: opencode takes no notice of one that
+    /// was killed. It goes by the name of the shell that it runs commands as, which opencode tells the agent.
     pub(crate) fn shell(&self) -> PathBuf {
         self.shell.join(self.runs_as.file_name().unwrap_or("sh".as_ref()))
     }
@@ -480,10 +481,8 @@ impl Confinement {
         let runs_as = self.runs_as.to_string_lossy();
         format!(
             "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}{own}\
-             export TMPDIR={} SHELL={}\n\
-             trap 'exit 143' TERM\n\
-             {PLAN}={} {}={} {} {} {} \"$@\"\n\
-             exit $?\n",
+             export TMPDIR={} SHELL={} {PLAN}={} {}={}\n\
+             exec {} {} {} \"$@\"\n",
             PASSWORDS.join(" "),
             keys::VARIABLE,
             self.of_commands,

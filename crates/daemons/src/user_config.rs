@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use crate::confine::servers;
 use crate::daemon::{Home, Spec};
 use crate::environment::Environment;
 use crate::providers::Providers;
@@ -133,7 +134,7 @@ pub(crate) fn prepare(spec: &Spec, own: &Path) -> io::Result<()> {
             text => text.map_err(|error| named(&path, &error))?,
         };
         let text = Providers::without_keys(&text).map_err(|error| named(&path, &error))?;
-        std::fs::write(here.join(name), text)?;
+        std::fs::write(here.join(name), servers::text_without_password(text))?;
     }
     own_package::forgo_at(&here)
 }

@@ -49,19 +49,48 @@ pub(crate) fn is_configured(spec: &Spec) -> bool {
         Project::Copied(_) | Project::Ignored => &[],
     };
     let of_project = above.iter().flat_map(|level| OF_PROJECT.map(|name| level.join(name)));
+    // What we read otherwise than opencode may name one.
     spec.config.get(SETTING).is_some()
-        || of_user.chain(of_project).filter(|path| path.is_file()).any(|path| {
-            std::fs::read(path).is_ok_and(|text| parsed(&text).is_some_and(|it| it.get(SETTING).is_some()))
-        })
+        || of_user
+            .chain(of_project)
+            .filter(|path| path.is_file())
+            .any(|path| std::fs::read(path).is_ok_and(|text| plain(&text).is_none_or(|plain| plain.1)))
 }
 
-/// The text of a file of settings without a shell of its own.
+/// The text of a file of settings without a shell of its own. Settings that opencode could read otherwise than it
+/// is done here are none.
 pub(crate) fn without(text: &[u8]) -> Vec<u8> {
-    let Some(Value::Object(mut settings)) = parsed(text) else { return text.to_owned() };
-    if settings.remove(SETTING).is_none() {
-        return text.to_owned();
+    match plain(text) {
+        Some((_, false)) => text.to_owned(),
+        Some((settings, true)) => settings.into_bytes(),
+        None => b"{}".to_vec(),
     }
-    serde_json::to_vec_pretty(&settings).unwrap_or_else(|_| b"{}".to_vec())
+}
+
+/// What opencode puts something else in the place of, before it reads the settings: up to the next brace, whatever is in between.
+const REPLACED: [&str; 2] = ["{env:", "{file:"];
+
+/// Settings without a shell, and whether they are others than they were; nothing where it is not known how opencode reads them.
+fn plain(text: &[u8]) -> Option<(String, bool)> {
+    let Value::Object(mut settings) = parsed(text)? else { return None };
+    let before = settings.len();
+    let is_replaced = |text: &str| REPLACED.iter().any(|begin| text.contains(begin));
+    settings.retain(|key, _| key != SETTING && !is_replaced(key));
+    let text = std::str::from_utf8(text).ok()?;
+    if before == settings.len() && !is_replaced(text) {
+        return Some((text.to_owned(), false));
+    }
+    // Without comments, whose ends are moved as easily; and nothing is replaced beyond the text that it is in.
+    let written = serde_json::to_string_pretty(&settings).ok()?;
+    let within_a_text = |(at, _): (usize, &str)| {
+        written
+            .get(at..)
+            .and_then(|rest| rest.split('}').next())
+            .is_some_and(|part| !part.contains(['"', '\\', '\n']))
+    };
+    let all = REPLACED.iter().flat_map(|begin| written.match_indices(begin));
+    let known = all.into_iter().all(within_a_text);
+    known.then_some((written, true))
 }
 
 fn parsed(text: &[u8]) -> Option<Value> {
@@ -111,10 +140,40 @@ mod tests {
             (r#"{"shell":"/bin/zsh"}"#, "{}"),
             ("{ // a comment\n \"shell\": \"x\" }", "{}"),
             (r#"{"permission":{"shell":"ask"}}"#, r#"{"permission":{"shell":"ask"}}"#),
-            ("not JSON", "not JSON"),
-            ("", ""),
+            ("{ // a comment\n \"theme\": \"x\" }", "{ // a comment\n \"theme\": \"x\" }"),
+            (r#"{"\u0073hell":"x"}"#, "{}"),
+            // Nothing that opencode might read a shell in.
+            ("not JSON", "{}"),
+            ("", "{}"),
+            ("[]", "{}"),
+            (r#"{"sh{env:NOPE}ell":"/bin/sh"}"#, "{}"),
+            (r#"{"sh{file:/dev/null}ell":"/bin/sh"}"#, "{}"),
+            (r#"{"a":"{env:","b":"}","c":"d"}"#, "{}"),
+            (r#"{"a":"{env:"}"#, "{}"),
+            (r#"{"a":"{file:\\","b":"} \"shell\": 1"}"#, "{}"),
+            ("{ /* *{env:NOPE}/ \"shell\": \"x\", /* */ }", "{}"),
+            (r#"{"model":"{env:MODEL}"}"#, "{\n  \"model\": \"{env:MODEL}\"\n}"),
         ] {
             assert_eq!(String::from_utf8(without(text.as_bytes())).unwrap(), kept, "{text}");
+        }
+        for bytes in [&b"{\"shell\":\"/bin/sh\",\"theme\":\"\xff\"}"[..], b"\xff", b"{\"a\":1}\xfe"] {
+            assert_eq!(without(bytes), b"{}", "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_shell_in_settings_that_are_read_as_found_is_known_however_it_is_written() {
+        for (text, expected) in [
+            (&br#"{"theme":"x"}"#[..], false),
+            (&br#"{"shell":"x"}"#[..], true),
+            (&b"{\"shell\":\"/bin/sh\",\"theme\":\"\xff\"}"[..], true),
+            (&br#"{"sh{env:NOPE}ell":"x"}"#[..], true),
+            (&b"not JSON"[..], true),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("opencode.json"), text).unwrap();
+            let spec = Spec::new("opencode", directory.path(), Environment::default());
+            assert_eq!(is_configured(&spec), expected, "{}", String::from_utf8_lossy(text));
         }
     }
 }

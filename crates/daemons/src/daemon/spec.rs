@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::confine::{Confinement, shell};
+use crate::confine::{Confinement, servers, shell};
 use crate::environment::{Environment, is_of_the_session};
 use crate::keys::{Keys, Logins};
 use crate::project::Project;
@@ -138,6 +138,7 @@ impl Spec {
         let mut config = self.merged_config();
         if let Some(confinement) = &self.confinement {
             Providers::strip(&mut config);
+            servers::without_password(&mut config);
             if shell::is_configured(self) {
                 config["shell"] = json!(confinement.shell());
             }
