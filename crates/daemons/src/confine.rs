@@ -401,6 +401,11 @@ impl Confinement {
         self.caches.as_ref().map(|caches| caches.place.as_path())
     }
 
+    /// Makes what belongs in caches that were emptied while the daemon runs.
+    pub(crate) fn fill_caches(&self) -> io::Result<()> {
+        self.caches.as_ref().map_or(Ok(()), Caches::fill)
+    }
+
     /// Makes what must exist before the walls go up: a wall only has doors to what is there.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let mut builder = std::fs::DirBuilder::new();

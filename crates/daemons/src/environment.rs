@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::confine::settings::anonymous;
+use crate::confine::settings::{anonymous, has_query};
 
 const ALWAYS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"];
 const PREFIXES: [&str; 2] = ["XDG_", "LC_"];
@@ -162,7 +162,7 @@ impl Environment {
             ALWAYS.contains(&name)
                 || TOOLCHAINS.contains(&name)
                 || TRUST.contains(&name)
-                || REGISTRIES.contains(&name) && value.to_str().is_some_and(|value| anonymous(value) == value)
+                || REGISTRIES.contains(&name) && value.to_str().is_some_and(is_without_key)
                 || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || named.iter().any(|allowed| allowed == name)
         };
@@ -203,6 +203,11 @@ impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
+}
+
+/// Whether addresses in it neither name somebody nor have a query.
+fn is_without_key(text: &str) -> bool {
+    anonymous(text) == text && !has_query(text)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! One directory for a workspace, shared between the working trees of its tasks and kept from one daemon to the next. Programs
 //! find it by their usual variables. What they are configured with by the user stays so: [settings](super::settings)
 //! are copied without what is secret in them. Whatever is in the caches was put there by commands of the same
-//! workspace, within the same walls, which alone run it.
+//! workspace, within the same walls, which alone run it; settings among it that have programs run are taken away at each start.
 
 use std::ffi::OsStr;
 use std::io;
@@ -44,6 +44,28 @@ const VARIABLES: [(&str, &str); 25] = [
     ("NUGET_HTTP_CACHE_PATH", "nuget/http"),
     ("DOTNET_CLI_HOME", "dotnet"),
     ("CCACHE_DIR", "ccache"),
+];
+/// Settings below the caches by which a program runs something else, and which are nobody's but a command's.
+const SETTINGS: [&str; 19] = [
+    "cargo/config",
+    "cargo/config.toml",
+    "cargo/credentials",
+    "cargo/credentials.toml",
+    "gradle/init.d",
+    "gradle/init.gradle",
+    "gradle/init.gradle.kts",
+    "gradle/gradle.properties",
+    "bundle/config",
+    "bundle/plugin",
+    "composer/config.json",
+    "composer/auth.json",
+    "composer/composer.json",
+    "composer/composer.lock",
+    "composer/vendor",
+    "dotnet/.nuget/NuGet",
+    "dotnet/.nuget/plugins",
+    "yarn/.yarnrc.yml",
+    "pnpm/rc",
 ];
 const CARGO: &str = "cargo";
 const MAVEN: &str = "maven";
@@ -113,22 +135,26 @@ impl Caches {
         builder.recursive(true).mode(0o700);
         builder.create(&self.place)?;
         super::renewed(&self.settings, &builder)?;
+        let settings = Held::over(&self.settings)?.below(Path::new(""))?;
+        for one in settings::all(&self.environment).iter().filter(|one| one.variable.is_some()) {
+            place::write(&settings, Path::new(one.name), one.text.as_bytes())?;
+        }
+        self.fill()
+    }
+
+    /// Makes what is missing within them, as at a start: a daemon whose walls are around them may be running.
+    pub(super) fn fill(&self) -> io::Result<()> {
         let caches = Held::over(&self.place)?;
         for (_, below) in VARIABLES {
             caches.make_over(Path::new(below))?;
         }
         caches.make_over(Path::new(MAVEN))?;
-        let (settings, cargo) = (Held::over(&self.settings)?, caches.make_over(Path::new(CARGO))?);
-        for one in settings::all(&self.environment) {
-            let place = if one.variable.is_some() {
-                settings.below(Path::new(""))?
-            } else {
-                caches.make_over(Path::new(one.below))?
-            };
-            place::write(&place, Path::new(one.name), one.text.as_bytes())?;
+        for left in SETTINGS {
+            caches.clear(Path::new(left))?;
         }
-        if !settings::all(&self.environment).iter().any(|one| one.below == CARGO) {
-            place::clear(&cargo, Path::new(settings::OF_CARGO))?;
+        for one in settings::all(&self.environment).iter().filter(|one| one.variable.is_none()) {
+            let place = caches.make_over(Path::new(one.below))?;
+            place::write(&place, Path::new(one.name), one.text.as_bytes())?;
         }
         self.seed_cargo(&caches)
     }

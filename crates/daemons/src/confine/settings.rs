@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 
-/// The name that cargo looks for.
-pub(super) const OF_CARGO: &str = "config.toml";
 /// The most that is read of a file.
 const LONGEST: u64 = 1 << 20;
 
@@ -55,7 +53,7 @@ const KINDS: [Kind; 6] = [
         copied: pip,
     },
     Kind {
-        name: OF_CARGO,
+        name: "config.toml",
         variable: None,
         before: "",
         below: "cargo",
@@ -119,8 +117,9 @@ fn text_of(path: &Path) -> Option<String> {
 /// `[@scope:]key = value`; a value that is a reference to a variable is no secret itself.
 #[expect(clippy::unnecessary_wraps, reason = "a row of the table may copy nothing")]
 fn npmrc(text: &str) -> Option<String> {
-    const SECRET: [&str; 9] =
-        ["_auth", "_password", "password", "token", "username", "email", "certfile", "keyfile", "otp"];
+    const SECRET: [&str; 11] = [
+        "_auth", "pass", "pwd", "token", "username", "login", "apikey", "email", "certfile", "keyfile", "otp",
+    ];
     const OURS: [&str; 10] = [
         "proxy",
         "https-proxy",
@@ -142,6 +141,7 @@ fn npmrc(text: &str) -> Option<String> {
         let refers =
             refers.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
         let plain = !key.starts_with(['#', ';']) && !OURS.contains(&lower.as_str()) && (!secret || refers);
+        let plain = plain && !has_query(value);
         plain.then(|| format!("{key}={}\n", anonymous(value)))
     });
     Some(kept.collect())
@@ -158,7 +158,7 @@ fn pip(text: &str) -> Option<String> {
             let key = line.split(['=', ':']).next().unwrap_or_default().trim().replace('_', "-");
             dropping = DROPPED.contains(&key.to_ascii_lowercase().as_str());
         }
-        if !dropping && !line.trim_start().starts_with(['#', ';']) {
+        if !dropping && !has_query(line) && !line.trim_start().starts_with(['#', ';']) {
             kept.push_str(&anonymous(line));
             kept.push('\n');
         }
@@ -176,7 +176,7 @@ fn cargo(text: &str) -> Option<String> {
 fn bare(table: &mut toml::Table) {
     const DROPPED: [&str; 5] =
         ["token", "secret-key", "credential-provider", "global-credential-providers", "proxy"];
-    table.retain(|key, _| !DROPPED.contains(&key));
+    table.retain(|key, value| !DROPPED.contains(&key) && !value.as_str().is_some_and(has_query));
     if let Some(toml::Value::Table(variables)) = table.get_mut("env") {
         variables.retain(|name, _| !sounds_secret(name));
     }
@@ -188,7 +188,10 @@ fn bare(table: &mut toml::Table) {
 fn plain(value: &mut toml::Value) {
     match value {
         toml::Value::String(text) => *text = anonymous(text),
-        toml::Value::Array(values) => values.iter_mut().for_each(plain),
+        toml::Value::Array(values) => {
+            values.retain(|value| !value.as_str().is_some_and(has_query));
+            values.iter_mut().for_each(plain);
+        }
         toml::Value::Table(table) => bare(table),
         _ => {}
     }
@@ -200,8 +203,9 @@ pub(crate) fn sounds_secret(name: &str) -> bool {
     [
         "TOKEN",
         "SECRET",
-        "PASSWORD",
-        "PASSWD",
+        "PASS",
+        "PWD",
+        "LOGIN",
         "CREDENTIAL",
         "AUTH",
         "API_KEY",
@@ -219,42 +223,50 @@ fn go(text: &str) -> Option<String> {
     const OURS: [&str; 5] = ["GOAUTH", "GOCACHE", "GOMODCACHE", "GOBIN", "GOTMPDIR"];
     let kept = text
         .lines()
-        .filter(|line| line.split_once('=').is_some_and(|(name, _)| !OURS.contains(&name.trim())));
+        .filter(|line| line.split_once('=').is_some_and(|(name, _)| !OURS.contains(&name.trim())))
+        .filter(|line| !has_query(line));
     Some(kept.flat_map(|line| [anonymous(line), "\n".to_owned()]).collect())
 }
 
 fn maven(text: &str) -> Option<String> {
-    without_elements(text, &["servers", "proxies", "localRepository"])
+    without_elements(text, &["servers", "proxies", "localRepository", "properties"])
 }
 
 fn nuget(text: &str) -> Option<String> {
     without_elements(text, &["packageSourceCredentials", "apikeys", "config", "clientCertificates"])
 }
 
-/// A document of XML without such elements and without comments; nothing where something in it still sounds secret.
+/// A document of XML without such elements, however large their letters are, and without comments; nothing where something in it
+/// still sounds secret.
 fn without_elements(text: &str, names: &[&str]) -> Option<String> {
     let mut text = text.to_owned();
     cut(&mut text, "<!--", "-->")?;
     for name in names {
-        while text.contains(&format!("<{name}/>")) {
-            text = text.replace(&format!("<{name}/>"), "");
-        }
-        for begin in [format!("<{name}>"), format!("<{name} ")] {
-            cut(&mut text, &begin, &format!("</{name}>"))?;
+        let name = name.to_ascii_lowercase();
+        let (alone, end) = (format!("<{name}/>"), format!("</{name}>"));
+        cut(&mut text, &alone, "/>")?;
+        for begin in ['>', ' ', '\t', '\n', '\r'].map(|after| format!("<{name}{after}")) {
+            cut(&mut text, &begin, &end)?;
         }
     }
     let lower = text.to_ascii_lowercase();
-    let secret = ["password", "passphrase", "token", "secret", "privatekey", "credential"];
-    (!secret.iter().any(|word| lower.contains(word))).then(|| anonymous(&text))
+    let secret = ["pass", "pwd", "login", "token", "secret", "privatekey", "credential", "apikey"];
+    (!secret.iter().any(|word| lower.contains(word)) && !has_query(&text)).then(|| anonymous(&text))
 }
 
-/// Cuts everything from `begin` to `end` out, as often as it is there; nothing where an end is missing.
+/// Cuts everything from `begin` to `end`, both in small letters, out, as often as it is there; nothing where an end is missing.
 fn cut(text: &mut String, begin: &str, end: &str) -> Option<()> {
-    while let Some(from) = text.find(begin) {
-        let to = from + text.get(from..)?.find(end)? + end.len();
+    while let Some(from) = text.to_ascii_lowercase().find(begin) {
+        let to = from + text.get(from..)?.to_ascii_lowercase().find(end)? + end.len();
         text.replace_range(from..to, "");
     }
     Some(())
+}
+
+/// Whether an address in it has a query, which may be a key.
+pub(crate) fn has_query(text: &str) -> bool {
+    let ends = |c: char| c.is_whitespace() || "\"<>".contains(c);
+    text.split("://").skip(1).any(|rest| rest.split(ends).next().is_some_and(|address| address.contains('?')))
 }
 
 /// The same with nobody's name and password in addresses.
@@ -264,7 +276,7 @@ pub(crate) fn anonymous(text: &str) -> String {
         let (before, after) = rest.split_at(at + 3);
         kept.push_str(before);
         let end = after
-            .find(|c: char| c == '/' || c.is_whitespace() || "\"'<>,;?#".contains(c))
+            .find(|c: char| c == '/' || c.is_whitespace() || "\"<>?#".contains(c))
             .unwrap_or(after.len());
         let host = after.get(..end).and_then(|part| part.rfind('@')).map_or(0, |at| at + 1);
         rest = after.get(host..).unwrap_or_default();
@@ -280,7 +292,7 @@ mod tests {
     #[test]
     fn settings_keep_which_registry_is_asked_and_lose_what_is_secret() {
         type Copied = fn(&str) -> Option<String>;
-        let rows: [(Copied, &str, Option<&str>); 16] = [
+        let rows: [(Copied, &str, Option<&str>); 27] = [
             (npmrc, "registry=https://r.example/\n", Some("registry=https://r.example/\n")),
             (
                 npmrc,
@@ -335,6 +347,25 @@ mod tests {
                 "<configuration><packageSources/><apikeys><add value=\"x\"/></apikeys></configuration>",
                 Some("<configuration><packageSources/></configuration>"),
             ),
+            (nuget, "<configuration><apiKeys><add value=\"x\"/></apiKeys><Config /></configuration>", None),
+            (
+                nuget,
+                "<configuration><apiKeys>\n<add value=\"x\"/></apiKeys><config>y</Config></configuration>",
+                Some("<configuration></configuration>"),
+            ),
+            (
+                maven,
+                "<settings><properties><my.key>x</my.key></properties><mirrors/></settings>",
+                Some("<settings><mirrors/></settings>"),
+            ),
+            (maven, "<settings><mirror><url>https://m.example/a?key=x</url></mirror></settings>", None),
+            (maven, "<settings><db.pwd>x</db.pwd></settings>", None),
+            (npmrc, "registry=https://r.example/?key=x\nfund=false", Some("fund=false\n")),
+            (npmrc, "my-pwd=x\nlogin=x\napiKey=x\nmypass=x\nfund=false", Some("fund=false\n")),
+            (pip, "index-url = https://i.example/simple?sig=x\ntimeout = 9\n", Some("timeout = 9\n")),
+            (cargo, "[registries.own]\nindex = \"https://c.example/?key=x\"\n", Some("[registries.own]\n")),
+            (cargo, "[env]\nMY_PWD = \"x\"\nDB_LOGIN = \"x\"\nLIB = \"/l\"\n", Some("[env]\nLIB = \"/l\"\n")),
+            (go, "GOPROXY=https://p.example/?key=x\nGOPRIVATE=x\n", Some("GOPRIVATE=x\n")),
         ];
         for (copied, text, expected) in rows {
             assert_eq!(copied(text).as_deref(), expected, "{text}");
@@ -348,6 +379,12 @@ mod tests {
             ("https://h.example/x@y", "https://h.example/x@y"),
             ("a https://t@one,https://u@two b", "a https://one,https://two b"),
             ("https://p@ss@h", "https://h"),
+            ("https://me:a,b;c'd@h.example/x", "https://h.example/x"),
+            (
+                "'https://me:a@h.example/x','https://b;c@i.example'",
+                "'https://h.example/x','https://i.example'",
+            ),
+            ("https://one,https://u:p@two", "https://one,https://two"),
             ("git@h:x", "git@h:x"),
             ("://", "://"),
         ] {

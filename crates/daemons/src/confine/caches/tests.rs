@@ -95,3 +95,45 @@ fn javas_tools_are_told_of_the_cache_and_the_proxy_by_their_options() {
         [("MAVEN_OPTS", String::new()), ("GRADLE_OPTS", String::new())]
     );
 }
+
+#[test]
+fn settings_that_a_command_left_in_the_caches_are_gone_at_the_next_start() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home");
+    write(&home.join(".nuget/NuGet/NuGet.Config"), "<configuration/>");
+    let caches = Caches::beside(&root.path().join("w.tmp"), &Environment::from_iter([("HOME", &home)]));
+    caches.prepare().unwrap();
+    let kept = ["cargo/registry/x", "gradle/caches/x", "composer/cache/x", "bundle/cache/x"];
+    for file in SETTINGS.iter().chain(&kept) {
+        let path = caches.place.join(file);
+        let _ = std::fs::remove_dir_all(&path);
+        write(&path.join("left"), "runs");
+    }
+    caches.prepare().unwrap();
+    for file in SETTINGS {
+        assert!(!caches.place.join(file).join("left").exists(), "{file}");
+    }
+    assert!(kept.iter().all(|file| caches.place.join(file).join("left").exists()), "fetched files stay");
+    let nuget = caches.place.join("dotnet/.nuget/NuGet/NuGet.Config");
+    assert_eq!(std::fs::read_to_string(nuget).unwrap(), "<configuration/>");
+}
+
+#[test]
+fn caches_that_were_emptied_are_filled_again_beneath_the_walls_that_are_around_them() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home");
+    write(&home.join(".cargo/config.toml"), "a = 1\n");
+    write(&home.join(".npmrc"), "fund=false\n");
+    let caches = Caches::beside(&root.path().join("w.tmp"), &Environment::from_iter([("HOME", &home)]));
+    caches.prepare().unwrap();
+    let settings = std::fs::metadata(&caches.settings).unwrap().ino();
+    for entry in std::fs::read_dir(&caches.place).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    caches.fill().unwrap();
+    assert_eq!(std::fs::read_to_string(caches.place.join("cargo/config.toml")).unwrap(), "a = 1\n");
+    assert!(VARIABLES.iter().all(|(_, below)| caches.place.join(below).is_dir()));
+    assert_eq!(std::fs::metadata(&caches.settings).unwrap().ino(), settings, "walls have a door to it");
+}

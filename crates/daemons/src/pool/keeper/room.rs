@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::allowance::{Allowance, Excess};
+use crate::confine::Confinement;
 use crate::daemon::{Home, Spec};
 use crate::disk;
 use crate::place::Held;
@@ -20,6 +21,8 @@ pub(super) struct Room {
     places: Vec<PathBuf>,
     /// Where the commands have what can be removed: temporary files, and what package managers fetched.
     temporary: Vec<PathBuf>,
+    /// Which caches have something in them from the start.
+    confinement: Option<Confinement>,
     look: Option<JoinHandle<u64>>,
     next: Instant,
     /// How many looks in a row found too much.
@@ -39,11 +42,12 @@ impl Room {
             [Some(confinement.tmp.clone()), confinement.caches().map(Path::to_owned)]
         });
         let temporary: Vec<_> = of_commands.flatten().collect();
-        let of_daemon = spec.confinement.as_ref().map(crate::confine::Confinement::tmp_of_daemon);
+        let of_daemon = spec.confinement.as_ref().map(Confinement::tmp_of_daemon);
         Self {
             most: allowance.disk_mb,
             places: own.into_iter().chain(temporary.clone()).chain(of_daemon).collect(),
             temporary,
+            confinement: spec.confinement.clone(),
             look: None,
             next: Instant::now(),
             overrun: 0,
@@ -74,8 +78,12 @@ impl Room {
 
     /// Removes the temporary files and the caches of commands, none of which runs any more; says whether there were any.
     pub(super) async fn make(&self) -> bool {
-        let temporary = self.temporary.clone();
-        let empty = move || temporary.iter().filter(|place| emptied(place)).count() > 0;
+        let (temporary, confinement) = (self.temporary.clone(), self.confinement.clone());
+        let empty = move || {
+            let any = temporary.iter().filter(|place| emptied(place)).count() > 0;
+            // Without it a package manager asks a registry that is not the user's.
+            any & confinement.is_none_or(|confinement| confinement.fill_caches().is_ok())
+        };
         tokio::task::spawn_blocking(empty).await.unwrap_or_default()
     }
 }
