@@ -59,9 +59,20 @@ pub fn refusal_record(state: &std::path::Path, workspace: &str) -> std::path::Pa
     confine::refusals::record(&pool::tmp(state, workspace).with_extension("daemon-tmp"))
 }
 
-/// What is on such a record, in the order in which it was refused.
+/// What is on such a record, in the order in which it was refused: lines for [`offered_paths`].
 pub fn refused_paths(record: &std::path::Path) -> Vec<String> {
     confine::refusals::on_record(record)
+}
+
+/// Of such lines of a `record`, the paths that the user of this environment may want to open: those that commands in `tree` named,
+/// or in the workspace itself, and that are there. None holds credentials.
+pub fn offered_paths(
+    lines: &[String],
+    record: &std::path::Path,
+    tree: Option<&std::path::Path>,
+    environment: &Environment,
+) -> Vec<String> {
+    confine::refusals::offered(lines, record, tree, environment)
 }
 
 /// To be called first thing in `main`, with the process's arguments, before any thread is started: the

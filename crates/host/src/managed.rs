@@ -188,6 +188,7 @@ struct Inner {
     pool_config: Arc<PoolConfig>,
     /// Where the daemons' files are.
     state: PathBuf,
+    environment: Environment,
     /// The permission rules that its daemon is given.
     rules: Map<String, Value>,
     /// Where its daemon finds the model of a prompt that names none.
@@ -216,6 +217,7 @@ impl Managed {
             workspace: workspace.to_owned(),
             pool_config: Arc::clone(&daemons.config),
             state: daemons.state.clone(),
+            environment: daemons.environment.clone(),
             rules: daemons.rules.get(workspace).cloned().unwrap_or_default(),
             own_model: Source::of(
                 daemons.environment.clone(),

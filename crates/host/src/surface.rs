@@ -219,10 +219,12 @@ fn refused_paths(paths: &[String]) -> Option<String> {
     let named = distinct.into_iter().take(PATHS_NAMED).collect::<Vec<_>>().join(", ");
     let refusals = match paths.len() {
         0 => return None,
-        1 => "1 refusal".to_owned(),
-        many => format!("{many} refusals"),
+        1 => "a closed path".to_owned(),
+        many => format!("closed paths {many} times"),
     };
-    Some(format!("walls: {refusals} ({named}{more}) · `read` or `write` of the workspace opens them"))
+    Some(format!(
+        "walls: the output named {refusals} ({named}{more}) · `read` or `write` of the workspace opens them"
+    ))
 }
 
 /// What is said of an empty list of files.
@@ -246,13 +248,15 @@ mod tests {
             (serde_json::json!({ "network_refused": [], "paths_refused": [] }), None),
             (
                 serde_json::json!({ "paths_refused": ["~/.npm"] }),
-                Some("walls: 1 refusal (~/.npm) · `read` or `write` of the workspace opens them"),
+                Some(
+                    "walls: the output named a closed path (~/.npm) · `read` or `write` of the workspace opens them",
+                ),
             ),
             (
                 serde_json::json!({ "network_refused": ["h:443"], "paths_refused": ["~/.npm", "~/.npm", "/a\nb", "~/c", "~/d"] }),
                 Some(
                     "network: refused h:443 · `hosts` of the workspace opens it\n\
-                     walls: 5 refusals (/a\\nb, ~/.npm, ~/c …) · `read` or `write` of the workspace opens them",
+                     walls: the output named closed paths 5 times (/a\\nb, ~/.npm, ~/c …) · `read` or `write` of the workspace opens them",
                 ),
             ),
         ] {

@@ -26,6 +26,10 @@ pub(crate) const RECORD: &str = "OPENCODE_DAEMONS_REFUSALS";
 /// How much of the end of what was printed is looked at.
 const LOOKED_AT: usize = 32 << 10;
 
+/// How much of what is printed is passed on before it is looked whether the command has ended. It is what a pipe holds, so all that a
+/// command printed itself is passed on after its end, and none that others print after it.
+const AT_ONCE: usize = 64 << 10;
+
 /// Runs the command of these arguments.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
     let arguments: Vec<OsString> = arguments.collect();
@@ -87,15 +91,20 @@ fn tell(streams: &[Stream; 2]) {
     let (home, record) = (std::env::var_os("HOME"), std::env::var_os(RECORD));
     let Some(home) = home.map(PathBuf::from).filter(|home| home.is_absolute()) else { return };
     let mut walls = plan.walls;
-    walls.write.extend(plan.trees.as_deref().and_then(launcher::own_tree));
+    let tree = plan.trees.as_deref().and_then(launcher::own_tree);
+    let name =
+        tree.as_ref().and_then(|tree| tree.file_name()).map(|name| name.to_string_lossy().into_owned());
+    walls.write.extend(tree);
+    let doors = refusals::Doors::of(&walls);
     let closed = streams.iter().flat_map(|stream| {
         let text = String::from_utf8_lossy(&stream.end).into_owned();
-        refusals::in_output(&text, &walls, &home)
+        refusals::in_output(&text, &doors, &home)
     });
     let closed = closed.collect();
     let _ = io::stderr().write_all(refusals::words(&closed, &home).as_bytes());
     if let Some(record) = record.filter(|_| !closed.is_empty()) {
-        let _ = refusals::keep(&closed, &home, record.as_ref());
+        let _ =
+            refusals::keep(&closed, (home.as_path(), name.as_deref().unwrap_or_default()), record.as_ref());
     }
 }
 
@@ -118,13 +127,14 @@ impl Stream {
         let _ = self.from.ready(Interest::READABLE).await;
     }
 
-    /// Passes on what is there.
+    /// Passes on what is there, up to what a pipe holds.
     fn pass(&mut self) {
-        let mut buffer = [0; 16 << 10];
-        while self.is_open {
+        let (mut buffer, mut passed_on) = ([0; 16 << 10], 0);
+        while self.is_open && passed_on < AT_ONCE {
             match self.from.try_read(&mut buffer) {
                 Ok(0) => self.is_open = false,
                 Ok(length) => {
+                    passed_on += length;
                     let part = &buffer[..length];
                     let passed = if self.to_errors {
                         written(io::stderr(), part)

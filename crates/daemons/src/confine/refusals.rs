@@ -1,9 +1,13 @@
 //! What the walls refused to a command that failed: the agent is told in its output, and the person with the result.
 //!
 //! A command that failed and whose output speaks of a path as not permitted, read-only or not there is told which of these paths its
-//! walls do not open: that is looked up in the walls, and not guessed of the words. Nothing is said of a command that succeeded.
+//! walls do not open: that is looked up in the walls, and not guessed of the words. That a path is closed is true; that the command failed
+//! on it is what the output says, which is the agent's to print. So to the person nothing is [offered] but what is there and holds no
+//! credentials. Nothing is said of a command that succeeded.
 
-use std::collections::BTreeMap;
+mod offered;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -11,6 +15,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+pub(crate) use offered::offered;
 
 use super::Walls;
 
@@ -20,6 +26,10 @@ const FILE: &str = "refused";
 const NAMED: usize = 5;
 /// Lines longer than this are no path of anybody's.
 const LONGEST: usize = 400;
+/// How many different paths are looked up at most.
+const LOOKED_UP: usize = 100;
+/// How long a record gets.
+const RECORDED: u64 = 64 << 10;
 /// How far from what failed a path may stand: npm says both on lines of their own.
 const NEAR: usize = 3;
 /// What failed, in the words of the C library, of Node and of others.
@@ -44,11 +54,11 @@ pub(super) enum Closed {
 }
 
 /// The paths that `output` says were not to be had, and `walls` do not open, for somebody with this home directory.
-pub(super) fn in_output(output: &str, walls: &Walls, home: &Path) -> BTreeMap<PathBuf, Closed> {
+pub(super) fn in_output(output: &str, walls: &Doors, home: &Path) -> BTreeMap<PathBuf, Closed> {
     let lines: Vec<&str> = output.lines().collect();
     let lower: Vec<String> = lines.iter().map(|line| line.to_ascii_lowercase()).collect();
     let says = |line: &String, words: &[&str]| words.iter().any(|word| line.contains(word));
-    let mut closed = BTreeMap::new();
+    let (mut closed, mut looked_up) = (BTreeMap::new(), BTreeSet::new());
     for (number, line) in lines.iter().enumerate() {
         let near = &lower[number.saturating_sub(NEAR)..(number + NEAR + 1).min(lower.len())];
         let denied = near.iter().any(|line| says(line, &DENIED));
@@ -59,6 +69,10 @@ pub(super) fn in_output(output: &str, walls: &Walls, home: &Path) -> BTreeMap<Pa
         for path in paths(line, home).into_iter().filter(|_| denied || absent) {
             let is_program =
                 line.strip_prefix(&*path.to_string_lossy()).is_some_and(|rest| rest.starts_with(':'));
+            if !looked_up.contains(&path) && looked_up.len() == LOOKED_UP {
+                return closed;
+            }
+            looked_up.insert(path.clone());
             match walls.closed(&path) {
                 Some(Closed::ToWriting) if denied && wanted && !is_program => {
                     closed.insert(path, Closed::ToWriting);
@@ -74,12 +88,24 @@ pub(super) fn in_output(output: &str, walls: &Walls, home: &Path) -> BTreeMap<Pa
     closed
 }
 
-impl Walls {
+/// The doors of walls, by their names and by where these lead.
+pub(super) struct Doors {
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+}
+
+impl Doors {
+    pub(super) fn of(walls: &Walls) -> Self {
+        let both = |doors: &[PathBuf]| {
+            let real = doors.iter().filter_map(|door| door.canonicalize().ok());
+            doors.iter().cloned().chain(real).collect()
+        };
+        Self { read: both(&walls.read), write: both(&walls.write) }
+    }
+
     /// Whether a path is closed.
     fn closed(&self, path: &Path) -> Option<Closed> {
-        let leads = |door: &PathBuf| {
-            path.starts_with(door) || door.canonicalize().is_ok_and(|real| path.starts_with(real))
-        };
+        let leads = |door: &PathBuf| path.starts_with(door);
         match (self.write.iter().any(leads), self.read.iter().any(leads)) {
             (true, _) => None,
             (_, true) => Some(Closed::ToWriting),
@@ -142,20 +168,27 @@ pub(crate) fn record(tmp_of_daemon: &Path) -> PathBuf {
     tmp_of_daemon.join(FILE)
 }
 
-/// What is on record, a path each. The daemon may have written there: no link is followed, and nothing is taken for more than words.
+/// What is on record, a path each, after the name of the tree of its command. The daemon may have written there: no link is followed, and nothing is taken for more than words.
 pub(crate) fn on_record(record: &Path) -> Vec<String> {
     let Some((directory, name)) = record.parent().zip(record.file_name()) else { return Vec::new() };
     let text = crate::place::read(directory, name.as_ref()).ok().flatten().unwrap_or_default();
     text.lines().filter(|line| !line.is_empty() && line.len() <= LONGEST).map(str::to_owned).collect()
 }
 
-/// Puts them on record, for the person. Commands cannot write there.
-pub(super) fn keep(closed: &BTreeMap<PathBuf, Closed>, home: &Path, record: &Path) -> std::io::Result<()> {
+/// Puts them on record, for the person, as a command's in a tree of this name if it has one. Commands cannot write there.
+pub(super) fn keep(
+    closed: &BTreeMap<PathBuf, Closed>,
+    (home, tree): (&Path, &str),
+    record: &Path,
+) -> std::io::Result<()> {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut file =
         OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(record)?;
-    let lines: String =
-        closed.keys().take(NAMED).flat_map(|path| [door_for(path, home), "\n".to_owned()]).collect();
+    if file.metadata()?.len() >= RECORDED {
+        return Ok(());
+    }
+    let line = |path: &PathBuf| format!("{tree}\t{}\n", door_for(path, home));
+    let lines: String = closed.keys().take(NAMED).map(line).collect();
     file.write_all(lines.as_bytes())
 }
 
@@ -163,9 +196,10 @@ pub(super) fn keep(closed: &BTreeMap<PathBuf, Closed>, home: &Path, record: &Pat
 mod tests {
     use super::*;
 
-    fn walls() -> Walls {
+    fn walls() -> Doors {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
-        Walls { read: paths(&["/usr", "/home/me/.cargo/registry"]), write: paths(&["/home/me/code", "/tmp"]) }
+        let (read, write) = (paths(&["/usr", "/home/me/.cargo/registry"]), paths(&["/home/me/code", "/tmp"]));
+        Doors::of(&Walls { read, write })
     }
 
     #[test]
@@ -213,12 +247,26 @@ mod tests {
         );
         let directory = tempfile::tempdir().unwrap();
         let record = record(directory.path());
-        keep(&closed, Path::new("/home/me"), &record).unwrap();
-        assert_eq!(std::fs::read_to_string(&record).unwrap(), "~/.npm\n~/.npm\n/usr/x\n");
-        assert_eq!(on_record(&record), ["~/.npm", "~/.npm", "/usr/x"]);
+        keep(&closed, (Path::new("/home/me"), "t1"), &record).unwrap();
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), "t1\t~/.npm\nt1\t~/.npm\nt1\t/usr/x\n");
+        assert_eq!(on_record(&record), ["t1\t~/.npm", "t1\t~/.npm", "t1\t/usr/x"]);
         std::fs::remove_file(&record).unwrap();
         assert_eq!(on_record(&record), [""; 0]);
         std::os::unix::fs::symlink(directory.path().join("elsewhere"), &record).unwrap();
-        assert!(keep(&closed, Path::new("/home/me"), &record).is_err(), "no link is followed");
+        let home = (Path::new("/home/me"), "");
+        assert!(keep(&closed, home, &record).is_err(), "no link is followed");
+        std::fs::remove_file(&record).unwrap();
+        for _ in 0..10_000 {
+            keep(&closed, home, &record).unwrap();
+        }
+        let length = std::fs::metadata(&record).unwrap().len();
+        assert!((RECORDED..RECORDED + 100).contains(&length), "{length}");
+    }
+
+    #[test]
+    fn of_an_output_that_names_ever_more_paths_a_hundred_are_looked_up() {
+        let line = |number: usize| format!("/home/me/closed/{number}: Permission denied\n");
+        let output: String = (0..3000).map(line).collect();
+        assert_eq!(in_output(&output, &walls(), Path::new("/home/me")).len(), LOOKED_UP);
     }
 }

@@ -66,7 +66,8 @@ impl Connector for Managed {
                     ended = self.over_deaths((action, &input), ctx, &mut lease, tree.as_ref()) => ended,
                     never = refusals.tell(&ctx.progress) => match never {},
                 };
-                (with_refusals(ended, refusals), Some(lease))
+                let paths = refusals.paths(tree.as_deref().map(Tree::directory), &self.0.environment);
+                (with_refusals(ended, refusals, paths), Some(lease))
             }
             Err(error) => (Err(error), None),
         };
@@ -117,9 +118,9 @@ impl Connector for Managed {
 fn with_refusals(
     ended: Result<ActionResult, ConnectorError>,
     refused: Refusals,
+    paths: Vec<String>,
 ) -> Result<ActionResult, ConnectorError> {
     let mut result = ended?;
-    let paths = refused.paths();
     if let Some(output) = result.output.as_object_mut() {
         let all = [(refusals::KEY, refused.all()), (refusals::PATHS, paths)];
         output.extend(

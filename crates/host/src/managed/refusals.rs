@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_contract::{Progress, ProgressSink, ToolOutcome};
-use opencode_daemons::{EgressRecord, refused_paths};
+use opencode_daemons::{EgressRecord, Environment, offered_paths, refused_paths};
 
 /// The key of a result's output under which refused destinations are.
 pub(crate) const KEY: &str = "network_refused";
@@ -51,13 +51,14 @@ impl Refusals {
         }
     }
 
-    /// The paths that were refused, as often as they were. A record with fewer than there were is another daemon's.
-    pub(super) fn paths(&self) -> Vec<String> {
+    /// The paths that outputs of commands in `tree` named, as far as a user may want to open them, as often as they were. A record with fewer than there were is another daemon's.
+    pub(super) fn paths(&self, tree: Option<&Path>, environment: &Environment) -> Vec<String> {
         let mut all = refused_paths(&self.paths);
         let earlier = if self.earlier <= all.len() { self.earlier } else { 0 };
         all.drain(..earlier);
-        all.truncate(MOST_PATHS);
-        all
+        let mut offered = offered_paths(&all, &self.paths, tree, environment);
+        offered.truncate(MOST_PATHS);
+        offered
     }
 
     /// All destinations, at most ten by name.
@@ -123,13 +124,20 @@ mod tests {
     fn paths_that_were_refused_before_are_not_told_unless_another_daemon_has_the_record() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("refused");
-        std::fs::write(&file, "~/.old\n~/.older\n").unwrap();
+        for there in [".old", ".older", ".npm", ".new"] {
+            std::fs::create_dir(directory.path().join(there)).unwrap();
+        }
+        let environment = Environment::from_iter([("HOME", directory.path())]);
+        std::fs::write(&file, "\t~/.old\n\t~/.older\n").unwrap();
         let refusals = Refusals::from_now("/no/record".into(), file.clone());
-        assert_eq!(refusals.paths(), [""; 0]);
-        std::fs::write(&file, "~/.old\n~/.older\n~/.npm\n~/.npm\n").unwrap();
-        assert_eq!(refusals.paths(), ["~/.npm", "~/.npm"]);
-        std::fs::write(&file, "~/.new\n").unwrap();
-        assert_eq!(refusals.paths(), ["~/.new"]);
+        let paths = || refusals.paths(None, &environment);
+        assert_eq!(paths(), [""; 0]);
+        std::fs::write(&file, "\t~/.old\n\t~/.older\n\t~/.npm\nother\t~/.new\n\t~/.npm\n\t~/.gone\n")
+            .unwrap();
+        assert_eq!(paths(), ["~/.npm", "~/.npm"]);
+        assert_eq!(refusals.paths(Some(Path::new("/trees/other")), &environment), ["~/.new"]);
+        std::fs::write(&file, "\t~/.new\n").unwrap();
+        assert_eq!(paths(), ["~/.new"]);
     }
 
     #[test]

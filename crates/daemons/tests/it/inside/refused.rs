@@ -17,6 +17,10 @@ async fn a_command_that_fails_on_a_closed_path_is_told_which_and_what_opens_it()
         ("open", "cat ~/code/app/missing"),
         ("goes on", "(sleep 0.3; echo late; echo later >&2) & echo now; exit 3"),
         ("much", "head -c 300000 /dev/zero | tr '\\0' x; echo err >&2; exit 5"),
+        (
+            "floods",
+            "(yes & y=$!; while kill -0 $$ 2>/dev/null; do sleep 0.05; done; kill $y) & echo now; exit 3",
+        ),
         ("nobody listens", "yes | head -n 1; exit ${PIPESTATUS[0]}"),
     ]);
     for isolation in [Isolation::None, Isolation::Worktree] {
@@ -41,10 +45,13 @@ async fn a_command_that_fails_on_a_closed_path_is_told_which_and_what_opens_it()
             (ran["much"].out.len(), ran["much"].err.as_str(), ran["much"].code),
             (300_000, "err\n", 5)
         );
+        // It floods for as long as nobody has seen that the command ended.
+        assert_eq!(ran["floods"].code, 3);
         assert_eq!(ran["nobody listens"].code, 141);
         let record = std::fs::read_to_string(user.root().join("state/w.daemon-tmp/refused")).unwrap();
-        let mut all: Vec<_> = record.lines().collect();
+        let tree = if isolation == Isolation::Worktree { "one" } else { "" };
+        let mut all: Vec<_> = record.lines().map(|line| line.split_once('\t').unwrap()).collect();
         all.sort_unstable();
-        assert_eq!(all, ["/opt/made", "~/.cargo", "~/.ssh", "~/.ssh"]);
+        assert_eq!(all, ["/opt/made", "~/.cargo", "~/.ssh", "~/.ssh"].map(|path| (tree, path)));
     }
 }
