@@ -9,7 +9,7 @@ use testkit::fake::Generation;
 use testkit::{RealDaemon, Script};
 
 use crate::support::{eventually, run};
-use crate::walls::{confined_by, confined_with};
+use crate::walls::confined_by;
 
 /// Paths to what the daemon was started with in its environment.
 const PATHS: [&str; 4] = [
@@ -21,33 +21,21 @@ const PATHS: [&str; 4] = [
 
 /// Looks at every process and thread as the daemon itself does, for a line that has the password.
 const PLUGIN: &str = r#"
-import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 const list = (path) => { try { return readdirSync(path) } catch { return [] } };
 const password = process.env.OPENCODE_SERVER_PASSWORD;
-const look = () => {
-  const found = [], processes = [];
-  let looked = 0;
-  for (const proc of ['/proc', '/.proc']) for (const id of list(proc)) {
-    const threads = list(`${proc}/${id}/task`).map((thread) => `${proc}/${id}/task/${thread}`);
-    for (const at of [`${proc}/${id}`, ...threads]) try {
-      const text = readFileSync(`${at}/environ`, 'latin1');
-      looked++;
-      const line = readFileSync(`${at}/cmdline`, 'latin1').replaceAll('\0', ' ');
-      processes.push(line);
-      if (text.includes(password)) found.push(`${at} ${line}`);
-    } catch {}
-  }
-  return JSON.stringify({ found, looked, processes });
-};
-const first = look();
+const found = [];
+let looked = 0;
+for (const proc of ['/proc', '/.proc']) for (const id of list(proc)) {
+  const threads = list(`${proc}/${id}/task`).map((thread) => `${proc}/${id}/task/${thread}`);
+  for (const at of [`${proc}/${id}`, ...threads]) try {
+    const text = readFileSync(`${at}/environ`, 'latin1');
+    looked++;
+    if (text.includes(password)) found.push(at);
+  } catch {}
+}
 export const Looks = async ({ directory }) => {
-  writeFileSync(`${directory}/looked.json`, first);
-  const again = setInterval(() => {
-    if (!existsSync(`${directory}/look-again`)) return;
-    clearInterval(again);
-    writeFileSync(`${directory}/draft.json`, look());
-    renameSync(`${directory}/draft.json`, `${directory}/looked-again.json`);
-  }, 50);
+  writeFileSync(`${directory}/looked.json`, JSON.stringify({ found, looked }));
   return {};
 };
 "#;
@@ -105,30 +93,4 @@ async fn without_walls_the_same_tools_find_it() {
     // There is no `/.proc` then.
     assert!(told >= PATHS.len() - 1, "{told}");
     assert!(looked(&daemon).await["found"].as_array().unwrap().len() > 2);
-}
-
-/// A command and an MCP server that are there for as long as it takes to look at them.
-const COMMAND: &str = "until [ -e served ]; do sleep 0.1; done; : > look-again; \
-    until [ -e looked-again.json ]; do sleep 0.1; done";
-
-#[tokio::test]
-async fn no_command_and_no_mcp_server_that_runs_has_the_password_of_its_daemon() {
-    let adjust = |spec: &mut Spec| {
-        lay(&spec.directory);
-        let server = spec.directory.join("serves.sh");
-        std::fs::write(&server, "env > served.env; : > served; while :; do sleep 1; done\n").unwrap();
-        spec.config["mcp"] =
-            json!({ "serves": { "type": "local", "command": ["/bin/sh", server], "enabled": true } });
-    };
-    let daemon = confined_with(Generation::V1, &[COMMAND], adjust, |_| {}).await;
-    run(&daemon, "RUN-IT").await;
-    let looked = std::fs::read(daemon.directory().join("looked-again.json")).unwrap();
-    let looked: serde_json::Value = serde_json::from_slice(&looked).unwrap();
-    assert_eq!(looked["found"], json!([]), "{looked}");
-    let processes = looked["processes"].to_string();
-    for running in ["serves.sh", "--run-command-within-walls", "look-again"] {
-        assert!(processes.contains(running), "{running} was looked at: {looked}");
-    }
-    let served = std::fs::read_to_string(daemon.directory().join("served.env")).unwrap();
-    assert!(served.contains("PATH="), "{served}");
 }
