@@ -169,7 +169,7 @@ async fn a_command_runs_within_walls_and_what_it_made_is_kept_for_trees_with_the
     assert!(
         log.contains("installing")
             && log.contains("cat: ")
-            && log.contains("cannot create")
+            && log.contains("stray: ")
             && !log.contains("hunter2"),
         "{log}"
     );
