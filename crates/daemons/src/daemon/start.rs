@@ -128,7 +128,9 @@ async fn serve_proxies(
 pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, StartError> {
     let mut redactor = Redactor::default();
     redactor.add(password.expose_secret());
-    secrets(spec).iter().for_each(|secret| redactor.add(secret.expose_secret()));
+    for secret in &secrets(spec) {
+        redactor.add(secret.expose_secret());
+    }
     match &spec.output {
         Some(path) => Spool::at(path, redactor),
         None => Spool::unnamed(redactor),

@@ -213,10 +213,7 @@ impl Worktrees {
         let copied = self.copy(setup, repository, tree).await?;
         let Some(run) = &setup.config.run else { return Ok(place::moved(draft, &place)?) };
         let _alone = setup.alone.lock().await;
-        let key = match setup.keeps() {
-            true => self.key(setup, run, (repository, &copied), tree).await?,
-            false => None,
-        };
+        let key = if setup.keeps() { self.key(setup, run, (repository, &copied), tree).await? } else { None };
         if let Some(key) = &key
             && self.restored(key, tree).await
         {

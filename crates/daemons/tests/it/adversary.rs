@@ -208,7 +208,8 @@ impl Outside {
     fn escaped(&self, from: &Path) -> Vec<String> {
         assert!(
             from.join("works").exists(),
-            "nothing is shown by programs that cannot do what is allowed: {from:?}"
+            "nothing is shown by programs that cannot do what is allowed: {}",
+            from.display()
         );
         let escaped = std::fs::read_to_string(from.join("escaped")).unwrap_or_default();
         let attempts = self.attempts();

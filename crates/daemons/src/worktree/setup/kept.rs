@@ -81,7 +81,9 @@ impl Key {
             }
         }
         // Their values are nobody's to digest; that there is one more is another command.
-        passed.iter().for_each(|name| part(name.as_bytes()));
+        for name in passed {
+            part(name.as_bytes());
+        }
         Ok(Some(Self(HEXLOWER.encode(&hasher.finalize()))))
     }
 }

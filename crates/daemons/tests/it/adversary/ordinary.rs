@@ -17,14 +17,19 @@ const USER: u32 = 4242;
 /// Where the user who a test is run again as finds what it is made of.
 const PLACE: &str = "ADVERSARY_PLACE";
 
+/// What of this is at `PLACE`, if it runs there.
+fn at_place(name: &str) -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test's own way to tell what it runs again where it is")]
+    std::env::var_os(PLACE).map(|place| Path::new(&place).join(name))
+}
+
 /// The launcher, where whoever runs this may start it.
 pub(super) fn launcher() -> PathBuf {
-    std::env::var_os(PLACE).map_or_else(|| LAUNCHER.into(), |place| Path::new(&place).join("launcher"))
+    at_place("launcher").unwrap_or_else(|| LAUNCHER.into())
 }
 
 fn daemon() -> PathBuf {
-    std::env::var_os(PLACE)
-        .map_or_else(|| crate::support::program("answers"), |place| Path::new(&place).join("answers"))
+    at_place("answers").unwrap_or_else(|| crate::support::program("answers"))
 }
 
 /// Whether this process is an ordinary user's. Otherwise the test of this name was run again in one that is.
@@ -53,9 +58,8 @@ fn is_ordinary(test: &str) -> bool {
     let mut again = program(test_program.to_str().unwrap());
     again.args(["--exact", test, "--nocapture"]).current_dir(&tmp).uid(USER).gid(USER);
     let output = again.env("HOME", &tmp).env("TMPDIR", &tmp).env(PLACE, place.path()).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
     false
 }
 

@@ -20,7 +20,7 @@ const PATHS: [&str; 4] = [
 ];
 
 /// Looks at every process and thread as the daemon itself does, for a line that has the password.
-const PLUGIN: &str = r#"
+const PLUGIN: &str = r"
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 const list = (path) => { try { return readdirSync(path) } catch { return [] } };
 const password = process.env.OPENCODE_SERVER_PASSWORD;
@@ -38,7 +38,7 @@ export const Looks = async ({ directory }) => {
   writeFileSync(`${directory}/looked.json`, JSON.stringify({ found, looked }));
   return {};
 };
-"#;
+";
 
 fn lay(directory: &Path) {
     for (number, path) in PATHS.iter().enumerate() {

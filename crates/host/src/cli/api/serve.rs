@@ -219,8 +219,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let tokens: Vec<String> = std::thread::scope(|scope| {
             let make = || std::fs::read_to_string(made(state.path().join(TOKEN)).unwrap()).unwrap();
-            let made: Vec<_> = (0..16).map(|_| scope.spawn(make)).collect();
-            made.into_iter().map(|made| made.join().unwrap()).collect()
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(tokens.iter().all(|token| token.len() == 65 && *token == tokens[0]), "{tokens:?}");
         let left: Vec<_> = std::fs::read_dir(state.path()).unwrap().map(|it| it.unwrap().path()).collect();

@@ -17,7 +17,7 @@ fn api(state: &std::path::Path) -> Api {
         instances: Vec::new(),
         surfaces: Vec::new(),
         gate: GateConfig::default(),
-        deadline: Duration::from_secs(60),
+        deadline: Duration::from_mins(1),
         max_running: 1,
         secrets: Vec::new(),
     };
