@@ -163,8 +163,18 @@ async fn the_users_own_programs_submit_read_decide_and_follow_over_the_socket_as
         (200, &event),
         "the same id is the same message"
     );
-    assert_eq!(user.run(&["approvals", "wait", "--json"]).json(), json!([card]));
     let step = card["id"].as_str().unwrap();
+    // Once it was delivered, it stays as it is.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let card = loop {
+        let listed = at.get("/v1/approvals").done();
+        if !listed[0]["delivered_at"].is_null() {
+            break listed[0].clone();
+        }
+        assert!(std::time::Instant::now() < until, "never delivered: {listed}");
+        std::thread::yield_now();
+    };
+    assert_eq!(user.run(&["approvals", "wait", "--json"]).json(), json!([card]));
     assert_eq!(
         at.get(&format!("/v1/approvals/{step}")).done(),
         user.run(&["approvals", "show", step, "--json"]).json()

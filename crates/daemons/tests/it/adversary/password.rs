@@ -19,23 +19,35 @@ const PATHS: [&str; 4] = [
     "/proc/self/cwd/../../../../../../../../proc/self/environ",
 ];
 
-/// Looks at every process and thread as the daemon itself does, for a line that has the password.
+/// A command that runs until the plugin has looked.
+const COMMAND: &str =
+    "touch runs; n=0; while [ ! -e looked.json ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done";
+
+/// Looks at every process and thread as the daemon itself does, for a line that has the password, while a command runs.
 const PLUGIN: &str = r"
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 const list = (path) => { try { return readdirSync(path) } catch { return [] } };
 const password = process.env.OPENCODE_SERVER_PASSWORD;
-const found = [];
-let looked = 0;
-for (const proc of ['/proc', '/.proc']) for (const id of list(proc)) {
+function look() {
+ const found = [];
+ let looked = 0;
+ for (const proc of ['/proc', '/.proc']) for (const id of list(proc)) {
   const threads = list(`${proc}/${id}/task`).map((thread) => `${proc}/${id}/task/${thread}`);
   for (const at of [`${proc}/${id}`, ...threads]) try {
     const text = readFileSync(`${at}/environ`, 'latin1');
     looked++;
     if (text.includes(password)) found.push(at);
   } catch {}
+ }
+ return JSON.stringify({ found, looked });
 }
 export const Looks = async ({ directory }) => {
-  writeFileSync(`${directory}/looked.json`, JSON.stringify({ found, looked }));
+  const waits = setInterval(() => {
+    if (!existsSync(`${directory}/runs`)) return;
+    clearInterval(waits);
+    writeFileSync(`${directory}/looked.part`, look());
+    renameSync(`${directory}/looked.part`, `${directory}/looked.json`);
+  }, 20);
   return {};
 };
 ";
@@ -50,8 +62,10 @@ fn lay(directory: &Path) {
 
 /// A daemon whose agent has `read` all of these links, and how many of them had the password.
 async fn read_all(walled: bool) -> (RealDaemon, usize) {
-    let script = (0..PATHS.len()).fold(Script::default(), |script, number| {
-        script.call("RUN-IT", number, "read", json!({ "filePath": format!("notes-{number}.md") }))
+    let command = json!({ "command": COMMAND, "description": "waits" });
+    let script = Script::default().call("RUN-IT", 0, "bash", command);
+    let script = (0..PATHS.len()).fold(script, |script, number| {
+        script.call("RUN-IT", number + 1, "read", json!({ "filePath": format!("notes-{number}.md") }))
     });
     let script = script.reply("RUN-IT", "done");
     let daemon = if walled {
@@ -60,14 +74,14 @@ async fn read_all(walled: bool) -> (RealDaemon, usize) {
     } else {
         let adjust = |spec: &mut Spec| {
             lay(&spec.directory);
-            spec.config["permission"] = json!({ "external_directory": "allow" });
+            spec.config["permission"] = json!({ "bash": "allow", "external_directory": "allow" });
         };
         RealDaemon::with(script, adjust).await.unwrap()
     };
     run(&daemon, "RUN-IT").await;
-    let all_read = |seen: &[testkit::model::Seen]| seen.iter().any(|seen| seen.tools_done == PATHS.len());
+    let all_read = |seen: &[testkit::model::Seen]| seen.iter().any(|seen| seen.tools_done > PATHS.len());
     assert!(daemon.model().wait_for(std::time::Duration::from_mins(2), all_read).await, "all were read");
-    let last = daemon.model().seen().into_iter().find(|seen| seen.tools_done == PATHS.len()).unwrap();
+    let last = daemon.model().seen().into_iter().find(|seen| seen.tools_done > PATHS.len()).unwrap();
     let told =
         last.body.to_string().matches(secrecy::ExposeSecret::expose_secret(&daemon.password())).count();
     (daemon, told)
