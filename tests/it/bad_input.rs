@@ -78,7 +78,7 @@ async fn other_bad_configurations_name_their_key_and_no_secret() {
         ),
         (json!({ "deadline_secs": 0 }), "deadline_secs"),
         (json!({ "deadline_secs": u64::MAX }), "deadline_secs"),
-        (json!({ "no_progress_secs": -1 }), "-1"),
+        (json!({ "no_progress_secs": -1 }), "no_progress_secs"),
         (json!({ "directory": "relative" }), "directory"),
         (json!({ "limits": { "response_bytes": 2 << 20 } }), "`response_bytes` three times"),
         (json!({ "limits": { "patch_bytes": u64::MAX } }), "`patch_bytes` twice"),

@@ -38,10 +38,17 @@ async fn a_secret_reaches_the_connector_and_no_log_at_any_level() {
         .with_writer(log.clone())
         .finish();
     let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-    let pair = try_pair(manifest(), configure(json!({ "password": "hunter2" }))).await.unwrap();
-    Bench::default().call(&pair.connector, "report").await.unwrap();
-    pair.connector.close().await;
-    assert_eq!(pair.seen.config.lock().unwrap().as_ref().unwrap()["password"], "hunter2");
+    // Another test may be the first to reach a place that logs, when nobody listens to it there.
+    for _ in 0..10 {
+        tracing::callsite::rebuild_interest_cache();
+        let pair = try_pair(manifest(), configure(json!({ "password": "hunter2" }))).await.unwrap();
+        Bench::default().call(&pair.connector, "report").await.unwrap();
+        pair.connector.close().await;
+        assert_eq!(pair.seen.config.lock().unwrap().as_ref().unwrap()["password"], "hunter2");
+        if String::from_utf8_lossy(&log.0.lock().unwrap()).contains("ListToolsRequest") {
+            break;
+        }
+    }
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("ListToolsRequest"), "the log shows the session: {text}");
     assert!(!text.contains("hunter2"), "{text}");
