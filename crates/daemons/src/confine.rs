@@ -160,6 +160,10 @@ pub struct Confinement {
     trees: Option<PathBuf>,
     /// What is to be read because the configuration says so.
     asked: Vec<PathBuf>,
+    /// What is to be written because it says so.
+    asked_to_write: Vec<PathBuf>,
+    /// Where agents write, and where the host keeps its own.
+    planted: Vec<PathBuf>,
 }
 
 /// How much of the walls this kernel can hold.
@@ -225,9 +229,7 @@ impl Walls {
     /// The usual walls around a daemon. The binary, the toolchains on `PATH` and at home, and the
     /// system can be read; the workspace and opencode's own directories can be written.
     pub fn around(spec: &Spec) -> Self {
-        let mut planted = spec.planted.clone();
-        planted.push(spec.directory.clone());
-        let mut walls = Self::of_programs(&spec.environment, &planted);
+        let mut walls = Self::of_programs(&spec.environment, &planted(spec));
         walls.read.extend(install_of(&spec.program));
         let home = spec.environment.get("HOME").map(PathBuf::from);
         match &spec.home {
@@ -266,6 +268,11 @@ impl Walls {
         walls.read.extend(toolchains::past(planted, environment.trusted().into_iter().chain(of_git)));
         walls
     }
+}
+
+/// Where a link may be of an agent's.
+fn planted(spec: &Spec) -> Vec<PathBuf> {
+    spec.planted.iter().chain([&spec.directory]).cloned().collect()
 }
 
 /// Whether what is at or below `door` has `home` in it, by their names or by where these lead.
@@ -322,6 +329,8 @@ impl Confinement {
             tmp,
             trees: None,
             asked: Vec::new(),
+            asked_to_write: Vec::new(),
+            planted: planted(spec),
         }
     }
 
@@ -344,7 +353,8 @@ impl Confinement {
     ) {
         self.asked.extend(read.cloned());
         self.walls.read.extend(self.asked.iter().cloned());
-        self.walls.write.extend(write.cloned());
+        self.asked_to_write.extend(write.cloned());
+        self.walls.write.extend(self.asked_to_write.iter().cloned());
     }
 
     /// The daemon's own private temporary directory. opencode loads libraries from there.
@@ -441,6 +451,13 @@ impl Confinement {
                 real.display()
             )));
         }
+        let mut asked = self.asked.iter().chain(&self.asked_to_write);
+        if let Some(door) = toolchains::led_to(&self.planted, &mut asked) {
+            return Err(io::Error::other(format!(
+                "{} is open by way of a link that an agent may have put there: name what it leads to",
+                door.display()
+            )));
+        }
         let (kept, door, does, remedy) = match door_to(&shell, &self.walls.write) {
             Some(door) => (shell.as_path(), door, "write", "choose another state directory or workspace"),
             None => match door_to(state, &self.walls.read) {
@@ -484,12 +501,17 @@ impl Confinement {
             caches.variables().into_iter().map(set).chain(options).chain([path]).collect()
         });
         let runs_as = self.runs_as.to_string_lossy();
+        // The launcher takes out all that commands do not get; what waits for them is not to have it either.
+        let mut unset = self.plan_for(true).unset;
+        unset.retain(|name| is_identifier(name));
+        // Until there is a process that tells how a command ended, nothing ends by a signal.
         format!(
-            "#!/bin/sh\nunset {} OPENCODE_CONFIG_CONTENT {}\n{}{own}\
+            "#!/bin/sh\ntrap '' TERM\nunset {} OPENCODE_CONFIG_CONTENT {} {}\n{}{own}\
              export TMPDIR={} SHELL={} {PLAN}={} {}={}\n\
              exec {} {} {} \"$@\"\n",
             PASSWORDS.join(" "),
             keys::VARIABLE,
+            unset.join(" "),
             self.of_commands,
             quoted(&self.tmp.to_string_lossy()),
             quoted(&runs_as),
@@ -502,6 +524,7 @@ impl Confinement {
         )
     }
 
+    /// The plan of the daemon's launcher.
     pub(crate) fn plan(&self) -> String {
         written(&self.plan_for(false))
     }
@@ -565,6 +588,13 @@ impl Confinement {
             own_ipc: self.namespaced,
         }
     }
+}
+
+/// Whether a shell takes it for the name of a variable.
+fn is_identifier(name: &str) -> bool {
+    let begins = |letter: u8| letter.is_ascii_alphabetic() || letter == b'_';
+    name.bytes().next().is_some_and(begins)
+        && name.bytes().all(|letter| begins(letter) || letter.is_ascii_digit())
 }
 
 /// As the launcher reads it.

@@ -204,6 +204,15 @@ pub(super) fn doors(environment: &Environment, planted: &[PathBuf]) -> Vec<PathB
     doors
 }
 
+/// One of these doors to which a link leads that somebody may have put in a `planted` place.
+pub(super) fn led_to<'a>(
+    planted: &[PathBuf],
+    mut doors: impl Iterator<Item = &'a PathBuf>,
+) -> Option<&'a PathBuf> {
+    let way = Way::past(planted);
+    doors.find(|door| !way.is_straight(door))
+}
+
 /// Those of these doors that lead past what agents may have `planted`.
 pub(super) fn past(planted: &[PathBuf], doors: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     let way = Way::past(planted);
@@ -218,9 +227,10 @@ pub(super) fn has_credentials(place: &Path, environment: &Environment, home: &Pa
 /// Where this user has credentials, as far as they are there.
 fn secrets(environment: &Environment, home: &Path) -> Vec<PathBuf> {
     let usual = CREDENTIALS.iter().map(|below| home.join(below));
+    // Where a variable leads elsewhere, what was left in the usual place is a secret still.
     let of_tools = TOOLCHAINS.iter().flat_map(|toolchain| {
-        let root = toolchain.root(environment, home);
-        toolchain.kept_out.iter().map(move |below| root.join(below))
+        let roots = [toolchain.root(environment, home), home.join(toolchain.root.1)];
+        roots.into_iter().flat_map(|root| toolchain.kept_out.iter().map(move |below| root.join(below)))
     });
     usual.chain(of_tools).filter_map(|path| path.canonicalize().ok()).collect()
 }

@@ -41,7 +41,7 @@ async fn the_environment_is_an_allow_list() {
     let environ = std::fs::read(format!("/proc/{}/environ", daemon.pid().unwrap())).unwrap();
     let environ = String::from_utf8_lossy(&environ);
     assert!(!environ.contains("not-for-agents"));
-    assert!(!environ.contains("CARGO"), "what cargo set for this test stays here");
+    assert!(!environ.contains("CARGO_MANIFEST_DIR"), "what cargo set for this test stays here");
     assert!(environ.contains("PATH=") && environ.contains("OPENCODE_CONFIG_CONTENT="));
 }
 

@@ -402,6 +402,25 @@ fn no_credential_is_behind_a_door_of_a_toolchain_that_has_all_of_its_parts() {
 }
 
 #[test]
+fn a_credential_in_the_usual_place_is_kept_out_though_a_variable_leads_elsewhere() {
+    for toolchain in TOOLCHAINS.iter().filter(|toolchain| !toolchain.root.0.is_empty()) {
+        let (variable, usual) = toolchain.root;
+        for kept in toolchain.kept_out {
+            let left = format!("{usual}/{kept}");
+            let root = home(&[&left]);
+            let home = root.path().join("home");
+            let environment = Environment::from_iter([
+                ("HOME", home.clone()),
+                (variable, root.path().join("elsewhere")),
+                ("PATH", home.join(usual)),
+            ]);
+            let doors = doors(&environment, &[]);
+            assert!(!open(&doors, &home, &left), "{left}: {doors:?}");
+        }
+    }
+}
+
+#[test]
 fn a_toolchain_is_where_its_variable_says() {
     let root = home(&["elsewhere/versions/3/lib/x", ".pyenv/versions/3/lib/x"]);
     let home = root.path().join("home");

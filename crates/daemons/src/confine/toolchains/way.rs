@@ -21,11 +21,11 @@ impl Way {
 
     /// What a path leads to; nothing where that, or any link on the way, is in such a place, or is not there.
     pub(super) fn to(&self, path: &Path) -> Option<PathBuf> {
-        self.followed(path).filter(|real| real.symlink_metadata().is_ok())
+        self.followed(path, false).filter(|real| real.symlink_metadata().is_ok())
     }
 
-    /// The same, whether or not it is there.
-    fn followed(&self, path: &Path) -> Option<PathBuf> {
+    /// The same, whether or not it is there. With `links_alone`, a plain way into such a place is none of the matter.
+    fn followed(&self, path: &Path, links_alone: bool) -> Option<PathBuf> {
         let (mut real, mut rest, mut links) = (PathBuf::from("/"), parts(path), 0);
         if !path.is_absolute() {
             return None;
@@ -36,10 +36,14 @@ impl Way {
                 Part::Above => _ = real.pop(),
                 Part::Named(name) => {
                     let next = real.join(name);
-                    if self.planted.iter().any(|place| next.starts_with(place)) {
+                    let target = std::fs::read_link(&next);
+                    let decides = |place: &PathBuf| {
+                        next.starts_with(place) && (!links_alone || (target.is_ok() && next != *place))
+                    };
+                    if self.planted.iter().any(decides) {
                         return None;
                     }
-                    let Ok(target) = std::fs::read_link(&next) else {
+                    let Ok(target) = target else {
                         real = next;
                         continue;
                     };
@@ -58,7 +62,12 @@ impl Way {
 
     /// Whether nobody else decides where a path leads.
     pub(super) fn is_clear(&self, path: &Path) -> bool {
-        self.followed(path).is_some()
+        self.followed(path, false).is_some()
+    }
+
+    /// Whether nobody else put a link on the way to where a path leads, which may be in a place of theirs.
+    pub(super) fn is_straight(&self, path: &Path) -> bool {
+        self.followed(path, true).is_some()
     }
 }
 
