@@ -17,7 +17,7 @@ use connector_contract::{
 use opencode_daemons::Environment;
 use opencode_daemons::pool::{PoolConfig, WorkspaceConfig};
 use opencode_daemons::worktree::{
-    self, Applied, ApplyError, CommitError, Committed, Destination, PushError, Pushed, Task,
+    self, Applied, ApplyError, CommitError, Committed, Destination, DiscardError, PushError, Pushed, Task,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -180,7 +180,12 @@ impl Git {
             commit: &input.commit,
         };
         let discarded = worktree::discard(task, self.environment.clone(), self.launcher.clone());
-        discarded.await.map_err(|error| ConnectorError::Refused { reason: chain(&error) })?;
+        discarded.await.map_err(|error| match error {
+            DiscardError::Half(..) => {
+                ConnectorError::Failed { reason: chain(&error), reference: Reference::default() }
+            }
+            _ => ConnectorError::Refused { reason: chain(&error) },
+        })?;
         let message = format!("{} and its working tree are gone", input.branch);
         Ok(ActionResult { success: true, output: json!({ "reply": message }), message })
     }

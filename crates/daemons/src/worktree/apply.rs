@@ -18,7 +18,7 @@ pub struct Applied {
 }
 
 /// How many files git is asked about at once: their names are arguments.
-const AT_ONCE: usize = 200;
+pub(super) const AT_ONCE: usize = 200;
 
 /// Why it was not done. Nothing was changed, except after [`Partly`](Self::Partly).
 #[derive(Debug, thiserror::Error)]

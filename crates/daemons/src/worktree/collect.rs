@@ -52,8 +52,8 @@ pub struct Collected {
     pub cut: bool,
     /// The files in it, all of them.
     pub files: Vec<Changed>,
-    /// The branch that had this task's commits and is left as it is, because somebody else moved it
-    /// or works on it; the task has another now.
+    /// The branch that had this task's commits and is left as it is, because somebody else moved it,
+    /// works on it or holds its lock; the task has another now.
     pub left: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::WorktreeError;
-use super::apply::{ApplyError, apply, is_staged, names, stands_at, status};
+use super::apply::{AT_ONCE, ApplyError, apply, is_staged, names, stands_at, status};
 use super::collect::DIFF;
 use super::git::{Access, At, Call, Git, Repository, text};
 use super::push::is_line;
@@ -111,7 +111,9 @@ pub async fn commit(
     if UNFINISHED.iter().any(|name| repository.own().join(name).symlink_metadata().is_ok()) {
         return Err(CommitError::Unfinished(top));
     }
-    let head = git.head(&repository).await?;
+    let Some(head) = git.branch(&repository, &branch).await?.map(|found| found.commit) else {
+        return Err(WorktreeError::NoCommit(top).into());
+    };
     for wanted in [base, commit] {
         if !git.has_commit(&repository, wanted).await {
             return Err(ApplyError::Gone { top, commit: wanted.to_owned() }.into());
@@ -141,8 +143,9 @@ pub async fn commit(
             Some(title) => title.to_owned(),
             None => title_of(&git, reads, commit).await?,
         };
-        one(&git, &repository, &files, &titled(&title)).await?;
-        Ok::<_, WorktreeError>((git.head(&repository).await?, false))
+        let new = one(&git, &repository, (&head, commit), (&files, &titled(&title))).await?;
+        git.point(&repository, &branch, &new, Some(&head)).await?;
+        Ok::<_, WorktreeError>((new, false))
     };
     let error = match made.await {
         Ok((commit, as_it_was)) => return Ok(Committed { top, branch, commit, as_it_was, files }),
@@ -176,38 +179,39 @@ async fn is_plain(git: &Git, at: At<'_>, (base, commit): (&str, &str)) -> Result
     Ok(is_line(&String::from_utf8_lossy(&line), base, commit))
 }
 
-/// Commits these files as they are, and nothing else.
-async fn one(git: &Git, repository: &Repository, files: &[String], title: &str) -> Result<(), WorktreeError> {
+/// Makes one commit upon `head` with these files as `commit` has them, whatever the working tree is at or has by now.
+async fn one(
+    git: &Git,
+    repository: &Repository,
+    (head, commit): (&str, &str),
+    (files, title): (&[String], &str),
+) -> Result<String, WorktreeError> {
+    let (reads, writes) =
+        (At::Repository(repository, Access::Read), At::Repository(repository, Access::Write));
+    let place = tempfile::tempdir_in(repository.own())?;
+    let index = place.path().join("index");
+    git.run(writes, Call::new("reads the branch", ["read-tree", head]).index(&index)).await?;
+    let none = "0".repeat(head.len());
     let mut list = tempfile::NamedTempFile::new()?;
+    // All of them go, and come as the commit has them: a file may have become a directory, or be gone.
     for file in files {
-        list.write_all(file.as_bytes())?;
-        list.write_all(b"\0")?;
+        write!(list, "0 {none}\t{file}\0")?;
     }
-    let writes = At::Repository(repository, Access::Files);
+    for some in files.chunks(AT_ONCE) {
+        let listed = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--"];
+        let listed = listed.into_iter().chain(some.iter().map(String::as_str));
+        list.write_all(&git.run(reads, Call::new("lists the files", listed)).await?)?;
+    }
+    let put = Call::new("takes the files", ["update-index", "-z", "--index-info"]);
+    git.run(writes, put.index(&index).input(list.reopen()?)).await?;
+    let tree = text(&git.run(writes, Call::new("writes the tree", ["write-tree"]).index(&index)).await?);
     let mut author = Vec::new();
     for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
-        let asked = Call::new("looks at the author", ["config", key]);
-        let known = git.run(At::Repository(repository, Access::Read), asked).await;
+        let known = git.run(reads, Call::new("looks at the author", ["config", key])).await;
         author.push(format!("{key}={}", known.map_or_else(|_| default.to_owned(), |known| text(&known))));
     }
-    let commit = [
-        "-c",
-        &author[0],
-        "-c",
-        &author[1],
-        "--literal-pathspecs",
-        "commit",
-        "--quiet",
-        "--only",
-        "--no-verify",
-        "--cleanup=whitespace",
-        "--message",
-        title,
-        "--pathspec-from-file=-",
-        "--pathspec-file-nul",
-    ];
-    let call = Call::new("commits the change", commit).input(list.reopen()?);
-    git.run(writes, call.unfiltered()).await.map(drop)
+    let make = ["-c", &author[0], "-c", &author[1], "commit-tree", "-p", head, "-m", title, &tree];
+    Ok(text(&git.run(writes, Call::new("commits the change", make)).await?))
 }
 
 /// What a commit is called.

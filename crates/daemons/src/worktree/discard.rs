@@ -31,7 +31,7 @@ pub fn workspace_of(state: &Path, branch: &str) -> Option<String> {
     names.find(|name| Record::all(&root(state, name)).iter().any(|record| record.branch == branch))
 }
 
-/// Why nothing was removed.
+/// Why nothing was removed, except as [`Half`](Self::Half) says.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscardError {
     /// It is no branch of a task, or of one whose end was long ago.
@@ -48,6 +48,9 @@ pub enum DiscardError {
     /// A person works on it.
     #[error("{0} is checked out; switch to another branch first")]
     CheckedOut(String),
+    /// The branch is gone, and its tree is not.
+    #[error("{0} is removed, and its working tree is not yet; discard it again")]
+    Half(String, #[source] std::io::Error),
     /// Git or the system failed.
     #[error(transparent)]
     Failed(#[from] WorktreeError),
@@ -88,7 +91,7 @@ pub async fn discard(
     let is_there = tree.symlink_metadata().is_ok();
     let aside = root.join(REMOVED);
     if is_there {
-        put_aside(&tree, &aside).map_err(WorktreeError::from)?;
+        put_aside(&tree, &aside).map_err(|error| DiscardError::Half(branch(), error))?;
     }
     record.remove(&root);
     if is_there {

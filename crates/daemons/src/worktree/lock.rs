@@ -10,7 +10,7 @@ use super::record::Record;
 /// A lock that is held, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     root: PathBuf,
     id: String,
 }
@@ -30,7 +30,7 @@ impl Lock {
             let locked = file.metadata()?;
             // Who had it may have removed it in between; then it locks nothing.
             if path.metadata().is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
-                return Ok(Some(Self { _file: file, root: root.to_owned(), id: id.to_owned() }));
+                return Ok(Some(Self { file, root: root.to_owned(), id: id.to_owned() }));
             }
         }
     }
@@ -41,6 +41,8 @@ impl Drop for Lock {
         if !Record::exists(&self.root, &self.id) {
             let _ = std::fs::remove_file(path(&self.root, &self.id));
         }
+        // A process that is being started elsewhere has the file for a moment too.
+        let _ = self.file.unlock();
     }
 }
 

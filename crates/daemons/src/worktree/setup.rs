@@ -17,7 +17,9 @@ mod kept;
 mod saved;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -368,10 +370,30 @@ impl Worktrees {
         let held = Arc::clone(tree);
         let back = tokio::task::spawn_blocking(move || saved.put_back(&held));
         back.await.map_err(io::Error::other)??;
+        self.empty_submodules(repository, tree).await?;
         let reset =
             Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
         self.0.git.run(At::Tree(tree, repository), reset.unfiltered()).await?;
         self.git_cleans(repository, tree).await
+    }
+
+    /// Empties the directories of submodules: what the command put there leads into the repository that is gone again.
+    async fn empty_submodules(&self, repository: &Repository, tree: &Arc<Held>) -> Result<(), WorktreeError> {
+        let list = tempfile::NamedTempFile::new()?;
+        let call = Call::new("looks for submodules", ["ls-files", "--stage", "-z"]).output(list.reopen()?);
+        self.0.git.run(At::Tree(tree, repository), call).await?;
+        let held = Arc::clone(tree);
+        let emptied = tokio::task::spawn_blocking(move || {
+            let listed = std::fs::read(list.path())?;
+            let links = listed.split(|byte| *byte == 0).filter(|entry| entry.starts_with(SUBMODULE));
+            for name in links.filter_map(|entry| entry.splitn(2, |byte| *byte == b'\t').nth(1)) {
+                let place = Path::new(OsStr::from_bytes(name));
+                held.clear(place)?;
+                held.make(place)?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        Ok(emptied.await.map_err(io::Error::other)??)
     }
 
     /// Removes what git neither has nor ignores, repositories too.
@@ -405,6 +427,9 @@ impl Worktrees {
         Ok(())
     }
 }
+
+/// How an entry of the index begins that is a submodule.
+const SUBMODULE: &[u8] = b"160000 ";
 
 /// Where a repository says what it ignores.
 const EXCLUDE: &str = ".git/info/exclude";

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opencode_daemons::pool::Surroundings;
 use opencode_daemons::worktree::{CommandError, SetupError};
@@ -122,6 +122,23 @@ async fn files_that_no_commit_has_are_copied_and_neither_links_nor_what_a_commit
     let mut tree = web.make().await.unwrap();
     assert_eq!(read(&tree.directory().join("my [1]!")), "odd\n");
     assert!(tree.collect().await.unwrap().commit.is_none());
+}
+
+#[tokio::test]
+async fn what_a_set_up_puts_into_a_submodule_is_gone_and_the_task_can_be_taken_out() {
+    let bench = Bench::new();
+    let head = bench.git(&["rev-parse", "HEAD"]);
+    bench.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},sub", head.trim())]);
+    bench.git(&["commit", "--quiet", "--message=With a submodule"]);
+    // As `git submodule update --init` leaves it.
+    let script = "mkdir -p .git/modules && git init --quiet sub && mv sub/.git .git/modules/sub \
+                 && echo 'gitdir: ../.git/modules/sub' > sub/.git && echo x > sub/file";
+    let mut tree = bench.trees(json!({ "setup": { "run": script } })).make().await.unwrap();
+    assert_eq!(std::fs::read_dir(tree.directory().join("sub")).unwrap().count(), 0);
+    std::fs::write(tree.directory().join("app.txt"), "changed\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    let files: Vec<_> = came.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files, ["app.txt"]);
 }
 
 /// What the installer does: it counts, and tries what it may not.
@@ -319,14 +336,12 @@ async fn a_set_up_that_fails_fails_the_task_with_its_reason_and_leaves_nothing()
             "longer than 1 s",
         ),
     ] {
-        let begun = Instant::now();
         let error = bench.trees(json!({ "setup": setup.clone() })).make().await.unwrap_err();
         let told = chain(&error);
         assert!(told.contains(words) && told.contains("app.setup.log"), "{told}");
         assert!(!told.contains("it is 42"), "{told}");
         let WorktreeError::Setup(SetupError::Command { source, .. }) = &error else { panic!("{error:?}") };
         assert!(!matches!(source, CommandError::NotStarted(_)), "{told}");
-        assert!(begun.elapsed() < Duration::from_mins(1));
         let trees = bench.state().join("app.worktrees/trees");
         assert_eq!(std::fs::read_dir(trees).into_iter().flatten().count(), 0);
         let apart = bench.state().join("app.setup.worktrees/trees");

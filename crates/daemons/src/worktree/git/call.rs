@@ -115,13 +115,14 @@ pub(in crate::worktree) struct Call<'a> {
     most: usize,
     input: Option<File>,
     output: Option<File>,
+    index: Option<&'a Path>,
     unfiltered: bool,
 }
 
 impl<'a> Call<'a> {
     pub(in crate::worktree) fn new(what: &'static str, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let arguments = arguments.into_iter().collect();
-        Self { what, arguments, most: MOST, input: None, output: None, unfiltered: false }
+        Self { what, arguments, most: MOST, input: None, output: None, index: None, unfiltered: false }
     }
 
     /// What it reads.
@@ -135,6 +136,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub(in crate::worktree) fn output(mut self, output: File) -> Self {
         self.output = Some(output);
+        self
+    }
+
+    /// What it takes for the index, in place of the repository's.
+    #[must_use]
+    pub(in crate::worktree) fn index(mut self, index: &'a Path) -> Self {
+        self.index = Some(index);
         self
     }
 
@@ -276,6 +284,9 @@ impl Git {
             command.arg(LAUNCH_TOOL).arg(program).env(TOOL_PLAN, plan);
         }
         at.go(&mut command);
+        if let Some(index) = call.index {
+            command.env("GIT_INDEX_FILE", index);
+        }
         let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(QUIET);
         let mut count = 0;
         for (key, value) in settings {

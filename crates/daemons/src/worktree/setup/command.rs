@@ -105,11 +105,13 @@ async fn ran(
     let mut running = Running::start(command, Says::Agent)?;
     let printing = tokio::task::spawn_blocking(move || end_of(reader));
     let egress = serve_proxies(spec, running.child.id(), control).await;
+    // The launcher waits outside namespaces, and the first process within them.
+    let ours = if spec.confinement.as_ref().is_some_and(Confinement::is_namespaced) { 2 } else { 0 };
     let ended = {
         let Running { child, family, .. } = &mut running;
         tokio::select! {
             ended = timeout(limit, child.wait()) => Ok(ended),
-            excess = excess(allowance, family.as_ref()) => Err(excess),
+            excess = excess(allowance, family.as_ref(), ours) => Err(excess),
         }
     };
     drop(running);
@@ -127,10 +129,10 @@ async fn ran(
 }
 
 /// What it holds too much of, as soon as it does.
-async fn excess(allowance: Allowance, family: Option<&Family>) -> Excess {
+async fn excess(allowance: Allowance, family: Option<&Family>, ours: usize) -> Excess {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if let Some(excess) = family.and_then(|family| allowance.exceeded_by_command(family)) {
+        if let Some(excess) = family.and_then(|family| allowance.exceeded_by_command(family, ours)) {
             return excess;
         }
     }
