@@ -61,9 +61,10 @@ impl Allowance {
         self.exceeded_by(family, || family.commands().len())
     }
 
-    /// What the family of a command that the host runs itself holds too much of now.
-    pub(crate) fn exceeded_by_command(self, family: &Family) -> Option<Excess> {
-        self.exceeded_by(family, || family.members().len())
+    /// What the family of a command that the host runs itself holds too much of now; `ours` of its processes are the
+    /// walls.
+    pub(crate) fn exceeded_by_command(self, family: &Family, ours: usize) -> Option<Excess> {
+        self.exceeded_by(family, || family.members().len().saturating_sub(ours))
     }
 
     fn exceeded_by(self, family: &Family, processes: impl FnOnce() -> usize) -> Option<Excess> {

@@ -17,6 +17,8 @@ impl Redactor {
         if secret.len() >= 6 {
             self.0.push(SecretString::from(secret));
             self.0.push(SecretString::from(BASE64.encode(format!("opencode:{secret}").as_bytes())));
+            // The longest first: another may be its beginning.
+            self.0.sort_by_key(|it| std::cmp::Reverse(it.expose_secret().len()));
         }
     }
 
@@ -51,6 +53,15 @@ mod tests {
             redactor.line("\u{1b}[91mError\u{1b}[0m: s3cr3t-pass\u{7} b3BlbmNvZGU6czNjcjN0LXBhc3M="),
             "Error: [redacted] [redacted]"
         );
+    }
+
+    #[test]
+    fn of_two_secrets_the_one_that_begins_with_the_other_is_taken_out_whole() {
+        let mut redactor = Redactor::default();
+        for secret in ["abcdef", "abcdef-prod-1"] {
+            redactor.add(secret);
+        }
+        assert_eq!(redactor.line("abcdef-prod-1 abcdef"), "[redacted] [redacted]");
     }
 
     #[test]

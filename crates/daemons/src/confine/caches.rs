@@ -46,7 +46,8 @@ const VARIABLES: [(&str, &str); 25] = [
     ("CCACHE_DIR", "ccache"),
 ];
 /// Settings below the caches by which a program runs something else, and which are nobody's but a command's.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
+    "ccache/ccache.conf",
     "cargo/config",
     "cargo/config.toml",
     "cargo/credentials",

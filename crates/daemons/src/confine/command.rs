@@ -64,8 +64,8 @@ async fn watched(arguments: Vec<OsString>) -> io::Result<ExitCode> {
         let [output, errors] = &mut streams;
         tokio::select! {
             status = child.wait() => break status?,
-            () = output.ready(), if output.is_open => output.pass(),
-            () = errors.ready(), if errors.is_open => errors.pass(),
+            () = output.ready() => output.pass(),
+            () = errors.ready() => errors.pass(),
         }
     };
     // All that it printed itself is here.
@@ -73,8 +73,9 @@ async fn watched(arguments: Vec<OsString>) -> io::Result<ExitCode> {
     if !status.success() {
         tell(&streams);
     }
+    // The status is the command's, whatever becomes of what it left.
     for stream in streams {
-        stream.leave()?;
+        let _ = stream.leave();
     }
     Ok(ExitCode::from(code(status)))
 }
@@ -110,29 +111,32 @@ fn tell(streams: &[Stream; 2]) {
 
 /// What a command prints on one of its two ways.
 struct Stream {
-    from: Receiver,
+    /// Closed once it has ended, or nobody listens any more: that is how the command finds out.
+    from: Option<Receiver>,
     to_errors: bool,
-    is_open: bool,
     /// The end of it.
     end: Vec<u8>,
 }
 
 impl Stream {
     fn of(pipe: OwnedFd, to_errors: bool) -> io::Result<Self> {
-        Ok(Self { from: Receiver::from_owned_fd(pipe)?, to_errors, is_open: true, end: Vec::new() })
+        Ok(Self { from: Some(Receiver::from_owned_fd(pipe)?), to_errors, end: Vec::new() })
     }
 
     async fn ready(&self) {
-        // One that is broken is found to be so when it is read.
-        let _ = self.from.ready(Interest::READABLE).await;
+        match &self.from {
+            // One that is broken is found to be so when it is read.
+            Some(from) => _ = from.ready(Interest::READABLE).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Passes on what is there, up to what a pipe holds.
     fn pass(&mut self) {
         let (mut buffer, mut passed_on) = ([0; 16 << 10], 0);
-        while self.is_open && passed_on < AT_ONCE {
-            match self.from.try_read(&mut buffer) {
-                Ok(0) => self.is_open = false,
+        while let Some(from) = self.from.as_ref().filter(|_| passed_on < AT_ONCE) {
+            match from.try_read(&mut buffer) {
+                Ok(0) => self.from = None,
                 Ok(length) => {
                     passed_on += length;
                     let part = &buffer[..length];
@@ -141,24 +145,23 @@ impl Stream {
                     } else {
                         written(io::stdout(), part)
                     };
-                    // Nobody listens any more, as the command is to find out.
-                    self.is_open = passed.is_ok();
                     self.end.extend_from_slice(part);
                     let before = self.end.len().saturating_sub(LOOKED_AT);
                     self.end.drain(..before);
+                    if passed.is_err() {
+                        self.from = None;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.is_open = false,
+                Err(_) => self.from = None,
             }
         }
     }
 
     /// Leaves what may still come to another process.
     fn leave(self) -> io::Result<()> {
-        if !self.is_open {
-            return Ok(());
-        }
-        let pipe = self.from.into_blocking_fd()?;
+        let Some(from) = self.from else { return Ok(()) };
+        let pipe = from.into_blocking_fd()?;
         #[expect(clippy::disallowed_methods, reason = "the launcher starts itself")]
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.arg(PASS_ON).stdin(Stdio::from(pipe)).stderr(Stdio::null());

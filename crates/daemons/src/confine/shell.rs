@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Walls;
-use crate::daemon::Spec;
+use crate::daemon::{PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::project::Project;
 use crate::providers::Providers;
@@ -60,17 +60,14 @@ pub(crate) fn is_configured(spec: &Spec) -> bool {
 /// The text of a file of settings without a shell of its own. Settings that opencode could read otherwise than it
 /// is done here are none.
 pub(crate) fn without(text: &[u8]) -> Vec<u8> {
-    match plain(text) {
-        Some((_, false)) => text.to_owned(),
-        Some((settings, true)) => settings.into_bytes(),
-        None => b"{}".to_vec(),
-    }
+    plain(text).map_or_else(|| b"{}".to_vec(), |(settings, _)| settings.into_bytes())
 }
 
 /// What opencode puts something else in the place of, before it reads the settings: up to the next brace, whatever is in between.
 const REPLACED: [&str; 2] = ["{env:", "{file:"];
 
-/// Settings without a shell, and whether they are others than they were; nothing where it is not known how opencode reads them.
+/// Settings without a shell, and whether they had one; nothing where it is not known how opencode reads them, or where they would
+/// hand on the daemon's password.
 fn plain(text: &[u8]) -> Option<(String, bool)> {
     let Value::Object(mut settings) = parsed(text)? else { return None };
     let before = settings.len();
@@ -90,7 +87,8 @@ fn plain(text: &[u8]) -> Option<(String, bool)> {
     };
     let all = REPLACED.iter().flat_map(|begin| written.match_indices(begin));
     let known = all.into_iter().all(within_a_text);
-    known.then_some((written, true))
+    let tells = PASSWORDS.iter().any(|name| written.contains(&format!("{{env:{name}}}")));
+    (known && !tells).then_some((written, before != settings.len()))
 }
 
 fn parsed(text: &[u8]) -> Option<Value> {
@@ -152,6 +150,8 @@ mod tests {
             (r#"{"a":"{env:"}"#, "{}"),
             (r#"{"a":"{file:\\","b":"} \"shell\": 1"}"#, "{}"),
             ("{ /* *{env:NOPE}/ \"shell\": \"x\", /* */ }", "{}"),
+            (r#"{"agent":{"a":{"prompt":"{env:OPENCODE_SERVER_PASSWORD}"}}}"#, "{}"),
+            (r#"{"mcp":{"a":{"environment":{"P":"x{env:OPENCODE_PASSWORD}"}}}}"#, "{}"),
             (r#"{"model":"{env:MODEL}"}"#, "{\n  \"model\": \"{env:MODEL}\"\n}"),
         ] {
             assert_eq!(String::from_utf8(without(text.as_bytes())).unwrap(), kept, "{text}");
@@ -168,6 +168,7 @@ mod tests {
             (&br#"{"shell":"x"}"#[..], true),
             (&b"{\"shell\":\"/bin/sh\",\"theme\":\"\xff\"}"[..], true),
             (&br#"{"sh{env:NOPE}ell":"x"}"#[..], true),
+            (&br#"{"model":"{env:MODEL}"}"#[..], false),
             (&b"not JSON"[..], true),
         ] {
             let directory = tempfile::tempdir().unwrap();

@@ -701,6 +701,47 @@ mod tests {
     }
 
     #[test]
+    fn no_door_is_open_by_way_of_a_link_in_a_place_where_agents_write() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |below: &str| root.path().join(below);
+        for directory in ["state/daemons", "lib/real", "secret", "open/plain", "own"] {
+            std::fs::create_dir_all(at(directory)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("secret"), at("lib/dist")).unwrap();
+        std::os::unix::fs::symlink(at("lib/dist"), at("open/by-lib")).unwrap();
+        std::os::unix::fs::symlink(at("secret"), at("open/mine")).unwrap();
+        std::os::unix::fs::symlink(at("own"), at("named")).unwrap();
+        let around = Surroundings {
+            program: "/opencode".into(),
+            environment: Environment::from_iter([("HOME", at("home"))]),
+            state: at("state/daemons"),
+            launcher: Some("/launcher".into()),
+            home: Home::User,
+        };
+        for (door, refused) in [
+            ("lib/dist", true),
+            ("open/by-lib", true),
+            ("lib/real", false),
+            ("lib", false),
+            ("open/mine", false),
+            ("open/plain", false),
+            ("named", false),
+        ] {
+            for key in ["read", "write"] {
+                let config = parse(json!({
+                    key: [at(door)],
+                    "workspaces": { "w": { "directory": at("ws") }, "lib": { "directory": at("lib") }, "n": { "directory": at("named") } },
+                }));
+                let config = config.unwrap();
+                let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+                let prepared = spec.confinement.unwrap().prepare();
+                let said = prepared.err().map(|error| error.to_string()).unwrap_or_default();
+                assert_eq!(said.contains("by way of a link"), refused, "{key} {door}: {said}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_passed_to_commands_is_passed_to_the_daemon_and_makes_it_another() {
         let digest = |settings: Value| {
             let mut config = parse(settings).unwrap();

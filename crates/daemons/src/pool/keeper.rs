@@ -220,7 +220,7 @@ async fn keep_to_limits(daemon: &mut Daemon, job: &Job, overrun: &mut u32) -> Op
 async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<String> {
     let excess = room.exceeded().await?;
     let any = daemon.end_commands().await;
-    if (any | room.make().await) && !room.is_lasting() {
+    if room.make().await.is_ok_and(|removed| any | removed) && !room.is_lasting() {
         let did = "the agent's commands are ended and their temporary files removed";
         keep_lines(&job.log, &[format!("-- {excess}; {did}")]);
         return None;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::confine::{SETTINGS, toolchains};
+use crate::confine::{SETTINGS, of_host, toolchains};
 use crate::environment::Environment;
 
 /// Those on record that a person may want to open: what a command in this tree named and what is there, without what holds
@@ -16,6 +16,7 @@ pub(crate) fn offered(
     let home = environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let Some(home) = home else { return Vec::new() };
     let record = record.canonicalize().unwrap_or_else(|_| record.to_owned());
+    let host = record.parent().and_then(Path::parent).map(of_host);
     let own = lines.iter().filter_map(|line| line.split_once('\t')).filter(|(name, _)| is_of(name, tree));
     own.filter_map(|(_, door)| there(door, &home))
         .filter(|(path, _)| {
@@ -23,6 +24,7 @@ pub(crate) fn offered(
             let real = real.as_deref().unwrap_or(path);
             !real.starts_with(SETTINGS)
                 && !record.starts_with(real)
+                && !host.is_some_and(|host| real.starts_with(host))
                 && !toolchains::has_credentials(path, environment, &home)
         })
         .map(|(_, said)| said)
@@ -58,6 +60,7 @@ mod tests {
             ".docker/config.json",
             ".cargo/credentials.toml",
             ".local/share/own/daemons/x",
+            ".local/share/own/ledger.db",
         ] {
             let file = home.join(file);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -88,6 +91,7 @@ mod tests {
             ("\t~/.cargo", None, None),
             ("\t/etc/shadow", None, None),
             ("\t~/.local/share/own", None, None),
+            ("\t~/.local/share/own/ledger.db", None, None),
             ("no tree", None, None),
         ] {
             let all = offered(&[line.to_owned()], &record, tree.map(Path::new), &environment);

@@ -1,5 +1,6 @@
 //! What a workspace holds on the disk: looked at beside everything else, since that may take long.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,15 +77,16 @@ impl Room {
         None
     }
 
-    /// Removes the temporary files and the caches of commands, none of which runs any more; says whether there were any.
-    pub(super) async fn make(&self) -> bool {
+    /// Removes the temporary files and the caches of commands, none of which runs any more; says whether there were any. Fails where
+    /// what belongs in the caches cannot be put there again: without it a package manager asks a registry that is not
+    /// the user's.
+    pub(super) async fn make(&self) -> io::Result<bool> {
         let (temporary, confinement) = (self.temporary.clone(), self.confinement.clone());
         let empty = move || {
             let any = temporary.iter().filter(|place| emptied(place)).count() > 0;
-            // Without it a package manager asks a registry that is not the user's.
-            any & confinement.is_none_or(|confinement| confinement.fill_caches().is_ok())
+            confinement.map_or(Ok(()), |confinement| confinement.fill_caches()).map(|()| any)
         };
-        tokio::task::spawn_blocking(empty).await.unwrap_or_default()
+        tokio::task::spawn_blocking(empty).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 }
 

