@@ -52,9 +52,9 @@ impl Rule {
             if outcome.state != StepState::Failed || step.on_error == OnError::Continue {
                 continue;
             }
-            let mut handlers = step.on_error.steps().iter();
-            return match handlers.find(|handler| !is_past(handler, scope.steps)) {
-                Some(handler) if !handler_failed(step, scope.steps) => begin(handler, scope),
+            let handlers = step.on_error.steps();
+            return match handlers.iter().find(|handler| !is_past(handler, scope.steps)) {
+                Some(handler) if !is_over(handlers, scope.steps) => begin(handler, scope),
                 _ => Next::Finished(RunEnd::Failed { step: step.label().to_owned() }),
             };
         }
@@ -84,9 +84,10 @@ fn is_past(step: &Step, outcomes: &[StepOutcome]) -> bool {
     outcome_of(step, outcomes).is_some()
 }
 
-/// A step of an `on_error` that fails ends it.
-fn handler_failed(step: &Step, outcomes: &[StepOutcome]) -> bool {
-    step.on_error.steps().iter().any(|handler| {
-        outcome_of(handler, outcomes).is_some_and(|outcome| outcome.state == StepState::Failed)
+/// A step of an `on_error` that fails ends it, and so does one whose key was seen before.
+fn is_over(handlers: &[Step], outcomes: &[StepOutcome]) -> bool {
+    handlers.iter().any(|handler| {
+        outcome_of(handler, outcomes)
+            .is_some_and(|outcome| outcome.state == StepState::Failed || is_repeated(handler, outcome))
     })
 }

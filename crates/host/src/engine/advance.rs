@@ -133,6 +133,8 @@ impl Engine {
                 }
             }
         }
+        // What is there under its name is an earlier ledger's.
+        self.0.transcripts.forget(new.id);
         let gate = self.0.gate.clone();
         self.0
             .ledger

@@ -241,8 +241,7 @@ impl Engine {
             });
             // The host has stopped, and what its pool's end did to a call that it left is not the end of the step, which the
             // next start looks for.
-            let left = engine.0.left.get().is_some_and(|left| left.takes(found_again));
-            if left && engine.0.stopping.is_cancelled() {
+            if engine.is_left(step) {
                 return;
             }
             engine.finish_for_sure(step, made, finish).await;
@@ -250,6 +249,12 @@ impl Engine {
             engine.forget_refusals(step);
             engine.0.wake.notify_one();
         });
+    }
+
+    /// Whether the next start finds out what becomes of a step that runs, since this host has stopped.
+    fn is_left(&self, step: StepId) -> bool {
+        let left = self.0.left.get().filter(|_| self.0.stopping.is_cancelled());
+        left.is_some_and(|left| self.running().get(&step).is_some_and(|it| left.takes(it.found_again)))
     }
 
     /// Carries a call out. One that goes on with an earlier effect is tried for a while: right
@@ -345,7 +350,11 @@ impl Engine {
         failpoint("call.returned");
         let (made, finish) = judge(result, resumed);
         let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
-        recording().end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
+        // What is found out later, by the next start or the next try, is no end.
+        let later = self.is_left(row.id) || (resumed && made == Move::LoseTrack);
+        if !later {
+            recording().end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
+        }
         (made, finish)
     }
 

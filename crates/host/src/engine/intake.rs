@@ -120,8 +120,8 @@ fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
 /// What the payload of an event has that a button under a result made, and no message: surfaces write it.
 pub(crate) const OF_RESULT: &str = "button_of_result";
 
-/// The rules that an event fires. A button says what it does, so none but the rules that do that take it: one for
-/// messages would hand its command to an agent as words.
+/// The rules that an event fires. A button says what git does, so none but rules that have git do something take it: one
+/// for messages would hand its command to an agent as words.
 fn taking<'a>(
     rules: &'a RuleSet,
     event: &'a Event,

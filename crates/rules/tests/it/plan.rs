@@ -160,6 +160,26 @@ fn a_key_that_was_seen_ends_the_run_and_a_new_one_does_not() {
 }
 
 #[test]
+fn a_key_that_was_seen_ends_an_on_error_and_the_run_has_failed() {
+    let set = rule(
+        "[[actions]]\ntype = \"RunConnector\"\nconnector = \"c\"\naction = \"a\"\n\
+         [[actions.on_error]]\ntype = \"Dedupe\"\nkey = \"down\"\n\
+         [[actions.on_error]]\ntype = \"Reply\"\ntext = \"it is down\"\n",
+    );
+    let rule = &set.rules()[0];
+    let event = message(json!({ "text": "hi" }));
+    let work = &rule.steps()[0];
+    let once = &work.on_error.steps()[0];
+    let next = |new: bool| {
+        let outcomes =
+            [StepOutcome::failed(work, "down"), StepOutcome::succeeded(once, json!({ "new": new }))];
+        format!("{:?}", rule.next(&scope(rule, &event, &outcomes)))
+    };
+    assert!(next(true).starts_with("Run("), "{}", next(true));
+    assert!(next(false).starts_with("Finished(Failed"), "{}", next(false));
+}
+
+#[test]
 fn a_wait_and_a_window_are_lengths_of_time_with_a_limit() {
     let refused = |step: &str| {
         let text = format!(
