@@ -91,7 +91,7 @@ enum Command {
     /// Check the configuration, and explain its keys
     #[command(subcommand)]
     Config(config::Config),
-    /// List, show and cancel runs
+    /// List, show, follow and cancel runs, and apply, commit, push or discard what they left
     #[command(subcommand)]
     Runs(runs::Runs),
     /// Set Telegram up

@@ -135,7 +135,7 @@ pub enum Heard {
     },
     /// There was more than is kept.
     Cut,
-    /// The step ended.
+    /// The step ended; not written while it is still to be found out how.
     Ended {
         /// As what.
         state: String,
@@ -165,7 +165,7 @@ impl Transcripts {
     }
 
     /// Lets go of what an earlier ledger's step of this name said.
-    fn forget(&self, step: StepId) {
+    pub(crate) fn forget(&self, step: StepId) {
         match std::fs::remove_file(self.path(step)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%step, %error, "the transcript of an earlier ledger's step stays");
@@ -177,7 +177,7 @@ impl Transcripts {
     /// What is kept of a run, with what became of its agents' asks, in the order of time.
     pub fn of_run(&self, tx: &Tx<'_>, run: RunId) -> Result<Vec<Line>, LedgerError> {
         let mut lines = Vec::new();
-        // Of a step that did not begin, what is there is another's.
+        // A step that did not begin said nothing.
         for row in steps::of_run(tx, run)?.into_iter().filter(|row| row.dispatched_at.is_some()) {
             match self.of_step(row.id) {
                 Ok(kept) => lines.extend(kept),
@@ -201,11 +201,16 @@ impl Transcripts {
         Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// Lets go of those whose runs the ledger has no more.
-    pub fn sweep(&self, tx: &Tx<'_>) -> Result<usize, LedgerError> {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else { return Ok(0) };
+    /// The files that there are now.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// Lets go of those of `kept` whose runs the ledger has no more. They are listed before the ledger is looked at: a
+    /// run that began since has its row.
+    pub fn sweep(tx: &Tx<'_>, kept: Vec<PathBuf>) -> Result<usize, LedgerError> {
         let mut gone = 0;
-        for path in entries.flatten().map(|entry| entry.path()) {
+        for path in kept {
             let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             let Some(StepId { run, .. }) = name else { continue };
             if runs::get(tx, run)?.is_none() && std::fs::remove_file(&path).is_ok() {
@@ -295,7 +300,7 @@ mod tests {
             std::fs::create_dir_all(state.path().join(DIRECTORY)).unwrap();
             std::fs::write(state.path().join(DIRECTORY).join(name), "").unwrap();
         }
-        assert_eq!(ledger.read_now(|tx| transcripts.sweep(tx)).unwrap(), 1);
+        assert_eq!(ledger.read_now(|tx| Transcripts::sweep(tx, transcripts.kept())).unwrap(), 1);
         let left = |name: &str| state.path().join(DIRECTORY).join(name).exists();
         assert!(left("1.1.ndjson") && !left("2.1.ndjson") && left("of-somebody-else"));
     }

@@ -170,16 +170,22 @@ async fn wait(common: &Common, event: Option<i64>, limit: Option<Duration>) -> R
     let began = Instant::now();
     loop {
         let version = ledger.data_version().await?;
-        let (waiting, ended) = ledger
+        let found = ledger
             .read(move |tx| {
-                let outcome = event.map(|event| Outcome::of(tx, event)).transpose()?.flatten();
-                let waiting = match event {
-                    Some(event) => steps::waiting_of_event(tx, event, 10_000)?,
-                    None => steps::in_state(tx, StepState::Waiting, 10_000)?,
+                let Some(event) = event else {
+                    return Ok(Some((steps::in_state(tx, StepState::Waiting, 10_000)?, None)));
                 };
-                Ok((waiting, outcome.filter(Outcome::has_ended).map(|outcome| outcome.exit())))
+                let Some(outcome) = Outcome::of(tx, event)? else { return Ok(None) };
+                let ended = outcome.has_ended().then(|| outcome.exit());
+                Ok(Some((steps::waiting_of_event(tx, event, 10_000)?, ended)))
             })
             .await?;
+        let Some((waiting, ended)) = found else {
+            let event = event.unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "there is no event {event}; `events list` has those there are"
+            )));
+        };
         if !waiting.is_empty() {
             common.print(&waiting, |rows| rows.iter().map(self::waiting).collect::<Vec<_>>().join("\n"))?;
             return Ok(Exit::Done);

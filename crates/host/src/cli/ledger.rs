@@ -9,6 +9,7 @@ use super::Common;
 use crate::clock::{Clock, Millis, rfc3339};
 use crate::exit::{Exit, Failure};
 use crate::ledger::keep::{self, Findings, Pruned};
+use crate::transcript::Transcripts;
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 
@@ -92,7 +93,8 @@ async fn prune(common: &Common, days: u32) -> Result<Exit, Failure> {
         }
     }
     let transcripts = common.transcripts()?;
-    ledger.read(move |tx| transcripts.sweep(tx)).await?;
+    let kept = transcripts.kept();
+    ledger.read(move |tx| Transcripts::sweep(tx, kept)).await?;
     common.print(&all, |all| {
         format!(
             "let go of {} runs, {} events and {} rows of the audit from before {}",

@@ -247,7 +247,9 @@ fn gather(key: &str, value: &Value, environment: &Environment, secrets: &mut Vec
         }
         Value::Array(items) => items.iter().for_each(|item| gather(key, item, environment, secrets)),
         Value::String(text) => {
-            let named = ["password", "token", "secret", "key"].iter().any(|name| key.contains(name));
+            let key = key.to_ascii_lowercase();
+            let secret = ["password", "token", "secret", "key", "authorization"];
+            let named = secret.iter().any(|name| key.contains(name));
             match text.strip_prefix("env:") {
                 Some(name) => {
                     secrets.extend(environment.get(name).and_then(|it| it.to_str()).map(SecretString::from));
@@ -397,6 +399,12 @@ mod tests {
             ("url", json!("env:VALUE"), vec!["of-a-variable"]),
             ("url", json!("env:UNSET"), vec![]),
             ("headers", json!({ "api_key": "sk-1", "accept": "x" }), vec!["sk-1"]),
+            ("apiKey", json!("sk-2"), vec!["sk-2"]),
+            (
+                "headers",
+                json!({ "Authorization": "Bearer x", "X-Api-Key": "sk-3" }),
+                vec!["Bearer x", "sk-3"],
+            ),
             ("tokens", json!([{ "a": "one" }, "two"]), vec!["one", "two"]),
             ("port", json!(1), vec![]),
         ] {

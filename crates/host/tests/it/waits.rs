@@ -142,6 +142,26 @@ async fn a_run_that_waits_is_stopped_at_once() {
     assert_eq!(ended(&world, 1).await, RunState::Cancelled);
     assert_eq!(world.step(FIRST).await.state, StepState::Cancelled);
     assert!(!world.screen.texts().iter().any(|text| text.contains("reminded")));
+    world
+        .until("its end, told", |world| {
+            world.screen.results().iter().any(|row| row.id == FIRST).then_some(())
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_ledger_left_under_the_name_of_a_step_is_not_its_transcript() {
+    let state = tempfile::tempdir().unwrap();
+    let left = state.path().join("transcripts/1.1.ndjson");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, "{\"at\":1,\"step\":\"1.1\",\"kind\":\"message\",\"text\":\"of another\"}\n")
+        .unwrap();
+    let world = world(state.path(), 1_000);
+    // No connector is called by this step.
+    world.say("1", "/later tea").await;
+    waits(&world, 601_000).await;
+    assert!(!left.exists());
     world.stop().await;
 }
 

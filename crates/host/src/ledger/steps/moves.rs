@@ -127,21 +127,27 @@ pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
 
 /// Ends the steps that have waited for long enough, and those that somebody asked to stop. Returns how many.
 pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
-    let over: Vec<(StepId, Option<String>)> = tx
+    let over: Vec<(StepId, Option<String>, String, String)> = tx
         .sql
         .prepare_cached(
-            "SELECT run_id, idx, cancel_by FROM steps
+            "SELECT run_id, idx, cancel_by, surface, chat FROM steps
              WHERE state = 'dispatched' AND wake_at IS NOT NULL AND (wake_at <= ?1 OR cancel_by IS NOT NULL)
              ORDER BY wake_at LIMIT ?2",
         )?
-        .query_map([tx.now, i64::from(limit)], |row| Ok((super::id_of(row)?, row.get(2)?)))?
+        .query_map([tx.now, i64::from(limit)], |row| {
+            Ok((super::id_of(row)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?
         .collect::<Result<_, _>>()?;
-    for (id, cancel_by) in &over {
+    for (id, cancel_by, surface, chat) in &over {
         let change = Change::none().set("ended_at", tx.now);
-        match cancel_by {
-            Some(by) => make(tx, *id, Move::Cancel, change.set("reason", format!("cancelled by {by}")))?,
-            None => make(tx, *id, Move::Succeed, change)?,
+        let Some(by) = cancel_by else {
+            make(tx, *id, Move::Succeed, change)?;
+            continue;
         };
+        // What was promised for later is not to come.
+        if make(tx, *id, Move::Cancel, change.set("reason", format!("cancelled by {by}")))? {
+            outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
+        }
     }
     Ok(over.len())
 }
