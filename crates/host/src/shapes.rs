@@ -1,6 +1,6 @@
 //! What types of the connector contract are as JSON: for the schemas of what the host prints.
 //!
-//! The contract itself knows no schemas; the API's answers are compared with these by the tests that fuzz it.
+//! The contract itself knows no schemas; a test compares each of its values with these.
 
 #![expect(dead_code, reason = "a shape is described and never made")]
 
@@ -97,12 +97,72 @@ pub enum Answer {
     Always,
     /// No.
     Reject {
-        /// Why, for the agent.
-        message: String,
+        /// Why, for the agent; to a permission alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
     },
     /// What was answered to questions.
     Answers {
         /// One list for each question.
         answers: Vec<Vec<String>>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_contract::ask;
+    use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply, ToolCall};
+    use schemars::{JsonSchema, schema_for};
+    use serde_json::{Value, json};
+
+    use crate::ask::{Answer, Asked};
+
+    fn compared<S: JsonSchema>(values: impl IntoIterator<Item = Value>) {
+        let schema = schema_for!(S).to_value();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for value in values {
+            let wrong: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert_eq!(wrong, [""; 0], "{value}");
+        }
+    }
+
+    #[test]
+    fn each_value_of_the_contract_is_as_it_is_described() {
+        use connector_contract::{Consequence, Target};
+        let all =
+            [Consequence::NothingStarted, Consequence::Failed, Consequence::Stopped, Consequence::Unknown];
+        compared::<super::Consequence>(all.map(|one| json!(one)));
+        let settings = [("model".to_owned(), json!("a/b"))].into();
+        let targets =
+            [Target { origin: None, settings }, Target { origin: Some("x".into()), settings: [].into() }];
+        compared::<super::Target>(targets.map(|one| json!(one)));
+        let call =
+            ToolCall { message_id: "m".into(), call_id: "c".into(), input: json!({ "command": "ls" }) };
+        let may = |call: Option<ToolCall>| {
+            let (id, session_id, permission) = ("p".into(), "s".into(), "bash".into());
+            let patterns = vec!["ls".into()];
+            let call = call.map(Box::new);
+            Asked::Permission(PermissionAsk {
+                id,
+                session_id,
+                permission,
+                patterns,
+                metadata: json!({}),
+                call,
+            })
+        };
+        let option = ask::QuestionOption { label: "a".into(), description: "b".into() };
+        let (question, header) = ("Which?".into(), "h".into());
+        let questions = vec![ask::Question { question, header, options: vec![option], multiple: true }];
+        let which = Asked::Question(QuestionAsk { id: "q".into(), session_id: "s".into(), questions });
+        compared::<super::Asked>([may(None), may(Some(call)), which].map(|one| json!(one)));
+        let answers = [
+            Answer::Permission(PermissionReply::Once),
+            Answer::Permission(PermissionReply::Always),
+            Answer::Permission(PermissionReply::Reject { message: "no".into() }),
+            Answer::Question(QuestionReply::Answers { answers: vec![vec!["a".into()], vec![]] }),
+            Answer::Question(QuestionReply::Reject),
+        ];
+        compared::<super::Answer>(answers.map(|one| json!(one)));
+    }
 }

@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn paths_that_were_refused_before_are_not_told_unless_another_daemon_has_the_record() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("refused");
+        let file = directory.path().join("state/daemons/w.daemon-tmp/refused");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         for there in [".old", ".older", ".npm", ".new"] {
             std::fs::create_dir(directory.path().join(there)).unwrap();
         }

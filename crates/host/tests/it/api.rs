@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::model::Script;
@@ -139,6 +139,20 @@ pub(crate) fn card(at: &At, id: &str, text: &str) -> (Value, Value) {
     (event, cards[0].clone())
 }
 
+/// A card once it was put out, which is written down once more: as it stays.
+pub(crate) async fn shown(at: &At, card: &Value) -> Value {
+    let path = format!("/v1/approvals/{}", card["id"].as_str().unwrap());
+    let until = Instant::now() + Duration::from_mins(1);
+    loop {
+        let card = at.get(&path).json();
+        if !card["expires_at"].is_null() {
+            return card;
+        }
+        assert!(Instant::now() < until, "nobody was shown the card");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_users_own_programs_submit_read_decide_and_follow_over_the_socket_as_at_the_command_line() {
     let office = Office::with_approver(&me()).await;
@@ -164,16 +178,7 @@ async fn the_users_own_programs_submit_read_decide_and_follow_over_the_socket_as
         "the same id is the same message"
     );
     let step = card["id"].as_str().unwrap();
-    // Once it was delivered, it stays as it is.
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    let card = loop {
-        let listed = at.get("/v1/approvals").done();
-        if !listed[0]["delivered_at"].is_null() {
-            break listed[0].clone();
-        }
-        assert!(std::time::Instant::now() < until, "never delivered: {listed}");
-        std::thread::yield_now();
-    };
+    let card = shown(&at, &card).await;
     assert_eq!(user.run(&["approvals", "wait", "--json"]).json(), json!([card]));
     assert_eq!(
         at.get(&format!("/v1/approvals/{step}")).done(),

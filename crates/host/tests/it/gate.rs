@@ -3,6 +3,7 @@
 use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::decide::{Decision, Tapped};
+use connector_host::ledger::{runs, steps};
 
 use crate::probe::Shared;
 use crate::world::{ANNA, BEN, Plan, World};
@@ -24,6 +25,27 @@ async fn a_second_tap_is_answered_with_the_first_decision() {
     assert_eq!(world.probe.calls().len(), 0);
     let told = world.result(1).await;
     assert_eq!((told.state, told.reason.as_deref()), (StepState::Denied, Some("denied by screen:ben")));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_cards_of_an_event_are_found_behind_however_many_of_others() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    let mut events = Vec::new();
+    for id in ["1", "2", "3"] {
+        // Each asks for something else: the same again would be merged with what waits.
+        events.push(world.say(id, &format!("/fix {id}")).await.unwrap());
+    }
+    world.until("three cards", |world| (world.screen.cards().len() == 3).then_some(())).await;
+    for event in events.clone() {
+        let found = world.read(move |tx| steps::waiting_of_event(tx, event, 1)).await;
+        let runs = world.read(move |tx| runs::of_event(tx, event)).await;
+        assert_eq!(found.iter().map(|step| step.id.run).collect::<Vec<_>>(), [runs[0].id]);
+    }
+    let (last, event) = (world.screen.cards()[2].clone(), events[2]);
+    world.tap(&last, ANNA, Decision::Deny).await;
+    assert!(world.read(move |tx| steps::waiting_of_event(tx, event, 1)).await.is_empty(), "it was decided");
     world.stop().await;
 }
 
