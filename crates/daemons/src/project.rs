@@ -152,13 +152,16 @@ impl Brought {
     /// Makes this what a daemon finds below `copies`; says whether it found something else until now.
     pub fn copy(&self, copies: &Path) -> io::Result<bool> {
         let (digest, now) = (self.digest(), copies.join(NOW));
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(copies)?;
+        // A daemon that starts and a task that begins may both come to it.
+        let alone = std::fs::File::open(copies)?;
+        alone.lock()?;
         let before = std::fs::read_link(&now).ok();
         if before.as_deref() == Some(Path::new(&digest)) {
             return Ok(false);
         }
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(copies)?;
         let draft = tempfile::Builder::new().prefix(".draft").tempdir_in(copies)?;
         for directory in [DIRECTORY, INSTRUCTIONS] {
             builder.create(draft.path().join(directory))?;
@@ -320,6 +323,31 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
+    }
+
+    #[test]
+    fn of_many_that_copy_at_once_each_finds_a_whole_copy() {
+        let (root, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let brought = [None, Some("one"), Some("two")].map(|text| {
+            let workspace = root.path().join(text.unwrap_or("nothing"));
+            std::fs::create_dir(&workspace).unwrap();
+            write(&workspace, &text.map(|text| ("AGENTS.md", text)).into_iter().collect::<Vec<_>>());
+            Brought::of(&workspace)
+        });
+        std::thread::scope(|scope| {
+            for number in 0..12 {
+                let (brought, copies) = (&brought[number % 3], copies.path());
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        brought.copy(copies).unwrap();
+                        assert!(copies.join(NOW).join(SETTINGS).is_file());
+                    }
+                });
+            }
+        });
+        let left: Vec<_> =
+            std::fs::read_dir(copies.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
     }
 
     #[test]
