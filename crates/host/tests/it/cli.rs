@@ -200,7 +200,11 @@ async fn the_demo_needs_a_terminal_or_a_yes() {
 async fn the_demo_fixes_the_test_and_leaves_nothing_running() {
     let user = User::new();
     let opencode = opencode().await;
-    let ended = user.run(&["demo", "--yes", "--opencode", &opencode]);
+    // The README's words, by this build instead of a release, and with somebody who says yes.
+    let (_, shown) = include_str!("../../../../README.md").split_once("\ncargo run --release -- ").unwrap();
+    let shown = shown.lines().next().unwrap().split('#').next().unwrap().split_whitespace();
+    let arguments: Vec<_> = shown.chain(["--yes", "--opencode", &opencode]).collect();
+    let ended = user.run(&arguments);
     let text = ended.text();
     assert_eq!(ended.code(), 0, "{text}");
     let (before, after) = text.split_once("approval needed").unwrap();

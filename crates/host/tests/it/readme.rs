@@ -25,12 +25,9 @@ fn its_configuration_and_its_rule_are_taken() {
 }
 
 #[test]
-fn its_two_commands_are_run_the_one_by_ci_and_the_other_by_a_test() {
-    let (ci, tests) = (include_str!("../../../../.ci/run"), include_str!("cli.rs"));
-    for (command, run_by, named) in [
-        ("cargo test --workspace", ci, "cargo test --workspace"),
-        ("cargo run --release -- demo", tests, "\"demo\""),
-    ] {
-        assert!(README.contains(command) && run_by.contains(named), "{command}");
-    }
+fn its_test_command_is_what_ci_runs() {
+    let command = README.lines().find(|line| line.starts_with("cargo test")).unwrap();
+    let command = command.split('#').next().unwrap().trim_end();
+    let ci = include_str!("../../../../.ci/run");
+    assert!(ci.lines().any(|line| line == format!("step {command}")), "{command}");
 }
