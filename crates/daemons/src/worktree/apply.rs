@@ -18,7 +18,7 @@ pub struct Applied {
 }
 
 /// How many files git is asked about at once: their names are arguments.
-pub(super) const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 200;
 
 /// Why it was not done. Nothing was changed, except after [`Partly`](Self::Partly).
 #[derive(Debug, thiserror::Error)]
@@ -114,23 +114,15 @@ pub async fn apply(
     if !git.is_sound(&repository, (base, commit)).await? {
         return Err(ApplyError::Unsound { top, commit: commit.to_owned() });
     }
-    let patch = tempfile::NamedTempFile::new().map_err(WorktreeError::from)?;
+    let patch = patch(&git, reads, (base, commit)).await?;
     let reopened = || patch.reopen().map_err(WorktreeError::from);
-    let diff = ["--no-color", "--no-renames", "--binary", "--full-index", base, commit, "--"];
-    let make = Call::new("makes the patch", DIFF.into_iter().chain(diff)).output(reopened()?);
-    git.run(reads, make).await?;
     // A file that was only touched is as it was.
     let writes = At::Repository(&repository, Access::Files);
     let refresh = Call::new("looks at the files", ["update-index", "-q", "--refresh"]);
     let _ = git.run(writes, refresh.unfiltered()).await;
     let apply = ["apply", "--index", "--whitespace=nowarn"];
     let check = Call::new("tries the patch", apply.into_iter().chain(["--check"])).input(reopened()?);
-    match git.run(writes, check.unfiltered()).await {
-        Err(WorktreeError::Git { reason, .. }) if reason == CONFLICT => {
-            return Err(ApplyError::Conflict { top, reason });
-        }
-        tried => tried?,
-    };
+    git.run(writes, check.unfiltered()).await.map_err(|error| unfit(&top, error))?;
     let apply = Call::new("applies the patch", apply).input(reopened()?);
     let Err(error) = git.run(writes, apply.unfiltered()).await else {
         return Ok(Applied { top, files });
@@ -140,6 +132,29 @@ pub async fn apply(
         return Err(error.into());
     }
     Err(ApplyError::Partly { top, files: named(&now), reason: error.to_string() })
+}
+
+/// The patch of what lies between two commits.
+pub(super) async fn patch(
+    git: &Git,
+    at: At<'_>,
+    (base, commit): (&str, &str),
+) -> Result<tempfile::NamedTempFile, WorktreeError> {
+    let patch = tempfile::NamedTempFile::new()?;
+    let diff = ["--no-color", "--no-renames", "--binary", "--full-index", base, commit, "--"];
+    let make = Call::new("makes the patch", DIFF.into_iter().chain(diff)).output(patch.reopen()?);
+    git.run(at, make).await?;
+    Ok(patch)
+}
+
+/// Why a patch is not applied to what is in `top`.
+pub(super) fn unfit(top: &Path, error: WorktreeError) -> ApplyError {
+    match error {
+        WorktreeError::Git { reason, .. } if reason == CONFLICT => {
+            ApplyError::Conflict { top: top.to_owned(), reason }
+        }
+        error => error.into(),
+    }
 }
 
 /// How `files` differ from the current commit: two letters of git's each, of the index and of the file itself, and

@@ -1,10 +1,9 @@
 //! Committing what came of a task on the person's own branch, at the person's word.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::WorktreeError;
-use super::apply::{AT_ONCE, ApplyError, apply, is_staged, names, stands_at, status};
+use super::apply::{ApplyError, apply, is_staged, names, patch, stands_at, status, unfit};
 use super::collect::DIFF;
 use super::git::{Access, At, Call, Git, Repository, text};
 use super::push::is_line;
@@ -123,33 +122,37 @@ pub async fn commit(
     let files = git.run(reads, Call::new("lists the files", list)).await?;
     let Some(files) = names(&files) else { return Err(ApplyError::Unnamed { top }.into()) };
     let now = status(&git, reads, &files).await?;
-    let there = stands_at(&git, reads, commit, &files).await?;
-    if files.is_empty() || (now.is_empty() && there) {
+    if files.is_empty() || (now.is_empty() && stands_at(&git, reads, commit, &files).await?) {
         return Err(CommitError::Already { top, branch });
     }
-    let applied = there && is_staged(&now);
-    if applied && !git.is_sound(&repository, (base, commit)).await? {
+    if !git.is_sound(&repository, (base, commit)).await? {
         return Err(ApplyError::Unsound { top, commit: commit.to_owned() }.into());
     }
-    if !applied {
-        apply(workspace, (base, commit), environment.clone(), launcher.clone()).await?;
-    }
-    let made = async {
-        if head == base && is_plain(&git, reads, (base, commit)).await? {
-            git.point(&repository, &branch, commit, Some(&head)).await?;
-            return Ok((commit.to_owned(), true));
-        }
+    let as_it_was = head == base && is_plain(&git, reads, (base, commit)).await?;
+    let new = if as_it_was {
+        commit.to_owned()
+    } else {
         let title = match title {
             Some(title) => title.to_owned(),
             None => title_of(&git, reads, commit).await?,
         };
-        let new = one(&git, &repository, (&head, commit), (&files, &titled(&title))).await?;
-        git.point(&repository, &branch, &new, Some(&head)).await?;
-        Ok::<_, WorktreeError>((new, false))
+        one(&git, &repository, &head, (base, commit), &titled(&title)).await?
+    };
+    let applied = is_staged(&now) && stands_at(&git, reads, &new, &files).await?;
+    if !applied {
+        apply(workspace, (base, commit), environment.clone(), launcher.clone()).await?;
+    }
+    let made = async {
+        // The person may have switched while the files were written.
+        let now = branch_of(&git, &repository).await?;
+        if now != branch {
+            return Err(CommitError::Other { top: top.clone(), branch: now, approved: branch.clone() });
+        }
+        Ok(git.point(&repository, &branch, &new, Some(&head)).await?)
     };
     let error = match made.await {
-        Ok((commit, as_it_was)) => return Ok(Committed { top, branch, commit, as_it_was, files }),
-        Err(error) => CommitError::from(error),
+        Ok(()) => return Ok(Committed { top, branch, commit: new, as_it_was, files }),
+        Err(error) => error,
     };
     let staged = |source: CommitError| CommitError::Staged { top: top.clone(), source: Box::new(source) };
     // What is on the branch by now is not taken out of the files.
@@ -179,32 +182,26 @@ async fn is_plain(git: &Git, at: At<'_>, (base, commit): (&str, &str)) -> Result
     Ok(is_line(&String::from_utf8_lossy(&line), base, commit))
 }
 
-/// Makes one commit upon `head` with these files as `commit` has them, whatever the working tree is at or has by now.
+/// Makes one commit upon `head` of what lies between two commits, whatever the working tree is at or has by now.
 async fn one(
     git: &Git,
     repository: &Repository,
-    (head, commit): (&str, &str),
-    (files, title): (&[String], &str),
-) -> Result<String, WorktreeError> {
+    head: &str,
+    range: (&str, &str),
+    title: &str,
+) -> Result<String, ApplyError> {
     let (reads, writes) =
         (At::Repository(repository, Access::Read), At::Repository(repository, Access::Write));
-    let place = tempfile::tempdir_in(repository.own())?;
+    let place = tempfile::tempdir_in(repository.own()).map_err(WorktreeError::from)?;
     let index = place.path().join("index");
     git.run(writes, Call::new("reads the branch", ["read-tree", head]).index(&index)).await?;
-    let none = "0".repeat(head.len());
-    let mut list = tempfile::NamedTempFile::new()?;
-    // All of them go, and come as the commit has them: a file may have become a directory, or be gone.
-    for file in files {
-        write!(list, "0 {none}\t{file}\0")?;
-    }
-    for some in files.chunks(AT_ONCE) {
-        let listed = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--"];
-        let listed = listed.into_iter().chain(some.iter().map(String::as_str));
-        list.write_all(&git.run(reads, Call::new("lists the files", listed)).await?)?;
-    }
-    let put = Call::new("takes the files", ["update-index", "-z", "--index-info"]);
-    git.run(writes, put.index(&index).input(list.reopen()?)).await?;
-    let tree = text(&git.run(writes, Call::new("writes the tree", ["write-tree"]).index(&index)).await?);
+    let patch = patch(git, reads, range).await?.reopen().map_err(WorktreeError::from)?;
+    let put = Call::new("tries the patch", ["apply", "--cached", "--whitespace=nowarn"]);
+    let put = git.run(writes, put.index(&index).input(patch)).await;
+    put.map_err(|error| unfit(&repository.top, error))?;
+    // Of a partial clone not every object of the branch is there.
+    let write = Call::new("writes the tree", ["write-tree", "--missing-ok"]).index(&index);
+    let tree = text(&git.run(writes, write).await?);
     let mut author = Vec::new();
     for (key, default) in [("user.name", "opencode"), ("user.email", "opencode@localhost")] {
         let known = git.run(reads, Call::new("looks at the author", ["config", key])).await;

@@ -39,7 +39,9 @@ impl Bench {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.workspace.join(name), text).unwrap();
+        let path = self.workspace.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     /// A task that changes, adds and removes a file.
@@ -144,6 +146,47 @@ async fn a_branch_that_moved_on_gets_one_commit_of_the_tasks_files_and_of_nothin
         assert_eq!(shown, "M\ta.txt\nD\tgone.txt\nA\tnew, [x] é.txt\n");
         assert_eq!(bench.status(), "M  b.txt\n?? untracked.txt\n", "staged and untracked work stays");
         bench.git(&["fsck", "--strict"]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_person_committed_meanwhile_in_the_same_file_stays() {
+    let lines = |changed: &[usize]| -> String {
+        (1..=100).map(|n| format!("{n}{}\n", if changed.contains(&n) { " changed" } else { "" })).collect()
+    };
+    for partial in [false, true] {
+        let mut bench = Bench::new();
+        bench.write("d/long.txt", &lines(&[]));
+        bench.git(&["add", "--all"]);
+        bench.git(&["commit", "--quiet", "--message=Long"]);
+        if partial {
+            bench.git(&["config", "uploadpack.allowFilter", "true"]);
+            let (from, to) =
+                (format!("file://{}", bench.workspace.display()), bench.root.path().join("partial"));
+            let to_text = to.display().to_string();
+            bench.git(&["clone", "--quiet", "--filter=blob:none", "--sparse", &from, &to_text]);
+            bench.workspace = to;
+            bench.git(&["sparse-checkout", "set", "d"]);
+        }
+        let mut tree = bench.trees().make().await.unwrap();
+        std::fs::write(tree.directory().join("d/long.txt"), lines(&[90])).unwrap();
+        let came = tree.collect().await.unwrap();
+        let branch = tree.branch().to_owned();
+        let left = Left { base: came.since, commit: came.commit.unwrap(), branch, tree: Some(tree) };
+        bench.write("d/long.txt", &lines(&[5]));
+        bench.git(&["commit", "--quiet", "--all", "--message=Mine"]);
+
+        let done = bench.commit(&left, Some("Theirs")).await.unwrap();
+        assert!(!done.as_it_was);
+        let shown = bench.git(&["show", "--format=%s", "--unified=0", "main"]);
+        assert!(
+            shown.starts_with("Theirs\n") && shown.ends_with("\n-90\n+90 changed\n"),
+            "{partial}: {shown}"
+        );
+        assert_eq!(
+            (bench.git(&["show", "main:d/long.txt"]), bench.status()),
+            (lines(&[5, 90]), String::new())
+        );
     }
 }
 
