@@ -270,6 +270,18 @@ impl Walls {
     }
 }
 
+impl Walls {
+    /// With the doors also by where they lead now: what becomes a link later opens nothing.
+    fn with_what_they_lead_to(mut self) -> Self {
+        for doors in [&mut self.read, &mut self.write] {
+            let real = doors.iter().filter_map(|door| door.canonicalize().ok());
+            let real: Vec<_> = real.filter(|real| !doors.contains(real)).collect();
+            doors.extend(real);
+        }
+        self
+    }
+}
+
 /// Where a link may be of an agent's.
 fn planted(spec: &Spec) -> Vec<PathBuf> {
     spec.planted.iter().chain([&spec.directory]).cloned().collect()
@@ -424,53 +436,62 @@ impl Confinement {
         renewed(&self.tmp_of_daemon(), &builder)?;
         builder.create(&self.shell)?;
         self.caches.as_ref().map_or(Ok(()), Caches::prepare)?;
-        self.keep_state_from_agent()?;
-        self.keep_home_from_agent()?;
+        if let Some(why) = self.refused() {
+            return Err(io::Error::other(why));
+        }
         write_program(&self.shell(), &self.shell_script())?;
         let own = self.walls.write.iter().filter(|path| path.ends_with("opencode"));
         let mut ours = own.chain(&self.home).chain(&self.trees).chain(&self.configuration);
         ours.try_for_each(|path| builder.create(path))
     }
 
+    /// Why no daemon is started with these doors, if none is.
+    pub fn refused(&self) -> Option<String> {
+        self.opens_the_hosts_own().or_else(|| self.opens_by_a_link()).or_else(|| self.opens_home())
+    }
+
     /// A command that could rewrite the shell would decide what walls the next one has; and one that
     /// could read what is beside it would know the passwords of all daemons.
-    fn keep_state_from_agent(&self) -> io::Result<()> {
-        let shell = self.shell.canonicalize()?;
+    fn opens_the_hosts_own(&self) -> Option<String> {
+        let shell = self.shell.canonicalize().unwrap_or_else(|_| self.shell.clone());
         let state = shell.parent().unwrap_or(&shell);
+        // The host's own files are its alone, one by one too.
+        let host = of_host(state);
+        let asked = self.asked.iter().chain(&self.asked_to_write);
+        let mut asked = asked.filter_map(|door| Some((door, door.canonicalize().ok()?)));
+        if let Some((door, real)) = asked.find(|(_, real)| real.starts_with(host)) {
+            return Some(format!(
+                "{} leads to {}, which is the host's own: `read` and `write` open nothing there",
+                door.display(),
+                real.display()
+            ));
+        }
         let door_to = |kept: &Path, doors: &[PathBuf]| {
             let mut doors = doors.iter().filter_map(|door| door.canonicalize().ok());
             doors.find(|door| kept.starts_with(door))
         };
-        // The host's own files are its alone, one by one too.
-        let host = of_host(state);
-        let asked = self.asked.iter().filter_map(|door| Some((door, door.canonicalize().ok()?)));
-        if let Some((door, real)) = asked.into_iter().find(|(_, real)| real.starts_with(host)) {
-            return Err(io::Error::other(format!(
-                "{} leads to {}, which is the host's own: `read` opens nothing there",
-                door.display(),
-                real.display()
-            )));
-        }
-        let mut asked = self.asked.iter().chain(&self.asked_to_write);
-        if let Some(door) = toolchains::led_to(&self.planted, &mut asked) {
-            return Err(io::Error::other(format!(
-                "{} is open by way of a link that an agent may have put there: name what it leads to",
-                door.display()
-            )));
-        }
         let (kept, door, does, remedy) = match door_to(&shell, &self.walls.write) {
             Some(door) => (shell.as_path(), door, "write", "choose another state directory or workspace"),
-            None => match door_to(state, &self.walls.read) {
-                Some(door) => (state, door, "read", "open less of it, or choose another state directory"),
-                None => return Ok(()),
-            },
+            None => {
+                let remedy = "open less of it, or choose another state directory";
+                (state, door_to(state, &self.walls.read)?, "read", remedy)
+            }
         };
         let (kept, door) = (kept.display(), door.display());
-        Err(io::Error::other(format!("{kept} is within {door}, where the agent can {does}: {remedy}")))
+        Some(format!("{kept} is within {door}, where the agent can {does}: {remedy}"))
+    }
+
+    fn opens_by_a_link(&self) -> Option<String> {
+        let mut asked = self.asked.iter().chain(&self.asked_to_write).chain([&self.workspace]);
+        let door = toolchains::led_to(&self.planted, &mut asked)?;
+        Some(format!(
+            "{} is open by way of a link that an agent may have put there: name what it leads to",
+            door.display()
+        ))
     }
 
     /// Why the daemon would be given all of the user's home directory, if it would.
-    pub fn opens_home(&self) -> Option<String> {
+    fn opens_home(&self) -> Option<String> {
         let home = self.home_of_user.as_deref()?;
         let mut doors = self.walls.read.iter().chain(&self.walls.write);
         let door = doors.find(|door| leads_to(door, home))?;
@@ -479,10 +500,6 @@ impl Confinement {
             door.display(),
             home.display()
         ))
-    }
-
-    fn keep_home_from_agent(&self) -> io::Result<()> {
-        self.opens_home().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     fn shell_script(&self) -> String {
@@ -577,7 +594,7 @@ impl Confinement {
             Namespaces { network: own_network, command_ports, tmp, private, tried }
         });
         Plan {
-            walls,
+            walls: walls.with_what_they_lead_to(),
             required: self.required,
             unix_sockets: self.unix_sockets,
             trees,

@@ -173,7 +173,7 @@ impl Brought {
             let path = draft.path().join(path);
             path.parent().map(|parent| builder.create(parent)).transpose()?;
             let is_settings = SETTINGS_NAMES.iter().any(|name| path.ends_with(name));
-            let text = if is_settings { settings_of_copy(bytes) } else { bytes.clone() };
+            let text = if is_settings { confine::shell::without(bytes) } else { bytes.clone() };
             std::fs::write(path, text)?;
         }
         own_package::forgo_at(&draft.path().join(DIRECTORY))?;
@@ -200,13 +200,6 @@ impl Brought {
             }
         }
     }
-}
-
-/// Settings as they are copied: commands run in the shell that has walls of its own, and servers get no password.
-fn settings_of_copy(bytes: &[u8]) -> Vec<u8> {
-    let text = confine::shell::without(bytes);
-    String::from_utf8(text)
-        .map_or_else(|_| b"{}".to_vec(), |text| confine::servers::text_without_password(text).into_bytes())
 }
 
 /// What one file of the copy is called: settings by what they bring, instructions as such, everything else by

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Walls;
+use super::{Walls, servers};
 use crate::daemon::{PASSWORDS, Spec};
 use crate::environment::Environment;
 use crate::project::Project;
@@ -57,8 +57,8 @@ pub(crate) fn is_configured(spec: &Spec) -> bool {
             .any(|path| std::fs::read(path).is_ok_and(|text| plain(&text).is_none_or(|plain| plain.1)))
 }
 
-/// The text of a file of settings without a shell of its own. Settings that opencode could read otherwise than it
-/// is done here are none.
+/// The text of a file of settings without a shell of its own, and with no password for the servers that it has started. Settings that
+/// opencode could read otherwise than it is done here are none.
 pub(crate) fn without(text: &[u8]) -> Vec<u8> {
     plain(text).map_or_else(|| b"{}".to_vec(), |(settings, _)| settings.into_bytes())
 }
@@ -66,15 +66,17 @@ pub(crate) fn without(text: &[u8]) -> Vec<u8> {
 /// What opencode puts something else in the place of, before it reads the settings: up to the next brace, whatever is in between.
 const REPLACED: [&str; 2] = ["{env:", "{file:"];
 
-/// Settings without a shell, and whether they had one; nothing where it is not known how opencode reads them, or where they would
-/// hand on the daemon's password.
+/// Settings without a shell and a password, and whether they had a shell; nothing where it is not known how opencode reads them, or
+/// where they would hand on the daemon's password.
 fn plain(text: &[u8]) -> Option<(String, bool)> {
     let Value::Object(mut settings) = parsed(text)? else { return None };
     let before = settings.len();
     let is_replaced = |text: &str| REPLACED.iter().any(|begin| text.contains(begin));
     settings.retain(|key, _| key != SETTING && !is_replaced(key));
+    let has_shell = before != settings.len();
+    let mut settings = Value::Object(settings);
     let text = std::str::from_utf8(text).ok()?;
-    if before == settings.len() && !is_replaced(text) {
+    if !servers::without_password(&mut settings) && !has_shell && !is_replaced(text) {
         return Some((text.to_owned(), false));
     }
     // Without comments, whose ends are moved as easily; and nothing is replaced beyond the text that it is in.
@@ -88,7 +90,7 @@ fn plain(text: &[u8]) -> Option<(String, bool)> {
     let all = REPLACED.iter().flat_map(|begin| written.match_indices(begin));
     let known = all.into_iter().all(within_a_text);
     let tells = PASSWORDS.iter().any(|name| written.contains(&format!("{{env:{name}}}")));
-    (known && !tells).then_some((written, before != settings.len()))
+    (known && !tells).then_some((written, has_shell))
 }
 
 fn parsed(text: &[u8]) -> Option<Value> {
@@ -152,6 +154,17 @@ mod tests {
             ("{ /* *{env:NOPE}/ \"shell\": \"x\", /* */ }", "{}"),
             (r#"{"agent":{"a":{"prompt":"{env:OPENCODE_SERVER_PASSWORD}"}}}"#, "{}"),
             (r#"{"mcp":{"a":{"environment":{"P":"x{env:OPENCODE_PASSWORD}"}}}}"#, "{}"),
+            // What is written anew may say what was not there before.
+            (
+                r#"{"agent":{"a":{"prompt":"\u007benv:OPENCODE_SERVER_PASSWORD}"}},"mcp":{"x":{"command":["true"]}}}"#,
+                "{}",
+            ),
+            (r#"{"a":"\u007benv:","b":"}","mcp":{"x":{"command":["true"]}}}"#, "{}"),
+            (
+                r#"{"a":"\u007bfile:/etc/hosts\u007d\n","shell":"x"}"#,
+                "{\n  \"a\": \"{file:/etc/hosts}\\n\"\n}",
+            ),
+            (r#"{"a":"\u007benv:OPENCODE_PASSWORD}"}"#, r#"{"a":"\u007benv:OPENCODE_PASSWORD}"}"#),
             (r#"{"model":"{env:MODEL}"}"#, "{\n  \"model\": \"{env:MODEL}\"\n}"),
         ] {
             assert_eq!(String::from_utf8(without(text.as_bytes())).unwrap(), kept, "{text}");

@@ -284,7 +284,7 @@ fn command(
     }
     spec.project.prepare().map_err(StartError::system("copy the project's configuration"))?;
     if let Some(confinement) = &spec.confinement {
-        confinement.prepare().map_err(StartError::system("make the daemon's private directory"))?;
+        confinement.prepare().map_err(StartError::system("prepare the daemon's walls"))?;
         command
             .env("TMPDIR", confinement.tmp_of_daemon())
             .envs(confinement.proxy_variables())

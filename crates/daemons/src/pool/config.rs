@@ -471,9 +471,9 @@ impl PoolConfig {
         Ok(walled.map_or_else(Vec::new, |(spec, confinement)| confinement.doors(&spec)))
     }
 
-    /// Why the daemon of one workspace would be given all of the user's home directory, if it would.
-    pub fn opens_home(&self, name: &str, around: &Surroundings) -> Option<String> {
-        self.walled(name, around).ok().flatten()?.1.opens_home()
+    /// Why no daemon of one workspace is started with the doors that it would have, if none is.
+    pub fn refused_doors(&self, name: &str, around: &Surroundings) -> Option<String> {
+        self.walled(name, around).ok().flatten()?.1.refused()
     }
 
     fn walled(&self, name: &str, around: &Surroundings) -> Result<Option<(Spec, Confinement)>, ConfigError> {
@@ -673,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn no_read_door_leads_into_the_hosts_own_state_whatever_link_it_is() {
+    fn no_door_leads_into_the_hosts_own_state_whatever_link_it_is() {
         let root = tempfile::tempdir().unwrap();
         let state = root.path().join("state/daemons");
         std::fs::create_dir_all(&state).unwrap();
@@ -687,16 +687,16 @@ mod tests {
             launcher: Some("/launcher".into()),
             home: Home::User,
         };
-        for (read, refused) in [("open", false), ("state/ledger.db", true), ("link", true)] {
-            let read = root.path().join(read);
-            let config = parse(
-                json!({ "read": [read], "workspaces": { "w": { "directory": root.path().join("ws") } } }),
-            );
-            let config = config.unwrap();
-            let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
-            let prepared = spec.confinement.unwrap().prepare();
-            let said = prepared.err().map(|error| error.to_string()).unwrap_or_default();
-            assert_eq!(said.contains("the host's own"), refused, "{}: {said}", read.display());
+        for (door, refused) in [("open", false), ("state/ledger.db", true), ("link", true)] {
+            for key in ["read", "write"] {
+                let door = root.path().join(door);
+                let workspaces = json!({ "w": { "directory": root.path().join("ws") } });
+                let config = parse(json!({ key: [door], "workspaces": workspaces })).unwrap();
+                let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+                let prepared = spec.confinement.unwrap().prepare();
+                let said = prepared.err().map(|error| error.to_string()).unwrap_or_default();
+                assert_eq!(said.contains("the host's own"), refused, "{key} {}: {said}", door.display());
+            }
         }
     }
 
@@ -738,6 +738,14 @@ mod tests {
                 let said = prepared.err().map(|error| error.to_string()).unwrap_or_default();
                 assert_eq!(said.contains("by way of a link"), refused, "{key} {door}: {said}");
             }
+        }
+        // The workspace that an agent of another one put a link for.
+        for (inner, refused) in [("lib/dist", true), ("lib/real", false)] {
+            let workspaces = json!({ "w": { "directory": at(inner) }, "lib": { "directory": at("lib") } });
+            let config = parse(json!({ "workspaces": workspaces })).unwrap();
+            let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+            let said = spec.confinement.unwrap().prepare().err().map(|error| error.to_string());
+            assert_eq!(said.is_some_and(|said| said.contains("by way of a link")), refused, "{inner}");
         }
     }
 

@@ -220,12 +220,15 @@ async fn keep_to_limits(daemon: &mut Daemon, job: &Job, overrun: &mut u32) -> Op
 async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<String> {
     let excess = room.exceeded().await?;
     let any = daemon.end_commands().await;
-    if room.make().await.is_ok_and(|removed| any | removed) && !room.is_lasting() {
-        let did = "the agent's commands are ended and their temporary files removed";
-        keep_lines(&job.log, &[format!("-- {excess}; {did}")]);
-        return None;
+    match room.make().await {
+        Ok(removed) if (any | removed) && !room.is_lasting() => {
+            let did = "the agent's commands are ended and their temporary files removed";
+            keep_lines(&job.log, &[format!("-- {excess}; {did}")]);
+            None
+        }
+        Ok(_) => Some(format!("{excess}; the daemon is ended")),
+        Err(error) => Some(format!("{excess}, and no room was made ({error}); the daemon is ended")),
     }
-    Some(format!("{excess}; the daemon is ended"))
 }
 
 fn died(exit: Exit) -> End {

@@ -306,6 +306,40 @@ async fn a_command_does_not_choose_the_walls_of_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_door_that_a_command_made_a_link_opens_nothing_for_the_next_one() {
+    let outside = tempfile::tempdir_in("/var/tmp").unwrap();
+    let root = outside.path().canonicalize().unwrap();
+    let (open, own) = (root.join("open"), root.join("w.own"));
+    std::fs::create_dir_all(open.join("inner")).unwrap();
+    std::fs::write(open.join("inner/kept"), "kept").unwrap();
+    let inner = open.join("inner").display().to_string();
+    let own_text = own.display().to_string();
+    let swap = format!(
+        "cat {inner}/kept > before; mv {inner} {inner}.was && ln -s {own_text} {inner}; echo x > swapped"
+    );
+    let look =
+        format!("find -L {inner}/ {own_text}/ -type f > found 2> errors; cat {inner}.was/kept > after");
+    let adjust = |spec: &mut Spec| spec.home = Home::Own(own.clone());
+    let daemon = confined_with(Generation::V1, &[&swap, &look], adjust, |confinement| {
+        confinement.walls.write.push(open.clone());
+        confinement.walls.read.push(open.join("inner"));
+    })
+    .await;
+
+    prompt(&daemon, "RUN-IT").await;
+
+    let read = |name: &str| std::fs::read_to_string(daemon.directory().join(name)).unwrap();
+    assert_eq!(
+        (read("before"), read("swapped"), read("after")),
+        ("kept".into(), "x\n".into(), "kept".into())
+    );
+    assert_eq!(open.join("inner").read_link().unwrap(), own);
+    assert!(own.read_dir().unwrap().next().is_some(), "there is something to be found");
+    assert_eq!(read("found"), "", "what the daemon alone may read");
+    assert!(read("errors").contains("Permission denied"), "{}", read("errors"));
+}
+
+#[tokio::test]
 async fn walls_that_leave_the_state_of_the_host_open_are_not_put_up() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for (state, read, why) in [

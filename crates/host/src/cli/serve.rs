@@ -250,13 +250,14 @@ fn gather(key: &str, value: &Value, environment: &Environment, secrets: &mut Vec
             let key = key.to_ascii_lowercase();
             let secret = ["password", "token", "secret", "key", "authorization"];
             let named = secret.iter().any(|name| key.contains(name));
-            match text.strip_prefix("env:") {
-                Some(name) => {
-                    secrets.extend(environment.get(name).and_then(|it| it.to_str()).map(SecretString::from));
-                }
-                None if named => secrets.push(text.as_str().into()),
-                None => {}
-            }
+            let secret = match text.strip_prefix("env:") {
+                Some(name) => environment.get(name).and_then(|it| it.to_str()),
+                None => Some(text.as_str()).filter(|_| named),
+            };
+            // The secret of `Bearer SECRET` is told of without its scheme too.
+            let bare = secret.and_then(|secret| secret.split_once(' ')).map(|(_, bare)| bare.trim());
+            let bare = bare.filter(|bare| !bare.contains(char::is_whitespace));
+            secrets.extend(secret.into_iter().chain(bare).map(SecretString::from));
         }
         _ => {}
     }
@@ -402,8 +403,8 @@ mod tests {
             ("apiKey", json!("sk-2"), vec!["sk-2"]),
             (
                 "headers",
-                json!({ "Authorization": "Bearer x", "X-Api-Key": "sk-3" }),
-                vec!["Bearer x", "sk-3"],
+                json!({ "Authorization": "Bearer sk-2", "X-Api-Key": "sk-3", "token": "one of three" }),
+                vec!["Bearer sk-2", "sk-2", "sk-3", "one of three"],
             ),
             ("tokens", json!([{ "a": "one" }, "two"]), vec!["one", "two"]),
             ("port", json!(1), vec![]),

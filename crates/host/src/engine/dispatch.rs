@@ -266,21 +266,32 @@ impl Engine {
         resume: Option<Checkpoint>,
         cancel: CancellationToken,
     ) -> (Move, Finish) {
+        let now = || self.0.clock.now();
+        let begins = if resume.is_some() { Begins::Again } else { Begins::With(&row.input) };
+        let recorder = Recorder::new(self.0.transcripts.clone(), row.id, begins, now());
+        let recorder = Arc::new(Mutex::new(recorder));
         let give_up = Instant::now() + RECONCILE;
         let mut pause = Duration::from_secs(1);
-        loop {
-            let ended = self.carry_out(&instance, &row, resume.clone(), cancel.clone()).await;
+        let (made, finish) = loop {
+            let ended = self.carry_out(&instance, &row, resume.clone(), cancel.clone(), &recorder).await;
             let late = Instant::now() + pause > give_up;
             if resume.is_none() || ended.0 != Move::LoseTrack || late || cancel.is_cancelled() {
-                return ended;
+                break ended;
             }
             tracing::warn!(step = %row.id, reason = ended.1.reason, "what became of it is not known yet");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = cancel.cancelled() => return ended,
+                () = cancel.cancelled() => break ended,
             }
             pause = (pause * 2).min(Duration::from_secs(15));
+        };
+        // What the next start finds out is no end.
+        if !self.is_left(row.id) {
+            let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
         }
+        (made, finish)
     }
 
     async fn carry_out(
@@ -289,6 +300,7 @@ impl Engine {
         row: &StepRow,
         resume: Option<Checkpoint>,
         cancel: CancellationToken,
+        recorder: &Arc<Mutex<Recorder>>,
     ) -> (Move, Finish) {
         failpoint("call.begins");
         let ready = tokio::select! {
@@ -314,21 +326,20 @@ impl Engine {
         };
         let (sink, mut updates) = progress_channel(PROGRESS);
         let (surface, chat, step) = (self.surface(&row.surface), row.chat.clone(), row.id);
-        let now = || self.0.clock.now();
-        let begins = if resume.is_some() { Begins::Again } else { Begins::With(&row.input) };
-        let recorder = Recorder::new(self.0.transcripts.clone(), row.id, begins, now());
-        let recorder = Arc::new(Mutex::new(recorder));
-        let recording = || recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let hear = |progress: &Progress| {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.hear(self.0.clock.now(), progress);
+        };
         let show = async {
             while let Some(progress) = updates.next().await {
                 let progress = self.naming_refuser(step, progress);
-                recording().hear(now(), &progress);
+                hear(&progress);
                 if let Some(surface) = &surface {
                     surface.progress(&chat, step, &progress);
                 }
             }
         };
-        let relay = Relay::new(self.clone(), row.clone(), surface.clone(), Arc::clone(&recorder));
+        let relay = Relay::new(self.clone(), row.clone(), surface.clone(), Arc::clone(recorder));
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,
@@ -348,14 +359,7 @@ impl Engine {
         };
         let (result, ()) = tokio::join!(call, show);
         failpoint("call.returned");
-        let (made, finish) = judge(result, resumed);
-        let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
-        // What is found out later, by the next start or the next try, is no end.
-        let later = self.is_left(row.id) || (resumed && made == Move::LoseTrack);
-        if !later {
-            recording().end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
-        }
-        (made, finish)
+        judge(result, resumed)
     }
 
     /// What is left of the deadline that began with the dispatch, or of the step's own `timeout`

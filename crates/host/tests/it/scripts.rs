@@ -132,5 +132,7 @@ async fn a_sender_who_waits_learns_by_the_exit_code_what_came_of_it() {
     let gone = user.run(&["events", "show", "99"]);
     assert!(gone.code() == 2 && gone.text().contains("`events list`"), "{}", gone.text());
     assert_eq!(user.run(&["approvals", "wait", "--timeout", "0"]).code(), 5);
+    let none = user.run(&["approvals", "wait", "--event", "999"]);
+    assert!(none.code() == 2 && none.text().contains("no event 999; `events list`"), "{}", none.text());
     office.close();
 }

@@ -105,8 +105,10 @@ async fn ran(
     let mut running = Running::start(command, Says::Agent)?;
     let printing = tokio::task::spawn_blocking(move || end_of(reader));
     let egress = serve_proxies(spec, running.child.id(), control).await;
-    // The launcher waits outside namespaces, and the first process within them.
-    let ours = if spec.confinement.as_ref().is_some_and(Confinement::is_namespaced) { 2 } else { 0 };
+    // What waits for the command; the launcher outside namespaces, and the first process within them; what holds the network.
+    let ours = spec.confinement.as_ref().map_or(0, |confinement| {
+        1 + if confinement.is_namespaced() { 2 } else { 0 } + usize::from(confinement.has_own_network())
+    });
     let ended = {
         let Running { child, family, .. } = &mut running;
         tokio::select! {

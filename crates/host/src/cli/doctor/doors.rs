@@ -52,7 +52,7 @@ pub(super) fn rows(pool: &PoolConfig, around: &Surroundings) -> Result<Vec<Row>,
 /// Doors that no daemon is started with.
 pub(super) fn faults(pool: &PoolConfig, around: &Surroundings) -> Vec<Finding> {
     let fault =
-        |name: &String| Some(Finding::bad(format!("doors of {name}"), pool.opens_home(name, around)?));
+        |name: &String| Some(Finding::bad(format!("doors of {name}"), pool.refused_doors(name, around)?));
     pool.workspaces.keys().filter_map(fault).collect()
 }
 
