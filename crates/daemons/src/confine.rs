@@ -470,12 +470,11 @@ impl Confinement {
             let mut doors = doors.iter().filter_map(|door| door.canonicalize().ok());
             doors.find(|door| kept.starts_with(door))
         };
-        let (kept, door, does, remedy) = match door_to(&shell, &self.walls.write) {
-            Some(door) => (shell.as_path(), door, "write", "choose another state directory or workspace"),
-            None => {
-                let remedy = "open less of it, or choose another state directory";
-                (state, door_to(state, &self.walls.read)?, "read", remedy)
-            }
+        let (kept, door, does, remedy) = if let Some(door) = door_to(&shell, &self.walls.write) {
+            (shell.as_path(), door, "write", "choose another state directory or workspace")
+        } else {
+            let remedy = "open less of it, or choose another state directory";
+            (state, door_to(state, &self.walls.read)?, "read", remedy)
         };
         let (kept, door) = (kept.display(), door.display());
         Some(format!("{kept} is within {door}, where the agent can {does}: {remedy}"))

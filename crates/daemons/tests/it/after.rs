@@ -152,7 +152,8 @@ async fn a_branch_that_moved_on_gets_one_commit_of_the_tasks_files_and_of_nothin
 #[tokio::test]
 async fn what_the_person_committed_meanwhile_in_the_same_file_stays() {
     let lines = |changed: &[usize]| -> String {
-        (1..=100).map(|n| format!("{n}{}\n", if changed.contains(&n) { " changed" } else { "" })).collect()
+        let line = |n| if changed.contains(&n) { format!("{n} changed") } else { n.to_string() };
+        (1..=100).map(line).collect::<Vec<_>>().join("\n") + "\n"
     };
     for partial in [false, true] {
         let mut bench = Bench::new();

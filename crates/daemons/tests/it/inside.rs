@@ -82,7 +82,7 @@ impl User {
         // Whoever's tests run has a cargo, and rustup says where to each program that it starts.
         let own = Environment::of_this_process();
         let own = own.iter().filter(|(name, _)| !name.to_string_lossy().starts_with("CARGO"));
-        let own = Environment::from_iter(own).with("HOME", self.home());
+        let own = own.collect::<Environment>().with("HOME", self.home());
         self.variables.iter().fold(own, |environment, (name, value)| environment.with(name, value))
     }
 
