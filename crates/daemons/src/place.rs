@@ -103,6 +103,15 @@ impl Held {
         beneath(&self.descriptor, below, DIRECTORY)
     }
 
+    /// The same of a directory below it.
+    pub(crate) fn inner(&self, below: &Path) -> io::Result<Self> {
+        Ok(Self {
+            descriptor: self.below(below)?,
+            #[cfg(not(target_os = "linux"))]
+            name: self.name.join(below),
+        })
+    }
+
     /// Makes what is missing of a directory below it.
     pub(crate) fn make(&self, below: &Path) -> io::Result<()> {
         let make = |above: &OwnedFd, name: &Path| match mkdirat(above, name, Mode::RWXU) {

@@ -21,11 +21,13 @@ mod collect;
 mod commit;
 mod discard;
 mod git;
+mod lfs;
 mod lock;
 mod push;
 mod record;
 mod running;
 mod setup;
+mod stamp;
 
 use std::collections::HashMap;
 use std::io;
@@ -323,14 +325,13 @@ impl Worktrees {
         remove(&draft)?;
         [&trees, &draft].into_iter().try_for_each(|path| builder.create(path))?;
         let tree = Arc::new(Held::of(&making, record.id.as_ref())?);
-        let filled = self.0.git.fill(repository, &tree, record).await;
-        let filled = filled.and_then(|()| {
-            tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))
-        });
-        let filled = match filled {
-            Ok(()) => self.set_up(repository, (record, &draft), &tree).await,
-            failed => failed,
+        let filled = async {
+            self.0.git.fill(repository, &tree, record).await?;
+            self.complete(repository, &tree).await?;
+            tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))?;
+            self.set_up(repository, (record, &draft), &tree).await
         };
+        let filled = filled.await;
         if filled.is_err() {
             warn(remove(&draft));
         }

@@ -462,7 +462,10 @@ impl PoolConfig {
         let again = spec(&format!("{own}-again"), &place)?;
         let log = connector_files::Log::at(around.state.join(format!("{own}.log")));
         let wrong = |error: PatternError| ConfigError::Setup(name.to_owned(), error.into());
-        Setup::new((setup, self.allowance(workspace)), (first, again), log, apart).map(Some).map_err(wrong)
+        let most = workspace.disk_mb.or(self.disk_mb).map(|most| most << 20);
+        Setup::new((setup, self.allowance(workspace), most), (first, again), log, apart)
+            .map(Some)
+            .map_err(wrong)
     }
 
     /// The doors in the walls around the daemon of one workspace; none where it has no walls.

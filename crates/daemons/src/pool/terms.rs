@@ -209,6 +209,11 @@ mod tests {
                 "setup",
                 json!("copies .env, which cannot be looked for now"),
             ),
+            (
+                own(json!({ "isolation": "worktree", "setup": { "lfs": true } })),
+                "setup",
+                json!("files of Git LFS have their content, and new content is stored in the repository"),
+            ),
             (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),
             (own(json!({ "memory_mb": 2048 })), "memory_mb", json!(2048)),
             (json!({ "max_processes": 7 }), "max_processes", json!(7)),

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::git::{Access, At, Call, text};
+use super::lfs::{self, Recorded};
 use super::running::Printed;
 use super::{Worktree, WorktreeError, is_id};
 use crate::place;
@@ -55,6 +56,8 @@ pub struct Collected {
     /// The branch that had this task's commits and is left as it is, because somebody else moved it,
     /// works on it or holds its lock; the task has another now.
     pub left: Option<String>,
+    /// What is not on the branch, or not whole, in a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Worktree {
@@ -65,7 +68,7 @@ impl Worktree {
     pub async fn collect(&mut self) -> Result<Collected, WorktreeError> {
         self.stands()?;
         place::unlock(&self.held, &self.record.branch);
-        self.commit_rest().await?;
+        let mut notes = self.commit_rest().await?;
         let git = &self.trees.0.git;
         let since = self.record.tip().to_owned();
         let tip = self.take_over().await?;
@@ -82,7 +85,11 @@ impl Worktree {
                 cut: false,
                 files: Vec::new(),
                 left: None,
+                notes,
             });
+        }
+        if let Some(most) = self.keeps_lfs() {
+            notes.extend(lfs::take_over(git, &self.repository, &self.held, (&since, &tip), most).await?);
         }
         let at = At::Repository(&self.repository, Access::Read);
         let diff = DIFF.into_iter().chain(["--no-color", &since, &tip, "--"]);
@@ -93,7 +100,7 @@ impl Worktree {
         self.record.tip = Some(tip.clone());
         self.is_collected()?;
         let (patch, cut) = shown(&diff);
-        Ok(Collected { since, commit: Some(tip), patch, cut, files, left })
+        Ok(Collected { since, commit: Some(tip), patch, cut, files, left, notes })
     }
 
     /// The files that differ between two commits.
@@ -111,12 +118,21 @@ impl Worktree {
         self.record.write(&self.trees.0.root)
     }
 
-    async fn commit_rest(&self) -> Result<(), WorktreeError> {
-        // Outside of a sparse checkout's cone git takes files only where it is told to.
-        let is_sparse = self.held.path().join(".git/info/sparse-checkout").exists();
-        let all = ["add", "--all"].into_iter().chain(is_sparse.then_some("--sparse"));
-        let add = Call::new("takes the changed files", all);
-        self.within(add.unfiltered()).await?;
+    /// What is not committed of what is left, in a sentence each.
+    async fn commit_rest(&self) -> Result<Vec<String>, WorktreeError> {
+        let recorded = match self.keeps_lfs() {
+            Some(most) => {
+                let since = (self.record.tip(), most);
+                lfs::record(&self.trees.0.git, &self.repository, &self.held, since).await?
+            }
+            None => Recorded::default(),
+        };
+        self.add_all(&recorded.paths).await?;
+        self.commit_staged().await?;
+        lfs::settle(&self.repository, &self.held, recorded).await
+    }
+
+    async fn commit_staged(&self) -> Result<(), WorktreeError> {
         let clean = DIFF.into_iter().chain(["--cached", "--quiet", "HEAD", "--"]);
         if self.within(Call::new("looks for changes", clean)).await.is_ok() {
             return Ok(());
@@ -125,6 +141,32 @@ impl Worktree {
         let message = title.unwrap_or_else(|| format!("Changes of the task in {}", self.record.branch));
         let commit = ["commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--message", &message];
         self.within(Call::new("commits the changes", commit).unfiltered()).await.map(drop)
+    }
+
+    /// Has the index take whatever is changed, but for these files.
+    async fn add_all(&self, without: &[Vec<u8>]) -> Result<(), WorktreeError> {
+        let mut specs = tempfile::NamedTempFile::new()?;
+        specs.write_all(b":/\0")?;
+        for path in without {
+            specs.write_all(b":(top,exclude,literal)")?;
+            specs.write_all(path)?;
+            specs.write_all(b"\0")?;
+        }
+        // Outside of a sparse checkout's cone git takes files only where it is told to.
+        let is_sparse = self.held.path().join(".git/info/sparse-checkout").exists();
+        let all = ["add", "--all"].into_iter().chain(is_sparse.then_some("--sparse"));
+        let some = ["--pathspec-from-file=-", "--pathspec-file-nul"];
+        let some = some.into_iter().filter(|_| !without.is_empty());
+        let mut add = Call::new("takes the changed files", all.chain(some));
+        if !without.is_empty() {
+            add = add.input(specs.reopen()?);
+        }
+        self.within(add.unfiltered()).await.map(drop)
+    }
+
+    /// How many bytes of files of Git LFS may be stored, where that is the host's to do.
+    fn keeps_lfs(&self) -> Option<u64> {
+        self.trees.0.setup.get().and_then(|setup| setup.lfs())
     }
 
     /// The tree's current commit, which the repository has when this returns.

@@ -30,14 +30,16 @@ use sha2::{Digest as _, Sha256};
 pub use command::CommandError;
 pub use config::{SetupConfig, SetupConfigError};
 use files::Budget;
+pub(super) use files::{bytes, cloned};
 use glob::Pattern;
 pub use glob::PatternError;
+pub(super) use kept::split;
 use kept::{Decides, Kept, Key};
 use saved::Saved;
 
 use super::git::{At, Call, Repository};
 use super::record::Record;
-use super::{WorktreeError, Worktrees};
+use super::{WorktreeError, Worktrees, lfs};
 use crate::allowance::Allowance;
 use crate::daemon::Spec;
 use crate::place::{self, Held};
@@ -70,6 +72,36 @@ pub enum SetupError {
     /// The inputs of the command cannot be read.
     #[error("`setup.inputs` cannot be read")]
     Inputs(#[source] io::Error),
+    /// A file of Git LFS cannot be put there.
+    #[error("{} is a file of Git LFS, which cannot be put into the tree", path.display())]
+    Lfs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The content of a file of Git LFS was never downloaded.
+    #[error(
+        "{} is a file of Git LFS whose content ({oid}) is not in the workspace's `.git/lfs/objects`; \
+         `git lfs pull` there brings it", path.display()
+    )]
+    LfsMissing {
+        /// The file.
+        path: PathBuf,
+        /// The digest of its content.
+        oid: String,
+    },
+    /// What is there for a file of Git LFS is something else.
+    #[error(
+        "{} is a file of Git LFS, and what the workspace's `.git/lfs/objects` has for {oid} is something else; \
+         remove it there, and `git lfs pull` brings it", path.display()
+    )]
+    LfsDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The digest of its content.
+        oid: String,
+    },
     /// The command failed.
     #[error("the set-up of its working tree, `{run}`, failed{}; its last lines are in {}", told(*refused), log.display())]
     Command {
@@ -103,6 +135,8 @@ pub struct Setup {
     config: SetupConfig,
     /// What the command may hold.
     allowance: Allowance,
+    /// How much of files of Git LFS is stored of one turn.
+    most: u64,
     copy: Vec<Pattern>,
     inputs: Vec<Pattern>,
     /// What runs the command; like a daemon, of which it has the walls.
@@ -120,7 +154,7 @@ pub struct Setup {
 
 impl Setup {
     pub(crate) fn new(
-        (config, allowance): (SetupConfig, Allowance),
+        (config, allowance, most): (SetupConfig, Allowance, Option<u64>),
         (spec, again): (Spec, Spec),
         log: Log,
         apart: PathBuf,
@@ -129,6 +163,7 @@ impl Setup {
         Ok(Self {
             config,
             allowance,
+            most: most.unwrap_or(kept::RESULT.bytes),
             copy,
             inputs,
             spec,
@@ -143,6 +178,11 @@ impl Setup {
     /// Whether a command is run.
     pub(super) fn runs(&self) -> bool {
         self.config.run.is_some()
+    }
+
+    /// How many bytes of files of Git LFS a turn may leave, where they are the host's to store.
+    pub(super) fn lfs(&self) -> Option<u64> {
+        self.config.lfs.then_some(self.most)
     }
 
     /// Where trees are while a command runs in them whose result is kept.
@@ -161,6 +201,11 @@ impl SetupConfig {
     /// are to be copied now, and what is run.
     pub fn words(&self, directory: &Path) -> Option<String> {
         let mut parts = Vec::new();
+        if self.lfs {
+            parts.push(
+                "files of Git LFS have their content, and new content is stored in the repository".to_owned(),
+            );
+        }
         if !self.copy.is_empty() {
             parts.push(self.copied_words(directory));
         }
@@ -230,6 +275,19 @@ impl Worktrees {
             return self.run_apart(setup, (run, key, copied), (repository, record, draft), tree).await;
         }
         self.run_in_place(setup, run, (repository, record, draft), tree).await
+    }
+
+    /// Gives a tree at its commit what the commit names and does not have itself.
+    pub(super) async fn complete(
+        &self,
+        repository: &Repository,
+        tree: &Arc<Held>,
+    ) -> Result<(), WorktreeError> {
+        let Some(setup) = self.0.setup.get() else { return Ok(()) };
+        if setup.lfs().is_some() {
+            lfs::fill(&self.0.git, repository, tree).await?;
+        }
+        Ok(())
     }
 
     /// Runs the command where no agent reaches, keeps its result, and moves the tree to its place.
@@ -374,7 +432,8 @@ impl Worktrees {
         let reset =
             Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
         self.0.git.run(At::Tree(tree, repository), reset.unfiltered()).await?;
-        self.git_cleans(repository, tree).await
+        self.git_cleans(repository, tree).await?;
+        self.complete(repository, tree).await
     }
 
     /// Empties the directories of submodules: what the command put there leads into the repository that is gone again.

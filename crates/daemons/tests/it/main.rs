@@ -12,6 +12,7 @@ mod inside;
 mod install;
 mod keys;
 mod layouts;
+mod lfs;
 mod network;
 mod pool;
 mod project;

@@ -13,13 +13,13 @@ use testkit::scratch::{git, repository};
 use crate::support::processes_with;
 
 /// A workspace with an installer: what it installs, and from what.
-struct Bench {
-    root: tempfile::TempDir,
-    workspace: PathBuf,
+pub(crate) struct Bench {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) workspace: PathBuf,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let workspace = root.path().join("app");
         let files = [
@@ -37,11 +37,11 @@ impl Bench {
         Self { root, workspace }
     }
 
-    fn trees(&self, settings: Value) -> Worktrees {
+    pub(crate) fn trees(&self, settings: Value) -> Worktrees {
         self.trees_of(&self.workspace, settings)
     }
 
-    fn trees_of(&self, workspace: &Path, mut settings: Value) -> Worktrees {
+    pub(crate) fn trees_of(&self, workspace: &Path, mut settings: Value) -> Worktrees {
         settings["directory"] = json!(workspace);
         settings["isolation"] = json!("worktree");
         let config: PoolConfig =
@@ -66,12 +66,12 @@ impl Bench {
         }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.root.path().join("state")
     }
 
     /// The commands that were run, and what they printed.
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.state().join("app.setup.log")).unwrap_or_default()
     }
 
@@ -79,12 +79,12 @@ impl Bench {
         self.log().lines().filter(|line| line.starts_with("$ ")).count()
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git(&self.workspace, arguments).unwrap()
     }
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -400,7 +400,7 @@ async fn a_set_up_whose_task_is_stopped_is_ended_and_its_tree_removed() {
 }
 
 /// An error with all that it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -145,7 +145,7 @@ async fn find(
 
 fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
     match came {
-        Ok(Collected { since, commit, mut patch, cut, files, left }) => {
+        Ok(Collected { since, commit, mut patch, cut, files, left, notes }) => {
             if result.message.starts_with("done; ") {
                 result.message = match files.len() {
                     0 => "done; no files changed".to_owned(),
@@ -158,6 +158,9 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
             }
             if let Some(left) = left {
                 result.message.push_str(&on_another(&left, tree));
+            }
+            for note in &notes {
+                result.message.push_str(&format!("; {note}"));
             }
             if let Some(output) = result.output.as_object_mut() {
                 // The daemon's own list leaves out what its history does: large files, other formats.
@@ -191,9 +194,10 @@ fn told_failed(
 ) -> ConnectorError {
     let more = match came {
         Ok(Collected { commit: None, .. }) => return error,
-        Ok(Collected { left, .. }) => {
+        Ok(Collected { left, notes, .. }) => {
             let left = left.map(|left| on_another(&left, tree)).unwrap_or_default();
-            format!("; what it changed until then is on branch {}{left}", tree.branch())
+            let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+            format!("; what it changed until then is on branch {}{left}{notes}", tree.branch())
         }
         Err(problem) => {
             let place = tree.directory();

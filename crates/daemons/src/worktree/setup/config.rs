@@ -13,6 +13,8 @@ use super::glob::{Pattern, PatternError};
 pub struct SetupConfig {
     /// Files of the workspace that its commits do not have, as patterns below it: `.env`, `config/local.*`, `**/*.pem`.
     pub copy: Vec<String>,
+    /// Whether files of Git LFS have their content, of `.git/lfs/objects` of the workspace.
+    pub lfs: bool,
     /// A command that is run in each new tree, within the walls of the agent's commands.
     pub run: Option<String>,
     /// How long that may take.
@@ -41,7 +43,7 @@ pub enum SetupConfigError {
 
 impl Default for SetupConfig {
     fn default() -> Self {
-        Self { copy: Vec::new(), run: None, timeout_secs: 600, inputs: Vec::new() }
+        Self { copy: Vec::new(), lfs: false, run: None, timeout_secs: 600, inputs: Vec::new() }
     }
 }
 

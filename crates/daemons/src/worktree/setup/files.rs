@@ -68,12 +68,12 @@ pub(super) fn copy_file(
 
 /// Shares the bytes of a file where the file system can, until one of both is written.
 #[cfg(target_os = "linux")]
-fn cloned(copy: &File, of: &File) -> bool {
+pub(in crate::worktree) fn cloned(copy: &File, of: &File) -> bool {
     rustix::fs::ioctl_ficlone(copy, of).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn cloned(_copy: &File, _of: &File) -> bool {
+pub(in crate::worktree) fn cloned(_copy: &File, _of: &File) -> bool {
     false
 }
 
@@ -159,7 +159,7 @@ fn times(stat: &rustix::fs::Stat) -> Timestamps {
 }
 
 /// The bytes of a regular file, if it has no more than `most`.
-pub(super) fn bytes(from: impl AsFd, name: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(in crate::worktree) fn bytes(from: impl AsFd, name: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = openat(
         from,
         name,

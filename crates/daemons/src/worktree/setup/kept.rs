@@ -231,7 +231,7 @@ fn names_in(directory: &OwnedFd) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The directory that a path is in, and its name there.
-pub(super) fn split(path: &Path) -> io::Result<(&Path, &Path)> {
+pub(in crate::worktree) fn split(path: &Path) -> io::Result<(&Path, &Path)> {
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     match (path.parent(), path.file_name()) {
         (Some(above), Some(name)) if plain => Ok((above, Path::new(name))),

@@ -1,0 +1,167 @@
+//! Where a repository has the content of its files of Git LFS: `lfs/objects/AA/BB/DIGEST`.
+//!
+//! It is reached by descriptors, on ways without links: what is below may be an agent's. What comes out and what goes in
+//! is digested; a name alone says nothing.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::pointer::Pointer;
+use crate::place::Held;
+use crate::random;
+
+/// How much is read at once.
+const PIECE: usize = 256 << 10;
+
+/// The content that one repository has.
+#[derive(Debug)]
+pub(in crate::worktree) struct Store(Held);
+
+impl Store {
+    /// That of the repository whose objects are in `common`.
+    pub(in crate::worktree) fn of(common: &Path) -> io::Result<Self> {
+        Ok(Self(Held::of(common, Path::new(""))?))
+    }
+
+    /// That of a task's tree, in which its agent's own git-lfs may have put something.
+    pub(in crate::worktree) fn of_tree(tree: &Held) -> io::Result<Self> {
+        Ok(Self(tree.inner(Path::new(".git"))?))
+    }
+
+    /// The file with this content, of the right size at least; nothing if there is none.
+    pub(super) fn open(&self, pointer: &Pointer) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let there = self.0.below(&place(pointer)).ok()?;
+        let file = openat(&there, pointer.oid(), flags, Mode::empty()).ok()?;
+        let stat = fstat(&file).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        (is_file && u64::try_from(stat.st_size) == Ok(pointer.size)).then(|| File::from(file))
+    }
+
+    /// Takes in what `from` has, of at most `most` bytes.
+    pub(super) fn keep(&self, from: &mut impl Read, most: u64) -> io::Result<Pointer> {
+        self.keep_if(from, most, |_| true)
+    }
+
+    /// Takes in what `from` has, if it is this content; whether it is.
+    pub(super) fn keep_as(&self, pointer: &Pointer, from: &mut impl Read) -> io::Result<bool> {
+        self.keep_if(from, pointer.size, |found| found == pointer).map(|found| found == *pointer)
+    }
+
+    fn keep_if(
+        &self,
+        from: &mut impl Read,
+        most: u64,
+        is_wanted: impl Fn(&Pointer) -> bool,
+    ) -> io::Result<Pointer> {
+        let place_of_drafts = Path::new("lfs/tmp");
+        self.0.make(place_of_drafts)?;
+        let drafts = self.0.below(place_of_drafts)?;
+        let draft = Draft::new(&drafts, Mode::from_raw_mode(0o644))?;
+        let pointer = digested(from, &mut &draft.file, most)?;
+        if !is_wanted(&pointer) {
+            return Ok(pointer);
+        }
+        draft.file.sync_all()?;
+        let place = place(&pointer);
+        self.0.make(&place)?;
+        draft.becomes(&self.0.below(&place)?, Path::new(pointer.oid()))?;
+        Ok(pointer)
+    }
+}
+
+/// The directory of an object.
+fn place(pointer: &Pointer) -> PathBuf {
+    Path::new("lfs/objects").join(&pointer.oid()[..2]).join(&pointer.oid()[2..4])
+}
+
+/// Copies what `from` has, of at most `most` bytes; the pointer to that.
+pub(super) fn digested(from: &mut impl Read, to: &mut impl Write, most: u64) -> io::Result<Pointer> {
+    let (mut hasher, mut size, mut piece) = (Sha256::new(), 0_u64, vec![0; PIECE]);
+    loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        size += read as u64;
+        if size > most {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+        }
+        hasher.update(&piece[..read]);
+        to.write_all(&piece[..read])?;
+    }
+    Ok(Pointer::new(HEXLOWER.encode(&hasher.finalize()), size))
+}
+
+/// A file that is being written, beside which nobody knows its name; removed unless it becomes another.
+pub(super) struct Draft<'a> {
+    directory: &'a OwnedFd,
+    name: String,
+    pub(super) file: File,
+    done: bool,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(directory: &'a OwnedFd, mode: Mode) -> io::Result<Self> {
+        let name = format!(".opencode-{}", random::hex::<8>()?);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(directory, &name, flags, mode)?);
+        Ok(Self { directory, name, file, done: false })
+    }
+
+    /// Gives it the place of whatever has this name.
+    pub(super) fn becomes(mut self, directory: &OwnedFd, name: &Path) -> Result<(), Errno> {
+        renameat(self.directory, &self.name, directory, name)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = unlinkat(self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_found_by_its_content_and_no_link_leads_in_or_out() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir_all(at("git")).unwrap();
+        std::fs::create_dir_all(at("outside")).unwrap();
+        let store = Store::of(&at("git")).unwrap();
+        let pointer = store.keep(&mut &b"large"[..], 5).unwrap();
+        assert_eq!((pointer.size, pointer.oid().len()), (5, 64));
+        let oid = pointer.oid();
+        let file = at("git/lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid);
+        assert_eq!(std::fs::read(&file).unwrap(), b"large");
+        assert!(store.open(&pointer).is_some());
+        assert!(store.open(&Pointer::new(oid.to_owned(), 6)).is_none(), "another size");
+        assert!(store.keep(&mut &b"too large"[..], 5).is_err());
+        assert_eq!(std::fs::read_dir(at("git/lfs/tmp")).unwrap().count(), 0, "no draft is left");
+
+        std::fs::rename(&file, at("outside/file")).unwrap();
+        symlink(at("outside/file"), &file).unwrap();
+        assert!(store.open(&pointer).is_none(), "a link is no object");
+        std::fs::remove_dir_all(at("git/lfs")).unwrap();
+        symlink(at("outside"), at("git/lfs")).unwrap();
+        assert!(store.open(&pointer).is_none() && store.keep(&mut &b"large"[..], 5).is_err());
+        assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 1, "nothing was written there");
+    }
+}
