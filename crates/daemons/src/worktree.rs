@@ -20,6 +20,7 @@ mod cause;
 mod collect;
 mod commit;
 mod discard;
+mod fetch;
 mod git;
 mod lfs;
 mod lock;
@@ -28,6 +29,7 @@ mod record;
 mod running;
 mod setup;
 mod stamp;
+mod submodules;
 
 use std::collections::HashMap;
 use std::io;
@@ -40,7 +42,7 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 pub use apply::{Applied, ApplyError, apply};
-pub use collect::{Changed, Collected};
+pub use collect::{Changed, Collected, TakenOut};
 pub use commit::{CommitError, Committed, commit, current_branch};
 pub use discard::{DiscardError, Task, discard, workspace_of};
 use git::{Git, Repository};
@@ -107,8 +109,9 @@ pub enum WorktreeError {
     },
     /// A partial clone, or a repository that lost some.
     #[error(
-        "git {what}: it needs objects that are not there ({object}), and the host fetches none; \
-         `git fetch --refetch` completes a partial clone, `git fsck` says what else is missing"
+        "git {what}: it needs objects that are not there ({object}), and the host fetches none of a partial clone's but \
+         files, from `remote`, where `setup.fetch` says so; `git fetch --refetch` completes a partial clone, `git fsck` \
+         says what else is missing"
     )]
     Missing {
         /// What was tried.
@@ -253,13 +256,14 @@ impl Worktrees {
         let base = self.0.git.head(&repository).await?;
         let id = random::hex::<4>()?;
         let used = self.hold(&id).await?;
-        let record = Record::new(&id, &base);
+        let mut record = Record::new(&id, &base);
         record.write(&self.0.root)?;
         let ready = async {
             self.0.git.point(&repository, &record.branch, &base, None).await?;
-            self.fill(&repository, &record).await
+            self.fill(&repository, &mut record).await
         };
-        match ready.await {
+        let ready = ready.await;
+        match ready {
             Ok(held) => {
                 let tree = Worktree { trees: self.clone(), repository, record, held, _used: used };
                 tree.stands().map(|()| tree)
@@ -294,7 +298,7 @@ impl Worktrees {
             Some(held) => Arc::new(held),
             None if self.0.git.has_commit(&repository, record.tip()).await => {
                 self.remove(record.id.as_ref()).await;
-                let held = self.fill(&repository, &record).await?;
+                let held = self.fill(&repository, &mut record).await?;
                 record.half_made = false;
                 held
             }
@@ -317,7 +321,7 @@ impl Worktrees {
 
     /// Makes the tree of a record, out of the reach of agents, and puts it where they reach it when it
     /// is finished.
-    async fn fill(&self, repository: &Repository, record: &Record) -> Result<Arc<Held>, WorktreeError> {
+    async fn fill(&self, repository: &Repository, record: &mut Record) -> Result<Arc<Held>, WorktreeError> {
         let (making, trees) = (self.0.root.join(MAKING), self.0.root.join("trees"));
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -326,8 +330,8 @@ impl Worktrees {
         [&trees, &draft].into_iter().try_for_each(|path| builder.create(path))?;
         let tree = Arc::new(Held::of(&making, record.id.as_ref())?);
         let filled = async {
-            self.0.git.fill(repository, &tree, record).await?;
-            self.complete(repository, &tree).await?;
+            self.write(repository, &tree, record).await?;
+            self.complete(repository, &tree, record).await?;
             tree.make(&repository.prefix).map_err(|_| WorktreeError::Replaced(repository.prefix.clone()))?;
             self.set_up(repository, (record, &draft), &tree).await
         };
@@ -336,6 +340,21 @@ impl Worktrees {
             warn(remove(&draft));
         }
         filled.map(|()| tree)
+    }
+
+    /// Writes the files of the record's tip, once those that are missing are fetched where that is configured.
+    async fn write(
+        &self,
+        repository: &Repository,
+        tree: &Held,
+        record: &Record,
+    ) -> Result<(), WorktreeError> {
+        let git = &self.0.git;
+        if let Some(remote) = self.0.setup.get().and_then(|setup| setup.fetches_from()) {
+            let from = fetch::Source { remote, root: &self.0.root };
+            fetch::missing(git, repository, record.tip(), from).await?;
+        }
+        git.fill(repository, tree, (&record.branch, record.tip())).await
     }
 
     /// Removes what crashes left behind and what is beyond the number kept. Trees in use stay, and

@@ -35,9 +35,34 @@ pub(super) fn common_directory(workspace: &Path, writable: &[PathBuf]) -> Option
 const BORROWED: u32 = 5;
 
 /// The objects of the repository that `workspace` is in or below, and those that it borrows of other
-/// repositories.
+/// repositories; and those of its submodules, which trees of tasks may have.
 pub(super) fn objects(workspace: &Path) -> Vec<PathBuf> {
-    located(workspace).map(|found| with_borrowed(&found.common)).unwrap_or_default()
+    let Ok(found) = located(workspace) else { return Vec::new() };
+    let mut objects = with_borrowed(&found.common);
+    for repository in [&found.common, &found.own] {
+        objects_of_submodules(&repository.join("modules"), SUBMODULES, &mut objects);
+    }
+    objects
+}
+
+/// How many directories deep the repositories of submodules are looked for.
+const SUBMODULES: usize = 12;
+
+/// The objects of the repositories below a directory of git's own, which are named as submodules are: `a/b` is in `a`.
+fn objects_of_submodules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for inner in directories.map(|entry| entry.path()) {
+        let objects = inner.join("objects");
+        let is_repository = objects.symlink_metadata().is_ok_and(|it| it.is_dir()) && are_objects(&objects);
+        if is_repository && !found.contains(&objects) {
+            found.push(objects);
+        }
+        let below = if is_repository { inner.join("modules") } else { inner };
+        if depth > 0 {
+            objects_of_submodules(&below, depth - 1, found);
+        }
+    }
 }
 
 /// The repository that a directory is in.

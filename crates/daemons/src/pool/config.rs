@@ -234,8 +234,8 @@ pub struct WorkspaceConfig {
     pub disk_mb: Option<u64>,
     /// Whether the configuration that its repository brings acts in its daemon.
     pub project_config: Option<ProjectConfig>,
-    /// Where branches of its tasks may be pushed to: an address, never the name of a remote of the
-    /// repository's, whose settings an agent may have written.
+    /// Where branches of its tasks may be pushed to, and what a partial clone lacks is fetched from: an address, never the
+    /// name of a remote of the repository's, whose settings an agent may have written.
     pub remote: Option<String>,
     /// Laid over everything else.
     #[schemars(with = "Option<Map<String, Value>>")]
@@ -321,9 +321,10 @@ impl PoolConfig {
             let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
             remote.map_err(|error| ConfigError::Remote(name.clone(), error))?;
             let setup = workspace.setup.as_ref();
-            let setup =
-                setup.map(|setup| setup.check(workspace.isolation == Isolation::Worktree)).transpose();
-            setup.map_err(|error| ConfigError::Setup(name.clone(), error))?;
+            let setup = setup.map(|setup| {
+                setup.check(workspace.isolation == Isolation::Worktree, workspace.remote.is_some())
+            });
+            setup.transpose().map_err(|error| ConfigError::Setup(name.clone(), error))?;
             if let Some(other) = directories.insert(directory, name) {
                 return Err(ConfigError::Twice(other.clone(), name.clone()));
             }
@@ -463,7 +464,9 @@ impl PoolConfig {
         let log = connector_files::Log::at(around.state.join(format!("{own}.log")));
         let wrong = |error: PatternError| ConfigError::Setup(name.to_owned(), error.into());
         let most = workspace.disk_mb.or(self.disk_mb).map(|most| most << 20);
-        Setup::new((setup, self.allowance(workspace), most), (first, again), log, apart)
+        let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
+        let remote = remote.map_err(|error| ConfigError::Remote(name.to_owned(), error))?;
+        Setup::new((setup, self.allowance(workspace), most, remote), (first, again), log, apart)
             .map(Some)
             .map_err(wrong)
     }

@@ -49,8 +49,7 @@ impl PoolConfig {
             project_config,
             extra_config,
             logins,
-            // It is of another connector's target.
-            remote: _,
+            remote,
         } = workspace;
         let confine = confine.unwrap_or(self.confine);
         let walled = confine != Confine::Off;
@@ -90,7 +89,10 @@ impl PoolConfig {
         say("extra_config", listed(extra.iter().flat_map(|extra| extra.keys())));
         if *isolation == Isolation::Worktree {
             say("isolation", Some(json!("worktree")));
-            say("setup", setup.as_ref().and_then(|setup| setup.words(directory)).map(Value::String));
+            say(
+                "setup",
+                setup.as_ref().and_then(|setup| setup.words(directory, remote.as_deref())).map(Value::String),
+            );
             say("base", Some(json!("HEAD at dispatch, or where its session was")));
             say("borrows", listed(borrowed(directory).filter(|_| walled)));
         }
@@ -208,6 +210,18 @@ mod tests {
                 own(json!({ "isolation": "worktree", "setup": { "copy": [".env"] } })),
                 "setup",
                 json!("copies .env, which cannot be looked for now"),
+            ),
+            (
+                own(json!({ "isolation": "worktree", "setup": { "submodules": true } })),
+                "setup",
+                json!("submodules are filled, and what is changed in them becomes branches of theirs"),
+            ),
+            (
+                own(
+                    json!({ "isolation": "worktree", "setup": { "fetch": true }, "remote": "https://forge.example/a" }),
+                ),
+                "setup",
+                json!("files that a partial clone lacks are fetched from https://forge.example/a"),
             ),
             (
                 own(json!({ "isolation": "worktree", "setup": { "lfs": true } })),

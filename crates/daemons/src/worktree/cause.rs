@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use super::WorktreeError;
 
 /// What git says where it fails (`LC_ALL=C`), each with its cause. The first that is found counts.
-const SAID: [(&str, Cause); 25] = [
+const SAID: [(&str, Cause); 26] = [
     ("detected dubious ownership", Cause::NotOwned),
     ("cannot use bare repository", Cause::Bare),
     ("must be run in a work tree", Cause::Bare),
@@ -18,6 +18,7 @@ const SAID: [(&str, Cause); 25] = [
     ("from promisor remote", Cause::Missing),
     ("missing blob", Cause::Missing),
     ("missing tree", Cause::Missing),
+    ("invalid object ", Cause::Missing),
     ("unable to read tree", Cause::Missing),
     ("unable to read sha1 file", Cause::Missing),
     ("Could not read ", Cause::Missing),

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::git::{Access, At, Call, text};
+use super::git::{Access, At, Call, Git, Repository, text};
 use super::lfs::{self, Recorded};
 use super::running::Printed;
+use super::submodules::{Submodule, is_theirs, links_in};
 use super::{Worktree, WorktreeError, is_id};
-use crate::place;
+use crate::place::{self, Held};
 
 /// The longest list of what a bundle needs and has.
 const HEADER: u64 = 1 << 20;
@@ -58,20 +60,37 @@ pub struct Collected {
     pub left: Option<String>,
     /// What is not on the branch, or not whole, in a sentence each.
     pub notes: Vec<String>,
+    /// What came of its submodules, each on a branch of the user's own repository of it.
+    pub submodules: Vec<TakenOut>,
+}
+
+/// What came of a submodule of a task's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TakenOut {
+    /// Where it is in the tree.
+    pub path: String,
+    /// The branch of the user's repository of it that has it.
+    pub branch: String,
+    /// The commit that it was at when it was last collected.
+    pub base: String,
+    /// The commit that its branch now points at.
+    pub commit: String,
 }
 
 impl Worktree {
     /// Commits what is left uncommitted in the tree (ignored files aside) and stores its current
     /// commit in the repository as its [`branch`](Self::branch), also one that takes earlier ones
-    /// back. As long as nothing ever changed there is no branch. Dropping it loses nothing: what was
-    /// not taken out is the next time.
+    /// back; the same of each submodule. As long as nothing ever changed there is no branch. Dropping it
+    /// loses nothing: what was not taken out is the next time.
     pub async fn collect(&mut self) -> Result<Collected, WorktreeError> {
         self.stands()?;
         place::unlock(&self.held, &self.record.branch);
-        let mut notes = self.commit_rest().await?;
-        let git = &self.trees.0.git;
-        let since = self.record.tip().to_owned();
-        let tip = self.take_over().await?;
+        let (submodules, mut notes) = self.collect_submodules().await;
+        let part = self.part();
+        notes.extend(part.commit_rest(&self.links_in(Path::new(""))).await?);
+        let git = part.git;
+        let since = part.since.to_owned();
+        let tip = part.take_over().await?;
         if tip == since {
             if self.record.tip.is_none() {
                 git.forget(&self.repository, &self.record.branch, &since).await;
@@ -86,31 +105,20 @@ impl Worktree {
                 files: Vec::new(),
                 left: None,
                 notes,
+                submodules,
             });
         }
-        if let Some(most) = self.keeps_lfs() {
-            notes.extend(lfs::take_over(git, &self.repository, &self.held, (&since, &tip), most).await?);
-        }
+        notes.extend(part.take_over_lfs(&tip).await?);
         let at = At::Repository(&self.repository, Access::Read);
         let diff = DIFF.into_iter().chain(["--no-color", &since, &tip, "--"]);
         let diff = git.start_of(at, Call::new("shows what changed", diff), PATCH).await?;
-        let files = self.changed(&since, &tip).await?;
-        let branch = self.store(&tip).await?;
+        let files = part.changed(&tip).await?;
+        let branch = part.store(&tip).await?;
         let left = (branch != self.record.branch).then(|| std::mem::replace(&mut self.record.branch, branch));
         self.record.tip = Some(tip.clone());
         self.is_collected()?;
         let (patch, cut) = shown(&diff);
-        Ok(Collected { since, commit: Some(tip), patch, cut, files, left, notes })
-    }
-
-    /// The files that differ between two commits.
-    async fn changed(&self, since: &str, tip: &str) -> Result<Vec<Changed>, WorktreeError> {
-        let list = async |how| {
-            let list = DIFF.into_iter().chain([how, "--no-renames", "-z", since, tip, "--"]);
-            let at = At::Repository(&self.repository, Access::Read);
-            self.trees.0.git.run(at, Call::new("lists what changed", list)).await
-        };
-        Ok(changes(&list("--raw").await?, &list("--numstat").await?, &self.repository.prefix))
+        Ok(Collected { since, commit: Some(tip), patch, cut, files, left, notes, submodules })
     }
 
     fn is_collected(&mut self) -> io::Result<()> {
@@ -118,18 +126,163 @@ impl Worktree {
         self.record.write(&self.trees.0.root)
     }
 
-    /// What is not committed of what is left, in a sentence each.
-    async fn commit_rest(&self) -> Result<Vec<String>, WorktreeError> {
-        let recorded = match self.keeps_lfs() {
-            Some(most) => {
-                let since = (self.record.tip(), most);
-                lfs::record(&self.trees.0.git, &self.repository, &self.held, since).await?
+    /// The tree's own repository.
+    fn part(&self) -> Part<'_> {
+        Part {
+            git: &self.trees.0.git,
+            repository: &self.repository,
+            held: &self.held,
+            root: &self.trees.0.root,
+            id: &self.record.id,
+            branch: &self.record.branch,
+            title: self.record.title.as_deref(),
+            base: &self.record.base,
+            since: self.record.tip(),
+            lfs: self.trees.keeps_lfs(),
+        }
+    }
+
+    /// Takes out what came of each submodule, the innermost first; and what could not be, in a sentence each: then it is in
+    /// the tree still, and what else there is goes its way.
+    async fn collect_submodules(&mut self) -> (Vec<TakenOut>, Vec<String>) {
+        let (mut taken, mut notes) = (Vec::new(), Vec::new());
+        for at in (0..self.record.submodules.len()).rev() {
+            let submodule = self.record.submodules[at].clone();
+            let path = submodule.path.display().to_string();
+            match self.collect_submodule(submodule, &mut notes).await {
+                Ok(now) => {
+                    if now.tip != self.record.submodules[at].tip {
+                        let (base, commit) = (self.record.submodules[at].tip(), now.tip());
+                        let (base, commit) = (base.to_owned(), commit.to_owned());
+                        notes.push(format!(
+                            "what changed in the submodule {path} is on branch {} of its own repository, not on this one",
+                            now.branch
+                        ));
+                        taken.push(TakenOut { path, branch: now.branch.clone(), base, commit });
+                    }
+                    self.record.submodules[at] = now;
+                }
+                Err(error) => notes.push(format!(
+                    "what changed in the submodule {path}, if anything did, is in its tree alone, since it cannot be taken out: {error}"
+                )),
             }
+        }
+        (taken, notes)
+    }
+
+    async fn collect_submodule(
+        &self,
+        mut now: Submodule,
+        notes: &mut Vec<String>,
+    ) -> Result<Submodule, WorktreeError> {
+        let gone = |_| WorktreeError::Replaced(now.path.clone());
+        let held = Arc::new(self.held.inner(&now.path).map_err(gone)?);
+        if !held.has_directory(".git").map_err(gone)? {
+            return Err(WorktreeError::Replaced(now.path));
+        }
+        place::unlock(&held, &now.branch);
+        let repository = self.repository.of_submodule(now.own.clone());
+        let links = self.links_in(&now.path);
+        let part = Part {
+            repository: &repository,
+            held: &held,
+            branch: &now.branch,
+            base: &now.base,
+            since: now.tip(),
+            ..self.part()
+        };
+        notes.extend(part.commit_rest(&links).await?);
+        let head = part.take_over().await?;
+        if head == part.since {
+            return Ok(now);
+        }
+        notes.extend(part.take_over_lfs(&head).await?);
+        if now.tip.is_none() && is_theirs(part.git, &repository, &head).await {
+            now.base = head;
+            return Ok(now);
+        }
+        now.branch = part.store(&head).await?;
+        now.tip = Some(head);
+        Ok(now)
+    }
+
+    /// The commits that are named for the submodules right below the repository at `path` in the tree.
+    fn links_in(&self, path: &Path) -> Vec<(PathBuf, String)> {
+        let all = &self.record.submodules;
+        let around = |it: &Submodule| {
+            let above = all.iter().filter(|other| other.path != it.path && it.path.starts_with(&other.path));
+            above
+                .map(|it| it.path.as_path())
+                .max_by_key(|it| it.components().count())
+                .unwrap_or(Path::new(""))
+        };
+        let below = all.iter().filter(|it| around(it) == path);
+        below.filter_map(|it| Some((it.path.strip_prefix(path).ok()?.to_owned(), it.base.clone()))).collect()
+    }
+}
+
+/// One repository of a tree: its own, or a submodule's.
+struct Part<'a> {
+    git: &'a Git,
+    /// The user's, which gets what came of it.
+    repository: &'a Repository,
+    held: &'a Arc<Held>,
+    /// Where drafts are written.
+    root: &'a Path,
+    id: &'a str,
+    branch: &'a str,
+    title: Option<&'a str>,
+    /// The commit that it began from.
+    base: &'a str,
+    /// The commit that it was at when it was last collected.
+    since: &'a str,
+    /// How many bytes of files of Git LFS may be stored, if that is to be done.
+    lfs: Option<u64>,
+}
+
+impl Part<'_> {
+    /// The files that differ between the commit that it was at and this one.
+    async fn changed(&self, tip: &str) -> Result<Vec<Changed>, WorktreeError> {
+        let list = async |how| {
+            let list = DIFF.into_iter().chain([how, "--no-renames", "-z", self.since, tip, "--"]);
+            let at = At::Repository(self.repository, Access::Read);
+            self.git.run(at, Call::new("lists what changed", list)).await
+        };
+        Ok(changes(&list("--raw").await?, &list("--numstat").await?, &self.repository.prefix))
+    }
+
+    /// Commits what is left, with these commits for submodules; what is left out of it, in a sentence each.
+    async fn commit_rest(&self, links: &[(PathBuf, String)]) -> Result<Vec<String>, WorktreeError> {
+        let mut recorded = match self.lfs {
+            Some(most) => lfs::record(self.git, self.repository, self.held, (self.since, most)).await?,
             None => Recorded::default(),
         };
+        recorded.paths.extend(links.iter().map(|(path, _)| place::bytes_of(path)));
         self.add_all(&recorded.paths).await?;
+        self.name_submodules(links).await?;
         self.commit_staged().await?;
-        lfs::settle(&self.repository, &self.held, recorded).await
+        lfs::settle(self.repository, self.held, recorded).await
+    }
+
+    /// Has the index name these commits for the submodules that it has.
+    async fn name_submodules(&self, links: &[(PathBuf, String)]) -> Result<(), WorktreeError> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let list = ["ls-files", "--stage", "-z"];
+        let listed = tempfile::NamedTempFile::new()?;
+        self.within(Call::new("looks for submodules", list).output(listed.reopen()?)).await?;
+        let named: HashMap<_, _> = links_in(&std::fs::read(listed.path())?).collect();
+        let mut entries = tempfile::NamedTempFile::new()?;
+        for (path, commit) in
+            links.iter().filter(|(path, commit)| named.get(path).is_some_and(|it| it != commit))
+        {
+            write!(entries, "160000 {commit}\t")?;
+            entries.write_all(&place::bytes_of(path))?;
+            entries.write_all(b"\0")?;
+        }
+        let put = Call::new("names the commits of submodules", ["update-index", "-z", "--index-info"]);
+        self.within(put.input(entries.reopen()?)).await.map(drop)
     }
 
     async fn commit_staged(&self) -> Result<(), WorktreeError> {
@@ -137,10 +290,16 @@ impl Worktree {
         if self.within(Call::new("looks for changes", clean)).await.is_ok() {
             return Ok(());
         }
-        let title = self.record.title.clone();
-        let message = title.unwrap_or_else(|| format!("Changes of the task in {}", self.record.branch));
+        let message =
+            self.title.map_or_else(|| format!("Changes of the task in {}", self.branch), str::to_owned);
         let commit = ["commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--message", &message];
         self.within(Call::new("commits the changes", commit).unfiltered()).await.map(drop)
+    }
+
+    /// Has the repository keep what its new commits name of files of Git LFS; what is nowhere, in a sentence each.
+    async fn take_over_lfs(&self, tip: &str) -> Result<Vec<String>, WorktreeError> {
+        let Some(most) = self.lfs else { return Ok(Vec::new()) };
+        lfs::take_over(self.git, self.repository, self.held, (self.since, tip), most).await
     }
 
     /// Has the index take whatever is changed, but for these files.
@@ -164,34 +323,29 @@ impl Worktree {
         self.within(add.unfiltered()).await.map(drop)
     }
 
-    /// How many bytes of files of Git LFS may be stored, where that is the host's to do.
-    fn keeps_lfs(&self) -> Option<u64> {
-        self.trees.0.setup.get().and_then(|setup| setup.lfs())
-    }
-
     /// The tree's current commit, which the repository has when this returns.
     async fn take_over(&self) -> Result<String, WorktreeError> {
         let what = "takes the commits over";
         let none = || WorktreeError::Git { what, reason: "the tree is at no commit".to_owned() };
-        let git = &self.trees.0.git;
+        let git = self.git;
         let head = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
         let head = self.within(Call::new("looks for its commit", head)).await.map_err(|_| none())?;
         let head = text(&head);
         if !is_id(&head) {
             return Err(none());
         }
-        if git.has_commit(&self.repository, &head).await {
+        if git.has_commit(self.repository, &head).await {
             return Ok(head);
         }
-        let bundle = tempfile::NamedTempFile::new_in(&self.trees.0.root)?;
-        self.bundle(&format!("{}..HEAD", self.record.base), bundle.reopen()?).await?;
+        let bundle = tempfile::NamedTempFile::new_in(self.root)?;
+        self.bundle(&format!("{}..HEAD", self.base), bundle.reopen()?).await?;
         let mut pack = bundle.reopen()?;
         let tip = tip(&mut pack)?.ok_or_else(none)?;
         // Neither a broken object nor one that names what is not there; whatever git's version.
         let index = ["index-pack", "--stdin", "--fix-thin", "--strict"];
-        let at = At::Repository(&self.repository, Access::Write);
+        let at = At::Repository(self.repository, Access::Write);
         git.run(at, Call::new(what, index).input(pack)).await?;
-        if git.has_commit(&self.repository, &tip).await { Ok(tip) } else { Err(none()) }
+        if git.has_commit(self.repository, &tip).await { Ok(tip) } else { Err(none()) }
     }
 
     async fn bundle(&self, since: &str, output: File) -> Result<(), WorktreeError> {
@@ -202,23 +356,23 @@ impl Worktree {
     /// Points a branch at `tip`: the tree's, if it is where it was left and checked out nowhere, or
     /// else one of a new name.
     async fn store(&self, tip: &str) -> Result<String, WorktreeError> {
-        let git = &self.trees.0.git;
+        let git = self.git;
         let mut refused = None;
         for attempt in 1..=NAMES {
             let own = attempt == 1;
             let name = match attempt {
-                1 => self.record.branch.clone(),
-                _ => format!("opencode-{}-{attempt}", self.record.id),
+                1 => self.branch.to_owned(),
+                _ => format!("opencode-{}-{attempt}", self.id),
             };
-            let from = match git.branch(&self.repository, &name).await? {
+            let from = match git.branch(self.repository, &name).await? {
                 None => None,
                 Some(branch) if branch.commit == tip && own => return Ok(name),
-                Some(branch) if branch.commit == self.record.tip() && own && !branch.checked_out => {
+                Some(branch) if branch.commit == self.since && own && !branch.checked_out => {
                     Some(branch.commit)
                 }
                 Some(_) => continue,
             };
-            match git.point(&self.repository, &name, tip, from.as_deref()).await {
+            match git.point(self.repository, &name, tip, from.as_deref()).await {
                 Ok(()) => return Ok(name),
                 Err(error) => refused = Some(error),
             }
@@ -229,7 +383,7 @@ impl Worktree {
     }
 
     async fn within(&self, call: Call<'_>) -> Result<Vec<u8>, WorktreeError> {
-        self.trees.0.git.run(At::Tree(&self.held, &self.repository), call).await
+        self.git.run(At::Tree(self.held, self.repository), call).await
     }
 }
 

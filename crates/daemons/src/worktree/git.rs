@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::OnceCell;
 
 use super::WorktreeError;
-use super::record::Record;
 use crate::confine::{self, Located, Misplaced};
 use crate::environment::Environment;
 use crate::place::{self, Held};
@@ -57,6 +56,12 @@ pub(super) struct Branch {
 }
 
 impl Repository {
+    /// The user's repository of a submodule of this one.
+    pub(super) fn of_submodule(&self, own: PathBuf) -> Self {
+        let (objects, format) = (confine::with_borrowed(&own), self.format.clone());
+        Self { top: own.clone(), common: own.clone(), own, objects, prefix: PathBuf::new(), format }
+    }
+
     /// Where the settings and the state of its working tree are.
     pub(super) fn own(&self) -> &Path {
         &self.own
@@ -66,6 +71,11 @@ impl Repository {
 impl Git {
     pub(super) fn new(environment: Environment, launcher: Option<PathBuf>) -> Self {
         Self { environment, launcher, personal: Arc::default(), program: Arc::default() }
+    }
+
+    /// What its environment is taken from.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     pub(super) async fn repository(&self, workspace: &Path) -> Result<Repository, WorktreeError> {
@@ -196,15 +206,15 @@ impl Git {
     }
 
     /// Makes a repository in the empty directory `tree` that borrows the objects of another, with
-    /// the files of the record's tip. No agent reaches `tree` yet.
+    /// the files of a commit, on a branch. No agent reaches `tree` yet.
     pub(super) async fn fill(
         &self,
         repository: &Repository,
         tree: &Held,
-        record: &Record,
+        (branch, commit): (&str, &str),
     ) -> Result<(), WorktreeError> {
         let (format, branch) =
-            (format!("--object-format={}", repository.format), format!("--initial-branch={}", record.branch));
+            (format!("--object-format={}", repository.format), format!("--initial-branch={branch}"));
         let at = At::Tree(tree, repository);
         let init = ["init", "--quiet", "--template=", &format, &branch];
         self.run(at, Call::new("makes a repository", init)).await?;
@@ -225,8 +235,8 @@ impl Git {
             let author = known.map_or_else(|_| default.to_owned(), |known| text(&known));
             self.run(at, Call::new("names the author", ["config", key, &author])).await?;
         }
-        let files = Call::new("writes the files", ["reset", "--quiet", "--hard", record.tip()]);
-        self.run(at, files.unfiltered()).await.map(drop)
+        let files = Call::new("writes the files", ["reset", "--quiet", "--hard", commit]);
+        self.run(At::Tree(tree, repository), files.unfiltered()).await.map(drop)
     }
 }
 

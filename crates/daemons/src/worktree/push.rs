@@ -196,7 +196,7 @@ pub async fn push(
     environment: Environment,
     launcher: Option<PathBuf>,
 ) -> Result<Pushed, PushError> {
-    let git = Git::new(environment.clone(), launcher);
+    let git = Git::new(environment, launcher);
     if !is_branch(to.branch) {
         return Err(PushError::Name(to.branch.to_owned()));
     }
@@ -214,19 +214,10 @@ pub async fn push(
     }
     // Beside the log: no agent reaches it.
     let place = tempfile::tempdir_in(to.log.parent().unwrap_or_else(|| Path::new("/")))?;
-    let own = make(place.path(), &repository.common, &repository.format)?;
-    let (program, _) = git.program()?;
-    #[expect(clippy::disallowed_methods, reason = "git is run here, with the person's own credentials")]
-    let mut command = Command::new(program);
-    let names = PASSED.map(str::to_owned);
-    command.env_clear().envs(environment.allowed(&names).iter()).envs(OURS);
-    command.current_dir(place.path()).arg("--git-dir").arg(&own);
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
+    let own = make(place.path(), Some(&repository.common), &repository.format)?;
+    let mut command = as_person(&git, place.path(), &own, &SETTINGS)?;
     command.args(["push", "--porcelain", "--no-verify", "--no-signed", "--no-follow-tags", "--"]);
     command.arg(to.remote.as_str()).arg(format!("{commit}:refs/heads/{}", to.branch));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (remote, log) = (to.remote.as_str().to_owned(), to.log.to_owned());
     let ended = ended("pushes", command, MOST, Says::Person).await;
     // It may have sent something before that.
@@ -299,8 +290,28 @@ const SETTINGS: [&str; 7] = [
     "maintenance.auto=false",
 ];
 
-/// A bare repository without anything but borrowed objects.
-fn make(place: &Path, common: &Path, format: &str) -> io::Result<PathBuf> {
+/// The person's own git in a repository of the host's, with their credentials, their settings but for these, and no walls.
+pub(super) fn as_person(
+    git: &Git,
+    place: &Path,
+    own: &Path,
+    settings: &[&str],
+) -> Result<Command, WorktreeError> {
+    let (program, _) = git.program()?;
+    #[expect(clippy::disallowed_methods, reason = "git is run here, with the person's own credentials")]
+    let mut command = Command::new(program);
+    let names = PASSED.map(str::to_owned);
+    command.env_clear().envs(git.environment().allowed(&names).iter()).envs(OURS);
+    command.current_dir(place).arg("--git-dir").arg(own);
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// A bare repository without anything but the objects that it borrows.
+pub(super) fn make(place: &Path, lender: Option<&Path>, format: &str) -> io::Result<PathBuf> {
     let own = place.join("repository");
     for directory in ["", "refs", "objects", "objects/info"] {
         DirBuilder::new().mode(0o700).create(own.join(directory))?;
@@ -312,6 +323,7 @@ fn make(place: &Path, common: &Path, format: &str) -> io::Result<PathBuf> {
     std::fs::write(own.join("HEAD"), "ref: refs/heads/none\n")?;
     let config = format!("[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n{extension}");
     std::fs::write(own.join("config"), config)?;
+    let Some(common) = lender else { return Ok(own) };
     let mut objects = place::bytes_of(&common.join("objects"));
     objects.push(b'\n');
     std::fs::write(own.join("objects/info/alternates"), objects)?;
@@ -323,8 +335,8 @@ fn make(place: &Path, common: &Path, format: &str) -> io::Result<PathBuf> {
     Ok(own)
 }
 
-/// The last push's words, for the person who owns the machine alone.
-fn keep(log: &Path, printed: &[u8], said: &[u8]) -> io::Result<()> {
+/// Git's last words, for the person who owns the machine alone.
+pub(super) fn keep(log: &Path, printed: &[u8], said: &[u8]) -> io::Result<()> {
     let directory = log.parent().unwrap_or_else(|| Path::new("/"));
     let file = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
     std::fs::write(file.path(), [printed, said].concat())?;

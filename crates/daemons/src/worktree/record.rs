@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::submodules::Submodule;
+
 /// A file that is written for longer is nobody's any more.
 const DRAFT: Duration = Duration::from_hours(1);
 
@@ -31,6 +33,9 @@ pub(super) struct Record {
     /// Whether its set-up was begun where agents reach it, and has not ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) half_made: bool,
+    /// Its submodules, each after the one that it is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) submodules: Vec<Submodule>,
 }
 
 impl Record {
@@ -45,6 +50,7 @@ impl Record {
             pending: false,
             title: None,
             half_made: false,
+            submodules: Vec::new(),
         }
     }
 

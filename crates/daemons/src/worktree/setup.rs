@@ -39,7 +39,7 @@ use saved::Saved;
 
 use super::git::{At, Call, Repository};
 use super::record::Record;
-use super::{WorktreeError, Worktrees, lfs};
+use super::{Remote, WorktreeError, Worktrees, lfs};
 use crate::allowance::Allowance;
 use crate::daemon::Spec;
 use crate::place::{self, Held};
@@ -72,6 +72,33 @@ pub enum SetupError {
     /// The inputs of the command cannot be read.
     #[error("`setup.inputs` cannot be read")]
     Inputs(#[source] io::Error),
+    /// What a partial clone lacks did not come.
+    #[error("{remote} did not give the files that the workspace's partial clone lacks; what git says is in {}", log.display())]
+    Fetch {
+        /// The remote's address.
+        remote: String,
+        /// Where git's words are.
+        log: PathBuf,
+    },
+    /// A submodule was never downloaded, or not its commit.
+    #[error(
+        "the submodule {} is not in the workspace at {commit}; `git submodule update --init --recursive {}` there brings it",
+        path.display(), path.display()
+    )]
+    SubmoduleMissing {
+        /// Where it is in the tree.
+        path: PathBuf,
+        /// The commit that is named for it.
+        commit: String,
+    },
+    /// What the commit says of its submodules leads elsewhere.
+    #[error("{} is not taken for submodules: {why}", path.display())]
+    SubmoduleRefused {
+        /// Where it is in the tree.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
     /// A file of Git LFS cannot be put there.
     #[error("{} is a file of Git LFS, which cannot be put into the tree", path.display())]
     Lfs {
@@ -137,6 +164,8 @@ pub struct Setup {
     allowance: Allowance,
     /// How much of files of Git LFS is stored of one turn.
     most: u64,
+    /// Where what a partial clone lacks comes from.
+    remote: Option<Remote>,
     copy: Vec<Pattern>,
     inputs: Vec<Pattern>,
     /// What runs the command; like a daemon, of which it has the walls.
@@ -154,7 +183,7 @@ pub struct Setup {
 
 impl Setup {
     pub(crate) fn new(
-        (config, allowance, most): (SetupConfig, Allowance, Option<u64>),
+        (config, allowance, most, remote): (SetupConfig, Allowance, Option<u64>, Option<Remote>),
         (spec, again): (Spec, Spec),
         log: Log,
         apart: PathBuf,
@@ -164,6 +193,7 @@ impl Setup {
             config,
             allowance,
             most: most.unwrap_or(kept::RESULT.bytes),
+            remote,
             copy,
             inputs,
             spec,
@@ -180,9 +210,9 @@ impl Setup {
         self.config.run.is_some()
     }
 
-    /// How many bytes of files of Git LFS a turn may leave, where they are the host's to store.
-    pub(super) fn lfs(&self) -> Option<u64> {
-        self.config.lfs.then_some(self.most)
+    /// Where what a partial clone lacks is fetched from, if it is.
+    pub(super) fn fetches_from(&self) -> Option<&Remote> {
+        self.remote.as_ref().filter(|_| self.config.fetch)
     }
 
     /// Where trees are while a command runs in them whose result is kept.
@@ -199,8 +229,16 @@ impl Setup {
 impl SetupConfig {
     /// What it does to a tree of the workspace in `directory`, as whoever approves a task is told: which files there
     /// are to be copied now, and what is run.
-    pub fn words(&self, directory: &Path) -> Option<String> {
+    pub fn words(&self, directory: &Path, remote: Option<&str>) -> Option<String> {
         let mut parts = Vec::new();
+        if let Some(remote) = remote.filter(|_| self.fetch) {
+            parts.push(format!("files that a partial clone lacks are fetched from {remote}"));
+        }
+        if self.submodules {
+            parts.push(
+                "submodules are filled, and what is changed in them becomes branches of theirs".to_owned(),
+            );
+        }
         if self.lfs {
             parts.push(
                 "files of Git LFS have their content, and new content is stored in the repository".to_owned(),
@@ -257,7 +295,7 @@ impl Worktrees {
     ) -> Result<(), WorktreeError> {
         let place = self.tree(&record.id);
         let Some(setup) = self.0.setup.get() else { return Ok(place::moved(draft, &place)?) };
-        let copied = self.copy(setup, repository, tree).await?;
+        let copied = self.copy(setup, (repository, record), tree).await?;
         let Some(run) = &setup.config.run else { return Ok(place::moved(draft, &place)?) };
         let _alone = setup.alone.lock().await;
         let key = if setup.keeps() { self.key(setup, run, (repository, &copied), tree).await? } else { None };
@@ -282,12 +320,21 @@ impl Worktrees {
         &self,
         repository: &Repository,
         tree: &Arc<Held>,
+        record: &mut Record,
     ) -> Result<(), WorktreeError> {
-        let Some(setup) = self.0.setup.get() else { return Ok(()) };
-        if setup.lfs().is_some() {
+        if self.keeps_lfs().is_some() {
             lfs::fill(&self.0.git, repository, tree).await?;
         }
+        if self.0.setup.get().is_some_and(|setup| setup.config.submodules) {
+            record.submodules = self.fill_submodules(repository, tree, record).await?;
+            record.write(&self.0.root)?;
+        }
         Ok(())
+    }
+
+    /// How many bytes of files of Git LFS may be stored of a turn, where that is the host's to do.
+    pub(super) fn keeps_lfs(&self) -> Option<u64> {
+        self.0.setup.get().and_then(|setup| setup.config.lfs.then_some(setup.most))
     }
 
     /// Runs the command where no agent reaches, keeps its result, and moves the tree to its place.
@@ -343,12 +390,14 @@ impl Worktrees {
     async fn copy(
         &self,
         setup: &Arc<Setup>,
-        repository: &Repository,
+        (repository, record): (&Repository, &Record),
         tree: &Arc<Held>,
     ) -> Result<Vec<PathBuf>, WorktreeError> {
+        let inner: Vec<_> = record.submodules.iter().map(|submodule| submodule.path.clone()).collect();
         let (setup, tree) = (Arc::clone(setup), Arc::clone(tree));
         let (workspace, prefix) = (self.0.workspace.clone(), repository.prefix.clone());
-        let copying = tokio::task::spawn_blocking(move || copied(&setup.copy, &workspace, &prefix, &tree));
+        let copying =
+            tokio::task::spawn_blocking(move || copied(&setup.copy, (&workspace, &prefix), &tree, &inner));
         Ok(copying.await.map_err(io::Error::other)??)
     }
 
@@ -433,7 +482,7 @@ impl Worktrees {
             Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
         self.0.git.run(At::Tree(tree, repository), reset.unfiltered()).await?;
         self.git_cleans(repository, tree).await?;
-        self.complete(repository, tree).await
+        self.complete(repository, tree, &mut record.clone()).await
     }
 
     /// Empties the directories of submodules: what the command put there leads into the repository that is gone again.
@@ -494,12 +543,12 @@ const SUBMODULE: &[u8] = b"160000 ";
 const EXCLUDE: &str = ".git/info/exclude";
 
 /// Copies what is matched below the workspace to the same place in a tree of it: what was copied, seen from the tree's
-/// root. What a commit has stays.
+/// root. What a commit has stays. `inner` is where repositories of submodules are.
 fn copied(
     patterns: &[Pattern],
-    workspace: &Path,
-    prefix: &Path,
+    (workspace, prefix): (&Path, &Path),
     tree: &Held,
+    inner: &[PathBuf],
 ) -> Result<Vec<PathBuf>, SetupError> {
     if patterns.is_empty() {
         return Ok(Vec::new());
@@ -521,13 +570,23 @@ fn copied(
         }
     }
     // Else they would be committed with what the agent changes, and pushed.
-    let write = || {
-        let info = tree.path().join(".git/info");
-        std::fs::create_dir_all(&info)?;
-        let lines: String = copies.iter().map(|path| excluded_as(path) + "\n").collect();
-        std::fs::write(tree.path().join(EXCLUDE), lines)
+    let exclude = || {
+        let mut lines = BTreeMap::<&Path, String>::from([(Path::new(""), String::new())]);
+        for path in &copies {
+            let around =
+                inner.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.components().count());
+            let around = around.map_or(Path::new(""), PathBuf::as_path);
+            let line = excluded_as(path.strip_prefix(around).unwrap_or(path)) + "\n";
+            lines.entry(around).or_default().push_str(&line);
+        }
+        for (around, lines) in lines {
+            let repository = tree.path().join(around);
+            std::fs::create_dir_all(repository.join(".git/info"))?;
+            std::fs::write(repository.join(EXCLUDE), lines)?;
+        }
+        Ok(())
     };
-    write().map_err(|source| SetupError::Copy { path: EXCLUDE.into(), source })?;
+    exclude().map_err(|source| SetupError::Copy { path: EXCLUDE.into(), source })?;
     Ok(copies)
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use opencode_daemons::{Environment, WorktreeError, Worktrees};
+use serde_json::json;
 use testkit::scratch::{git, repository};
 
 struct Bench {
@@ -77,7 +78,7 @@ type Make = fn(&Bench);
 /// A layout: how it is made of `app`, the workspace, and what a task finds there, or the words of the refusal.
 type Row = (&'static str, Make, &'static str, Result<&'static [&'static str], &'static str>);
 
-const LAYOUTS: [Row; 16] = [
+const LAYOUTS: [Row; 18] = [
     ("plain", |_| {}, "app", Ok(&ALL)),
     ("a linked worktree", |b| b.git("app", &["worktree", "add", "--quiet", "../linked"]), "linked", Ok(&ALL)),
     ("a linked worktree of a bare repository", bare_with_worktree, "tree", Ok(&ALL)),
@@ -97,6 +98,25 @@ const LAYOUTS: [Row; 16] = [
     (
         "a clone without blobs and files",
         |b| blobless(b, &["--no-checkout"]),
+        "partial",
+        Err("objects that are not there"),
+    ),
+    (
+        "a sparse clone without blobs",
+        |b| {
+            b.git("app", &["config", "uploadpack.allowFilter", "true"]);
+            b.git("", &["clone", "--quiet", "--filter=blob:none", "--sparse", &b.address("app"), "partial"]);
+        },
+        "partial",
+        Ok(&[".gitignore", "a.txt"]),
+    ),
+    (
+        "one that lacks files beside those that it has",
+        |b| {
+            blobless(b, &["--no-checkout"]);
+            b.git("partial", &["sparse-checkout", "set", "--no-cone", "/a.txt"]);
+            b.git("partial", &["checkout", "--quiet"]);
+        },
         "partial",
         Err("objects that are not there"),
     ),
@@ -267,4 +287,51 @@ async fn what_a_task_changed_is_told_as_git_has_it_and_what_has_no_files_to_tell
             assert_eq!(came.commit.is_some(), !expected.is_empty(), "{what}, {format}");
         }
     }
+}
+
+#[tokio::test]
+async fn files_that_a_partial_clone_lacks_are_fetched_from_the_remote_of_the_hosts_configuration_alone() {
+    let bench = crate::setup::Bench::new();
+    let at = |name: &str| bench.root.path().join(name);
+    let partial = at("partial");
+    let ran = at("ran");
+    git(&bench.workspace, &["config", "uploadpack.allowFilter", "true"]).unwrap();
+    git(bench.root.path(), &["clone", "--quiet", "--bare", "app", "remote.git"]).unwrap();
+    let address = format!("file://{}", bench.workspace.display());
+    let clone = ["clone", "--quiet", "--filter=blob:none", "--no-checkout", &address, "partial"];
+    git(bench.root.path(), &clone).unwrap();
+    git(&partial, &["sparse-checkout", "set", "--no-cone", "/web/", "/app.txt"]).unwrap();
+    // What the clone itself names is somebody else's by now.
+    let evil = format!("ext::sh -c touch% {}", ran.display());
+    for (key, value) in
+        [("remote.origin.url", evil.as_str()), ("protocol.ext.allow", "always"), ("core.sshCommand", &evil)]
+    {
+        git(&partial, &["config", key, value]).unwrap();
+    }
+    let trees = |settings: serde_json::Value| bench.trees_of(&partial, settings);
+    let has = |name: &str| {
+        let id = git(&bench.workspace, &["rev-parse", &format!("HEAD:{name}")]).unwrap();
+        let listed =
+            git(&partial, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]).unwrap();
+        listed.contains(id.trim())
+    };
+
+    let error = trees(json!({ "remote": at("remote.git") })).make().await.unwrap_err();
+    assert!(matches!(error, WorktreeError::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("`setup.fetch`"), "{error}");
+    let fetches = |remote: &str| json!({ "remote": at(remote), "setup": { "fetch": true } });
+    let error = trees(fetches("none.git")).make().await.unwrap_err().to_string();
+    assert!(error.contains("none.git did not give") && error.contains("fetch.log"), "{error}");
+    assert!(!has("app.txt"));
+
+    let mut tree = trees(fetches("remote.git")).make().await.unwrap();
+    assert_eq!(files(&tree.directory()), ["app.txt", "web/page.txt"]);
+    assert!(
+        has("app.txt") && has("lock"),
+        "and what is outside of the cone, upon which nothing could be committed else"
+    );
+    std::fs::write(tree.directory().join("app.txt"), "changed\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert!(came.patch.contains("-app\n+changed"), "{}", came.patch);
+    assert!(!ran.exists(), "what the clone names was asked");
 }

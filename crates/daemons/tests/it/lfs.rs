@@ -48,8 +48,8 @@ fn trees(bench: &Bench, more: &Value) -> Worktrees {
     bench.trees(settings)
 }
 
-/// What an agent's own git does, which has no git-lfs.
-fn acts(directory: &Path, script: &str) -> String {
+/// What an agent's own git does, without the user's settings.
+pub(crate) fn acts(directory: &Path, script: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "this is what an agent does")]
     let mut command = std::process::Command::new("/bin/sh");
     command.args(["-ec", script]).current_dir(directory).env("GIT_CONFIG_GLOBAL", "/dev/null");

@@ -20,6 +20,7 @@ mod push;
 mod real;
 mod setup;
 mod start;
+mod submodules;
 mod support;
 mod walls;
 mod worktree;

@@ -145,9 +145,10 @@ async fn find(
 
 fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, WorktreeError>) -> ActionResult {
     match came {
-        Ok(Collected { since, commit, mut patch, cut, files, left, notes }) => {
+        Ok(Collected { since, commit, mut patch, cut, files, left, notes, submodules }) => {
             if result.message.starts_with("done; ") {
                 result.message = match files.len() {
+                    0 if !submodules.is_empty() => "done; files changed in submodules alone".to_owned(),
                     0 => "done; no files changed".to_owned(),
                     1 => "done; 1 file changed".to_owned(),
                     count => format!("done; {count} files changed"),
@@ -170,6 +171,9 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
                 output.insert(WHOLE.to_owned(), json!(true));
                 output.insert("base".to_owned(), json!(since));
                 output.insert("patch".to_owned(), json!(patch));
+                if !submodules.is_empty() {
+                    output.insert("submodules".to_owned(), json!(submodules));
+                }
                 if let Some(commit) = commit {
                     output.insert("branch".to_owned(), json!(tree.branch()));
                     output.insert("commit".to_owned(), json!(commit));
@@ -193,7 +197,8 @@ fn told_failed(
     came: Result<Collected, WorktreeError>,
 ) -> ConnectorError {
     let more = match came {
-        Ok(Collected { commit: None, .. }) => return error,
+        Ok(Collected { commit: None, notes, .. }) if notes.is_empty() => return error,
+        Ok(Collected { commit: None, notes, .. }) => format!("; {}", notes.join("; ")),
         Ok(Collected { left, notes, .. }) => {
             let left = left.map(|left| on_another(&left, tree)).unwrap_or_default();
             let notes: String = notes.iter().map(|note| format!("; {note}")).collect();

@@ -13,6 +13,10 @@ use super::glob::{Pattern, PatternError};
 pub struct SetupConfig {
     /// Files of the workspace that its commits do not have, as patterns below it: `.env`, `config/local.*`, `**/*.pem`.
     pub copy: Vec<String>,
+    /// Whether files that a partial clone lacks are fetched, from the workspace's `remote`.
+    pub fetch: bool,
+    /// Whether submodules are filled, from what the workspace's repository has of them.
+    pub submodules: bool,
     /// Whether files of Git LFS have their content, of `.git/lfs/objects` of the workspace.
     pub lfs: bool,
     /// A command that is run in each new tree, within the walls of the agent's commands.
@@ -39,20 +43,32 @@ pub enum SetupConfigError {
     /// Inputs of nothing.
     #[error("`setup.inputs` are those of `setup.run`, and there is none")]
     NoCommand,
+    /// Nowhere to fetch from.
+    #[error("`setup.fetch` fetches from the workspace's `remote`, and there is none")]
+    NoRemote,
 }
 
 impl Default for SetupConfig {
     fn default() -> Self {
-        Self { copy: Vec::new(), lfs: false, run: None, timeout_secs: 600, inputs: Vec::new() }
+        Self {
+            copy: Vec::new(),
+            fetch: false,
+            submodules: false,
+            lfs: false,
+            run: None,
+            timeout_secs: 600,
+            inputs: Vec::new(),
+        }
     }
 }
 
 impl SetupConfig {
-    /// Says what is wrong with it where tasks have trees, or none.
-    pub fn check(&self, has_trees: bool) -> Result<(), SetupConfigError> {
+    /// Says what is wrong with it where tasks have trees, or none, and the workspace has a remote, or none.
+    pub fn check(&self, has_trees: bool, has_remote: bool) -> Result<(), SetupConfigError> {
         self.patterns()?;
         match () {
             () if !has_trees => Err(SetupConfigError::NoTrees),
+            () if self.fetch && !has_remote => Err(SetupConfigError::NoRemote),
             () if self.timeout_secs == 0 => Err(SetupConfigError::NoTime),
             () if self.run.is_none() && !self.inputs.is_empty() => Err(SetupConfigError::NoCommand),
             () => Ok(()),
@@ -83,7 +99,7 @@ mod tests {
         let check = |settings: Value, has_trees| {
             serde_json::from_value::<SetupConfig>(settings)
                 .unwrap()
-                .check(has_trees)
+                .check(has_trees, false)
                 .map_err(|e| e.to_string())
         };
         check(json!({ "copy": [".env"], "run": "npm ci", "inputs": ["package-lock.json"] }), true).unwrap();
@@ -92,6 +108,7 @@ mod tests {
             (json!({ "copy": [".env"] }), false, "isolation"),
             (json!({ "run": "make", "timeout_secs": 0 }), true, "timeout_secs"),
             (json!({ "inputs": ["a"] }), true, "setup.run"),
+            (json!({ "fetch": true }), true, "remote"),
         ] {
             let error = check(settings.clone(), has_trees).unwrap_err();
             assert!(error.contains(word), "{settings}: {error}");
