@@ -67,12 +67,13 @@ impl Network {
     }
 }
 
-/// The variables by which programs find an HTTP proxy, in both of the cases that are in use. What is on loopback is
-/// asked itself. npm, and what of it is in opencode, takes a refusal for a bad connection, and would try again for a minute
+/// The variables by which programs find an HTTP proxy, in both of the cases that are in use, and yarn of today by its own. What
+/// is on loopback is asked itself. npm, and what of it is in opencode, takes a refusal for a bad connection, and would try again for a minute
 /// and a half.
 pub(super) fn proxy_variables(port: u16) -> Vec<(&'static str, String)> {
     let address = format!("http://127.0.0.1:{port}");
-    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+    let proxies =
+        ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"];
     let around = ["NO_PROXY", "no_proxy"];
     let others = [
         ("NODE_USE_ENV_PROXY", "1"),

@@ -17,33 +17,42 @@ use crate::environment::Environment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// The registries that npm names, by itself and in the user's `.npmrc`.
+    /// The registries that npm and yarn name, by themselves and in the user's `.npmrc`.
     Npm,
     /// The registries in the user's configuration of cargo, and those that it has fetched an index of.
     Cargo,
-    /// The indexes in the user's configuration of pip.
+    /// The indexes in the user's configuration of pip and uv; that of pip itself where they name none in its place.
     Pip,
     /// The hosts of the remotes of the workspace's repository.
     Git,
 }
 
 impl Preset {
-    /// Its hosts, for a user of this environment and a workspace. May start npm, and blocks meanwhile.
+    /// Its hosts, for a user of this environment and a workspace. May start npm, yarn and Python, and blocks meanwhile.
     pub fn hosts(self, environment: &Environment, workspace: &Path) -> Vec<HostPattern> {
         let home = environment.get("HOME").map(PathBuf::from).unwrap_or_default();
         // An agent may have put a pipe or a device there, or something without end.
         let read = |path: PathBuf| text_of(&path).unwrap_or_default();
         let texts: Vec<String> = match self {
-            Self::Npm => vec![registry_of_npm(environment), read(home.join(".npmrc"))],
+            Self::Npm => {
+                let asked = OF_NPM.iter().map(|(program, arguments)| said(environment, program, arguments));
+                asked.chain([read(home.join(".npmrc"))]).collect()
+            }
             Self::Cargo => {
                 let cargo = environment.get("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
                 let configured = ["config.toml", "config"].map(|name| read(cargo.join(name)));
                 configured.into_iter().chain(indexes(&cargo.join("registry/index"))).collect()
             }
             Self::Pip => {
-                let variable = environment.get("PIP_INDEX_URL").map(|url| url.to_string_lossy().into_owned());
+                let variables = OF_PIP.iter().filter_map(|name| environment.get(name));
+                let variables = variables.map(|url| url.to_string_lossy().into_owned());
                 let files = [".config/pip/pip.conf", ".pip/pip.conf"].map(|name| read(home.join(name)));
-                files.into_iter().chain([read("/etc/pip.conf".into())]).chain(variable).collect()
+                let files = files.into_iter().chain([read("/etc/pip.conf".into())]);
+                let named: Vec<String> = files.chain(variables).collect();
+                let replaced = IN_ITS_PLACE.iter().any(|name| environment.get(name).is_some())
+                    || named.iter().any(|text| names_an_index(text));
+                let itself = (!replaced).then(|| said(environment, "python3", &["-I", "-c", PIP_ITSELF]));
+                named.into_iter().chain(itself).collect()
             }
             Self::Git => vec![remotes(&read(workspace.join(".git/config")))],
         };
@@ -77,15 +86,48 @@ fn is_address(host: &str) -> bool {
         || bare.split('.').next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What npm says, which has a registry that stands in no file of the user's.
-fn registry_of_npm(environment: &Environment) -> String {
+/// Who says which registry it asks, where that stands in no file of the user's. Both forms of yarn.
+const OF_NPM: [(&str, &[&str]); 3] = [
+    ("npm", &["config", "get", "registry"]),
+    ("yarn", &["config", "get", "registry"]),
+    ("yarn", &["config", "get", "npmRegistryServer"]),
+];
+/// Variables that name indexes of Python packages.
+const OF_PIP: [&str; 8] = [
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+];
+/// Those of them in whose presence pip's own index is not asked.
+const IN_ITS_PLACE: [&str; 4] = ["PIP_INDEX_URL", "PIP_NO_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL"];
+/// Has pip say which index is its own, and where that has its files.
+const PIP_ITSELF: &str = "from pip._internal.models.index import PyPI\n\
+                          print(PyPI.simple_url, 'https://' + PyPI.file_storage_domain)";
+
+/// Whether settings of pip's name an index in place of its own.
+fn names_an_index(settings: &str) -> bool {
+    let mut keys = settings.lines().filter_map(|line| Some(line.split_once(['=', ':'])?.0.trim()));
+    keys.any(|key| matches!(&*key.replace('_', "-"), "index-url" | "no-index"))
+}
+
+/// What a program of the user's says, in the environment that commands would have.
+fn said(environment: &Environment, program: &str, arguments: &[&str]) -> String {
     #[expect(clippy::disallowed_methods, reason = "this crate starts npm elsewhere too")]
-    let mut npm = Command::new("npm");
-    npm.args(["config", "get", "registry"]).current_dir("/").env_clear();
-    for name in ["PATH", "HOME"] {
-        npm.envs(environment.get(name).map(|value| (name, value)));
-    }
-    let said = npm.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let mut command = Command::new(program);
+    // What stands in for yarn would fetch it.
+    let offline = ("COREPACK_ENABLE_NETWORK", "0");
+    command
+        .args(arguments)
+        .current_dir("/")
+        .env_clear()
+        .envs(environment.allowed(&[]).iter())
+        .envs([offline]);
+    let said = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default()
 }
 
@@ -175,6 +217,74 @@ mod tests {
         );
         assert_eq!(hosts(Preset::Pip), ["pip.example"]);
         assert_eq!(hosts(Preset::Git), ["forge.example", "two.example"]);
+    }
+
+    /// A user whose programs of these names do this.
+    fn user_of(programs: &[(&str, &str)]) -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let home = tempfile::tempdir().unwrap();
+        for (name, script) in programs {
+            std::fs::write(home.path().join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+            let permissions = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(home.path().join(name), permissions).unwrap();
+        }
+        home
+    }
+
+    #[test]
+    fn pips_own_index_is_asked_for_unless_another_is_in_its_place() {
+        type Row<'a> = (&'a str, Option<(&'a str, &'a str)>, &'a [&'a str]);
+
+        const ITSELF: [&str; 2] = ["files.itself.example", "itself.example"];
+        let python = [("python3", "echo https://itself.example/simple https://files.itself.example")];
+        let rows: [Row<'_>; 9] = [
+            ("", None, &ITSELF),
+            ("[global]\ntimeout = 9\n", None, &ITSELF),
+            ("[global]\nindex-url = https://a.example/simple\n", None, &["a.example"]),
+            ("[global]\nindex_url: https://a.example/simple\n", None, &["a.example"]),
+            ("[install]\nno-index = true\nfind-links = https://a.example/\n", None, &["a.example"]),
+            (
+                "[global]\nextra-index-url = https://a.example/simple\n",
+                None,
+                &["a.example", ITSELF[0], ITSELF[1]],
+            ),
+            ("", Some(("PIP_INDEX_URL", "https://a.example/simple")), &["a.example"]),
+            ("", Some(("UV_DEFAULT_INDEX", "https://a.example/simple")), &["a.example"]),
+            ("", Some(("UV_INDEX", "team=https://a.example/simple")), &["a.example", ITSELF[0], ITSELF[1]]),
+        ];
+        for (settings, variable, expected) in rows {
+            let home = user_of(&python);
+            std::fs::create_dir(home.path().join(".pip")).unwrap();
+            std::fs::write(home.path().join(".pip/pip.conf"), settings).unwrap();
+            let environment = Environment::from_iter([("HOME", home.path()), ("PATH", home.path())]);
+            let environment =
+                variable.into_iter().fold(environment, |it, (name, value)| it.with(name, value));
+            let hosts = Preset::Pip.hosts(&environment, home.path());
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            assert_eq!(hosts, expected, "{settings:?} {variable:?}");
+        }
+    }
+
+    #[test]
+    fn npm_and_both_forms_of_yarn_say_which_registry_they_ask() {
+        let home = user_of(&[
+            ("npm", "echo ${npm_config_registry:-https://npm.example/}"),
+            (
+                "yarn",
+                "test \"$COREPACK_ENABLE_NETWORK\" = 0 || exit 1\n\
+                 case $3 in registry) echo undefined;; npmRegistryServer) echo https://yarn.example;; esac",
+            ),
+        ]);
+        let environment = Environment::from_iter([("HOME", home.path()), ("PATH", home.path())]);
+        for (variable, expected) in [(None, "npm.example"), (Some("https://own.example/"), "own.example")] {
+            let environment = environment.clone();
+            let environment =
+                variable.into_iter().fold(environment, |it, value| it.with("npm_config_registry", value));
+            let hosts = Preset::Npm.hosts(&environment, home.path());
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            assert_eq!(hosts, [expected, "yarn.example"]);
+        }
     }
 
     #[test]

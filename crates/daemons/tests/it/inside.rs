@@ -6,9 +6,11 @@
 mod idioms;
 mod packages;
 mod refused;
+mod registries;
 mod toolchains;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ pub(crate) struct Ran {
 /// A user with a home directory, a workspace in it, and the state of a host.
 pub(crate) struct User {
     root: tempfile::TempDir,
-    variables: Vec<(String, String)>,
+    variables: Vec<(String, OsString)>,
 }
 
 /// In which tree commands run.
@@ -50,7 +52,7 @@ impl User {
         Self { root, variables: Vec::new() }
     }
 
-    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }

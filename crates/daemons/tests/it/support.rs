@@ -98,12 +98,35 @@ pub(crate) async fn run(daemon: &testkit::RealDaemon, text: &str) {
         return;
     }
     let (address, password) = (daemon.base_url(), daemon.password());
-    let place = serde_json::json!({ "location": { "directory": daemon.directory() } }).to_string();
-    let session = post(&address, &password, "/api/session", &place).await;
-    let path = format!("/api/session/{}/prompt", session["data"]["id"].as_str().unwrap());
-    post(&address, &password, &path, &serde_json::json!({ "text": text }).to_string()).await;
+    begin_at(&address, &password, &daemon.directory(), text).await;
     let told = |seen: &[testkit::model::Seen]| seen.iter().any(|it| it.tools_done > 0);
     assert!(daemon.model().wait_for(Duration::from_mins(2), told).await, "the tool was run");
+}
+
+/// The same at an address and in a directory that it is told, of 2.x without waiting for the tool.
+pub(crate) async fn run_in(
+    (address, password): (&str, &secrecy::SecretString),
+    generation: testkit::fake::Generation,
+    directory: &std::path::Path,
+    text: &str,
+) {
+    if generation == testkit::fake::Generation::V2 {
+        begin_at(address, password, directory, text).await;
+        return;
+    }
+    let place = format!("?directory={}", directory.display());
+    let session = post(address, password, &format!("/session{place}"), "{}").await;
+    let body = serde_json::json!({ "parts": [{ "type": "text", "text": text }] }).to_string();
+    let path = format!("/session/{}/message{place}", session["id"].as_str().unwrap());
+    post(address, password, &path, &body).await;
+}
+
+/// Sends a daemon of 2.x a prompt.
+async fn begin_at(address: &str, password: &secrecy::SecretString, directory: &std::path::Path, text: &str) {
+    let place = serde_json::json!({ "location": { "directory": directory } }).to_string();
+    let session = post(address, password, "/api/session", &place).await;
+    let path = format!("/api/session/{}/prompt", session["data"]["id"].as_str().unwrap());
+    post(address, password, &path, &serde_json::json!({ "text": text }).to_string()).await;
 }
 
 /// The same with a model of this provider.

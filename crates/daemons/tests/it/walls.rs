@@ -215,7 +215,7 @@ async fn an_agent_of_2_x_that_may_run_anything_stays_within_the_walls() {
 /// The server of 2.x that can be had looks for its configuration under a name of its own, where a daemon
 /// within walls finds opencode's alone and can make nothing: this program, which is within the same walls,
 /// leads it there.
-fn leads_to_opencodes_configuration(server: &Path, directory: &Path) -> PathBuf {
+pub(crate) fn leads_to_opencodes_configuration(server: &Path, directory: &Path) -> PathBuf {
     let program = directory.join("opencode");
     let script = format!(
         "#!/bin/sh\n\

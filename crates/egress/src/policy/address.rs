@@ -58,7 +58,9 @@ fn of_v4(address: Ipv4Addr) -> Scope {
         (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) | (198, 18..=19, _) => {
             Scope::Private
         }
-        (0 | 224.., ..) | (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) => Scope::Nobody,
+        // For documentation: where one of these answers, it is of a network that uses them as its own.
+        (192, 0, 2) | (198, 51, 100) | (203, 0, 113) => Scope::Private,
+        (0 | 224.., ..) | (192, 0, 0) => Scope::Nobody,
         _ => Scope::Public,
     }
 }

@@ -85,6 +85,8 @@ fn nothing_else_may_be_reached() {
         ("192.168.1.1", 80, Refusal::Address(Scope::Private)),
         ("172.16.0.1", 80, Refusal::Address(Scope::Private)),
         ("100.64.0.1", 80, Refusal::Address(Scope::Private)),
+        ("192.0.2.1", 443, Refusal::Address(Scope::Private)),
+        ("203.0.113.80", 443, Refusal::Address(Scope::Private)),
         ("[fd00::2]", 443, Refusal::Address(Scope::Private)),
         ("224.0.0.1", 80, Refusal::Address(Scope::Nobody)),
         ("255.255.255.255", 80, Refusal::Address(Scope::Nobody)),
@@ -112,6 +114,7 @@ fn a_name_that_comes_to_stand_for_a_near_address_does_not_open_it() {
         ("10.0.0.1", Refusal::Address(Scope::Private)),
         ("64:ff9b::a00:1", Refusal::Address(Scope::Private)),
         ("fd12::1", Refusal::Address(Scope::Private)),
+        ("198.51.100.7", Refusal::Address(Scope::Private)),
     ] {
         assert_eq!(judged("example.org", address, 443), Err(why), "{address}");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Package managers: a project is made, a dependency added, built and tested, as it is outside.
 
-mod tools;
+pub(super) mod tools;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -10,14 +10,14 @@ use super::{Isolation, User, limited, named};
 use crate::support::program;
 
 /// Registries on loopback; ended with the value.
-struct Registry {
+pub(super) struct Registry {
     child: Child,
     port: u16,
     log: tempfile::NamedTempFile,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         #[expect(clippy::disallowed_methods, reason = "registries for the test")]
         let mut command = Command::new(program("registry"));
@@ -25,6 +25,11 @@ impl Registry {
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         Self { child, port: port.trim().parse().unwrap(), log }
+    }
+
+    /// Where they listen.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// What was asked, a line each.
@@ -84,91 +89,117 @@ fn user(port: u16, tools: &Path) -> User {
     user
 }
 
+/// A package, an expression of it, and what that is as a text.
+type Dependency = (&'static str, &'static str, &'static str);
+
+/// What projects depend on, in the language of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dependencies {
+    pub(super) node: Dependency,
+    pub(super) python: Dependency,
+    pub(super) rust: Dependency,
+    pub(super) go: Dependency,
+}
+
+/// What [`Registry`] has.
+const LEAF: Dependencies = Dependencies {
+    node: ("leaf", "require(\"leaf\")", "leaf"),
+    python: ("leaf", "leaf.name", "leaf"),
+    rust: ("leaf", "leaf::name()", "leaf"),
+    go: LEAF_OF_GO,
+};
+pub(super) const LEAF_OF_GO: Dependency = ("example.test/leaf@v1.0.0", "leaf.Name()", "leaf");
+
 /// For each package manager: a project with a dependency, what it builds, and a test.
-fn projects(tools: &Path) -> [(&'static str, String); 8] {
-    let node = r#"echo 'require("node:test").test("x", () => require("node:assert").equal(require("leaf"), "leaf"))' > x.test.js
-        echo '{ "name": "demo", "version": "1.0.0", "private": true, "scripts": { "build": "node -p \"require(\\\"leaf\\\")\"", "test": "node --test" } }' > package.json"#;
-    let begin = |name: &str| {
-        format!(
-            "set -e; mkdir {name}; cd {name}\nquietly() {{ \"$@\" > log 2>&1 || {{ cat log >&2; exit 1; }}; }}\n"
-        )
-    };
-    let end = "echo tested";
+pub(super) fn projects(tools: &Path, on: &Dependencies) -> [(&'static str, String); 8] {
+    let Dependencies { node, python, rust, go } = on;
+    let (of_node, said) = (node.0, node.1);
     let berry = tools.join("berry/node_modules/.bin/yarn");
     let berry = berry.display();
+    let of_node = |name: &str, add: &str, build: &str, test: &str| {
+        format!(
+            "{}{}\n{add} {of_node}; {build} build; quietly {test}; echo tested",
+            begin(name),
+            of_node_itself(said, node.2)
+        )
+    };
+    let of_berry = "printf 'nodeLinker: node-modules\\nunsafeHttpWhitelist: [127.0.0.1]\\nenableTelemetry: false\\n' > .yarnrc.yml; touch yarn.lock\n\
+                    quietly";
     [
-        (
-            "npm",
-            format!(
-                "{}{node}\nquietly npm install leaf; npm run --silent build; quietly npm test; {end}",
-                begin("npm")
-            ),
-        ),
-        (
-            "pnpm",
-            format!(
-                "{}{node}\nquietly pnpm add leaf; pnpm run --silent build; quietly pnpm test; {end}",
-                begin("pnpm")
-            ),
-        ),
-        (
-            "yarn",
-            format!(
-                "{}{node}\nquietly yarn add leaf; yarn --silent run build; quietly yarn test; {end}",
-                begin("yarn")
-            ),
-        ),
+        ("npm", of_node("npm", "quietly npm install", "npm run --silent", "npm test")),
+        ("pnpm", of_node("pnpm", "quietly pnpm add", "pnpm run --silent", "pnpm test")),
+        ("yarn", of_node("yarn", "quietly yarn add", "yarn --silent run", "yarn test")),
         (
             "yarn of today",
-            format!(
-                "{}{node}\nprintf 'nodeLinker: node-modules\\nunsafeHttpWhitelist: [127.0.0.1]\\nenableTelemetry: false\\n' > .yarnrc.yml; touch yarn.lock\n\
-                 quietly {berry} add leaf; {berry} run build; quietly {berry} test; {end}",
-                begin("berry")
+            of_node(
+                "berry",
+                &format!("{of_berry} {berry} add"),
+                &format!("{berry} run"),
+                &format!("{berry} test"),
             ),
         ),
-        (
-            "pip",
-            format!(
-                "{}quietly python3 -m venv v; quietly v/bin/pip install leaf; v/bin/python -c 'import leaf; print(leaf.name)'\n\
-                 printf 'import leaf, unittest\\nclass T(unittest.TestCase):\\n  def test(self): self.assertEqual(leaf.name, \"leaf\")\\n' > test_x.py\n\
-                 quietly v/bin/python -m unittest; {end}",
-                begin("pip")
-            ),
-        ),
-        (
-            "uv",
-            format!(
-                "{}export UV_PYTHON_DOWNLOADS=never; quietly uv init --name demo --bare; quietly uv add leaf\n\
-                 uv run -q python -c 'import leaf; print(leaf.name)'; {end}",
-                begin("uv")
-            ),
-        ),
-        (
-            "cargo",
-            format!(
-                "{}quietly cargo init --name demo --vcs none; quietly cargo add leaf\n\
-                 printf 'fn main() {{ println!(\"{{}}\", leaf::name()) }}\\n#[test]\\nfn x() {{ assert_eq!(leaf::name(), \"leaf\") }}\\n' > src/main.rs\n\
-                 cargo run -q; quietly cargo test -q; {end}",
-                begin("cargo")
-            ),
-        ),
-        (
-            "go",
-            format!(
-                "{}quietly go mod init example.test/demo; quietly go get example.test/leaf@v1.0.0\n\
-                 printf 'package main\\n\\nimport (\\n\\t\"example.test/leaf\"\\n\\t\"os\"\\n)\\n\\nfunc main() {{ os.Stdout.WriteString(leaf.Name() + \"\\\\n\") }}\\n' > main.go\n\
-                 go build -o demo .; ./demo; {end}",
-                begin("go")
-            ),
-        ),
+        ("pip", of_pip(python)),
+        ("uv", of_uv(python)),
+        ("cargo", of_cargo(rust)),
+        ("go", of_go(go)),
     ]
+}
+
+fn begin(name: &str) -> String {
+    format!(
+        "set -e; mkdir {name}; cd {name}\nquietly() {{ \"$@\" > log 2>&1 || {{ cat log >&2; exit 1; }}; }}\n"
+    )
+}
+
+fn of_node_itself(expression: &str, value: &str) -> String {
+    format!(
+        r#"echo 'console.log({expression})' > build.js
+        echo 'require("node:test").test("x", () => require("node:assert").equal({expression}, "{value}"))' > x.test.js
+        echo '{{ "name": "demo", "version": "1.0.0", "private": true, "scripts": {{ "build": "node build.js", "test": "node --test" }} }}' > package.json"#
+    )
+}
+
+fn of_pip((package, expression, value): &Dependency) -> String {
+    format!(
+        "{}quietly python3 -m venv v; quietly v/bin/pip install {package}; v/bin/python -c 'import {package}; print({expression})'\n\
+         printf 'import {package}, unittest\\nclass T(unittest.TestCase):\\n  def test(self): self.assertEqual({expression}, \"{value}\")\\n' > test_x.py\n\
+         quietly v/bin/python -m unittest; echo tested",
+        begin("pip")
+    )
+}
+
+fn of_uv((package, expression, _): &Dependency) -> String {
+    format!(
+        "{}export UV_PYTHON_DOWNLOADS=never; quietly uv init --name demo --bare; quietly uv add {package}\n\
+         uv run -q python -c 'import {package}; print({expression})'; echo tested",
+        begin("uv")
+    )
+}
+
+fn of_cargo((package, expression, value): &Dependency) -> String {
+    format!(
+        "{}quietly cargo init --name demo --vcs none; quietly cargo add {package}\n\
+         printf 'fn main() {{ println!(\"{{}}\", {expression}) }}\\n#[test]\\nfn x() {{ assert_eq!({expression}, \"{value}\") }}\\n' > src/main.rs\n\
+         cargo run -q; quietly cargo test -q; echo tested",
+        begin("cargo")
+    )
+}
+
+fn of_go((module, expression, _): &Dependency) -> String {
+    let path = module.split('@').next().unwrap();
+    format!(
+        "{}quietly go mod init example.test/demo; quietly go get {module}\n\
+         printf 'package main\\n\\nimport (\\n\\t\"{path}\"\\n\\t\"os\"\\n)\\n\\nfunc main() {{ os.Stdout.WriteString({expression} + \"\\\\n\") }}\\n' > main.go\n\
+         go build -o demo .; ./demo; echo tested",
+        begin("go")
+    )
 }
 
 #[tokio::test]
 async fn each_package_manager_works_within_the_walls_in_caches_of_the_workspaces_own() {
     let tools = tokio::task::spawn_blocking(tools::fetched).await.unwrap();
     let registry = Registry::start();
-    let projects = projects(&tools);
+    let projects = projects(&tools, &LEAF);
     let commands = named(projects.iter().map(|(name, script)| (*name, script.as_str())));
     let user = user(registry.port, &tools);
     for isolation in [Isolation::None, Isolation::Worktree] {

@@ -34,7 +34,7 @@ for wheel in glob.glob('*.whl'):
 ///
 /// # Panics
 /// When a registry does not have them: nothing is skipped.
-pub(super) fn fetched() -> PathBuf {
+pub(in crate::inside) fn fetched() -> PathBuf {
     let cache = opencode_daemons::install::cache(&Locate::new(Environment::of_this_process())).unwrap();
     let pins = format!("{PACKAGES:?}{WHEELS:?}{UNPACK}");
     let sum = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(pins)[..4]);
