@@ -5,6 +5,8 @@
 //! are copied without what is secret in them. Whatever is in the caches was put there by commands of the same
 //! workspace, within the same walls, which alone run it; settings among it that have programs run are taken away at each start.
 
+mod python;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +20,7 @@ use crate::environment::Environment;
 use crate::place::{self, Held};
 
 /// The caches and what is kept like one, and where they are below the directory.
-const VARIABLES: [(&str, &str); 25] = [
+const VARIABLES: [(&str, &str); 30] = [
     ("XDG_CACHE_HOME", "xdg"),
     ("npm_config_cache", "npm"),
     ("YARN_GLOBAL_FOLDER", "yarn"),
@@ -30,6 +32,11 @@ const VARIABLES: [(&str, &str); 25] = [
     ("UV_CACHE_DIR", "uv"),
     ("UV_TOOL_DIR", "uv-tools"),
     ("UV_TOOL_BIN_DIR", "uv-bin"),
+    ("PYTHONUSERBASE", python::USER_BASE),
+    ("PIPX_HOME", "pipx"),
+    ("PIPX_BIN_DIR", "pipx/bin"),
+    ("PIPX_MAN_DIR", "pipx/man"),
+    ("WORKON_HOME", "virtualenvs"),
     ("CONDA_PKGS_DIRS", "conda"),
     ("CARGO_HOME", CARGO),
     ("GOMODCACHE", "go/mod"),
@@ -46,7 +53,9 @@ const VARIABLES: [(&str, &str); 25] = [
     ("CCACHE_DIR", "ccache"),
 ];
 /// Settings below the caches by which a program runs something else, and which are nobody's but a command's.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 22] = [
+    python::INSTALLED[0],
+    python::INSTALLED[1],
     "ccache/ccache.conf",
     "cargo/config",
     "cargo/config.toml",
@@ -73,7 +82,8 @@ const MAVEN: &str = "maven";
 /// What a cache on another mount than the workspace makes programs say otherwise.
 const SWITCHES: [(&str, &str); 2] = [("UV_LINK_MODE", "copy"), ("DOTNET_CLI_TELEMETRY_OPTOUT", "1")];
 /// Where programs land that commands install. They come last on `PATH`.
-const PROGRAMS: [&str; 5] = ["cargo/bin", "go/bin", "gems/bin", "uv-bin", "pnpm"];
+const PROGRAMS: [&str; 7] =
+    ["cargo/bin", "go/bin", "gems/bin", "uv-bin", "pnpm", "pipx/bin", python::INSTALLED[1]];
 
 /// The caches of one workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +113,8 @@ impl Caches {
         let settings = settings::all(&self.environment).into_iter().filter_map(|it| {
             Some((it.variable?.to_owned(), format!("{}{}", it.before, text(&self.settings.join(it.name)))))
         });
-        own.chain(switches).chain(settings).collect()
+        let hooks = ("PYENV_HOOK_PATH".to_owned(), text(&self.settings.join(python::HOOKS)));
+        own.chain(switches).chain(settings).chain([hooks]).collect()
     }
 
     /// The options of Java's tools, which know neither a variable for their cache nor one for a proxy.
@@ -136,7 +147,9 @@ impl Caches {
         builder.recursive(true).mode(0o700);
         builder.create(&self.place)?;
         super::renewed(&self.settings, &builder)?;
-        let settings = Held::over(&self.settings)?.below(Path::new(""))?;
+        let settings = Held::over(&self.settings)?;
+        python::hook(&settings)?;
+        let settings = settings.below(Path::new(""))?;
         for one in settings::all(&self.environment).iter().filter(|one| one.variable.is_some()) {
             place::write(&settings, Path::new(one.name), one.text.as_bytes())?;
         }
@@ -157,6 +170,7 @@ impl Caches {
             let place = caches.make_over(Path::new(one.below))?;
             place::write(&place, Path::new(one.name), one.text.as_bytes())?;
         }
+        python::seed(&self.environment, &caches)?;
         self.seed_cargo(&caches)
     }
 

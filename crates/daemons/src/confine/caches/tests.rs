@@ -82,6 +82,28 @@ fn cargo_finds_what_the_user_has_of_crates_and_changes_nothing_of_it() {
 }
 
 #[test]
+fn each_python_finds_what_the_user_has_and_nothing_that_earlier_commands_installed() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home");
+    for below in ["python3.11/site-packages/mine.py", "python3.9/no-packages", "node/site-packages/x"] {
+        write(&home.join(".local/lib").join(below), "");
+    }
+    let caches = Caches::beside(&root.path().join("w.tmp"), &Environment::from_iter([("HOME", &home)]));
+    let lib = caches.place.join("python/lib");
+    write(&lib.join("python3.11/site-packages/usercustomize.py"), "left");
+    write(&lib.join("python3.9/site-packages/left.pth"), "left");
+    caches.prepare().unwrap();
+    let packages = lib.join("python3.11/site-packages");
+    let names = |of: &Path| -> Vec<_> {
+        std::fs::read_dir(of).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!((names(&lib), names(&packages)), (vec!["python3.11".into()], vec!["of-the-user.pth".into()]));
+    let users = home.join(".local/lib/python3.11/site-packages");
+    let line = std::fs::read_to_string(packages.join("of-the-user.pth")).unwrap();
+    assert_eq!(line.trim(), users.to_str().unwrap());
+}
+
+#[test]
 fn javas_tools_are_told_of_the_cache_and_the_proxy_by_their_options() {
     let place = |tmp: &str| Caches::beside(Path::new(tmp), &Environment::from_iter([("HOME", "/home/me")]));
     let options = place("/s/w.tmp").java_options(Some(1023));

@@ -111,7 +111,7 @@ const LEAF: Dependencies = Dependencies {
 pub(super) const LEAF_OF_GO: Dependency = ("example.test/leaf@v1.0.0", "leaf.Name()", "leaf");
 
 /// For each package manager: a project with a dependency, what it builds, and a test.
-pub(super) fn projects(tools: &Path, on: &Dependencies) -> [(&'static str, String); 8] {
+pub(super) fn projects(tools: &Path, on: &Dependencies) -> [(&'static str, String); 9] {
     let Dependencies { node, python, rust, go } = on;
     let (of_node, said) = (node.0, node.1);
     let berry = tools.join("berry/node_modules/.bin/yarn");
@@ -139,6 +139,7 @@ pub(super) fn projects(tools: &Path, on: &Dependencies) -> [(&'static str, Strin
             ),
         ),
         ("pip", of_pip(python)),
+        ("pip for the user", of_pip_for_the_user(python)),
         ("uv", of_uv(python)),
         ("cargo", of_cargo(rust)),
         ("go", of_go(go)),
@@ -165,6 +166,15 @@ fn of_pip((package, expression, value): &Dependency) -> String {
          printf 'import {package}, unittest\\nclass T(unittest.TestCase):\\n  def test(self): self.assertEqual({expression}, \"{value}\")\\n' > test_x.py\n\
          quietly v/bin/python -m unittest; echo tested",
         begin("pip")
+    )
+}
+
+/// By whatever pip is the user's, which may be a shim of pyenv's. Debian's is told that it may.
+fn of_pip_for_the_user((package, expression, _): &Dependency) -> String {
+    format!(
+        "{}export PIP_BREAK_SYSTEM_PACKAGES=1; quietly pip install --user {package}; python3 -c 'import {package}; print({expression})'\n\
+         echo tested",
+        begin("user")
     )
 }
 

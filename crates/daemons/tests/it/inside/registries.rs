@@ -101,7 +101,7 @@ fn named_besides(config: &PoolConfig) -> Vec<String> {
 struct Work {
     user: User,
     registry: Registry,
-    projects: [(&'static str, String); 8],
+    projects: [(&'static str, String); 9],
 }
 
 impl Work {
