@@ -50,6 +50,7 @@ mod diagnostic;
 mod dry_run;
 mod duration;
 mod event;
+mod file_watch;
 mod lint;
 mod path;
 mod place;
@@ -65,12 +66,14 @@ mod scope;
 mod secret;
 mod source;
 mod template;
+mod webhook;
 
 pub use check::TestReport;
 pub use condition::{Condition, Day, Failure, Pattern, Zone};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Related, Severity};
 pub use dry_run::{PlannedCall, PlannedInput, PlannedRun, PlannedStep};
 pub use event::{Event, Reply};
+pub use file_watch::{FILE_WATCH, FileChange, FileEvent, FileWatch, LISTED};
 pub use lint::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy, lint};
 pub use path::Path;
 pub use plan::{Next, RunEnd};
@@ -86,6 +89,7 @@ pub use schema::{for_editors, schema};
 pub use scope::{Missing, Scope, StepOutcome, StepState};
 pub use source::{Position, SourceFile};
 pub use template::{Filter, Reference, ReferenceError, Template};
+pub use webhook::{HookPath, WEBHOOK};
 
 // Times are arguments of this crate; whoever passes them needs the same type.
 pub use jiff::Timestamp;

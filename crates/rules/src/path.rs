@@ -43,6 +43,8 @@ pub(crate) enum Root {
 pub(crate) enum Theirs {
     /// `last_connector_output`: the output of the last connector's action before this step.
     LastConnectorOutput,
+    /// `last_connector_message`: what the last connector's action before this step said in reply.
+    LastConnectorMessage,
     /// `run_id`.
     RunId,
 }
@@ -60,12 +62,15 @@ impl Path {
     /// The path in our words, where `last` is the place of the last connector's step, counted from 1;
     /// `None` when there is no such step.
     pub(crate) fn ours(self, last: Option<usize>) -> Option<Self> {
-        let (root, first) = match self.root {
-            Root::Theirs(Theirs::LastConnectorOutput) => (Root::Step(StepRef::Number(last?)), "output"),
-            Root::Theirs(Theirs::RunId) => (Root::Run, "id"),
+        let (root, first): (_, &[&str]) = match self.root {
+            Root::Theirs(Theirs::LastConnectorOutput) => (Root::Step(StepRef::Number(last?)), &["output"]),
+            Root::Theirs(Theirs::LastConnectorMessage) => {
+                (Root::Step(StepRef::Number(last?)), &["output", "reply"])
+            }
+            Root::Theirs(Theirs::RunId) => (Root::Run, &["id"]),
             _ => return Some(self),
         };
-        let keys = std::iter::once(first.to_owned()).chain(self.keys).collect();
+        let keys = first.iter().map(|key| (*key).to_owned()).chain(self.keys).collect();
         Some(Self { root, keys })
     }
 
@@ -96,6 +101,7 @@ impl fmt::Display for Root {
             Self::Step(StepRef::Number(number)) => write!(f, "step{number}"),
             Self::Step(StepRef::Name(name)) => write!(f, "step.{name}"),
             Self::Theirs(Theirs::LastConnectorOutput) => f.write_str("last_connector_output"),
+            Self::Theirs(Theirs::LastConnectorMessage) => f.write_str("last_connector_message"),
             Self::Theirs(Theirs::RunId) => f.write_str("run_id"),
         }
     }

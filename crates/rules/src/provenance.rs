@@ -15,6 +15,16 @@ impl Rule {
             Provenance::Usual if self.schedule().is_some() => {
                 Ok(Some(format!("This request was made by the schedule of the rule {:?}.", self.name())))
             }
+            Provenance::Usual if self.webhook().is_some() => Ok(Some(format!(
+                "This request was made by the webhook of the rule {:?}. What it quotes from there was \
+                 written by whoever sent the request.",
+                self.name(),
+            ))),
+            Provenance::Usual if self.file_watch().is_some() => Ok(Some(format!(
+                "This request was made by the rule {:?}, since files changed. What it quotes of them was \
+                 written by whoever changed them.",
+                self.name(),
+            ))),
             Provenance::Usual => Ok(Some(format!(
                 "This request came from {} ({}) through the rule {:?}. What it quotes from there \
                  was written by a user of that surface.",

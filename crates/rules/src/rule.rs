@@ -22,9 +22,11 @@ pub use test_case::{ExpectedStep, TestCase, TestEvent};
 use crate::condition::Condition;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
+use crate::file_watch::FileWatch;
 use crate::schedule::Schedule;
 use crate::source::SourceFile;
 use crate::template::Template;
+use crate::webhook::HookPath;
 
 /// One rule file.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -117,6 +119,13 @@ pub enum Trigger {
     },
     /// It is time.
     Cron(Box<Schedule>),
+    /// A request comes to the host from outside.
+    Webhook {
+        /// The path that the request is for: `/hooks/ci`.
+        path: HookPath,
+    },
+    /// Files change.
+    FileWatch(Box<FileWatch>),
 }
 
 /// A rule that has been read and checked.
@@ -226,7 +235,23 @@ impl Rule {
     pub fn schedule(&self) -> Option<&Schedule> {
         match &self.file.trigger {
             Trigger::Cron(schedule) => Some(schedule),
-            Trigger::ConnectorEvent { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The path of its webhook, if it waits for one.
+    pub fn webhook(&self) -> Option<&HookPath> {
+        match &self.file.trigger {
+            Trigger::Webhook { path } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The files that it waits for, if it does.
+    pub fn file_watch(&self) -> Option<&FileWatch> {
+        match &self.file.trigger {
+            Trigger::FileWatch(watch) => Some(watch),
+            _ => None,
         }
     }
 

@@ -15,11 +15,13 @@ use serde::Serialize;
 use crate::condition::Failure;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use crate::event::Event;
+use crate::file_watch::FILE_WATCH;
 use crate::read::read;
 use crate::rule::{Rule, Trigger};
 use crate::schedule::{SCHEDULE, Schedule};
 use crate::scope::Lookup;
 use crate::source::SourceFile;
+use crate::webhook::WEBHOOK;
 use index::Index;
 
 /// Rules in force.
@@ -165,6 +167,8 @@ impl Rule {
         match self.trigger() {
             Trigger::ConnectorEvent { connector, event } => (connector, event),
             Trigger::Cron(_) => (SCHEDULE, self.name()),
+            Trigger::Webhook { path } => (WEBHOOK, path.as_str()),
+            Trigger::FileWatch(_) => (FILE_WATCH, self.name()),
         }
     }
 }

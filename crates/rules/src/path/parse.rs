@@ -78,6 +78,7 @@ fn root_of(key: &str) -> Option<Root> {
         "now" => Some(Root::Now),
         "step" => Some(Root::Step(StepRef::Name(String::new()))),
         "last_connector_output" => Some(Root::Theirs(Theirs::LastConnectorOutput)),
+        "last_connector_message" => Some(Root::Theirs(Theirs::LastConnectorMessage)),
         "run_id" => Some(Root::Theirs(Theirs::RunId)),
         _ => step_number(key).map(|number| Root::Step(StepRef::Number(number))),
     }
@@ -93,6 +94,9 @@ pub(crate) fn step_number(key: &str) -> Option<usize> {
 fn check_keys(root: &Root, keys: &[String]) -> Result<(), PathError> {
     let (name, known, list): (_, &[&str], _) = match root {
         Root::Trigger | Root::Theirs(Theirs::LastConnectorOutput) => return Ok(()),
+        Root::Theirs(Theirs::LastConnectorMessage) => {
+            ("`last_connector_message`", &[], "nothing below it: it is a text")
+        }
         Root::Theirs(Theirs::RunId) => ("`run_id`", &[], "nothing below it"),
         Root::Event => ("`event`", &["id", "connector", "event"], "`id`, `connector` and `event`"),
         Root::Run => ("`run`", &["id"], "`id`"),

@@ -6,9 +6,11 @@ use super::table::{Item, Keys, Located, in_words, suggest, text};
 use super::template::{self, Visible};
 use super::{Sink, condition, springtale, step, test_case};
 use crate::diagnostic::Code;
+use crate::file_watch::{FILE_WATCH, FileEvent, FilePattern, FileWatch};
 use crate::rule::{Header, Provenance, RuleFile, Trigger};
 use crate::schedule::{Expression, SCHEDULE, Schedule};
 use crate::source::Span;
+use crate::webhook::{HookPath, WEBHOOK};
 
 pub(super) fn read(table: &DeTable<'_>, span: Span, sink: &Sink<'_>) -> Option<RuleFile> {
     // The file as a whole has no place worth showing; its first line stands for it.
@@ -202,8 +204,18 @@ fn read_trigger(item: Item<'_>, sink: &Sink<'_>) -> Option<Trigger> {
             keys.finish();
             Trigger::Cron(Box::new(Schedule { expression: expression?, timezone: timezone?, overlap }))
         }
+        "Webhook" => {
+            keys.rename("a `Webhook` trigger");
+            let path = keys.required_text("path").and_then(|text| read_hook_path(&text, sink));
+            keys.finish();
+            Trigger::Webhook { path: path? }
+        }
+        "FileWatch" => {
+            keys.rename("a `FileWatch` trigger");
+            Trigger::FileWatch(Box::new(read_file_watch(keys)?))
+        }
         other => {
-            let types = ["ConnectorEvent", "Cron"];
+            let types = ["ConnectorEvent", "Cron", "FileWatch", "Webhook"];
             let help = springtale::instead_of_trigger(other)
                 .map(str::to_owned)
                 .or_else(|| suggest(other, types.into_iter()))
@@ -216,13 +228,60 @@ fn read_trigger(item: Item<'_>, sink: &Sink<'_>) -> Option<Trigger> {
     Some(trigger)
 }
 
-/// No connector may pass its events off as a schedule's.
+fn read_hook_path(text: &Located<String>, sink: &Sink<'_>) -> Option<HookPath> {
+    let read = HookPath::parse(&text.value);
+    read.map_err(|why| sink.error(Code::InvalidValue, text.span.clone(), why)).ok()
+}
+
+fn read_file_watch(mut keys: Keys<'_, '_>) -> Option<FileWatch> {
+    let sink = keys.sink;
+    let path = step::fixed(&mut keys, "path");
+    let event = match keys.text("event") {
+        Some(word) => read_file_event(&word, sink),
+        None => Some(FileEvent::Any),
+    };
+    let pattern = match keys.text("pattern") {
+        Some(glob) => read_file_pattern(&glob, sink).map(Some),
+        None => Some(None),
+    };
+    keys.finish();
+    Some(FileWatch { path: path?, event: event?, pattern: pattern? })
+}
+
+fn read_file_event(word: &Located<String>, sink: &Sink<'_>) -> Option<FileEvent> {
+    let event = FileEvent::named(&word.value);
+    if event.is_none() {
+        let message = format!("nothing called {:?} happens to a file", word.value);
+        let words = FileEvent::WORDS;
+        let help = suggest(&word.value, words.into_iter())
+            .unwrap_or_else(|| format!("`event` is one of {}", in_words(&words)));
+        sink.error_with(Code::InvalidValue, word.span.clone(), message, help);
+    }
+    event
+}
+
+fn read_file_pattern(glob: &Located<String>, sink: &Sink<'_>) -> Option<FilePattern> {
+    FilePattern::new(&glob.value)
+        .inspect_err(|why| {
+            let message = format!("the pattern cannot be read: {why}");
+            let help = "write a glob, as in `*.md` or `inbox/**/*.{pdf,txt}`";
+            sink.error_with(Code::InvalidValue, glob.span.clone(), message, help);
+        })
+        .ok()
+}
+
+/// No connector may pass its events off as those that the host makes itself.
 fn not_ours(name: Located<String>, sink: &Sink<'_>) -> Option<String> {
-    if name.value != SCHEDULE && !name.value.contains("${") {
+    let ours = [(SCHEDULE, "Cron"), (WEBHOOK, "Webhook"), (FILE_WATCH, "FileWatch")];
+    let ours = ours.into_iter().find(|(connector, _)| *connector == name.value);
+    if ours.is_none() && !name.value.contains("${") {
         return Some(name.value);
     }
     let message = format!("`{}` is no connector", name.value);
-    let help = "a rule that fires by time has a trigger of type `Cron`";
+    let help = match ours {
+        Some((_, kind)) => format!("write a trigger of type `{kind}`"),
+        None => "a connector is fixed; nothing is filled in here".to_owned(),
+    };
     sink.error_with(Code::InvalidValue, name.span, message, help);
     None
 }

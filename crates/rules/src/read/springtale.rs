@@ -13,14 +13,6 @@ const MAX_CHAIN_DEPTH: usize = 4;
 /// What to use in place of a trigger that is not here.
 pub(super) fn instead_of_trigger(kind: &str) -> Option<&'static str> {
     Some(match kind {
-        "FileWatch" => {
-            "no file is watched; let what watches it, such as a path unit of systemd, call \
-             `connector-host send`, and wait for that message"
-        }
-        "Webhook" => {
-            "no request fires a rule by itself; let what takes the webhook check its signature and call \
-             `connector-host send`, and wait for that message"
-        }
         "SystemEvent" => {
             "no start and no stop fires a rule; use `Cron`, or let the service call `connector-host send` \
              in an `ExecStartPost=`"
@@ -51,10 +43,6 @@ pub(super) fn instead_of_action(kind: &str) -> Option<&'static str> {
 /// What to use in place of a word at which a reference starts.
 pub(super) fn instead_of_root(word: &str) -> Option<&'static str> {
     Some(match word {
-        "last_connector_message" => {
-            "what a connector says of its result is not kept; refer to the result, as in \
-             `${step1.output.reply}`"
-        }
         "last_ai_output" => "ask an agent in a step of its own, and refer to it: `${step1.output.reply}`",
         "last_extract_output" | "last_shell_output" | "last_dedupe_output" => {
             "there is no step that gives this; refer to a step's output, as in `${step1.output.title}`"

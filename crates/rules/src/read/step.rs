@@ -149,7 +149,9 @@ fn read_action(keys: &mut Keys<'_, '_>, visible: &Visible<'_>) -> Option<Action>
             Some(Action::Reply { text })
         }
         // Springtale's goes to whoever runs it. Here that is a schedule's own chat, and no other.
-        "Notify" if visible.trigger.is_some_and(|trigger| !matches!(trigger, Trigger::Cron(_))) => {
+        "Notify"
+            if visible.trigger.is_some_and(|trigger| matches!(trigger, Trigger::ConnectorEvent { .. })) =>
+        {
             let message = "`Notify` tells whoever runs the host, and this rule has no chat of theirs";
             let help = "write `Reply` if the chat that fired the rule is to be told; a schedule's chat is in `[schedules]`";
             sink.error_with(Code::UnknownType, kind.span, message, help);

@@ -3,11 +3,13 @@
 use super::table::{Located, in_words, suggest};
 use super::{Sink, springtale};
 use crate::diagnostic::Code;
+use crate::file_watch::FILE_WATCH_FIELDS;
 use crate::path::{Path, PathError, Root, StepRef};
 use crate::rule::Trigger;
 use crate::schedule::SCHEDULE_FIELDS;
 use crate::source::Span;
 use crate::template::{Filter, ParseError, ParseErrorKind, Template, parse};
+use crate::webhook::WEBHOOK_FIELDS;
 
 /// What a reference may reach at some place of a rule.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +75,14 @@ impl Visible<'_> {
                 Some("put the condition into the `when` of a later step".to_owned()),
             )),
             Root::Step(step) => self.refuses_step(path, step),
-            Root::Trigger if matches!(self.trigger, Some(Trigger::Cron(_))) => Self::refuses_schedule(path),
-            Root::Trigger => refuses_reply(path),
+            Root::Trigger => match self.trigger {
+                Some(Trigger::Cron(_)) => refuses_unknown(path, "a schedule's event", &SCHEDULE_FIELDS),
+                Some(Trigger::FileWatch(_)) => {
+                    refuses_unknown(path, "a changed file's event", &FILE_WATCH_FIELDS)
+                }
+                Some(Trigger::Webhook { .. }) => refuses_of_webhook(path),
+                Some(Trigger::ConnectorEvent { .. }) | None => refuses_reply(path),
+            },
             _ => None,
         }
     }
@@ -118,15 +126,30 @@ impl Visible<'_> {
             (message, Some(help))
         })
     }
+}
 
-    fn refuses_schedule(path: &Path) -> Option<(String, Option<String>)> {
-        let first = path.keys.first()?;
-        let known = SCHEDULE_FIELDS.contains(&first.as_str());
-        (!known || path.keys.len() > 1).then(|| {
-            let message = format!("a schedule's event has no `{path}`");
-            let help = format!("it has {}", in_words(&SCHEDULE_FIELDS));
-            (message, Some(help))
-        })
+/// The fields of an event that the host makes are known; of those, `files` alone has more below it.
+fn refuses_unknown(path: &Path, event: &str, fields: &[&str]) -> Option<(String, Option<String>)> {
+    let (first, below) = path.keys.split_first()?;
+    let known = fields.contains(&first.as_str()) && (below.is_empty() || first == "files");
+    (!known).then(|| (format!("{event} has no `{path}`"), Some(format!("it has {}", in_words(fields)))))
+}
+
+/// A webhook answers no message of ours; the rest is the sender's, but for what is under `webhook`.
+fn refuses_of_webhook(path: &Path) -> Option<(String, Option<String>)> {
+    match &path.keys[..] {
+        [first, ..] if first == "reply" => {
+            let help = "refer to what the body says, as in `${trigger.action}`".to_owned();
+            Some((format!("a webhook answers no message, so it has no `{path}`"), Some(help)))
+        }
+        [first, second, rest @ ..] if first == "webhook" => {
+            let known = WEBHOOK_FIELDS.contains(&second.as_str()) && (rest.is_empty() || second == "headers");
+            (!known).then(|| {
+                let help = format!("it has {}", in_words(&WEBHOOK_FIELDS));
+                (format!("`trigger.webhook` has no `{}`", path.keys[1..].join(".")), Some(help))
+            })
+        }
+        _ => None,
     }
 }
 

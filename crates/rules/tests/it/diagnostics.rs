@@ -38,7 +38,68 @@ fn rejected() -> Vec<(&'static str, String, (usize, usize))> {
         ("a name of another type", format!("[rule]\nname = 7\n{TRIGGER}{STEP}"), (2, 8)),
         ("a name over two lines", format!("[rule]\nname = \"a\\nb\"\n{TRIGGER}{STEP}"), (2, 8)),
         ("no trigger", rule("", "", STEP), (1, 1)),
-        ("an unknown trigger", rule("", "[trigger]\ntype = \"Webhook\"\npath = \"x\"\n", STEP), (5, 8)),
+        (
+            "an unknown trigger",
+            rule("", "[trigger]\ntype = \"SystemEvent\"\nevent = \"startup\"\n", STEP),
+            (5, 8),
+        ),
+        ("a webhook without a path", rule("", "[trigger]\ntype = \"Webhook\"\n", STEP), (4, 1)),
+        (
+            "a path that could be written otherwise",
+            rule("", "[trigger]\ntype = \"Webhook\"\npath = \"/a/../b\"\n", STEP),
+            (6, 8),
+        ),
+        (
+            "an answer to a webhook",
+            rule(
+                "",
+                "[trigger]\ntype = \"Webhook\"\npath = \"/ci\"\n",
+                "[[actions]]\ntype = \"Reply\"\ntext = \"${trigger.reply.session_id}\"\n",
+            ),
+            (9, 9),
+        ),
+        (
+            "an unknown field of a webhook",
+            rule(
+                "",
+                "[trigger]\ntype = \"Webhook\"\npath = \"/ci\"\n",
+                "[[actions]]\ntype = \"Reply\"\ntext = \"${trigger.webhook.secret}\"\n",
+            ),
+            (9, 9),
+        ),
+        (
+            "an unknown change of a file",
+            rule("", "[trigger]\ntype = \"FileWatch\"\npath = \"a\"\nevent = \"modified\"\n", STEP),
+            (7, 9),
+        ),
+        (
+            "a bad glob",
+            rule("", "[trigger]\ntype = \"FileWatch\"\npath = \"a\"\npattern = \"a[\"\n", STEP),
+            (7, 11),
+        ),
+        (
+            "a path that is filled in",
+            rule("", "[trigger]\ntype = \"FileWatch\"\npath = \"${trigger.path}\"\n", STEP),
+            (6, 8),
+        ),
+        (
+            "an unknown field of a file",
+            rule(
+                "",
+                "[trigger]\ntype = \"FileWatch\"\npath = \"a\"\n",
+                "[[actions]]\ntype = \"Reply\"\ntext = \"${trigger.content}\"\n",
+            ),
+            (9, 9),
+        ),
+        (
+            "a webhook's events as a connector's",
+            rule(
+                "",
+                "[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"webhook\"\nevent = \"/ci\"\n",
+                STEP,
+            ),
+            (6, 13),
+        ),
         (
             "a connector of ours",
             rule("", "[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"schedule\"\nevent = \"e\"\n", STEP),

@@ -11,6 +11,21 @@ use crate::support::one;
 static SCHEMA: LazyLock<jsonschema::Validator> =
     LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
 
+/// A trigger of each type, and what to refer to of its event where not everything can be.
+const TRIGGERS: [(&str, Option<&str>); 5] = [
+    ("type = \"ConnectorEvent\"\nconnector = \"c\"\nevent = \"e\"\n", None),
+    (
+        "type = \"Cron\"\nexpression = \"*/5 3 * * MON-FRI\"\ntimezone = \"Asia/Tokyo\"\noverlap = true\n",
+        Some("trigger.timezone"),
+    ),
+    ("type = \"Webhook\"\npath = \"hooks/ci\"\n", Some("trigger.ref")),
+    ("type = \"FileWatch\"\npath = \"~/notes\"\n", Some("trigger.path")),
+    (
+        "type = \"FileWatch\"\npath = \"inbox\"\nevent = \"create\"\npattern = \"**/*.{md,txt}\"\n",
+        Some("trigger.files.0.event"),
+    ),
+];
+
 /// A text as a TOML basic string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
@@ -159,16 +174,12 @@ prop_compose! {
             Just("approvers = ['console', 'telegram:1']"), Just("approvals_needed = 2"),
             Just("require_other_approver = true"), Just("provenance = false"),
         ], 0..8),
-        schedule in any::<bool>(),
+        trigger in 0..TRIGGERS.len(),
         conditions in prop::collection::vec(condition(), 0..3),
         steps in prop::collection::vec(step(), 1..4),
         test in any::<bool>(),
     ) -> String {
-        let trigger = if schedule {
-            "type = \"Cron\"\nexpression = \"*/5 3 * * MON-FRI\"\ntimezone = \"Asia/Tokyo\"\noverlap = true\n"
-        } else {
-            "type = \"ConnectorEvent\"\nconnector = \"c\"\nevent = \"e\"\n"
-        };
+        let (trigger, field) = TRIGGERS[trigger];
         let header: Vec<_> = header.into_iter().collect();
         let test = if test {
             "[[tests]]\nname = \"t\"\nnow = 2026-01-05T10:00:00Z\nfires = false\nrules = []\n\
@@ -181,11 +192,11 @@ prop_compose! {
             "conditions = [{}]\n[rule]\nname = {}\ndescription = {}\n{}\n[trigger]\n{trigger}{}{test}",
             conditions.join(", "), quoted(&name), quoted(&description), header.join("\n"), steps.concat(),
         );
-        if schedule {
-            // A schedule's event is known: only what it has can be referred to.
-            let scheduled = regex::Regex::new(r#"trigger(\.("[^"]*"|[a-z0-9_-]+))*"#).unwrap();
+        if let Some(field) = field {
+            // Such an event is known: only what it has can be referred to.
+            let known = regex::Regex::new(r#"trigger(\.("[^"]*"|[a-z0-9_-]+))*"#).unwrap();
             text = text.replace("[trigger]", "[@]");
-            text = scheduled.replace_all(&text, "trigger.timezone").replace("[@]", "[trigger]");
+            text = known.replace_all(&text, field).replace("[@]", "[trigger]");
         }
         text
     }
@@ -231,6 +242,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     assert!(valid(good));
     for bad in [
         good.replace("[rule]\n", "[rule]\ncooldwn = \"5s\"\n"),
+        good.replace("\"ConnectorEvent\"", "\"SystemEvent\""),
         good.replace("\"ConnectorEvent\"", "\"Webhook\""),
         good.replace("text = \"a\"", "text = \"a\"\nretry = 3"),
         good.replace("text = \"a\"", "txt = \"a\""),

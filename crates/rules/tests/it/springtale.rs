@@ -155,6 +155,30 @@ fn a_chain_is_its_steps_and_the_last_output_is_that_of_the_last_connector() {
 }
 
 #[test]
+fn the_last_message_is_the_reply_of_the_last_connector() {
+    let rule = CHAIN.replace("${last_connector_output.reply}", "${last_connector_message}");
+    assert_eq!(one(&rule).rules()[0].version(), one(CHAIN).rules()[0].version());
+    let wrong = refused(&CHAIN.replace("${last_connector_output.reply}", "${last_connector_message.text}"));
+    assert!(wrong.iter().any(|one| one.message.contains("it is a text")), "{wrong}");
+}
+
+#[test]
+fn their_webhook_fires_on_its_path_and_reads_what_the_body_says() {
+    let file = include_str!("../fixtures/springtale/webhook-fan-out.toml");
+    let set = one(file);
+    let path = set.rules()[0].webhook().unwrap();
+    assert_eq!(path.as_str(), "/deploys");
+    let event = path.event("d1", &serde_json::Map::new(), json!({ "version": "1.2" }));
+    assert_eq!(fired(&set, &event), ["webhook-fan-out"]);
+    let rule = &set.rules()[0];
+    let input = rule.steps()[0].resolve(&scope(rule, &event, &[])).unwrap();
+    assert_eq!(input["text"], "Deployed 1.2");
+    let elsewhere = connector_rules::HookPath::parse("/deploy").unwrap();
+    let event = elsewhere.event("d1", &serde_json::Map::new(), json!({}));
+    assert!(fired(&set, &event).is_empty());
+}
+
+#[test]
 fn the_linter_shows_a_step_of_a_chain_where_it_stands() {
     let text = CHAIN.replace("connector-opencode\", action = \"run_task", "nobody\", action = \"run_task");
     let findings = lint(&one(&text), &Catalog::default(), &LintPolicy::default());
