@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use admission::{Admission, Refusal};
 pub use listener::Listener;
 pub use own_socket::{OwnSocket, SocketError};
-pub use token::{BearerToken, TokenError, loopback};
+pub use token::{BearerToken, TokenError, loopback, secret_file};
 
 /// How long after a connection could not be taken the next is tried.
 const PAUSE: Duration = Duration::from_millis(200);

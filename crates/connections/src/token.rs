@@ -54,19 +54,7 @@ impl BearerToken {
 
     /// The token in a file that nobody else may read.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
-        let unreadable = |error: std::io::Error| TokenError::Unreadable(error.to_string());
-        // Of a pipe, nobody would wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?.into();
-        let metadata = file.metadata().map_err(unreadable)?;
-        let own = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
-        if !metadata.is_file() || !own || metadata.mode() & 0o077 != 0 {
-            return Err(TokenError::Shared);
-        }
-        let mut text = String::new();
-        file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
-        Self::parse(&text)
+        Self::parse(&secret_file(path)?)
     }
 
     /// What a client carries, for whoever keeps it out of what is shown.
@@ -79,6 +67,23 @@ impl BearerToken {
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(token.ct_eq(self.0.as_bytes()))
     }
+}
+
+/// The first kilobyte of a file that nobody else may read.
+pub fn secret_file(path: &Path) -> Result<String, TokenError> {
+    let unreadable = |error: std::io::Error| TokenError::Unreadable(error.to_string());
+    // Of a pipe, nobody would wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?.into();
+    let metadata = file.metadata().map_err(unreadable)?;
+    let own = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+    if !metadata.is_file() || !own || metadata.mode() & 0o077 != 0 {
+        return Err(TokenError::Shared);
+    }
+    let mut text = String::new();
+    file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 impl fmt::Debug for BearerToken {

@@ -22,6 +22,7 @@ mod service;
 mod service_manager;
 mod telegram;
 mod terminal;
+mod webhooks;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ mod api;
 mod keys;
 mod reference;
 mod schema;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ pub use api::{ApiConfig, ClientName, Loopback};
 pub use keys::{UnknownKey, unknown_keys};
 pub use reference::{Explained, explain, reference};
 pub use schema::schema;
+pub use webhooks::{HookConfig, SecretSource, Verify, WebhooksConfig};
 
 /// In seconds.
 const WEEK: u64 = 7 * 24 * 60 * 60;
@@ -58,7 +60,7 @@ pub struct HostConfig {
     /// The accounts of persons, as they are written; checked, they are `gate.people`.
     #[serde(default)]
     pub people: BTreeMap<String, Accounts>,
-    /// Where the runs of schedules report to.
+    /// Where the runs of schedules, of webhooks and of changed files report to.
     #[serde(default)]
     pub schedules: ScheduleChat,
     /// Directories whose daemons the host starts.
@@ -72,6 +74,9 @@ pub struct HostConfig {
     /// The HTTP API of a running host, for programs of this machine.
     #[serde(default)]
     pub api: ApiConfig,
+    /// Requests from outside that fire rules.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
     /// The daemons: how many, how they start and end, what they may do; or just the binary's path.
     #[serde(default, deserialize_with = "managed::config::opencode")]
     #[schemars(with = "PoolConfig")]
@@ -260,6 +265,9 @@ impl HostConfig {
             ("deadline_secs", self.deadline_secs, 1..=WEEK),
             ("gate.expiry_secs", self.gate.expiry_secs, 1..=YEAR),
             ("gate.session_allowance_secs", self.gate.session_allowance_secs, 0..=YEAR),
+            ("webhooks.max_bytes", self.webhooks.max_bytes as u64, 1..=WebhooksConfig::MOST_BYTES),
+            ("webhooks.tolerance_secs", self.webhooks.tolerance_secs, 1..=3_600),
+            ("webhooks.repeat_secs", self.webhooks.repeat_secs, 1..=WEEK),
         ] {
             if !range.contains(&value) {
                 let takes = format!("{} to {}", range.start(), range.end());

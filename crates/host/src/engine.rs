@@ -15,6 +15,7 @@ mod deliver;
 mod dispatch;
 mod intake;
 mod limits;
+mod outside;
 mod provenance;
 mod schedule;
 mod switched_off;
@@ -44,6 +45,7 @@ use crate::transcript::Transcripts;
 pub use crate::ask::{Answer, Answered};
 pub(crate) use advance::HOST;
 pub(crate) use intake::{OF_RESULT, as_event};
+pub use outside::{Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};
 
 /// How often another process's changes are looked for.

@@ -40,3 +40,4 @@ pub mod text;
 pub mod told;
 pub mod transcript;
 pub mod troubles;
+pub mod webhook;

@@ -35,7 +35,7 @@ use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::Actor;
 use crate::ledger::{Ledger, LedgerError};
-use problem::Problem;
+pub(super) use problem::{Code, Problem};
 
 pub(super) use serve::{Port, Serving, listen, token};
 
@@ -98,7 +98,7 @@ enum Client {
 }
 
 /// An answer, or why there is none.
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 impl Client {
     fn account(&self) -> &Actor {
@@ -145,7 +145,7 @@ fn deadline(wait_secs: Option<u64>) -> Result<Instant, Problem> {
 }
 
 /// An answer as JSON, as the command line prints it.
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
     Ok(encoded(status, "application/json", value)?)
 }
 

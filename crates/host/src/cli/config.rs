@@ -11,11 +11,12 @@ use serde_json::Value;
 
 use super::rules::described;
 use super::serve::check_port;
-use super::{Common, path};
+use super::{Common, path, webhooks};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
 use crate::packages::{self, Used};
+use crate::webhook::Hook;
 use crate::{assemble, headless, managed, telegram};
 
 /// `config`
@@ -73,7 +74,8 @@ impl Config {
 async fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
-    let findings = findings(file, &text).await;
+    let mut findings = findings(file, &text).await;
+    findings.extend(in_vain(file, &text));
     let exit = if findings.is_empty() { Exit::Done } else { Exit::Failed };
     common.print(&findings, |findings| {
         let line = |finding: &Finding| match (finding.line, finding.column) {
@@ -115,9 +117,12 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     let home = environment.get("HOME").map(std::path::Path::new);
     let pool = managed::config::pool(&config.opencode, &config.workspaces, home);
     let wrong = pool.check().err().map(|error| plain(chain(&error)));
-    let port = config.api.listen.and_then(|listen| check_port(&pool, listen.0.port()).err());
-    let mut findings: Vec<Finding> =
-        wrong.into_iter().chain(port.map(|failure| plain(failure.text))).collect();
+    let ports = [("api", config.api.listen), ("webhooks", config.webhooks.listen)];
+    let ports = ports.into_iter().filter_map(|(section, listen)| {
+        check_port(&pool, section, listen?.0.port()).err().map(|failure| plain(failure.text))
+    });
+    let mut findings: Vec<Finding> = wrong.into_iter().chain(ports).collect();
+    findings.extend(Hook::all(&config.webhooks, &environment).err().map(|error| plain(chain(&error))));
     for (name, given) in &config.connectors {
         if let Err(error) = packages::used(&config, name, given) {
             findings.push(plain(chain(&error)));
@@ -152,6 +157,14 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         findings.push(plain(failure.text));
     }
     findings
+}
+
+/// What would stop no host, and leave a rule of it waiting for ever.
+fn in_vain(file: &AbsolutePath, text: &str) -> Vec<Finding> {
+    let Ok(config) = HostConfig::parse(file, text) else { return Vec::new() };
+    let rules = assemble::rules_in(&config.rules).unwrap_or_default();
+    let told = webhooks::in_vain(&config.webhooks, &rules).into_iter();
+    told.map(|message| Finding { line: None, column: None, message }).collect()
 }
 
 fn in_words(explained: &config::Explained) -> String {

@@ -16,13 +16,14 @@ use opencode_daemons::{Environment, Logins, Opencode, PoolConfig, providers, ver
 use serde::Serialize;
 
 use super::{Common, path};
-use crate::config::HostConfig;
+use crate::config::{HostConfig, Verify};
 use crate::exit::{Exit, Failure};
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
 use crate::own_model::{Named, Source};
 use crate::packages::{self, Used};
+use crate::webhook::Hook;
 use crate::{assemble, config, ledger, places, told, troubles};
 
 /// How long a daemon that somebody else runs may take to answer.
@@ -105,6 +106,7 @@ impl Doctor {
             findings.extend(doors::faults(&pool, &around));
             findings.extend(owned(file, config));
             findings.extend(people(config));
+            findings.extend(webhooks(config, &environment));
         }
         for (name, workspace) in &pool.workspaces {
             let (what, wanted) = (format!("walls of {name}"), managed::config::confine(&pool, name));
@@ -213,6 +215,22 @@ fn people(config: &HostConfig) -> Vec<Finding> {
     let rules = assemble::rules_in(&config.rules).unwrap_or_default();
     let doubts = assemble::doubtful_people(&rules, &config.gate);
     doubts.into_iter().map(|doubt| Finding::doubtful("people", doubt)).collect()
+}
+
+/// Whether what comes from outside finds its rules.
+fn webhooks(config: &HostConfig, environment: &Environment) -> Vec<Finding> {
+    let bad = |text: String| Finding::bad("webhooks", text);
+    let rules = assemble::rules_in(&config.rules).unwrap_or_default();
+    let mut findings: Vec<Finding> =
+        super::webhooks::in_vain(&config.webhooks, &rules).into_iter().map(bad).collect();
+    findings.extend(Hook::all(&config.webhooks, environment).err().map(|error| bad(chain(&error))));
+    for (path, hook) in &config.webhooks.paths {
+        if hook.verify == Verify::None {
+            let text = format!("{path} takes what anybody sends who reaches its port");
+            findings.push(Finding::doubtful("webhooks", text));
+        }
+    }
+    findings
 }
 
 /// What decides and could be changed by others. Nothing is mended here.

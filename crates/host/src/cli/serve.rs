@@ -8,6 +8,7 @@ use std::time::Duration;
 use connector_contract::chain;
 use connector_files::{AbsolutePath, Log};
 use connector_opencode::OpencodeFactory;
+use connector_rules::RuleSet;
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
@@ -16,10 +17,10 @@ use tokio::sync::Notify;
 
 use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
-use super::{Common, chat, demo, path, service_manager};
+use super::{Common, chat, demo, path, service_manager, webhooks};
 use crate::assemble::{self, Parts};
 use crate::clock::Clock;
-use crate::config::{self, HostConfig, OnStop};
+use crate::config::{self, HostConfig, OnStop, SecretSource};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::git;
@@ -65,12 +66,13 @@ impl Serve {
         super::own_state(&state)?;
         let port = api::listen(&config.api, &state)?;
         if let Some(port) = &port {
-            check_port(&pool, port.number()?)?;
+            check_port(&pool, "api", port.number()?)?;
         }
+        let hooks = webhook_port(&config, &environment, &rules, &pool)?;
         let (mut instances, mut daemons) = instances((&file, &config), &state).await?;
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
-        let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref()));
+        let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref(), hooks.as_ref()));
         let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {
@@ -108,6 +110,7 @@ impl Serve {
             daemons.answer_commands(Others::End);
         }
         let api = Serving::start(&config.api, &state, port, &engine, &troubles)?;
+        let hooks = webhooks::Serving::start(&config.webhooks, hooks, &engine)?;
         tracing::info!(state = %state.display(), "host is running");
         let telling = tokio::spawn(service_manager::tell(engine.clone()));
         let surface = telegram.map(|telegram| telegram.surface);
@@ -119,7 +122,7 @@ impl Serve {
         telling.abort();
         service_manager::stopping();
         // Nothing is decided any more that this host would not see.
-        api.stop().await;
+        tokio::join!(api.stop(), hooks.stop());
         watching.abort();
         listening.abort();
         let grace = Duration::from_secs(15);
@@ -142,6 +145,23 @@ impl Serve {
         }
         Ok(Exit::Done)
     }
+}
+
+/// The port of webhooks, which no agent reaches; says which rules wait for one in vain.
+fn webhook_port(
+    config: &HostConfig,
+    environment: &Environment,
+    rules: &RuleSet,
+    pool: &PoolConfig,
+) -> Result<Option<webhooks::Port>, Failure> {
+    let port = webhooks::Port::open(&config.webhooks, environment)?;
+    if let Some(port) = &port {
+        check_port(pool, "webhooks", port.number()?)?;
+    }
+    for text in webhooks::in_vain(&config.webhooks, rules) {
+        tracing::warn!("{text}");
+    }
+    Ok(port)
 }
 
 /// Runs the surface. When it cannot go on, all else does.
@@ -220,11 +240,11 @@ async fn instances(
     Ok((instances, daemons))
 }
 
-/// The secrets that are known here: those of the configuration, those of the daemons, and the API's token.
+/// The secrets that are known here: those of the configuration, of the daemons and of webhooks, and the API's token.
 fn secrets(
     config: &HostConfig,
     environment: &Environment,
-    (daemons, port): (Option<&Daemons>, Option<&api::Port>),
+    (daemons, port, hooks): (Option<&Daemons>, Option<&api::Port>, Option<&webhooks::Port>),
 ) -> Vec<SecretString> {
     let telegram = config.surfaces.telegram.iter().map(|telegram| &telegram.config);
     let mut secrets = Vec::new();
@@ -234,6 +254,7 @@ fn secrets(
     }
     secrets.extend(daemons.iter().flat_map(|daemons| daemons.secrets()).cloned());
     secrets.extend(port.map(api::Port::token).cloned());
+    secrets.extend(hooks.into_iter().flat_map(webhooks::Port::secrets).cloned());
     secrets
 }
 
@@ -333,15 +354,20 @@ pub(super) fn places(
         (None, Some(_)) => Some(api::token(state)),
         (None, None) => None,
     };
-    token.into_iter().fold(places, |places, token| places.with_secret("the token of the API", token))
+    let places =
+        token.into_iter().fold(places, |places, token| places.with_secret("the token of the API", token));
+    config.webhooks.paths.values().fold(places, |places, hook| match &hook.secret {
+        Some(SecretSource::File(file)) => places.with_secret("the secret of a webhook", file.to_path_buf()),
+        _ => places,
+    })
 }
 
-/// Refuses a port of the API that agents of a workspace reach.
-pub(super) fn check_port(pool: &PoolConfig, port: u16) -> Result<(), Failure> {
+/// Refuses a port, of `[section]`, that agents of a workspace reach.
+pub(super) fn check_port(pool: &PoolConfig, section: &str, port: u16) -> Result<(), Failure> {
     let reaches = |workspace: &WorkspaceConfig| pool.network(workspace).loopback.contains(&port);
     match pool.workspaces.iter().find(|(_, workspace)| port != 0 && reaches(workspace)) {
         Some((name, _)) => Err(Failure::usage(format!(
-            "[api] listen: `loopback` opens port {port} to the agents of the workspace {name}; listen at another"
+            "[{section}] listen: `loopback` opens port {port} to the agents of the workspace {name}; listen at another"
         ))),
         None => Ok(()),
     }

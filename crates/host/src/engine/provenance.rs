@@ -43,9 +43,11 @@ impl Engine {
 }
 
 /// Where the work of a run comes from. Whoever types at this machine's own
-/// console could as well call the daemon; everybody else is remote.
+/// console could as well call the daemon; everybody else is remote, and so is whoever sends a request or
+/// changes a file, wherever that is reported.
 pub(super) fn of(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<Provenance, ResolveError> {
-    Ok(match run.surface.as_str() {
+    let outside = is_from_outside(rule).then_some(event.connector.as_str());
+    Ok(match outside.unwrap_or(&run.surface) {
         "console" | "cli" => Provenance::Local,
         surface => Provenance::Chat {
             surface: surface.to_owned(),
@@ -55,12 +57,84 @@ pub(super) fn of(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<Provenan
     })
 }
 
+fn is_from_outside(rule: &Rule) -> bool {
+    rule.webhook().is_some() || rule.file_watch().is_some()
+}
+
 fn note(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<SourceNote, ResolveError> {
-    if rule.definition().rule.provenance == Wanted::Usual && rule.schedule().is_none() {
+    if rule.definition().rule.provenance == Wanted::Usual
+        && rule.schedule().is_none()
+        && !is_from_outside(rule)
+    {
         return Ok(SourceNote::Usual);
     }
     let (event, run_id) = (as_event(event), run.id.to_string());
     let now = timestamp(run.created_at);
     let scope = Scope { event: &event, rule: rule.name(), run_id: &run_id, now, steps: &[] };
     Ok(rule.provenance(&scope)?.map_or(SourceNote::None, SourceNote::Text))
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_rules::{RuleSet, SourceFile};
+    use serde_json::json;
+
+    use super::*;
+    use crate::gate::policy::Actor;
+    use crate::ids::RunId;
+    use crate::ledger::runs::RunState;
+
+    /// Where the work of a rule with this trigger comes from, if it is reported at the surface `cli`.
+    fn at_cli(trigger: &str, connector: &str) -> Provenance {
+        let text = format!(
+            "[rule]\nname = \"r\"\n[trigger]\n{trigger}\n[[actions]]\ntype = \"Reply\"\ntext = \"x\"\n"
+        );
+        let rules = RuleSet::parse([SourceFile::new("r.toml", text)]).unwrap();
+        let (surface, chat, requester) = ("cli".to_owned(), "main".to_owned(), Actor::new(connector, "x"));
+        let event = EventRow {
+            id: 1,
+            surface: surface.clone(),
+            connector: connector.to_owned(),
+            event: "x".to_owned(),
+            chat: chat.clone(),
+            requester: requester.clone(),
+            payload: json!({}),
+            reply: None,
+            received_at: 0,
+        };
+        let run = RunRow {
+            id: RunId(1),
+            event_id: 1,
+            rule: "r".to_owned(),
+            rule_version: String::new(),
+            surface,
+            chat,
+            requester,
+            state: RunState::Active,
+            reason: None,
+            cancel_by: None,
+            created_at: 0,
+            ended_at: None,
+        };
+        of(&run, &event, &rules.rules()[0]).unwrap()
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_nobodys_of_this_machine_wherever_it_is_reported() {
+        let line =
+            "type = \"ConnectorEvent\"\nconnector = \"connector-console\"\nevent = \"message_received\"";
+        assert_eq!(at_cli(line, "connector-console"), Provenance::Local);
+        assert_eq!(at_cli("type = \"Cron\"\nexpression = \"@daily\"", "schedule"), Provenance::Local);
+        for (trigger, connector) in [
+            ("type = \"Webhook\"\npath = \"/ci\"", "webhook"),
+            ("type = \"FileWatch\"\npath = \"notes\"", "file_watch"),
+        ] {
+            let Provenance::Chat { surface, rule, note: SourceNote::Text(note) } = at_cli(trigger, connector)
+            else {
+                panic!("{trigger} is trusted");
+            };
+            assert_eq!((surface.as_str(), rule.as_str()), (connector, "r"));
+            assert!(note.contains("was written by whoever"), "{note}");
+        }
+    }
 }

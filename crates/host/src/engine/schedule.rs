@@ -30,7 +30,7 @@ const LATE: Millis = 60_000;
 /// How many missed times are counted out.
 const COUNTED: usize = 1_000;
 
-/// Where the runs of schedules report to.
+/// Where the runs of schedules, of webhooks and of changed files report to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleChat {
@@ -54,7 +54,7 @@ impl Default for ScheduleChat {
 /// When to look at the schedules again.
 #[derive(Debug, Default)]
 pub(super) struct Timetable {
-    chat: Mutex<ScheduleChat>,
+    pub(super) chat: Mutex<ScheduleChat>,
     /// `None`: now, since the rules are new.
     next: Mutex<Option<Next>>,
     /// How often the rules were new.
@@ -114,7 +114,7 @@ impl Engine {
             Some(Next::At(_) | Next::Never) => return Ok(()),
         };
         let rules = self.rules();
-        let chat = self.0.timetable.chat.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let chat = self.reports_to();
         let next = self.0.ledger.write(move |tx| fire_due(tx, &rules, &chat, anew)).await?;
         // Rules that were replaced meanwhile are looked at in the next pass.
         let mut known = self.0.timetable.next.lock().unwrap_or_else(PoisonError::into_inner);

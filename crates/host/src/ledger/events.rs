@@ -131,6 +131,20 @@ pub fn find(tx: &Tx<'_>, surface: &str, platform_id: &str) -> Result<Option<i64>
     Ok(tx.sql.prepare_cached(sql)?.query_row([surface, platform_id], |row| row.get(0)).optional()?)
 }
 
+/// The event after `since` whose platform's own id is `beginning`, a colon and anything.
+pub fn find_since(
+    tx: &Tx<'_>,
+    surface: &str,
+    beginning: &str,
+    since: Millis,
+) -> Result<Option<i64>, LedgerError> {
+    let sql =
+        "SELECT id FROM events WHERE surface = ?1 AND platform_id > ?2 || ':' AND platform_id < ?2 || ';'
+                 AND received_at > ?3 ORDER BY id DESC LIMIT 1";
+    let mut select = tx.sql.prepare_cached(sql)?;
+    Ok(select.query_row(rusqlite::params![surface, beginning, since], |row| row.get(0)).optional()?)
+}
+
 /// The latest events, newest first.
 pub fn latest(tx: &Tx<'_>, limit: u32) -> Result<Vec<i64>, LedgerError> {
     let mut statement = tx.sql.prepare_cached("SELECT id FROM events ORDER BY id DESC LIMIT ?1")?;

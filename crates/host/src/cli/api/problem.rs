@@ -12,7 +12,7 @@ use crate::ledger::LedgerError;
 
 /// Why there is no answer.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Problem {
+pub(in crate::cli) struct Problem {
     /// The status of the response.
     status: u16,
     /// What kind of problem it is, for programs.
@@ -29,10 +29,10 @@ pub(super) struct Problem {
 /// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Code {
+pub(in crate::cli) enum Code {
     /// The request is not what is taken.
     InvalidRequest,
-    /// It carries no token, or another.
+    /// It does not carry what shows whose it is: no token or signature, or another.
     Unauthorized,
     /// The account may not do that.
     NotAllowed,
@@ -74,7 +74,7 @@ impl Code {
     const fn title(self) -> &'static str {
         match self {
             Self::InvalidRequest => "the request is not what is taken",
-            Self::Unauthorized => "the request carries no token, or another",
+            Self::Unauthorized => "the request does not show whose it is",
             Self::NotAllowed => "this account may not do that",
             Self::NotFound => "there is no such thing",
             Self::MethodNotAllowed => "the path takes another method",
@@ -89,17 +89,22 @@ impl Code {
 }
 
 impl Problem {
-    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(code: Code, detail: impl Into<String>) -> Self {
         let status = code.status().as_u16();
         Self { status, code, title: code.title(), detail: detail.into(), answer: None }
     }
 
-    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+    pub(in crate::cli) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    pub(in crate::cli) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Code::NotFound, detail)
+    }
+
+    /// What kind of problem it is.
+    pub(in crate::cli) fn code(&self) -> Code {
+        self.code
     }
 
     /// The same with what a decision came to.
