@@ -213,6 +213,14 @@ pub enum ConfigError {
     Reference(String),
 }
 
+/// What relative paths of the configuration at `path` start from: its directory.
+pub fn base(path: &AbsolutePath) -> Base {
+    let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
+    let directory = path.parent();
+    let real = directory.canonicalize().ok().and_then(AbsolutePath::new);
+    Base::new(real.unwrap_or(directory), home)
+}
+
 impl HostConfig {
     /// Reads the file. Relative paths in it start at its own directory, and `~` is the home directory.
     pub fn load(path: &AbsolutePath) -> Result<Self, ConfigError> {
@@ -225,10 +233,7 @@ impl HostConfig {
 
     /// Reads `text` as what the file at `path` says, or is about to say.
     pub fn parse(path: &AbsolutePath, text: &str) -> Result<Self, ConfigError> {
-        let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
-        let directory = path.parent();
-        let real = directory.canonicalize().ok().and_then(AbsolutePath::new);
-        let base = Base::new(real.unwrap_or(directory), home);
+        let base = base(path);
         let parsed: Result<Self, _> = base.reading(|| toml::from_str(text));
         // First of all, in the order of the file: also what the type does not know, which is a connector's.
         // A package that was granted the built-in connector's name is wrong in more than its keys.

@@ -366,7 +366,7 @@ impl Engine {
         self.0.wake.notify_one();
     }
 
-    fn rules(&self) -> RuleSet {
+    pub(crate) fn rules(&self) -> RuleSet {
         self.0.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -40,4 +40,5 @@ pub mod text;
 pub mod told;
 pub mod transcript;
 pub mod troubles;
+pub mod watch;
 pub mod webhook;

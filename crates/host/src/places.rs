@@ -142,7 +142,7 @@ pub fn doors(pool: &PoolConfig) -> Vec<Door> {
 }
 
 /// The path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match there {
         Some((above, real)) => path.strip_prefix(above).map_or(real.clone(), |rest| real.join(rest)),

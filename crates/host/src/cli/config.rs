@@ -1,6 +1,7 @@
 //! `config`: what `host.toml` takes, and whether one is right.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::Subcommand;
 use connector_contract::chain;
@@ -10,14 +11,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rules::described;
-use super::serve::check_port;
+use super::serve::{check_port, watched_places};
 use super::{Common, path, webhooks};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
 use crate::packages::{self, Used};
 use crate::webhook::Hook;
-use crate::{assemble, headless, managed, telegram};
+use crate::{assemble, headless, managed, telegram, watch};
 
 /// `config`
 #[derive(Debug, Subcommand)]
@@ -75,7 +76,7 @@ async fn check(common: &Common, file: &AbsolutePath) -> Result<Exit, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
     let mut findings = findings(file, &text).await;
-    findings.extend(in_vain(file, &text));
+    findings.extend(in_vain(file, &text, &common.state()?));
     let exit = if findings.is_empty() { Exit::Done } else { Exit::Failed };
     common.print(&findings, |findings| {
         let line = |finding: &Finding| match (finding.line, finding.column) {
@@ -114,7 +115,7 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         Err(error) => return vec![plain(chain(&error))],
     };
     let environment = Environment::of_this_process();
-    let home = environment.get("HOME").map(std::path::Path::new);
+    let home = environment.get("HOME").map(Path::new);
     let pool = managed::config::pool(&config.opencode, &config.workspaces, home);
     let wrong = pool.check().err().map(|error| plain(chain(&error)));
     let ports = [("api", config.api.listen), ("webhooks", config.webhooks.listen)];
@@ -160,11 +161,13 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
 }
 
 /// What would stop no host, and leave a rule of it waiting for ever.
-fn in_vain(file: &AbsolutePath, text: &str) -> Vec<Finding> {
+fn in_vain(file: &AbsolutePath, text: &str, state: &Path) -> Vec<Finding> {
     let Ok(config) = HostConfig::parse(file, text) else { return Vec::new() };
     let rules = assemble::rules_in(&config.rules).unwrap_or_default();
-    let told = webhooks::in_vain(&config.webhooks, &rules).into_iter();
-    told.map(|message| Finding { line: None, column: None, message }).collect()
+    let places = watched_places(file, &config.workspaces, state);
+    let mut told = webhooks::in_vain(&config.webhooks, &rules);
+    told.extend(watch::in_vain(rules.rules(), &places));
+    told.into_iter().map(|message| Finding { line: None, column: None, message }).collect()
 }
 
 fn in_words(explained: &config::Explained) -> String {

@@ -24,7 +24,7 @@ use crate::managed::control::{self, Answer, Request, Standing};
 use crate::own_model::{Named, Source};
 use crate::packages::{self, Used};
 use crate::webhook::Hook;
-use crate::{assemble, config, ledger, places, told, troubles};
+use crate::{assemble, config, ledger, places, told, troubles, watch};
 
 /// How long a daemon that somebody else runs may take to answer.
 const ANSWERS: Duration = Duration::from_secs(5);
@@ -107,6 +107,7 @@ impl Doctor {
             findings.extend(owned(file, config));
             findings.extend(people(config));
             findings.extend(webhooks(config, &environment));
+            findings.extend(files(file, config, &state));
         }
         for (name, workspace) in &pool.workspaces {
             let (what, wanted) = (format!("walls of {name}"), managed::config::confine(&pool, name));
@@ -231,6 +232,19 @@ fn webhooks(config: &HostConfig, environment: &Environment) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the files that rules wait for can be watched.
+fn files(file: &AbsolutePath, config: &HostConfig, state: &Path) -> Vec<Finding> {
+    let places = super::serve::watched_places(file, &config.workspaces, state);
+    let rules = assemble::rules_in(&config.rules).unwrap_or_default();
+    let refused = watch::in_vain(rules.rules(), &places).into_iter();
+    let missing = rules.rules().iter().filter(|rule| rule.enabled()).filter_map(|rule| {
+        let path = places.resolved(rule.file_watch()?).ok().filter(|path| !path.exists())?;
+        let text = format!("the rule {} waits for {}, which is not there yet", rule.name(), path.display());
+        Some(Finding::doubtful("files", text))
+    });
+    refused.map(|text| Finding::bad("files", text)).chain(missing).collect()
 }
 
 /// What decides and could be changed by others. Nothing is mended here.

@@ -1,5 +1,6 @@
 //! `run`: the host without a terminal.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
@@ -35,6 +37,7 @@ use crate::surface::Surface;
 use crate::telegram::Telegram;
 use crate::told::Attached;
 use crate::troubles::Troubles;
+use crate::watch;
 
 /// `run`
 #[derive(Debug, clap::Args)]
@@ -99,9 +102,12 @@ impl Serve {
         let troubles = Troubles::none(&state);
         engine.schedules_report_to(config.schedules).map_err(|error| usage(&error))?;
         let again = Arc::new(Notify::new());
-        let watching =
-            tokio::spawn(watch.keep_current(engine.clone(), Arc::clone(&again), reported(&troubles)));
-        let listening = tokio::spawn(read_again(hangups, again, file.clone()));
+        let watched = watched_places(&file, &config.workspaces, &state);
+        let background = [
+            tokio::spawn(watch.keep_current(engine.clone(), Arc::clone(&again), reported(&troubles))),
+            tokio::spawn(read_again(hangups, again, file.clone())),
+            tokio::spawn(watch::keep(engine.clone(), watched, troubles.clone())),
+        ];
         let mut running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
@@ -123,8 +129,7 @@ impl Serve {
         service_manager::stopping();
         // Nothing is decided any more that this host would not see.
         tokio::join!(api.stop(), hooks.stop());
-        watching.abort();
-        listening.abort();
+        background.iter().for_each(JoinHandle::abort);
         let grace = Duration::from_secs(15);
         match config.on_stop {
             OnStop::Leave => {
@@ -162,6 +167,19 @@ fn webhook_port(
         tracing::warn!("{text}");
     }
     Ok(port)
+}
+
+/// Where the files are that rules wait for, and what of the host's own is among them.
+pub(super) fn watched_places(
+    file: &AbsolutePath,
+    workspaces: &BTreeMap<String, WorkspaceConfig>,
+    state: &Path,
+) -> watch::Places {
+    let workspaces = workspaces
+        .iter()
+        .map(|(name, workspace)| (name.clone(), workspace.directory.to_path_buf()))
+        .collect();
+    watch::Places { base: config::base(file), state: state.to_owned(), workspaces }
 }
 
 /// Runs the surface. When it cannot go on, all else does.

@@ -63,6 +63,11 @@ impl Engine {
         Ok(stored)
     }
 
+    /// The ledger's time, which never runs backwards.
+    pub(crate) async fn now_by_ledger(&self) -> Result<Millis, LedgerError> {
+        self.ledger().read(|tx| Ok(tx.now)).await
+    }
+
     pub(super) fn reports_to(&self) -> ScheduleChat {
         self.0.timetable.chat.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -205,6 +205,12 @@ pub fn of_event(tx: &Tx<'_>, event: i64) -> Result<Vec<RunRow>, LedgerError> {
     select(tx, "SELECT * FROM runs WHERE event_id = ?1 ORDER BY id", [event])
 }
 
+/// Whether a run of the rule has not ended.
+pub fn is_under_way(tx: &Tx<'_>, rule: &str) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND rule = ?1)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([rule], |row| row.get(0))?)
+}
+
 /// One run.
 pub fn get(tx: &Tx<'_>, run: RunId) -> Result<Option<RunRow>, LedgerError> {
     Ok(select(tx, "SELECT * FROM runs WHERE id = ?1", [run.0])?.pop())

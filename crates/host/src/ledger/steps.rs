@@ -405,6 +405,36 @@ pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<Ste
     Ok(select(tx, tail, [surface, chat])?.pop())
 }
 
+/// A step of a connector that may have changed something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worked {
+    /// Its rule.
+    pub rule: String,
+    /// What it touches.
+    pub target: Target,
+    /// When it ended; `None` while it runs.
+    pub ended_at: Option<Millis>,
+}
+
+/// The steps that run, or ended since then, and declare no more than that they may change something. The host's own
+/// are not among them.
+pub fn worked_since(tx: &Tx<'_>, since: Millis) -> Result<Vec<Worked>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(
+        "SELECT runs.rule, target, steps.ended_at FROM steps JOIN runs ON runs.id = run_id
+         WHERE dispatched_at IS NOT NULL AND read_only = 0 AND connector <> ?1
+           AND (steps.state = 'dispatched' OR steps.ended_at >= ?2)",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Worked {
+            rule: row.get("rule")?,
+            target: json_column(row, "target")?,
+            ended_at: row.get("ended_at")?,
+        })
+    };
+    let rows = statement.query_map(rusqlite::params![crate::engine::HOST, since], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The running steps that somebody asked to stop.
 pub fn to_cancel(tx: &Tx<'_>) -> Result<Vec<StepId>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(

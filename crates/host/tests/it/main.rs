@@ -45,6 +45,7 @@ mod terminal;
 mod turns;
 mod waits;
 mod walk;
+mod watch;
 mod webhooks;
 mod wires;
 mod worktrees;

@@ -1,0 +1,251 @@
+//! Rules with a trigger of type `FileWatch`: what they wait for is looked at, and what changed becomes an event.
+//!
+//! It is level-triggered. The system tells that something happened below a directory, and no more is relied on than
+//! that: once it rests, the directory is looked through, and what differs from the look before is one event. So a file
+//! that is replaced is a modified one, a burst of ten thousand is as good as one, and what the system forgot to tell
+//! is seen at the next look. Where the system cannot tell, the directory is looked through every few seconds.
+//!
+//! What steps of the host write is theirs: a look that finds that one worked there since the look before is the new
+//! beginning, and no event. In memory is only what was seen last; what changes while no host runs is not told.
+//!
+//! What it never does: follow a link, read a file, or watch the host's own state.
+
+mod look;
+mod own;
+mod told;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_contract::chain;
+use connector_files::{AbsolutePath, Base};
+use connector_rules::{FILE_WATCH, FileChange, FileWatch, Rule};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock::Millis;
+use crate::engine::{self, Engine, Repeat};
+use crate::gate::policy::Actor;
+use crate::ledger::LedgerError;
+use crate::places::real;
+use crate::troubles::Troubles;
+use look::Seen;
+use told::Teller;
+
+/// How often rules are compared with what is watched, and whether a directory is still the one that was.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long nothing may happen before a change is looked at.
+const REST: Duration = Duration::from_millis(500);
+
+/// After this long it is looked at whether it rests or not.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// How often a directory is looked through where the system does not tell of it.
+const UNTOLD: Duration = Duration::from_secs(5);
+
+/// What differs from one host to another.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Where relative paths start, and what `~` is.
+    pub base: Base,
+    /// The host's own state directory.
+    pub state: PathBuf,
+    /// The directories of workspaces, by their names.
+    pub workspaces: HashMap<String, PathBuf>,
+}
+
+impl Places {
+    /// The path that a rule means, or why it is not watched.
+    pub fn resolved(&self, watch: &FileWatch) -> Result<AbsolutePath, String> {
+        let written = watch.path();
+        let Some(path) = self.base.resolve(written) else {
+            return Err(format!("{written} starts in a home directory, and there is none"));
+        };
+        let (real, state) = (real(&path), real(&self.state));
+        if own::overlap(&real, &state) {
+            return Err(format!(
+                "{} and the host's own state at {} are not apart: each event would be a change; watch another directory, \
+                 or choose another state with --state",
+                path.display(),
+                self.state.display()
+            ));
+        }
+        Ok(path)
+    }
+}
+
+/// The rules that wait for files which cannot be watched, in words.
+pub fn in_vain<'r>(rules: impl IntoIterator<Item = &'r Arc<Rule>>, places: &Places) -> Vec<String> {
+    let refused = |rule: &Arc<Rule>| {
+        let why = places.resolved(rule.file_watch().filter(|_| rule.enabled())?).err()?;
+        Some(format!("the rule {} waits for files in vain: {why}", rule.name()))
+    };
+    rules.into_iter().filter_map(refused).collect()
+}
+
+/// One rule's files.
+struct Watched {
+    rule: Arc<Rule>,
+    path: AbsolutePath,
+    seen: Seen,
+    /// When that was, by the ledger.
+    seen_at: Millis,
+    teller: Teller,
+    /// When the first change came that was not looked at, and the last.
+    changing: Option<(Instant, Instant)>,
+    looked: Instant,
+    /// Not looked at again before, however much changes.
+    not_before: Instant,
+}
+
+/// Watches what the rules of `engine` wait for, as long as it is polled. Dropping it stops it.
+pub async fn keep(engine: Engine, places: Places, troubles: Troubles) {
+    let woken = Arc::new(Notify::new());
+    let mut watched: HashMap<String, Watched> = HashMap::new();
+    let mut refused: Vec<String> = Vec::new();
+    loop {
+        if let Err(error) = pass(&engine, &places, &woken, &mut watched).await {
+            tracing::error!(error = %chain(&error), "changed files wait for the ledger");
+        }
+        let now = in_vain(engine.rules().rules(), &places);
+        if now != refused {
+            if now.is_empty() {
+                troubles.over("files")
+            } else {
+                troubles.tell("files", &now.join("; "))
+            }
+            refused = now;
+        }
+        let due = watched.values().filter_map(Watched::due).min();
+        let until = due.unwrap_or(Instant::now() + TICK).min(Instant::now() + TICK);
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            () = woken.notified() => {}
+        }
+    }
+}
+
+async fn pass(
+    engine: &Engine,
+    places: &Places,
+    woken: &Arc<Notify>,
+    watched: &mut HashMap<String, Watched>,
+) -> Result<(), LedgerError> {
+    let rules = engine.rules();
+    let wanted: HashMap<&str, (&Arc<Rule>, AbsolutePath)> = rules
+        .rules()
+        .iter()
+        .filter(|rule| rule.enabled())
+        .filter_map(|rule| Some((rule.name(), (rule, places.resolved(rule.file_watch()?).ok()?))))
+        .collect();
+    watched.retain(|name, one| {
+        wanted.get(name.as_str()).is_some_and(|(rule, _)| rule.version() == one.rule.version())
+    });
+    for (name, (rule, path)) in wanted {
+        if !watched.contains_key(name) {
+            let one = Watched::begin(engine, Arc::clone(rule), path, Arc::clone(woken)).await?;
+            watched.insert(name.to_owned(), one);
+        }
+    }
+    for one in watched.values_mut() {
+        one.pass(engine, places).await?;
+    }
+    Ok(())
+}
+
+impl Watched {
+    async fn begin(
+        engine: &Engine,
+        rule: Arc<Rule>,
+        path: AbsolutePath,
+        woken: Arc<Notify>,
+    ) -> Result<Self, LedgerError> {
+        // In this order: what changes in between is told, and seen at the next look.
+        let mut teller = Teller::new(woken);
+        teller.follow(&path);
+        let seen_at = engine.now_by_ledger().await?;
+        let seen = looked_through(&rule, &path).await.unwrap_or_default();
+        tracing::info!(rule = rule.name(), path = %path.display(), files = seen.len(), "files are watched");
+        Ok(Self {
+            rule,
+            path,
+            seen,
+            seen_at,
+            teller,
+            changing: None,
+            looked: Instant::now(),
+            not_before: Instant::now(),
+        })
+    }
+
+    /// When there is something to look at.
+    fn due(&self) -> Option<Instant> {
+        self.changing.map(|(first, last)| (last + REST).min(first + LONGEST).max(self.not_before))
+    }
+
+    async fn pass(&mut self, engine: &Engine, places: &Places) -> Result<(), LedgerError> {
+        let now = Instant::now();
+        let moved = self.teller.follow(&self.path);
+        let untold = !self.teller.is_told() && now >= self.looked + UNTOLD;
+        if self.teller.has_told() || moved || untold {
+            let first = self.changing.map_or(now, |(first, _)| first);
+            self.changing = Some((first, now));
+        }
+        if self.due().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        self.not_before = now + TICK;
+        self.look(engine, places).await
+    }
+
+    async fn look(&mut self, engine: &Engine, places: &Places) -> Result<(), LedgerError> {
+        let work = own::work(engine, &self.rule, &self.path, places, self.seen_at).await?;
+        if work == own::Work::GoesOn {
+            // It is looked at again until the work has ended.
+            return Ok(());
+        }
+        let seen_at = engine.now_by_ledger().await?;
+        self.looked = Instant::now();
+        // What comes while it is looked at is told again.
+        self.changing = None;
+        let Some(seen) = looked_through(&self.rule, &self.path).await else { return Ok(()) };
+        let changes = look::changes(&self.seen, &seen);
+        (self.seen, self.seen_at) = (seen, seen_at);
+        if work == own::Work::Ended {
+            if !changes.is_empty() {
+                let (rule, files) = (self.rule.name(), changes.len());
+                tracing::info!(rule, files, "what changed is a step's own work");
+            }
+            return Ok(());
+        }
+        self.tell(engine, &changes).await
+    }
+
+    async fn tell(&self, engine: &Engine, changes: &[FileChange]) -> Result<(), LedgerError> {
+        let Some(watch) = self.rule.file_watch() else { return Ok(()) };
+        let changes: Vec<FileChange> =
+            changes.iter().filter(|change| watch.takes(change.event)).cloned().collect();
+        let Some(event) = watch.burst(self.rule.name(), &engine::unique()?, &changes) else { return Ok(()) };
+        let requester = Actor::new(FILE_WATCH, self.rule.name());
+        let stored = engine.submit_from_outside(event, requester, Repeat::ById).await?;
+        tracing::info!(rule = self.rule.name(), files = changes.len(), event = stored.event, "files changed");
+        Ok(())
+    }
+}
+
+/// What is there now; nothing if it cannot be known.
+async fn looked_through(rule: &Arc<Rule>, path: &Path) -> Option<Seen> {
+    let (rule, path) = (Arc::clone(rule), path.to_owned());
+    let looked = tokio::task::spawn_blocking(move || {
+        let watch = rule.file_watch()?;
+        look::through(&path, |below| watch.counts(below))
+            .inspect_err(|error| {
+                tracing::warn!(rule = rule.name(), path = %path.display(), %error, "files cannot be looked at");
+            })
+            .ok()
+    });
+    looked.await.ok().flatten()
+}

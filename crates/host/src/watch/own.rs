@@ -1,0 +1,61 @@
+//! What the host's own steps write.
+
+use std::path::Path;
+
+use connector_files::AbsolutePath;
+use connector_rules::Rule;
+use serde_json::Value;
+
+use super::Places;
+use crate::clock::Millis;
+use crate::engine::Engine;
+use crate::ledger::steps::{self, Worked};
+use crate::ledger::{LedgerError, Tx, runs};
+use crate::places::real;
+
+/// What of the host's own work there was since a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// None.
+    Nothing,
+    /// Some, and it has ended.
+    Ended,
+    /// A step works there, or a run of the rule has not ended.
+    GoesOn,
+}
+
+/// What work there was since `since`, at `path` or of `rule` itself.
+pub(super) async fn work(
+    engine: &Engine,
+    rule: &Rule,
+    path: &AbsolutePath,
+    places: &Places,
+    since: Millis,
+) -> Result<Work, LedgerError> {
+    let name = rule.name().to_owned();
+    let (worked, waits) = engine
+        .ledger()
+        .read(move |tx: &Tx<'_>| Ok((steps::worked_since(tx, since)?, runs::is_under_way(tx, &name)?)))
+        .await?;
+    let path = real(path);
+    let theirs = |step: &&Worked| step.rule == rule.name() || works_at(&path, step, places);
+    let here: Vec<&Worked> = worked.iter().filter(theirs).collect();
+    Ok(match here[..] {
+        _ if waits || here.iter().any(|step| step.ended_at.is_none()) => Work::GoesOn,
+        [] => Work::Nothing,
+        _ => Work::Ended,
+    })
+}
+
+/// Whether a step works where `path` is: by what its connector said that it would touch, and by its workspace.
+fn works_at(path: &Path, step: &Worked, places: &Places) -> bool {
+    let named = step.target.settings.get("directory").and_then(Value::as_str).map(Path::new);
+    let origin = step.target.origin.as_deref().and_then(|origin| origin.strip_prefix("workspace:"));
+    let workspace = origin.and_then(|name| places.workspaces.get(name)).map(std::path::PathBuf::as_path);
+    named.into_iter().chain(workspace).any(|directory| overlap(path, &real(directory)))
+}
+
+/// Whether one is in the other, or they are the same.
+pub(super) fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
