@@ -113,9 +113,9 @@ pub async fn keep(engine: Engine, places: Places, troubles: Troubles) {
         let now = in_vain(engine.rules().rules(), &places);
         if now != refused {
             if now.is_empty() {
-                troubles.over("files")
+                troubles.over("files");
             } else {
-                troubles.tell("files", &now.join("; "))
+                troubles.tell("files", &now.join("; "));
             }
             refused = now;
         }

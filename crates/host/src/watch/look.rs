@@ -111,6 +111,8 @@ pub(super) fn changes(before: &Seen, now: &Seen) -> Vec<FileChange> {
 
 #[cfg(test)]
 mod tests {
+    use FileEvent::{Create, Delete, Modify};
+
     use super::*;
 
     #[test]
@@ -140,7 +142,6 @@ mod tests {
             .into_iter()
             .map(|change| (change.path[root.to_string_lossy().len() + 1..].to_owned(), change.event))
             .collect();
-        use FileEvent::{Create, Delete, Modify};
         let wanted = [
             ("below/moved", Create),
             ("made", Create),

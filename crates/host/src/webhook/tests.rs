@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Millis;
 use crate::config::Verify;
 
-const TOLERANCE: Duration = Duration::from_secs(300);
+const TOLERANCE: Duration = Duration::from_mins(5);
 
 fn proof(verify: Verify, secret: &str) -> Proof {
     Proof::new(verify, Some(secret.into()), None).unwrap()

@@ -254,8 +254,8 @@ fn what_is_not_a_right_request_is_answered_with_why_and_stores_nothing() {
     );
     let events = hooked.events();
     assert_eq!((events.len(), &events[0]["event"]["payload"]["body"]), (2, &json!([1])));
-    let (_, log) = hooked.stop();
-    assert!(!log.contains("hunter2") && !log.contains("xxxx"), "{log}");
+    let (_, told) = hooked.stop();
+    assert!(!told.contains("hunter2") && !told.contains("xxxx"), "{told}");
 }
 
 #[test]
