@@ -5,10 +5,11 @@
 //! that is replaced is a modified one, a burst of ten thousand is as good as one, and what the system forgot to tell
 //! is seen at the next look. Where the system cannot tell, the directory is looked through every few seconds.
 //!
-//! What steps of the host write is theirs: a look that finds that one worked there since the look before is the new
-//! beginning, and no event. In memory is only what was seen last; what changes while no host runs is not told.
+//! What steps of the host write is theirs: what a look finds otherwise than the one before, after one worked there, is
+//! no event. What others change while a run of the rule waits is held until that has ended. In memory is only what was
+//! seen; what changes while no host runs is not told.
 //!
-//! What it never does: follow a link, read a file, or watch the host's own state.
+//! What it never does: follow a link below what is watched, read a file, or watch the host's own state.
 
 mod look;
 mod own;
@@ -43,8 +44,11 @@ const REST: Duration = Duration::from_millis(500);
 /// After this long it is looked at whether it rests or not.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a directory is looked through where the system does not tell of it.
+/// How often a directory is looked through where the system does not tell of it, or it could not be.
 const UNTOLD: Duration = Duration::from_secs(5);
+
+/// How often at least, also where it tells: not of what other machines write in a directory that is shared.
+const ANYWAY: Duration = Duration::from_mins(1);
 
 /// What differs from one host to another.
 #[derive(Debug, Clone)]
@@ -90,9 +94,12 @@ pub fn in_vain<'r>(rules: impl IntoIterator<Item = &'r Arc<Rule>>, places: &Plac
 struct Watched {
     rule: Arc<Rule>,
     path: AbsolutePath,
-    seen: Seen,
+    /// As of the last look; nothing before the first that succeeded.
+    seen: Option<Seen>,
     /// When that was, by the ledger.
     seen_at: Millis,
+    /// What events were made of, or was a step's own work.
+    known: Seen,
     teller: Teller,
     /// When the first change came that was not looked at, and the last.
     changing: Option<(Instant, Instant)>,
@@ -165,15 +172,17 @@ impl Watched {
     ) -> Result<Self, LedgerError> {
         // In this order: what changes in between is told, and seen at the next look.
         let mut teller = Teller::new(woken);
-        teller.follow(&path);
+        teller.follow(&path).await;
         let seen_at = engine.now_by_ledger().await?;
-        let seen = looked_through(&rule, &path).await.unwrap_or_default();
-        tracing::info!(rule = rule.name(), path = %path.display(), files = seen.len(), "files are watched");
+        let seen = looked_through(&rule, &path).await;
+        let known = seen.clone().unwrap_or_default();
+        tracing::info!(rule = rule.name(), path = %path.display(), files = known.len(), "files are watched");
         Ok(Self {
             rule,
             path,
             seen,
             seen_at,
+            known,
             teller,
             changing: None,
             looked: Instant::now(),
@@ -188,9 +197,9 @@ impl Watched {
 
     async fn pass(&mut self, engine: &Engine, places: &Places) -> Result<(), LedgerError> {
         let now = Instant::now();
-        let moved = self.teller.follow(&self.path);
-        let untold = !self.teller.is_told() && now >= self.looked + UNTOLD;
-        if self.teller.has_told() || moved || untold {
+        let moved = self.teller.follow(&self.path).await;
+        let every = if self.teller.is_told() && self.seen.is_some() { ANYWAY } else { UNTOLD };
+        if self.teller.has_told() || moved || now >= self.looked + every {
             let first = self.changing.map_or(now, |(first, _)| first);
             self.changing = Some((first, now));
         }
@@ -198,30 +207,51 @@ impl Watched {
             return Ok(());
         }
         self.not_before = now + TICK;
-        self.look(engine, places).await
+        if self.look(engine, places).await? {
+            self.changing = None;
+        }
+        Ok(())
     }
 
-    async fn look(&mut self, engine: &Engine, places: &Places) -> Result<(), LedgerError> {
-        let work = own::work(engine, &self.rule, &self.path, places, self.seen_at).await?;
-        if work == own::Work::GoesOn {
-            // It is looked at again until the work has ended.
-            return Ok(());
+    /// Looks, and tells of what changed. Says whether that was all: if not, it is looked at again.
+    async fn look(&mut self, engine: &Engine, places: &Places) -> Result<bool, LedgerError> {
+        let work = |since| own::work(engine, &self.rule, &self.path, places, since);
+        let before = work(self.seen_at).await?;
+        if before.goes_on {
+            return Ok(false);
         }
         let seen_at = engine.now_by_ledger().await?;
         self.looked = Instant::now();
-        // What comes while it is looked at is told again.
-        self.changing = None;
-        let Some(seen) = looked_through(&self.rule, &self.path).await else { return Ok(()) };
-        let changes = look::changes(&self.seen, &seen);
-        (self.seen, self.seen_at) = (seen, seen_at);
-        if work == own::Work::Ended {
-            if !changes.is_empty() {
-                let (rule, files) = (self.rule.name(), changes.len());
+        let Some(seen) = looked_through(&self.rule, &self.path).await else {
+            self.not_before = self.looked + UNTOLD;
+            return Ok(false);
+        };
+        // What began while it was looked at may be in it.
+        if work(seen_at).await?.any() {
+            return Ok(false);
+        }
+        let Some(last) = self.seen.replace(seen) else {
+            self.known = self.seen.clone().unwrap_or_default();
+            self.seen_at = seen_at;
+            return Ok(true);
+        };
+        self.seen_at = seen_at;
+        let seen = self.seen.as_ref().unwrap_or(&last);
+        if before.ended {
+            let theirs = look::changes(&last, seen);
+            if !theirs.is_empty() {
+                let (rule, files) = (self.rule.name(), theirs.len());
                 tracing::info!(rule, files, "what changed is a step's own work");
             }
-            return Ok(());
+            look::take_over(&mut self.known, seen, &theirs);
         }
-        self.tell(engine, &changes).await
+        let changes = look::changes(&self.known, seen);
+        if before.waits {
+            return Ok(changes.is_empty());
+        }
+        self.tell(engine, &changes).await?;
+        self.known = seen.clone();
+        Ok(true)
     }
 
     async fn tell(&self, engine: &Engine, changes: &[FileChange]) -> Result<(), LedgerError> {

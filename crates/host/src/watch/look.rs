@@ -109,6 +109,16 @@ pub(super) fn changes(before: &Seen, now: &Seen) -> Vec<FileChange> {
     all
 }
 
+/// Has `known` be as `now` where these changes are.
+pub(super) fn take_over(known: &mut Seen, now: &Seen, changes: &[FileChange]) {
+    for path in changes.iter().map(|change| Path::new(&change.path)) {
+        match now.get(path) {
+            Some(print) => _ = known.insert(path.to_owned(), *print),
+            None => _ = known.remove(path),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use FileEvent::{Create, Delete, Modify};

@@ -15,13 +15,20 @@ use crate::places::real;
 
 /// What of the host's own work there was since a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    /// None.
-    Nothing,
-    /// Some, and it has ended.
-    Ended,
-    /// A step works there, or a run of the rule has not ended.
-    GoesOn,
+pub(super) struct Work {
+    /// A step works there.
+    pub(super) goes_on: bool,
+    /// One that worked there has ended.
+    pub(super) ended: bool,
+    /// A run of the rule has not ended.
+    pub(super) waits: bool,
+}
+
+impl Work {
+    /// Whether a step worked there.
+    pub(super) fn any(self) -> bool {
+        self.goes_on || self.ended
+    }
 }
 
 /// What work there was since `since`, at `path` or of `rule` itself.
@@ -39,12 +46,9 @@ pub(super) async fn work(
         .await?;
     let path = real(path);
     let theirs = |step: &&Worked| step.rule == rule.name() || works_at(&path, step, places);
-    let here: Vec<&Worked> = worked.iter().filter(theirs).collect();
-    Ok(match here[..] {
-        _ if waits || here.iter().any(|step| step.ended_at.is_none()) => Work::GoesOn,
-        [] => Work::Nothing,
-        _ => Work::Ended,
-    })
+    let mut here = worked.iter().filter(theirs);
+    let goes_on = here.clone().any(|step| step.ended_at.is_none());
+    Ok(Work { goes_on, ended: here.any(|step| step.ended_at.is_some()), waits })
 }
 
 /// Whether a step works where `path` is: by what its connector said that it would touch, and by its workspace.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 /// Told of one path, for as long as it lives.
@@ -52,7 +52,7 @@ impl Teller {
 
     /// Is told of `path` as it is now; says whether that is another place than before. A file is replaced by another as
     /// often as it is written to, so it is the directory around it that is followed.
-    pub(super) fn follow(&mut self, path: &Path) -> bool {
+    pub(super) async fn follow(&mut self, path: &Path) -> bool {
         let place = Place::of(path);
         let known = match &self.following {
             Following::Nothing => None,
@@ -61,15 +61,20 @@ impl Teller {
         if known == place.as_ref() {
             return false;
         }
-        self.following = match place {
-            None => Following::Nothing,
-            Some(place) => self.told_of(place),
+        let Some(place) = place else {
+            self.following = Following::Nothing;
+            return true;
         };
+        // It goes through all that is there.
+        let (told, woken, of) = (Arc::clone(&self.told), Arc::clone(&self.woken), place.clone());
+        let following = tokio::task::spawn_blocking(move || Following::of(of, told, woken)).await;
+        self.following = following.unwrap_or(Following::Untold(place));
         true
     }
+}
 
-    fn told_of(&self, place: Place) -> Following {
-        let (told, woken) = (Arc::clone(&self.told), Arc::clone(&self.woken));
+impl Following {
+    fn of(place: Place, told: Arc<AtomicBool>, woken: Arc<Notify>) -> Self {
         let tell = move |event: notify::Result<notify::Event>| {
             // Who only reads changes nothing, and each look reads.
             if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
@@ -79,26 +84,30 @@ impl Teller {
             woken.notify_one();
         };
         let mode = if place.whole { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-        let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
+        // Links below lead to what is not watched.
+        let config = Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(tell, config).and_then(|mut watcher| {
             watcher.watch(&place.path, mode)?;
             Ok(watcher)
         });
         match watcher {
-            Ok(watcher) => Following::Directory { place, _watcher: watcher },
+            Ok(watcher) => Self::Directory { place, _watcher: watcher },
             Err(error) => {
                 tracing::warn!(
                     path = %place.path.display(), %error,
                     "the system tells nothing of these files (see fs.inotify in `sysctl`); they are looked at every few seconds"
                 );
-                Following::Untold(place)
+                Self::Untold(place)
             }
         }
     }
 }
 
 impl Place {
-    /// The directory at `path`, or the one around the file there; `None` where there is neither.
+    /// The directory that `path` leads to, or the one around the file there; `None` where there is neither.
     fn of(path: &Path) -> Option<Self> {
+        let real = path.canonicalize();
+        let path = real.as_deref().unwrap_or(path);
         let about = std::fs::metadata(path).ok();
         let whole = about.as_ref().is_some_and(std::fs::Metadata::is_dir);
         let (path, about) =
