@@ -271,6 +271,27 @@ mod tests {
     }
 
     #[test]
+    fn the_objects_of_submodules_are_open_wherever_git_keeps_them_and_no_link_is_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let modules = root.join("app/.git/modules");
+        made(&root.join("app/.git"));
+        made(&root.join("elsewhere"));
+        let names = ["lib", "lib/modules/inner", "a/b"];
+        for name in names {
+            made(&modules.join(name));
+        }
+        std::os::unix::fs::symlink(root.join("elsewhere"), modules.join("linked")).unwrap();
+        std::fs::create_dir_all(modules.join("none/objects")).unwrap();
+        let mut found = objects(&root.join("app"));
+        found.sort();
+        let mut expected = names.map(|name| modules.join(name).join("objects")).to_vec();
+        expected.push(root.join("app/.git/objects"));
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn what_is_named_as_borrowed_and_is_no_repositorys_objects_is_not_opened() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();

@@ -192,17 +192,17 @@ impl Worktree {
             ..self.part()
         };
         notes.extend(part.commit_rest(&links).await?);
-        let head = part.take_over().await?;
-        if head == part.since {
+        let tip = part.take_over().await?;
+        if tip == part.since {
             return Ok(now);
         }
-        notes.extend(part.take_over_lfs(&head).await?);
-        if now.tip.is_none() && is_theirs(part.git, &repository, &head).await {
-            now.base = head;
+        notes.extend(part.take_over_lfs(&tip).await?);
+        if now.tip.is_none() && is_theirs(part.git, &repository, &tip).await {
+            now.base = tip;
             return Ok(now);
         }
-        now.branch = part.store(&head).await?;
-        now.tip = Some(head);
+        now.branch = part.store(&tip).await?;
+        now.tip = Some(tip);
         Ok(now)
     }
 

@@ -56,7 +56,7 @@ pub enum DiscardError {
     Failed(#[from] WorktreeError),
 }
 
-/// Removes the branch of a task and its tree, if both are as they were left and nobody uses them: the branch first, and
+/// Removes the branch of a task, those of its submodules and its tree, if both are as they were left and nobody uses them: the branch first, and
 /// only while it is at that commit. Its session does not go on after that.
 pub async fn discard(
     task: Task<'_>,
@@ -86,6 +86,11 @@ pub async fn discard(
         Some(_) => git.delete(&repository, task.branch, task.commit).await?,
         // Somebody did so before.
         None => {}
+    }
+    for submodule in record.submodules.iter().filter(|submodule| submodule.tip.is_some()) {
+        let own = repository.of_submodule(submodule.own.clone());
+        // One that somebody moved or works on is theirs.
+        git.forget(&own, &submodule.branch, submodule.tip()).await;
     }
     let tree = root.join("trees").join(&record.id);
     let is_there = tree.symlink_metadata().is_ok();

@@ -3,7 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use opencode_daemons::Worktrees;
+use opencode_daemons::worktree::{Task, discard};
+use opencode_daemons::{Environment, Worktrees};
 use serde_json::json;
 use testkit::scratch::{git, repository};
 
@@ -46,7 +47,8 @@ fn own(bench: &Bench) -> PathBuf {
 
 #[tokio::test]
 async fn submodules_are_filled_at_their_commits_from_what_the_workspace_has_wherever_git_keeps_it() {
-    let layouts: [(&str, fn(&Bench) -> PathBuf); 5] = [
+    type Layout = fn(&Bench) -> PathBuf;
+    let layouts: [(&str, Layout); 5] = [
         ("as git makes them", |b| b.workspace.clone()),
         ("without the original", |b| {
             std::fs::remove_dir_all(b.root.path().join("library")).unwrap();
@@ -136,8 +138,17 @@ async fn what_is_changed_in_a_submodule_is_on_a_branch_of_its_own_repository_and
     std::fs::write(here.join("lib/l.txt"), "more\n").unwrap();
     let came = tree.collect().await.unwrap();
     assert_eq!((came.submodules.len(), came.files.len()), (1, 0), "{came:?}");
-    let branch = tree.branch();
+    let branch = tree.branch().to_owned();
     assert_eq!(git(&lib, &["log", "--format=%s", &format!("{branch}~2")]).unwrap().lines().count(), 2);
+    drop(tree);
+    let (state, commit) = (bench.state(), came.commit.unwrap());
+    let task =
+        Task { state: &state, name: "app", directory: &bench.workspace, branch: &branch, commit: &commit };
+    let launcher = Some(env!("CARGO_BIN_EXE_opencode-within-walls").into());
+    discard(task, Environment::of_this_process(), launcher).await.unwrap();
+    for at in [&lib, &lib.join("deep/er")] {
+        assert_eq!(git(at, &["branch", "--list", "opencode-*"]).unwrap(), "");
+    }
 }
 
 #[tokio::test]
@@ -159,7 +170,8 @@ async fn a_submodule_that_is_moved_to_a_commit_of_the_users_own_is_named_so_on_t
 
 #[tokio::test]
 async fn a_submodule_that_is_not_there_fails_the_task_with_its_name_and_what_to_run() {
-    let rows: [(&str, fn(&Bench), &str); 4] = [
+    type Spoil = fn(&Bench);
+    let rows: [(&str, Spoil, &str); 4] = [
         ("never downloaded", |b| std::fs::remove_dir_all(own(b)).unwrap(), "the submodule lib is not"),
         (
             "the inner one",

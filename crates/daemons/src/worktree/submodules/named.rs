@@ -62,7 +62,7 @@ mod tests {
 
     fn of(entries: &[(&str, &str)]) -> Result<Vec<Named>, &'static str> {
         let listed: String =
-            entries.iter().map(|(name, path)| format!("submodule.{name}.path\n{path}\0")).collect();
+            entries.iter().flat_map(|(name, path)| ["submodule.", name, ".path\n", path, "\0"]).collect();
         named(listed.as_bytes())
     }
 
