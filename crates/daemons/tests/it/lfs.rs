@@ -12,11 +12,11 @@ use testkit::scratch::git;
 
 use crate::setup::{Bench, chain, read};
 
-fn oid(content: &[u8]) -> String {
+pub(crate) fn oid(content: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(content))
 }
 
-fn pointer(content: &[u8]) -> String {
+pub(crate) fn pointer(content: &[u8]) -> String {
     let size = content.len();
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {size}\n", oid(content))
 }

@@ -8,7 +8,7 @@ use opencode_daemons::{Environment, Worktrees};
 use serde_json::json;
 use testkit::scratch::{git, repository};
 
-use crate::lfs::acts;
+use crate::lfs::{acts, oid, pointer};
 use crate::setup::{Bench, chain, read};
 
 fn adds(at: &Path, from: &Path, more: &[&str], to: &str) {
@@ -282,6 +282,9 @@ async fn nothing_that_a_submodules_repository_says_is_run_or_asked_for() {
         git(&bench.workspace, &["config", &format!("submodule.a/library.{key}"), value]).unwrap();
     }
     bench.git(&["config", "submodule.a/library.update", &format!("!touch {}", ran.display())]);
+    acts(bench.root.path(), "cp -r app control; git -C control/lib status || true");
+    assert!(ran.exists(), "it does nothing at all");
+    std::fs::remove_file(&ran).unwrap();
     let mut tree = trees(&bench).make().await.unwrap();
     let here = tree.directory();
     assert_eq!(read(&here.join("lib/l.txt")), "l\n");
@@ -347,4 +350,30 @@ async fn a_command_finds_submodules_and_leaves_them_as_they_were_and_what_is_cop
     assert_eq!(read(&tree.directory().join("lib/.env")), "A=1\n");
     let came = tree.collect().await.unwrap();
     assert!(came.commit.is_none() && came.submodules.is_empty(), "{came:?}");
+}
+
+#[tokio::test]
+async fn a_submodule_has_files_of_git_lfs_from_its_own_store_and_keeps_what_is_left_in_them_there() {
+    let bench = bench();
+    let (lib, store) = (bench.workspace.join("lib"), own(&bench).join("lfs/objects"));
+    let object = |content: &[u8]| {
+        let oid = oid(content);
+        store.join(&oid[..2]).join(&oid[2..4]).join(oid)
+    };
+    std::fs::create_dir_all(object(b"large").parent().unwrap()).unwrap();
+    std::fs::write(object(b"large"), "large").unwrap();
+    std::fs::write(lib.join(".gitattributes"), "*.bin filter=lfs -text\n").unwrap();
+    std::fs::write(lib.join("a.bin"), pointer(b"large")).unwrap();
+    acts(&lib, "git add --all; git commit -qm 'A large file'");
+    bench.git(&["commit", "--quiet", "--all", "--message=Names it"]);
+    let setup = json!({ "submodules": true, "lfs": true });
+    let mut tree = bench.trees(json!({ "setup": setup })).make().await.unwrap();
+    let here = tree.directory();
+    assert_eq!(read(&here.join("lib/a.bin")), "large");
+    assert_eq!(acts(&here, "git status --porcelain; git -C lib status --porcelain"), "");
+    std::fs::write(here.join("lib/a.bin"), "larger").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert_eq!((came.submodules.len(), came.notes.len()), (1, 1), "{came:?}");
+    let shown = git(&lib, &["show", &format!("{}:a.bin", came.submodules[0].commit)]).unwrap();
+    assert_eq!((shown, read(&object(b"larger"))), (pointer(b"larger"), "larger".to_owned()));
 }
