@@ -188,6 +188,7 @@ fn stored(
             }
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 let name = String::from_utf8_lossy(path);
+                let name = name.escape_debug();
                 recorded.notes.push(format!(
                     "{name} is a file of Git LFS too large to be kept, so its change is left out"
                 ));
@@ -262,7 +263,11 @@ fn taken(
         if kept {
             most -= pointer.size;
         } else {
-            notes.push(format!("the branch names content of {name} that is not here ({})", pointer.oid()));
+            notes.push(format!(
+                "the branch names content of {} that is not here ({})",
+                name.escape_debug(),
+                pointer.oid()
+            ));
         }
     }
     Ok(notes)

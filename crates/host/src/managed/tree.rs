@@ -22,6 +22,9 @@ const TAKES: Duration = Duration::from_mins(5);
 /// How many changed files a result lists.
 const LISTED: usize = 500;
 
+/// How many sentences a message has of what is not on the branch.
+const TOLD: usize = 5;
+
 /// How much longer it may take once the call is cancelled: less than a host gives its calls to end.
 const CANCELLED: Duration = Duration::from_secs(10);
 
@@ -160,9 +163,7 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
             if let Some(left) = left {
                 result.message.push_str(&on_another(&left, tree));
             }
-            for note in &notes {
-                result.message.push_str(&format!("; {note}"));
-            }
+            result.message.push_str(&told_of(&notes));
             if let Some(output) = result.output.as_object_mut() {
                 // The daemon's own list leaves out what its history does: large files, other formats.
                 let left_out = files.len().saturating_sub(LISTED);
@@ -198,10 +199,10 @@ fn told_failed(
 ) -> ConnectorError {
     let more = match came {
         Ok(Collected { commit: None, notes, .. }) if notes.is_empty() => return error,
-        Ok(Collected { commit: None, notes, .. }) => format!("; {}", notes.join("; ")),
+        Ok(Collected { commit: None, notes, .. }) => told_of(&notes),
         Ok(Collected { left, notes, .. }) => {
             let left = left.map(|left| on_another(&left, tree)).unwrap_or_default();
-            let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+            let notes = told_of(&notes);
             format!("; what it changed until then is on branch {}{left}{notes}", tree.branch())
         }
         Err(problem) => {
@@ -215,6 +216,16 @@ fn told_failed(
     error
 }
 
+/// What is not on the branch, as far as a message has room for it.
+fn told_of(notes: &[String]) -> String {
+    let (shown, more) = notes.split_at(notes.len().min(TOLD));
+    let mut told: String = shown.iter().flat_map(|note| ["; ", note]).collect();
+    if !more.is_empty() {
+        told.push_str(&format!("; and so on, {} more", more.len()));
+    }
+    told
+}
+
 fn on_another(left: &str, tree: &Worktree) -> String {
     format!(" (branch {left} was moved or is in use, so this is on {})", tree.branch())
 }
@@ -225,6 +236,13 @@ mod tests {
     use testkit::scratch::{git, repository};
 
     use super::*;
+
+    #[test]
+    fn a_message_has_the_first_of_what_is_not_on_the_branch_and_how_much_more_there_is() {
+        let notes: Vec<String> = (1..=7).map(|number| number.to_string()).collect();
+        assert_eq!(told_of(&notes), "; 1; 2; 3; 4; 5; and so on, 2 more");
+        assert_eq!((told_of(&notes[..1]).as_str(), told_of(&[]).as_str()), ("; 1", ""));
+    }
 
     #[test]
     fn what_is_asked_for_is_without_its_command() {
