@@ -11,6 +11,7 @@ use connector_files::{AbsolutePath, Base};
 use connector_host::engine::ScheduleChat;
 use connector_host::gate::policy::{GateConfig, Policy, PolicyRule};
 use connector_host::ledger::events::{self, EventRow};
+use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::troubles::Troubles;
 use connector_host::watch::{self, Places};
 use connector_rules::{RuleSet, SourceFile};
@@ -19,7 +20,7 @@ use testkit::scratch;
 
 use crate::probe::Shared;
 use crate::terminal::User;
-use crate::world::{Plan, World};
+use crate::world::{ANNA, Plan, World};
 
 const TELL: &str = r#"
 [rule]
@@ -69,7 +70,10 @@ impl Watching {
             policy: Policy::Allow,
         };
         let gate = GateConfig { policy: vec![allowed], ..Plan::default().gate };
-        let plan = Plan { rules: vec![rule], probe, gate, ..Plan::default() };
+        Self::by(Plan { rules: vec![rule], probe, gate, ..Plan::default() }, home, state)
+    }
+
+    fn by(plan: Plan, home: tempfile::TempDir, state: tempfile::TempDir) -> Self {
         let world = World::start_in_real_time(state.path(), plan);
         let chat = ScheduleChat { surface: "screen".into(), chat: "main".into() };
         world.engine.schedules_report_to(chat).unwrap();
@@ -308,6 +312,80 @@ async fn what_a_step_writes_while_it_works_starts_nothing() {
     }
     let told: Vec<String> = later.iter().flat_map(files).map(|(path, _)| path).collect();
     assert!(told.iter().all(|path| path.ends_with("/notes/later.txt")), "{told:?}");
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn what_others_change_while_a_card_waits_is_told_once_the_step_has_ended() {
+    let (home, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(home.path().join("notes")).unwrap();
+    let probe = Shared::closed();
+    let plan = Plan { rules: vec![WORK, TELL], probe: probe.clone(), ..Plan::default() };
+    let watching = Watching::by(plan, home, state);
+    let until = Instant::now() + LIMIT;
+    let mut count = 0_u32;
+    while watching.world.screen.cards().is_empty() {
+        count += 1;
+        std::fs::write(watching.at("notes/first.txt"), format!("{count}")).unwrap();
+        assert!(Instant::now() < until, "nothing is watched");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let of_work = |events: &[EventRow]| -> Vec<Vec<(String, String)>> {
+        events.iter().filter(|event| event.requester.as_str() == "file_watch:work").map(files).collect()
+    };
+    let told_of = |events: &[EventRow], name: &str| {
+        let tell = events.iter().filter(|event| event.requester.as_str() == "file_watch:tell");
+        tell.flat_map(files).any(|(path, _)| path.ends_with(name))
+    };
+    // What one rule was told of after another file, both rules have seen.
+    for name in ["waited.txt", "a.md", "b.md", "c.md"] {
+        std::fs::write(watching.at("notes").join(name), "by somebody").unwrap();
+        while !told_of(&watching.events().await, name) {
+            assert!(Instant::now() < until, "{name}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(of_work(&watching.events().await).len(), 1, "it is held while the card waits");
+    let card = watching.world.card().await;
+    assert_eq!(watching.world.tap(&card, ANNA, Decision::Approve).await, Tapped::Approved);
+    while probe.calls().is_empty() {
+        assert!(Instant::now() < until, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::write(watching.at("notes/own.txt"), "by the step").unwrap();
+    probe.gate.add_permits(1_000);
+    while of_work(&watching.events().await).len() < 2 {
+        assert!(Instant::now() < until, "what changed while the card waited is not told");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let told = of_work(&watching.events().await).pop().unwrap();
+    let names: Vec<&str> = told.iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
+    assert!(names.contains(&"waited.txt") && !names.contains(&"own.txt"), "{names:?}");
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_below_is_not_followed_and_one_to_a_file_is() {
+    let watching = Watching::start(TELL, Shared::open(), |home| {
+        std::fs::create_dir_all(home.join("notes")).unwrap();
+        std::fs::create_dir_all(home.join("far")).unwrap();
+        std::os::unix::fs::symlink("../far", home.join("notes/link")).unwrap();
+    });
+    let begun = watching.begun("notes/first").await;
+    std::fs::write(watching.at("far/x"), "x").unwrap();
+    std::fs::write(watching.at("notes/second"), "x").unwrap();
+    watching.until(begun, &[("notes/second", "create")]).await;
+    watching.stop().await;
+
+    let of_file = TELL.replace("\"notes\"", "\"latest\"");
+    let watching = Watching::start(Box::leak(of_file.into_boxed_str()), Shared::open(), |home| {
+        std::fs::create_dir_all(home.join("far")).unwrap();
+        std::fs::write(home.join("far/log"), "x").unwrap();
+        std::os::unix::fs::symlink("far/log", home.join("latest")).unwrap();
+    });
+    let begun = watching.begun("far/log").await;
+    std::fs::write(watching.at("far/log"), "written through the link's target").unwrap();
+    watching.until(begun, &[("latest", "modify")]).await;
     watching.stop().await;
 }
 
