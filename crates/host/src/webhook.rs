@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{HookConfig, SecretSource, WebhooksConfig};
+use crate::config::{HookConfig, SecretSource, Verify, WebhooksConfig};
 
 pub use proof::{Proof, Refused};
 
@@ -72,15 +72,21 @@ impl Hook {
         let secret = config.secret.as_ref().map(|source| read(source, environment)).transpose()?;
         let header = config.header.as_deref().map(named).transpose()?;
         let proof = Proof::new(config.verify, secret, header)?;
-        let own = config.id_header.as_deref().map(named).transpose()?;
+        if config.verify == Verify::Standard && config.id_header.is_some() {
+            return Err("`id_header` is not for `verify = \"standard\"`, whose id is signed".to_owned());
+        }
+        let shown = |key: &str, name: &str| {
+            let name = named(name)?;
+            if SECRET.contains(&name.as_str()) || proof.header() == Some(&name) {
+                return Err(format!("`{key}` lets no secret through, and `{name}` is one"));
+            }
+            Ok(name)
+        };
+        let own = config.id_header.as_deref().map(|name| shown("id_header", name)).transpose()?;
         let usual = proof.id_header().map(HeaderName::from_static);
         let mut passed: Vec<HeaderName> = PASSED.map(HeaderName::from_static).to_vec();
         for name in &config.headers {
-            let name = named(name)?;
-            if SECRET.contains(&name.as_str()) || proof.header() == Some(&name) {
-                return Err(format!("`headers` lets no secret through, and `{name}` is one"));
-            }
-            passed.push(name);
+            passed.push(shown("headers", name)?);
         }
         Ok(Self { path: path.clone(), proof, id_header: own.or(usual), passed })
     }

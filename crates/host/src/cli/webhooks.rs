@@ -1,11 +1,12 @@
 //! The port at which requests from outside come in and fire rules.
 //!
-//! A request is looked at from its cheapest side: path, method, who may send it at all, kind, what it is to be
-//! checked by; then its body is read up to a limit, checked, and stored as an event whose id is the delivery's. It is
-//! answered once it is stored: 201, or 200 where it was there before. What it is not answered for is a problem in
-//! JSON, and stores nothing. It listens on loopback for a reverse proxy that speaks TLS to the world.
+//! A request is looked at from its cheapest side: path, method, who may send it at all, kind, its token or what its body
+//! is to be checked by; then that is read up to a limit, checked, and stored as an event whose id is the delivery's. It
+//! is answered once it is stored: 201, or 200 where it was there before. Any other answer is a problem in JSON, and
+//! nothing is stored but where it took too long. It listens on loopback for a reverse proxy that speaks TLS to the world.
 //!
-//! What it never does: run anything, say in a log what a request says, or read a body that carries no proof.
+//! What it never does: run anything, say in a log what a request says, or read the body of one without a signature or the
+//! token where there is to be one.
 
 mod serve;
 mod take;

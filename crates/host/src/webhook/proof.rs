@@ -18,6 +18,9 @@ const SHORTEST: usize = 16;
 /// The signatures of a request that are looked at: a sender that changes its secret sends two.
 const SIGNATURES: usize = 8;
 
+/// Where GitLab puts the token.
+const GITLAB: &str = "x-gitlab-token";
+
 /// The two names of each header of Standard Webhooks.
 const ID: [&str; 2] = ["webhook-id", "svix-id"];
 const TIMESTAMP: [&str; 2] = ["webhook-timestamp", "svix-timestamp"];
@@ -51,12 +54,12 @@ pub enum Proof {
     None,
 }
 
-/// Why a request is not who it should be from. The header's name is all that is told of it.
+/// Why a request is not who it should be from. What header it is to have, and what is in it, is not told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// What it is to carry is not there, or there twice.
-    #[error("the request needs one header `{0}`")]
-    Header(String),
+    #[error("the header that shows whose the request is is not there, or there twice")]
+    Header,
     /// The signature is of something else, or made with another secret.
     #[error("the signature is not that of this body by this webhook's secret")]
     Signature,
@@ -99,7 +102,7 @@ impl Proof {
         let or_usual = |name: &'static str| header.unwrap_or(HeaderName::from_static(name));
         Ok(match verify {
             Verify::Github => Self::Github { secret, header: or_usual("x-hub-signature-256") },
-            Verify::Token => Self::Token { secret, header: or_usual("x-gitlab-token") },
+            Verify::Token => Self::Token { secret, header: or_usual(GITLAB) },
             Verify::Standard | Verify::None => {
                 let key = standard_key(secret.expose_secret())?;
                 Self::Standard { secret, key: key.into() }
@@ -117,7 +120,11 @@ impl Proof {
 
     /// Where senders of this kind usually put a delivery's id.
     pub(super) fn id_header(&self) -> Option<&'static str> {
-        matches!(self, Self::Github { .. }).then_some("x-github-delivery")
+        match self {
+            Self::Github { .. } => Some("x-github-delivery"),
+            Self::Token { header, .. } if *header == GITLAB => Some("idempotency-key"),
+            _ => None,
+        }
     }
 
     /// The id that is signed with the body, where it is.
@@ -135,10 +142,11 @@ impl Proof {
         }
     }
 
-    /// Whether a request has what it is to be checked by, before its body is read.
-    pub fn is_there(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    /// Whether the body of a request is read: it has what that is to be checked by, or the right token.
+    pub fn admits(&self, headers: &HeaderMap) -> Result<(), Refused> {
         match self {
-            Self::Github { header, .. } | Self::Token { header, .. } => only(headers, header).map(drop),
+            Self::Github { header, .. } => only(headers, header).map(drop),
+            Self::Token { secret, header } => is_token(headers, header, secret),
             Self::Standard { .. } => {
                 [ID, TIMESTAMP, SIGNATURE].into_iter().try_for_each(|names| either(headers, names).map(drop))
             }
@@ -161,11 +169,7 @@ impl Proof {
                 let signature = HEXLOWER_PERMISSIVE.decode(hex).map_err(|_| Refused::Signature)?;
                 is_signed(secret.expose_secret().as_bytes(), &[body], &signature)
             }
-            Self::Token { secret, header } => {
-                let given = only(headers, header)?.as_bytes();
-                let same = given.ct_eq(secret.expose_secret().as_bytes());
-                if bool::from(same) { Ok(()) } else { Err(Refused::Token) }
-            }
+            Self::Token { secret, header } => is_token(headers, header, secret),
             Self::Standard { key, .. } => {
                 let (id, signed_at) = (either(headers, ID)?, either(headers, TIMESTAMP)?);
                 is_recent(signed_at, now, tolerance)?;
@@ -195,6 +199,12 @@ fn standard_key(secret: &str) -> Result<Vec<u8>, String> {
     })
 }
 
+fn is_token(headers: &HeaderMap, header: &HeaderName, secret: &SecretString) -> Result<(), Refused> {
+    let given = only(headers, header)?.as_bytes();
+    let same = given.ct_eq(secret.expose_secret().as_bytes());
+    if bool::from(same) { Ok(()) } else { Err(Refused::Token) }
+}
+
 fn is_signed(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> Result<(), Refused> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Refused::Signature)?;
     for part in parts {
@@ -216,7 +226,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
-        _ => Err(Refused::Header(name.to_string())),
+        _ => Err(Refused::Header),
     }
 }
 

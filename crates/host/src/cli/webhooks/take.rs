@@ -69,10 +69,11 @@ impl Taking {
             let detail = "send JSON, with `content-type: application/json`";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
-        hook.proof.is_there(headers)?;
+        hook.proof.admits(headers)?;
         let body = self.read(headers, body).await?;
         hook.proof.holds(headers, &body, Clock::System.now(), self.tolerance)?;
-        if let Some(proven) = proven {
+        // Who shows nothing is a stranger still, and gives way to others.
+        if let Some(proven) = proven.filter(|_| hook.secret().is_some()) {
             proven.set();
         }
         self.stored(hook, headers, &body).await
