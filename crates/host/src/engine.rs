@@ -45,7 +45,7 @@ use crate::transcript::Transcripts;
 pub use crate::ask::{Answer, Answered};
 pub(crate) use advance::HOST;
 pub(crate) use intake::{OF_RESULT, as_event};
-pub use outside::{Repeat, Stored};
+pub use outside::{Arrival, Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};
 
 /// How often another process's changes are looked for.

@@ -4,7 +4,8 @@
 
 use std::sync::PoisonError;
 
-use connector_rules::Event;
+use connector_rules::{Event, WEBHOOK};
+use serde_json::Value;
 
 use super::{Engine, ScheduleChat};
 use crate::clock::Millis;
@@ -21,13 +22,24 @@ pub enum Repeat {
     Within(Millis),
 }
 
-/// A stored event.
+/// An event that is stored under the id of one that came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Its row.
     pub event: i64,
-    /// Whether it was there before.
-    pub again: bool,
+    /// Whether it is the one that came in.
+    pub arrival: Arrival,
+}
+
+/// What an event that comes in is to what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was not there, and is now.
+    First,
+    /// It was there before.
+    Again,
+    /// One that says something else has its id: it is not stored.
+    Clash,
 }
 
 impl Engine {
@@ -39,22 +51,21 @@ impl Engine {
         repeat: Repeat,
     ) -> Result<Stored, LedgerError> {
         let chat = self.reports_to();
-        // Also if it was reported elsewhere when it came first.
-        let mut surfaces: Vec<String> = self.0.surfaces.keys().cloned().collect();
-        surfaces.sort();
         let store = move |tx: &Tx<'_>| {
-            for surface in &surfaces {
-                if let Some(event) = known(tx, surface, &event.id, repeat)? {
-                    return Ok(Stored { event, again: true });
-                }
+            if let Some(known) = known(tx, &event, repeat)? {
+                return Ok(known);
             }
             let platform_id = match repeat {
                 Repeat::ById => event.id.clone(),
                 Repeat::Within(_) => format!("{}:{}", event.id, tx.now),
             };
             let new = new_event(event, platform_id, chat, requester);
-            let stored = events::store(tx, &new)?;
-            stored.map(|event| Stored { event, again: false }).ok_or_else(|| {
+            if let Some(event) = events::store(tx, &new)? {
+                return Ok(Stored { event, arrival: Arrival::First });
+            }
+            // Of another connector.
+            let other = events::find(tx, &new.surface, &new.platform_id)?;
+            other.map(|event| Stored { event, arrival: Arrival::Clash }).ok_or_else(|| {
                 LedgerError::Content(format!("the event {} is there and cannot be found", new.platform_id))
             })
         };
@@ -73,11 +84,36 @@ impl Engine {
     }
 }
 
-fn known(tx: &Tx<'_>, surface: &str, id: &str, repeat: Repeat) -> Result<Option<i64>, LedgerError> {
+/// The event that has the id of this one, also if it was reported elsewhere when it came.
+fn known(tx: &Tx<'_>, event: &Event, repeat: Repeat) -> Result<Option<Stored>, LedgerError> {
     match repeat {
-        Repeat::ById => events::find(tx, surface, id),
-        Repeat::Within(window) => events::find_since(tx, surface, id, tx.now.saturating_sub(window)),
+        Repeat::ById => {
+            let Some((row, payload)) = events::find_of(tx, &event.connector, &event.id)? else {
+                return Ok(None);
+            };
+            let same = said(payload) == said(as_stored(&event.payload)?);
+            let arrival = if same { Arrival::Again } else { Arrival::Clash };
+            Ok(Some(Stored { event: row, arrival }))
+        }
+        Repeat::Within(window) => {
+            let since = tx.now.saturating_sub(window);
+            let row = events::find_since(tx, &event.connector, &event.id, since)?;
+            Ok(row.map(|event| Stored { event, arrival: Arrival::Again }))
+        }
     }
+}
+
+/// What a payload is when it is read from the ledger: numbers change in their last digit.
+fn as_stored(payload: &Value) -> Result<Value, LedgerError> {
+    Ok(serde_json::from_str(&payload.to_string())?)
+}
+
+/// What the sender says in a body. A repeat may have other headers, or come after others were let through.
+fn said(mut payload: Value) -> Value {
+    if let Some(fields) = payload.as_object_mut() {
+        fields.remove(WEBHOOK);
+    }
+    payload
 }
 
 fn new_event(event: Event, platform_id: String, chat: ScheduleChat, requester: Actor) -> NewEvent {

@@ -131,18 +131,44 @@ pub fn find(tx: &Tx<'_>, surface: &str, platform_id: &str) -> Result<Option<i64>
     Ok(tx.sql.prepare_cached(sql)?.query_row([surface, platform_id], |row| row.get(0)).optional()?)
 }
 
-/// The event after `since` whose platform's own id is `beginning`, a colon and anything.
+/// Each surface that has events, found by a jump in the index for each, so that ids can be looked up in it on all.
+macro_rules! on_all_surfaces {
+    ($select:literal) => {
+        concat!(
+            "WITH RECURSIVE surfaces (surface) AS (
+               SELECT min(surface) FROM events
+               UNION ALL SELECT (SELECT min(surface) FROM events WHERE surface > surfaces.surface)
+                 FROM surfaces WHERE surfaces.surface IS NOT NULL) ",
+            $select
+        )
+    };
+}
+
+/// The event of a connector with its sender's own id, whatever surface it was reported on, and its payload.
+pub fn find_of(tx: &Tx<'_>, connector: &str, platform_id: &str) -> Result<Option<(i64, Value)>, LedgerError> {
+    let sql = on_all_surfaces!(
+        "SELECT id, payload FROM surfaces CROSS JOIN events USING (surface)
+           WHERE connector = ?1 AND platform_id = ?2 ORDER BY id DESC LIMIT 1"
+    );
+    let mut select = tx.sql.prepare_cached(sql)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, super::json(row, "payload")?));
+    Ok(select.query_row([connector, platform_id], row).optional()?)
+}
+
+/// The same of the latest after `since` whose id is `beginning`, a colon and anything.
 pub fn find_since(
     tx: &Tx<'_>,
-    surface: &str,
+    connector: &str,
     beginning: &str,
     since: Millis,
 ) -> Result<Option<i64>, LedgerError> {
-    let sql =
-        "SELECT id FROM events WHERE surface = ?1 AND platform_id > ?2 || ':' AND platform_id < ?2 || ';'
-                 AND received_at > ?3 ORDER BY id DESC LIMIT 1";
+    let sql = on_all_surfaces!(
+        "SELECT id FROM surfaces CROSS JOIN events USING (surface)
+           WHERE connector = ?1 AND platform_id > ?2 || ':' AND platform_id < ?2 || ';' AND received_at > ?3
+           ORDER BY id DESC LIMIT 1"
+    );
     let mut select = tx.sql.prepare_cached(sql)?;
-    Ok(select.query_row(rusqlite::params![surface, beginning, since], |row| row.get(0)).optional()?)
+    Ok(select.query_row(rusqlite::params![connector, beginning, since], |row| row.get(0)).optional()?)
 }
 
 /// The latest events, newest first.

@@ -18,6 +18,7 @@ if how == "github":
     headers |= {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery, "X-Hub-Signature-256": f"sha256={signature}"}
 elif how == "token":
     headers |= {"X-Gitlab-Token": secret, "X-Gitlab-Event": "Push Hook"}
+    headers |= {"Idempotency-Key": delivery} if delivery else {}
 else:
     late = int(how.removeprefix("standard").removeprefix("-") or 0)
     at = int(time.time()) - late

@@ -26,6 +26,7 @@ mod migrations;
 mod misbehaving;
 mod mistakes;
 mod model;
+mod outside;
 mod packages;
 mod people;
 mod place;

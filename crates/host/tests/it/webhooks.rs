@@ -181,6 +181,38 @@ fn a_signed_request_fires_its_rule_once_also_after_a_restart_and_no_log_says_wha
 }
 
 #[test]
+fn another_request_under_a_known_id_is_refused_and_told_of_also_after_a_restart() {
+    let mut hooked = Hooked::start(user());
+    let other = BODY.replace("quicksilver", "mercury");
+    let deliveries = [
+        ("github", "/hooks/ci", SECRET, 1),
+        ("standard", "/hooks/svix", WHSEC, 2),
+        ("token", "/hooks/lab", SECRET, 3),
+    ];
+    let mut first = 201;
+    for _ in 0..2 {
+        for (how, path, secret, event) in deliveries {
+            let deliver = |body: &str| hooked.deliver(how, path, secret, "1", body);
+            assert_eq!(deliver(BODY), (first, json!({ "event": event, "again": first == 200 })), "{how}");
+            let (status, problem) = deliver(&other);
+            assert_eq!((status, &problem["code"]), (409, &json!("conflict")), "{how}: {problem}");
+            let told = problem["detail"].as_str().unwrap();
+            assert!(told.contains(&format!("the event {event} came under the same id")), "{told}");
+            assert_eq!(deliver(BODY).0, 200, "{how}");
+        }
+        assert_eq!(hooked.events().len(), 3);
+        let (user, log) = hooked.stop();
+        assert_eq!(log.matches("another request has the id of this event, and is lost").count(), 3, "{log}");
+        for word in ["quicksilver", "mercury", "hunter2", &WHSEC[6..]] {
+            assert!(!log.contains(word), "{word}: {log}");
+        }
+        hooked = Hooked::start(user);
+        first = 200;
+    }
+    hooked.stop();
+}
+
+#[test]
 fn what_is_not_a_right_request_is_answered_with_why_and_stores_nothing() {
     let hooked = Hooked::start(user());
     let json = ["-H", "content-type: application/json"];

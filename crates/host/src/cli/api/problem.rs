@@ -42,7 +42,7 @@ pub(in crate::cli) enum Code {
     MethodNotAllowed,
     /// The body did not come in time, or the answer did not: what was asked for may be done.
     Timeout,
-    /// It was decided, answered or changed meanwhile.
+    /// It was decided, answered or changed meanwhile, or its id is another's.
     Conflict,
     /// The body is too long.
     TooLarge,
@@ -79,7 +79,7 @@ impl Code {
             Self::NotFound => "there is no such thing",
             Self::MethodNotAllowed => "the path takes another method",
             Self::Timeout => "the request took too long",
-            Self::Conflict => "it was decided, answered or changed meanwhile",
+            Self::Conflict => "it was decided, answered or changed meanwhile, or its id is another's",
             Self::TooLarge => "the body is too long",
             Self::UnsupportedMediaType => "the body is not application/json",
             Self::Broken => "the ledger holds what it should not",

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::cli::api::{Answer, Code, Problem, json};
 use crate::clock::{Clock, Millis};
-use crate::engine::{Engine, Repeat};
+use crate::engine::{Arrival, Engine, Repeat};
 use crate::gate::policy::Actor;
 use crate::webhook::{Delivery, Hook, Refused};
 
@@ -115,9 +115,21 @@ impl Taking {
         let event = hook.event(&delivery, headers, value);
         let requester = Actor::new(connector_rules::WEBHOOK, hook.path.as_str());
         let stored = self.engine.submit_from_outside(event, requester, repeat).await?;
-        tracing::info!(webhook = %hook.path, event = stored.event, again = stored.again, "a request was taken");
-        let status = if stored.again { StatusCode::OK } else { StatusCode::CREATED };
-        json(status, &Taken { event: stored.event, again: stored.again })
+        let event = stored.event;
+        let (status, again) = match stored.arrival {
+            Arrival::First => (StatusCode::CREATED, false),
+            Arrival::Again => (StatusCode::OK, true),
+            Arrival::Clash => {
+                tracing::warn!(webhook = %hook.path, event, "another request has the id of this event, and is lost");
+                let detail = format!(
+                    "the event {event} came under the same id and says something else, so this request is not \
+                     stored: send it under an id that was never used here"
+                );
+                return Err(Problem::new(Code::Conflict, detail));
+            }
+        };
+        tracing::info!(webhook = %hook.path, event, again, "a request was taken");
+        json(status, &Taken { event, again })
     }
 }
 
