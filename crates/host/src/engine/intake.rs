@@ -35,7 +35,7 @@ impl Engine {
                         let version = rule.version().as_str();
                         let run = runs::create(tx, &event, rule.name(), version, &definition(rule))?;
                         if let (Some(run), Some(reason)) = (run, held_back) {
-                            limits::deny(tx, &event, run, &reason)?;
+                            limits::deny(tx, &event, rule, run, &reason)?;
                         }
                     }
                     if fired.is_empty() {

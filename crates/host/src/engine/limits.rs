@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use connector_rules::Rule;
+use connector_rules::{FILE_WATCH, Rule, WEBHOOK};
 use rusqlite::OptionalExtension as _;
 
 use crate::clock::Millis;
@@ -35,9 +35,23 @@ pub(super) fn held_back(tx: &Tx<'_>, rule: &Rule) -> Result<Option<String>, Ledg
     Ok(None)
 }
 
-/// Records that a run of the rule was held back, and tells its chat.
-pub(super) fn deny(tx: &Tx<'_>, event: &EventRow, run: RunId, reason: &str) -> Result<(), LedgerError> {
+/// Records that a run of the rule was held back, and tells its chat. What nobody asked for in it is counted in one
+/// line: anybody outside may send so many that a card would wait behind them.
+pub(super) fn deny(
+    tx: &Tx<'_>,
+    event: &EventRow,
+    rule: &Rule,
+    run: RunId,
+    reason: &str,
+) -> Result<(), LedgerError> {
     runs::end(tx, run, RunState::Denied, Some(reason))?;
+    if [WEBHOOK, FILE_WATCH].contains(&event.connector.as_str()) {
+        let what = format!(
+            "held back by `cooldown` or `max_concurrent` of the rule {}: `connector-host runs list` has each",
+            rule.name()
+        );
+        return outbox::count_up(tx, &event.surface, &event.chat, run, &what);
+    }
     let body = format!("run {run} is {}: {reason}", RunState::Denied.as_str());
     outbox::put(tx, &event.surface, &event.chat, &Parcel::Text { run: Some(run), body })
 }

@@ -64,7 +64,7 @@ pub fn count_up(tx: &Tx<'_>, surface: &str, chat: &str, run: RunId, what: &str) 
         .sql
         .prepare_cached(
             "SELECT id, body FROM outbox WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2 AND kind = 'text'
-               AND body LIKE '% ' || ?3 ORDER BY id DESC LIMIT 1",
+               AND substr(body, instr(body, ' ') + 1) = ?3 ORDER BY id DESC LIMIT 1",
         )?
         .query_row([surface, chat, what], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;

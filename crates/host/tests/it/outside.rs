@@ -1,8 +1,9 @@
-//! Events that nobody caused in a chat: which of them are there already.
+//! Events that nobody caused in a chat: which of them are there already, and what a chat is told of many.
 
 use connector_host::engine::{Arrival, Repeat, ScheduleChat, Stored};
 use connector_host::gate::policy::Actor;
 use connector_host::ledger::events::NewEvent;
+use connector_host::ledger::runs::RunState;
 use connector_rules::{Event, HookPath, WEBHOOK};
 use serde_json::{Map, Value, json};
 
@@ -10,8 +11,18 @@ use crate::world::{Plan, World, event};
 
 const MINUTE: i64 = 60_000;
 
-fn world(state: &std::path::Path) -> World {
-    let world = World::start(state, MINUTE, Plan::default());
+/// A rule of that name for one request at a time.
+fn rule(name: &str) -> &'static str {
+    String::leak(format!(
+        "[rule]\nname = \"{name}\"\nmax_concurrent = 1\n[trigger]\ntype = \"Webhook\"\npath = \"/ci\"\n\
+         [[actions]]\ntype = \"RunConnector\"\nconnector = \"oc\"\naction = \"run_task\"\n\
+         params = {{ prompt = \"{name}\" }}\n"
+    ))
+}
+
+fn world(state: &std::path::Path, rules: &[&str]) -> World {
+    let rules = rules.iter().copied().map(rule).collect();
+    let world = World::start(state, MINUTE, Plan { rules, ..Plan::default() });
     let chat = ScheduleChat { surface: "screen".into(), chat: "main".into() };
     world.engine.schedules_report_to(chat).unwrap();
     world
@@ -25,12 +36,23 @@ impl World {
     async fn requested(&self, event: Event, repeat: Repeat) -> Stored {
         self.engine.submit_from_outside(event, Actor::new(WEBHOOK, "/ci"), repeat).await.unwrap()
     }
+
+    /// The texts that no chat has yet.
+    async fn untold(&self) -> Vec<String> {
+        let sql = "SELECT body FROM outbox WHERE kind = 'text' AND delivered_at IS NULL ORDER BY id";
+        self.read(move |tx| {
+            let mut select = tx.sql.prepare(sql)?;
+            let bodies = select.query_map([], |row| row.get(0))?;
+            Ok(bodies.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
 }
 
 #[tokio::test]
 async fn an_event_is_known_by_its_senders_id_wherever_it_was_reported_and_by_what_it_says() {
     let state = tempfile::tempdir().unwrap();
-    let world = world(state.path());
+    let world = world(state.path(), &[]);
     let body = json!({ "n": 0.100_000_000_000_000_02, "list": [1e300, -0.0], "text": "ä" });
     // Where nothing is reported any more, and by one that has nothing to do with it.
     let (named, digest) = (request("d1", body.clone()), request("sum", body.clone()));
@@ -69,5 +91,31 @@ async fn an_event_is_known_by_its_senders_id_wherever_it_was_reported_and_by_wha
         let told = format!("{event:?}");
         assert_eq!(world.requested(event, repeat).await, Stored { event: row, arrival }, "{told}");
     }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_a_rule_holds_back_are_one_line_for_each_rule_until_the_chat_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let world = world(state.path(), &["build_a", "build-a"]);
+    *world.screen.broken.lock().unwrap() = true;
+    for n in 1..=5 {
+        world.requested(request(&n.to_string(), json!({})), Repeat::ById).await;
+    }
+    world.until_runs(10).await;
+    for run in 3..=10 {
+        assert_eq!(world.until_ended(run).await, RunState::Denied);
+    }
+    let mut told = world.untold().await;
+    told.sort();
+    let line = |rule: &str| {
+        format!(
+            "4 held back by `cooldown` or `max_concurrent` of the rule {rule}: `connector-host runs list` has each"
+        )
+    };
+    assert_eq!(told, [line("build-a"), line("build_a")]);
+    let reasons = world.runs().await.into_iter().filter_map(|run| run.reason);
+    assert_eq!(reasons.filter(|reason| reason.contains("the rule allows 1 at once")).count(), 8);
+    assert!(world.audit_is_intact().await);
     world.stop().await;
 }

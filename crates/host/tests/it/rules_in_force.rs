@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Waits until the ledger has `count` runs.
-    async fn until_runs(&self, count: usize) {
+    pub(crate) async fn until_runs(&self, count: usize) {
         for _ in 0..2_000 {
             if self.runs().await.len() >= count {
                 return;
