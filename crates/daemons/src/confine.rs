@@ -158,6 +158,8 @@ pub struct Confinement {
     configuration: Option<PathBuf>,
     /// Where its tasks have their working trees, in place of the workspace.
     trees: Option<PathBuf>,
+    /// Whether those have submodules, whose objects can be read then.
+    pub submodules: bool,
     /// What is to be read because the configuration says so.
     asked: Vec<PathBuf>,
     /// What is to be written because it says so.
@@ -340,6 +342,7 @@ impl Confinement {
             configuration: user_config::of_user(spec).filter(|_| matches!(spec.home, Home::Own(_))),
             tmp,
             trees: None,
+            submodules: false,
             asked: Vec::new(),
             asked_to_write: Vec::new(),
             planted: planted(spec),
@@ -569,7 +572,7 @@ impl Confinement {
         match &self.trees {
             None => walls.write.extend(git::common_directory(&self.workspace, &walls.write)),
             Some(all) => {
-                walls.read.extend(git::objects(&self.workspace));
+                walls.read.extend(git::objects(&self.workspace, self.submodules));
                 if command {
                     trees = Some(all.clone());
                 } else {

@@ -119,7 +119,10 @@ impl Confinement {
             (&|| install_of(&spec.program).iter().any(|own| own == path), "opencode itself"),
             (&|| DEVICES.iter().any(|device| path == Path::new(device)), "a device that programs use"),
             (&is_repository, "the repository of the workspace, which is a linked worktree of it"),
-            (&|| git::objects(&self.workspace).iter().any(|own| own == path), "objects of the repository"),
+            (
+                &|| git::objects(&self.workspace, self.submodules).iter().any(|own| own == path),
+                "objects of the repository",
+            ),
             (&is_cache, "caches of package managers, the workspace's own"),
             (&is_setting, "what the user has set of package managers, without tokens"),
             (&is_of_git, "settings of git's at home"),

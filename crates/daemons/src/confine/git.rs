@@ -8,6 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::place;
 
 /// The repository that the linked worktree `workspace` belongs to; nothing for other directories.
 ///
@@ -35,34 +38,53 @@ pub(super) fn common_directory(workspace: &Path, writable: &[PathBuf]) -> Option
 const BORROWED: u32 = 5;
 
 /// The objects of the repository that `workspace` is in or below, and those that it borrows of other
-/// repositories; and those of its submodules, which trees of tasks may have.
-pub(super) fn objects(workspace: &Path) -> Vec<PathBuf> {
+/// repositories; with `submodules` also those of its submodules, which trees of tasks have then.
+pub(super) fn objects(workspace: &Path, submodules: bool) -> Vec<PathBuf> {
     let Ok(found) = located(workspace) else { return Vec::new() };
     let mut objects = with_borrowed(&found.common);
-    for repository in [&found.common, &found.own] {
-        objects_of_submodules(&repository.join("modules"), SUBMODULES, &mut objects);
+    for repository in [&found.common, &found.own].into_iter().filter(|_| submodules) {
+        for inner in objects_of_submodules(repository) {
+            if !objects.contains(&inner) {
+                objects.push(inner);
+            }
+        }
     }
     objects
 }
 
-/// How many directories deep the repositories of submodules are looked for.
-const SUBMODULES: usize = 12;
+/// How many directories deep the repositories of submodules are looked for, and in how many directories.
+const SUBMODULES: (usize, usize) = (12, 4_000);
 
-/// The objects of the repositories below a directory of git's own, which are named as submodules are: `a/b` is in `a`.
-fn objects_of_submodules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    for inner in directories.map(|entry| entry.path()) {
-        let objects = inner.join("objects");
-        let is_repository = objects.symlink_metadata().is_ok_and(|it| it.is_dir()) && are_objects(&objects);
-        if is_repository && !found.contains(&objects) {
-            found.push(objects);
-        }
-        let below = if is_repository { inner.join("modules") } else { inner };
-        if depth > 0 {
-            objects_of_submodules(&below, depth - 1, found);
+/// The objects of the repositories below the `modules` of one, which are named as submodules are: `a/b` is in `a`. No
+/// link is on the way there: it would open what somebody else has.
+fn objects_of_submodules(repository: &Path) -> Vec<PathBuf> {
+    let (deepest, mut budget) = SUBMODULES;
+    let (mut found, mut next) = (Vec::new(), vec![(PathBuf::from("modules"), 0)]);
+    while let Some((directory, depth)) = next.pop() {
+        let Ok(here) = place::opened(repository, &directory) else { continue };
+        let mut names = Vec::new();
+        // What cannot be listed whole is taken as far as it was.
+        let _ = place::each(&here, |name, is_directory| {
+            if is_directory {
+                budget = budget.checked_sub(1).ok_or(Errno::MFILE)?;
+                names.push(name.to_owned());
+            }
+            Ok(())
+        });
+        for inner in names.into_iter().map(|name| directory.join(name)) {
+            let objects = inner.join("objects");
+            let is_repository =
+                place::opened(repository, &objects).is_ok() && are_objects(&repository.join(&objects));
+            let below = if is_repository { inner.join("modules") } else { inner };
+            if is_repository {
+                found.push(repository.join(objects));
+            }
+            if depth < deepest {
+                next.push((below, depth + 1));
+            }
         }
     }
+    found
 }
 
 /// The repository that a directory is in.
@@ -283,12 +305,46 @@ mod tests {
         }
         std::os::unix::fs::symlink(root.join("elsewhere"), modules.join("linked")).unwrap();
         std::fs::create_dir_all(modules.join("none/objects")).unwrap();
-        let mut found = objects(&root.join("app"));
-        found.sort();
+        let found = |submodules| {
+            let mut found = objects(&root.join("app"), submodules);
+            found.sort();
+            found
+        };
+        let own = root.join("app/.git/objects");
         let mut expected = names.map(|name| modules.join(name).join("objects")).to_vec();
-        expected.push(root.join("app/.git/objects"));
+        expected.push(own.clone());
         expected.sort();
-        assert_eq!(found, expected);
+        assert_eq!(found(true), expected);
+        assert_eq!(found(false), [own.clone()], "nobody asked for submodules");
+        // A directory of the user's with repositories in it.
+        std::fs::rename(&modules, root.join("src")).unwrap();
+        std::os::unix::fs::symlink(root.join("src"), &modules).unwrap();
+        assert_eq!(found(true), [own.clone()], "modules is a link");
+        std::fs::remove_file(&modules).unwrap();
+        std::fs::create_dir_all(modules.join("lib")).unwrap();
+        std::fs::write(modules.join("lib/HEAD"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("src/lib/objects"), modules.join("lib/objects")).unwrap();
+        std::os::unix::fs::symlink(root.join("src"), modules.join("lib/modules")).unwrap();
+        assert_eq!(found(true), [own], "a repository whose parts are links");
+    }
+
+    #[test]
+    fn a_directory_of_submodules_without_an_end_is_looked_through_as_far_as_its_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        made(&root.join("app/.git"));
+        let mut deep = root.join("app/.git/modules");
+        for _ in 0..30 {
+            deep.push("d");
+        }
+        made(&deep);
+        assert_eq!(objects(&root.join("app"), true).len(), 1, "too deep");
+        let many = root.join("app/.git/modules/many");
+        for number in 0..SUBMODULES.1 + 100 {
+            std::fs::create_dir_all(many.join(number.to_string()).join("objects")).unwrap();
+            std::fs::write(many.join(number.to_string()).join("HEAD"), "").unwrap();
+        }
+        assert!(objects(&root.join("app"), true).len() <= SUBMODULES.1);
     }
 
     #[test]

@@ -512,6 +512,7 @@ impl PoolConfig {
         confinement.memory_mb = self.allowance(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
+            confinement.submodules = workspace.setup.as_ref().is_some_and(|setup| setup.submodules);
         }
         if let Project::Copied(copies) = &spec.project {
             confinement.walls.read.push(copies.clone());

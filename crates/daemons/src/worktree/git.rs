@@ -56,9 +56,9 @@ pub(super) struct Branch {
 }
 
 impl Repository {
-    /// The user's repository of a submodule of this one.
+    /// The user's repository of a submodule of this one, which borrows nothing.
     pub(super) fn of_submodule(&self, own: PathBuf) -> Self {
-        let (objects, format) = (confine::with_borrowed(&own), self.format.clone());
+        let (objects, format) = (vec![own.join("objects")], self.format.clone());
         Self { top: own.clone(), common: own.clone(), own, objects, prefix: PathBuf::new(), format }
     }
 

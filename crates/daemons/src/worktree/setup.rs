@@ -91,6 +91,17 @@ pub enum SetupError {
         /// The commit that is named for it.
         commit: String,
     },
+    /// A submodule's repository has some of its objects in another.
+    #[error(
+        "the repository of the submodule {} borrows objects of another one; `git repack -a -d` in {} copies them, and then \
+         its objects/info/alternates can be removed", path.display(), repository.display()
+    )]
+    SubmoduleBorrows {
+        /// Where it is in the tree.
+        path: PathBuf,
+        /// Its repository in the workspace.
+        repository: PathBuf,
+    },
     /// What the commit says of its submodules leads elsewhere.
     #[error("{} is not taken for submodules: {why}", path.display())]
     SubmoduleRefused {

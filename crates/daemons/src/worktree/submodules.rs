@@ -109,6 +109,9 @@ impl Worktrees {
         let git = &self.0.git;
         let missing = || SetupError::SubmoduleMissing { path: path.clone(), commit: base.to_owned() };
         let own = own.ok_or_else(missing)?;
+        if borrows(&own) {
+            return Err(SetupError::SubmoduleBorrows { path, repository: own }.into());
+        }
         let repository = parent.of_submodule(own.clone());
         let earlier = record.submodules.iter().find(|it| it.path == path && it.own == own);
         let submodule = match earlier {
@@ -199,6 +202,12 @@ fn repository_in(root: &Path, below: &Path) -> Option<PathBuf> {
     let is_whole = has("objects") && has("refs") && !head.is_empty();
     let leads_on = found.join("commondir").symlink_metadata().is_ok();
     (is_whole && !leads_on && owner(&found)? == owner(root)?).then_some(found)
+}
+
+/// Whether a repository goes on in the objects of others: what these have no card says, and nobody agreed to.
+fn borrows(repository: &Path) -> bool {
+    let named = repository.join("objects/info/alternates").metadata();
+    named.is_ok_and(|found| !found.is_file() || found.len() > 0)
 }
 
 /// Whether a commit is on a branch of the user's own, rather than of a task, or is named otherwise in their repository.
