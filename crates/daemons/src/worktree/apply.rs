@@ -165,6 +165,8 @@ pub(super) async fn status(git: &Git, at: At<'_>, files: &[String]) -> Result<Ve
         "status",
         "--porcelain",
         "--no-renames",
+        // At which commit they are, and not what is changed in them: git would look for that by their own settings.
+        "--ignore-submodules=dirty",
         "--untracked-files=all",
         "--ignored",
         "-z",
@@ -199,8 +201,17 @@ pub(super) async fn stands_at(
     commit: &str,
     files: &[String],
 ) -> Result<bool, WorktreeError> {
-    let list =
-        ["--literal-pathspecs", "diff-index", "--cached", "--name-only", "--no-renames", "-z", commit, "--"];
+    let list = [
+        "--literal-pathspecs",
+        "diff-index",
+        "--cached",
+        "--name-only",
+        "--no-renames",
+        "--ignore-submodules=none",
+        "-z",
+        commit,
+        "--",
+    ];
     for files in files.chunks(AT_ONCE) {
         let arguments = list.into_iter().chain(files.iter().map(String::as_str));
         if !git.run(at, Call::new("compares the index", arguments)).await?.is_empty() {

@@ -21,8 +21,9 @@ const HEADER: u64 = 1 << 20;
 /// The most that is read of a patch.
 const PATCH: usize = 256 << 10;
 
-/// Shows differences, and starts nothing for it.
-pub(super) const DIFF: [&str; 3] = ["diff", "--no-ext-diff", "--no-textconv"];
+/// Shows differences, those of submodules' commits too whatever is configured, and starts nothing for it.
+pub(super) const DIFF: [&str; 5] =
+    ["diff", "--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=none"];
 
 /// How many names are tried for a branch.
 const NAMES: u32 = 20;

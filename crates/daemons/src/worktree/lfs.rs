@@ -109,7 +109,7 @@ pub(super) async fn record(
     let at = At::Tree(tree, repository);
     let list = ["ls-files", "-z", "--modified", "--others", "--exclude-standard"];
     let changed = git.run(at, Call::new("lists the changed files", list).unfiltered()).await?;
-    let list = ["diff-index", "--cached", "-z", "--no-renames", since, "--"];
+    let list = ["diff-index", "--cached", "-z", "--no-renames", "--ignore-submodules=none", since, "--"];
     let staged = git.run(at, Call::new("lists the staged files", list)).await?;
     let staged = parts(&staged).skip(1).step_by(2);
     let names: BTreeSet<_> = parts(&changed).chain(staged).collect();

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use opencode_daemons::worktree::{Task, discard};
+use opencode_daemons::worktree::{Task, apply, commit as committed, discard};
 use opencode_daemons::{Environment, Worktrees};
 use serde_json::json;
 use testkit::scratch::{git, repository};
@@ -168,6 +168,65 @@ async fn a_submodule_that_is_moved_to_a_commit_of_the_users_own_is_named_so_on_t
     assert_eq!(git(&lib, &["branch", "--list", "opencode-*"]).unwrap(), "");
 }
 
+/// What can be configured so that differences are not shown, or not as they are applied.
+const UNSHOWN: [(&str, &str); 12] = [
+    ("diff.submodule", "log"),
+    ("diff.submodule", "diff"),
+    ("diff.ignoreSubmodules", "all"),
+    ("submodule.a/library.ignore", "all"),
+    ("diff.noPrefix", "true"),
+    ("diff.mnemonicPrefix", "true"),
+    ("diff.srcPrefix", "x/y/"),
+    ("diff.context", "0"),
+    ("diff.orderFile", "none"),
+    ("diff.relative", "true"),
+    ("diff.external", "false"),
+    ("color.ui", "always"),
+];
+
+/// The user's own commit of `lib`, upon the one that is named.
+fn ahead(bench: &Bench) -> String {
+    let lib = bench.workspace.join("lib");
+    acts(&lib, "git checkout -q -b next; echo next > l.txt; git commit -qam next; git checkout -q -");
+    bench.git(&["submodule", "--quiet", "update"]);
+    git(&lib, &["rev-parse", "next"]).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_moved_submodule_is_taken_out_applied_and_committed_whatever_is_configured_of_differences() {
+    for (key, value) in UNSHOWN {
+        let bench = bench();
+        let next = ahead(&bench);
+        if key == "submodule.a/library.ignore" {
+            bench.git(&["config", "--file", ".gitmodules", key, value]);
+            bench.git(&["commit", "--quiet", "--all", "--message=Ignored"]);
+        }
+        bench.git(&["config", key, value]);
+        let mut tree = trees(&bench).make().await.unwrap();
+        let here = tree.directory();
+        git(&here, &["config", key, value]).unwrap();
+        acts(&here.join("lib"), &format!("git checkout -q {next}"));
+        let only = tree.collect().await.unwrap();
+        assert_eq!(only.files.len(), 1, "{key}={value}: {only:?}");
+        std::fs::write(here.join("app.txt"), "changed\n").unwrap();
+        let commit = tree.collect().await.unwrap().commit.unwrap();
+        assert_eq!(link(&bench, &commit), next, "{key}={value}");
+        let launcher = || Some(env!("CARGO_BIN_EXE_opencode-within-walls").into());
+        let (base, environment) = (only.since.clone(), Environment::of_this_process);
+        let applied = apply(&bench.workspace, (&base, &commit), environment(), launcher()).await;
+        let applied = applied.unwrap_or_else(|error| panic!("{key}={value}: {}", chain(&error)));
+        assert_eq!(applied.files, ["app.txt", "lib"], "{key}={value}");
+        assert!(bench.git(&["ls-files", "--stage", "lib"]).contains(&next), "{key}={value}");
+        assert_eq!(read(&bench.workspace.join("app.txt")), "changed\n", "{key}={value}");
+        bench.git(&["reset", "--quiet", "--hard"]);
+        bench.git(&["commit", "--quiet", "--allow-empty", "--message=Moved on"]);
+        let range = (&*base, &*commit);
+        let came = committed(&bench.workspace, range, (None, None), environment(), launcher()).await;
+        let came = came.unwrap_or_else(|error| panic!("{key}={value}: {}", chain(&error)));
+        assert!(!came.as_it_was && link(&bench, "HEAD") == next, "{key}={value}");
+    }
+}
+
 #[tokio::test]
 async fn a_submodule_that_is_not_there_fails_the_task_with_its_name_and_what_to_run() {
     type Spoil = fn(&Bench);
@@ -202,6 +261,30 @@ async fn a_submodule_that_is_not_there_fails_the_task_with_its_name_and_what_to_
         let error = chain(&trees(&bench).make().await.unwrap_err());
         assert!(error.contains(words) && error.contains("git submodule update --init"), "{what}: {error}");
         assert_eq!(bench.git(&["branch", "--list", "opencode-*"]), "", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_submodule_whose_repository_borrows_objects_is_refused_until_it_has_all_of_its_own() {
+    for borrower in ["lib", "lib/deep/er"] {
+        let bench = bench();
+        let own = match borrower {
+            "lib" => own(&bench),
+            _ => own(&bench).join("modules/deep/er"),
+        };
+        let lender = bench.root.path().join("lender");
+        repository(&lender, &[("theirs.txt", "theirs\n")]).unwrap();
+        std::fs::write(own.join("objects/info/alternates"), format!("{}/.git/objects\n", lender.display()))
+            .unwrap();
+        let error = chain(&trees(&bench).make().await.unwrap_err());
+        assert!(error.contains(&format!("the submodule {borrower} borrows")), "{error}");
+        assert!(error.contains("git repack -a -d") && error.contains(&own.display().to_string()), "{error}");
+        // A tree without submodules reads nothing there.
+        bench.trees(json!({})).make().await.unwrap();
+        git(&own, &["--work-tree=.", "repack", "-a", "-d", "--quiet"]).unwrap();
+        std::fs::remove_file(own.join("objects/info/alternates")).unwrap();
+        let tree = trees(&bench).make().await.unwrap();
+        assert_eq!(read(&tree.directory().join("lib/deep/er/i.txt")), "i\n");
     }
 }
 

@@ -17,7 +17,7 @@ use crate::worktree::running::{Ended, Printed, Says, ended, printed};
 const MOST: usize = 16 << 20;
 
 /// What makes git do nothing but what it was told, whatever is configured.
-const QUIET: [(&str, &str); 26] = [
+const QUIET: [(&str, &str); 37] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -35,6 +35,18 @@ const QUIET: [(&str, &str); 26] = [
     ("credential.helper", ""),
     ("protocol.allow", "never"),
     ("submodule.recurse", "false"),
+    // A patch is to be one that is read again, and whole.
+    ("diff.submodule", "short"),
+    ("diff.ignoreSubmodules", "none"),
+    ("diff.noPrefix", "false"),
+    ("diff.mnemonicPrefix", "false"),
+    ("diff.srcPrefix", "a/"),
+    ("diff.dstPrefix", "b/"),
+    ("diff.relative", "false"),
+    ("diff.context", "3"),
+    ("diff.orderFile", "/dev/null"),
+    ("diff.suppressBlankEmpty", "false"),
+    ("apply.ignoreWhitespace", "no"),
     ("fetch.recurseSubmodules", "false"),
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
