@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::git::{Access, At, Call, Git, Repository, text};
-use super::lfs::{self, Recorded};
+use super::lfs::{self, Budget, Recorded};
 use super::running::Printed;
 use super::submodules::{Submodule, is_theirs, links_in};
 use super::{Worktree, WorktreeError, is_id};
@@ -86,8 +86,10 @@ impl Worktree {
     pub async fn collect(&mut self) -> Result<Collected, WorktreeError> {
         self.stands()?;
         place::unlock(&self.held, &self.record.branch);
-        let (submodules, mut notes) = self.collect_submodules().await;
-        let part = self.part();
+        // All that is stored of this turn.
+        let lfs = self.trees.keeps_lfs().map(Budget::new);
+        let (submodules, mut notes) = self.collect_submodules(lfs.as_ref()).await;
+        let part = self.part(lfs.as_ref());
         notes.extend(part.commit_rest(&self.links_in(Path::new(""))).await?);
         let git = part.git;
         let since = part.since.to_owned();
@@ -128,7 +130,7 @@ impl Worktree {
     }
 
     /// The tree's own repository.
-    fn part(&self) -> Part<'_> {
+    fn part<'a>(&'a self, lfs: Option<&'a Budget>) -> Part<'a> {
         Part {
             git: &self.trees.0.git,
             repository: &self.repository,
@@ -139,18 +141,18 @@ impl Worktree {
             title: self.record.title.as_deref(),
             base: &self.record.base,
             since: self.record.tip(),
-            lfs: self.trees.keeps_lfs(),
+            lfs,
         }
     }
 
     /// Takes out what came of each submodule, the innermost first; and what could not be, in a sentence each: then it is in
     /// the tree still, and what else there is goes its way.
-    async fn collect_submodules(&mut self) -> (Vec<TakenOut>, Vec<String>) {
+    async fn collect_submodules(&mut self, lfs: Option<&Budget>) -> (Vec<TakenOut>, Vec<String>) {
         let (mut taken, mut notes) = (Vec::new(), Vec::new());
         for at in (0..self.record.submodules.len()).rev() {
             let submodule = self.record.submodules[at].clone();
             let path = submodule.path.display().to_string();
-            match self.collect_submodule(submodule, &mut notes).await {
+            match self.collect_submodule(submodule, lfs, &mut notes).await {
                 Ok(now) => {
                     if now.tip != self.record.submodules[at].tip {
                         let (base, commit) = (self.record.submodules[at].tip(), now.tip());
@@ -174,6 +176,7 @@ impl Worktree {
     async fn collect_submodule(
         &self,
         mut now: Submodule,
+        lfs: Option<&Budget>,
         notes: &mut Vec<String>,
     ) -> Result<Submodule, WorktreeError> {
         let gone = |_| WorktreeError::Replaced(now.path.clone());
@@ -190,7 +193,7 @@ impl Worktree {
             branch: &now.branch,
             base: &now.base,
             since: now.tip(),
-            ..self.part()
+            ..self.part(lfs)
         };
         notes.extend(part.commit_rest(&links).await?);
         let tip = part.take_over().await?;
@@ -237,8 +240,8 @@ struct Part<'a> {
     base: &'a str,
     /// The commit that it was at when it was last collected.
     since: &'a str,
-    /// How many bytes of files of Git LFS may be stored, if that is to be done.
-    lfs: Option<u64>,
+    /// What may be stored of files of Git LFS, if that is to be done.
+    lfs: Option<&'a Budget>,
 }
 
 impl Part<'_> {
@@ -255,7 +258,7 @@ impl Part<'_> {
     /// Commits what is left, with these commits for submodules; what is left out of it, in a sentence each.
     async fn commit_rest(&self, links: &[(PathBuf, String)]) -> Result<Vec<String>, WorktreeError> {
         let mut recorded = match self.lfs {
-            Some(most) => lfs::record(self.git, self.repository, self.held, (self.since, most)).await?,
+            Some(budget) => lfs::record(self.git, self.repository, self.held, (self.since, budget)).await?,
             None => Recorded::default(),
         };
         recorded.paths.extend(links.iter().map(|(path, _)| place::bytes_of(path)));
@@ -299,8 +302,8 @@ impl Part<'_> {
 
     /// Has the repository keep what its new commits name of files of Git LFS; what is nowhere, in a sentence each.
     async fn take_over_lfs(&self, tip: &str) -> Result<Vec<String>, WorktreeError> {
-        let Some(most) = self.lfs else { return Ok(Vec::new()) };
-        lfs::take_over(self.git, self.repository, self.held, (self.since, tip), most).await
+        let Some(budget) = self.lfs else { return Ok(Vec::new()) };
+        lfs::take_over(self.git, self.repository, self.held, (self.since, tip), budget).await
     }
 
     /// Has the index take whatever is changed, but for these files.

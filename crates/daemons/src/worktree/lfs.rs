@@ -7,13 +7,14 @@
 //!
 //! Never does: follow a link, run a program, ask a server, or take a name for the content.
 
+mod budget;
 mod pointer;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use std::sync::Arc;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps, fchmod, fstat, futimens, openat};
 
+pub(super) use self::budget::Budget;
 use self::pointer::{LONGEST, Pointer};
-use self::store::{Draft, Store, digested};
+use self::store::{Draft, Store, digested, too_large};
 use super::git::{Access, At, Call, Git, Repository};
 use super::setup::{self, SetupError};
 use super::stamp::stamped;
@@ -40,6 +42,8 @@ const BEFORE: i64 = 2;
 pub(super) struct Recorded {
     /// The files that the index has by pointers now, or is not to have.
     pub(super) paths: Vec<Vec<u8>>,
+    /// Those that are too large to be kept.
+    refused: Vec<Vec<u8>>,
     /// What is not kept, for the person to know.
     pub(super) notes: Vec<String>,
     /// Those files as they were when they were stored.
@@ -99,12 +103,12 @@ fn filled(store: &Store, tree: &Held, path: &Path) -> Result<Option<Stat>, Setup
 }
 
 /// Stores what the task left in files of Git LFS, and has the index name them by pointers. `since` is the commit after which
-/// they are looked at, and `most` how many bytes may be stored.
+/// they are looked at, and the index has again what that has for those that are too large.
 pub(super) async fn record(
     git: &Git,
     repository: &Repository,
     tree: &Arc<Held>,
-    (since, most): (&str, u64),
+    (since, budget): (&str, &Budget),
 ) -> Result<Recorded, WorktreeError> {
     let at = At::Tree(tree, repository);
     let list = ["ls-files", "-z", "--modified", "--others", "--exclude-standard"];
@@ -117,8 +121,8 @@ pub(super) async fn record(
     if large.is_empty() {
         return Ok(Recorded::default());
     }
-    let (common, held) = (repository.common.clone(), Arc::clone(tree));
-    let storing = tokio::task::spawn_blocking(move || stored(&Store::of(&common)?, &held, &large, most));
+    let (common, held, budget) = (repository.common.clone(), Arc::clone(tree), budget.clone());
+    let storing = tokio::task::spawn_blocking(move || stored(&Store::of(&common)?, &held, &large, &budget));
     let (stored, mut recorded) = storing.await.map_err(io::Error::other)??;
     recorded.paths.extend(stored.keys().cloned());
     let ids = blobs(git, at, stored.values().map(|(pointer, _)| pointer.to_string())).await?;
@@ -129,10 +133,71 @@ pub(super) async fn record(
         entries.write_all(path)?;
         entries.write_all(b"\0")?;
     }
+    left_out(git, (repository, tree), since, &mut recorded, &mut entries).await?;
     let put = Call::new("takes the pointers", ["update-index", "-z", "--index-info"]);
     git.run(at, put.input(entries.reopen()?)).await?;
     recorded.stats = stored.into_iter().map(|(path, (_, stat))| (path, stat)).collect();
     Ok(recorded)
+}
+
+/// Has the index have what the commit `since` has for each file that was refused, whatever was staged or committed.
+async fn left_out(
+    git: &Git,
+    (repository, tree): (&Repository, &Arc<Held>),
+    since: &str,
+    recorded: &mut Recorded,
+    entries: &mut tempfile::NamedTempFile,
+) -> Result<(), WorktreeError> {
+    if recorded.refused.is_empty() {
+        return Ok(());
+    }
+    let none = format!("0 {}", "0".repeat(2 * width(repository)));
+    let at = At::Tree(tree, repository);
+    let before = listed(git, at, since, &recorded.refused).await?;
+    let now = listed(git, at, "HEAD", &recorded.refused).await?;
+    for path in std::mem::take(&mut recorded.refused) {
+        write!(entries, "{}\t", before.get(&path).unwrap_or(&none))?;
+        entries.write_all(&path)?;
+        entries.write_all(b"\0")?;
+        let name = String::from_utf8_lossy(&path);
+        let whole = if before.get(&path) == now.get(&path) {
+            ""
+        } else {
+            ", and an earlier commit of the branch has it whole"
+        };
+        recorded.notes.push(format!(
+            "{} is a file of Git LFS too large to be kept, so its change is left out{whole}",
+            name.escape_debug()
+        ));
+        recorded.paths.push(path);
+    }
+    Ok(())
+}
+
+/// What a commit has at these paths, as the index takes it.
+async fn listed(
+    git: &Git,
+    at: At<'_>,
+    commit: &str,
+    paths: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, String>, WorktreeError> {
+    let list = tempfile::NamedTempFile::new()?;
+    let all = Call::new("lists the files", ["ls-tree", "-r", "-z", "--full-tree", commit]);
+    git.run(at, all.output(list.reopen()?)).await?;
+    let (wanted, mut found) = (paths.iter().collect::<BTreeSet<_>>(), HashMap::new());
+    for entry in BufReader::new(list.reopen()?).split(0) {
+        let entry = entry?;
+        let Some(tab) = entry.iter().position(|byte| *byte == b'\t') else { continue };
+        let path = entry[tab + 1..].to_vec();
+        let fields = String::from_utf8_lossy(&entry[..tab]);
+        let mut fields = fields.split(' ');
+        if let (Some(mode), Some(id)) = (fields.next(), fields.nth(1))
+            && wanted.contains(&path)
+        {
+            found.insert(path, format!("{mode} {id}"));
+        }
+    }
+    Ok(found)
 }
 
 /// Has git take what was recorded for unchanged, once it has written the index for the last time.
@@ -171,7 +236,7 @@ fn stored(
     store: &Store,
     tree: &Held,
     paths: &[Vec<u8>],
-    mut most: u64,
+    budget: &Budget,
 ) -> Result<(Stored, Recorded), WorktreeError> {
     let (mut stored, mut recorded) = (Stored::new(), Recorded::default());
     for path in paths {
@@ -181,19 +246,15 @@ fn stored(
             continue;
         }
         file.rewind()?;
-        match store.keep(&mut file, most) {
-            Ok(pointer) => {
-                most -= pointer.size;
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        let kept =
+            if budget.read(size) { store.keep(&mut file, (budget.left(), size)) } else { Err(too_large()) };
+        match kept {
+            Ok((pointer, new)) => {
+                budget.store(new);
                 stored.insert(path.clone(), (pointer, stat));
             }
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                let name = String::from_utf8_lossy(path);
-                let name = name.escape_debug();
-                recorded.notes.push(format!(
-                    "{name} is a file of Git LFS too large to be kept, so its change is left out"
-                ));
-                recorded.paths.push(path.clone());
-            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => recorded.refused.push(path.clone()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -222,7 +283,7 @@ pub(super) async fn take_over(
     repository: &Repository,
     tree: &Arc<Held>,
     (since, tip): (&str, &str),
-    most: u64,
+    budget: &Budget,
 ) -> Result<Vec<String>, WorktreeError> {
     let read = At::Repository(repository, Access::Read);
     let (objects, small, texts) =
@@ -233,35 +294,46 @@ pub(super) async fn take_over(
     let format = "--batch-check=%(objectname) %(objecttype) %(objectsize) %(rest)";
     let sizes = Call::new("looks at the objects", ["cat-file", format]).input(objects.reopen()?);
     git.run(read, sizes.output(small.reopen()?)).await?;
-    let named = small_blobs(&std::fs::read(small.path())?);
-    let mut list = tempfile::NamedTempFile::new()?;
-    named.iter().try_for_each(|(id, _)| writeln!(list, "{id}"))?;
-    let contents = Call::new("reads the pointers", ["cat-file", "--batch"]).input(list.reopen()?);
+    let list = tempfile::NamedTempFile::new()?;
+    small_blobs(BufReader::new(small.reopen()?), &mut BufWriter::new(list.reopen()?))?;
+    let format = "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)";
+    let contents = Call::new("reads the pointers", ["cat-file", format]).input(list.reopen()?);
     git.run(read, contents.output(texts.reopen()?)).await?;
-    let pointers = pointers(&std::fs::read(texts.path())?, named.iter().map(|(_, name)| name.as_str()));
-    let (common, tree) = (repository.common.clone(), Arc::clone(tree));
-    let taking = tokio::task::spawn_blocking(move || taken(&common, &tree, &pointers, most));
+    let (common, tree, budget) = (repository.common.clone(), Arc::clone(tree), budget.clone());
+    let taking = tokio::task::spawn_blocking(move || {
+        let (pointers, more) = pointers(BufReader::new(texts.reopen()?), POINTERS)?;
+        let mut notes = taken(&common, &tree, &pointers, &budget)?;
+        if more {
+            notes.push(format!(
+                "the branch names more than {POINTERS} contents of files of Git LFS, of which the rest was not looked for"
+            ));
+        }
+        Ok::<_, WorktreeError>(notes)
+    });
     taking.await.map_err(io::Error::other)?
 }
+
+/// How many contents a turn's commits may name that are looked for.
+const POINTERS: usize = 20_000;
 
 fn taken(
     common: &Path,
     tree: &Held,
     pointers: &BTreeMap<Pointer, String>,
-    mut most: u64,
+    budget: &Budget,
 ) -> Result<Vec<String>, WorktreeError> {
     let (store, mut notes) = (Store::of(common)?, Vec::new());
     for (pointer, name) in pointers {
         if store.open(pointer).is_some() {
             continue;
         }
-        let own = Store::of_tree(tree).ok().filter(|_| pointer.size <= most);
+        let own = Store::of_tree(tree).ok().filter(|_| pointer.size <= budget.left());
         let kept = match own.and_then(|own| own.open(pointer)) {
             Some(mut file) => store.keep_as(pointer, &mut file)?,
             None => false,
         };
         if kept {
-            most -= pointer.size;
+            budget.store(pointer.size);
         } else {
             notes.push(format!(
                 "the branch names content of {} that is not here ({})",
@@ -273,32 +345,49 @@ fn taken(
     Ok(notes)
 }
 
-/// Of what `cat-file` says of objects, the ids and names of blobs that may be pointers.
-fn small_blobs(said: &[u8]) -> Vec<(String, String)> {
-    let said = String::from_utf8_lossy(said);
-    let small = said.lines().filter_map(|line| {
-        let mut words = line.splitn(4, ' ');
-        let (id, kind, size) = (words.next()?, words.next()?, words.next()?.parse::<u64>().ok()?);
-        let name = words.next().unwrap_or_default();
-        (kind == "blob" && size <= LONGEST).then(|| (id.to_owned(), name.to_owned()))
-    });
-    small.collect()
+/// Of what `cat-file` says of objects, the ids and names of blobs that may be pointers, as it reads them again.
+fn small_blobs(said: impl BufRead, list: &mut impl io::Write) -> io::Result<()> {
+    for line in said.split(b'\n') {
+        let line = line?;
+        let mut words = line.splitn(4, |byte| *byte == b' ');
+        if let (Some(id), Some(b"blob"), Some(size)) = (words.next(), words.next(), words.next())
+            && number(size).is_some_and(|size| size <= LONGEST)
+        {
+            list.write_all(id)?;
+            list.write_all(b" ")?;
+            list.write_all(words.next().unwrap_or_default())?;
+            list.write_all(b"\n")?;
+        }
+    }
+    list.flush()
 }
 
-/// The pointers among what `cat-file` printed of blobs, each with one of its names.
-fn pointers<'a>(mut printed: &[u8], names: impl Iterator<Item = &'a str>) -> BTreeMap<Pointer, String> {
-    let mut found = BTreeMap::new();
-    for name in names {
-        let Some(end) = printed.iter().position(|byte| *byte == b'\n') else { break };
-        let head = String::from_utf8_lossy(&printed[..end]);
-        let Some(size) = head.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok()) else { break };
-        let Some(text) = printed.get(end + 1..end + 1 + size) else { break };
-        if let Some(pointer) = Pointer::parse(text) {
-            found.insert(pointer, name.to_owned());
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The pointers among what `cat-file` printed of blobs, each with one of its names, and whether there are more than `most`.
+fn pointers(mut printed: impl BufRead, most: usize) -> io::Result<(BTreeMap<Pointer, String>, bool)> {
+    let (mut found, mut head) = (BTreeMap::new(), Vec::new());
+    loop {
+        head.clear();
+        if printed.read_until(b'\n', &mut head)? == 0 {
+            return Ok((found, false));
         }
-        printed = printed.get(end + 2 + size..).unwrap_or_default();
+        let line = head.strip_suffix(b"\n").unwrap_or(&head);
+        let mut words = line.splitn(4, |byte| *byte == b' ').skip(2);
+        // Such as one that is missing.
+        let Some(size) = words.next().and_then(number).filter(|size| *size <= LONGEST) else { continue };
+        let mut text = Vec::new();
+        printed.by_ref().take(size + 1).read_to_end(&mut text)?;
+        if let Some(pointer) = Pointer::parse(text.strip_suffix(b"\n").unwrap_or(&text)) {
+            if found.len() == most && !found.contains_key(&pointer) {
+                return Ok((found, true));
+            }
+            let name = words.next().unwrap_or_default();
+            found.insert(pointer, String::from_utf8_lossy(name).into_owned());
+        }
     }
-    found
 }
 
 /// Has the index of a tree take these files for unchanged since it was written. What is no index that can be told so is
@@ -347,4 +436,32 @@ fn parts(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn path_of(name: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_found_among_small_blobs_by_reading_and_not_more_than_are_wanted() {
+        let pointer = |size: u64| Pointer::new("a".repeat(64), size);
+        let mut said = String::from("i1 blob 100000 large\ni2 tree 20 \ni3 missing\n");
+        let (mut wanted, mut printed) = (String::new(), String::from("i0 missing\n"));
+        for size in 0..3 {
+            let text = pointer(size).to_string();
+            said += &format!("p{size} blob {} a {size}.bin\n", text.len());
+            wanted += &format!("p{size} a {size}.bin\n");
+            printed += &format!("p{size} blob {} a {size}.bin\n{text}\n", text.len());
+            printed += "x blob 4 x\nx 9\n\n";
+        }
+        let mut list = Vec::new();
+        small_blobs(said.as_bytes(), &mut list).unwrap();
+        assert_eq!(String::from_utf8(list).unwrap(), wanted);
+        let (found, more) = pointers(printed.as_bytes(), 3).unwrap();
+        assert!(!more);
+        let names: Vec<_> = found.iter().map(|(pointer, name)| (pointer.size, name.as_str())).collect();
+        assert_eq!(names, [(0, "a 0.bin"), (1, "a 1.bin"), (2, "a 2.bin")]);
+        let (found, more) = pointers(printed.as_bytes(), 2).unwrap();
+        assert!(more && found.len() == 2);
+    }
 }

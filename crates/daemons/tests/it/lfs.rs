@@ -242,6 +242,65 @@ async fn a_file_of_git_lfs_that_is_larger_than_the_disk_limit_is_left_out_and_to
 }
 
 #[tokio::test]
+async fn a_file_that_is_too_large_ends_as_it_began_also_where_it_was_staged_or_committed() {
+    for (script, whole) in [
+        ("true", false),
+        ("git add --all", false),
+        ("git add --all; git commit -qm 'Large'", true),
+        ("git rm -q --cached a.bin; git add huge.bin", false),
+    ] {
+        let bench = Bench::new();
+        commits(&bench, "a.bin", LARGE);
+        let mut tree = trees(&bench, &json!({ "disk_mb": 1 })).make().await.unwrap();
+        let (here, huge) = (tree.directory(), vec![7; (1 << 20) + 1]);
+        for name in ["a.bin", "huge.bin"] {
+            std::fs::write(here.join(name), &huge).unwrap();
+        }
+        acts(&here, script);
+        std::fs::write(here.join("app.txt"), "changed\n").unwrap();
+        let came = tree.collect().await.unwrap();
+        let files: Vec<_> = came.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, ["app.txt"], "{script}");
+        let tip = came.commit.unwrap();
+        assert_eq!(bench.git(&["show", &format!("{tip}:a.bin")]), pointer(LARGE), "{script}");
+        assert_eq!(bench.git(&["ls-tree", "--name-only", &tip, "huge.bin"]), "", "{script}");
+        assert_eq!(came.notes.len(), 2, "{script}: {:?}", came.notes);
+        for note in &came.notes {
+            assert!(note.contains("its change is left out"), "{script}: {note}");
+            assert_eq!(note.contains("has it whole"), whole, "{script}: {note}");
+        }
+        assert_eq!(std::fs::read(here.join("a.bin")).unwrap(), huge, "it stays in the tree");
+    }
+}
+
+#[tokio::test]
+async fn what_a_turn_stores_is_limited_for_all_of_it_and_what_is_there_already_does_not_count() {
+    let bench = Bench::new();
+    commits(&bench, "a.bin", LARGE);
+    let mut tree = trees(&bench, &json!({ "disk_mb": 1 })).make().await.unwrap();
+    let here = tree.directory();
+    let half = |byte: u8| vec![byte; 600 << 10];
+    std::fs::write(here.join("b.bin"), half(1)).unwrap();
+    std::fs::write(here.join("c.bin"), half(1)).unwrap();
+    // What its own git-lfs stored counts, too.
+    let own = here.join(".git/lfs/objects").join(&oid(&half(2))[..2]).join(&oid(&half(2))[2..4]);
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join(oid(&half(2))), half(2)).unwrap();
+    std::fs::write(here.join("d.bin"), pointer(&half(2))).unwrap();
+    // Files that take no room and seem to.
+    for number in 0..50 {
+        let sparse = std::fs::File::create(here.join(format!("{number}.bin"))).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+    }
+    let came = tree.collect().await.unwrap();
+    let files: Vec<_> = came.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files, ["b.bin", "c.bin", "d.bin"]);
+    assert!(object(&bench, &half(1)).exists() && !object(&bench, &half(2)).exists());
+    assert_eq!(came.notes.len(), 51, "{:?}", came.notes);
+    assert!(came.notes.iter().any(|note| note.contains("d.bin")), "{:?}", came.notes);
+}
+
+#[tokio::test]
 async fn a_command_finds_the_content_and_what_it_made_of_it_is_taken_back() {
     let bench = Bench::new();
     commits(&bench, "a.bin", LARGE);

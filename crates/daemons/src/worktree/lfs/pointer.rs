@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The most that a pointer takes.
-pub(in crate::worktree) const LONGEST: u64 = 1024;
+/// More than a pointer of that form takes.
+pub(in crate::worktree) const LONGEST: u64 = 200;
 
 const VERSION: &str = "version https://git-lfs.github.com/spec/v1";
 

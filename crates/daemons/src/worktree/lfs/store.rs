@@ -4,7 +4,7 @@
 //! is digested; a name alone says nothing.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -45,9 +45,30 @@ impl Store {
         (is_file && u64::try_from(stat.st_size) == Ok(pointer.size)).then(|| File::from(file))
     }
 
-    /// Takes in what `from` has, of at most `most` bytes.
-    pub(super) fn keep(&self, from: &mut impl Read, most: u64) -> io::Result<Pointer> {
-        self.keep_if(from, most, |_| true)
+    /// Takes in what `from` has, of at most `most` bytes that are not there yet; how many those are. Of at most `read` bytes
+    /// it is found out whether they are.
+    pub(super) fn keep(
+        &self,
+        from: &mut (impl Read + Seek),
+        (most, read): (u64, u64),
+    ) -> io::Result<(Pointer, u64)> {
+        let found = digested(from, &mut io::sink(), most.max(read))?;
+        if self.has(&found) {
+            return Ok((found, 0));
+        }
+        if found.size > most {
+            return Err(too_large());
+        }
+        from.rewind()?;
+        let pointer = self.keep_if(from, most, |_| true)?;
+        let size = pointer.size;
+        Ok((pointer, size))
+    }
+
+    /// Whether it has this content, by its digest.
+    fn has(&self, pointer: &Pointer) -> bool {
+        let there = self.open(pointer).map(|mut file| digested(&mut file, &mut io::sink(), pointer.size));
+        there.is_some_and(|there| there.is_ok_and(|there| there == *pointer))
     }
 
     /// Takes in what `from` has, if it is this content; whether it is.
@@ -77,6 +98,10 @@ impl Store {
     }
 }
 
+pub(super) fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")
+}
+
 /// The directory of an object.
 fn place(pointer: &Pointer) -> PathBuf {
     Path::new("lfs/objects").join(&pointer.oid()[..2]).join(&pointer.oid()[2..4])
@@ -93,7 +118,7 @@ pub(super) fn digested(from: &mut impl Read, to: &mut impl Write, most: u64) -> 
         };
         size += read as u64;
         if size > most {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+            return Err(too_large());
         }
         hasher.update(&piece[..read]);
         to.write_all(&piece[..read])?;
@@ -146,14 +171,19 @@ mod tests {
         std::fs::create_dir_all(at("git")).unwrap();
         std::fs::create_dir_all(at("outside")).unwrap();
         let store = Store::of(&at("git")).unwrap();
-        let pointer = store.keep(&mut &b"large"[..], 5).unwrap();
+        let keep = |content: &'static [u8]| store.keep(&mut io::Cursor::new(content), (5, 5));
+        let (pointer, stored) = keep(b"large").unwrap();
+        assert_eq!((stored, keep(b"large").unwrap().1), (5, 0), "it is there");
         assert_eq!((pointer.size, pointer.oid().len()), (5, 64));
         let oid = pointer.oid();
         let file = at("git/lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid);
         assert_eq!(std::fs::read(&file).unwrap(), b"large");
         assert!(store.open(&pointer).is_some());
         assert!(store.open(&Pointer::new(oid.to_owned(), 6)).is_none(), "another size");
-        assert!(store.keep(&mut &b"too large"[..], 5).is_err());
+        assert!(keep(b"too large").is_err());
+        std::fs::write(&file, "LARGE").unwrap();
+        assert_eq!(keep(b"large").unwrap().1, 5, "what is there is something else");
+        assert_eq!(std::fs::read(&file).unwrap(), b"large");
         assert_eq!(std::fs::read_dir(at("git/lfs/tmp")).unwrap().count(), 0, "no draft is left");
 
         std::fs::rename(&file, at("outside/file")).unwrap();
@@ -161,7 +191,7 @@ mod tests {
         assert!(store.open(&pointer).is_none(), "a link is no object");
         std::fs::remove_dir_all(at("git/lfs")).unwrap();
         symlink(at("outside"), at("git/lfs")).unwrap();
-        assert!(store.open(&pointer).is_none() && store.keep(&mut &b"large"[..], 5).is_err());
+        assert!(store.open(&pointer).is_none() && keep(b"large").is_err());
         assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 1, "nothing was written there");
     }
 }
