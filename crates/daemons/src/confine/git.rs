@@ -315,17 +315,18 @@ mod tests {
         expected.push(own.clone());
         expected.sort();
         assert_eq!(found(true), expected);
-        assert_eq!(found(false), [own.clone()], "nobody asked for submodules");
+        let alone = std::slice::from_ref(&own);
+        assert_eq!(found(false), alone, "nobody asked for submodules");
         // A directory of the user's with repositories in it.
         std::fs::rename(&modules, root.join("src")).unwrap();
         std::os::unix::fs::symlink(root.join("src"), &modules).unwrap();
-        assert_eq!(found(true), [own.clone()], "modules is a link");
+        assert_eq!(found(true), alone, "modules is a link");
         std::fs::remove_file(&modules).unwrap();
         std::fs::create_dir_all(modules.join("lib")).unwrap();
         std::fs::write(modules.join("lib/HEAD"), "").unwrap();
         std::os::unix::fs::symlink(root.join("src/lib/objects"), modules.join("lib/objects")).unwrap();
         std::os::unix::fs::symlink(root.join("src"), modules.join("lib/modules")).unwrap();
-        assert_eq!(found(true), [own], "a repository whose parts are links");
+        assert_eq!(found(true), alone, "a repository whose parts are links");
     }
 
     #[test]

@@ -25,6 +25,9 @@ const PATCH: usize = 256 << 10;
 pub(super) const DIFF: [&str; 5] =
     ["diff", "--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=none"];
 
+/// Lists what the index has, commits of other repositories too.
+const IN_INDEX: [&str; 3] = ["ls-files", "--stage", "-z"];
+
 /// How many names are tried for a branch.
 const NAMES: u32 = 20;
 
@@ -210,8 +213,8 @@ impl Worktree {
         Ok(now)
     }
 
-    /// The commits that are named for the submodules right below the repository at `path` in the tree.
-    fn links_in(&self, path: &Path) -> Vec<(PathBuf, String)> {
+    /// What the repository at `path` in the tree is to name of submodules.
+    fn links_in(&self, path: &Path) -> Links {
         let all = &self.record.submodules;
         let around = |it: &Submodule| {
             let above = all.iter().filter(|other| other.path != it.path && it.path.starts_with(&other.path));
@@ -221,8 +224,21 @@ impl Worktree {
                 .unwrap_or(Path::new(""))
         };
         let below = all.iter().filter(|it| around(it) == path);
-        below.filter_map(|it| Some((it.path.strip_prefix(path).ok()?.to_owned(), it.base.clone()))).collect()
+        let named =
+            below.filter_map(|it| Some((it.path.strip_prefix(path).ok()?.to_owned(), it.base.clone())));
+        let own = all.iter().map(|it| self.repository.of_submodule(it.own.clone()));
+        Links { path: path.to_owned(), named: named.collect(), own: own.collect() }
     }
+}
+
+/// The submodules of one repository of a tree.
+struct Links {
+    /// Where the repository is in the tree.
+    path: PathBuf,
+    /// The commits that are named for those right below it.
+    named: Vec<(PathBuf, String)>,
+    /// The user's repositories of all submodules of the tree.
+    own: Vec<Repository>,
 }
 
 /// One repository of a tree: its own, or a submodule's.
@@ -256,37 +272,88 @@ impl Part<'_> {
     }
 
     /// Commits what is left, with these commits for submodules; what is left out of it, in a sentence each.
-    async fn commit_rest(&self, links: &[(PathBuf, String)]) -> Result<Vec<String>, WorktreeError> {
+    async fn commit_rest(&self, links: &Links) -> Result<Vec<String>, WorktreeError> {
         let mut recorded = match self.lfs {
             Some(budget) => lfs::record(self.git, self.repository, self.held, (self.since, budget)).await?,
             None => Recorded::default(),
         };
-        recorded.paths.extend(links.iter().map(|(path, _)| place::bytes_of(path)));
+        let others = if links.own.is_empty() { Vec::new() } else { self.links(IN_INDEX).await? };
+        // In what was put elsewhere git would look for changes by its own settings, and for the objects that it borrows.
+        let others = others.iter().filter(|(path, _)| self.is_repository(path));
+        recorded.paths.extend(links.named.iter().chain(others).map(|(path, _)| place::bytes_of(path)));
         self.add_all(&recorded.paths).await?;
-        self.name_submodules(links).await?;
+        recorded.notes.extend(self.name_submodules(links).await?);
         self.commit_staged().await?;
         lfs::settle(self.repository, self.held, recorded).await
     }
 
-    /// Has the index name these commits for the submodules that it has.
-    async fn name_submodules(&self, links: &[(PathBuf, String)]) -> Result<(), WorktreeError> {
-        if links.is_empty() {
-            return Ok(());
+    /// Has the index name these commits for the submodules that it has, and for what else it has of other repositories none
+    /// that is in the task's tree alone: what is not named as it was left, in a sentence each.
+    async fn name_submodules(&self, links: &Links) -> Result<Vec<String>, WorktreeError> {
+        let mut notes = Vec::new();
+        if links.own.is_empty() {
+            return Ok(notes);
         }
-        let list = ["ls-files", "--stage", "-z"];
-        let listed = tempfile::NamedTempFile::new()?;
-        self.within(Call::new("looks for submodules", list).output(listed.reopen()?)).await?;
-        let named: HashMap<_, _> = links_in(&std::fs::read(listed.path())?).collect();
+        let named: HashMap<_, _> = links.named.iter().map(|(path, commit)| (path, commit)).collect();
         let mut entries = tempfile::NamedTempFile::new()?;
-        for (path, commit) in
-            links.iter().filter(|(path, commit)| named.get(path).is_some_and(|it| it != commit))
-        {
-            write!(entries, "160000 {commit}\t")?;
-            entries.write_all(&place::bytes_of(path))?;
+        let mut before = None;
+        for (path, commit) in self.links(IN_INDEX).await? {
+            let right = match named.get(&path) {
+                Some(right) => (*right).clone(),
+                None if self.has_anybody(links, &commit).await => continue,
+                None => {
+                    if before.is_none() {
+                        let list = ["ls-tree", "-r", "-z", "--full-tree", self.since];
+                        before = Some(self.links(list).await?.into_iter().collect::<HashMap<_, _>>());
+                    }
+                    let before = before.as_ref().and_then(|before| before.get(&path)).cloned();
+                    if before.as_ref() != Some(&commit) {
+                        notes.push(format!(
+                            "{} is at commit {commit} of another repository, which is in the task's tree alone, so the branch does not name it",
+                            links.path.join(&path).display().to_string().escape_debug()
+                        ));
+                    }
+                    before.unwrap_or_default()
+                }
+            };
+            if right == commit {
+                continue;
+            }
+            match &*right {
+                "" => write!(entries, "0 {}\t", "0".repeat(commit.len()))?,
+                right => write!(entries, "160000 {right}\t")?,
+            }
+            entries.write_all(&place::bytes_of(&path))?;
             entries.write_all(b"\0")?;
         }
         let put = Call::new("names the commits of submodules", ["update-index", "-z", "--index-info"]);
-        self.within(put.input(entries.reopen()?)).await.map(drop)
+        self.within(put.input(entries.reopen()?)).await?;
+        Ok(notes)
+    }
+
+    /// Whether what is at `path` is a repository or was made one, and not what is in place of it.
+    fn is_repository(&self, path: &Path) -> bool {
+        self.held.inner(path).is_ok_and(|there| !matches!(there.has_directory(".git"), Ok(false)))
+    }
+
+    /// Whether one of the user's repositories has a commit.
+    async fn has_anybody(&self, links: &Links, commit: &str) -> bool {
+        for repository in &links.own {
+            if self.git.has_commit(repository, commit).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The commits of other repositories that a list of git's has.
+    async fn links<const COUNT: usize>(
+        &self,
+        list: [&str; COUNT],
+    ) -> Result<Vec<(PathBuf, String)>, WorktreeError> {
+        let listed = tempfile::NamedTempFile::new()?;
+        self.within(Call::new("looks for submodules", list).output(listed.reopen()?)).await?;
+        Ok(links_in(&std::fs::read(listed.path())?).collect())
     }
 
     async fn commit_staged(&self) -> Result<(), WorktreeError> {

@@ -351,7 +351,7 @@ impl Worktrees {
     /// Runs the command where no agent reaches, keeps its result, and moves the tree to its place.
     async fn run_apart(
         &self,
-        setup: &Setup,
+        setup: &Arc<Setup>,
         (run, key, copied): (&str, Option<Key>, Vec<PathBuf>),
         (repository, record, draft): (&Repository, &Record, &Path),
         tree: &Arc<Held>,
@@ -378,7 +378,7 @@ impl Worktrees {
     /// Runs the command where the agent will work. Until it has ended, the tree is not one to go on in.
     async fn run_in_place(
         &self,
-        setup: &Setup,
+        setup: &Arc<Setup>,
         run: &str,
         (repository, record, draft): (&Repository, &Record, &Path),
         tree: &Arc<Held>,
@@ -404,11 +404,23 @@ impl Worktrees {
         (repository, record): (&Repository, &Record),
         tree: &Arc<Held>,
     ) -> Result<Vec<PathBuf>, WorktreeError> {
+        self.copy_where(setup, (repository, record), tree, false).await
+    }
+
+    /// The same, of what is in submodules alone if that is wanted.
+    async fn copy_where(
+        &self,
+        setup: &Arc<Setup>,
+        (repository, record): (&Repository, &Record),
+        tree: &Arc<Held>,
+        in_submodules: bool,
+    ) -> Result<Vec<PathBuf>, WorktreeError> {
         let inner: Vec<_> = record.submodules.iter().map(|submodule| submodule.path.clone()).collect();
         let (setup, tree) = (Arc::clone(setup), Arc::clone(tree));
         let (workspace, prefix) = (self.0.workspace.clone(), repository.prefix.clone());
-        let copying =
-            tokio::task::spawn_blocking(move || copied(&setup.copy, (&workspace, &prefix), &tree, &inner));
+        let copying = tokio::task::spawn_blocking(move || {
+            copied(&setup.copy, (&workspace, &prefix), &tree, (&inner, in_submodules))
+        });
         Ok(copying.await.map_err(io::Error::other)??)
     }
 
@@ -467,7 +479,7 @@ impl Worktrees {
     /// its commit. The tree's repository is then as it was before.
     async fn run(
         &self,
-        (setup, spec): (&Setup, &Spec),
+        (setup, spec): (&Arc<Setup>, &Spec),
         (run, place): (&str, &Path),
         (repository, record): (&Repository, &Record),
         tree: &Arc<Held>,
@@ -493,7 +505,9 @@ impl Worktrees {
             Call::new("takes back what the set-up changed", ["reset", "--quiet", "--hard", record.tip()]);
         self.0.git.run(At::Tree(tree, repository), reset.unfiltered()).await?;
         self.git_cleans(repository, tree).await?;
-        self.complete(repository, tree, &mut record.clone()).await
+        self.complete(repository, tree, &mut record.clone()).await?;
+        // Submodules are as new.
+        self.copy_where(setup, (repository, record), tree, true).await.map(drop)
     }
 
     /// Empties the directories of submodules: what the command put there leads into the repository that is gone again.
@@ -554,21 +568,25 @@ const SUBMODULE: &[u8] = b"160000 ";
 const EXCLUDE: &str = ".git/info/exclude";
 
 /// Copies what is matched below the workspace to the same place in a tree of it: what was copied, seen from the tree's
-/// root. What a commit has stays. `inner` is where repositories of submodules are.
+/// root. What a commit has stays. `inner` is where repositories of submodules are, and whether nothing else is copied.
 fn copied(
     patterns: &[Pattern],
     (workspace, prefix): (&Path, &Path),
     tree: &Held,
-    inner: &[PathBuf],
+    (inner, alone): (&[PathBuf], bool),
 ) -> Result<Vec<PathBuf>, SetupError> {
-    if patterns.is_empty() {
+    if patterns.is_empty() || (alone && inner.is_empty()) {
         return Ok(Vec::new());
     }
     let search = |source| SetupError::Search { directory: workspace.to_owned(), source };
     let root =
         workspace.canonicalize().and_then(|real| place::opened(&real, Path::new(""))).map_err(search)?;
     let (mut budget, mut copies) = (COPIED, Vec::new());
+    let is_inner = |path: &Path| inner.iter().any(|it| prefix.join(path).starts_with(it));
     for path in glob::found(&root, patterns).map_err(search)?.into_keys() {
+        if alone && !is_inner(&path) {
+            continue;
+        }
         let mut copy = || {
             let (above, name) = kept::split(&path)?;
             let from = place::below(&root, above)?;
@@ -582,7 +600,8 @@ fn copied(
     }
     // Else they would be committed with what the agent changes, and pushed.
     let exclude = || {
-        let mut lines = BTreeMap::<&Path, String>::from([(Path::new(""), String::new())]);
+        let own = (!alone).then(|| (Path::new(""), String::new()));
+        let mut lines = own.into_iter().collect::<BTreeMap<&Path, String>>();
         for path in &copies {
             let around =
                 inner.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.components().count());

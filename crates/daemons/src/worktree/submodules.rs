@@ -165,12 +165,13 @@ async fn links(git: &Git, parent: &Parent) -> Result<BTreeMap<PathBuf, String>, 
     Ok(links_in(&listed).collect())
 }
 
-/// The commits of other repositories that `ls-files --stage -z` lists.
+/// The commits of other repositories that `ls-files --stage -z` or `ls-tree -z` lists.
 pub(super) fn links_in(listed: &[u8]) -> impl Iterator<Item = (PathBuf, String)> {
     let entries = listed.split(|byte| *byte == 0).filter_map(|entry| entry.strip_prefix(b"160000 "));
     entries.filter_map(|entry| {
         let tab = entry.iter().position(|byte| *byte == b'\t')?;
-        let commit = std::str::from_utf8(&entry[..tab]).ok()?.split(' ').next()?;
+        let fields = std::str::from_utf8(&entry[..tab]).ok()?;
+        let commit = fields.strip_prefix("commit ").unwrap_or(fields).split(' ').next()?;
         Some((PathBuf::from(OsStr::from_bytes(&entry[tab + 1..])), commit.to_owned()))
     })
 }

@@ -169,19 +169,15 @@ async fn a_submodule_that_is_moved_to_a_commit_of_the_users_own_is_named_so_on_t
 }
 
 /// What can be configured so that differences are not shown, or not as they are applied.
-const UNSHOWN: [(&str, &str); 12] = [
+const UNSHOWN: [(&str, &str); 8] = [
     ("diff.submodule", "log"),
     ("diff.submodule", "diff"),
     ("diff.ignoreSubmodules", "all"),
     ("submodule.a/library.ignore", "all"),
     ("diff.noPrefix", "true"),
-    ("diff.mnemonicPrefix", "true"),
     ("diff.srcPrefix", "x/y/"),
     ("diff.context", "0"),
     ("diff.orderFile", "none"),
-    ("diff.relative", "true"),
-    ("diff.external", "false"),
-    ("color.ui", "always"),
 ];
 
 /// The user's own commit of `lib`, upon the one that is named.
@@ -224,6 +220,62 @@ async fn a_moved_submodule_is_taken_out_applied_and_committed_whatever_is_config
         let came = committed(&bench.workspace, range, (None, None), environment(), launcher()).await;
         let came = came.unwrap_or_else(|error| panic!("{key}={value}: {}", chain(&error)));
         assert!(!came.as_it_was && link(&bench, "HEAD") == next, "{key}={value}");
+    }
+}
+
+#[tokio::test]
+async fn no_commit_that_is_in_the_tree_alone_is_named_wherever_a_submodule_is_moved_to() {
+    let moved = "mkdir vendor; git mv lib vendor/lib";
+    let change = "echo mine > l.txt; git commit -qam Mine";
+    for (what, script, at, told) in [
+        ("moved", format!("{moved}; true"), Some("vendor/lib"), false),
+        ("moved and changed", format!("{moved}; cd vendor/lib; {change}"), Some("vendor/lib"), false),
+        (
+            "moved and no repository any more",
+            format!("{moved}; rm -rf vendor/lib/.git; true"),
+            Some("vendor/lib"),
+            false,
+        ),
+        (
+            "moved, changed and committed",
+            format!("{moved}; cd vendor/lib; {change}; cd ../..; git add .; git commit -qm 'Moves it'"),
+            None,
+            true,
+        ),
+        ("a copy of it", format!("cp -r lib other; cd other; {change}"), Some("lib"), true),
+        (
+            "a repository of its own",
+            format!("git init -q other; cd other; echo x > l.txt; git add .; {change}"),
+            Some("lib"),
+            true,
+        ),
+        (
+            "one in a submodule",
+            format!("git init -q lib/other; cd lib/other; echo x > l.txt; git add .; {change}"),
+            Some("lib"),
+            true,
+        ),
+    ] {
+        let bench = bench();
+        let base = link(&bench, "HEAD");
+        let mut tree = trees(&bench).make().await.unwrap();
+        let here = tree.directory();
+        acts(&here, &format!("echo changed > app.txt; {script}"));
+        let came = tree.collect().await.unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
+        let tip = came.commit.clone().unwrap();
+        let named = bench.git(&["ls-tree", "-r", &tip]);
+        let links: Vec<_> = named.lines().filter_map(|line| line.strip_prefix("160000 commit ")).collect();
+        let expected = at.map(|at| format!("{base}\t{at}"));
+        assert_eq!(links, expected.into_iter().collect::<Vec<_>>(), "{what}: {came:?}");
+        let words = came.notes.join("\n");
+        assert_eq!(words.contains("in the task's tree alone, so the branch"), told, "{what}: {words}");
+        assert_eq!(
+            words.contains("in the submodule lib, if anything did"),
+            at != Some("lib"),
+            "{what}: {words}"
+        );
+        assert!(came.submodules.is_empty(), "{what}: {words}");
+        assert_eq!(bench.git(&["show", &format!("{tip}:app.txt")]), "changed\n", "{what}");
     }
 }
 
@@ -417,22 +469,40 @@ async fn a_submodule_that_its_agent_replaced_is_told_of_and_everything_else_is_t
 
 #[tokio::test]
 async fn a_command_finds_submodules_and_leaves_them_as_they_were_and_what_is_copied_there_is_on_no_branch() {
-    let bench = bench();
-    std::fs::write(bench.workspace.join("lib/.env"), "A=1\n").unwrap();
-    let run =
-        "mkdir installed; cp lib/l.txt lib/deep/er/i.txt installed; echo x > lib/l.txt; echo x > lib/new.txt";
-    let setup = json!({ "submodules": true, "run": run, "copy": ["lib/.env"] });
-    let mut tree = bench.trees(json!({ "setup": setup })).make().await.unwrap();
-    let here = tree.directory();
-    assert_eq!(read(&here.join("installed/l.txt")), "l\n", "{}", bench.log());
-    assert_eq!((read(&here.join("lib/l.txt")).as_str(), here.join("lib/new.txt").exists()), ("l\n", false));
-    let came = tree.collect().await.unwrap();
-    assert!(came.commit.is_none() && came.submodules.is_empty(), "{came:?}");
-    let setup = json!({ "submodules": true, "copy": ["lib/.env"] });
-    let mut tree = bench.trees(json!({ "setup": setup })).make().await.unwrap();
-    assert_eq!(read(&tree.directory().join("lib/.env")), "A=1\n");
-    let came = tree.collect().await.unwrap();
-    assert!(came.commit.is_none() && came.submodules.is_empty(), "{came:?}");
+    let run = "mkdir installed; cp lib/l.txt lib/deep/er/i.txt lib/.env installed; echo x > lib/l.txt; echo x > lib/new.txt; \
+               echo x > lib/.env; rm lib/deep/er/own.txt";
+    for more in [json!({ "run": run }), json!({ "run": run, "inputs": ["app.txt"] }), json!({})] {
+        let bench = bench();
+        for name in ["lib/.env", "lib/deep/er/own.txt", "own.txt"] {
+            std::fs::write(bench.workspace.join(name), "A=1\n").unwrap();
+        }
+        let mut setup = json!({ "submodules": true, "copy": ["lib/.env", "**/own.txt"] });
+        for (key, value) in more.as_object().unwrap() {
+            setup[key] = value.clone();
+        }
+        // The second one has what was kept of the first.
+        for _ in 0..2 {
+            let mut tree = bench.trees(json!({ "setup": setup })).make().await.unwrap();
+            let here = tree.directory();
+            assert_eq!(
+                here.join("installed/l.txt").exists(),
+                setup["run"].is_string(),
+                "{more}: {}",
+                bench.log()
+            );
+            assert_eq!(
+                (read(&here.join("lib/l.txt")).as_str(), here.join("lib/new.txt").exists()),
+                ("l\n", false)
+            );
+            for name in ["lib/.env", "lib/deep/er/own.txt", "own.txt"] {
+                assert_eq!(read(&here.join(name)), "A=1\n", "{more}: {name}");
+            }
+            let status = "git status --porcelain; git -C lib status --porcelain; git -C lib/deep/er status --porcelain";
+            assert_eq!(acts(&here, status), "", "{more}");
+            let came = tree.collect().await.unwrap();
+            assert!(came.commit.is_none() && came.submodules.is_empty(), "{more}: {came:?}");
+        }
+    }
 }
 
 #[tokio::test]
