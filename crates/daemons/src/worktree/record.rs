@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::submodules::Submodule;
 
-/// A file that is written for longer is nobody's any more.
-const DRAFT: Duration = Duration::from_hours(1);
+/// What is written for longer is nobody's any more.
+pub(super) const DRAFT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,18 +108,44 @@ impl Record {
     }
 }
 
-/// Removes the files that a crash left half written in `root`: of those of this process none gets old.
+/// Removes the files and repositories that a crash left half written in `root`: of those of this process none gets old.
 pub(super) fn remove_drafts(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
         if entry.file_name().to_string_lossy().starts_with(".tmp")
             && matches!(age, Ok(Ok(age)) if age > DRAFT)
         {
-            let _ = std::fs::remove_file(entry.path());
+            super::warn(super::remove(&entry.path()));
         }
     }
 }
 
 fn path(root: &Path, id: &str) -> PathBuf {
     root.join(format!("{id}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_half_written_is_removed_once_it_is_old() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for directory in [".tmpOld", ".tmpNew", "trees"] {
+            std::fs::create_dir_all(at(directory).join("repository/objects")).unwrap();
+        }
+        for file in [".tmpFile", "a.json"] {
+            std::fs::write(at(file), "").unwrap();
+        }
+        let old = SystemTime::now() - 2 * DRAFT;
+        for name in [".tmpOld", ".tmpFile", "trees", "a.json"] {
+            std::fs::File::open(at(name)).unwrap().set_modified(old).unwrap();
+        }
+        remove_drafts(root.path());
+        let mut left: Vec<_> =
+            std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".tmpNew", "a.json", "trees"]);
+    }
 }

@@ -6,16 +6,18 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::pointer::Pointer;
-use crate::place::Held;
+use crate::place::{self, Held};
 use crate::random;
+use crate::worktree::record::DRAFT;
 
 /// How much is read at once.
 const PIECE: usize = 256 << 10;
@@ -38,7 +40,7 @@ impl Store {
     /// The file with this content, of the right size at least; nothing if there is none.
     pub(super) fn open(&self, pointer: &Pointer) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let there = self.0.below(&place(pointer)).ok()?;
+        let there = self.0.below(&directory(pointer)).ok()?;
         let file = openat(&there, pointer.oid(), flags, Mode::empty()).ok()?;
         let stat = fstat(&file).ok()?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -85,13 +87,14 @@ impl Store {
         let place_of_drafts = Path::new("lfs/tmp");
         self.0.make(place_of_drafts)?;
         let drafts = self.0.below(place_of_drafts)?;
+        remove_drafts(&drafts)?;
         let draft = Draft::new(&drafts, Mode::from_raw_mode(0o644))?;
         let pointer = digested(from, &mut &draft.file, most)?;
         if !is_wanted(&pointer) {
             return Ok(pointer);
         }
         draft.file.sync_all()?;
-        let place = place(&pointer);
+        let place = directory(&pointer);
         self.0.make(&place)?;
         draft.becomes(&self.0.below(&place)?, Path::new(pointer.oid()))?;
         Ok(pointer)
@@ -103,7 +106,7 @@ pub(super) fn too_large() -> io::Error {
 }
 
 /// The directory of an object.
-fn place(pointer: &Pointer) -> PathBuf {
+fn directory(pointer: &Pointer) -> PathBuf {
     Path::new("lfs/objects").join(&pointer.oid()[..2]).join(&pointer.oid()[2..4])
 }
 
@@ -126,6 +129,23 @@ pub(super) fn digested(from: &mut impl Read, to: &mut impl Write, most: u64) -> 
     Ok(Pointer::new(HEXLOWER.encode(&hasher.finalize()), size))
 }
 
+/// How the name of a draft begins.
+const DRAFTS: &str = ".opencode-";
+
+/// Removes what a crash left half written. Others' files stay.
+fn remove_drafts(directory: &OwnedFd) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let old = i64::try_from(now.saturating_sub(DRAFT).as_secs()).unwrap_or_default();
+    Ok(place::each(directory, |name, is_directory| {
+        let is_ours = name.to_string_lossy().starts_with(DRAFTS) && !is_directory;
+        let is_old = || statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|it| it.st_mtime < old);
+        if is_ours && is_old() {
+            let _ = unlinkat(directory, name, AtFlags::empty());
+        }
+        Ok(())
+    })?)
+}
+
 /// A file that is being written, beside which nobody knows its name; removed unless it becomes another.
 pub(super) struct Draft<'a> {
     directory: &'a OwnedFd,
@@ -136,7 +156,7 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(directory: &'a OwnedFd, mode: Mode) -> io::Result<Self> {
-        let name = format!(".opencode-{}", random::hex::<8>()?);
+        let name = format!("{DRAFTS}{}", random::hex::<8>()?);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(directory, &name, flags, mode)?);
         Ok(Self { directory, name, file, done: false })
@@ -193,5 +213,22 @@ mod tests {
         symlink(at("outside"), at("git/lfs")).unwrap();
         assert!(store.open(&pointer).is_none() && keep(b"large").is_err());
         assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 1, "nothing was written there");
+    }
+
+    #[test]
+    fn drafts_that_a_crash_left_are_removed_and_nothing_of_others() {
+        let root = tempfile::tempdir().unwrap();
+        let drafts = root.path().join("lfs/tmp");
+        std::fs::create_dir_all(&drafts).unwrap();
+        let old = SystemTime::now() - 2 * DRAFT;
+        for (name, is_old) in [(".opencode-old", true), (".opencode-new", false), ("of-git-lfs", true)] {
+            let file = File::create(drafts.join(name)).unwrap();
+            file.set_modified(if is_old { old } else { SystemTime::now() }).unwrap();
+        }
+        Store::of(root.path()).unwrap().keep(&mut io::Cursor::new(b"large"), (5, 5)).unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(&drafts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".opencode-new", "of-git-lfs"]);
     }
 }
