@@ -58,13 +58,16 @@ pub fn put(tx: &Tx<'_>, surface: &str, chat: &str, parcel: &Parcel) -> Result<()
     Ok(())
 }
 
-/// Adds one to the line `N what` that a chat is still to be told, or begins it.
+/// Adds one to the line `N what` that a chat is still to be told, or begins it. The chat's first parcel may be on its way
+/// as it was, so it stays that.
 pub fn count_up(tx: &Tx<'_>, surface: &str, chat: &str, run: RunId, what: &str) -> Result<(), LedgerError> {
     let known: Option<(i64, String)> = tx
         .sql
         .prepare_cached(
             "SELECT id, body FROM outbox WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2 AND kind = 'text'
-               AND substr(body, instr(body, ' ') + 1) = ?3 ORDER BY id DESC LIMIT 1",
+               AND substr(body, instr(body, ' ') + 1) = ?3
+               AND id > (SELECT min(id) FROM outbox WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2)
+             ORDER BY id DESC LIMIT 1",
         )?
         .query_row([surface, chat, what], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;

@@ -1,8 +1,13 @@
 //! Events that nobody caused in a chat: which of them are there already, and what a chat is told of many.
 
+use std::time::Duration;
+
 use connector_host::engine::{Arrival, Repeat, ScheduleChat, Stored};
 use connector_host::gate::policy::Actor;
+use connector_host::ids::RunId;
+use connector_host::ledger::Tx;
 use connector_host::ledger::events::NewEvent;
+use connector_host::ledger::outbox;
 use connector_host::ledger::runs::RunState;
 use connector_rules::{Event, HookPath, WEBHOOK};
 use serde_json::{Map, Value, json};
@@ -35,6 +40,19 @@ fn request(id: &str, body: Value) -> Event {
 impl World {
     async fn requested(&self, event: Event, repeat: Repeat) -> Stored {
         self.engine.submit_from_outside(event, Actor::new(WEBHOOK, "/ci"), repeat).await.unwrap()
+    }
+
+    /// Waits until `count` cards are to be put out.
+    async fn until_cards(&self, count: i64) {
+        let sql = "SELECT count(*) FROM outbox WHERE kind = 'card'";
+        for _ in 0..2_000 {
+            if self.read(move |tx| Ok(tx.sql.query_row(sql, [], |row| row.get::<_, i64>(0))?)).await == count
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("there are not {count} cards")
     }
 
     /// The texts that no chat has yet.
@@ -101,6 +119,8 @@ async fn requests_that_a_rule_holds_back_are_one_line_for_each_rule_until_the_ch
     *world.screen.broken.lock().unwrap() = true;
     for n in 1..=5 {
         world.requested(request(&n.to_string(), json!({})), Repeat::ById).await;
+        // What is first in the chat may be on its way.
+        world.until_cards(2).await;
     }
     world.until_runs(10).await;
     for run in 3..=10 {
@@ -117,5 +137,19 @@ async fn requests_that_a_rule_holds_back_are_one_line_for_each_rule_until_the_ch
     let reasons = world.runs().await.into_iter().filter_map(|run| run.reason);
     assert_eq!(reasons.filter(|reason| reason.contains("the rule allows 1 at once")).count(), 8);
     assert!(world.audit_is_intact().await);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_that_may_be_on_its_way_is_counted_up_no_more() {
+    let state = tempfile::tempdir().unwrap();
+    let world = world(state.path(), &["ci"]);
+    *world.screen.broken.lock().unwrap() = true;
+    world.requested(request("1", json!({})), Repeat::ById).await;
+    world.until_runs(1).await;
+    let count =
+        |tx: &Tx<'_>| (0..4).try_for_each(|_| outbox::count_up(tx, "screen", "new", RunId(1), "of these"));
+    world.engine.ledger().write(count).await.unwrap();
+    assert_eq!(world.untold().await, ["1 of these", "3 of these"]);
     world.stop().await;
 }
