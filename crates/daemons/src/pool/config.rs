@@ -651,6 +651,29 @@ mod tests {
     }
 
     #[test]
+    fn objects_of_submodules_are_read_where_trees_have_submodules_and_nowhere_else() {
+        let around = Surroundings {
+            program: "/bin/opencode".into(),
+            environment: crate::Environment::default(),
+            state: "/state".into(),
+            launcher: Some("/host".into()),
+            home: crate::Home::User,
+        };
+        for (settings, read) in [
+            (json!({}), false),
+            (json!({ "isolation": "worktree" }), false),
+            (json!({ "isolation": "worktree", "setup": { "lfs": true } }), false),
+            (json!({ "isolation": "worktree", "setup": { "submodules": true } }), true),
+        ] {
+            let mut config = json!({ "workspaces": { "w": settings.clone() } });
+            config["workspaces"]["w"]["directory"] = json!("/w");
+            let config = parse(config).unwrap();
+            let spec = config.spec("w", &config.workspaces["w"], &around).unwrap();
+            assert_eq!(spec.confinement.unwrap().submodules, read, "{settings}");
+        }
+    }
+
+    #[test]
     fn walls_are_wherever_there_is_a_launcher_and_required_ones_need_it() {
         let around = |launcher: Option<&str>| Surroundings {
             program: "/bin/opencode".into(),

@@ -1,6 +1,6 @@
 //! Taking what came of a task out of its tree and into the repository, as a branch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -296,26 +296,28 @@ impl Part<'_> {
         }
         let named: HashMap<_, _> = links.named.iter().map(|(path, commit)| (path, commit)).collect();
         let mut entries = tempfile::NamedTempFile::new()?;
-        let mut before = None;
-        for (path, commit) in self.links(IN_INDEX).await? {
+        let now = self.links(IN_INDEX).await?;
+        let others = now.iter().filter(|(path, _)| !named.contains_key(path));
+        let others: BTreeSet<_> = others.map(|(_, commit)| commit.as_str()).collect();
+        let nobodys = self.nobodys(links, others).await?;
+        let before: HashMap<_, _> = if nobodys.is_empty() {
+            HashMap::new()
+        } else {
+            let list = ["ls-tree", "-r", "-z", "--full-tree", self.since];
+            self.links(list).await?.into_iter().collect()
+        };
+        for (path, commit) in now {
             let right = match named.get(&path) {
                 Some(right) => (*right).clone(),
-                None if self.has_anybody(links, &commit).await => continue,
-                None => {
-                    if before.is_none() {
-                        let list = ["ls-tree", "-r", "-z", "--full-tree", self.since];
-                        before = Some(self.links(list).await?.into_iter().collect::<HashMap<_, _>>());
-                    }
-                    let before = before.as_ref().and_then(|before| before.get(&path)).cloned();
-                    if before.as_ref() != Some(&commit) {
-                        notes.push(format!(
-                            "{} is at commit {commit} of another repository, which is in the task's tree alone, so the branch does not name it",
-                            links.path.join(&path).display().to_string().escape_debug()
-                        ));
-                    }
-                    before.unwrap_or_default()
-                }
+                None if !nobodys.contains(&commit) => continue,
+                None => before.get(&path).cloned().unwrap_or_default(),
             };
+            if !named.contains_key(&path) && right != commit {
+                notes.push(format!(
+                    "{} is at commit {commit} of another repository, which is in the task's tree alone, so the branch does not name it",
+                    links.path.join(&path).display().to_string().escape_debug()
+                ));
+            }
             if right == commit {
                 continue;
             }
@@ -336,14 +338,30 @@ impl Part<'_> {
         self.held.inner(path).is_ok_and(|there| !matches!(there.has_directory(".git"), Ok(false)))
     }
 
-    /// Whether one of the user's repositories has a commit.
-    async fn has_anybody(&self, links: &Links, commit: &str) -> bool {
+    /// Those of some commits that none of the user's repositories has.
+    async fn nobodys(
+        &self,
+        links: &Links,
+        commits: BTreeSet<&str>,
+    ) -> Result<BTreeSet<String>, WorktreeError> {
+        let mut left: BTreeSet<String> = commits.into_iter().map(str::to_owned).collect();
         for repository in &links.own {
-            if self.git.has_commit(repository, commit).await {
-                return true;
+            if left.is_empty() {
+                break;
+            }
+            let (mut list, found) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
+            left.iter().try_for_each(|commit| writeln!(list, "{commit}"))?;
+            let format = "--batch-check=%(objectname) %(objecttype)";
+            let look = Call::new("looks for commits", ["cat-file", format]).input(list.reopen()?);
+            let at = At::Repository(repository, Access::Read);
+            self.git.run(at, look.output(found.reopen()?)).await?;
+            for line in std::fs::read_to_string(found.path())?.lines() {
+                if let Some(commit) = line.strip_suffix(" commit") {
+                    left.remove(commit);
+                }
             }
         }
-        false
+        Ok(left)
     }
 
     /// The commits of other repositories that a list of git's has.
