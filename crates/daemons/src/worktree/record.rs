@@ -138,7 +138,7 @@ mod tests {
         for file in [".tmpFile", "a.json"] {
             std::fs::write(at(file), "").unwrap();
         }
-        let old = SystemTime::now() - 2 * DRAFT;
+        let old = SystemTime::UNIX_EPOCH + DRAFT;
         for name in [".tmpOld", ".tmpFile", "trees", "a.json"] {
             std::fs::File::open(at(name)).unwrap().set_modified(old).unwrap();
         }

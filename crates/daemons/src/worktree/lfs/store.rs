@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use rustix::fd::OwnedFd;
@@ -87,8 +86,8 @@ impl Store {
         let place_of_drafts = Path::new("lfs/tmp");
         self.0.make(place_of_drafts)?;
         let drafts = self.0.below(place_of_drafts)?;
-        remove_drafts(&drafts)?;
         let draft = Draft::new(&drafts, Mode::from_raw_mode(0o644))?;
+        remove_drafts(&drafts, &draft)?;
         let pointer = digested(from, &mut &draft.file, most)?;
         if !is_wanted(&pointer) {
             return Ok(pointer);
@@ -132,10 +131,9 @@ pub(super) fn digested(from: &mut impl Read, to: &mut impl Write, most: u64) -> 
 /// How the name of a draft begins.
 const DRAFTS: &str = ".opencode-";
 
-/// Removes what a crash left half written. Others' files stay.
-fn remove_drafts(directory: &OwnedFd) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let old = i64::try_from(now.saturating_sub(DRAFT).as_secs()).unwrap_or_default();
+/// Removes what a crash left half written, long before a draft that is new. Others' files stay.
+fn remove_drafts(directory: &OwnedFd, new: &Draft<'_>) -> io::Result<()> {
+    let old = fstat(&new.file)?.st_mtime - i64::try_from(DRAFT.as_secs()).unwrap_or(i64::MAX);
     Ok(place::each(directory, |name, is_directory| {
         let is_ours = name.to_string_lossy().starts_with(DRAFTS) && !is_directory;
         let is_old = || statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|it| it.st_mtime < old);
@@ -181,6 +179,7 @@ impl Drop for Draft<'_> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -220,10 +219,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let drafts = root.path().join("lfs/tmp");
         std::fs::create_dir_all(&drafts).unwrap();
-        let old = SystemTime::now() - 2 * DRAFT;
         for (name, is_old) in [(".opencode-old", true), (".opencode-new", false), ("of-git-lfs", true)] {
             let file = File::create(drafts.join(name)).unwrap();
-            file.set_modified(if is_old { old } else { SystemTime::now() }).unwrap();
+            if is_old {
+                file.set_modified(SystemTime::UNIX_EPOCH + DRAFT).unwrap();
+            }
         }
         Store::of(root.path()).unwrap().keep(&mut io::Cursor::new(b"large"), (5, 5)).unwrap();
         let mut left: Vec<_> =
