@@ -307,7 +307,7 @@ fn without_home(directory: PathBuf, home: Option<&Path>) -> Vec<PathBuf> {
 
 /// The plan of a launcher that puts up `walls` as far as the kernel can.
 pub(crate) fn plan_of(walls: Walls) -> String {
-    written(&Plan { walls, ..Plan::default() })
+    written(&Plan { walls: walls.with_what_they_lead_to(), ..Plan::default() })
 }
 
 impl Confinement {

@@ -108,6 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_plan_has_its_doors_also_by_where_they_lead() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("real/state")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        let walls = Walls { read: vec![root.join("link/state")], write: vec![] };
+        let plan: super::super::Plan = serde_json::from_str(&super::super::plan_of(walls)).unwrap();
+        assert_eq!(plan.walls.read, [root.join("link/state"), root.join("real/state")]);
+    }
+
+    #[test]
     fn a_way_with_a_link_leads_nowhere_by_either_call() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();

@@ -6,7 +6,9 @@ use super::WorktreeError;
 use super::cause::CONFLICT;
 use super::collect::DIFF;
 use super::git::{Access, At, Call, Git};
+use super::submodules::links_in;
 use crate::environment::Environment;
+use crate::place;
 
 /// What was changed in the person's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +179,32 @@ pub(super) async fn status(git: &Git, at: At<'_>, files: &[String]) -> Result<Ve
         let arguments = status.into_iter().chain(files.iter().map(String::as_str));
         all.extend(git.run(at, Call::new("looks for changes", arguments).unfiltered()).await?);
     }
-    Ok(all)
+    if is_staged(&all) {
+        return Ok(all);
+    }
+    let mut links = Vec::new();
+    for files in files.chunks(AT_ONCE) {
+        let list = ["--literal-pathspecs", "ls-files", "--stage", "-z", "--"];
+        let list = list.into_iter().chain(files.iter().map(String::as_str));
+        let listed = git.run(at, Call::new("looks for submodules", list)).await?;
+        links.extend(links_in(&listed).map(|(path, _)| place::bytes_of(&path)));
+    }
+    Ok(without_checkouts(&all, &links))
+}
+
+/// The same without what submodules are checked out at, which nothing here changes or goes by.
+fn without_checkouts(status: &[u8], links: &[Vec<u8>]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(status.len());
+    for line in entries(status) {
+        let is_link = links.iter().any(|link| link == &line[3..]);
+        if is_link && line[0] == b' ' {
+            continue;
+        }
+        left.extend([line[0], if is_link { b' ' } else { line[1] }]);
+        left.extend(&line[2..]);
+        left.push(0);
+    }
+    left
 }
 
 fn entries(status: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -281,7 +281,18 @@ impl Part<'_> {
         // In what was put elsewhere git would look for changes by its own settings, and for the objects that it borrows.
         let others = others.iter().filter(|(path, _)| self.is_repository(path));
         recorded.paths.extend(links.named.iter().chain(others).map(|(path, _)| place::bytes_of(path)));
-        self.add_all(&recorded.paths).await?;
+        if let Err(error) = self.add_all(&recorded.paths).await {
+            let empty = self.without_a_commit().await?;
+            if empty.is_empty() {
+                return Err(error);
+            }
+            recorded.notes.extend(empty.iter().map(|path| {
+                let path = String::from_utf8_lossy(path);
+                format!("{} is a repository without a commit, so it is left out", path.escape_debug())
+            }));
+            recorded.paths.extend(empty);
+            self.add_all(&recorded.paths).await?;
+        }
         recorded.notes.extend(self.name_submodules(links).await?);
         self.commit_staged().await?;
         lfs::settle(self.repository, self.held, recorded).await
@@ -389,6 +400,24 @@ impl Part<'_> {
     async fn take_over_lfs(&self, tip: &str) -> Result<Vec<String>, WorktreeError> {
         let Some(budget) = self.lfs else { return Ok(Vec::new()) };
         lfs::take_over(self.git, self.repository, self.held, (self.since, tip), budget).await
+    }
+
+    /// The repositories that somebody began in the tree and committed nothing in, which git takes for an error.
+    async fn without_a_commit(&self) -> Result<Vec<Vec<u8>>, WorktreeError> {
+        let list = Call::new("looks for repositories", ["ls-files", "--others", "--exclude-standard", "-z"]);
+        let listed = tempfile::NamedTempFile::new()?;
+        self.within(list.output(listed.reopen()?)).await?;
+        let listed = std::fs::read(listed.path())?;
+        let mut empty = Vec::new();
+        for path in listed.split(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"/")) {
+            let Ok(name) = std::str::from_utf8(path) else { continue };
+            let directory = format!("--git-dir={name}/.git");
+            let look = [directory.as_str(), "rev-parse", "--verify", "--quiet", "HEAD"];
+            if self.within(Call::new("looks for a commit", look)).await.is_err() {
+                empty.push(path.to_owned());
+            }
+        }
+        Ok(empty)
     }
 
     /// Has the index take whatever is changed, but for these files.

@@ -224,6 +224,29 @@ async fn a_moved_submodule_is_taken_out_applied_and_committed_whatever_is_config
 }
 
 #[tokio::test]
+async fn a_moved_submodule_that_was_applied_is_undone_and_committed_whatever_is_checked_out_there() {
+    let bench = bench();
+    let next = ahead(&bench);
+    let mut tree = trees(&bench).make().await.unwrap();
+    acts(&tree.directory().join("lib"), &format!("git checkout -q {next}"));
+    let came = tree.collect().await.unwrap();
+    let (base, commit) = (came.since, came.commit.unwrap());
+    let before = link(&bench, "HEAD");
+    let launcher = || Some(env!("CARGO_BIN_EXE_opencode-within-walls").into());
+    for range in [(&*base, &*commit), (&*commit, &*base), (&*base, &*commit)] {
+        let applied = apply(&bench.workspace, range, Environment::of_this_process(), launcher()).await;
+        assert_eq!(applied.unwrap_or_else(|error| panic!("{}", chain(&error))).files, ["lib"]);
+        let now = bench.git(&["ls-files", "--stage", "lib"]);
+        assert!(now.contains(if range.1 == commit { &next } else { &before }), "{now}");
+    }
+    let range = (&*base, &*commit);
+    let done =
+        committed(&bench.workspace, range, (None, None), Environment::of_this_process(), launcher()).await;
+    done.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(link(&bench, "HEAD"), next);
+}
+
+#[tokio::test]
 async fn no_commit_that_is_in_the_tree_alone_is_named_wherever_a_submodule_is_moved_to() {
     let moved = "mkdir vendor; git mv lib vendor/lib";
     let change = "echo mine > l.txt; git commit -qam Mine";

@@ -89,6 +89,28 @@ async fn what_an_agent_changes_becomes_a_branch_and_the_persons_files_stay_as_th
 }
 
 #[tokio::test]
+async fn repositories_that_an_agent_began_and_committed_nothing_in_hold_nothing_up() {
+    let bench = Bench::new();
+    let mut tree = bench.trees().make().await.unwrap();
+    let here = tree.directory();
+    for (name, commits) in [("begun", false), ("be gun é", false), ("whole", true)] {
+        std::fs::create_dir(here.join(name)).unwrap();
+        git(&here.join(name), &["init", "--quiet"]).unwrap();
+        std::fs::write(here.join(name).join("x"), "x\n").unwrap();
+        if commits {
+            git(&here.join(name), &["add", "--all"]).unwrap();
+            git(&here.join(name), &["commit", "--quiet", "--message=x"]).unwrap();
+        }
+    }
+    std::fs::write(here.join("a.txt"), "one\nTWO\nthree\n").unwrap();
+    let came = tree.collect().await.unwrap();
+    assert!(came.patch.contains("+TWO") && !came.patch.contains("begun"), "{}", came.patch);
+    let told: Vec<_> =
+        came.notes.iter().filter(|note| note.contains("a repository without a commit")).collect();
+    assert_eq!(told.len(), 2, "{:?}", came.notes);
+}
+
+#[tokio::test]
 async fn a_task_that_changes_nothing_leaves_no_branch() {
     let bench = Bench::new();
     let mut tree = bench.trees().make().await.unwrap();
