@@ -16,6 +16,7 @@ mod own;
 mod told;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,10 @@ struct Watched {
     seen_at: Millis,
     /// What events were made of, or was a step's own work.
     known: Seen,
+    /// Whether there is more than that, which is told once no run of the rule waits.
+    holds: bool,
+    /// Whether the last look failed.
+    failed: bool,
     teller: Teller,
     /// When the first change came that was not looked at, and the last.
     changing: Option<(Instant, Instant)>,
@@ -175,6 +180,7 @@ impl Watched {
         teller.follow(&path).await;
         let seen_at = engine.now_by_ledger().await?;
         let seen = looked_through(&rule, &path).await;
+        let seen = seen.inspect_err(|error| cannot_look(&rule, &path, error)).ok();
         let known = seen.clone().unwrap_or_default();
         tracing::info!(rule = rule.name(), path = %path.display(), files = known.len(), "files are watched");
         Ok(Self {
@@ -183,6 +189,8 @@ impl Watched {
             seen,
             seen_at,
             known,
+            holds: false,
+            failed: false,
             teller,
             changing: None,
             looked: Instant::now(),
@@ -203,6 +211,14 @@ impl Watched {
             let first = self.changing.map_or(now, |(first, _)| first);
             self.changing = Some((first, now));
         }
+        if self.changing.is_none() && now >= self.not_before {
+            self.not_before = now + TICK;
+            let work = own::work(engine, &self.rule, &self.path, places, self.seen_at).await?;
+            // What a step did is seen before others change more.
+            if !work.goes_on && (work.ended || (self.holds && !work.waits)) {
+                self.changing = Some((now, now));
+            }
+        }
         if self.due().is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -222,10 +238,17 @@ impl Watched {
         }
         let seen_at = engine.now_by_ledger().await?;
         self.looked = Instant::now();
-        let Some(seen) = looked_through(&self.rule, &self.path).await else {
-            self.not_before = self.looked + UNTOLD;
-            return Ok(false);
+        let seen = match looked_through(&self.rule, &self.path).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    cannot_look(&self.rule, &self.path, &error);
+                }
+                self.not_before = self.looked + ANYWAY;
+                return Ok(false);
+            }
         };
+        self.failed = false;
         // What began while it was looked at may be in it.
         if work(seen_at).await?.any() {
             return Ok(false);
@@ -246,8 +269,9 @@ impl Watched {
             look::take_over(&mut self.known, seen, &theirs);
         }
         let changes = look::changes(&self.known, seen);
+        self.holds = before.waits && !changes.is_empty();
         if before.waits {
-            return Ok(changes.is_empty());
+            return Ok(true);
         }
         self.tell(engine, &changes).await?;
         self.known = seen.clone();
@@ -266,16 +290,16 @@ impl Watched {
     }
 }
 
-/// What is there now; nothing if it cannot be known.
-async fn looked_through(rule: &Arc<Rule>, path: &Path) -> Option<Seen> {
+/// What is there now.
+async fn looked_through(rule: &Arc<Rule>, path: &Path) -> io::Result<Seen> {
     let (rule, path) = (Arc::clone(rule), path.to_owned());
     let looked = tokio::task::spawn_blocking(move || {
-        let watch = rule.file_watch()?;
+        let watch = rule.file_watch().ok_or(io::ErrorKind::Unsupported)?;
         look::through(&path, |below| watch.counts(below))
-            .inspect_err(|error| {
-                tracing::warn!(rule = rule.name(), path = %path.display(), %error, "files cannot be looked at");
-            })
-            .ok()
     });
-    looked.await.ok().flatten()
+    looked.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn cannot_look(rule: &Rule, path: &Path, error: &io::Error) {
+    tracing::warn!(rule = rule.name(), path = %path.display(), %error, "files cannot be looked at, and nothing of them is told");
 }

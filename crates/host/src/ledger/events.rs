@@ -213,7 +213,8 @@ pub fn grow(tx: &Tx<'_>, id: i64, payload: &Value) -> Result<(), LedgerError> {
 }
 
 /// Events nothing has come of yet, by turns: of each chat the oldest goes before any chat's second, and
-/// within a chat that of each person. Whoever sends many waits behind themselves.
+/// within a chat that of each person. Whoever sends many waits behind themselves. One that cannot be read is set aside: the
+/// others would wait behind it for ever.
 pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
         "WITH own AS (
@@ -222,11 +223,21 @@ pub fn unhandled(tx: &Tx<'_>, limit: u32) -> Result<Vec<EventRow>, LedgerError> 
            FROM events WHERE handled_at IS NULL),
          turns AS (
            SELECT id, row_number() OVER (PARTITION BY surface, chat ORDER BY turn, id) AS turn FROM own)
-         SELECT events.* FROM turns JOIN events ON events.id = turns.id
-         ORDER BY turns.turn, events.id LIMIT ?1",
+         SELECT id FROM turns ORDER BY turn, id LIMIT ?1",
     )?;
-    let rows = statement.query_map([limit], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let ids: Vec<i64> = statement.query_map([limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut all = Vec::with_capacity(ids.len());
+    for id in ids {
+        match get(tx, id) {
+            Ok(event) => all.extend(event),
+            Err(LedgerError::Content(reason)) => {
+                tracing::error!(event = id, reason, "an event cannot be read, and nothing comes of it");
+                handled(tx, id)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
 }
 
 /// Whether nothing has come of some event yet.

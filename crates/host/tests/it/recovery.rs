@@ -11,7 +11,7 @@ use connector_host::ledger::steps::{self, Change};
 use serde_json::json;
 
 use crate::probe::Shared;
-use crate::world::{ANNA, Plan, World};
+use crate::world::{ANNA, Plan, World, event};
 
 #[tokio::test]
 async fn a_card_that_waits_is_shown_again_and_its_task_runs_once() {
@@ -176,4 +176,26 @@ async fn what_had_not_begun_and_was_cancelled_does_not_begin() {
     assert_eq!(world.result(1).await.state, StepState::Cancelled);
     assert_eq!(world.probe.calls().len(), 0);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_any_more_holds_nobody_up() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    let mut deep = event("1", "/fix nothing");
+    for _ in 0..200 {
+        deep.payload = json!({ "inner": deep.payload });
+    }
+    world.engine.submit(deep).await.unwrap();
+    world.say("2", "/fix it").await;
+    assert_eq!(world.card().await.input["prompt"], "/fix it");
+    world.stop().await;
+    let again = World::start(state.path(), 2_000, Plan::default());
+    again.say("3", "/fix more").await;
+    again
+        .until("the other card", |world| {
+            world.screen.cards().iter().any(|it| it.input["prompt"] == "/fix more").then_some(())
+        })
+        .await;
+    again.stop().await;
 }

@@ -220,6 +220,8 @@ fn what_is_not_a_right_request_is_answered_with_why_and_stores_nothing() {
         "X-Hub-Signature-256: sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
     let token = format!("X-Gitlab-Token: {SECRET}");
     let (long, deep) = ("x".repeat(5_000), "[".repeat(2_000));
+    // It can be read, and not any more once it is a field of an event.
+    let edge = format!("{}{}", "[".repeat(127), "]".repeat(127));
     let with = |more: &[&'static str]| [&json[..], more].concat();
     let lab = |body: &str| {
         let [kind, of] = json;
@@ -270,6 +272,7 @@ fn what_is_not_a_right_request_is_answered_with_why_and_stores_nothing() {
         ("no JSON", "/hooks/lab", lab("{\"a\":"), 400, "invalid_request"),
         ("nothing at all", "/hooks/lab", lab(""), 400, "invalid_request"),
         ("deep JSON", "/hooks/lab", lab(&deep), 400, "invalid_request"),
+        ("JSON as deep as can be", "/hooks/lab", lab(&edge), 400, "invalid_request"),
         ("a form", "/open", owned(vec!["-d", "payload=%7B%7D"]), 415, "unsupported_media_type"),
         ("no kind", "/open", owned(vec!["-H", "content-type:", "-d", "{}"]), 415, "unsupported_media_type"),
         (

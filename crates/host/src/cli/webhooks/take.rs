@@ -113,6 +113,10 @@ impl Taking {
             }
         };
         let event = hook.event(&delivery, headers, value);
+        // What is written may be nested too deeply to be read again.
+        if serde_json::from_str::<Value>(&event.payload.to_string()).is_err() {
+            return Err(Problem::invalid("the body is nested too deeply: at most 126 levels are taken"));
+        }
         let requester = Actor::new(connector_rules::WEBHOOK, hook.path.as_str());
         let stored = self.engine.submit_from_outside(event, requester, repeat).await?;
         let event = stored.event;
