@@ -137,6 +137,18 @@ impl Watching {
         self.settled().await
     }
 
+    /// Changes a file until the rule's step is called.
+    async fn until_a_step_begins(&self, probe: &Shared, file: &str) {
+        let until = Instant::now() + LIMIT;
+        let mut count = 0_u32;
+        while probe.calls().is_empty() {
+            count += 1;
+            std::fs::write(self.at(file), format!("{count}")).unwrap();
+            assert!(Instant::now() < until, "nothing is watched");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until no event came for longer than a change rests: the number of events.
     async fn settled(&self) -> usize {
         let mut last = (self.events().await.len(), Instant::now());
@@ -287,14 +299,7 @@ async fn what_a_step_writes_while_it_works_starts_nothing() {
     let watching =
         Watching::start(WORK, probe.clone(), |home| std::fs::create_dir(home.join("notes")).unwrap());
     // One is let go once it has written.
-    let until = Instant::now() + LIMIT;
-    let mut count = 0_u32;
-    while probe.calls().is_empty() {
-        count += 1;
-        std::fs::write(watching.at("notes/user.txt"), format!("{count}")).unwrap();
-        assert!(Instant::now() < until, "nothing is watched");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    watching.until_a_step_begins(&probe, "notes/user.txt").await;
     for own in ["notes/own.txt", "notes/user.txt"] {
         std::fs::write(watching.at(own), "by the step").unwrap();
     }
@@ -370,14 +375,7 @@ async fn what_is_changed_after_a_step_that_wrote_nothing_there_is_told() {
     let probe = Shared::open();
     let watching =
         Watching::start(WORK, probe.clone(), |home| std::fs::create_dir(home.join("notes")).unwrap());
-    let until = Instant::now() + LIMIT;
-    let mut count = 0_u32;
-    while probe.calls().is_empty() {
-        count += 1;
-        std::fs::write(watching.at("notes/first.txt"), format!("{count}")).unwrap();
-        assert!(Instant::now() < until, "nothing is watched");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    watching.until_a_step_begins(&probe, "notes/first.txt").await;
     let before = watching.settled().await;
     std::fs::write(watching.at("notes/second.txt"), "once").unwrap();
     watching.until(before, &[("notes/second.txt", "create")]).await;
