@@ -45,10 +45,10 @@ const REST: Duration = Duration::from_millis(500);
 /// After this long it is looked at whether it rests or not.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a directory is looked through where the system does not tell of it, or it could not be.
+/// How often a directory is looked through where the system does not tell of it.
 const UNTOLD: Duration = Duration::from_secs(5);
 
-/// How often at least, also where it tells: not of what other machines write in a directory that is shared.
+/// How often at least, also where it tells, which it does not of what other machines write; and again after a look that failed.
 const ANYWAY: Duration = Duration::from_mins(1);
 
 /// What differs from one host to another.
