@@ -14,6 +14,7 @@ use connector_contract::ask::RejectAsks;
 use connector_contract::{
     Connector, ConnectorFactory, Context, Grant, NoCheckpoints, OutboundHttp, ProgressSink, Provenance, Reach,
 };
+use connector_host::build::registry::STANDARD;
 use connector_host::isolation::{self, ConnectorIsolation};
 use connector_opencode::OpencodeFactory;
 use serde_json::json;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     // The confined processes are this binary.
     match connector_sandbox::launch::within(std::env::args_os()) {
         Ok(None) => {}
-        Ok(Some(within)) => return isolation::serve(&within),
+        Ok(Some(within)) => return isolation::serve(&STANDARD, &within),
         Err(code) => return code,
     }
     match tokio::runtime::Runtime::new().map(|runtime| runtime.block_on(measure())) {

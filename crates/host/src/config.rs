@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::build::registry::STANDARD;
 use crate::engine::HOST;
 use crate::engine::ScheduleChat;
 use crate::gate::people::{Accounts, People, PeopleError};
@@ -237,7 +238,8 @@ impl HostConfig {
         let parsed: Result<Self, _> = base.reading(|| toml::from_str(text));
         // First of all, in the order of the file: also what the type does not know, which is a connector's.
         // A package that was granted the built-in connector's name is wrong in more than its keys.
-        let granted = |config: &Self| config.plugins.keys().any(|name| name.as_str() == schema::OPENCODE);
+        let granted =
+            |config: &Self| config.plugins.keys().any(|name| STANDARD.connector(name.as_str()).is_some());
         let taken = parsed.as_ref().is_ok_and(granted);
         if let Some(unknown) = unknown_keys(text).first().filter(|_| !taken) {
             return Err(misspelt(path, text, unknown));

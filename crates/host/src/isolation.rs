@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use connector_contract::{ConnectorFactory, Manifest, chain};
 use connector_files::Log;
-use connector_opencode::OpencodeFactory;
 use connector_plugins::InProcesses;
 use connector_sandbox::Within;
 use serde::{Deserialize, Serialize};
 
+use crate::build::Registry;
 use crate::exit::Exit;
 
 /// Where a connector's calls are performed.
@@ -66,6 +66,14 @@ impl ConnectorIsolation {
             }
         }
     }
+
+    /// What is [missing](Self::missing) of it; an error, in words for people, if that is required.
+    pub fn check(self) -> Result<Option<String>, String> {
+        match (self, self.missing()) {
+            (Self::Required, Some(missing)) => Err(format!("isolation is required, but {missing}")),
+            (_, missing) => Ok(missing),
+        }
+    }
 }
 
 /// Where what the processes of the connector `instance` say is kept.
@@ -81,8 +89,8 @@ pub(crate) fn launcher() -> PathBuf {
     if own.exists() { own } else { std::env::current_exe().unwrap_or(own) }
 }
 
-/// Serves the connector that a launcher was asked for, within its walls.
-pub fn serve(within: &Within) -> ExitCode {
+/// Serves the connector of `registry` that a launcher was asked for, within its walls.
+pub fn serve(registry: &Registry, within: &Within) -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
@@ -90,19 +98,18 @@ pub fn serve(within: &Within) -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let factory = OpencodeFactory::default();
-    if within.name != factory.name() {
+    let Some(entry) = registry.connector(&within.name) else {
         tracing::error!(name = within.name, "this binary contains no such connector");
         return Exit::Usage.code();
-    }
-    let manifest = match Manifest::parse(connector_opencode::MANIFEST) {
+    };
+    let manifest = match Manifest::parse(entry.manifest) {
         Ok(manifest) => manifest,
         Err(error) => {
             tracing::error!("connector.toml: {}", chain(&error));
             return Exit::Failed.code();
         }
     };
-    match connector_plugins::serve(manifest, Arc::new(factory)) {
+    match connector_plugins::serve(manifest, (entry.factory)()) {
         Ok(()) => Exit::Done.code(),
         Err(error) => {
             tracing::error!("{}", chain(&error));

@@ -9,6 +9,7 @@
 
 pub mod ask;
 pub mod assemble;
+pub mod build;
 pub mod catalog;
 pub mod chat;
 pub mod cli;
@@ -28,7 +29,6 @@ pub mod isolation;
 pub mod ledger;
 pub mod managed;
 pub mod own_model;
-pub mod packages;
 pub mod places;
 pub mod powers;
 pub mod prose;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use connector_contract::{Connector, ConnectorFactory as _, Origin, Provenance, Reach, chain};
-use connector_files::{AbsolutePath, Log};
-use connector_opencode::OpencodeFactory;
+use connector_contract::{Provenance, chain};
+use connector_files::AbsolutePath;
 use opencode_daemons::confine::Access;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, HostPattern, PoolConfig, providers};
@@ -16,18 +15,20 @@ use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, path, service, terminal};
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::build::Attached;
+use crate::build::registry::OPENCODE;
 use crate::clock::Clock;
 use crate::console::{self, Console};
 use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
 use crate::gate::policy::GateConfig;
-use crate::instance::{Fixed, Instance, Ready, grant};
+use crate::instance::Instance;
 use crate::isolation::ConnectorIsolation;
 use crate::managed::{self, Daemons, Managed};
 use crate::own_model;
 use crate::places::Places;
 use crate::reload::Watch;
-use crate::told::{self, Attached, TOLD};
+use crate::told::{self, TOLD};
 
 /// The name of the one connector instance a chat has.
 pub(super) const INSTANCE: &str = "connector-opencode";
@@ -229,26 +230,23 @@ impl ChatArgs {
         if let Some(directory) = &workspace {
             config.insert("directory".to_owned(), json!(directory));
         }
+        let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         if let Some(base_url) = &self.base_url {
-            let password = password(base_url, &environment);
-            let provider = attached(
-                config.clone(),
-                base_url,
-                password.as_deref(),
-                (self.allow_remote, self.isolation),
-                said.clone(),
-            )
-            .await?;
-            let described = provider.0.connector.clone();
-            let name = INSTANCE.to_owned();
-            let provider = Arc::new(Attached::new(provider.0));
-            return Ok((Instance { name, workspace: None, described, provider }, None));
+            if let Some(password) = password(base_url, &environment) {
+                config.insert("password".to_owned(), json!(password));
+            }
+            let given = (self.allow_remote, self.isolation);
+            let attached = Attached::new(&OPENCODE, config, base_url, given);
+            let attached = attached.map_err(|error| Failure::usage(format!("--{error}")))?;
+            self.isolation.check().map_err(Failure::usage)?;
+            let ready = attached.ready(said).await.map_err(|error| usage(&error))?;
+            return Ok((attached.instance(INSTANCE, ready), None));
         }
         let Some(directory) = workspace else {
             return Err(Failure::usage("choose a repository with --workspace"));
         };
         demo::check_walls(self.confine)?;
-        check_isolation(self.isolation)?;
+        self.isolation.check().map_err(Failure::usage)?;
         let opencode = demo::locate(self.opencode.clone(), environment.clone(), Some(state)).await?;
         if let Some(unshown) = demo::check_opencode(&opencode, self.confine)? {
             demo::say(unshown)?;
@@ -268,10 +266,9 @@ impl ChatArgs {
         pool.second = opencode.is_of_2();
         pool.no_namespaces = managed::no_namespaces();
         self.check_places((state, Some(&opencode.path)), &pool, &environment)?;
-        let usage = |error: &(dyn std::error::Error + 'static)| Failure::usage(chain(error));
         let daemons = Daemons::new(&pool, opencode.path, Home::User, environment, state);
         let daemons = daemons.map_err(|error| usage(&error))?;
-        let factory = self.isolation.factory(Arc::new(OpencodeFactory::default()), said);
+        let factory = self.isolation.factory((OPENCODE.factory)(), said);
         let managed = Managed::new(&daemons, &key, factory, config).await;
         let instance = managed.map_err(|error| usage(&error))?.instance(INSTANCE, &name);
         Ok((instance, Some(daemons)))
@@ -312,12 +309,6 @@ fn told_at(console: &Arc<Console>) -> impl Fn(&str, bool) + Send + use<> {
     }
 }
 
-/// The connector as configured, for what it declares; it is never called.
-pub(super) async fn described(config: &Map<String, Value>) -> Result<Arc<dyn Connector>, Failure> {
-    let connector = OpencodeFactory::default().create(Value::Object(config.clone())).await;
-    Ok(connector.map_err(|error| Failure::usage(chain(&error)))?.into())
-}
-
 /// The words that `--confine` takes.
 fn walls() -> impl TypedValueParser<Value = Confine> {
     PossibleValuesParser::new(["on", "off", "required"]).map(|word| match word.as_str() {
@@ -342,39 +333,6 @@ fn network() -> impl TypedValueParser<Value = Access> {
 fn isolation() -> impl TypedValueParser<Value = ConnectorIsolation> {
     PossibleValuesParser::new(ConnectorIsolation::WORDS)
         .map(|word| ConnectorIsolation::of(&word).unwrap_or_default())
-}
-
-/// What is missing of `wanted`, in words to be shown; an error if that is required.
-pub(super) fn check_isolation(wanted: ConnectorIsolation) -> Result<Option<String>, Failure> {
-    match (wanted, wanted.missing()) {
-        (ConnectorIsolation::Required, Some(missing)) => {
-            Err(Failure::usage(format!("isolation is required, but {missing}")))
-        }
-        (_, missing) => Ok(missing),
-    }
-}
-
-/// A connector at a daemon that somebody else runs.
-pub(super) async fn attached(
-    mut config: Map<String, Value>,
-    base_url: &str,
-    password: Option<&str>,
-    (allow_remote, isolation): (bool, ConnectorIsolation),
-    said: Option<Log>,
-) -> Result<Fixed, Failure> {
-    let origin: Origin = base_url.parse().map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
-    config.insert("base_url".to_owned(), json!(base_url));
-    config.insert("allow_remote".to_owned(), json!(allow_remote));
-    if let Some(password) = password {
-        config.insert("password".to_owned(), json!(password));
-    }
-    let usage = |error: connector_contract::ConnectorError| Failure::usage(chain(&error));
-    check_isolation(isolation)?;
-    let factory = isolation.factory(Arc::new(OpencodeFactory::default()), said);
-    let connector = factory.create(Value::Object(config)).await.map_err(usage)?;
-    let reach = if allow_remote { Reach::Remote } else { Reach::Loopback };
-    let http = grant(connector.as_ref(), &origin, reach).map_err(usage)?;
-    Ok(Fixed(Ready { connector: connector.into(), http }))
 }
 
 /// The canonical path of a directory that must be there.

@@ -10,13 +10,14 @@ use opencode_daemons::Environment;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rules::described;
 use super::serve::{check_port, watched_places};
 use super::{Common, path, webhooks};
+use crate::build::packages::{self, Used};
+use crate::build::registry::STANDARD;
+use crate::build::{self, Planned, Unset};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
-use crate::packages::{self, Used};
 use crate::webhook::Hook;
 use crate::{assemble, headless, managed, telegram, watch};
 
@@ -125,23 +126,25 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     let mut findings: Vec<Finding> = wrong.into_iter().chain(ports).collect();
     findings.extend(Hook::all(&config.webhooks, &environment).err().map(|error| plain(chain(&error))));
     for (name, given) in &config.connectors {
-        if let Err(error) = packages::used(&config, name, given) {
-            findings.push(plain(chain(&error)));
+        let used = packages::used(&STANDARD, &config, (name, given));
+        if let Err(error) = &used {
+            findings.push(plain(chain(error)));
         }
-        if let Some(workspace) = given.workspace.as_ref().filter(|it| !config.workspaces.contains_key(*it)) {
+        let unknown = given.workspace.as_ref().filter(|it| !config.workspaces.contains_key(*it));
+        if let Some(workspace) = unknown {
             findings.push(plain(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
         }
-        if given.workspace.is_some() && given.config.contains_key("base_url") {
+        let both = given.workspace.is_some() && given.config.contains_key("base_url");
+        if both {
             findings.push(plain(format!("[connectors.{name}]: give a workspace or a base_url, not both")));
         }
+        let complete = unknown.is_none() && !both;
         let mut resolved = given.clone();
         if let Err(error) = config::resolve_environment(&mut resolved.config, &environment) {
             findings.push(plain(format!("[connectors.{name}]: {}", chain(&error))));
-        } else if matches!(packages::used(&config, name, given), Ok(Used::Opencode))
-            && resolved.workspace.as_ref().is_none_or(|it| config.workspaces.contains_key(it))
-            && let Err(failure) = described(name, &resolved, &config).await
-        {
-            findings.push(plain(failure.text));
+        } else if matches!(used, Ok(Used::BuiltIn(_))) && complete {
+            let planned = Planned::of((&config, &STANDARD), (name, given), (&environment, Unset::Fails));
+            findings.extend(planned.await.err().map(|error| plain(chain(&error))));
         }
     }
     if let Err(error) = assemble::rules_in(&config.rules) {
@@ -153,9 +156,9 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         findings.push(plain(NoSurface(reported.clone()).to_string()));
     }
     if let Some(given) = &config.surfaces.telegram
-        && let Err(failure) = super::telegram::check(given)
+        && let Err(error) = build::telegram::check(given)
     {
-        findings.push(plain(failure.text));
+        findings.push(plain(chain(&error)));
     }
     findings
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connector_files::{AbsolutePath, Log};
-use connector_opencode::OpencodeFactory;
 use opencode_daemons::install::{self, Locate, Progress};
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, version};
@@ -16,6 +15,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::terminal;
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::build::registry::OPENCODE;
 use crate::chat::{Chat, Flow, Input};
 use crate::clock::Clock;
 use crate::console::{Console, NAME};
@@ -101,7 +101,7 @@ impl Demo {
     ) -> Result<Exit, Failure> {
         let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
         let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
-        let factory = ConnectorIsolation::Process.factory(Arc::new(OpencodeFactory::default()), None);
+        let factory = ConnectorIsolation::Process.factory((OPENCODE.factory)(), None);
         let managed = Managed::new(&daemons, key, factory, config).await;
         let instance = managed?.instance(super::chat::INSTANCE, "basket");
         let parts = Parts {

@@ -16,13 +16,16 @@ use opencode_daemons::{Environment, Logins, Opencode, PoolConfig, providers, ver
 use serde::Serialize;
 
 use super::{Common, path};
+use crate::build::packages::{self, Used};
+use crate::build::registry::{OPENCODE, STANDARD};
+use crate::build::{Planned, Unset};
 use crate::config::{HostConfig, Verify};
 use crate::exit::{Exit, Failure};
+use crate::instance::Ready;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
 use crate::own_model::{Named, Source};
-use crate::packages::{self, Used};
 use crate::webhook::Hook;
 use crate::{assemble, config, ledger, places, told, troubles, watch};
 
@@ -313,8 +316,8 @@ fn process(config: Option<&HostConfig>) -> Finding {
 fn packages(config: &HostConfig) -> Vec<Finding> {
     let judge = |(name, given): (&String, &crate::config::Instance)| {
         let what = format!("connector {name}");
-        let package = match packages::used(config, name, given) {
-            Ok(Used::Opencode) => return None,
+        let package = match packages::used(&STANDARD, config, (name, given)) {
+            Ok(Used::BuiltIn(_)) => return None,
             Ok(Used::Package(package)) => package,
             Err(error) => return Some(Finding::bad(what, error.to_string())),
         };
@@ -338,22 +341,20 @@ fn packages(config: &HostConfig) -> Vec<Finding> {
 async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, given) in config.connectors.iter().filter(|(_, given)| given.workspace.is_none()) {
-        if !matches!(packages::used(config, name, given), Ok(Used::Opencode)) {
-            continue;
+        match packages::used(&STANDARD, config, (name, given)) {
+            Ok(Used::BuiltIn(entry)) if entry.name == OPENCODE.name => {}
+            _ => continue,
         }
-        let (mut given, what) = (given.clone(), format!("daemon of {name}"));
-        if let Err(error) = config::resolve_environment(&mut given.config, environment) {
-            findings.push(Finding::bad(what, chain(&error)));
-            continue;
-        }
-        let agent = given.config.get("agent").and_then(serde_json::Value::as_str).map(str::to_owned);
-        let provider = match super::serve::at_origin(name, given, None).await {
-            Ok(fixed) => fixed.0,
-            Err(failure) => {
-                findings.push(Finding::bad(what, failure.text));
+        let what = format!("daemon of {name}");
+        let provider = match ready((name, given), config, environment).await {
+            Ok(Some(ready)) => ready,
+            Ok(None) => continue,
+            Err(error) => {
+                findings.push(Finding::bad(what, error));
                 continue;
             }
         };
+        let agent = given.config.get("agent").and_then(serde_json::Value::as_str).map(str::to_owned);
         let chat = Provenance::Chat { surface: String::new(), rule: String::new(), note: SourceNote::Usual };
         match told::describe(&provider, agent.as_deref(), &chat, ANSWERS).await {
             Err(why) => findings.push(Finding::doubtful(what, why)),
@@ -368,6 +369,19 @@ async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding
         }
     }
     findings
+}
+
+/// The connector of an instance at an origin that somebody else runs; nothing for another instance.
+async fn ready(
+    instance: (&str, &config::Instance),
+    config: &HostConfig,
+    environment: &Environment,
+) -> Result<Option<Ready>, String> {
+    let planned = Planned::of((config, &STANDARD), instance, (environment, Unset::Fails));
+    let planned = planned.await.map_err(|error| chain(&error))?;
+    let Some(attached) = planned.attached() else { return Ok(None) };
+    planned.missing_isolation().map_err(|error| chain(&error))?;
+    attached.ready(None).await.map(Some).map_err(|error| chain(&error))
 }
 
 async fn git(environment: &Environment) -> Finding {

@@ -11,7 +11,6 @@ mod lint;
 mod rehearsal;
 mod test;
 
-pub(super) use known::instance as described;
 use std::io::Write as _;
 use std::path::PathBuf;
 

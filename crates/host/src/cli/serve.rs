@@ -7,35 +7,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
-use connector_files::{AbsolutePath, Log};
-use connector_opencode::OpencodeFactory;
+use connector_files::AbsolutePath;
 use connector_rules::RuleSet;
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
-use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
-use super::{Common, chat, demo, path, service_manager, webhooks};
+use super::{Common, demo, path, service_manager, webhooks};
 use crate::assemble::{self, Parts};
+use crate::build;
+use crate::build::registry::STANDARD;
+use crate::build::{Planned, Unset, gather};
 use crate::clock::Clock;
 use crate::config::{self, HostConfig, OnStop, SecretSource};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::git;
 use crate::headless::Headless;
-use crate::instance::{Fixed, Instance};
-use crate::isolation::said;
-use crate::managed::{self, Daemons, Managed};
-use crate::packages::{self, Used};
+use crate::instance::Instance;
+use crate::managed::{self, Daemons};
 use crate::places::Places;
 use crate::reload::Watch;
 use crate::surface::Surface;
 use crate::telegram::Telegram;
-use crate::told::Attached;
 use crate::troubles::Troubles;
 use crate::watch;
 
@@ -76,7 +74,8 @@ impl Serve {
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
         let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref(), hooks.as_ref()));
-        let telegram = config.surfaces.telegram.as_ref().map(super::telegram::surface).transpose()?;
+        let telegram = config.surfaces.telegram.as_ref().map(build::telegram::surface).transpose();
+        let telegram = telegram.map_err(|error| usage(&error))?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
         if let Some(telegram) = &telegram {
             instances.push(telegram.instance.clone());
@@ -219,6 +218,7 @@ fn reported(troubles: &Troubles) -> impl Fn(&str, bool) + Send + use<> {
     move |text, taken| if taken { troubles.over("rules") } else { troubles.tell("rules", text) }
 }
 
+/// Makes the instances that the configuration describes, and the daemons of those that drive one.
 async fn instances(
     (file, config): (&AbsolutePath, &HostConfig),
     state: &Path,
@@ -226,34 +226,15 @@ async fn instances(
     let environment = Environment::of_this_process();
     let (mut instances, mut daemons) = (Vec::new(), None);
     for (name, given) in &config.connectors {
-        let mut given = given.clone();
-        config::resolve_environment(&mut given.config, &environment).map_err(|error| about(name, &error))?;
-        if let Used::Package(package) = packages::used(config, name, &given).map_err(|it| usage(&it))? {
-            if let Some(missing) = packages::missing_walls() {
-                return Err(Failure::usage(format!("[connectors.{name}]: {missing}")));
-            }
-            instances.push(
-                packages::instance(name, given, &package, Some(said(state, name)))
-                    .map_err(|it| usage(&it))?,
-            );
-            continue;
-        }
-        if let Some(missing) = chat::check_isolation(given.isolation)? {
+        let planned = Planned::of((config, &STANDARD), (name, given), (&environment, Unset::Fails));
+        let planned = planned.await.map_err(|error| usage(&error))?;
+        if let Some(missing) = planned.missing_isolation().map_err(|error| usage(&error))? {
             tracing::warn!(connector = name, "{missing}");
         }
-        let workspace = given.workspace.as_ref().and_then(|workspace| config.workspaces.get(workspace));
-        if let Some(model) = config.routing.coding(workspace) {
-            given.config.entry("model").or_insert_with(|| json!(model));
+        if planned.drives_workspace() && daemons.is_none() {
+            daemons = Some(pool((file, config), state, &environment).await?);
         }
-        if given.workspace.is_none() {
-            instances.push(attached(name, given, Some(said(state, name))).await?);
-            continue;
-        }
-        let daemons = match &daemons {
-            Some(daemons) => daemons,
-            None => daemons.insert(pool((file, config), state, &environment).await?),
-        };
-        instances.push(managed(config, name, given, (daemons, said(state, name))).await?);
+        instances.push(planned.make(state, daemons.as_ref()).await.map_err(|error| usage(&error))?);
     }
     Ok((instances, daemons))
 }
@@ -274,86 +255,6 @@ fn secrets(
     secrets.extend(port.map(api::Port::token).cloned());
     secrets.extend(hooks.into_iter().flat_map(webhooks::Port::secrets).cloned());
     secrets
-}
-
-/// Gathers what a setting says is secret, at any depth: values of variables, and of keys that name a secret.
-fn gather(key: &str, value: &Value, environment: &Environment, secrets: &mut Vec<SecretString>) {
-    match value {
-        Value::Object(fields) => {
-            for (own, value) in fields {
-                gather(&format!("{key}.{own}"), value, environment, secrets);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| gather(key, item, environment, secrets)),
-        Value::String(text) => {
-            let key = key.to_ascii_lowercase();
-            let secret = ["password", "token", "secret", "key", "authorization"];
-            let named = secret.iter().any(|name| key.contains(name));
-            let secret = match text.strip_prefix("env:") {
-                Some(name) => environment.get(name).and_then(|it| it.to_str()),
-                None => Some(text.as_str()).filter(|_| named),
-            };
-            // The secret of `Bearer SECRET` is told of without its scheme too.
-            let bare = secret.and_then(|secret| secret.split_once(' ')).map(|(_, bare)| bare.trim());
-            let bare = bare.filter(|bare| !bare.contains(char::is_whitespace));
-            secrets.extend(secret.into_iter().chain(bare).map(SecretString::from));
-        }
-        _ => {}
-    }
-}
-
-/// An instance at a daemon that somebody else runs.
-async fn attached(name: &str, given: config::Instance, log: Option<Log>) -> Result<Instance, Failure> {
-    let fixed = at_origin(name, given, log).await?;
-    let described = fixed.0.connector.clone();
-    let provider = Arc::new(Attached::new(fixed.0));
-    Ok(Instance { name: name.to_owned(), workspace: None, described, provider })
-}
-
-/// The connector to a daemon that somebody else runs.
-pub(super) async fn at_origin(
-    name: &str,
-    mut given: config::Instance,
-    log: Option<Log>,
-) -> Result<Fixed, Failure> {
-    let base_url = text(name, &mut given.config, "base_url")?;
-    let base_url = base_url.as_deref().unwrap_or("http://127.0.0.1:4096");
-    let password = text(name, &mut given.config, "password")?;
-    chat::attached(given.config, base_url, password.as_deref(), (given.allow_remote, given.isolation), log)
-        .await
-}
-
-/// Takes a text out of a connector's configuration. What is there and no text is never left out.
-fn text(name: &str, config: &mut Map<String, Value>, key: &str) -> Result<Option<String>, Failure> {
-    match config.remove(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Failure::usage(format!("[connectors.{name}]: `{key}` takes a text in quotes"))),
-    }
-}
-
-/// An instance at a daemon of the host's own.
-async fn managed(
-    config: &HostConfig,
-    name: &str,
-    mut given: config::Instance,
-    (daemons, log): (&Daemons, Log),
-) -> Result<Instance, Failure> {
-    let workspace = given.workspace.unwrap_or_default();
-    let Some(settings) = config.workspaces.get(&workspace) else {
-        return Err(Failure::usage(format!("[connectors.{name}]: there is no [workspaces.{workspace}]")));
-    };
-    if given.config.contains_key("base_url") {
-        return Err(Failure::usage(format!("[connectors.{name}]: give a workspace or a base_url, not both")));
-    }
-    // One that is not there now is told by the tasks that want it: the others go on.
-    let directory = settings.directory.canonicalize().unwrap_or_else(|_| settings.directory.to_path_buf());
-    given.config.insert("directory".to_owned(), json!(directory));
-    let factory = given.isolation.factory(Arc::new(OpencodeFactory::default()), Some(log));
-    let managed = Managed::new(daemons, &workspace, factory, given.config).await;
-    let managed =
-        managed.map_err(|error| Failure::usage(format!("[connectors.{name}]: {}", chain(&error))))?;
-    Ok(managed.instance(name, &workspace))
 }
 
 /// Everything that an agent of this host must not change.
@@ -423,40 +324,4 @@ pub(super) async fn pool(
 
 fn usage(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::usage(chain(error))
-}
-
-fn about(name: &str, error: &config::ConfigError) -> Failure {
-    Failure::usage(format!("[connectors.{name}]: {}", chain(error)))
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-
-    #[test]
-    fn what_a_setting_names_as_secret_or_takes_from_a_variable_is_gathered_at_any_depth() {
-        let environment = Environment::default().with("VALUE", "of-a-variable");
-        for (key, value, found) in [
-            ("password", json!("hunter2-hunter2"), vec!["hunter2-hunter2"]),
-            ("model", json!("a/b"), vec![]),
-            ("url", json!("env:VALUE"), vec!["of-a-variable"]),
-            ("url", json!("env:UNSET"), vec![]),
-            ("headers", json!({ "api_key": "sk-1", "accept": "x" }), vec!["sk-1"]),
-            ("apiKey", json!("sk-2"), vec!["sk-2"]),
-            (
-                "headers",
-                json!({ "Authorization": "Bearer sk-2", "X-Api-Key": "sk-3", "token": "one of three" }),
-                vec!["Bearer sk-2", "sk-2", "sk-3", "one of three"],
-            ),
-            ("tokens", json!([{ "a": "one" }, "two"]), vec!["one", "two"]),
-            ("port", json!(1), vec![]),
-        ] {
-            let mut secrets = Vec::new();
-            gather(key, &value, &environment, &mut secrets);
-            let secrets: Vec<&str> = secrets.iter().map(SecretString::expose_secret).collect();
-            assert_eq!(secrets, found, "{key} = {value}");
-        }
-    }
 }

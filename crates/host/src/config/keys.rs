@@ -87,7 +87,8 @@ fn chosen<'s>(shape: &'s Value, table: &DeTable<'_>) -> &'s Value {
         let found = table.get(key.as_str()).and_then(|found| found.get_ref().as_str());
         found == wanted["const"].as_str()
     });
-    resolved(&shape[if holds { "then" } else { "else" }])
+    // One of several connectors is chosen from the first to the last.
+    chosen(resolved(&shape[if holds { "then" } else { "else" }]), table)
 }
 
 fn help(shape: &Map<String, Value>, key: &str) -> String {

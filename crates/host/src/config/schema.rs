@@ -10,9 +10,7 @@ use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use super::HostConfig;
-
-/// What an instance uses whose keys are those of the connector for opencode.
-pub(super) const OPENCODE: &str = "connector-opencode";
+use crate::build::registry::STANDARD;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(make);
 
@@ -23,7 +21,8 @@ pub fn schema() -> &'static Value {
 
 fn make() -> Value {
     let mut generator = schemars::SchemaGenerator::default();
-    let opencode = inline::<connector_opencode::Config>(&mut generator);
+    let connectors = STANDARD.connectors.iter().map(|entry| (entry, (entry.keys)(&mut generator)));
+    let connectors: Vec<_> = connectors.collect();
     let telegram = inline::<connector_telegram::Config>(&mut generator);
     let mut schema = generator.into_root_schema_for::<HostConfig>().to_value();
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
@@ -31,18 +30,27 @@ fn make() -> Value {
     let definitions = &mut schema["$defs"];
     definitions["TelegramSurface"] = beside(definitions["TelegramSurface"].take(), &telegram);
     let instance = definitions["Instance"].take();
-    definitions["OpencodeInstance"] = beside(instance.clone(), &opencode);
-    definitions["Instance"] = json!({
-        "description": "A connector and its configuration. The keys after `isolation` are those of the connector \
-                        for opencode; a package has its own.",
-        "type": "object",
-        "if": { "required": ["use"], "properties": { "use": { "const": OPENCODE } } },
-        "then": { "$ref": "#/$defs/OpencodeInstance" },
-        "else": { "type": "object", "properties": instance["properties"] },
-    });
+    // A package's keys only the package knows.
+    let mut chosen = json!({ "type": "object", "properties": instance["properties"] });
+    let mut named = Map::new();
+    for (entry, keys) in connectors.iter().rev() {
+        definitions[entry.definition] = beside(instance.clone(), keys);
+        let definition = json!({ "$ref": format!("#/$defs/{}", entry.definition) });
+        chosen = json!({
+            "if": { "required": ["use"], "properties": { "use": { "const": entry.name } } },
+            "then": definition.clone(),
+            "else": chosen,
+        });
+        named.insert(entry.name.to_owned(), definition);
+    }
+    chosen["type"] = json!("object");
+    chosen["description"] = json!(
+        "A connector and its configuration. The keys after `isolation` are those of the connector for opencode; \
+         a package has its own."
+    );
+    definitions["Instance"] = chosen;
     // Which connector it is, its own name says where nothing else does.
-    schema["properties"]["connectors"]["properties"] =
-        json!({ OPENCODE: { "$ref": "#/$defs/OpencodeInstance" } });
+    schema["properties"]["connectors"]["properties"] = Value::Object(named);
     // The binary's path alone will do.
     schema["$defs"]["PoolConfig"]["type"] = json!(["object", "string"]);
     for_editors(schema)

@@ -55,7 +55,7 @@ pub(super) async fn rehearse(
     let stage = Arc::new(Stage { name: event.surface.clone(), cards: Mutex::default() });
     let parts = Parts {
         rules,
-        instances: known.instances,
+        instances: known.plan.instances,
         surfaces: vec![stage.clone()],
         gate: known.gate,
         deadline: DEADLINE,

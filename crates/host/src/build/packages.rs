@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use connector_contract::{ConnectorFactory as _, Grant, OutboundHttp, Reach, chain};
+use connector_contract::{Grant, OutboundHttp, Reach, chain};
 use connector_files::Log;
-use connector_opencode::OpencodeFactory;
 use connector_plugins::Packaged;
 use connector_plugins::package::{Granted, Package, PluginName};
 
-use crate::catalog;
+use super::registry::{ConnectorEntry, Registry};
 use crate::config::{self, HostConfig};
 use crate::git;
 use crate::instance::{Fixed, Instance, Ready};
@@ -22,10 +21,9 @@ use crate::isolation::{ConnectorIsolation, launcher};
 const PREFIX: &str = "plugin:";
 
 /// What an instance uses.
-#[derive(Debug)]
 pub enum Used {
-    /// The connector for opencode, which this binary contains.
-    Opencode,
+    /// A connector that this binary contains.
+    BuiltIn(&'static ConnectorEntry),
     /// A package that may run.
     Package(Box<Granted>),
 }
@@ -39,38 +37,38 @@ pub struct UseError {
 }
 
 /// What the instance `name` of `config` uses. A package is read and admitted, and not run.
-pub fn used(config: &HostConfig, name: &str, given: &config::Instance) -> Result<Used, UseError> {
+pub fn used(
+    registry: &Registry,
+    config: &HostConfig,
+    (name, given): (&str, &config::Instance),
+) -> Result<Used, UseError> {
     let refused = |reason: String| UseError { instance: name.to_owned(), reason };
-    let opencode = OpencodeFactory::default().name();
     let wanted = given.connector.as_deref().unwrap_or(name);
     let package = wanted.strip_prefix(PREFIX).unwrap_or(wanted);
     let granted = config.plugins.keys().any(|granted| granted.as_str() == package);
     let of_package = granted || package != wanted;
-    if of_package && is_built_in(package) {
+    if of_package && registry.is_reserved(package) {
         return Err(refused(format!("`{package}` is built in; no package takes its name")));
     }
     if name == git::NAME {
         return Err(refused(format!("`{name}` is there for every workspace; take the section out")));
     }
-    if wanted == opencode {
-        return Ok(Used::Opencode);
+    if let Some(entry) = registry.connector(wanted) {
+        return Ok(Used::BuiltIn(entry));
     }
     if !of_package {
         return Err(refused(format!(
-            "there is no connector `{wanted}`; there is: {opencode}, and what [plugins.NAME] grants"
+            "there is no connector `{wanted}`; there is: {}, and what [plugins.NAME] grants",
+            registry.names()
         )));
     }
-    if is_built_in(name) {
+    if registry.is_reserved(name) {
         return Err(refused(format!(
             "an instance called `{name}` is of the built-in connector; name it otherwise"
         )));
     }
     let package: PluginName = package.parse().map_err(|error| refused(format!("`{wanted}`: {error}")))?;
     admitted(config, &package).map(|granted| Used::Package(Box::new(granted))).map_err(refused)
-}
-
-fn is_built_in(name: &str) -> bool {
-    [OpencodeFactory::default().name(), catalog::TELEGRAM, catalog::CONSOLE, git::NAME].contains(&name)
 }
 
 fn admitted(config: &HostConfig, name: &PluginName) -> Result<Granted, String> {

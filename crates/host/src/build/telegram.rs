@@ -1,0 +1,88 @@
+//! Telegram as `[surfaces.telegram]` describes it: the surface, and the connector for its rules.
+
+use std::sync::Arc;
+
+use connector_contract::{ConnectorError, ConnectorFactory as _, chain};
+use connector_rules::CatalogConnector;
+use connector_telegram::{Config, Settings, TelegramFactory};
+use opencode_daemons::Environment;
+use serde_json::{Map, Value, json};
+
+use super::PlanError;
+use super::plan::Described;
+use crate::catalog::{self, Reach};
+use crate::clock::Clock;
+use crate::config::{self, TelegramSurface};
+use crate::instance::{Fixed, Instance, Ready, grant};
+use crate::telegram::Telegram;
+
+/// Has the form of a bot's token, for where the real one is not set.
+const STAND_IN: &str = "1:not-a-token-not-a-token";
+
+/// The surface of a configuration, and the connector for its rules.
+pub(crate) struct Made {
+    pub(crate) surface: Telegram,
+    pub(crate) instance: Instance,
+}
+
+/// Makes the surface and the connector.
+pub(crate) fn surface(given: &TelegramSurface) -> Result<Made, PlanError> {
+    let settings = settings(given)?;
+    if settings.allow.users.is_empty() && settings.allow.chats.is_empty() {
+        tracing::warn!("allow_users and allow_chats are empty: nobody's messages come in");
+    }
+    let fault = |error: ConnectorError| about(&chain(&error));
+    let surface = Telegram::new(settings.clone(), &given.connector, Clock::System).map_err(fault)?;
+    let connector = surface.connector();
+    let http = grant(connector.as_ref(), &settings.origin, settings.reach).map_err(fault)?;
+    let instance = Instance {
+        name: given.connector.clone(),
+        workspace: None,
+        described: connector.clone(),
+        provider: Arc::new(Fixed(Ready { connector, http })),
+    };
+    Ok(Made { surface, instance })
+}
+
+/// Whether a host could be started with it.
+pub(crate) fn check(given: &TelegramSurface) -> Result<(), PlanError> {
+    settings(given).map(drop)
+}
+
+/// What its connector declares.
+pub(super) fn declared(given: &TelegramSurface) -> CatalogConnector {
+    catalog::telegram(admitted(&given.config))
+}
+
+/// Whom it lets in: without a list of users, anybody in the chats that are allowed.
+fn admitted(config: &Map<String, Value>) -> Reach {
+    let lists = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if lists("allow_chats") && !lists("allow_users") { Reach::Anybody } else { Reach::Admitted }
+}
+
+/// Its connector's instance, which cannot be called and needs no token.
+pub(super) async fn described(
+    given: &TelegramSurface,
+    environment: &Environment,
+) -> Result<Instance, PlanError> {
+    let mut settings = given.config.clone();
+    if config::resolve_environment(&mut settings, environment).is_err() {
+        let unset = |value: &&mut Value| value.as_str().is_some_and(|text| text.starts_with("env:"));
+        settings.values_mut().filter(unset).for_each(|value| *value = json!(STAND_IN));
+    }
+    let connector = TelegramFactory.create(Value::Object(settings)).await;
+    let connector = connector.map_err(|error| about(&chain(&error)))?;
+    Ok(Described::plain(connector.into()).instance(&given.connector, None))
+}
+
+fn settings(given: &TelegramSurface) -> Result<Settings, PlanError> {
+    let mut map = given.config.clone();
+    config::resolve_environment(&mut map, &Environment::of_this_process())
+        .map_err(|error| about(&chain(&error)))?;
+    let config: Config = connector_contract::decode(Value::Object(map)).map_err(|reason| about(&reason))?;
+    config.check().map_err(|error| about(&chain(&error)))
+}
+
+fn about(reason: &str) -> PlanError {
+    PlanError(format!("[surfaces.telegram]: {reason}"))
+}
