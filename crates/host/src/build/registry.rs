@@ -7,7 +7,7 @@ use connector_opencode::OpencodeFactory;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::instance::{Provider, Ready};
+use crate::instance::{Fixed, Provider, Ready};
 use crate::told::Attached;
 use crate::{catalog, git};
 
@@ -42,7 +42,7 @@ pub struct Registry {
 
 /// The connector for opencode.
 pub const OPENCODE: ConnectorEntry = ConnectorEntry {
-    name: "connector-opencode",
+    name: connector_opencode::NAME,
     manifest: connector_opencode::MANIFEST,
     factory: || Arc::new(OpencodeFactory::default()),
     keys: keys_of::<connector_opencode::Config>,
@@ -52,8 +52,20 @@ pub const OPENCODE: ConnectorEntry = ConnectorEntry {
     provider: |ready| Arc::new(Attached::new(ready)),
 };
 
+/// The connector for an HTTP server.
+pub const HTTP: ConnectorEntry = ConnectorEntry {
+    name: connector_http::NAME,
+    manifest: connector_http::MANIFEST,
+    factory: || Arc::new(connector_http::HttpFactory),
+    keys: keys_of::<connector_http::Config>,
+    definition: "HttpInstance",
+    base_url: None,
+    drives_workspaces: false,
+    provider: |ready| Arc::new(Fixed(ready)),
+};
+
 /// What this binary contains.
-pub const STANDARD: Registry = Registry { connectors: &[OPENCODE] };
+pub const STANDARD: Registry = Registry { connectors: &[OPENCODE, HTTP] };
 
 impl Registry {
     /// The entry of the connector `name`.

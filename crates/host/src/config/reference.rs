@@ -115,8 +115,10 @@ fn section(all: &mut Vec<Section>, name: &str, about: String, shape: &Value) {
     for (key, about) in named {
         let whole = joined(name, key);
         if is_table(about) {
-            // One of the names that the user chooses, which is told with the others.
-            if any.is_none() {
+            // One of the names that the user chooses is told with the others, where it is what they are.
+            let with_the_others =
+                any.is_some_and(|any| std::ptr::eq(resolved(about), resolved(&resolved(any)["then"])));
+            if !with_the_others {
                 section(all, &whole, on_one_line(about), about);
             }
             continue;

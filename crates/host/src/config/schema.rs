@@ -46,7 +46,7 @@ fn make() -> Value {
     chosen["type"] = json!("object");
     chosen["description"] = json!(
         "A connector and its configuration. The keys after `isolation` are those of the connector for opencode; \
-         a package has its own."
+         another connector and a package have their own."
     );
     definitions["Instance"] = chosen;
     // Which connector it is, its own name says where nothing else does.

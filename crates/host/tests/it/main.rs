@@ -16,6 +16,7 @@ mod delivery;
 mod fuzz;
 mod gate;
 mod house;
+mod http;
 mod isolation;
 mod leak_table;
 mod leaks;

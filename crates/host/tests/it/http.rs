@@ -1,0 +1,216 @@
+//! A second connector, at a server from the registry: a rule's request is a card, and what is approved is done.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::terminal::{Terminal, User, processes_below};
+
+/// Keeps what it is sent in a file, as REST has it.
+const SERVER: &str = "json-server@0.17.4";
+
+const RULES: &str = r#"
+[rule]
+name = "note"
+[trigger]
+type = "ConnectorEvent"
+connector = "connector-telegram"
+event = "message_received"
+[[conditions]]
+type = "FieldMatches"
+field = "trigger.text"
+pattern = '^/note\s'
+[[actions]]
+type = "RunConnector"
+connector = "notes"
+action = "request"
+[actions.params]
+method = "POST"
+path = "/notes"
+body = { text = '${trigger.text | strip_prefix("/note") | trim}' }
+[[actions]]
+type = "RunConnector"
+connector = "notes"
+action = "get"
+[actions.params]
+path = "/notes/${step1.output.body.id}?by=number"
+"#;
+
+/// A server of notes.
+struct Server {
+    process: Child,
+    port: u16,
+    file: PathBuf,
+}
+
+impl Server {
+    fn start(directory: &Path) -> Self {
+        let file = directory.join("notes.json");
+        std::fs::write(&file, json!({ "notes": [] }).to_string()).unwrap();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        #[expect(clippy::disallowed_methods, reason = "a server that nobody here wrote")]
+        let process = Command::new(installed())
+            .args(["--host", "127.0.0.1", "--quiet", "--port", &port.to_string()])
+            .arg(&file)
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { process, port, file };
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(began.elapsed() < Duration::from_mins(1), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    fn notes(&self) -> Value {
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["notes"].take()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The server's program, installed beside the build at its pinned version.
+fn installed() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let place = target.join(SERVER.replace('@', "-"));
+    let program = place.join("node_modules/.bin/json-server");
+    if !program.exists() {
+        let beside = tempfile::tempdir_in(target).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "npm installs it")]
+        let installed = Command::new("npm")
+            .args(["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund", SERVER])
+            .current_dir(beside.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        // Another test may have been faster; its install is as good.
+        if let Err(error) = std::fs::rename(beside.path(), &place) {
+            assert!(program.exists(), "{error}");
+        }
+    }
+    program
+}
+
+/// A host with an instance called `notes`.
+struct Notes {
+    user: User,
+    server: Server,
+    host: Terminal,
+}
+
+impl Notes {
+    fn start(isolation: &str) -> Self {
+        let user = User::new().with_variable("NOTES_TOKEN", "Bearer hunter2-hunter2");
+        let home = user.home.path();
+        let directory = home.join("server");
+        std::fs::create_dir(&directory).unwrap();
+        let server = Server::start(&directory);
+        std::fs::create_dir(home.join("rules")).unwrap();
+        std::fs::write(home.join("rules/note.toml"), RULES).unwrap();
+        let config = format!(
+            "rules = \"rules\"\n[gate]\napprovers = [\"cli:{}\"]\n\
+             [connectors.notes]\nuse = \"connector-http\"\nbase_url = \"http://127.0.0.1:{}\"\n\
+             authorization = \"env:NOTES_TOKEN\"\nheaders = {{ x-client = \"host\" }}\nisolation = \"{isolation}\"\n",
+            whoami::username().unwrap(),
+            server.port,
+        );
+        let file = home.join("host.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut host = user.start(&["run", "-c", file.to_str().unwrap()]);
+        host.expect("host is running");
+        Self { user, server, host }
+    }
+
+    fn send(&mut self, id: &str, text: &str) {
+        let sent = self.user.run(&["send", "--as", "connector-telegram", "--id", id, text]);
+        assert_eq!(sent.code(), 0, "{}", sent.text());
+        self.host.expect("waits for approval");
+    }
+
+    fn approve(&mut self, step: &str) {
+        let approved = self.user.run(&["approvals", "approve", step]);
+        assert_eq!(approved.code(), 0, "{}", approved.text());
+    }
+
+    fn run(&self, id: &str) -> Value {
+        self.user.run(&["runs", "show", id, "--json"]).json()
+    }
+
+    fn end(mut self) {
+        self.host.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.host.wait(), 0);
+        let seen = self.host.seen.join("\n");
+        assert!(!seen.contains("hunter2"), "{seen}");
+        drop(self.server);
+        assert_eq!(processes_below(self.user.home.path()), []);
+    }
+}
+
+fn a_request_is_a_card_and_is_sent_once_it_is_approved(isolation: &str) {
+    let mut notes = Notes::start(isolation);
+    notes.send("m1", "/note buy milk");
+    let card = notes.user.run(&["approvals", "show", "1.1"]).text();
+    for shown in ["POST", "/notes", "buy milk", "x-client", &format!("127.0.0.1:{}", notes.server.port)] {
+        assert!(card.contains(shown), "{shown}: {card}");
+    }
+    assert!(!card.contains("hunter2"), "{card}");
+    assert_eq!(notes.server.notes(), json!([]), "nothing is sent before it is approved");
+
+    notes.approve("1.1");
+    notes.host.expect("succeeded");
+    assert_eq!(notes.server.notes(), json!([{ "text": "buy milk", "id": 1 }]));
+    let run = notes.run("1");
+    assert_eq!(run["state"], "succeeded", "{run}");
+    assert_eq!(run["steps"][0]["output"]["status"], 201);
+    // It changes nothing, so that nobody is asked about it.
+    assert_eq!(run["steps"][1]["decided_by"], Value::Null);
+    assert_eq!(run["steps"][1]["output"]["body"], json!({ "text": "buy milk", "id": 1 }));
+    assert!(!run.to_string().contains("hunter2"), "{run}");
+    notes.end();
+}
+
+#[tokio::test]
+async fn a_request_is_a_card_and_is_sent_once_it_is_approved_in_process() {
+    tokio::task::spawn_blocking(|| a_request_is_a_card_and_is_sent_once_it_is_approved("in-process"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_request_is_a_card_and_is_sent_once_it_is_approved_within_walls() {
+    tokio::task::spawn_blocking(|| a_request_is_a_card_and_is_sent_once_it_is_approved("process"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_take_is_a_failed_step_with_its_answer() {
+    tokio::task::spawn_blocking(|| {
+        let mut notes = Notes::start("process");
+        notes.send("m1", "/note one");
+        notes.server.process.kill().unwrap();
+        notes.server.process.wait().unwrap();
+        notes.approve("1.1");
+        notes.host.expect("failed");
+        let run = notes.run("1");
+        assert_eq!(run["steps"][0]["consequence"], "nothing_started", "{run}");
+        assert!(run["steps"][0]["reason"].as_str().unwrap().contains("cannot connect"), "{run}");
+        notes.end();
+    })
+    .await
+    .unwrap();
+}
