@@ -21,6 +21,7 @@ use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+use crate::view::{CardView, ResultView};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";
@@ -91,11 +92,11 @@ impl Surface for Console {
             Notice::Card(row) => {
                 self.forget(row.id);
                 self.shown().push((row.id, row.digest.as_str().to_owned()));
-                (render::card(row, self.clock.now()), format!("card-{}", row.id))
+                (render::card(&CardView::of(row, self.clock.now())), format!("card-{}", row.id))
             }
             Notice::Result(row) => {
                 self.forget(row.id);
-                (render::result(row), format!("result-{}", row.id))
+                (render::result(&ResultView::of(row)), format!("result-{}", row.id))
             }
             Notice::Text(text) => (render::text(text), String::from("text")),
         };

@@ -40,5 +40,6 @@ pub mod text;
 pub mod told;
 pub mod transcript;
 pub mod troubles;
+pub mod view;
 pub mod watch;
 pub mod webhook;

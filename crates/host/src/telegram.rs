@@ -45,7 +45,7 @@ use crate::ledger::{LedgerError, Tx};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
 pub use commands::{help, queue, running, running_and_asking, sessions};
-pub use render::{Doing, Part, Rendered, Retry, ask_over, card, parts, permission, question, result, status};
+pub use render::{Part, Rendered, ask_over, card, parts, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "telegram";

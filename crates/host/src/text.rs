@@ -11,17 +11,18 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
 /// `text` with every character that does not simply show itself written out,
-/// such as `\u{202e}`. Line breaks stay; tabs become spaces.
+/// such as `\u{202e}`. Line breaks stay; tabs become spaces. What is visible already stays as it is.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut before = None;
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
-        let previous = before.replace(character);
         match character {
             '\n' => shown.push('\n'),
             '\t' => shown.push_str("    "),
-            JOINER | EMOJI_STYLE if is_part_of_emoji(previous, character, characters.peek()) => {
+            // After what is shown: what was written out makes no emoji.
+            JOINER | EMOJI_STYLE
+                if is_part_of_emoji(shown.chars().next_back(), character, characters.peek()) =>
+            {
                 shown.push(character);
             }
             hidden if is_deceptive(hidden) => {
@@ -185,10 +186,12 @@ mod tests {
                 "🏳\u{fe0f}\u{200d}🌈 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
                 "🏳\u{fe0f}\u{200d}🌈 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
             ),
+            ("a\u{fe0f}\u{200d}👧", "a\\u{fe0f}\\u{200d}👧"),
             ("a\u{200d}b 👩\u{200d}b a\u{200d}👩", "a\\u{200d}b 👩\\u{200d}b a\\u{200d}👩"),
             ("👩\u{200d}\u{200d}👧 👩\u{fe0f}\u{fe0f}", "👩\\u{200d}\\u{200d}👧 👩\u{fe0f}\\u{fe0f}"),
         ] {
             assert_eq!(visible(text), shown);
+            assert_eq!(visible(shown), shown, "it is visible already");
         }
         assert_eq!(one_line("a\nb"), "a\\nb");
         assert_eq!(visible_code("\tif a {\u{202e}\n\t}"), "\tif a {\\u{202e}\n\t}");

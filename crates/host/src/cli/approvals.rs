@@ -25,6 +25,7 @@ use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 use crate::powers;
 use crate::text::{one_line, shortened};
+use crate::view::CardView;
 use grants::Standing;
 
 /// `approvals`
@@ -256,7 +257,7 @@ impl Whole {
         let rules = if rules.is_empty() { String::new() } else { format!("\n{}", rules.join("\n")) };
         format!(
             "{}\nstate  {}\ndigest {}{}{rules}",
-            render::card(row, Clock::System.now()),
+            render::card(&CardView::of(row, Clock::System.now())),
             row.state,
             row.digest,
             one_line_each(row, votes),

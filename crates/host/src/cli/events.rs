@@ -13,6 +13,7 @@ use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 use crate::text::one_line;
+use crate::view::ResultView;
 
 /// `events`
 #[derive(Debug, Subcommand)]
@@ -131,7 +132,7 @@ impl Outcome {
     pub(super) fn describe(&self) -> String {
         let mut text = self.line();
         for step in self.runs.iter().flat_map(|run| &run.steps) {
-            text.push_str(&format!("\n{}", render::result(step)));
+            text.push_str(&format!("\n{}", render::result(&ResultView::of(step))));
         }
         text
     }

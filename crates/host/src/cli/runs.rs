@@ -24,6 +24,7 @@ use crate::ledger::steps::{self, Queued, StepRow};
 use crate::ledger::{LedgerError, Tx, audit};
 use crate::text::one_line;
 use crate::transcript::Line;
+use crate::view::ResultView;
 use after::What;
 use standing::Standing;
 
@@ -196,7 +197,7 @@ pub(super) fn describe(whole: &Whole) -> String {
         ));
         match now {
             Some(now) => text.push_str(&format!("\n{}", now.words())),
-            None => text.push_str(&format!("\n{}", render::result(step))),
+            None => text.push_str(&format!("\n{}", render::result(&ResultView::of(step)))),
         }
     }
     text

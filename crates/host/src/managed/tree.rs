@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::FILES_ARE_ALL;
 use super::call::cancelled;
-use crate::surface::WHOLE;
 
 /// How long it may take to take out what came of a call.
 const TAKES: Duration = Duration::from_mins(5);
@@ -169,7 +169,7 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
                 let left_out = files.len().saturating_sub(LISTED);
                 output.insert("files".to_owned(), json!(files[..files.len() - left_out]));
                 output.insert("files_left_out".to_owned(), json!(left_out));
-                output.insert(WHOLE.to_owned(), json!(true));
+                output.insert(FILES_ARE_ALL.to_owned(), json!(true));
                 output.insert("base".to_owned(), json!(since));
                 output.insert("patch".to_owned(), json!(patch));
                 if !submodules.is_empty() {

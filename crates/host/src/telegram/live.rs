@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connector_contract::{Progress, ToolOutcome};
+use connector_contract::Progress;
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
 use connector_telegram::{ApiError, ChatKey};
@@ -17,16 +17,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::parcel::Parcel;
-use super::render::{self, Doing, Retry};
 use super::send::Out;
-use super::{Telegram, buttons, locked};
+use super::{Telegram, buttons, locked, render};
 use crate::clock::Millis;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::{self, StepRow};
-use crate::text::shortened;
+use crate::view::{Doing, Retry};
 
 /// The shortest time between two edits of one message.
 const EDIT: Duration = Duration::from_secs(1);
@@ -39,9 +38,6 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// The same in a group.
 const TICK_IN_GROUP: Duration = Duration::from_secs(30);
-
-/// How many things that happened are shown.
-const LINES: usize = 6;
 
 /// What runs.
 #[derive(Default)]
@@ -74,7 +70,7 @@ struct Step {
 impl Live {
     /// Notes progress of a step. Never blocks.
     pub(super) fn note(&self, chat: ChatKey, step: StepId, progress: &Progress) {
-        self.tell(chat, step, |doing| tell(doing, progress));
+        self.tell(chat, step, |doing| doing.note(progress));
     }
 
     /// Whether the step's agent waits for somebody's answer now.
@@ -291,63 +287,6 @@ fn seconds_until(retry: &Retry, now: Millis) -> Option<u64> {
     Some(u64::try_from(at - now).unwrap_or(0).div_ceil(1_000))
 }
 
-impl Doing {
-    fn line(&mut self, text: String) {
-        self.lines.push(text);
-        if self.lines.len() > LINES {
-            self.lines.remove(0);
-        }
-    }
-}
-
-/// Adds an update to what is shown; whether there is something new to show.
-fn tell(doing: &mut Doing, progress: &Progress) -> bool {
-    let before = doing.ahead.take();
-    if !matches!(progress, Progress::Connection { .. } | Progress::Waiting { .. }) {
-        doing.retry = None;
-    }
-    match progress {
-        Progress::Queued { ahead } => {
-            doing.ahead = Some(*ahead);
-            return before != doing.ahead;
-        }
-        Progress::Waiting { reason } => doing.line(format!("… {reason}")),
-        Progress::Started { .. } => {}
-        Progress::ToolStarted { tool, title, .. } => doing.line(format!("· {tool} {title}")),
-        Progress::ToolFinished { tool, title, outcome, .. } => {
-            let ended = match outcome {
-                ToolOutcome::Completed => format!("✓ {tool} {title}"),
-                ToolOutcome::Failed { reason } => {
-                    format!("✗ {tool} {}: {}", shortened(title, 80), crate::surface::why(reason))
-                }
-                ToolOutcome::Refused { by } => format!("✗ {tool} {title}: refused by {by}"),
-            };
-            let begun = [format!("· {tool} {title}"), format!("· {tool} ")];
-            match doing.lines.iter().rposition(|line| begun.contains(line)) {
-                Some(at) => doing.lines[at] = ended,
-                None => doing.line(ended),
-            }
-        }
-        Progress::Todo { items } => {
-            let done = items.iter().filter(|item| item.status == "completed").count();
-            doing.todo = Some((done, items.len()));
-        }
-        Progress::Text { so_far } => doing.words.clone_from(so_far),
-        Progress::Retry { attempt, reason, next_at_ms } => {
-            doing.retry = Some(Retry {
-                attempt: *attempt,
-                reason: reason.clone(),
-                next_at_ms: *next_at_ms,
-                next_in: None,
-            });
-        }
-        Progress::SubAgentStarted { title, .. } => doing.line(format!("▷ sub-agent: {title}")),
-        Progress::Connection { live: false } => doing.line("~ progress is late; the work goes on".to_owned()),
-        Progress::Connection { live: true } => return false,
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,7 +322,7 @@ mod tests {
             assert_eq!(live.due(at(200_000)), (vec![], None), "a place in a line has no time");
             assert_eq!(
                 locked(&live.known).running[&step()].doing.words,
-                "d",
+                "d".into(),
                 "what was overtaken is left out"
             );
         }

@@ -1,6 +1,6 @@
-//! What Telegram shows: pure functions from rows to styled text.
+//! What Telegram shows: pure functions from views to styled text.
 //!
-//! Everything that comes from a chat or an agent goes through
+//! Everything that comes from a chat or an agent went through
 //! [`crate::text::visible`] and is shown as it is: styles are entities beside
 //! the text, so that a prompt cannot look like another part of the card.
 
@@ -10,17 +10,11 @@ mod question;
 
 use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, QuestionReply};
 use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled, head, units};
-use serde_json::{Map, Value};
 
-use crate::clock::Millis;
 use crate::engine::Answer;
-use crate::files;
-use crate::ledger::steps::StepRow;
-use crate::own_model;
-use crate::powers;
 use crate::surface::Asked;
 use crate::text::{isolated, one_line, shortened, visible};
-use crate::told::{self, TOLD};
+use crate::view::{self, CardView, Doing, Field, Retry};
 
 pub use headline::result;
 pub(super) use prose::code;
@@ -54,123 +48,37 @@ pub struct Rendered {
     pub attachment: Option<(String, String)>,
 }
 
-/// The card of a waiting step: exactly what will run. What does not fit is cut,
-/// says so, and the attachment is the whole of it.
-pub fn card(row: &StepRow, now: Millis) -> Rendered {
-    let mut lines = Lines::new(&format!("⏸ Approval needed · {}", row.id));
-    if let Some(reason) = &row.reason {
-        lines.field("again", reason);
-    }
-    lines.field(
-        "rule",
-        &format!("{} ({})", row.rule, row.rule_version.get(..12).unwrap_or(&row.rule_version)),
-    );
-    lines.field("asked by", &row.people.named(&row.requester));
-    lines.field("runs", &format!("{} · {}", row.connector, row.action));
-    lines.field("at", row.target.origin.as_deref().unwrap_or("nowhere in particular"));
-    let given =
-        |key: &str, default: &str| row.target.settings.get(key).map_or_else(|| default.to_owned(), plain);
-    lines.field("directory", &given("directory", "as the daemon was started"));
-    lines.field("model", &own_model::line(&row.target.settings));
-    lines.field("agent", &given("agent", "the daemon's default"));
-    if let Some(words) = powers::words(&row.target.settings) {
-        lines.field("may do", &words);
-    }
-    for (key, value) in &row.target.settings {
-        if !["directory", "agent", TOLD].contains(&key.as_str())
-            && !own_model::tells(key)
-            && !powers::tells(key)
-        {
-            lines.field(key, &plain(value));
+/// The card of a waiting step. What does not fit is cut, says so, and the attachment is the whole of it.
+pub fn card(card: &CardView) -> Rendered {
+    let mut lines = Lines::new(&format!("⏸ Approval needed · {}", card.id));
+    for field in &card.fields {
+        match field {
+            Field::Again(why) => lines.field("again", why),
+            Field::AskedBy { by, .. } => lines.field("asked by", by),
+            Field::Named { name, value } => lines.field(name, value),
         }
     }
-    for (key, value) in told::fields(&row.target.settings) {
-        lines.field(&key, &value);
-    }
-    let empty = Map::new();
-    let input = row.input.as_object().unwrap_or(&empty);
-    for (key, value) in input.iter().filter(|(key, _)| *key != "prompt") {
-        match files::described(key, value) {
-            Some(files) => files.iter().for_each(|file| lines.field("file", file)),
-            None => lines.field(key, &plain(value)),
-        }
-    }
-    lines.field("digest", row.digest.short());
-    lines.field("expires", &expiry(row, now));
-    if row.approvals_needed > 1 {
-        lines.field("approvals", &format!("{} are needed", row.approvals_needed));
-    }
-    let mut cut = lines.cut;
-    let mut text = lines.text;
-    if let Some(prompt) = input.get("prompt") {
-        let prompt = visible(&plain(prompt));
+    let Lines { mut text, mut cut } = lines;
+    if let Some(prompt) = &card.prompt {
         let room = MESSAGE.saturating_sub(text.units() + units("\n\n") + units(CUT) + 1);
-        let shown = head(&prompt, room);
-        cut |= shown.len() < prompt.len();
+        let shown = head(prompt, room);
         text = text.plain("\n").styled(Style::Quote, shown);
         if shown.len() < prompt.len() {
+            cut = true;
             text = text.styled(Style::Italic, CUT);
         }
     }
-    let attachment = cut.then(|| (format!("step-{}.txt", row.id), whole(row)));
+    let attachment = cut.then(|| (format!("step-{}.txt", card.id), card.whole.clone()));
     Rendered { text, body: Vec::new(), attachment }
 }
 
-/// All of a step's target and input, for reading.
-fn whole(row: &StepRow) -> String {
-    let mut text =
-        format!("step {} · {} · {}\ndigest {}\n", row.id, row.connector, row.action, row.digest.as_str());
-    for (key, value) in row.target.settings.iter().filter(|(key, _)| *key != TOLD) {
-        text.push_str(&format!("\n{key}: {}", visible(&plain(value))));
-    }
-    for (key, value) in told::fields(&row.target.settings) {
-        text.push_str(&format!("\n{key}: {}", visible(&value)));
-    }
-    for (key, value) in row.input.as_object().into_iter().flatten() {
-        let value = files::described(key, value).map_or_else(|| plain(value), |files| files.join("\n"));
-        text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&value)));
-    }
-    text.push('\n');
-    text
-}
-
 /// What the card of an earlier asking becomes.
-pub(super) fn asked_again(row: &StepRow) -> Styled {
-    let mut text = Styled::new().styled(Style::Bold, &format!("⏸ {} is asked about again, below", row.id));
-    if let Some(reason) = &row.reason {
-        text = text.plain("\n").plain(&shortened(&one_line(reason), FIELD));
+pub(super) fn asked_again(card: &CardView) -> Styled {
+    let text = Styled::new().styled(Style::Bold, &format!("⏸ {} is asked about again, below", card.id));
+    match card.again() {
+        Some(why) => text.plain("\n").plain(&shortened(why, FIELD)),
+        None => text,
     }
-    text
-}
-
-/// What a running step is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Doing {
-    /// How many go first, while it is queued.
-    pub ahead: Option<usize>,
-    /// Whether the agent waits for somebody's answer.
-    pub asks: bool,
-    /// What the model's provider complained of last, while it is asked again.
-    pub retry: Option<Retry>,
-    /// The last things that happened.
-    pub lines: Vec<String>,
-    /// How many entries of the agent's list are done, of how many.
-    pub todo: Option<(usize, usize)>,
-    /// The agent's words so far.
-    pub words: String,
-}
-
-/// The model's provider is asked again after a while.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Retry {
-    /// How often it was asked.
-    pub attempt: u64,
-    /// What it complained of.
-    pub reason: String,
-    /// When it is asked again.
-    pub next_at_ms: Option<u64>,
-    /// How many seconds that is from now.
-    pub next_in: Option<u64>,
 }
 
 /// The status of a step that was approved.
@@ -193,16 +101,16 @@ pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
             Some(seconds) => format!(" in {}", crate::text::duration(*seconds)),
             None => String::new(),
         };
-        text = text.plain("\n").plain(&shortened(&one_line(reason), FIELD));
+        text = text.plain("\n").plain(&shortened(reason, FIELD));
         text = text.plain("\n").styled(Style::Italic, &format!("try {} comes{next}", attempt + 1));
     }
-    if let Some((done, all)) = doing.todo {
-        text = text.plain(&format!("\n☰ {done} of {all} done"));
+    if let Some(todo) = doing.todo {
+        text = text.plain("\n").plain(&view::todo(todo));
     }
     for line in &doing.lines {
-        text = text.plain("\n").plain(&shortened(&one_line(line), LINE));
+        text = text.plain("\n").plain(&shortened(line, LINE));
     }
-    let words = visible(doing.words.trim());
+    let words = visible(doing.words.as_str().trim());
     if !words.is_empty() {
         text = text.plain("\n").styled(Style::Quote, tail(&words));
     }
@@ -328,8 +236,8 @@ impl Lines {
     }
 
     fn field(&mut self, name: &str, value: &str) {
-        let shown = shortened(&one_line(value), FIELD);
-        self.cut |= shown != one_line(value);
+        let shown = shortened(value, FIELD);
+        self.cut |= shown != value;
         // Many fields must leave room for the prompt's head, and for its style.
         if self.text.units() > MESSAGE / 2 || self.text.styles() + 4 > ENTITIES {
             self.cut = true;
@@ -339,17 +247,4 @@ impl Lines {
         self.text =
             text.plain("\n").styled(Style::Bold, &format!("{}: ", isolated(name))).plain(&isolated(&shown));
     }
-}
-
-fn expiry(row: &StepRow, now: Millis) -> String {
-    let left = row.expires_at.map_or(row.expiry_ms, |at| at - now).max(0);
-    match (left / 60_000, left / 1_000 % 60) {
-        (0, seconds) => format!("in {seconds} s"),
-        (minutes, 0) => format!("in {minutes} min"),
-        (minutes, seconds) => format!("in {minutes} min {seconds} s"),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -14,6 +14,7 @@ use super::render::Part;
 use super::{Telegram, buttons, render};
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::StepRow;
+use crate::view::{CardView, ResultView};
 
 /// In how many messages somebody can still read what they decide about.
 const WHOLE: usize = 16;
@@ -35,11 +36,12 @@ impl Telegram {
             return Ok(message.to_string());
         }
         let chat = parcel.chat;
-        let card = render::card(row, self.0.clock.now());
+        let view = CardView::of(row, self.0.clock.now());
+        let card = render::card(&view);
         if let Some(message) = self.message_of(chat, row.id).await? {
             // What stands above it is not changed with it.
             if row.delivered_at.is_none() || card.attachment.is_some() {
-                self.change(chat, message, &render::asked_again(row), buttons::none()).await?;
+                self.change(chat, message, &render::asked_again(&view), buttons::none()).await?;
             } else if self.change(chat, message, &card.text, buttons::of_card(row)).await? {
                 return Ok(message.to_string());
             }
@@ -61,7 +63,7 @@ impl Telegram {
     pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
         self.0.live.end(row.id).await;
         self.clear_asks(parcel.chat, row.id).await?;
-        let shown = render::result(row);
+        let shown = render::result(&ResultView::of(row));
         let mut message = self.message_of(parcel.chat, row.id).await?;
         if let Some(card) = message
             && !self.change(parcel.chat, card, &shown.text, buttons::of_result(row)).await?

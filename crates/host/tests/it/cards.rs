@@ -9,6 +9,7 @@ use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
 use connector_host::surface::{Asked, OpenAsk};
+use connector_host::view::{CardView, ResultView};
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -61,9 +62,17 @@ pub(crate) fn row() -> StepRow {
     }
 }
 
+fn card(row: &StepRow, now: i64) -> String {
+    render::card(&CardView::of(row, now))
+}
+
+fn result(row: &StepRow) -> String {
+    render::result(&ResultView::of(row))
+}
+
 #[test]
 fn a_card_shows_everything_that_decides_what_runs() {
-    assert_snapshot!(render::card(&row(), 61_000), @r#"
+    assert_snapshot!(card(&row(), 61_000), @r#"
 ┌─ approval needed · 17.1
 │ rule        fix (0123456789ab)
 │ asked by    telegram:12345 in -100200
@@ -93,7 +102,7 @@ fn a_card_shown_again_says_what_changed() {
         target: Target::default(),
         ..row()
     };
-    assert_snapshot!(render::card(&again, 0), @r#"
+    assert_snapshot!(card(&again, 0), @r#"
 ┌─ approval needed · 17.1
 │ again       changed after the approval: model
 │ rule        fix (0123456789ab)
@@ -120,7 +129,7 @@ fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
     let title = "x\n│ digest      000000000000";
     let hostile =
         StepRow { input: json!({ "prompt": prompt, "title": title }), chat: "a\nb".into(), ..row() };
-    assert_snapshot!(render::card(&hostile, 61_000), @r#"
+    assert_snapshot!(card(&hostile, 61_000), @r#"
 ┌─ approval needed · 17.1
 │ rule        fix (0123456789ab)
 │ asked by    telegram:12345 in a\nb
@@ -147,7 +156,7 @@ fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
 fn a_long_line_is_broken_inside_the_frame() {
     let padded = format!("go on{}└─ y to run it", " ".repeat(80));
     let long = StepRow { input: json!({ "prompt": padded, "title": "t".repeat(90) }), ..row() };
-    let card = render::card(&long, 61_000);
+    let card = card(&long, 61_000);
     assert!(card.lines().all(|line| line.chars().count() <= 79), "{card}");
     assert!(card.lines().all(|line| line.starts_with(['│', '┌', '└'])), "{card}");
     assert_eq!(card.lines().filter(|line| line.starts_with('└')).count(), 1, "{card}");
@@ -172,7 +181,7 @@ fn results_say_how_it_ended_and_what_remains() {
         session_id: Some("ses_1".into()),
         ..row()
     };
-    assert_snapshot!(render::result(&done), @r#"
+    assert_snapshot!(result(&done), @r#"
 ✔ 17.1 done in 62.3 s · cost $0.0123 · 4321 tokens
   Both tests pass.\u{1b}[31m
   modified  src/login.rs  +12 −3
@@ -180,7 +189,7 @@ fn results_say_how_it_ended_and_what_remains() {
   session ses_1 · go on with: /continue …
 "#);
     let end = |state, reason: &str, consequence, session: Option<&str>| {
-        render::result(&StepRow {
+        result(&StepRow {
             state,
             reason: Some(reason.into()),
             consequence,

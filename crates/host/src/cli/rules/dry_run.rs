@@ -19,6 +19,7 @@ use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
 use crate::text::{one_line, visible};
+use crate::view::CardView;
 
 /// Everything that an event would start.
 #[derive(Serialize)]
@@ -107,7 +108,7 @@ fn run_of(planned: PlannedRun, rows: &[StepRow], cards: &[StepId], gate: &GateCo
                 .filter(|_| asked.is_none() && policy != Some(Policy::Allow))
                 .and_then(|row| row.reason.clone()),
             digest: row.filter(|_| policy.is_some()).map(|row| row.digest.to_string()),
-            card: asked.map(|row| render::card(row, now)),
+            card: asked.map(|row| render::card(&CardView::of(row, now))),
             policy,
             planned,
         }

@@ -1,64 +1,65 @@
 //! The end of a step: the headline that the card becomes, and what answers it.
 
 use connector_telegram::text::{MESSAGE, Style, Styled};
-use serde_json::Value;
 
 use super::{Part, Rendered, parts};
 use crate::gate::state::StepState;
-use crate::ledger::steps::StepRow;
-use crate::surface::{figures, no_files, refused};
-use crate::text::{one_line, shortened, visible};
+use crate::text::{one_line, shortened};
+use crate::view::{Branch, ChangedFile, Changes, ResultView, Verbatim};
 
 /// How many changed files are listed.
 const FILES: usize = 20;
 
+/// How much of a reason stands under the headline, and how much answers it, in characters.
+const HEADLINE: usize = 300;
+const REASON: usize = 3_000;
+
 /// The end of a step.
-pub fn result(row: &StepRow) -> Rendered {
-    let output = row.output.as_ref();
-    let text_of = |name: &str| output.and_then(|output| output.get(name)).and_then(Value::as_str);
-    let mut text = headline(row);
-    if let Some(by) = &row.decided_by
-        && row.state != StepState::Denied
-    {
-        text = text.plain(&format!("\napproved by {}", one_line(&row.people.named(by))));
+pub fn result(result: &ResultView) -> Rendered {
+    let mut text = headline(result);
+    if let Some(by) = &result.approved_by {
+        text = text.plain(&format!("\napproved by {by}"));
     }
-    let files = output.and_then(|output| output.get("files")).and_then(Value::as_array);
-    if let Some(files) = files {
-        for file in files.iter().take(FILES) {
-            text = text.plain("\n").styled(Style::Code, &changed_file(file));
-        }
-        let left_out = output.and_then(|output| output.get("files_left_out")).and_then(Value::as_u64);
-        match files.len().saturating_sub(FILES) as u64 + left_out.unwrap_or(0) {
-            0 if files.is_empty() => text = text.plain("\n").plain(no_files(output)),
-            0 => {}
-            more => text = text.plain(&format!("\n… and {more} more")),
-        }
+    if let Some(changes) = &result.changes {
+        text = changed(text, changes);
     }
-    if let Some(branch) = text_of("branch") {
-        let apply = format!("connector-host runs apply {}", row.id.run);
-        text = text.plain(&format!("\nbranch {} · bring it in with ", one_line(branch)));
-        text = text.styled(Style::Code, &apply);
+    if let Some(Branch { name, apply, .. }) = &result.branch {
+        text = text.plain(&format!("\nbranch {name} · bring it in with ")).styled(Style::Code, apply);
     }
-    if let Some(refused) = output.and_then(refused) {
-        text = text.plain("\n").plain(&refused);
+    if let Some(refused) = &result.refused {
+        text = text.plain("\n").plain(refused);
     }
-    let reply = text_of("reply").map(str::trim).unwrap_or_default();
-    let mut body =
-        if matches!(row.state, StepState::Succeeded | StepState::Failed) { parts(reply) } else { Vec::new() };
-    if matches!(row.state, StepState::Failed | StepState::Unknown)
-        && let Some(reason) = &row.reason
-    {
-        add(&mut body, Styled::new().plain(&visible(&shortened(reason, 3_000))));
-    }
-    let remark = text_of("remark").filter(|_| row.state == StepState::Succeeded).map(str::to_owned);
-    let silent = row.state == StepState::Succeeded && reply.is_empty() && text_of("reply").is_some();
-    if let Some(remark) = remark.or_else(|| silent.then(|| "the agent said nothing".to_owned())) {
-        add(&mut body, Styled::new().styled(Style::Italic, &format!("⚠ {}", one_line(&remark))));
-    }
-    let patch = text_of("patch").filter(|patch| !patch.is_empty());
-    let attachment = patch.map(|patch| (format!("step-{}.diff", row.id), patch.to_owned()));
+    let patch = result.patch.as_ref().map(Verbatim::as_str);
+    let attachment = patch.map(|patch| (format!("step-{}.diff", result.id), patch.to_owned()));
     let text = text.split(MESSAGE).into_iter().next().unwrap_or_default();
-    Rendered { text, body, attachment }
+    Rendered { text, body: body(result), attachment }
+}
+
+/// What answers the headline: the agent's words, or what went wrong.
+fn body(result: &ResultView) -> Vec<Part> {
+    let reply = result.reply.as_ref().map_or("", Verbatim::as_str);
+    let mut body = match result.state {
+        StepState::Succeeded | StepState::Failed => parts(reply),
+        _ => Vec::new(),
+    };
+    if let Some(reason) = result.reason.as_ref().filter(|_| answers(result.state)) {
+        add(&mut body, Styled::new().plain(&shortened(reason, REASON)));
+    }
+    if let Some(remark) = result.remark.as_ref().filter(|_| result.state == StepState::Succeeded) {
+        add(&mut body, Styled::new().styled(Style::Italic, &format!("⚠ {remark}")));
+    }
+    body
+}
+
+fn changed(text: Styled, changes: &Changes) -> Styled {
+    let Changes { files, left_out, none } = changes;
+    let listed = |text: Styled, file| text.plain("\n").styled(Style::Code, &changed_file(file));
+    let text = files.iter().take(FILES).fold(text, listed);
+    match files.len().saturating_sub(FILES) as u64 + left_out {
+        0 if files.is_empty() => text.plain("\n").plain(none),
+        0 => text,
+        more => text.plain(&format!("\n… and {more} more")),
+    }
 }
 
 /// Adds a text to the last message, or in one of its own.
@@ -71,37 +72,36 @@ fn add(body: &mut Vec<Part>, text: Styled) {
     }
 }
 
-fn headline(row: &StepRow) -> Styled {
-    let id = row.id;
-    let (title, figures) = match row.state {
-        StepState::Succeeded => (format!("✅ {id} done"), figures(row)),
-        StepState::Denied | StepState::Expired => (format!("❌ {id} was not run"), String::new()),
-        StepState::Cancelled => (format!("⏹ {id} stopped"), String::new()),
-        StepState::Unknown => (format!("❔ {id}: nobody knows what became of it"), String::new()),
-        StepState::Failed => (format!("❌ {id} failed"), String::new()),
-        StepState::Skipped => (format!("◽ {id} was left out"), String::new()),
-        StepState::Resolved | StepState::Waiting => (format!("⏸ {id} waits for a decision"), String::new()),
-        StepState::Approved => (format!("⏳ {id} waits for its turn"), String::new()),
-        StepState::Dispatched => (format!("▶ {id} runs"), String::new()),
+fn headline(result: &ResultView) -> Styled {
+    let sign = match result.state {
+        StepState::Succeeded => "✅",
+        StepState::Denied | StepState::Expired | StepState::Failed => "❌",
+        StepState::Cancelled => "⏹",
+        StepState::Unknown => "❔",
+        StepState::Skipped => "◽",
+        StepState::Resolved | StepState::Waiting => "⏸",
+        StepState::Approved => "⏳",
+        StepState::Dispatched => "▶",
     };
-    let mut text = Styled::new().styled(Style::Bold, &title).plain(&figures);
-    // Where something went wrong the reason answers the headline, so that the phone rings.
-    let answers = matches!(row.state, StepState::Failed | StepState::Unknown);
-    if let Some(reason) = row.reason.as_ref().filter(|_| !answers) {
-        text = text.plain("\n").plain(&shortened(&one_line(reason), 300));
+    let title = format!("{sign} {}", result.title);
+    let mut text = Styled::new().styled(Style::Bold, &title).plain(&result.figures);
+    if let Some(reason) = result.reason.as_ref().filter(|_| !answers(result.state)) {
+        text = text.plain("\n").plain(&shortened(&one_line(reason), HEADLINE));
     }
-    if row.session_id.is_some() {
+    if result.session.is_some() {
         text = text.styled(Style::Italic, "\nreply to go on in this session");
     }
     text
 }
 
-fn changed_file(file: &Value) -> String {
-    let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
-    let number = |name: &str| file.get(name).and_then(Value::as_u64);
-    let path = shortened(&one_line(text("path")), 120);
-    let mut line = format!("{} {path}", one_line(text("status")));
-    if let (Some(added), Some(deleted)) = (number("additions"), number("deletions")) {
+/// Whether the reason answers the headline: where something went wrong, so that the phone rings.
+fn answers(state: StepState) -> bool {
+    matches!(state, StepState::Failed | StepState::Unknown)
+}
+
+fn changed_file(file: &ChangedFile) -> String {
+    let mut line = format!("{} {}", file.status, shortened(&file.path, 120));
+    if let Some((added, deleted)) = file.lines {
         line.push_str(&format!(" +{added} −{deleted}"));
     }
     line

@@ -9,9 +9,9 @@ use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
 use connector_host::surface::Asked;
 use connector_host::telegram::{
-    Doing, Part, Rendered, Retry, ask_over, card, help, permission, question, queue, result, running,
-    sessions, status,
+    self, Part, Rendered, ask_over, help, permission, question, queue, running, sessions, status,
 };
+use connector_host::view::{CardView, Doing, ResultView, Retry};
 use connector_telegram::text::Styled;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -47,6 +47,14 @@ fn done() -> StepRow {
         "patch": "-a\n+b\n", "cost": 0.031, "duration_ms": 14_200, "tokens": { "total": 9_120 },
     }));
     row
+}
+
+fn card(row: &StepRow, now: i64) -> Rendered {
+    telegram::card(&CardView::of(row, now))
+}
+
+fn result(row: &StepRow) -> Rendered {
+    telegram::result(&ResultView::of(row))
 }
 
 fn busy() -> Doing {
@@ -135,7 +143,7 @@ fn a_card_of_a_long_prompt_says_that_it_is_cut_and_attaches_all_of_it() {
 fn statuses() {
     let queued = Doing { ahead: Some(2), ..Doing::default() };
     let long = Doing {
-        words: format!("first {} last", "שלום 👨\u{200d}👩\u{200d}👧 ".repeat(200)),
+        words: format!("first {} last", "שלום 👨\u{200d}👩\u{200d}👧 ".repeat(200)).as_str().into(),
         ..Doing::default()
     };
     let tail = status("1.1", &long, 3_725);
@@ -263,7 +271,7 @@ fn the_picture_of_the_terminal_in_the_documentation_is_of_what_it_prints() {
     let mut row = done();
     row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true, "duration_ms": 14_200 }));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/terminal/answer.txt");
-    let printed = format!("{}\n", connector_host::console::render::result(&row));
+    let printed = format!("{}\n", connector_host::console::render::result(&ResultView::of(&row)));
     if std::fs::read_to_string(&path).unwrap_or_default() != printed {
         std::fs::write(path.with_extension("txt.new"), &printed).unwrap();
         panic!("look at docs/terminal/answer.txt.new and put it in place");

@@ -1,0 +1,178 @@
+//! The view of a card: exactly what will run, for somebody to decide about.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::plain;
+use crate::clock::Millis;
+use crate::files;
+use crate::gate::digest::Digest;
+use crate::ids::StepId;
+use crate::ledger::steps::StepRow;
+use crate::own_model;
+use crate::powers;
+use crate::text::{one_line, visible};
+use crate::told::{self, TOLD};
+
+/// The key of an input that holds what the agent is told to do.
+const PROMPT: &str = "prompt";
+
+/// The keys of a target's settings that have a field of their own, with what is said where they are
+/// not there.
+const DIRECTORY: (&str, &str) = ("directory", "as the daemon was started");
+const AGENT: (&str, &str) = ("agent", "the daemon's default");
+
+/// A step that waits for a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardView {
+    /// The step.
+    pub id: StepId,
+    /// Its rule.
+    pub rule: String,
+    /// What an approval is bound to.
+    pub digest: Digest,
+    /// The card's own secret, for surfaces whose buttons carry one.
+    pub token: String,
+    /// Whether this very card was delivered before. Otherwise somebody is asked anew.
+    pub is_delivered: bool,
+    /// What it says, in order, each on one line.
+    pub fields: Vec<Field>,
+    /// What the agent is told to do; it may be long, and have line breaks.
+    pub prompt: Option<String>,
+    /// All of the target and the input, for reading where a card has to be cut.
+    pub whole: String,
+}
+
+/// A line of a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// Why somebody is asked again.
+    Again(String),
+    /// Who asked, and in which chat: there it need not be said.
+    AskedBy {
+        /// The account, with the name of its person.
+        by: String,
+        /// The chat.
+        chat: String,
+    },
+    /// Anything else.
+    Named {
+        /// What it is.
+        name: String,
+        /// What is said of it.
+        value: String,
+    },
+}
+
+impl CardView {
+    /// The card of a step, as it is at `now`.
+    pub fn of(row: &StepRow, now: Millis) -> Self {
+        let input = entries(&row.input);
+        let prompt = input.iter().find(|entry| entry.key == PROMPT);
+        Self {
+            id: row.id,
+            rule: one_line(&row.rule),
+            digest: row.digest.clone(),
+            token: row.token.clone(),
+            is_delivered: row.delivered_at.is_some(),
+            fields: fields(row, &input, now),
+            prompt: prompt.map(|entry| visible(&entry.texts.concat())),
+            whole: whole(row, &input),
+        }
+    }
+
+    /// Why somebody is asked again, if it is so.
+    pub fn again(&self) -> Option<&str> {
+        self.fields
+            .iter()
+            .find_map(|field| if let Field::Again(why) = field { Some(why.as_str()) } else { None })
+    }
+}
+
+impl Field {
+    fn named(name: &str, value: &str) -> Self {
+        Self::Named { name: one_line(name), value: one_line(value) }
+    }
+}
+
+/// What an input has under one key.
+struct Entry<'a> {
+    key: &'a str,
+    /// What a field calls it.
+    name: &'a str,
+    /// One text, or a line for each file.
+    texts: Vec<String>,
+}
+
+fn entries(input: &Value) -> Vec<Entry<'_>> {
+    let all = input.as_object().into_iter().flatten();
+    all.map(|(key, value)| match files::described(key, value) {
+        Some(texts) => Entry { key, name: "file", texts },
+        None => Entry { key, name: key, texts: vec![plain(value)] },
+    })
+    .collect()
+}
+
+fn fields(row: &StepRow, input: &[Entry<'_>], now: Millis) -> Vec<Field> {
+    let by = one_line(&row.people.named(&row.requester));
+    let version = row.rule_version.get(..12).unwrap_or(&row.rule_version);
+    let mut fields: Vec<Field> = row.reason.iter().map(|why| Field::Again(one_line(why))).collect();
+    fields.extend([
+        Field::named("rule", &format!("{} ({version})", row.rule)),
+        Field::AskedBy { by, chat: one_line(&row.chat) },
+        Field::named("runs", &format!("{} · {}", row.connector, row.action)),
+        Field::named("at", row.target.origin.as_deref().unwrap_or("nowhere in particular")),
+    ]);
+    fields.extend(terms(&row.target.settings));
+    for Entry { name, texts, .. } in input.iter().filter(|entry| entry.key != PROMPT) {
+        fields.extend(texts.iter().map(|text| Field::named(name, text)));
+    }
+    fields.push(Field::named("digest", row.digest.short()));
+    fields.push(Field::named("expires", &expiry(row, now)));
+    if row.approvals_needed > 1 {
+        fields.push(Field::named("approvals", &format!("{} are needed", row.approvals_needed)));
+    }
+    fields
+}
+
+/// Where and on what terms an agent works: the settings of a target.
+fn terms(settings: &BTreeMap<String, Value>) -> Vec<Field> {
+    let given = |(key, default): (&str, &str)| {
+        Field::named(key, &settings.get(key).map_or_else(|| default.to_owned(), plain))
+    };
+    let has_own_field = |key: &str| {
+        [DIRECTORY.0, AGENT.0, TOLD].contains(&key) || own_model::tells(key) || powers::tells(key)
+    };
+    let mut fields = vec![given(DIRECTORY), Field::named("model", &own_model::line(settings)), given(AGENT)];
+    fields.extend(powers::words(settings).map(|words| Field::named("may do", &words)));
+    let others = settings.iter().filter(|(key, _)| !has_own_field(key));
+    fields.extend(others.map(|(key, value)| Field::named(key, &plain(value))));
+    fields.extend(told::fields(settings).iter().map(|(key, value)| Field::named(key, value)));
+    fields
+}
+
+fn expiry(row: &StepRow, now: Millis) -> String {
+    let left = row.expires_at.map_or(row.expiry_ms, |at| at - now).max(0);
+    match (left / 60_000, left / 1_000 % 60) {
+        (0, seconds) => format!("in {seconds} s"),
+        (minutes, 0) => format!("in {minutes} min"),
+        (minutes, seconds) => format!("in {minutes} min {seconds} s"),
+    }
+}
+
+fn whole(row: &StepRow, input: &[Entry<'_>]) -> String {
+    let StepRow { id, connector, action, digest, .. } = row;
+    let mut text =
+        format!("step {id} · {} · {}\ndigest {}\n", one_line(connector), one_line(action), digest.as_str());
+    let settings = row.target.settings.iter().filter(|(key, _)| *key != TOLD);
+    let settings = settings.map(|(key, value)| (key.clone(), plain(value)));
+    for (key, value) in settings.chain(told::fields(&row.target.settings)) {
+        text.push_str(&format!("\n{}: {}", one_line(&key), visible(&value)));
+    }
+    for Entry { key, texts, .. } in input {
+        text.push_str(&format!("\n\n── {} ──\n{}", one_line(key), visible(&texts.join("\n"))));
+    }
+    text.push('\n');
+    text
+}
