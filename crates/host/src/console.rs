@@ -16,12 +16,10 @@ use connector_contract::Progress;
 use serde_json::{Value, json};
 
 use crate::ask::Answer;
-use crate::clock::Clock;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
-use crate::view::{CardView, ResultView};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";
@@ -35,15 +33,14 @@ pub type Output = Box<dyn Write + Send>;
 /// A chat at the terminal.
 pub struct Console {
     output: Mutex<Output>,
-    clock: Clock,
     cards: Mutex<Vec<(StepId, String)>>,
     said: Mutex<Option<(StepId, String)>>,
 }
 
 impl Console {
     /// A console that prints to `output`.
-    pub fn new(output: Output, clock: Clock) -> Self {
-        Self { output: Mutex::new(output), clock, cards: Mutex::default(), said: Mutex::default() }
+    pub fn new(output: Output) -> Self {
+        Self { output: Mutex::new(output), cards: Mutex::default(), said: Mutex::default() }
     }
 
     /// Whoever sits at it.
@@ -89,14 +86,14 @@ impl Surface for Console {
 
     async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         let (text, reference) = match &notice {
-            Notice::Card(row) => {
-                self.forget(row.id);
-                self.shown().push((row.id, row.digest.as_str().to_owned()));
-                (render::card(&CardView::of(row, self.clock.now())), format!("card-{}", row.id))
+            Notice::Card(card) => {
+                self.forget(card.id);
+                self.shown().push((card.id, card.digest.as_str().to_owned()));
+                (render::card(card), format!("card-{}", card.id))
             }
-            Notice::Result(row) => {
-                self.forget(row.id);
-                (render::result(&ResultView::of(row)), format!("result-{}", row.id))
+            Notice::Result(result) => {
+                self.forget(result.id);
+                (render::result(result), format!("result-{}", result.id))
             }
             Notice::Text(text) => (render::text(text), String::from("text")),
         };

@@ -28,11 +28,12 @@ impl Surface for Headless {
 
     async fn deliver(&self, chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
         match notice {
-            Notice::Card(row) => {
-                tracing::info!(step = %row.id, chat, digest = row.digest.short(), rule = row.rule, "waits for approval");
+            Notice::Card(card) => {
+                let digest = card.digest.short();
+                tracing::info!(step = %card.id, chat, digest, rule = card.rule, "waits for approval");
             }
-            Notice::Result(row) => {
-                tracing::info!(step = %row.id, chat, state = %row.state, reason = row.reason, "ended");
+            Notice::Result(result) => {
+                tracing::info!(step = %result.id, chat, state = %result.state, reason = result.reason, "ended");
             }
             Notice::Text(text) => tracing::info!(chat, text = crate::text::one_line(&text), "reply"),
         }

@@ -13,18 +13,18 @@ use crate::gate::people::People;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
-use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
+use crate::view::{CardView, ResultView};
 
 pub use crate::ask::Asked;
 
-/// A message for a chat.
+/// A message for a chat, as data that a surface draws. No row crosses to a surface with it.
 #[derive(Debug, Clone)]
 pub enum Notice {
-    /// A step waits for a decision. The row is everything the approver sees.
-    Card(Box<StepRow>),
+    /// A step waits for a decision. The view is everything the approver sees.
+    Card(Box<CardView>),
     /// A step ended.
-    Result(Box<StepRow>),
+    Result(Box<ResultView>),
     /// A plain text.
     Text(String),
 }

@@ -175,8 +175,8 @@ impl Surface for Telegram {
         };
         let parcel = |step| Parcel { chat, id: Some(parcel), step };
         Ok(match notice {
-            Notice::Card(row) => self.show_card(parcel(Some(row.id)), &row).await?,
-            Notice::Result(row) => self.show_result(parcel(Some(row.id)), &row).await?,
+            Notice::Card(card) => self.show_card(parcel(Some(card.id)), &card).await?,
+            Notice::Result(result) => self.show_result(parcel(Some(result.id)), &result).await?,
             Notice::Text(text) => self.show_text(parcel(None), &text).await?,
         })
     }

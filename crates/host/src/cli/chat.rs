@@ -130,7 +130,7 @@ impl ChatArgs {
         let secrets = secrets.chain(password.map(SecretString::from)).collect();
         let workspace = instance.workspace.clone().unwrap_or_default();
         let beforehand = beforehand(&instance, self.model.is_none()).await;
-        let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
+        let console = Arc::new(Console::new(Box::new(anstream::stdout())));
         let gate = GateConfig {
             approvers: vec![Console::user(), caller()],
             expiry_secs: self.expiry,

@@ -99,7 +99,7 @@ impl Demo {
         key: &str,
         daemons: Daemons,
     ) -> Result<Exit, Failure> {
-        let console = Arc::new(Console::new(Box::new(anstream::stdout()), Clock::System));
+        let console = Arc::new(Console::new(Box::new(anstream::stdout())));
         let config = Map::from_iter([("directory".to_owned(), repository.display().to_string().into())]);
         let factory = ConnectorIsolation::Process.factory((OPENCODE.factory)(), None);
         let managed = Managed::new(&daemons, key, factory, config).await;

@@ -9,9 +9,11 @@ use crate::clock::Millis;
 use crate::failpoint::failpoint;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
+use crate::ledger::LedgerError;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
-use crate::ledger::{LedgerError, steps};
+use crate::ledger::steps::{self, StepRow};
 use crate::surface::{DeliveryError, Notice};
+use crate::view::{CardView, ResultView};
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
@@ -113,19 +115,19 @@ impl Engine {
             }
             Parcel::Card(step) => {
                 failpoint("card.taken_up");
-                self.notice(*step, Notice::Card).await?
+                let now = self.0.clock.now();
+                // A card that was decided before it was shown has nothing left to ask.
+                let card = |row: &StepRow| {
+                    (row.state == StepState::Waiting).then(|| Notice::Card(Box::new(CardView::of(row, now))))
+                };
+                self.notice(*step, card).await?
             }
             Parcel::Result(step) => {
                 failpoint("result.taken_up");
-                self.notice(*step, Notice::Result).await?
+                self.notice(*step, |row| Some(Notice::Result(Box::new(ResultView::of(row))))).await?
             }
         };
-        let notice = match notice {
-            // A card that was decided before it was shown has nothing left to ask.
-            Some(Notice::Card(step)) if step.state != StepState::Waiting => return Ok(Ok(String::new())),
-            Some(notice) => notice,
-            None => return Ok(Ok(String::new())),
-        };
+        let Some(notice) = notice else { return Ok(Ok(String::new())) };
         let Some(surface) = self.surface(&row.surface) else {
             return Ok(Err(DeliveryError::Later(format!("no surface `{}` is configured", row.surface))));
         };
@@ -136,10 +138,10 @@ impl Engine {
     async fn notice(
         &self,
         step: StepId,
-        kind: impl FnOnce(Box<steps::StepRow>) -> Notice,
+        view: impl FnOnce(&StepRow) -> Option<Notice>,
     ) -> Result<Option<Notice>, LedgerError> {
         match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
-            Ok(row) => Ok(row.map(|row| kind(Box::new(row)))),
+            Ok(row) => Ok(row.as_ref().and_then(view)),
             Err(LedgerError::Content(reason)) => {
                 Ok(Some(Notice::Text(format!("{step} has ended, and its row cannot be read: {reason}"))))
             }

@@ -7,9 +7,8 @@
 
 use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
 
-use crate::ledger::events::Change;
-use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::Decision;
+use crate::view::{CardView, ResultView};
 
 /// How much of the digest a button carries, in hexadecimal digits.
 const DIGEST: usize = 16;
@@ -145,11 +144,11 @@ impl Choice {
 }
 
 /// The buttons of a card that waits.
-pub(super) fn of_card(row: &StepRow) -> InlineKeyboardMarkup {
-    let digest = row.digest.as_str();
+pub(super) fn of_card(card: &CardView) -> InlineKeyboardMarkup {
+    let digest = card.digest.as_str();
     let press = |decision| Pressed::Decide {
         decision,
-        token: row.token.clone(),
+        token: card.token.clone(),
         digest: digest.get(..DIGEST).unwrap_or(digest).to_owned(),
     };
     rows(vec![
@@ -171,11 +170,11 @@ pub(super) fn of_retrying(token: &str) -> InlineKeyboardMarkup {
 }
 
 /// The buttons of a result: what can be done with what it left on a branch, if it did.
-pub(super) fn of_result(row: &StepRow) -> InlineKeyboardMarkup {
-    if row.output.as_ref().and_then(Change::of).is_none() || row.session_id.is_none() {
+pub(super) fn of_result(result: &ResultView) -> InlineKeyboardMarkup {
+    if !result.branch.as_ref().is_some_and(|branch| branch.has_choices) {
         return none();
     }
-    let press = |label: &'static str, what| (label, Pressed::After { what, token: row.token.clone() });
+    let press = |label: &'static str, what| (label, Pressed::After { what, token: result.token.clone() });
     rows(vec![
         vec![press("📥 Apply", After::Apply), press("✔ Commit", After::Commit)],
         vec![press("📤 Push", After::Push), press("🗑 Discard…", After::Discard)],

@@ -13,7 +13,6 @@ use super::parcel::{Parcel, Unsent};
 use super::render::Part;
 use super::{Telegram, buttons, render};
 use crate::ledger::messages::CARD;
-use crate::ledger::steps::StepRow;
 use crate::view::{CardView, ResultView};
 
 /// In how many messages somebody can still read what they decide about.
@@ -30,43 +29,42 @@ pub(super) struct Out<'a> {
 impl Telegram {
     /// A card is sent once; shown again, it is the same message. One that is asked about again is a
     /// new message, and the earlier one says so.
-    pub(super) async fn show_card(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
-        self.0.live.forget(row.id).await;
+    pub(super) async fn show_card(&self, parcel: Parcel, view: &CardView) -> Result<String, Unsent> {
+        self.0.live.forget(view.id).await;
         if let Some(message) = self.sent(parcel, CARD).await?.last() {
             return Ok(message.to_string());
         }
         let chat = parcel.chat;
-        let view = CardView::of(row, self.0.clock.now());
-        let card = render::card(&view);
-        if let Some(message) = self.message_of(chat, row.id).await? {
+        let card = render::card(view);
+        if let Some(message) = self.message_of(chat, view.id).await? {
             // What stands above it is not changed with it.
-            if row.delivered_at.is_none() || card.attachment.is_some() {
-                self.change(chat, message, &render::asked_again(&view), buttons::none()).await?;
-            } else if self.change(chat, message, &card.text, buttons::of_card(row)).await? {
+            if !view.is_delivered || card.attachment.is_some() {
+                self.change(chat, message, &render::asked_again(view), buttons::none()).await?;
+            } else if self.change(chat, message, &card.text, buttons::of_card(view)).await? {
                 return Ok(message.to_string());
             }
         }
         if let Some((name, content)) = card.attachment {
-            let caption = format!("what step {} would run, in full", row.id);
+            let caption = format!("what step {} would run, in full", view.id);
             // Asked about again, it is another whole.
-            let part = format!("whole {}", row.digest.as_str());
+            let part = format!("whole {}", view.digest.as_str());
             let mut above = self.sent(parcel, &part).await?;
             self.show_whole(parcel, &part, (&name, &caption, &content), &mut above).await?;
         }
-        let out = Out { chat, text: &card.text, buttons: Some(buttons::of_card(row)), answers: None };
+        let out = Out { chat, text: &card.text, buttons: Some(buttons::of_card(view)), answers: None };
         let message = self.send(out).await?;
         self.record(parcel, CARD, message).await;
         Ok(message.to_string())
     }
 
     /// The card becomes the headline; the agent's words answer it.
-    pub(super) async fn show_result(&self, parcel: Parcel, row: &StepRow) -> Result<String, Unsent> {
-        self.0.live.end(row.id).await;
-        self.clear_asks(parcel.chat, row.id).await?;
-        let shown = render::result(&ResultView::of(row));
-        let mut message = self.message_of(parcel.chat, row.id).await?;
+    pub(super) async fn show_result(&self, parcel: Parcel, view: &ResultView) -> Result<String, Unsent> {
+        self.0.live.end(view.id).await;
+        self.clear_asks(parcel.chat, view.id).await?;
+        let shown = render::result(view);
+        let mut message = self.message_of(parcel.chat, view.id).await?;
         if let Some(card) = message
-            && !self.change(parcel.chat, card, &shown.text, buttons::of_result(row)).await?
+            && !self.change(parcel.chat, card, &shown.text, buttons::of_result(view)).await?
         {
             message = None;
         }
@@ -77,7 +75,7 @@ impl Telegram {
         if self.0.settings.send_patch
             && let Some((name, content)) = shown.attachment
         {
-            let caption = format!("the changes of {}", row.id);
+            let caption = format!("the changes of {}", view.id);
             if self.sent(parcel, "patch").await?.is_empty() {
                 self.document(parcel, "patch", message, (&name, &caption, &content)).await?;
             }

@@ -342,3 +342,19 @@ fn a_status_keeps_the_last_lines_and_a_tools_end_in_place_of_its_beginning() {
     doing.note(&Progress::Text { so_far: HOSTILE.into() });
     assert_eq!((doing.retry, doing.words.as_str()), (None, HOSTILE), "it goes on");
 }
+
+#[test]
+fn whoever_draws_a_view_reads_neither_rows_nor_json() {
+    for (name, source) in [
+        ("console/render.rs", include_str!("../console/render.rs")),
+        ("headless.rs", include_str!("../headless.rs")),
+        ("telegram/buttons.rs", include_str!("../telegram/buttons.rs")),
+        ("telegram/render.rs", include_str!("../telegram/render.rs")),
+        ("telegram/render/headline.rs", include_str!("../telegram/render/headline.rs")),
+        ("telegram/send.rs", include_str!("../telegram/send.rs")),
+    ] {
+        for word in ["StepRow", ".get(\"", ".output", ".target", ".input"] {
+            assert!(!source.contains(word), "{name} has `{word}`");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,10 @@ prompt = "${trigger.text}"
 #[derive(Default)]
 pub(crate) struct Screen {
     pub(crate) notices: Mutex<Vec<Notice>>,
+    /// Where the rows are that the notices are of.
+    ledger: OnceLock<Ledger>,
+    cards: Mutex<Vec<StepRow>>,
+    results: Mutex<Vec<StepRow>>,
     pub(crate) broken: Mutex<bool>,
     /// How long it takes over a notice.
     pub(crate) slow: Mutex<Duration>,
@@ -71,6 +75,18 @@ impl Surface for Screen {
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
+        match &notice {
+            Notice::Card(card) => {
+                // What is tapped is what was shown.
+                let row = StepRow { digest: card.digest.clone(), ..self.row(card.id).await? };
+                self.cards.lock().unwrap().push(row);
+            }
+            Notice::Result(result) => {
+                let row = self.row(result.id).await?;
+                self.results.lock().unwrap().push(row);
+            }
+            Notice::Text(_) => {}
+        }
         let mut notices = self.notices.lock().unwrap();
         notices.push(notice);
         Ok(format!("m{}", notices.len()))
@@ -84,20 +100,19 @@ impl Surface for Screen {
 }
 
 impl Screen {
+    /// The rows of the cards it was given, as they were then.
     pub(crate) fn cards(&self) -> Vec<StepRow> {
-        let notices = self.notices.lock().unwrap();
-        notices
-            .iter()
-            .filter_map(|notice| if let Notice::Card(row) = notice { Some((**row).clone()) } else { None })
-            .collect()
+        self.cards.lock().unwrap().clone()
     }
 
+    /// The same of the results.
     pub(crate) fn results(&self) -> Vec<StepRow> {
-        let notices = self.notices.lock().unwrap();
-        notices
-            .iter()
-            .filter_map(|notice| if let Notice::Result(row) = notice { Some((**row).clone()) } else { None })
-            .collect()
+        self.results.lock().unwrap().clone()
+    }
+
+    async fn row(&self, id: StepId) -> Result<StepRow, DeliveryError> {
+        let row = self.ledger.get().unwrap().read(move |tx| steps::get(tx, id)).await;
+        Ok(row.map_err(|error| DeliveryError::Later(error.to_string()))?.unwrap())
     }
 
     pub(crate) fn texts(&self) -> Vec<String> {
@@ -175,6 +190,7 @@ impl World {
             secrets: Vec::new(),
         };
         let engine = assemble::engine(state, clock, parts)?;
+        screen.ledger.get_or_init(|| engine.ledger().clone());
         let running = tokio::spawn({
             let engine = engine.clone();
             async move { engine.run().await }
