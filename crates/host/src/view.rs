@@ -14,7 +14,7 @@ mod result;
 
 use serde_json::Value;
 
-pub use card::{CardView, Field};
+pub use card::{CardView, Field, prompt_line};
 pub(crate) use doing::todo;
 pub use doing::{Detail, Doing, Retry, line};
 pub use result::{Branch, ChangedFile, Changes, ResultView};

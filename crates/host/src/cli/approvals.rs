@@ -25,7 +25,7 @@ use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 use crate::powers;
 use crate::text::{one_line, shortened};
-use crate::view::CardView;
+use crate::view::{CardView, prompt_line};
 use grants::Standing;
 
 /// `approvals`
@@ -214,7 +214,6 @@ fn line(listed: &Listed) -> String {
 
 /// A card that waits, in two lines.
 pub(super) fn waiting(row: &StepRow) -> String {
-    let prompt = row.input.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
     let until =
         row.expires_at.map_or_else(|| "not shown yet".to_owned(), |at| format!("until {}", rfc3339(at)));
     format!(
@@ -224,7 +223,7 @@ pub(super) fn waiting(row: &StepRow) -> String {
         row.connector,
         row.action,
         row.people.named(&row.requester),
-        shortened(&one_line(prompt), 100)
+        shortened(&prompt_line(row), 100)
     )
 }
 

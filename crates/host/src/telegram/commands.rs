@@ -20,6 +20,7 @@ use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
 use crate::surface::OpenAsk;
 use crate::text::{one_line, shortened, visible};
+use crate::view::prompt_line;
 
 /// How often an answer is tried.
 const TRIES: u32 = 3;
@@ -161,7 +162,6 @@ pub fn sessions(rows: &[StepRow]) -> String {
 
 fn listed(rows: &[StepRow], asks: &[OpenAsk], which: impl Fn(&StepRow) -> bool, nothing: &str) -> String {
     let line = |row: &StepRow| {
-        let prompt = row.input.get("prompt").and_then(Value::as_str).unwrap_or_default();
         let open: Vec<&OpenAsk> = asks.iter().filter(|ask| ask.step == row.id).collect();
         let state = match row.state {
             StepState::Dispatched if !open.is_empty() => "waits for your answer",
@@ -169,7 +169,7 @@ fn listed(rows: &[StepRow], asks: &[OpenAsk], which: impl Fn(&StepRow) -> bool, 
             StepState::Dispatched => "running",
             state => state.as_str(),
         };
-        let mut text = format!("{} · {state} · {}", row.id, shortened(&one_line(prompt), 80));
+        let mut text = format!("{} · {state} · {}", row.id, shortened(&prompt_line(row), 80));
         for ask in open {
             text.push_str(&format!("\n  {}", shortened(&one_line(&ask.asked.in_a_line()), 300)));
         }

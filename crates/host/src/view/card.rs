@@ -96,6 +96,11 @@ impl Field {
     }
 }
 
+/// What the agent is told to do, in a line of a list; empty where that is no text.
+pub fn prompt_line(row: &StepRow) -> String {
+    one_line(row.input.get(PROMPT).and_then(Value::as_str).unwrap_or_default())
+}
+
 /// What an input has under one key.
 struct Entry<'a> {
     key: &'a str,
