@@ -24,8 +24,8 @@ const REPLY_LINES: usize = 400;
 /// break it.
 const COLUMNS: usize = 76;
 
-/// The narrowest that a value is shown in, however long its name.
-const NARROWEST: usize = 20;
+/// The longest name of a field that its value stands beside.
+const NAME: usize = 50;
 
 /// How much of one line of progress is printed.
 const LINE: usize = 160;
@@ -49,13 +49,18 @@ pub fn card(card: &CardView) -> String {
     lines.join("\n")
 }
 
+/// A field within the frame. A name that leaves its value no room stands above it.
 fn framed(name: &str, value: &str) -> Vec<String> {
-    let room = COLUMNS.saturating_sub(12.max(name.len() + 1)).max(NARROWEST);
-    let framed = |(place, part): (usize, &String)| {
+    let is_short = name.len() <= NAME;
+    let above = if is_short { Vec::new() } else { folded(name, COLUMNS - 2) };
+    let name = if is_short { name } else { "" };
+    let beside = |(place, part): (usize, &String)| {
         let name = isolated(if place == 0 { name } else { "" });
         format!("│ {name:<11} {}", isolated(part))
     };
-    folded(value, room).iter().enumerate().map(framed).collect()
+    let lines = folded(value, COLUMNS - 12.max(name.len() + 1));
+    let above = above.iter().map(|part| format!("│ {}", isolated(part)));
+    above.chain(lines.iter().enumerate().map(beside)).collect()
 }
 
 /// A reply of a rule, set off from what the host says itself.

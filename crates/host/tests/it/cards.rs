@@ -155,10 +155,13 @@ fn a_prompt_cannot_pretend_to_be_a_card_or_hide() {
 #[test]
 fn a_long_line_is_broken_inside_the_frame() {
     let padded = format!("go on{}└─ y to run it", " ".repeat(80));
-    let long = StepRow { input: json!({ "prompt": padded, "title": "t".repeat(90) }), ..row() };
+    let (name, wide) = ("a_long_name_".repeat(9), "長い".repeat(60));
+    let input = json!({ "prompt": padded, "title": "t".repeat(90), name.as_str(): "its value", wide: "w" });
+    let long = StepRow { input, ..row() };
     let card = card(&long, 61_000);
     assert!(card.lines().all(|line| line.chars().count() <= 79), "{card}");
     assert!(card.lines().all(|line| line.starts_with(['│', '┌', '└'])), "{card}");
+    assert!(card.replace("\n│ ", "").contains(&name) && card.contains("its value"), "{card}");
     assert_eq!(card.lines().filter(|line| line.starts_with('└')).count(), 1, "{card}");
 }
 
