@@ -7,6 +7,7 @@
     reason = "a test that cannot go on says so"
 )]
 
+mod arrows;
 mod asks;
 mod bad_input;
 mod cuts;

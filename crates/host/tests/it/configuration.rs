@@ -60,6 +60,7 @@ fn what_the_documents_show_has_no_key_that_nothing_reads() {
         "docs/telegram.md",
         "docs/plugins.md",
         "docs/webhooks.md",
+        "docs/http.md",
     ] {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
         for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
