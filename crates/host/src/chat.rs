@@ -11,10 +11,10 @@ use crate::console::{CHAT, Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
 use crate::gate::state::StepState;
 use crate::ids::StepId;
-use crate::ledger::events::{Change, ReplyTo};
-use crate::ledger::runs::{self, RunState};
+use crate::ledger::events::{self, Change, ReplyTo};
+use crate::ledger::runs::{self, RunState, Still};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped};
-use crate::ledger::{LedgerError, steps};
+use crate::ledger::{LedgerError, Tx, outbox, steps};
 use crate::surface::OpenAsk;
 
 /// How long the chat waits for the engine to take something in.
@@ -184,22 +184,13 @@ impl Chat {
     }
 
     /// How many runs an event fired, once it was handled; `None` if that takes too long.
-    async fn runs_of(&self, event_id: i64) -> Result<Option<i64>, ChatError> {
+    async fn runs_of(&self, event_id: i64) -> Result<Option<usize>, ChatError> {
         let limit = Instant::now() + PATIENCE;
         loop {
-            let handled = self
-                .engine
-                .ledger()
-                .read(move |tx| {
-                    Ok(tx.sql.query_row(
-                        "SELECT handled_at IS NOT NULL, (SELECT count(*) FROM runs WHERE event_id = events.id)
-                         FROM events WHERE id = ?1",
-                        [event_id],
-                        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)),
-                    )?)
-                })
-                .await?;
-            match handled {
+            let look = move |tx: &Tx<'_>| {
+                Ok((events::is_handled(tx, event_id)?, runs::of_event(tx, event_id)?.len()))
+            };
+            match self.engine.ledger().read(look).await? {
                 (true, runs) => return Ok(Some(runs)),
                 (false, _) if Instant::now() > limit => return Ok(None),
                 (false, _) => tokio::time::sleep(LOOK).await,
@@ -243,18 +234,9 @@ impl Chat {
     }
 
     async fn card_may_come(&self) -> Result<bool, ChatError> {
-        Ok(self
-            .engine
-            .ledger()
-            .read(|tx| {
-                Ok(tx.sql.query_row(
-                    "SELECT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)
-                         OR EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND surface = 'console')",
-                    [],
-                    |row| row.get(0),
-                )?)
-            })
-            .await?)
+        let look =
+            |tx: &Tx<'_>| Ok(events::any_unhandled(tx)? || runs::any_active(tx, Some(NAME), Still::Active)?);
+        Ok(self.engine.ledger().read(look).await?)
     }
 
     async fn answer(
@@ -330,7 +312,7 @@ impl Chat {
 
     /// Waits until nothing is left that goes on by itself.
     pub async fn settle(&self) -> Result<(), ChatError> {
-        while self.is_busy("AND NOT EXISTS (SELECT 1 FROM steps WHERE steps.run_id = runs.id AND steps.state = 'waiting')").await? {
+        while self.is_busy(Still::Undecided).await? {
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
@@ -347,19 +329,17 @@ impl Chat {
 
     /// Whether nothing runs, waits, or is still to be told.
     pub async fn is_quiet(&self) -> Result<bool, ChatError> {
-        Ok(!self.is_busy("").await?)
+        Ok(!self.is_busy(Still::Active).await?)
     }
 
-    /// `which` narrows the active runs that count.
-    async fn is_busy(&self, which: &'static str) -> Result<bool, ChatError> {
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)
-                 OR EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL AND surface = 'console')
-                 OR EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND surface = 'console' {which})"
-        );
-        let busy: bool =
-            self.engine.ledger().read(move |tx| Ok(tx.sql.query_row(&sql, [], |row| row.get(0))?)).await?;
-        Ok(busy || !self.engine.running_steps().is_empty())
+    /// `still` says which active runs count.
+    async fn is_busy(&self, still: Still) -> Result<bool, ChatError> {
+        let look = move |tx: &Tx<'_>| {
+            Ok(events::any_unhandled(tx)?
+                || outbox::any_undelivered(tx, Some(NAME))?
+                || runs::any_active(tx, Some(NAME), still)?)
+        };
+        Ok(self.engine.ledger().read(look).await? || !self.engine.running_steps().is_empty())
     }
 
     /// Whether the latest run of this chat did what it was asked.

@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 
 use crate::engine::Engine;
 use crate::gate::state::StepState;
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, steps};
 
 /// How often what goes on is told, unless the manager wants to hear more often that the host lives.
 const EACH: Duration = Duration::from_secs(10);
@@ -51,14 +51,10 @@ fn notify(state: &[NotifyState<'_>]) {
 
 /// What goes on, in a line.
 fn standing(tx: &Tx<'_>) -> Result<String, LedgerError> {
-    let count = |state: StepState| {
-        let sql = "SELECT count(*) FROM steps WHERE state = ?1";
-        Ok::<i64, LedgerError>(tx.sql.prepare_cached(sql)?.query_row([state.as_str()], |row| row.get(0))?)
-    };
     let counts = [
-        (count(StepState::Dispatched)?, "running"),
-        (count(StepState::Approved)?, "queued"),
-        (count(StepState::Waiting)?, "waiting for approval"),
+        (steps::count(tx, StepState::Dispatched)?, "running"),
+        (steps::count(tx, StepState::Approved)?, "queued"),
+        (steps::count(tx, StepState::Waiting)?, "waiting for approval"),
     ];
     let told: Vec<String> = counts
         .iter()

@@ -7,9 +7,7 @@
 use std::time::Duration;
 
 use connector_rules::{FILE_WATCH, Rule, WEBHOOK};
-use rusqlite::OptionalExtension as _;
 
-use crate::clock::Millis;
 use crate::ids::RunId;
 use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
@@ -19,13 +17,13 @@ use crate::ledger::{LedgerError, Tx};
 /// Why `rule` may not begin another run now.
 pub(super) fn held_back(tx: &Tx<'_>, rule: &Rule) -> Result<Option<String>, LedgerError> {
     if let Some(most) = rule.max_concurrent() {
-        let active = under_way(tx, rule.name())?;
+        let active = runs::under_way(tx, rule.name())?;
         if active >= most.get() {
             let runs = if active == 1 { "1 run is".to_owned() } else { format!("{active} runs are") };
             return Ok(Some(format!("{runs} under way, and the rule allows {most} at once")));
         }
     }
-    if let (Some(cooldown), Some(last)) = (rule.cooldown(), last_begun(tx, rule.name())?) {
+    if let (Some(cooldown), Some(last)) = (rule.cooldown(), runs::last_begun(tx, rule.name())?) {
         let passed = Duration::from_millis(u64::try_from(tx.now - last).unwrap_or(0));
         if passed < cooldown {
             let left = in_words(cooldown.saturating_sub(passed));
@@ -54,19 +52,6 @@ pub(super) fn deny(
     }
     let body = format!("run {run} is {}: {reason}", RunState::Denied.as_str());
     outbox::put(tx, &event.surface, &event.chat, &Parcel::Text { run: Some(run), body })
-}
-
-fn under_way(tx: &Tx<'_>, rule: &str) -> Result<u32, LedgerError> {
-    let sql = "SELECT count(*) FROM runs WHERE state = 'active' AND rule = ?1";
-    Ok(tx.sql.prepare_cached(sql)?.query_row([rule], |row| row.get(0))?)
-}
-
-/// When the last run of the rule was made that was not held back itself.
-fn last_begun(tx: &Tx<'_>, rule: &str) -> Result<Option<Millis>, LedgerError> {
-    let sql = "SELECT created_at FROM runs WHERE rule = ?1
-                 AND (state <> 'denied' OR EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id))
-               ORDER BY id DESC LIMIT 1";
-    Ok(tx.sql.prepare_cached(sql)?.query_row([rule], |row| row.get(0)).optional()?)
 }
 
 /// A length of time by its two greatest parts, rounded up to whole seconds.

@@ -189,6 +189,21 @@ pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
     )?)
 }
 
+/// Whether anything is still to be delivered, on one surface or on any.
+pub fn any_undelivered(tx: &Tx<'_>, surface: Option<&str>) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (
+           SELECT 1 FROM outbox WHERE delivered_at IS NULL AND surface = coalesce(?1, surface))";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([surface], |row| row.get(0))?)
+}
+
+/// Whether a chat is still to be told this text.
+pub fn is_to_tell(tx: &Tx<'_>, surface: &str, chat: &str, body: &str) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (
+           SELECT 1 FROM outbox
+           WHERE delivered_at IS NULL AND surface = ?1 AND chat = ?2 AND kind = 'text' AND body = ?3)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([surface, chat, body], |row| row.get(0))?)
+}
+
 /// Whether anything but cards was put out about a run.
 pub fn tells_of(tx: &Tx<'_>, run: RunId) -> Result<bool, LedgerError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1 AND kind <> 'card')";

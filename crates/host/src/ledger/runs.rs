@@ -205,6 +205,60 @@ pub fn of_event(tx: &Tx<'_>, event: i64) -> Result<Vec<RunRow>, LedgerError> {
     select(tx, "SELECT * FROM runs WHERE event_id = ?1 ORDER BY id", [event])
 }
 
+/// How many runs of the rule have not ended.
+pub fn under_way(tx: &Tx<'_>, rule: &str) -> Result<u32, LedgerError> {
+    let sql = "SELECT count(*) FROM runs WHERE state = 'active' AND rule = ?1";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([rule], |row| row.get(0))?)
+}
+
+/// When the last run of the rule was made that was not held back itself.
+pub fn last_begun(tx: &Tx<'_>, rule: &str) -> Result<Option<Millis>, LedgerError> {
+    let sql = "SELECT created_at FROM runs WHERE rule = ?1
+                 AND (state <> 'denied' OR EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id))
+               ORDER BY id DESC LIMIT 1";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([rule], |row| row.get(0)).optional()?)
+}
+
+/// Active runs that count as under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Still {
+    /// All of them.
+    Active,
+    /// Those that wait for nobody's decision.
+    Undecided,
+    /// Those that wait neither for a decision nor for a time.
+    Restless,
+}
+
+/// Whether such a run has not ended, on one surface or on any.
+pub fn any_active(tx: &Tx<'_>, surface: Option<&str>, still: Still) -> Result<bool, LedgerError> {
+    let sql = match still {
+        Still::Active => {
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND surface = coalesce(?1, surface))"
+        }
+        Still::Undecided => {
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND surface = coalesce(?1, surface)
+               AND NOT EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id AND steps.state = 'waiting'))"
+        }
+        Still::Restless => {
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND surface = coalesce(?1, surface)
+               AND NOT EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id AND (steps.state = 'waiting'
+                 OR (steps.state = 'dispatched' AND steps.wake_at IS NOT NULL))))"
+        }
+    };
+    Ok(tx.sql.prepare_cached(sql)?.query_row([surface], |row| row.get(0))?)
+}
+
+/// Whether a rule fired for what came with an event: the one whose platform's id is the event's and `suffix`.
+pub fn any_of_companion(tx: &Tx<'_>, event: i64, suffix: &str) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (
+           SELECT 1 FROM events AS this
+           JOIN events AS companion ON companion.surface = this.surface
+             AND companion.platform_id = this.platform_id || ?2
+           JOIN runs ON runs.event_id = companion.id WHERE this.id = ?1)";
+    Ok(tx.sql.prepare_cached(sql)?.query_row(rusqlite::params![event, suffix], |row| row.get(0))?)
+}
+
 /// Whether a run of the rule has not ended.
 pub fn is_under_way(tx: &Tx<'_>, rule: &str) -> Result<bool, LedgerError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND rule = ?1)";

@@ -334,6 +334,11 @@ pub fn get(tx: &Tx<'_>, id: StepId) -> Result<Option<StepRow>, LedgerError> {
     Ok(select(tx, "WHERE run_id = ?1 AND idx = ?2", rusqlite::params![id.run.0, id.index])?.pop())
 }
 
+/// The step of the card with this token.
+pub fn by_token(tx: &Tx<'_>, token: &str) -> Result<Option<StepRow>, LedgerError> {
+    Ok(select(tx, "WHERE token = ?1", [token])?.pop())
+}
+
 /// The steps of a run, in order.
 pub fn of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<StepRow>, LedgerError> {
     select(tx, "WHERE run_id = ?1 ORDER BY idx", [run.0])
@@ -405,6 +410,38 @@ pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<Ste
     Ok(select(tx, tail, [surface, chat])?.pop())
 }
 
+/// The steps of a chat that wait or run, oldest first.
+pub fn live_in(tx: &Tx<'_>, surface: &str, chat: &str, limit: u32) -> Result<Vec<StepRow>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM steps
+         WHERE state IN ('waiting', 'approved', 'dispatched') AND surface = ?1 AND chat = ?2
+         ORDER BY run_id, idx LIMIT ?3";
+    readable(tx, sql, rusqlite::params![surface, chat, limit])
+}
+
+/// The last steps of a chat that ended with a session, newest first.
+pub fn sessions_in(tx: &Tx<'_>, surface: &str, chat: &str, limit: u32) -> Result<Vec<StepRow>, LedgerError> {
+    let sql = "SELECT run_id, idx FROM steps
+         WHERE session_id IS NOT NULL AND ended_at IS NOT NULL AND surface = ?1 AND chat = ?2
+         ORDER BY ended_at DESC LIMIT ?3";
+    readable(tx, sql, rusqlite::params![surface, chat, limit])
+}
+
+/// The rows whose ids `sql` selects. One that cannot be read hides no other, and keeps none from being stopped.
+fn readable(tx: &Tx<'_>, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StepRow>, LedgerError> {
+    let mut statement = tx.sql.prepare_cached(sql)?;
+    let ids: Vec<StepId> = statement.query_map(params, id_of)?.collect::<Result<_, _>>()?;
+    let mut rows = Vec::new();
+    for id in ids {
+        match get(tx, id) {
+            Err(LedgerError::Content(reason)) => {
+                tracing::error!(step = %id, reason, "a step's row cannot be read");
+            }
+            row => rows.extend(row?),
+        }
+    }
+    Ok(rows)
+}
+
 /// A step of a connector that may have changed something.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worked {
@@ -442,6 +479,12 @@ pub fn to_cancel(tx: &Tx<'_>) -> Result<Vec<StepId>, LedgerError> {
     )?;
     let rows = statement.query_map([], id_of)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many steps are in one state.
+pub fn count(tx: &Tx<'_>, state: StepState) -> Result<u32, LedgerError> {
+    let sql = "SELECT count(*) FROM steps WHERE state = ?1";
+    Ok(tx.sql.prepare_cached(sql)?.query_row([state.as_str()], |row| row.get(0))?)
 }
 
 /// How many cards wait: in this chat, and in all.

@@ -18,8 +18,8 @@ use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, commands, locked, rows, split};
 use crate::engine::OF_RESULT;
 use crate::ledger::events::{NewEvent, ReplyTo};
-use crate::ledger::steps::StepRow;
 use crate::ledger::steps::decide::{self, Decision, Tapped};
+use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 
 /// The longest answer to a tap, in characters.
@@ -353,7 +353,7 @@ impl Telegram {
     /// send any data from anywhere.
     async fn card_here(&self, tap: &Tap, token: &str) -> Result<Option<StepRow>, LedgerError> {
         let token = token.to_owned();
-        let row = self.engine()?.ledger().read(move |tx| rows::by_token(tx, &token)).await?;
+        let row = self.engine()?.ledger().read(move |tx| steps::by_token(tx, &token)).await?;
         // An old card's topic is no longer told, so that chats are compared without topics.
         let here = |row: &StepRow| {
             row.surface == NAME && row.chat.parse().is_ok_and(|chat: ChatKey| chat.id == tap.chat.id)

@@ -1,21 +1,14 @@
 //! What the surface looks up in the ledger.
 
-use rusqlite::OptionalExtension as _;
-
-use crate::ids::{RunId, StepId};
 use crate::ledger::events::{Change, EventRow, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, messages};
+use crate::ledger::{LedgerError, Tx, messages, outbox, runs};
 
-/// The step of the card with this token.
-pub(super) fn by_token(tx: &Tx<'_>, token: &str) -> Result<Option<StepRow>, LedgerError> {
-    let id = tx
-        .sql
-        .prepare_cached("SELECT run_id, idx FROM steps WHERE token = ?1")?
-        .query_row([token], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))
-        .optional()?;
-    id.map_or(Ok(None), |id| steps::get(tx, id))
-}
+/// How many steps of a chat are looked at that wait or run.
+const MOST_LIVE: u32 = 50;
+
+/// How many sessions of a chat are offered.
+const MOST_SESSIONS: u32 = 10;
 
 /// The session that a reply to `message` goes on in.
 pub(super) fn session_of(tx: &Tx<'_>, chat: &str, message: i32) -> Result<Option<ReplyTo>, LedgerError> {
@@ -36,55 +29,16 @@ pub(super) fn reply_to(row: StepRow) -> Option<ReplyTo> {
 /// Whether a message that fires no rule is answered all the same: as the command it is, or by a
 /// line that still waits to be sent, so that many such messages are told it once.
 pub(super) fn is_answered(tx: &Tx<'_>, event: &EventRow, line: &str) -> Result<bool, LedgerError> {
-    let sql = "SELECT EXISTS (
-           SELECT 1 FROM events AS this
-           JOIN events AS command ON command.surface = this.surface
-             AND command.platform_id = this.platform_id || ' command_received'
-           JOIN runs ON runs.event_id = command.id WHERE this.id = ?1)
-         OR EXISTS (
-           SELECT 1 FROM outbox
-           WHERE delivered_at IS NULL AND surface = ?2 AND chat = ?3 AND kind = 'text' AND body = ?4)";
-    let values = rusqlite::params![event.id, event.surface, event.chat, line];
-    Ok(tx.sql.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+    Ok(runs::any_of_companion(tx, event.id, " command_received")?
+        || outbox::is_to_tell(tx, &event.surface, &event.chat, line)?)
 }
 
 /// The steps of a chat that wait or run, oldest first.
 pub(super) fn live_steps(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
-    let mut statement = tx.sql.prepare_cached(
-        "SELECT run_id, idx FROM steps
-         WHERE state IN ('waiting', 'approved', 'dispatched') AND surface = 'telegram' AND chat = ?1
-         ORDER BY run_id, idx LIMIT 50",
-    )?;
-    steps_of(tx, &mut statement, chat)
+    steps::live_in(tx, super::NAME, chat, MOST_LIVE)
 }
 
 /// The last steps of a chat that ended with a session, newest first.
 pub(super) fn sessions(tx: &Tx<'_>, chat: &str) -> Result<Vec<StepRow>, LedgerError> {
-    let mut statement = tx.sql.prepare_cached(
-        "SELECT run_id, idx FROM steps
-         WHERE session_id IS NOT NULL AND ended_at IS NOT NULL AND surface = 'telegram' AND chat = ?1
-         ORDER BY ended_at DESC LIMIT 10",
-    )?;
-    steps_of(tx, &mut statement, chat)
-}
-
-fn steps_of(
-    tx: &Tx<'_>,
-    statement: &mut rusqlite::CachedStatement<'_>,
-    chat: &str,
-) -> Result<Vec<StepRow>, LedgerError> {
-    let ids =
-        statement.query_map([chat], |row| Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? }))?;
-    let ids: Vec<StepId> = ids.collect::<Result<_, _>>()?;
-    let mut rows = Vec::new();
-    for id in ids {
-        match steps::get(tx, id) {
-            // One that cannot be read hides no other, and keeps none from being stopped.
-            Err(LedgerError::Content(reason)) => {
-                tracing::error!(step = %id, reason, "a step's row cannot be read");
-            }
-            row => rows.extend(row?),
-        }
-    }
-    Ok(rows)
+    steps::sessions_in(tx, super::NAME, chat, MOST_SESSIONS)
 }

@@ -53,12 +53,10 @@ pub(super) async fn list(common: &Common) -> Result<Exit, Failure> {
 }
 
 fn latest(tx: &Tx<'_>) -> Result<Vec<Listed>, LedgerError> {
-    let mut statement = tx.sql.prepare_cached("SELECT id FROM events ORDER BY id DESC LIMIT ?1")?;
-    let ids = statement.query_map([LISTED], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     let mut listed = Vec::new();
-    for id in ids {
+    for id in events::latest(tx, LISTED)? {
         if let Some(event) = events::get(tx, id)? {
-            listed.push(Listed { event, runs: runs_of(tx, id)?.len() });
+            listed.push(Listed { event, runs: runs::of_event(tx, id)?.len() });
         }
     }
     Ok(listed)
@@ -87,7 +85,7 @@ fn one(listed: &Listed) -> String {
 pub(super) async fn run(common: &Common, known: &Known, id: i64) -> Result<Exit, Failure> {
     let rules = known.rules()?;
     let recorded =
-        common.existing_ledger()?.read(move |tx| Ok((events::get(tx, id)?, runs_of(tx, id)?))).await?;
+        common.existing_ledger()?.read(move |tx| Ok((events::get(tx, id)?, runs::of_event(tx, id)?))).await?;
     let (Some(event), runs) = recorded else {
         return Err(Failure::usage(format!("there is no event {id}; `rules explain` lists the latest")));
     };
@@ -99,14 +97,6 @@ pub(super) async fn run(common: &Common, known: &Known, id: i64) -> Result<Exit,
     let rules = rules.explain(&as_event(&event), at).into_iter().map(explain).collect();
     common.print(&Report { event, rules, runs }, print)?;
     Ok(Exit::Done)
-}
-
-/// The runs that an event fired, in the order they were made.
-pub(super) fn runs_of(tx: &Tx<'_>, event: i64) -> Result<Vec<RunRow>, LedgerError> {
-    let mut statement = tx.sql.prepare_cached("SELECT id FROM runs WHERE event_id = ?1 ORDER BY id")?;
-    let ids = statement.query_map([event], |row| row.get(0).map(RunId))?.collect::<Result<Vec<_>, _>>()?;
-    let rows = ids.into_iter().map(|id| runs::get(tx, id)).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
 }
 
 fn print(report: &Report) -> String {

@@ -13,7 +13,6 @@ use connector_contract::Progress;
 use connector_rules::RuleSet;
 use tokio::time::Instant;
 
-use super::explain::runs_of;
 use super::known::Known;
 use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
 use crate::clock::{Clock, Millis};
@@ -22,9 +21,9 @@ use crate::exit::Failure;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::{self, EventRow, NewEvent};
-use crate::ledger::runs::RunRow;
+use crate::ledger::runs::{self, RunRow, Still};
 use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, outbox};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
 /// How long a rehearsal may take: it does nothing that waits.
@@ -82,21 +81,7 @@ pub(super) async fn rehearse(
 async fn settle(engine: &Engine) -> Result<(), Failure> {
     let limit = Instant::now() + LIMIT;
     loop {
-        let busy: bool = engine
-            .ledger()
-            .read(|tx| {
-                Ok(tx.sql.query_row(
-                    "SELECT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)
-                         OR EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)
-                         OR EXISTS (SELECT 1 FROM runs WHERE state = 'active' AND NOT EXISTS
-                              (SELECT 1 FROM steps WHERE run_id = runs.id AND (steps.state = 'waiting'
-                                 OR (steps.state = 'dispatched' AND steps.wake_at IS NOT NULL))))",
-                    [],
-                    |row| row.get(0),
-                )?)
-            })
-            .await?;
-        if !busy {
+        if !engine.ledger().read(goes_on).await? {
             return Ok(());
         }
         if Instant::now() > limit {
@@ -104,6 +89,12 @@ async fn settle(engine: &Engine) -> Result<(), Failure> {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn goes_on(tx: &Tx<'_>) -> Result<bool, LedgerError> {
+    Ok(events::any_unhandled(tx)?
+        || outbox::any_undelivered(tx, None)?
+        || runs::any_active(tx, None, Still::Restless)?)
 }
 
 type Seen = (EventRow, Vec<(RunRow, Vec<StepRow>)>);
@@ -114,7 +105,8 @@ fn collect(tx: &Tx<'_>) -> Result<Seen, LedgerError> {
         let steps = steps::of_run(tx, run.id)?;
         Ok((run, steps))
     };
-    let runs = runs_of(tx, event.id)?.into_iter().map(with_steps).collect::<Result<_, LedgerError>>()?;
+    let runs =
+        runs::of_event(tx, event.id)?.into_iter().map(with_steps).collect::<Result<_, LedgerError>>()?;
     Ok((event, runs))
 }
 
