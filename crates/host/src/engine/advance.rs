@@ -373,7 +373,7 @@ fn submit(
     }
     match verdict {
         Verdict::Skip(reason) => {
-            let change = Change::none().set("reason", reason.clone()).set("ended_at", tx.now);
+            let change = Change::none().reason(reason.clone()).ended(tx.now);
             steps::make(tx, new.id, Move::Skip, change)?;
         }
         Verdict::Fail(reason) => end_badly(tx, run, new.id, Move::Fail, reason)?,
@@ -381,20 +381,20 @@ fn submit(
             let parcel = Parcel::Text { run: Some(run.id), body: text.clone() };
             outbox::put(tx, &run.surface, &run.chat, &parcel)?;
             steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": "reply" })))?;
-            steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
-            steps::make(tx, new.id, Move::Succeed, Change::none().set("ended_at", tx.now))?;
+            steps::make(tx, new.id, Move::Dispatch, Change::none().dispatched(tx.now))?;
+            steps::make(tx, new.id, Move::Succeed, Change::none().ended(tx.now))?;
         }
         Verdict::Wait(length) => {
             let until = tx.now.saturating_add(*length);
             steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": DELAY })))?;
-            let change = Change::none().set("dispatched_at", tx.now).set("wake_at", until);
+            let change = Change::none().dispatched(tx.now).wakes(until);
             steps::make(tx, new.id, Move::Dispatch, change.detail(json!({ "until": until })))?;
         }
         Verdict::Once { bucket, key, window } => {
             let output = json!({ "new": seen::note(tx, bucket, key, *window)? });
             steps::make(tx, new.id, Move::Pass, Change::none().detail(json!({ "policy": DEDUPE })))?;
-            steps::make(tx, new.id, Move::Dispatch, Change::none().set("dispatched_at", tx.now))?;
-            let change = Change::none().set("ended_at", tx.now).set("output", output.to_string());
+            steps::make(tx, new.id, Move::Dispatch, Change::none().dispatched(tx.now))?;
+            let change = Change::none().ended(tx.now).output(&output);
             steps::make(tx, new.id, Move::Succeed, change.detail(output))?;
         }
         Verdict::Gate { .. } => {}

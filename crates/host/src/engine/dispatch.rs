@@ -30,7 +30,7 @@ use crate::ids::StepId;
 use crate::instance::Instance;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::release::{InForce, Released, release};
-use crate::ledger::steps::{self, Change, StepRow};
+use crate::ledger::steps::{self, Change, Guard, StepRow};
 use crate::ledger::{Ledger, LedgerError, asks, runs};
 use crate::told::TOLD;
 use crate::transcript::{Begins, Recorder};
@@ -199,18 +199,8 @@ impl Engine {
                 // Nothing began, so it is as approved as it was; whether that still holds under the
                 // configuration in force is looked at again like that of any other step.
                 None if instance.described.checkpoints() => {
-                    let change = Change::none().set("dispatched_at", rusqlite::types::Null);
-                    self.0
-                        .ledger
-                        .write(move |tx| {
-                            steps::make(
-                                tx,
-                                step,
-                                Move::Return,
-                                change.only_if("? AND checkpoint IS NULL", true),
-                            )
-                        })
-                        .await?;
+                    let change = Change::none().not_dispatched().only_if(Guard::NoCheckpoint);
+                    self.0.ledger.write(move |tx| steps::make(tx, step, Move::Return, change)).await?;
                 }
                 None => {
                     let reason =
@@ -398,18 +388,18 @@ impl Engine {
             .0
             .ledger
             .write(move |tx| {
-                let mut change = Change::none().set("ended_at", tx.now).detail(finish.detail());
+                let mut change = Change::none().ended(tx.now).detail(finish.detail());
                 if let Some(reason) = finish.reason {
-                    change = change.set("reason", reason);
+                    change = change.reason(reason);
                 }
                 if let Some(output) = finish.output {
-                    change = change.set("output", output.to_string());
+                    change = change.output(&output);
                 }
                 if let Some(session) = finish.session_id {
-                    change = change.set("session_id", session);
+                    change = change.session(session);
                 }
                 if let Some(consequence) = finish.consequence {
-                    change = change.set("consequence", serde_json::to_string(&consequence)?);
+                    change = change.consequence(consequence)?;
                 }
                 let made = steps::make(tx, step, made, change)?;
                 if made && let Some(run) = runs::get(tx, step.run)? {

@@ -1,6 +1,7 @@
 //! Steps: what will run, what was decided about it, and what came of it.
 
 pub mod allow;
+mod change;
 pub mod decide;
 pub mod enter;
 mod moves;
@@ -22,9 +23,8 @@ use crate::gate::state::StepState;
 use crate::ids::{RunId, StepId};
 use crate::shapes;
 
-pub use moves::{
-    Change, cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel, wake,
-};
+pub use change::{Change, Guard};
+pub use moves::{cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel, wake};
 
 /// A stored step with what its run says about it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::release::approvers_of;
-use super::{Change, StepRow, allow, get, make};
+use super::{Change, Guard, StepRow, allow, get, make};
 use crate::clock::Millis;
 use crate::gate::digest::{Digest, SHORT};
 use crate::gate::policy::Actor;
@@ -104,16 +104,15 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
         Decision::Approve | Decision::AllowSession => (Move::Approve, Tapped::Approved),
         Decision::Deny => (Move::Deny, Tapped::Denied),
     };
-    let change = decided(tx, &row, tap)
-        .only_if("digest = ?", row.digest.as_str().to_owned())
-        .only_if("expires_at IS NULL OR expires_at > ?", tx.now);
+    let change =
+        decided(tx, &row, tap).only_if(Guard::Digest(row.digest.clone())).only_if(Guard::NotExpired(tx.now));
     let change = match tap.decision {
         Decision::Approve | Decision::AllowSession => {
-            change.only_if(ENOUGH_VOTES, row.people.person(&row.requester).as_str().to_owned())
+            change.only_if(Guard::quorum(&row.people.person(&row.requester)))
         }
-        Decision::Deny => change
-            .set("ended_at", tx.now)
-            .set("reason", format!("denied by {}", row.people.named(&tap.approver))),
+        Decision::Deny => {
+            change.ended(tx.now).reason(format!("denied by {}", row.people.named(&tap.approver)))
+        }
     };
     if !make(tx, tap.step, made, change)? {
         return after_no_move(tx, &row, tap);
@@ -125,12 +124,6 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
     }
     Ok(answer)
 }
-
-/// Of those who may approve, each person counts once.
-const ENOUGH_VOTES: &str = "(SELECT count(DISTINCT person) FROM approvals WHERE approvals.run_id = steps.run_id
-    AND approvals.idx = steps.idx AND approvals.digest = steps.digest AND decision IN ('approve', 'allow_session')
-    AND approver IN (SELECT value FROM json_each(steps.approvers))
-    AND NOT (steps.other_approver AND person = ?)) >= max(approvals_needed, 1)";
 
 /// An allowance takes as many as the approval does, and all of them must have said so.
 fn allow_session(tx: &Tx<'_>, row: &StepRow) -> Result<(), LedgerError> {
@@ -148,10 +141,11 @@ fn allow_session(tx: &Tx<'_>, row: &StepRow) -> Result<(), LedgerError> {
 }
 
 fn decided(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Change {
-    Change::by(&tap.approver)
-        .set("decided_at", tx.now)
-        .set("decided_by", tap.approver.as_str().to_owned())
-        .detail(by_person(row, tap, json!({ "shown": tap.digest })))
+    Change::by(&tap.approver).decided(tx.now).decided_by(&tap.approver).detail(by_person(
+        row,
+        tap,
+        json!({ "shown": tap.digest }),
+    ))
 }
 
 /// What the audit adds about a tap, with the person whose account it came from.

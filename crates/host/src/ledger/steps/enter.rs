@@ -94,10 +94,7 @@ fn refuse(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Ent
         end_badly(tx, run, step, Move::Deny, &reason)?;
         return Ok(Entered::Denied(reason));
     }
-    let change = Change::none()
-        .set("reason", reason.clone())
-        .set("ended_at", tx.now)
-        .detail(json!({ "reason": reason }));
+    let change = Change::none().reason(reason.clone()).ended(tx.now).detail(json!({ "reason": reason }));
     make(tx, step, Move::Deny, change)?;
     outbox::count_up(tx, &run.surface, &run.chat, run.id, &format!("more requests are refused: {TOO_MANY}"))?;
     Ok(Entered::Denied(reason))
@@ -110,9 +107,8 @@ pub fn is_told_of(reason: &str) -> bool {
 
 fn pass(tx: &Tx<'_>, step: StepId, by: PassedBy, allowance: Option<i64>) -> Result<Entered, LedgerError> {
     let change = Change::none()
-        .set("decided_at", tx.now)
-        .set("passed_by", by.as_str().to_owned())
-        .set("allowance", allowance.map_or(rusqlite::types::Value::Null, Into::into))
+        .decided(tx.now)
+        .passed_by(by, allowance)
         .detail(json!({ "by": by, "allowance": allowance }));
     make(tx, step, Move::Pass, change)?;
     Ok(Entered::Passed(by))
@@ -120,10 +116,8 @@ fn pass(tx: &Tx<'_>, step: StepId, by: PassedBy, allowance: Option<i64>) -> Resu
 
 fn merge(tx: &Tx<'_>, run: &RunRow, step: StepId, same: &StepRow) -> Result<Entered, LedgerError> {
     let reason = format!("the same request waits already as {}", same.id);
-    let change = Change::none()
-        .set("ended_at", tx.now)
-        .set("reason", reason.clone())
-        .detail(json!({ "with": same.id.to_string() }));
+    let change =
+        Change::none().ended(tx.now).reason(reason.clone()).detail(json!({ "with": same.id.to_string() }));
     make(tx, step, Move::Merge, change)?;
     let body = format!("{step} is merged with {}: {reason}", same.id);
     outbox::put(tx, &run.surface, &run.chat, &Parcel::Text { run: Some(run.id), body })?;
@@ -133,7 +127,7 @@ fn merge(tx: &Tx<'_>, run: &RunRow, step: StepId, same: &StepRow) -> Result<Ente
 fn ask(tx: &Tx<'_>, run: &RunRow, new: &NewStep) -> Result<Entered, LedgerError> {
     let mut change = Change::none();
     if let Some(reason) = rule_changed(&run.rule, &run.rule_version, new.rule_now.as_deref()) {
-        change = change.set("reason", reason);
+        change = change.reason(reason);
     }
     make(tx, new.id, Move::Ask, change)?;
     outbox::put(tx, &run.surface, &run.chat, &Parcel::Card(new.id))?;
@@ -159,10 +153,7 @@ pub fn end_badly(
     made: Move,
     reason: &str,
 ) -> Result<(), LedgerError> {
-    let change = Change::none()
-        .set("reason", reason.to_owned())
-        .set("ended_at", tx.now)
-        .detail(json!({ "reason": reason }));
+    let change = Change::none().reason(reason).ended(tx.now).detail(json!({ "reason": reason }));
     make(tx, step, made, change)?;
     debug_assert!(get(tx, step)?.is_some_and(|row| !row.state.is_live()));
     outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))

@@ -5,6 +5,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension as _, params_from_iter};
 use serde_json::{Value, json};
 
+use super::change::{Change, Guard};
 use super::get;
 use crate::gate::policy::Actor;
 use crate::gate::state::{Move, StepState};
@@ -12,48 +13,6 @@ use crate::ids::StepId;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
 use crate::ledger::{asks, audit};
-
-/// What else a move writes, beside the state.
-#[derive(Debug, Default)]
-pub struct Change {
-    set: Vec<(&'static str, Sql)>,
-    only_if: Vec<(&'static str, Sql)>,
-    actor: Option<Actor>,
-    detail: Value,
-}
-
-impl Change {
-    /// Nothing else.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// A move made by a person.
-    pub fn by(actor: &Actor) -> Self {
-        Self { actor: Some(actor.clone()), ..Self::default() }
-    }
-
-    /// Writes `value` into `column` too.
-    #[must_use]
-    pub fn set(mut self, column: &'static str, value: impl Into<Sql>) -> Self {
-        self.set.push((column, value.into()));
-        self
-    }
-
-    /// Makes the move only if `condition` holds, an SQL expression with one `?`.
-    #[must_use]
-    pub fn only_if(mut self, condition: &'static str, value: impl Into<Sql>) -> Self {
-        self.only_if.push((condition, value.into()));
-        self
-    }
-
-    /// What the audit adds.
-    #[must_use]
-    pub fn detail(mut self, detail: Value) -> Self {
-        self.detail = detail;
-        self
-    }
-}
 
 /// Makes one move: one statement, whose `WHERE` holds every precondition.
 /// Returns whether it was made; a move that cannot be made changes nothing.
@@ -67,9 +26,10 @@ pub fn make(tx: &Tx<'_>, step: StepId, made: Move, change: Change) -> Result<boo
     let sources: Vec<String> = made.sources().map(|state| format!("'{}'", state.as_str())).collect();
     sql.push_str(&format!(" WHERE run_id = ? AND idx = ? AND state IN ({})", sources.join(", ")));
     values.extend([Sql::from(step.run.0), Sql::from(i64::from(step.index))]);
-    for (condition, value) in change.only_if {
+    for guard in change.guards {
+        let (condition, value) = guard.compiled();
         sql.push_str(&format!(" AND ({condition})"));
-        values.push(value);
+        values.extend(value);
     }
     sql.push_str(" RETURNING digest");
     let digest: Option<String> =
@@ -115,9 +75,9 @@ pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
         .collect::<Result<_, _>>()?;
     for (id, surface, chat) in &overdue {
         let change = Change::none()
-            .set("ended_at", tx.now)
-            .set("reason", "nobody approved it in time".to_owned())
-            .only_if("expires_at <= ?", tx.now);
+            .ended(tx.now)
+            .reason("nobody approved it in time")
+            .only_if(Guard::ExpiredBy(tx.now));
         if make(tx, *id, Move::Expire, change)? {
             outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
         }
@@ -139,13 +99,13 @@ pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
         })?
         .collect::<Result<_, _>>()?;
     for (id, cancel_by, surface, chat) in &over {
-        let change = Change::none().set("ended_at", tx.now);
+        let change = Change::none().ended(tx.now);
         let Some(by) = cancel_by else {
             make(tx, *id, Move::Succeed, change)?;
             continue;
         };
         // What was promised for later is not to come.
-        if make(tx, *id, Move::Cancel, change.set("reason", format!("cancelled by {by}")))? {
+        if make(tx, *id, Move::Cancel, change.reason(format!("cancelled by {by}")))? {
             outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
         }
     }
@@ -155,10 +115,7 @@ pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
 /// Denies a card that no surface would take for too long; its chat is told once it can be.
 pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, LedgerError> {
     let reason = format!("its card could not be delivered: {why}");
-    let change = Change::none()
-        .set("ended_at", tx.now)
-        .set("reason", reason.clone())
-        .detail(json!({ "reason": reason }));
+    let change = Change::none().ended(tx.now).reason(reason.clone()).detail(json!({ "reason": reason }));
     let made = make(tx, step, Move::Deny, change)?;
     if made && let Some(row) = get(tx, step)? {
         outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
@@ -169,10 +126,10 @@ pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, 
 /// Cancels a step that does not run yet, and tells its chat.
 pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
     let change = Change::by(by)
-        .set("ended_at", tx.now)
-        .set("reason", format!("cancelled by {by}"))
-        .only_if("state <> ?", String::from("dispatched"))
-        .only_if("state <> ?", String::from("unknown"));
+        .ended(tx.now)
+        .reason(format!("cancelled by {by}"))
+        .only_if(Guard::NotIn(StepState::Dispatched))
+        .only_if(Guard::NotIn(StepState::Unknown));
     let made = make(tx, step, Move::Cancel, change)?;
     if made && let Some(row) = get(tx, step)? {
         outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;

@@ -9,7 +9,7 @@ use connector_contract::Target;
 use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
-use super::{Change, PassedBy, StepRow, allow, cancel_waiting, enter, get, lane, make};
+use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, lane, make};
 use crate::gate::people::People;
 use crate::gate::policy::{Actor, Policy, Terms};
 use crate::gate::state::{Move, StepState};
@@ -59,8 +59,7 @@ pub fn release(tx: &Tx<'_>, id: StepId, now: &InForce) -> Result<Released, Ledge
     if let Some(reason) = why_not(tx, &row, now)? {
         return ask_again(tx, &row, now, reason);
     }
-    let change =
-        Change::none().set("dispatched_at", tx.now).only_if("digest = ?", row.digest.as_str().to_owned());
+    let change = Change::none().dispatched(tx.now).only_if(Guard::Digest(row.digest.clone()));
     let made = make(tx, id, Move::Dispatch, change)?;
     Ok(if made { Released::Dispatched } else { Released::NotApproved })
 }
@@ -146,7 +145,7 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
         .set("approvals_needed", i64::from(now.terms.needed))
         .set("other_approver", i64::from(now.terms.other))
         .set("people", serde_json::to_string(people)?)
-        .set("reason", reason.clone())
+        .reason(reason.clone())
         .set("token", now.token.clone())
         .set("delivered_at", Null)
         .set("expires_at", Null)
@@ -159,7 +158,7 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
         return Ok(Released::NotApproved);
     }
     if now.policy == Policy::Deny {
-        let change = Change::none().set("ended_at", tx.now).set("reason", reason);
+        let change = Change::none().ended(tx.now).reason(reason);
         make(tx, row.id, Move::Deny, change)?;
         outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(row.id))?;
         return Ok(Released::Denied);
