@@ -149,17 +149,18 @@ fn history(directory: &Path) {
     let ledger = Ledger::open(directory, Clock::System).unwrap();
     let rules = rules();
     let version = rules.rules()[0].version().as_str().to_owned();
-    ledger
-        .write_now(|tx| {
-            tx.sql.execute("INSERT INTO rule_versions VALUES (?1, 'fix', ?2)", [&version, RULE])?;
-            for (from, to, state, ended) in [
-                (1, FINISHED, "succeeded", true),
-                (FINISHED + 1, FINISHED + WAITING, "waiting", false),
-            ] {
-                let numbers = format!("WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
-                let (run_state, due) = if ended { ("succeeded", "1") } else { ("active", "NULL") };
-                let far = tx.now + 86_400_000;
-                tx.sql.execute_batch(&format!(
+    let now = ledger.read_now(|tx| Ok(tx.now)).unwrap();
+    let mut file = Connection::open(ledger.path()).unwrap();
+    let tx = file.transaction().unwrap();
+    tx.execute("INSERT INTO rule_versions VALUES (?1, 'fix', ?2)", [&version, RULE]).unwrap();
+    for (from, to, state, ended) in
+        [(1, FINISHED, "succeeded", true), (FINISHED + 1, FINISHED + WAITING, "waiting", false)]
+    {
+        let numbers =
+            format!("WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
+        let (run_state, due) = if ended { ("succeeded", "1") } else { ("active", "NULL") };
+        let far = now + 86_400_000;
+        tx.execute_batch(&format!(
                     "{numbers} INSERT INTO events SELECT i, 'cli', 'old-' || i, 'chat', 'message_received', 'chat-' || (i % 500),
                        'cli:ben', '{{\"text\":\"/fix it\"}}', NULL, i, i FROM n;
                      {numbers} INSERT INTO runs SELECT i, i, 'fix', '{version}', 'cli', 'chat-' || (i % 500), 'cli:ben', '{run_state}', 0,
@@ -173,12 +174,10 @@ fn history(directory: &Path) {
                      {numbers} INSERT INTO outbox (surface, chat, kind, run_id, idx, created_at, since, delivered_at)
                        SELECT 'cli', 'chat-' || (i % 500), 'card', i, 1, i, i, i FROM n;
                      {numbers} INSERT INTO audit SELECT i, i, 'approved', i, 1, 'cli:anna', hex(randomblob(32)), '{{}}', hex(randomblob(32)) FROM n;"
-                ))?;
-            }
-            Ok(())
-        })
-        .unwrap();
-    ledger.write_now(|tx| Ok(tx.sql.execute_batch("ANALYZE")?)).unwrap();
+                )).unwrap();
+    }
+    tx.commit().unwrap();
+    file.execute_batch("ANALYZE").unwrap();
 }
 
 async fn until_ready(state: &Path, number: u64) -> Duration {
@@ -200,10 +199,7 @@ async fn until_ready(state: &Path, number: u64) -> Duration {
     // Ready is when a message is taken in.
     let id = engine.submit(event(number, "hello")).await.unwrap().unwrap();
     loop {
-        let sql = "SELECT handled_at IS NOT NULL FROM events WHERE id = ?1";
-        let handled: bool =
-            engine.ledger().read(move |tx| Ok(tx.sql.query_row(sql, [id], |row| row.get(0))?)).await.unwrap();
-        if handled {
+        if engine.ledger().read(move |tx| events::is_handled(tx, id)).await.unwrap() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

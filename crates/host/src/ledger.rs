@@ -145,7 +145,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Tx<'a> {
     /// The statements go here.
-    pub sql: Transaction<'a>,
+    pub(in crate::ledger) sql: Transaction<'a>,
     /// Not earlier than any transaction before it.
     pub now: Millis,
 }
@@ -265,6 +265,16 @@ impl Ledger {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl Ledger {
+    /// Lets the file have no more than `pages`, as a full disk does; for tests.
+    pub fn limit_pages(&self, pages: u32) -> Result<(), LedgerError> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        Ok(connection.query_row(&sql, [], |_| Ok(()))?)
+    }
+}
+
 fn joined<T>(outcome: Result<Result<T, LedgerError>, tokio::task::JoinError>) -> Result<T, LedgerError> {
     outcome.unwrap_or_else(|error| Err(LedgerError::Content(format!("a ledger call was cut off: {error}"))))
 }
@@ -351,4 +361,18 @@ fn bad_column(
 ) -> rusqlite::Error {
     let _ = column;
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_may_not_be_written_says_so() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(state.path(), Clock::System).unwrap();
+        ledger.write_now(|tx| Ok(tx.sql.pragma_update(None, "query_only", true)?)).unwrap();
+        let error = ledger.write_now(|_| Ok(())).unwrap_err();
+        assert!(matches!(error, LedgerError::ReadOnly(_)), "{error:?}");
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use testkit::model::{Script, ScriptedModel};
 use testkit::scratch;
 
+use crate::database;
 use crate::house::{House, caller};
 use crate::probe::Shared;
 use crate::telegram::{ANNA, CHAT};
@@ -197,9 +198,7 @@ async fn a_row_of_an_ask_that_was_edited_answers_nothing_and_holds_nobody_else_u
         let mut beside = Beside::start(state.path(), &[SCREEN, CLI]);
         beside.task("1", vec![may("per_1", "ses_1", "make")]).await;
         let row = beside.ask("per_1").await;
-        let file = rusqlite::Connection::open(state.path().join("ledger.sqlite")).unwrap();
-        file.execute_batch(edit).unwrap();
-        drop(file);
+        database::edit(beside.ledger.path(), edit);
         for who in ["cli:mallory", CLI] {
             let by = Actor::from_text(who);
             let answer = Answer::Permission(PermissionReply::Always);
@@ -298,7 +297,7 @@ async fn a_grant_of_whom_nobody_may_be_asked_any_more_or_that_was_edited_holds_f
             assert!(beside.ledger.write_now(revoke).unwrap());
         }
         beside.world.stop().await;
-        beside.ledger.write_now(|tx| Ok(tx.sql.execute_batch(edit)?)).unwrap();
+        database::edit(beside.ledger.path(), edit);
 
         let mut beside = Beside::start(state.path(), approvers);
         let command = if edit.contains("make all") { "make all" } else { "make" };

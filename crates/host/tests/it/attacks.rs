@@ -2,11 +2,12 @@
 
 use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::gate::state::StepState;
+use connector_host::ledger::keep;
 use connector_host::ledger::steps::StepRow;
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped};
-use connector_host::ledger::{Tx, keep};
 use connector_rules::{RuleSet, SourceFile};
 
+use crate::database;
 use crate::probe::Shared;
 use crate::world::{ANNA, BEN, FIX, Plan, World};
 
@@ -33,9 +34,8 @@ async fn one_runs_one_waits(world: &World) -> Vec<StepRow> {
     cards
 }
 
-async fn edit(world: &World, sql: &'static str) {
-    let edited = world.engine.ledger().write(move |tx: &Tx<'_>| Ok(tx.sql.execute_batch(sql)?)).await;
-    edited.unwrap();
+fn edit(world: &World, sql: &str) {
+    database::edit(world.engine.ledger().path(), sql);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_row_that_was_edited_runs_only_after_it_was_shown() {
         let state = tempfile::tempdir().unwrap();
         let world = World::start(state.path(), 1_000, Plan { probe: Shared::closed(), ..Plan::default() });
         one_runs_one_waits(&world).await;
-        edit(&world, sql).await;
+        edit(&world, sql);
         world.probe.gate.add_permits(1);
         let again = world.until("a third card", |world| world.screen.cards().get(2).cloned()).await;
         assert!(again.reason.as_deref().unwrap().contains(words), "{sql}: {:?}", again.reason);
@@ -172,8 +172,7 @@ async fn a_row_that_was_set_to_approved_has_no_approval_in_the_audit() {
         &world,
         "INSERT INTO approvals SELECT run_id, idx, digest, 'screen:anna', 'approve', 1, 'screen:anna' FROM steps;
          UPDATE steps SET state = 'approved', decided_at = 1, decided_by = 'screen:anna'",
-    )
-    .await;
+    );
     world.say("2", "wake up").await;
     let again = world.until("a second card", |world| world.screen.cards().get(1).cloned()).await;
     assert!(again.reason.unwrap().contains("the audit tells of no such approval"));
@@ -196,7 +195,7 @@ async fn what_was_edited_is_named_by_the_check() {
         world.stop().await;
         let ledger = crate::world::ledger(state.path());
         assert_eq!(ledger.read_now(keep::check).unwrap().problems, Vec::<String>::new());
-        ledger.write_now(|tx| Ok(tx.sql.execute_batch(sql)?)).unwrap();
+        database::edit(ledger.path(), sql);
         assert_ne!(ledger.read_now(keep::check).unwrap().problems, Vec::<String>::new(), "{sql}");
     }
 }
@@ -206,7 +205,7 @@ async fn a_run_whose_row_cannot_be_read_stops_no_other() {
     let state = tempfile::tempdir().unwrap();
     let world = World::start(state.path(), 1_000, Plan { probe: Shared::closed(), ..Plan::default() });
     one_runs_one_waits(&world).await;
-    edit(&world, "UPDATE steps SET target = 'no json' WHERE run_id = 2").await;
+    edit(&world, "UPDATE steps SET target = 'no json' WHERE run_id = 2");
     world.say("3", "/fix three").await;
     let third = world.until("a third card", |world| world.screen.cards().get(2).cloned()).await;
     world.probe.gate.add_permits(2);

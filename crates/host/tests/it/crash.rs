@@ -13,9 +13,9 @@ use connector_host::clock::Clock;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
 use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::runs::{self, RunState};
+use connector_host::ledger::runs::{self, RunState, Still};
 use connector_host::ledger::steps::decide::{Decision, Tap, decide};
-use connector_host::ledger::{Ledger, keep, steps};
+use connector_host::ledger::{Ledger, keep, outbox, steps};
 use serde_json::json;
 use testkit::fake::{Fake, Faults, Fixture};
 
@@ -117,14 +117,12 @@ impl Yard {
 
     /// Whether nothing is left to be done or told.
     fn is_settled(&mut self) -> bool {
-        self.ledger()
-            .read_now(|tx| {
-                let sql = "SELECT NOT EXISTS (SELECT 1 FROM events WHERE handled_at IS NULL)
-                    AND NOT EXISTS (SELECT 1 FROM runs WHERE state = 'active')
-                    AND NOT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL)";
-                Ok(tx.sql.query_row(sql, [], |row| row.get(0))?)
-            })
-            .unwrap()
+        let goes_on = self.ledger().read_now(|tx| {
+            Ok(events::any_unhandled(tx)?
+                || runs::any_active(tx, None, Still::Active)?
+                || outbox::any_undelivered(tx, None)?)
+        });
+        !goes_on.unwrap()
     }
 
     /// Works on, approving what comes, until `done`.

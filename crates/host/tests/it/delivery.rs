@@ -11,6 +11,7 @@ use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{PassedBy, allow};
 use connector_host::ledger::{events, outbox, steps};
 
+use crate::database;
 use crate::probe::Shared;
 use crate::world::{ANNA, BEN, Plan, World, event, ledger, reply_to};
 
@@ -37,9 +38,9 @@ prompt = "${trigger.text}"
 "#;
 
 /// How often the first parcel of the outbox was tried.
-async fn attempts(world: &World) -> u32 {
-    let sql = "SELECT attempts FROM outbox ORDER BY id LIMIT 1";
-    world.read(move |tx| Ok(tx.sql.query_row(sql, [], |row| row.get(0)).unwrap_or(0))).await
+fn attempts(world: &World) -> u32 {
+    let sql = "SELECT coalesce((SELECT attempts FROM outbox ORDER BY id LIMIT 1), 0)";
+    database::value(world.engine.ledger().path(), sql)
 }
 
 async fn until_state(world: &World, step: &str, state: StepState) -> steps::StepRow {
@@ -60,7 +61,7 @@ async fn a_card_that_cannot_be_delivered_is_denied_in_the_end_and_the_chat_told_
     let world = World::start(state.path(), 1_000, Plan::default());
     *world.screen.broken.lock().unwrap() = true;
     world.say("1", "/fix it").await;
-    while attempts(&world).await == 0 {
+    while attempts(&world) == 0 {
         tokio::task::yield_now().await;
     }
     world.set_time(1_000 + 16 * MINUTE);
@@ -88,7 +89,7 @@ async fn a_card_behind_a_parcel_that_cannot_be_delivered_expires_too() {
     };
     world.engine.ledger().write(put).await.unwrap();
     world.say("1", "/fix it").await;
-    while attempts(&world).await == 0 {
+    while attempts(&world) == 0 {
         tokio::task::yield_now().await;
     }
     until_state(&world, "1.1", StepState::Waiting).await;
@@ -107,7 +108,7 @@ async fn a_delivery_that_takes_minutes_is_waited_for_and_made_once() {
     *world.screen.slow.lock().unwrap() = minutes;
     world.say("1", "/fix it").await;
     tokio::time::sleep(minutes * 2).await;
-    assert_eq!((world.screen.cards().len(), attempts(&world).await), (1, 0));
+    assert_eq!((world.screen.cards().len(), attempts(&world)), (1, 0));
     world.stop().await;
 }
 
@@ -117,7 +118,7 @@ async fn a_surface_that_is_gone_denies_its_cards_and_holds_up_no_other() {
     let world = World::start(state.path(), 1_000, Plan::default());
     let lost = events::NewEvent { surface: "gone".into(), ..event("1", "/fix it") };
     world.engine.submit(lost).await.unwrap();
-    while attempts(&world).await == 0 {
+    while attempts(&world) == 0 {
         tokio::task::yield_now().await;
     }
     world.say("2", "/fix that").await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use testkit::model::Script;
 
 use crate::api::{At, card, shown};
+use crate::database;
 use crate::scripts::Office;
 use crate::terminal::User;
 
@@ -68,7 +69,7 @@ fn fuzz_api(at: &At, method: &str) {
 
 /// All that the ledger holds, table by table.
 fn content(user: &User) -> Value {
-    let file = rusqlite::Connection::open(user.state().join("ledger.sqlite")).unwrap();
+    let file = database::open(&user.state().join("ledger.sqlite"));
     let mut tables = file
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'clock' ORDER BY name")
         .unwrap();

@@ -5,6 +5,7 @@ use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::{runs, steps};
 
+use crate::database;
 use crate::probe::Shared;
 use crate::world::{ANNA, BEN, Plan, World};
 
@@ -211,11 +212,8 @@ async fn a_row_edited_in_the_database_does_not_run_as_approved() {
     }
     world.until("the first call", |world| (world.probe.calls().len() == 1).then_some(())).await;
 
-    let forged = |tx: &connector_host::ledger::Tx<'_>| {
-        tx.sql.execute("UPDATE steps SET input = '{\"prompt\":\"delete it all\"}' WHERE run_id = 2", [])?;
-        Ok(())
-    };
-    world.engine.ledger().write(forged).await.unwrap();
+    let forged = "UPDATE steps SET input = '{\"prompt\":\"delete it all\"}' WHERE run_id = 2";
+    database::edit(world.engine.ledger().path(), forged);
     world.probe.gate.add_permits(1);
 
     let again = world.until("a third card", |world| world.screen.cards().get(2).cloned()).await;

@@ -12,6 +12,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod daemons;
+mod database;
 mod delivery;
 mod fuzz;
 mod gate;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use connector_contract::Target;
+use connector_contract::{Checkpoint, Target};
 use connector_host::clock::Clock;
 use connector_host::engine::cancel_run;
 use connector_host::gate::people::People;
@@ -212,7 +212,7 @@ impl Book {
             Op::End { step, made } => {
                 if let Some(id) = self.choose(step) {
                     let change = || Change::none();
-                    self.write(|tx| steps::make(tx, id, made, change().set("ended_at", tx.now)));
+                    self.write(|tx| steps::make(tx, id, made, change().ended(tx.now)));
                 }
             }
             Op::Cancel { step } => {
@@ -467,9 +467,11 @@ proptest! {
             book.apply(op);
             // A step that runs gets its session, as a checkpoint would give it.
             for (number, id) in book.steps.iter().enumerate() {
-                let session = format!("ses_{}", number % 3);
-                let sql = "UPDATE steps SET session_id = coalesce(session_id, ?2) WHERE run_id = ?1 AND state = 'dispatched'";
-                book.write(|tx| Ok(tx.sql.execute(sql, rusqlite::params![id.run.0, session])?));
+                let row = book.row(*id);
+                if row.state == StepState::Dispatched && row.session_id.is_none() {
+                    let note = Checkpoint(json!({ "session_id": format!("ses_{}", number % 3) }));
+                    assert!(book.write(|tx| steps::checkpoint(tx, *id, &note)));
+                }
             }
         }
         book.finish();

@@ -8,6 +8,7 @@ use connector_host::ledger::runs::RunState;
 use connector_host::ledger::steps::decide::Decision;
 use connector_rules::{RuleSet, SourceFile};
 
+use crate::database;
 use crate::world::{ANNA, FIX, Plan, World, event, reply_to};
 
 const MINUTE: i64 = 60_000;
@@ -200,8 +201,8 @@ async fn a_schedule_that_is_taken_away_and_comes_back_begins_anew() {
 }
 
 impl World {
-    async fn schedules(&self) -> i64 {
-        self.read(|tx| Ok(tx.sql.query_row("SELECT count(*) FROM schedules", [], |row| row.get(0))?)).await
+    fn schedules(&self) -> i64 {
+        database::value(self.engine.ledger().path(), "SELECT count(*) FROM schedules")
     }
 
     async fn until_scheduled(&self) {
@@ -214,7 +215,7 @@ impl World {
 
     async fn until_schedules(&self, count: i64) {
         for _ in 0..2_000 {
-            if self.schedules().await == count {
+            if self.schedules() == count {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

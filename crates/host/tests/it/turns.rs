@@ -5,6 +5,7 @@ use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{LedgerError, Tx};
 
+use crate::database;
 use crate::world::{Plan, World, event};
 
 /// A member of a group who may not approve.
@@ -70,30 +71,19 @@ async fn refusals_that_nobody_has_seen_are_told_in_one_line_and_keep_no_input() 
     store(&world, 99, "/fix flood", None).await;
     world.say("owner", "/fix mine").await.unwrap();
     let ended = "SELECT count(*) FROM runs WHERE state = 'denied'";
-    let count = move |sql: &'static str| {
-        move |tx: &Tx<'_>| Ok(tx.sql.query_row(sql, [], |row| row.get::<_, i64>(0))?)
-    };
-    while world.read(count(ended)).await < 97 {
+    let count = |sql: &str| database::value::<i64>(world.engine.ledger().path(), sql);
+    while count(ended) < 97 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let parcels = "SELECT count(*) FROM outbox WHERE chat = 'group'";
-    let told = |tx: &Tx<'_>| {
-        let sql = "SELECT coalesce(json_group_array(kind || ' ' || coalesce(body, '')), '') FROM outbox";
-        Ok(tx.sql.query_row(sql, [], |row| row.get::<_, String>(0))?)
-    };
-    let told = world.read(told).await;
-    assert_eq!(
-        world.read(count(parcels)).await,
-        4,
-        "two cards, a refusal, and one line for all others: {told}"
-    );
-    let line = |tx: &Tx<'_>| {
-        let sql = "SELECT body FROM outbox WHERE chat = 'group' AND kind = 'text'";
-        Ok(tx.sql.query_row(sql, [], |row| row.get::<_, String>(0))?)
-    };
-    assert_eq!(world.read(line).await, "96 more requests are refused: too many cards are waiting already");
+    let told = "SELECT coalesce(json_group_array(kind || ' ' || coalesce(body, '')), '') FROM outbox";
+    let told: String = database::value(world.engine.ledger().path(), told);
+    assert_eq!(count(parcels), 4, "two cards, a refusal, and one line for all others: {told}");
+    let line = "SELECT body FROM outbox WHERE chat = 'group' AND kind = 'text'";
+    let line: String = database::value(world.engine.ledger().path(), line);
+    assert_eq!(line, "96 more requests are refused: too many cards are waiting already");
     let kept = "SELECT count(*) FROM steps WHERE state = 'denied' AND input <> '{}'";
-    assert_eq!(world.read(count(kept)).await, 0);
+    assert_eq!(count(kept), 0);
     assert!(world.read(connector_host::ledger::keep::check).await.problems.is_empty());
     world.stop().await;
 }

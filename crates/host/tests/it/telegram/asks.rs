@@ -9,6 +9,7 @@ use testkit::telegram::{Fault, Shown};
 
 use super::stage::{Stage, has_button};
 use super::world::{ANNA, CHAT};
+use crate::database;
 use crate::probe::Shared;
 
 fn may(command: &str) -> Asked {
@@ -126,7 +127,7 @@ async fn an_ask_that_telegram_does_not_take_is_rejected_at_once_and_recorded() {
         let message = "nobody could be asked; do without it";
         assert_eq!(answers(&desk).await, [json!({ "type": "reject", "message": message })]);
         let sql = "SELECT detail ->> '$.reason' FROM audit WHERE kind = 'ask_unshown'";
-        let reason: String = desk.read(move |tx| Ok(tx.sql.query_row(sql, [], |row| row.get(0))?)).await;
+        let reason: String = database::value(desk.engine().ledger().path(), sql);
         assert!(reason.contains(refusal), "{reason}");
     }
 }

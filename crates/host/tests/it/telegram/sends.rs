@@ -13,6 +13,7 @@ use testkit::telegram::{FakeTelegram, Fault, Shown, TOKEN};
 
 use super::stage::{Stage, has_button};
 use super::world::{ANNA, CHAT, GROUP};
+use crate::database;
 use crate::probe::Shared;
 
 const DOWN: Fault = Fault::Refuse(500, "Internal Server Error", None);
@@ -224,7 +225,7 @@ async fn a_card_that_telegram_puts_off_for_long_is_postponed_and_denied_in_the_e
     desk.until("SELECT count(*) FROM outbox WHERE attempts > 0").await;
     // As if it had waited long enough.
     let aged = "UPDATE outbox SET since = 0";
-    desk.engine().ledger().write(move |tx| Ok(tx.sql.execute_batch(aged)?)).await.unwrap();
+    database::edit(desk.engine().ledger().path(), aged);
     desk.until("SELECT count(*) FROM steps WHERE state = 'denied'").await;
     assert_eq!(desk.telegram.calls().iter().filter(|call| call.method == "sendMessage").count(), 1);
     desk.stop().await;

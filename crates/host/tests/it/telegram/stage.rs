@@ -10,7 +10,7 @@ use connector_host::clock::Clock;
 use connector_host::engine::Engine;
 use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::instance::{Fixed, Instance, Ready};
-use connector_host::ledger::{LedgerError, Tx};
+use connector_host::ledger::LedgerError;
 use connector_host::telegram::Telegram;
 use connector_rules::{RuleSet, SourceFile};
 use connector_telegram::Config;
@@ -19,6 +19,7 @@ use testkit::telegram::{FakeTelegram, Shown, TOKEN};
 use tokio::task::JoinHandle;
 
 use super::world::{ANNA, CHAT, GROUP};
+use crate::database;
 use crate::probe::{Probe, Shared};
 
 const FIX: &str = include_str!("../../../rules/telegram/fix.toml");
@@ -69,13 +70,6 @@ impl Stage {
         &self.host.as_ref().unwrap().engine
     }
 
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
-    ) -> T {
-        self.engine().ledger().read(work).await.unwrap()
-    }
-
     /// Waits for a card with this text that can be approved.
     pub(super) async fn card(&self, text: &str) -> Shown {
         self.see(|shown| shown.text.contains(text) && has_button(shown, "Approve")).await
@@ -109,11 +103,11 @@ impl Stage {
     pub(super) async fn until(&self, sql: &str) {
         let until = tokio::time::Instant::now() + Duration::from_mins(1);
         loop {
-            let asked = sql.to_owned();
-            if self.read(move |tx| Ok(tx.sql.query_row(&asked, [], |row| row.get::<_, u32>(0))?)).await > 0 {
+            if database::value::<u32>(self.engine().ledger().path(), sql) > 0 {
                 return;
             }
             assert!(tokio::time::Instant::now() < until, "{sql}: {:#?}", self.telegram.screen(CHAT));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

@@ -9,6 +9,7 @@ use testkit::scratch;
 use testkit::telegram::Shown;
 
 use super::world::{ANNA, BEN, CHAT, GROUP, World};
+use crate::database;
 
 fn shows(text: &str) -> impl Fn(&[Shown]) -> Option<Shown> {
     let text = text.to_owned();
@@ -418,17 +419,14 @@ async fn an_ask_outlives_a_kill_of_the_host(generation: Generation) {
     let asks = |shown: &Shown| shown.buttons.concat().iter().any(|label| label.contains("Allow once"));
     let before = world.telegram.wait(CHAT, |screen| screen.iter().find(|it| asks(it)).cloned()).await;
     // Killed before that, it may be asked in a second message.
-    let ledger = crate::world::ledger(&world.user.state());
-    let recorded = async || {
-        let sql = "SELECT count(*) FROM messages WHERE part LIKE 'ask %'";
-        ledger.read(|tx| Ok(tx.sql.query_row(sql, [], |row| row.get::<_, u32>(0))?)).await.unwrap() > 0
-    };
+    let file = world.user.state().join("ledger.sqlite");
+    let recorded =
+        || database::value::<bool>(&file, "SELECT EXISTS (SELECT 1 FROM messages WHERE part LIKE 'ask %')");
     let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while !recorded().await {
+    while !recorded() {
         assert!(std::time::Instant::now() < until, "the ask is not recorded");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    drop(ledger);
     world.crash();
     world.restart();
     let telegram = &world.telegram;

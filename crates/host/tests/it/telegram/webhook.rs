@@ -4,7 +4,6 @@ use std::path::Path;
 
 use connector_contract::{Grant, OutboundHttp, Reach};
 #[cfg(feature = "failpoints")]
-use connector_host::{clock::Clock, ledger::Ledger};
 use connector_telegram::webhook::SECRET_HEADER;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use testkit::fake::{Fake, Faults, Fixture};
 use testkit::telegram::{FakeTelegram, Fault, TOKEN};
 
 use super::world::{ANNA, CHAT};
+use crate::database;
 use crate::fuzz::{CLIENTS, fuzz};
 use crate::terminal::{Terminal, User};
 
@@ -176,10 +176,9 @@ async fn an_update_whose_row_is_there_when_the_host_dies_comes_again_and_is_done
     let mut doomed = world.user.start_doomed(&["run", "-c", config.to_str().unwrap()], place);
     assert_eq!(doomed.wait(), -1, "a signal ended it");
     assert_eq!(world.telegram.unacknowledged(), 1, "Telegram was not told");
-    let ledger = Ledger::open_existing(&world.user.state(), Clock::System).unwrap();
+    let file = world.user.state().join("ledger.sqlite");
     let stored = "SELECT count(*) FROM events WHERE event = 'message_received'";
-    let stored =
-        || ledger.read_now(|tx| Ok(tx.sql.query_row(stored, [], |row| row.get::<_, i64>(0))?)).unwrap();
+    let stored = || database::value::<i64>(&file, stored);
     assert_eq!(stored(), 1, "its row is there");
 
     world.run("polling");

@@ -46,7 +46,7 @@ async fn a_message_that_telegram_split_is_one_task_also_when_it_comes_twice() {
     let card = desk.telegram.wait_for(CHAT, "Approval needed").await;
     desk.tap(4, &card, "Approve").await.unwrap();
     desk.telegram.wait_for(CHAT, "do NOT delete the database").await;
-    assert_eq!(desk.count("SELECT count(*) FROM runs").await, 1);
+    assert_eq!(desk.count("SELECT count(*) FROM runs"), 1);
     let screen = desk.telegram.screen(CHAT);
     assert!(screen.iter().all(|shown| !shown.text.contains("no rule answers")), "{screen:#?}");
     desk.stop().await;
@@ -109,7 +109,7 @@ async fn a_command_alone_asks_what_is_to_be_done_and_a_path_is_no_command() {
         desk.telegram.wait_for(CHAT, line).await;
     }
     desk.until("SELECT count(*) FROM events WHERE handled_at IS NULL", 0).await;
-    assert_eq!(desk.count("SELECT count(*) FROM runs").await, 0);
+    assert_eq!(desk.count("SELECT count(*) FROM runs"), 0);
     desk.stop().await;
 }
 
