@@ -19,6 +19,7 @@ mod gate;
 mod house;
 mod http;
 mod isolation;
+mod layers;
 mod leak_table;
 mod leaks;
 mod ledger;
