@@ -4,8 +4,8 @@
 //! One SQLite file in WAL mode with full synchronisation: what a call returned
 //! survives a crash of the host and of the machine. Writers are serialised by
 //! immediate transactions, so that a command line beside a running host is just
-//! another writer. Time is taken once for each transaction and never runs
-//! backwards, whatever the clock does.
+//! another writer; writes of one process that meet share one. Time is
+//! taken once for each write and never runs backwards, whatever the clock does.
 //!
 //! It decides nothing: [`crate::gate`] says which moves exist, and the
 //! functions in the modules below carry one out as one statement.
@@ -18,18 +18,25 @@ pub mod keep;
 pub mod lock;
 pub mod messages;
 pub mod outbox;
+mod readers;
 pub mod runs;
 pub mod schedules;
 pub mod seen;
 pub mod steps;
+mod time;
+mod writer;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::clock::{Clock, Millis};
+use readers::Readers;
+use time::Time;
+use writer::{Writer, cut_off};
 
 /// Marks a file as ours: "conn".
 const APPLICATION_ID: i32 = 0x636f_6e6e;
@@ -47,9 +54,6 @@ const SCHEMA: u32 = 4;
 
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;
-
-/// How far behind its latest entry the clock may be without a word.
-const CLOCK_SLACK: Millis = 5_000;
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -133,19 +137,28 @@ impl From<rusqlite::Error> for LedgerError {
 }
 
 /// The ledger of one state directory. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Ledger {
-    connection: Arc<Mutex<Connection>>,
-    clock: Clock,
-    opened: (Instant, Millis),
+#[derive(Clone)]
+pub struct Ledger(Arc<Connections>);
+
+/// What a ledger has open. The readers go first: the last connection to close leaves nothing beside the file.
+struct Connections {
+    readers: Option<Readers>,
+    writer: Arc<Writer>,
+    time: Time,
     path: PathBuf,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ledger({})", self.path().display())
+    }
 }
 
 /// A transaction, and the time it takes place at.
 #[derive(Debug)]
 pub struct Tx<'a> {
     /// The statements go here.
-    pub(in crate::ledger) sql: Transaction<'a>,
+    pub(in crate::ledger) sql: &'a Connection,
     /// Not earlier than any transaction before it.
     pub now: Millis,
 }
@@ -159,7 +172,7 @@ impl Ledger {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| cannot(Box::new(error)))?;
-        Self::prepare(connection, &path, clock)
+        Self::prepare(connection, path.clone(), clock, Some(Readers::of(path)))
     }
 
     /// Opens the ledger of a directory that must have one: for commands that look.
@@ -167,70 +180,49 @@ impl Ledger {
         let path = directory.join("ledger.sqlite");
         let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .map_err(|source| LedgerError::Open { path: path.clone(), source: Box::new(source) })?;
-        Self::prepare(connection, &path, clock)
+        Self::prepare(connection, path.clone(), clock, Some(Readers::of(path)))
     }
 
-    fn prepare(mut connection: Connection, path: &Path, clock: Clock) -> Result<Self, LedgerError> {
-        configure(&connection).map_err(|error| opening(error, path))?;
-        migrate(&mut connection, path)?;
-        let latest: Millis = connection.query_row("SELECT latest FROM clock", [], |row| row.get(0))?;
-        let now = clock.now();
-        if now + CLOCK_SLACK < latest {
-            let behind = (latest - now) / 1_000;
-            tracing::warn!(behind, "the clock is set back; time goes on from the ledger's latest entry");
-        }
-        let opened = (Instant::now(), latest.max(now));
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, opened, path: path.to_owned() })
-    }
-
-    /// Never earlier than what the ledger has seen, and never standing still, whatever the clock does.
-    fn now(&self) -> Millis {
-        match self.clock {
-            Clock::System => {
-                let (at, then) = self.opened;
-                let passed = Millis::try_from(at.elapsed().as_millis()).unwrap_or(Millis::MAX);
-                self.clock.now().max(then.saturating_add(passed))
-            }
-            Clock::Manual(_) => self.clock.now(),
-        }
-    }
-
-    /// A ledger that is gone when it is dropped: for tests and measurements.
+    /// A ledger that is gone when it is dropped, with one connection for everything: for tests and measurements.
     pub fn in_memory(clock: Clock) -> Result<Self, LedgerError> {
-        Self::prepare(Connection::open_in_memory()?, Path::new(":memory:"), clock)
+        Self::prepare(Connection::open_in_memory()?, PathBuf::from(":memory:"), clock, None)
+    }
+
+    fn prepare(
+        mut connection: Connection,
+        path: PathBuf,
+        clock: Clock,
+        readers: Option<Readers>,
+    ) -> Result<Self, LedgerError> {
+        configure(&connection).map_err(|error| opening(error, &path))?;
+        migrate(&mut connection, &path)?;
+        let time = Time::from_latest(&connection, clock)?;
+        let writer = Writer::new(connection, time.clone());
+        Ok(Self(Arc::new(Connections { readers, writer, time, path })))
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
-    /// Runs `work` in one transaction, which is kept only if it returns `Ok`.
+    /// Runs `work` in a transaction, which may be one with other writes, and is kept only if it returns `Ok`. What
+    /// was returned is durable.
     pub async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     {
-        let ledger = self.clone();
-        joined(tokio::task::spawn_blocking(move || ledger.write_now(work)).await)
+        let outcome = self.0.writer.queue(work).await;
+        outcome.unwrap_or_else(|_| Err(cut_off("nobody carried it out")))
     }
 
-    /// As [`write`](Self::write), on this thread.
+    /// Runs `work` in a transaction of its own, on this thread.
     pub fn write_now<T>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let now: Millis = sql.query_row(
-            "UPDATE clock SET latest = max(latest, ?1) WHERE one = 1 RETURNING latest",
-            [self.now()],
-            |row| row.get(0),
-        )?;
-        let tx = Tx { sql, now };
-        let value = work(&tx)?;
-        tx.sql.commit()?;
-        Ok(value)
+        self.0.writer.alone(work)
     }
 
     /// Runs `work` on one consistent view without writing.
@@ -248,17 +240,22 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let sql = connection.transaction()?;
-        let latest: Millis = sql.query_row("SELECT latest FROM clock", [], |row| row.get(0))?;
-        work(&Tx { now: latest.max(self.now()), sql })
+        let look = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            work(&self.0.time.looked_at(&transaction)?)
+        };
+        match &self.0.readers {
+            Some(readers) => readers.with(look),
+            None => look(&mut self.0.writer.connection()),
+        }
     }
 
-    /// Changes whenever another process has written.
+    /// Changes whenever another connection than this ledger's own has written.
     pub async fn data_version(&self) -> Result<i64, LedgerError> {
         let ledger = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let connection = ledger.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of the connection that writes: to any other, own writes are another's.
+            let connection = ledger.0.writer.connection();
             Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
         });
         joined(asked.await)
@@ -269,14 +266,14 @@ impl Ledger {
 impl Ledger {
     /// Lets the file have no more than `pages`, as a full disk does; for tests.
     pub fn limit_pages(&self, pages: u32) -> Result<(), LedgerError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.0.writer.connection();
         let sql = format!("PRAGMA max_page_count = {pages}");
         Ok(connection.query_row(&sql, [], |_| Ok(()))?)
     }
 }
 
 fn joined<T>(outcome: Result<Result<T, LedgerError>, tokio::task::JoinError>) -> Result<T, LedgerError> {
-    outcome.unwrap_or_else(|error| Err(LedgerError::Content(format!("a ledger call was cut off: {error}"))))
+    outcome.unwrap_or_else(|error| Err(cut_off(&error.to_string())))
 }
 
 /// The ledger holds prompts, replies and the cards' tokens: nobody else reads

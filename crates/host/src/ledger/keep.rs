@@ -107,7 +107,7 @@ impl Ledger {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(to).map_err(|error| cannot(Box::new(error)))?;
         let mut copy = Connection::open(to).map_err(|error| cannot(Box::new(error)))?;
-        let source = self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let source = self.0.writer.connection();
         Backup::new(&source, &mut copy)?.run_to_completion(PAGES, Duration::from_millis(1), None)?;
         Ok(())
     }

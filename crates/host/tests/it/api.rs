@@ -73,19 +73,32 @@ impl At {
         self.asked("GET", path, &[], "")
     }
 
+    /// The number of the event that a message is stored as; none if no host answers, or not in time, that it is.
+    pub(crate) fn submitted(&self, id: &str, text: &str) -> Option<i64> {
+        let body = json!({ "text": text, "id": id }).to_string();
+        let answer = self.answered("POST", "/v1/events", &["Content-Type: application/json"], &body)?;
+        let body: Value = serde_json::from_str(&answer.body).ok()?;
+        body["event"]["id"].as_i64().filter(|_| (200..300).contains(&answer.status))
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.asked("POST", path, &["Content-Type: application/json"], &body.to_string())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "requests are written here, byte by byte")]
     fn asked(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        self.answered(method, path, headers, body).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    }
+
+    /// The answer, if the host is there and lives long enough to give it.
+    #[expect(clippy::disallowed_methods, reason = "requests are written here, byte by byte")]
+    fn answered(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
         let length = body.len();
         let mut head =
             format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
         let mut bytes = Vec::new();
         match self {
             Self::Socket(path) => {
-                let mut stream = UnixStream::connect(path).unwrap();
+                let mut stream = UnixStream::connect(path).ok()?;
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 head.push_str("Host: localhost\r\n");
                 for header in headers {
@@ -96,7 +109,7 @@ impl At {
                 let _ = stream.read_to_end(&mut bytes);
             }
             Self::Port(address, carried) => {
-                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                let mut stream = std::net::TcpStream::connect(address).ok()?;
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 let carried = carried.iter().map(String::as_str);
                 for header in carried.chain(headers.iter().copied()) {
@@ -106,7 +119,8 @@ impl At {
                 let _ = stream.read_to_end(&mut bytes);
             }
         }
-        answer(&String::from_utf8(bytes).unwrap())
+        let text = String::from_utf8(bytes).unwrap();
+        text.contains("\r\n\r\n").then(|| answer(&text))
     }
 }
 

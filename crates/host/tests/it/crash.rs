@@ -7,11 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use connector_host::clock::Clock;
 use connector_host::gate::policy::Actor;
 use connector_host::gate::state::StepState;
+use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::runs::{self, RunState, Still};
 use connector_host::ledger::steps::decide::{Decision, Tap, decide};
@@ -19,6 +22,7 @@ use connector_host::ledger::{Ledger, keep, outbox, steps};
 use serde_json::json;
 use testkit::fake::{Fake, Faults, Fixture};
 
+use crate::api::At;
 use crate::terminal::User;
 
 /// How long anything may take here.
@@ -283,6 +287,45 @@ async fn killed_at_random_moments_it_loses_nothing_and_repeats_nothing() {
 #[ignore = "takes minutes; docs/gate.md has the command"]
 async fn killed_two_hundred_times_it_loses_nothing_and_repeats_nothing() {
     random_kills(200).await;
+}
+
+/// Sends messages, one after another, until the host is gone; those that it said it had.
+fn acknowledged(at: &At, client: usize, count: &AtomicUsize) -> Vec<(i64, String)> {
+    let mut heard = Vec::new();
+    loop {
+        let text = format!("hello {client} {}", heard.len());
+        let Some(event) = at.submitted(&text, &text) else { return heard };
+        heard.push((event, text));
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_host_that_is_killed_has_acknowledged_to_many_at_once_is_there() {
+    let mut yard = Yard::new().await;
+    let mut host = yard.start(None);
+    let at = At::socket_of(&yard.user);
+    yard.work("the API", |_| at.submitted("first", "hello").is_some()).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..32)
+        .map(|client| {
+            let (at, count) = (at.clone(), Arc::clone(&count));
+            std::thread::spawn(move || acknowledged(&at, client, &count))
+        })
+        .collect();
+    yard.work("many messages", |_| count.load(Ordering::SeqCst) > 300).await;
+    host.0.kill().unwrap();
+    host.0.wait().unwrap();
+    let heard: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    assert!(heard.len() > 300, "{}", heard.len());
+    let ledger = yard.ledger();
+    for (event, text) in heard {
+        let row = ledger.read_now(|tx| events::get(tx, event)).unwrap();
+        assert_eq!(row.unwrap().payload["text"], text);
+    }
+    let (findings, verdict) = ledger.read_now(|tx| Ok((keep::check(tx)?, audit::verify(tx)?))).unwrap();
+    assert_eq!(findings.problems, Vec::<String>::new());
+    assert!(matches!(verdict, Verdict::Intact { .. }), "{verdict:?}");
 }
 
 #[cfg(feature = "failpoints")]

@@ -16,6 +16,7 @@ mod database;
 mod delivery;
 mod fuzz;
 mod gate;
+mod groups;
 mod house;
 mod http;
 mod isolation;
