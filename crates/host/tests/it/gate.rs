@@ -1,9 +1,11 @@
 //! What nobody can lead around.
 
 use connector_host::gate::policy::{Actor, GateConfig};
-use connector_host::gate::state::StepState;
+use connector_host::gate::state::{Move, StepState};
+use connector_host::ids::StepId;
 use connector_host::ledger::steps::decide::{Decision, Tapped};
-use connector_host::ledger::{runs, steps};
+use connector_host::ledger::steps::{Change, Guard, StepRow};
+use connector_host::ledger::{LedgerError, runs, steps};
 
 use crate::database;
 use crate::probe::Shared;
@@ -256,5 +258,55 @@ async fn a_cancelled_step_does_not_run_and_a_running_one_is_told_to_stop() {
     let stopped = world.result(2).await;
     assert_eq!(stopped.state, StepState::Cancelled);
     assert!(stopped.reason.unwrap().starts_with("stopped (cancelled)"));
+    world.stop().await;
+}
+
+/// Whether a step may be cancelled under this guard now; it is not.
+fn would_be_made(world: &World, step: StepId, guard: Guard) -> bool {
+    let mut made = None;
+    let tried = world.engine.ledger().write_now(|tx| {
+        made = Some(steps::make(tx, step, Move::Cancel, Change::none().only_if(guard))?);
+        Err::<(), _>(LedgerError::Content("only tried".to_owned()))
+    });
+    tried.unwrap_err();
+    made.unwrap()
+}
+
+#[tokio::test]
+async fn a_move_is_made_only_where_its_guard_holds() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan { probe: Shared::closed(), ..Plan::default() });
+    world.say("1", "/fix one").await;
+    let running = world.card().await;
+    world.tap(&running, ANNA, Decision::Approve).await;
+    let kept = |world: &World| {
+        let row = world.engine.ledger().read_now(|tx| steps::get(tx, running.id)).unwrap();
+        row.filter(|row| row.checkpoint.is_some())
+    };
+    let runs = world.until("its checkpoint", kept).await;
+    world.say("2", "/fix two").await;
+    let card = world.until("a second card", |world| world.screen.cards().get(1).cloned()).await;
+    let waits = world.until_delivered(card.id).await;
+    let expires = waits.expires_at.unwrap();
+    let quorum = |row: &StepRow| Guard::quorum(&row.people.person(&row.requester));
+    for (row, guard, holds) in [
+        (&waits, Guard::Digest(waits.digest.clone()), true),
+        (&waits, Guard::Digest(runs.digest.clone()), false),
+        (&waits, Guard::NoCheckpoint, true),
+        (&runs, Guard::NoCheckpoint, false),
+        (&waits, Guard::ExpiredBy(expires), true),
+        (&waits, Guard::ExpiredBy(expires - 1), false),
+        (&waits, Guard::NotExpired(expires - 1), true),
+        (&waits, Guard::NotExpired(expires), false),
+        (&waits, Guard::NotIn(StepState::Dispatched), true),
+        (&runs, Guard::NotIn(StepState::Dispatched), false),
+        (&runs, quorum(&runs), true),
+        (&waits, quorum(&waits), false),
+    ] {
+        assert_eq!(would_be_made(&world, row.id, guard.clone()), holds, "{} {guard:?}", row.id);
+    }
+    assert_eq!(world.step(waits.id).await, waits, "nothing was made");
+    world.probe.gate.add_permits(1);
+    world.result(1).await;
     world.stop().await;
 }
