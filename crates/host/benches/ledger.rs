@@ -133,15 +133,77 @@ fn decisions(criterion: &mut Criterion) {
                 })
                 .unwrap();
             let began = Instant::now();
-            for (step, digest) in cards {
-                let approver = Actor::from_text("cli:anna");
-                let tap = Tap { step, digest, approver, chat: None, decision: Decision::Approve };
+            for card in cards {
+                let tap = tap(card);
                 assert_eq!(ledger.write_now(|tx| decide(tx, &tap)).unwrap(), Tapped::Approved);
             }
             began.elapsed()
         });
     });
     group.finish();
+}
+
+/// How a decision is written.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// In a transaction of its own, one after another.
+    Alone,
+    /// In one with whatever else is to be written.
+    Together,
+}
+
+async fn decided(ledger: Ledger, tap: Tap, way: Way) {
+    let tapped = match way {
+        Way::Together => ledger.write(move |tx| decide(tx, &tap)).await,
+        Way::Alone => {
+            let alone = move || ledger.write_now(|tx| decide(tx, &tap));
+            tokio::task::spawn_blocking(alone).await.unwrap()
+        }
+    };
+    assert_eq!(tapped.unwrap(), Tapped::Approved);
+}
+
+/// One and 64 people who decide at once.
+fn decisions_at_once(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("decisions at once");
+    group.sample_size(10).measurement_time(Duration::from_secs(5));
+    let mut number = 0;
+    for (writers, way) in [(1, Way::Alone), (1, Way::Together), (64, Way::Alone), (64, Way::Together)] {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), Clock::System).unwrap();
+        group.throughput(Throughput::Elements(writers));
+        group.bench_function(format!("{writers}, {way:?}"), |bencher| {
+            bencher.iter_custom(|times| {
+                let mut took = Duration::ZERO;
+                for _ in 0..times {
+                    let cards = |tx: &Tx<'_>| {
+                        let cards = (0..writers).map(|_| {
+                            number += 1;
+                            card(tx, number)
+                        });
+                        cards.collect::<Result<Vec<_>, _>>()
+                    };
+                    let taps: Vec<Tap> = ledger.write_now(cards).unwrap().into_iter().map(tap).collect();
+                    let began = Instant::now();
+                    runtime.block_on(async {
+                        let all = taps.into_iter().map(|tap| tokio::spawn(decided(ledger.clone(), tap, way)));
+                        for one in all.collect::<Vec<_>>() {
+                            one.await.unwrap();
+                        }
+                    });
+                    took += began.elapsed();
+                }
+                took
+            });
+        });
+    }
+    group.finish();
+}
+
+fn tap((step, digest): (StepId, String)) -> Tap {
+    let approver = Actor::from_text("cli:anna");
+    Tap { step, digest, approver, chat: None, decision: Decision::Approve }
 }
 
 /// A ledger with a long history and many waiting cards.
@@ -258,5 +320,5 @@ fn long_history(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, long_history);
+criterion_group!(benches, decisions, decisions_at_once, long_history);
 criterion_main!(benches);
