@@ -339,23 +339,41 @@ impl fmt::Debug for TelegramSurface {
     }
 }
 
-/// Replaces each `env:VAR` by the variable's value, so that no secret stands in
-/// the file.
+/// Replaces each `env:VAR` by the variable's value, at any depth, so that no secret stands in
+/// the file. One that is not set is the error, and the others are replaced.
 pub fn resolve_environment(
     config: &mut Map<String, Value>,
     environment: &Environment,
 ) -> Result<(), ConfigError> {
+    let mut unset = None;
     for (key, value) in config.iter_mut() {
-        let Some(name) = value.as_str().and_then(|text| text.strip_prefix("env:")) else { continue };
-        let found = environment.get(name).and_then(|found| found.to_str());
-        let Some(found) = found else {
-            return Err(ConfigError::Reference(format!(
-                "`{key}` wants the environment variable {name}, which is not set"
-            )));
-        };
-        *value = Value::String(found.to_owned());
+        resolve(key, value, environment, &mut unset);
     }
-    Ok(())
+    unset.map_or(Ok(()), |reason| Err(ConfigError::Reference(reason)))
+}
+
+fn resolve(key: &str, value: &mut Value, environment: &Environment, unset: &mut Option<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (below, value) in fields.iter_mut() {
+                resolve(&format!("{key}.{below}"), value, environment, unset);
+            }
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| resolve(key, item, environment, unset));
+        }
+        Value::String(text) => {
+            let Some(name) = text.strip_prefix("env:") else { return };
+            match environment.get(name).and_then(|found| found.to_str()) {
+                Some(found) => *text = found.to_owned(),
+                None => {
+                    let reason = format!("`{key}` wants the environment variable {name}, which is not set");
+                    unset.get_or_insert(reason);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn telegram() -> String {
@@ -386,6 +404,24 @@ mod tests {
         assert_eq!(place(text, 26), "line 3, column 1");
         assert_eq!(place("hunter2 is = it", 3), "line 1, column 4");
         assert_eq!(place("", 9), "line 1, column 1");
+    }
+
+    #[test]
+    fn variables_are_read_at_any_depth_and_one_that_is_not_set_hides_no_other() {
+        let environment = Environment::default().with("SET", "value");
+        let given = serde_json::json!({
+            "a": "env:UNSET", "b": "env:SET", "c": { "d": ["env:SET", 1] }, "e": "set", "f": { "g": "env:UNSET_TOO" },
+        });
+        let mut config = given.as_object().unwrap().clone();
+        let error = resolve_environment(&mut config, &environment).unwrap_err().to_string();
+        assert_eq!(error, "`a` wants the environment variable UNSET, which is not set");
+        assert_eq!(
+            (&config["b"], &config["c"]["d"][0]),
+            (&serde_json::json!("value"), &serde_json::json!("value"))
+        );
+        config.remove("a");
+        let error = resolve_environment(&mut config, &environment).unwrap_err().to_string();
+        assert!(error.starts_with("`f.g` wants"), "{error}");
     }
 
     #[test]

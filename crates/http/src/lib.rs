@@ -9,6 +9,7 @@
 
 mod config;
 mod connector;
+mod path;
 mod request;
 
 pub use config::{Config, Limits};

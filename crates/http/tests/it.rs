@@ -1,5 +1,7 @@
 //! The connector at servers: Python's, and one that breaks off as no server should.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -106,6 +108,11 @@ async fn nothing_is_sent_anywhere_else() {
     let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let other = format!("http://127.0.0.1:{}", elsewhere.local_addr().unwrap().port());
     let python = Python::serve(directory.path());
+    let leads_there =
+        answering(&format!("HTTP/1.1 302 Found\r\nlocation: {other}/\r\ncontent-length: 0\r\n\r\n"));
+    let http = connector(&leads_there.0, json!({})).await;
+    let answer = http.execute("get", json!({ "path": "/" }), &context(&leads_there.0)).await.unwrap();
+    assert_eq!((answer.success, &answer.output["status"]), (false, &json!(302)));
     let http = connector(&python.origin, json!({})).await;
     let refused = http.execute("get", json!({ "path": "/" }), &context(&other)).await.unwrap_err();
     assert!(matches!(refused, ConnectorError::CapabilityDenied { .. }), "{refused}");
@@ -117,6 +124,89 @@ async fn nothing_is_sent_anywhere_else() {
     }
     elsewhere.set_nonblocking(true).unwrap();
     assert!(elsewhere.accept().is_err(), "nobody came");
+}
+
+/// A server that says this, and the head of what it was asked.
+fn answering(says: &str) -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let (tell, asked) = std::sync::mpsc::channel();
+    let says = says.to_owned();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream);
+        let mut head = String::new();
+        while lines.read_line(&mut head).unwrap() > 2 {}
+        let _ = tell.send(head);
+        let _ = lines.get_mut().write_all(says.as_bytes());
+    });
+    (origin, asked)
+}
+
+fn ok_of_json(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn a_request_carries_what_is_configured_and_shown_and_nothing_else() {
+    let (origin, asked) = answering(&ok_of_json("{}"));
+    let settings = json!({
+        "authorization": "Bearer hunter2-hunter2", "headers": { "x-client": "host" }, "secret_headers": { "x-api-key": "k" },
+    });
+    let http = connector(&origin, settings).await;
+    let input = json!({
+        "method": "POST", "path": "/a/{b}", "params": { "b": "c d" }, "query": { "q": "\u{fc}&" }, "body": { "e": 1 },
+    });
+    http.execute("request", input, &context(&origin)).await.unwrap();
+    let head = asked.recv().unwrap();
+    let mut lines: Vec<&str> = head.trim_end().lines().collect();
+    assert_eq!(lines.remove(0), "POST /a/c%20d?q=%C3%BC%26 HTTP/1.1");
+    lines.sort_unstable();
+    let host = format!("host: {}", origin.trim_start_matches("http://"));
+    let mut wanted = [
+        "accept: application/json, */*;q=0.5",
+        "authorization: Bearer hunter2-hunter2",
+        "content-length: 7",
+        "content-type: application/json",
+        &host,
+        "x-api-key: k",
+        "x-client: host",
+    ];
+    wanted.sort_unstable();
+    assert_eq!(lines, wanted);
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_without_the_instances_secrets_and_only_as_deep_as_a_host_reads() {
+    let settings =
+        json!({ "authorization": "Bearer hunter2-hunter2", "secret_headers": { "x-key": "sesame-sesame" } });
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    for (body, kept) in [
+        (
+            r#"{"h":{"authorization":"Bearer hunter2-hunter2"},"k":"sesame-sesame","x":"hunter2-hunter2"}"#,
+            json!({ "h": { "authorization": "***" }, "k": "***", "x": "***" }),
+        ),
+        (&*deep, json!(deep)),
+        ("[[1]]", json!([[1]])),
+        ("{", json!("{")),
+    ] {
+        let (origin, _asked) = answering(&ok_of_json(body));
+        let http = connector(&origin, settings.clone()).await;
+        let answer = http.execute("get", json!({ "path": "/" }), &context(&origin)).await.unwrap();
+        assert_eq!(answer.output["body"], kept);
+    }
+    // What it did before it said so, nobody knows: it is an answer like any other.
+    let (origin, _asked) = answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 3\r\n\r\nwhy");
+    let http = connector(&origin, settings).await;
+    let input = json!({ "method": "POST", "path": "/" });
+    let answer = http.execute("request", input, &context(&origin)).await.unwrap();
+    assert_eq!((answer.success, &answer.output["body"]), (false, &json!("why")));
+    assert!(
+        answer.message.contains("authorization") && !answer.message.contains("hunter2"),
+        "{}",
+        answer.message
+    );
 }
 
 /// How a server breaks off.
@@ -189,9 +279,12 @@ async fn an_input_that_cannot_be_meant_is_refused_by_what_it_names() {
         ("get", json!({}), "path"),
         ("get", json!({ "path": "x" }), "path"),
         ("get", json!({ "path": "/", "method": "POST" }), "method"),
-        ("request", json!({ "path": "/", "method": "GET" }), "method"),
+        ("request", json!({ "path": "/", "method": "TRACE" }), "method"),
+        ("request", json!({ "path": "/", "method": "GET", "body": {} }), "body"),
+        ("get", json!({ "path": "/a/../b" }), "path"),
+        ("get", json!({ "path": "/{id}", "params": { "id": "../x" } }), "path"),
         ("request", json!({ "path": "/" }), "method"),
-        ("request", json!({ "path": "/", "method": "POST", "body": "more than ten" }), "sent_bytes"),
+        ("request", json!({ "path": "/", "method": "POST", "body": ["more than ten"] }), "sent_bytes"),
         ("patch", json!({ "path": "/" }), "patch"),
     ] {
         let error = http.check(action, &input).unwrap_err().to_string();

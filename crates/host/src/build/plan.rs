@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use connector_contract::{Connector, ConnectorError, Origin, Reach, chain};
+use connector_contract::{Connector, ConnectorError, Origin, OriginError, Reach, chain};
 use connector_files::Log;
 use connector_plugins::package::Granted;
 use connector_rules::{Catalog, CatalogConnector};
@@ -291,8 +291,8 @@ impl Attached {
         mut settings: Map<String, Value>,
         base_url: &str,
         (allow_remote, isolation): (bool, ConnectorIsolation),
-    ) -> Result<Self, PlanError> {
-        let origin = base_url.parse().map_err(|error| PlanError(format!("base_url: {error}")))?;
+    ) -> Result<Self, OriginError> {
+        let origin = base_url.parse()?;
         settings.insert("base_url".to_owned(), json!(base_url));
         settings.insert("allow_remote".to_owned(), json!(allow_remote));
         let reach = if allow_remote { Reach::Remote } else { Reach::Loopback };
@@ -309,7 +309,7 @@ impl Attached {
         };
         let base_url = base_url.to_owned();
         let attached = Self::new(entry, given.config, &base_url, (given.allow_remote, given.isolation));
-        attached.map_err(|error| PlanError::of(name, error))
+        attached.map_err(|error| PlanError::of(name, format!("base_url: {error}")))
     }
 
     /// Its connector, with the way out to its origin and nowhere else.
@@ -318,6 +318,11 @@ impl Attached {
         let connector = factory.create(Value::Object(self.settings.clone())).await?;
         let http = grant(connector.as_ref(), &self.origin, self.reach)?;
         Ok(Ready { connector: connector.into(), http })
+    }
+
+    /// A setting of its connector.
+    pub(crate) fn setting(&self, key: &str) -> Option<&Value> {
+        self.settings.get(key)
     }
 
     /// The instance called `name`, which is ready.

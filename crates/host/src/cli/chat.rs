@@ -237,7 +237,7 @@ impl ChatArgs {
             }
             let given = (self.allow_remote, self.isolation);
             let attached = Attached::new(&OPENCODE, config, base_url, given);
-            let attached = attached.map_err(|error| Failure::usage(format!("--{error}")))?;
+            let attached = attached.map_err(|error| Failure::usage(format!("--base-url: {error}")))?;
             self.isolation.check().map_err(Failure::usage)?;
             let ready = attached.ready(said).await.map_err(|error| usage(&error))?;
             return Ok((attached.instance(INSTANCE, ready), None));

@@ -346,7 +346,7 @@ async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding
             _ => continue,
         }
         let what = format!("daemon of {name}");
-        let provider = match ready((name, given), config, environment).await {
+        let (provider, agent) = match ready((name, given), config, environment).await {
             Ok(Some(ready)) => ready,
             Ok(None) => continue,
             Err(error) => {
@@ -354,7 +354,6 @@ async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding
                 continue;
             }
         };
-        let agent = given.config.get("agent").and_then(serde_json::Value::as_str).map(str::to_owned);
         let chat = Provenance::Chat { surface: String::new(), rule: String::new(), note: SourceNote::Usual };
         match told::describe(&provider, agent.as_deref(), &chat, ANSWERS).await {
             Err(why) => findings.push(Finding::doubtful(what, why)),
@@ -371,17 +370,18 @@ async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding
     findings
 }
 
-/// The connector of an instance at an origin that somebody else runs; nothing for another instance.
+/// The connector of an instance at an origin that somebody else runs, and its agent; nothing for another instance.
 async fn ready(
     instance: (&str, &config::Instance),
     config: &HostConfig,
     environment: &Environment,
-) -> Result<Option<Ready>, String> {
+) -> Result<Option<(Ready, Option<String>)>, String> {
     let planned = Planned::of((config, &STANDARD), instance, (environment, Unset::Fails));
     let planned = planned.await.map_err(|error| chain(&error))?;
     let Some(attached) = planned.attached() else { return Ok(None) };
     planned.missing_isolation().map_err(|error| chain(&error))?;
-    attached.ready(None).await.map(Some).map_err(|error| chain(&error))
+    let agent = attached.setting("agent").and_then(serde_json::Value::as_str).map(str::to_owned);
+    attached.ready(None).await.map(|ready| Some((ready, agent))).map_err(|error| chain(&error))
 }
 
 async fn git(environment: &Environment) -> Finding {

@@ -36,7 +36,29 @@ type = "RunConnector"
 connector = "notes"
 action = "get"
 [actions.params]
-path = "/notes/${step1.output.body.id}?by=number"
+path = "/notes/{note}"
+params = { note = "${step1.output.body.id}" }
+"#;
+
+const FORGET: &str = r#"
+[rule]
+name = "forget"
+[trigger]
+type = "ConnectorEvent"
+connector = "connector-telegram"
+event = "message_received"
+[[conditions]]
+type = "FieldMatches"
+field = "trigger.text"
+pattern = '^/forget\s'
+[[actions]]
+type = "RunConnector"
+connector = "notes"
+action = "request"
+[actions.params]
+method = "DELETE"
+path = "/notes/{note}"
+params = { note = '${trigger.text | strip_prefix("/forget") | trim}' }
 "#;
 
 /// A server of notes.
@@ -121,6 +143,7 @@ impl Notes {
         let server = Server::start(&directory);
         std::fs::create_dir(home.join("rules")).unwrap();
         std::fs::write(home.join("rules/note.toml"), RULES).unwrap();
+        std::fs::write(home.join("rules/forget.toml"), FORGET).unwrap();
         let config = format!(
             "rules = \"rules\"\n[gate]\napprovers = [\"cli:{}\"]\n\
              [connectors.notes]\nuse = \"connector-http\"\nbase_url = \"http://127.0.0.1:{}\"\n\
@@ -146,8 +169,17 @@ impl Notes {
         assert_eq!(approved.code(), 0, "{}", approved.text());
     }
 
+    /// The run, once it has ended.
     fn run(&self, id: &str) -> Value {
-        self.user.run(&["runs", "show", id, "--json"]).json()
+        let began = Instant::now();
+        loop {
+            let run = self.user.run(&["runs", "show", id, "--json"]).json();
+            if run["run"]["state"] != "active" {
+                return run;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "{run}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn end(mut self) {
@@ -174,7 +206,7 @@ fn a_request_is_a_card_and_is_sent_once_it_is_approved(isolation: &str) {
     notes.host.expect("succeeded");
     assert_eq!(notes.server.notes(), json!([{ "text": "buy milk", "id": 1 }]));
     let run = notes.run("1");
-    assert_eq!(run["state"], "succeeded", "{run}");
+    assert_eq!(run["run"]["state"], "succeeded", "{run}");
     assert_eq!(run["steps"][0]["output"]["status"], 201);
     // It changes nothing, so that nobody is asked about it.
     assert_eq!(run["steps"][1]["decided_by"], Value::Null);
@@ -198,15 +230,25 @@ async fn a_request_is_a_card_and_is_sent_once_it_is_approved_within_walls() {
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_take_is_a_failed_step_with_its_answer() {
+async fn what_the_server_refuses_or_never_got_is_a_failed_step() {
     tokio::task::spawn_blocking(|| {
         let mut notes = Notes::start("process");
-        notes.send("m1", "/note one");
+        notes.send("m1", "/forget 7");
+        notes.approve("1.1");
+        let run = notes.run("1");
+        assert_eq!(run["run"]["state"], "failed", "{run}");
+        let answer = &run["steps"][0]["output"];
+        assert_eq!(
+            (&answer["status"], &answer["body"]),
+            (&json!(404), &json!({})),
+            "its answer is kept: {run}"
+        );
+
+        notes.send("m2", "/note one");
         notes.server.process.kill().unwrap();
         notes.server.process.wait().unwrap();
-        notes.approve("1.1");
-        notes.host.expect("failed");
-        let run = notes.run("1");
+        notes.approve("2.1");
+        let run = notes.run("2");
         assert_eq!(run["steps"][0]["consequence"], "nothing_started", "{run}");
         assert!(run["steps"][0]["reason"].as_str().unwrap().contains("cannot connect"), "{run}");
         notes.end();
