@@ -360,16 +360,18 @@ fn resolve(key: &str, value: &mut Value, environment: &Environment, unset: &mut 
             }
         }
         Value::Array(items) => {
-            items.iter_mut().for_each(|item| resolve(key, item, environment, unset));
+            for item in items {
+                resolve(key, item, environment, unset);
+            }
         }
         Value::String(text) => {
             let Some(name) = text.strip_prefix("env:") else { return };
-            match environment.get(name).and_then(|found| found.to_str()) {
-                Some(found) => *text = found.to_owned(),
-                None => {
-                    let reason = format!("`{key}` wants the environment variable {name}, which is not set");
-                    unset.get_or_insert(reason);
-                }
+            if let Some(found) = environment.get(name).and_then(|found| found.to_str()) {
+                *text = found.to_owned();
+            } else {
+                unset.get_or_insert(format!(
+                    "`{key}` wants the environment variable {name}, which is not set"
+                ));
             }
         }
         _ => {}

@@ -526,7 +526,11 @@ pub fn cancel_run(tx: &Tx<'_>, run: RunId, by: &Actor) -> Result<CancelOutcome, 
 fn passing(error: &LedgerError) -> bool {
     matches!(
         error,
-        LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_) | LedgerError::Content(_)
+        LedgerError::Busy(_)
+            | LedgerError::Full(_)
+            | LedgerError::ReadOnly(_)
+            | LedgerError::Lost(_)
+            | LedgerError::Content(_)
     )
 }
 

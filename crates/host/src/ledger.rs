@@ -109,6 +109,9 @@ pub enum LedgerError {
     /// Fatal: it was damaged while it was in use.
     #[error("the ledger is damaged; stop the host and run `ledger check`")]
     Damaged(#[source] rusqlite::Error),
+    /// Retry: the transaction was lost with another write; nothing was written.
+    #[error("what was to be recorded was lost with another write")]
+    Lost(#[source] rusqlite::Error),
     /// Report: anything else of SQLite.
     #[error("the ledger failed")]
     Sql(#[source] rusqlite::Error),
@@ -217,6 +220,17 @@ impl Ledger {
         outcome.unwrap_or_else(|_| Err(cut_off("nobody carried it out")))
     }
 
+    /// As [`write`](Self::write), in a transaction of its own: for work that does more than write, and must not be
+    /// undone by what others write.
+    pub async fn write_alone<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let ledger = self.clone();
+        joined(tokio::task::spawn_blocking(move || ledger.write_now(work)).await)
+    }
+
     /// Runs `work` in a transaction of its own, on this thread.
     pub fn write_now<T>(
         &self,
@@ -244,8 +258,8 @@ impl Ledger {
             let transaction = connection.transaction()?;
             work(&self.0.time.looked_at(&transaction)?)
         };
-        match &self.0.readers {
-            Some(readers) => readers.with(look),
+        match self.0.readers.as_ref().and_then(Readers::lend) {
+            Some(mut reader) => look(&mut reader),
             None => look(&mut self.0.writer.connection()),
         }
     }
@@ -294,6 +308,8 @@ fn make_private(directory: &Path, ledger: &Path) -> std::io::Result<()> {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // What a savepoint could take back needs no room anywhere else.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)

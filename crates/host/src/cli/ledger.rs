@@ -84,7 +84,7 @@ async fn prune(common: &Common, days: u32) -> Result<Exit, Failure> {
     let ledger = common.existing_ledger()?;
     let mut all = Pruned::default();
     loop {
-        let some = ledger.write(move |tx| keep::prune(tx, before, BATCH)).await?;
+        let some = ledger.write_alone(move |tx| keep::prune(tx, before, BATCH)).await?;
         all.runs += some.runs;
         all.events += some.events;
         all.audit_rows += some.audit_rows;

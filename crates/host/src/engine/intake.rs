@@ -20,7 +20,8 @@ impl Engine {
         let growing = self
             .0
             .ledger
-            .write(move |tx| {
+            // It offers words as answers and notes what it told, besides.
+            .write_alone(move |tx| {
                 let mut growing: Option<Millis> = None;
                 for event in events::unhandled(tx, BATCH)? {
                     let surface = surfaces.get(&event.surface);

@@ -11,12 +11,13 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
 use super::time::Time;
-use super::{LedgerError, Tx};
+use super::{BUSY_TIMEOUT, LedgerError, Tx};
 
 /// How many writes share a transaction.
 const LARGEST: usize = 64;
@@ -30,7 +31,8 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Box<dyn Job>>,
+    /// With since when.
+    waiting: VecDeque<(Instant, Box<dyn Job>)>,
     /// Whether somebody leads, and will take what waits.
     led: bool,
 }
@@ -43,8 +45,8 @@ trait Job: Send {
     /// What SQLite said, if it failed by that.
     fn fault(&self) -> Option<&rusqlite::Error>;
 
-    /// Tells its caller what came of it, or that its group is lost.
-    fn tell(self: Box<Self>, lost: Option<&rusqlite::Error>);
+    /// Tells its caller what came of it, or that its group is lost. What it holds is let go first.
+    fn tell(self: Box<Self>, lost: Option<&Lost>);
 }
 
 struct Write<T, F> {
@@ -71,15 +73,17 @@ where
             | LedgerError::Full(error)
             | LedgerError::ReadOnly(error)
             | LedgerError::Damaged(error)
+            | LedgerError::Lost(error)
             | LedgerError::Sql(error) => Some(error),
             _ => None,
         }
     }
 
-    fn tell(self: Box<Self>, lost: Option<&rusqlite::Error>) {
+    fn tell(self: Box<Self>, lost: Option<&Lost>) {
+        drop(self.work);
         let outcome = match (self.outcome, lost) {
             (Some(Err(own)), _) => Err(own),
-            (_, Some(lost)) => Err(again(lost).into()),
+            (_, Some(lost)) => Err(lost.error()),
             (Some(done), None) => done,
             (None, None) => Err(cut_off("it was not carried out")),
         };
@@ -107,7 +111,7 @@ impl Writer {
         let (caller, outcome) = oneshot::channel();
         let write = Box::new(Write { work: Some(work), outcome: None, caller });
         let mut queue = self.waiting();
-        queue.waiting.push_back(write);
+        queue.waiting.push_back((Instant::now(), write));
         if !std::mem::replace(&mut queue.led, true) {
             let lead = Lead(Some(Arc::clone(self)));
             // A runtime that ends does it here and now.
@@ -141,16 +145,26 @@ impl Writer {
     }
 
     fn next(&self) -> Option<Box<dyn Job>> {
-        self.waiting().waiting.pop_front()
+        self.waiting().waiting.pop_front().map(|(_, job)| job)
+    }
+
+    /// The next if it has waited as long as a write may, or whatever is `first`.
+    fn next_overdue(&self, first: bool) -> Option<Box<dyn Job>> {
+        let mut queue = self.waiting();
+        let (since, _) = queue.waiting.front()?;
+        let overdue = first || since.elapsed() >= BUSY_TIMEOUT;
+        overdue.then(|| queue.waiting.pop_front()).flatten().map(|(_, job)| job)
     }
 
     /// Writes the next group; those that are in it are in `group` afterwards, lost or not.
-    fn write_group(&self, group: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<()> {
+    fn write_group(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Lost> {
         let mut connection = self.connection();
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let mut transaction = begun.inspect_err(|_| {
-            // Whoever waits behind it would only wait as long again for the same.
-            group.extend(std::iter::from_fn(|| self.next()).take(LARGEST));
+            // Whoever has not waited as long has a turn of its own.
+            while let Some(job) = self.next_overdue(group.is_empty()) {
+                group.push(job);
+            }
         })?;
         while group.len() < LARGEST {
             let Some(mut job) = self.next() else { break };
@@ -161,11 +175,11 @@ impl Writer {
             group.push(job);
             // Where there is no room or no memory, SQLite takes the whole transaction back.
             if transaction.is_autocommit() {
-                return Err(fault.unwrap_or_else(taken_back));
+                return Err(Lost::ByOne(fault.unwrap_or_else(taken_back)));
             }
             kept?;
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 }
 
@@ -191,12 +205,46 @@ fn lead(writer: Arc<Writer>) {
             drop(writer);
             return tell(group, lost.as_ref());
         }
-        tell(group, lost.as_ref());
+        // Whoever waits next is not to be left waiting by what a caller's value does when it is let go.
+        if catch_unwind(AssertUnwindSafe(|| tell(group, lost.as_ref()))).is_err() {
+            tracing::error!("a caller of the ledger panicked as it was told");
+        }
     }
 }
 
-fn tell(group: Vec<Box<dyn Job>>, lost: Option<&rusqlite::Error>) {
-    group.into_iter().for_each(|job| job.tell(lost));
+fn tell(group: Vec<Box<dyn Job>>, lost: Option<&Lost>) {
+    for job in group {
+        job.tell(lost);
+    }
+}
+
+/// Why nothing of a group was written.
+enum Lost {
+    /// It could not be begun or committed.
+    Whole(rusqlite::Error),
+    /// One of its writes took it back.
+    ByOne(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Lost {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Whole(error)
+    }
+}
+
+impl Lost {
+    /// The error of a write that did nothing wrong itself: what is the matter with the file, or else that it may be made
+    /// again.
+    fn error(&self) -> LedgerError {
+        let (error, by_one) = match self {
+            Self::Whole(error) => (error, false),
+            Self::ByOne(error) => (error, true),
+        };
+        match again(error).into() {
+            LedgerError::Sql(error) if by_one => LedgerError::Lost(error),
+            other => other,
+        }
+    }
 }
 
 /// The error of a call whose end nobody will know.

@@ -125,7 +125,9 @@ impl IntoResponse for Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         let code = match error {
-            LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_) => Code::Unavailable,
+            LedgerError::Busy(_) | LedgerError::Full(_) | LedgerError::ReadOnly(_) | LedgerError::Lost(_) => {
+                Code::Unavailable
+            }
             _ => Code::Broken,
         };
         tracing::warn!(error = %chain(&error), "a request has no answer");
