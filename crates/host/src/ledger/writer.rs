@@ -166,6 +166,17 @@ impl Writer {
                 group.push(job);
             }
         })?;
+        // Nothing comes before the first: all that it could take back is the transaction, without a savepoint.
+        if let Some(mut first) = self.next() {
+            let kept = first.run(&transaction, &self.time);
+            let fault = first.fault().map(again);
+            group.push(first);
+            match (kept, transaction.is_autocommit()) {
+                (false, _) => return Ok(()),
+                (true, true) => return Err(Lost::ByOne(fault.unwrap_or_else(taken_back))),
+                (true, false) => {}
+            }
+        }
         while group.len() < LARGEST {
             let Some(mut job) = self.next() else { break };
             let saved = transaction.savepoint();

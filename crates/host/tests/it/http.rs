@@ -1,5 +1,7 @@
 //! A second connector, at a server from the registry: a rule's request is a card, and what is approved is done.
 
+#![expect(clippy::disallowed_methods, reason = "a server is started here, and what comes of it polled for")]
+
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +75,6 @@ impl Server {
         let file = directory.join("notes.json");
         std::fs::write(&file, json!({ "notes": [] }).to_string()).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        #[expect(clippy::disallowed_methods, reason = "a server that nobody here wrote")]
         let process = Command::new(installed())
             .args(["--host", "127.0.0.1", "--quiet", "--port", &port.to_string()])
             .arg(&file)
@@ -111,7 +112,6 @@ fn installed() -> PathBuf {
     let program = place.join("node_modules/.bin/json-server");
     if !program.exists() {
         let beside = tempfile::tempdir_in(target).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "npm installs it")]
         let installed = Command::new("npm")
             .args(["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund", SERVER])
             .current_dir(beside.path())
