@@ -12,7 +12,7 @@ fn the_plugin_depends_on_nothing_that_opens_a_socket() {
         assert!(!dependencies.contains_key(banned), "{banned} must not be a dependency of the plugin");
     }
     let ours: Vec<_> =
-        dependencies.keys().filter(|name| CARGO.contains(&format!("{name} = {{ path"))).collect();
+        dependencies.keys().filter(|name| CARGO.contains(&format!("\n{name} = {{ path"))).collect();
     assert_eq!(ours, ["connector-contract"]);
 }
 
