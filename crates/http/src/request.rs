@@ -7,7 +7,7 @@ use connector_contract::{
 };
 use futures_util::StreamExt as _;
 use http::{Method, Request, StatusCode, header};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -98,6 +98,7 @@ impl Call {
             success: answer.status.is_success(),
             output: json!({
                 "status": answer.status.as_u16(), "body": answer.body, "truncated": answer.truncated,
+                "reply": message,
             }),
             message,
         })
@@ -180,16 +181,47 @@ impl Answer {
                 break;
             }
         }
-        let mut text = String::from_utf8_lossy(&body).into_owned();
-        for secret in &settings.secrets {
-            text = text.replace(secret.expose_secret(), "***");
-        }
-        let read = if of_json && !truncated { serde_json::from_str(&text).ok() } else { None };
-        let read = read.filter(|read| is_shallow(read, DEEPEST));
-        let body = read.unwrap_or_else(|| json!(text));
+        let read: Option<Value> =
+            if of_json && !truncated { serde_json::from_slice(&body).ok() } else { None };
+        let mut body = read
+            .filter(|read| is_shallow(read, DEEPEST))
+            .unwrap_or_else(|| json!(String::from_utf8_lossy(&body)));
+        blot(&mut body, &settings.secrets, truncated);
         Ok(Self { status, body, truncated })
     }
 }
+
+/// Takes out what repeats a secret, also of one that is `cut` at the end.
+fn blot(value: &mut Value, secrets: &[SecretString], cut: bool) {
+    match value {
+        Value::String(text) => *text = blotted(text, secrets, cut),
+        Value::Array(items) => items.iter_mut().for_each(|item| blot(item, secrets, cut)),
+        Value::Object(fields) => {
+            let all = std::mem::take(fields).into_iter().map(|(name, mut field)| {
+                blot(&mut field, secrets, cut);
+                (blotted(&name, secrets, cut), field)
+            });
+            fields.extend(all);
+        }
+        _ => {}
+    }
+}
+
+fn blotted(text: &str, secrets: &[SecretString], cut: bool) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().map(SecretString::expose_secret) {
+        text = text.replace(secret, BLOT);
+        // A few characters may be the beginning of anything.
+        let starts = secret.char_indices().map(|(at, _)| &secret[..at]).skip(4);
+        if let Some(start) = starts.filter(|start| cut && text.ends_with(start)).last() {
+            text.replace_range(text.len() - start.len().., BLOT);
+        }
+    }
+    text
+}
+
+/// Stands where a secret was.
+const BLOT: &str = "***";
 
 /// How deep an answer's JSON may be, which is wrapped a few times more before it is kept.
 const DEEPEST: usize = 64;

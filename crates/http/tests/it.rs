@@ -188,6 +188,7 @@ async fn an_answer_is_kept_without_the_instances_secrets_and_only_as_deep_as_a_h
             json!({ "h": { "authorization": "***" }, "k": "***", "x": "***" }),
         ),
         (&*deep, json!(deep)),
+        (r#"{"k":"sesame\u002dsesame","sesame-sesame":1}"#, json!({ "k": "***", "***": 1 })),
         ("[[1]]", json!([[1]])),
         ("{", json!("{")),
     ] {
@@ -196,6 +197,13 @@ async fn an_answer_is_kept_without_the_instances_secrets_and_only_as_deep_as_a_h
         let answer = http.execute("get", json!({ "path": "/" }), &context(&origin)).await.unwrap();
         assert_eq!(answer.output["body"], kept);
     }
+    // Nor is its beginning, where the answer is cut.
+    let (origin, _asked) = answering(&ok_of_json("[\"sesame-sesame\"]"));
+    let mut short = settings.clone();
+    short["limits"] = json!({ "body_bytes": 12 });
+    let http = connector(&origin, short).await;
+    let answer = http.execute("get", json!({ "path": "/" }), &context(&origin)).await.unwrap();
+    assert_eq!((&answer.output["truncated"], &answer.output["body"]), (&json!(true), &json!("[\"***")));
     // What it did before it said so, nobody knows: it is an answer like any other.
     let (origin, _asked) = answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 3\r\n\r\nwhy");
     let http = connector(&origin, settings).await;
@@ -220,13 +228,15 @@ enum Breaks {
     Silent,
 }
 
-fn breaking(how: Breaks) -> String {
+fn breaking(how: Breaks) -> (String, tokio::sync::oneshot::Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let origin = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let (tell, asked) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = [0; 4096];
         let _ = stream.read(&mut head);
+        let _ = tell.send(());
         match how {
             Breaks::Unanswered => {}
             Breaks::Midway => {
@@ -237,7 +247,7 @@ fn breaking(how: Breaks) -> String {
             }
         }
     });
-    origin
+    (origin, asked)
 }
 
 #[tokio::test]
@@ -248,19 +258,19 @@ async fn what_may_have_been_done_is_never_said_to_be_undone() {
             ("request", post.clone(), Consequence::Unknown),
             ("get", json!({ "path": "/x" }), Consequence::NothingStarted),
         ] {
-            let origin = breaking(how);
+            let (origin, _asked) = breaking(how);
             let http = connector(&origin, json!({ "timeout_secs": 1 })).await;
             let error = http.execute(action, input, &context(&origin)).await.unwrap_err();
             assert_eq!(error.consequence(), consequence, "{how:?} {action}: {error}");
         }
     }
     // One that is cancelled was stopped, whatever came of it.
-    let origin = breaking(Breaks::Silent);
+    let (origin, asked) = breaking(Breaks::Silent);
     let http = connector(&origin, json!({})).await;
     let cancelled = context(&origin);
     let cancel = cancelled.cancel.clone();
     let (error, ()) = tokio::join!(http.execute("request", post.clone(), &cancelled), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        asked.await.unwrap();
         cancel.cancel();
     });
     assert_eq!(error.unwrap_err().consequence(), Consequence::Stopped);

@@ -129,7 +129,8 @@ fn fields(row: &StepRow, input: &[Entry<'_>], now: Millis) -> Vec<Field> {
         Field::named("runs", &format!("{} · {}", row.connector, row.action)),
         Field::named("at", row.target.origin.as_deref().unwrap_or("nowhere in particular")),
     ]);
-    fields.extend(terms(&row.target.settings));
+    let of_agent = input.iter().any(|entry| entry.key == PROMPT);
+    fields.extend(terms(&row.target.settings, of_agent));
     for Entry { name, texts, .. } in input.iter().filter(|entry| entry.key != PROMPT) {
         fields.extend(texts.iter().map(|text| Field::named(name, text)));
     }
@@ -141,8 +142,12 @@ fn fields(row: &StepRow, input: &[Entry<'_>], now: Millis) -> Vec<Field> {
     fields
 }
 
-/// Where and on what terms an agent works: the settings of a target.
-fn terms(settings: &BTreeMap<String, Value>) -> Vec<Field> {
+/// Where and on what terms a step works: the settings of a target. What is not set of an agent's is said too; where
+/// nobody is prompted there is no agent.
+fn terms(settings: &BTreeMap<String, Value>, of_agent: bool) -> Vec<Field> {
+    if !of_agent {
+        return settings.iter().map(|(key, value)| Field::named(key, &plain(value))).collect();
+    }
     let given = |(key, default): (&str, &str)| {
         Field::named(key, &settings.get(key).map_or_else(|| default.to_owned(), plain))
     };

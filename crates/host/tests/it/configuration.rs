@@ -88,15 +88,14 @@ fn program(name: &str, arguments: &[&str], directory: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Taplo, installed beside the build at its pinned version.
-fn taplo() -> PathBuf {
+/// A program of a package, installed beside the build by npm at its pinned version.
+pub(crate) fn npm(package: &str, name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = target.join(format!("taplo-{TAPLO}"));
-    let binary = place.join("node_modules/.bin/taplo");
+    let place = target.join(package.replace(['@', '/'], "-"));
+    let binary = place.join("node_modules/.bin").join(name);
     if !binary.exists() {
         let beside = tempfile::tempdir_in(target).unwrap();
-        let package = format!("@taplo/cli@{TAPLO}");
-        let arguments = ["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund", &package];
+        let arguments = ["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund", package];
         let (installed, said) = program("npm", &arguments, beside.path());
         assert!(installed, "{said}");
         // Another test process may have been faster; its install is as good.
@@ -154,7 +153,7 @@ fn an_editor_with_our_schemas_points_at_each_misspelt_key_and_at_nothing_else() 
     let write = |name: &str, text: &str| std::fs::write(here.join(name), text).unwrap();
     write("host.schema.json", &schema().to_string());
     write("rule.schema.json", &connector_rules::schema().to_string());
-    let binary = taplo();
+    let binary = npm(&format!("@taplo/cli@{TAPLO}"), "taplo");
     let lint = |schema: &str, files: &[&str]| {
         let schema = format!("file://{}", here.join(schema).display());
         program(binary.to_str().unwrap(), &[&["lint", "--schema", &schema], files].concat(), here)

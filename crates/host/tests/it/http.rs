@@ -75,7 +75,7 @@ impl Server {
         let file = directory.join("notes.json");
         std::fs::write(&file, json!({ "notes": [] }).to_string()).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let process = Command::new(installed())
+        let process = Command::new(crate::configuration::npm(SERVER, "json-server"))
             .args(["--host", "127.0.0.1", "--quiet", "--port", &port.to_string()])
             .arg(&file)
             .current_dir(directory)
@@ -103,28 +103,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The server's program, installed beside the build at its pinned version.
-fn installed() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = target.join(SERVER.replace('@', "-"));
-    let program = place.join("node_modules/.bin/json-server");
-    if !program.exists() {
-        let beside = tempfile::tempdir_in(target).unwrap();
-        let installed = Command::new("npm")
-            .args(["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund", SERVER])
-            .current_dir(beside.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-        // Another test may have been faster; its install is as good.
-        if let Err(error) = std::fs::rename(beside.path(), &place) {
-            assert!(program.exists(), "{error}");
-        }
-    }
-    program
 }
 
 /// A host with an instance called `notes`.
@@ -199,6 +177,9 @@ fn a_request_is_a_card_and_is_sent_once_it_is_approved(isolation: &str) {
     for shown in ["POST", "/notes", "buy milk", "x-client", &format!("127.0.0.1:{}", notes.server.port)] {
         assert!(card.contains(shown), "{shown}: {card}");
     }
+    for (what, of_agents) in [("model", "model "), ("agent", "agent "), ("directory", "directory ")] {
+        assert!(!card.contains(of_agents), "no {what} has to do with it: {card}");
+    }
     assert!(!card.contains("hunter2"), "{card}");
     assert_eq!(notes.server.notes(), json!([]), "nothing is sent before it is approved");
 
@@ -208,6 +189,7 @@ fn a_request_is_a_card_and_is_sent_once_it_is_approved(isolation: &str) {
     let run = notes.run("1");
     assert_eq!(run["run"]["state"], "succeeded", "{run}");
     assert_eq!(run["steps"][0]["output"]["status"], 201);
+    assert_eq!(run["steps"][0]["output"]["reply"], "POST /notes: 201 Created");
     // It changes nothing, so that nobody is asked about it.
     assert_eq!(run["steps"][1]["decided_by"], Value::Null);
     assert_eq!(run["steps"][1]["output"]["body"], json!({ "text": "buy milk", "id": 1 }));
