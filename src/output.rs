@@ -156,7 +156,43 @@ pub(crate) fn cap_patch(mut patch: String, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use connector_contract::facts::{ChangedFile, Facts, Usage};
+
     use super::*;
+
+    #[test]
+    fn all_that_a_turn_hands_back_is_read_as_facts() {
+        let file = FileChange {
+            path: "a".into(),
+            additions: Some(1),
+            deletions: Some(2),
+            status: "modified".into(),
+        };
+        let tokens = Tokens { input: 3, output: 4, reasoning: 5, cache: CacheTokens { read: 6, write: 7 } };
+        let output = json!(TurnOutput {
+            session_id: "ses_1".into(),
+            reply: "done".into(),
+            remark: Some("cut off".into()),
+            response: json!({ "info": {} }),
+            message_id: "msg_1".into(),
+            files: vec![file],
+            files_left_out: 8,
+            patch: "+x\n".into(),
+            cost: 0.5,
+            tokens,
+            duration_ms: 9,
+        });
+        let facts = Facts::of(&output);
+        assert_eq!(
+            (facts.session(), facts.reply(), facts.remark()),
+            (Some("ses_1"), Some("done"), Some("cut off"))
+        );
+        let changes = facts.changes().unwrap();
+        let file = ChangedFile { status: "modified", path: "a", lines: Some((1, 2)) };
+        assert_eq!((changes.files, changes.left_out, changes.are_all), (vec![file], 8, false));
+        assert_eq!(facts.patch(), Some("+x\n"));
+        assert_eq!(facts.usage(), Usage { duration_ms: Some(9), cost: Some(0.5), tokens: Some(12) });
+    }
 
     #[test]
     fn what_is_cut_says_so() {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::facts;
 use crate::{ActionDecl, ActionResult, ConnectorError, Context, Manifest, Origin, Provenance, TriggerDecl};
 
 /// Called by a connector for each event of a trigger, with the event's payload.
@@ -30,7 +31,7 @@ pub struct Target {
     /// Where it runs, as [`Origin`] writes itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
-    /// Named settings in effect: `directory`, `model`, `agent`, `permissions`.
+    /// Named settings in effect: `directory`, `isolation`, `model`, `agent`, `permissions`.
     /// Never a secret.
     #[serde(default)]
     pub settings: BTreeMap<String, Value>,
@@ -40,6 +41,21 @@ impl Target {
     /// A target at `origin` without settings.
     pub fn at(origin: &Origin) -> Self {
         Self { origin: Some(origin.to_string()), settings: BTreeMap::new() }
+    }
+
+    /// The concurrency key of a call: those that have the same run one after another, since they share a
+    /// directory. A call with a working tree of its own (the setting `isolation` is `worktree`) shares that with
+    /// those that go on with the same session.
+    ///
+    /// `connector` stands for the place of a target without an origin; `call` is the call's own name.
+    pub fn concurrency_key(&self, connector: &str, input: &Value, call: &str) -> String {
+        let setting = |key: &str| self.settings.get(key).and_then(Value::as_str).unwrap_or_default();
+        let key = format!("{} {}", self.origin.as_deref().unwrap_or(connector), setting("directory"));
+        match (setting("isolation"), facts::continued(input)) {
+            ("worktree", Some(session)) => format!("{key} session {session}"),
+            ("worktree", None) => format!("{key} {call}"),
+            _ => key,
+        }
     }
 }
 
@@ -142,4 +158,31 @@ pub trait ConnectorFactory: Send + Sync + 'static {
     /// Makes an instance. Does no I/O beyond what the connector documents, and
     /// its errors never quote a secret.
     async fn create(&self, config: Value) -> Result<Box<dyn Connector>, ConnectorError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn calls_with_a_tree_each_run_side_by_side_and_those_of_one_session_one_after_another() {
+        let in_tree = |call: &str, input: Value, isolation: &str| {
+            let settings = [("directory", "/a"), ("isolation", isolation)];
+            let settings = settings.map(|(key, value)| (key.to_owned(), json!(value))).into();
+            Target { origin: None, settings }.concurrency_key("c", &input, call)
+        };
+        let new = || json!({ "prompt": "x" });
+        let on = |session: &str| json!({ "prompt": "x", "session_id": session });
+        for (one, other, isolation, same) in [
+            (new(), new(), "worktree", false),
+            (new(), on("ses_1"), "worktree", false),
+            (on("ses_1"), on("ses_1"), "worktree", true),
+            (on("ses_1"), on("ses_2"), "worktree", false),
+            (on("ses_1"), new(), "none", true),
+        ] {
+            let keys = (in_tree("1.1", one.clone(), isolation), in_tree("1.2", other.clone(), isolation));
+            assert_eq!(keys.0 == keys.1, same, "{one} {other} {isolation}");
+        }
+    }
 }

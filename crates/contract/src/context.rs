@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::facts;
 use crate::{AskRelay, OutboundHttp, ProgressSink, Target};
 
 /// Everything a connector may use during one call of `execute`.
@@ -70,6 +71,13 @@ pub enum SourceNote {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Checkpoint(pub Value);
+
+impl Checkpoint {
+    /// The session it is about, where its member `session_id` names one.
+    pub fn session(&self) -> Option<&str> {
+        facts::continued(&self.0)
+    }
+}
 
 /// The checkpoint could not be made durable. Nothing may be started.
 #[derive(Debug, thiserror::Error)]

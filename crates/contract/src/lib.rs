@@ -19,6 +19,7 @@ mod context;
 pub mod deceptive;
 mod decode;
 mod error;
+pub mod facts;
 mod manifest;
 mod origin;
 mod outbound;

@@ -35,10 +35,6 @@ use crate::instance::{Instance, Provider, Ready, grant};
 use crate::own_model::Source;
 use crate::told;
 
-/// The key of an output that says that its list of files is of all that changed: then an empty one
-/// means that nothing did.
-pub(crate) const FILES_ARE_ALL: &str = "files_are_all";
-
 /// How long a card waits for a daemon that gets ready, where it shows what that says.
 const STARTS: Duration = Duration::from_secs(10);
 

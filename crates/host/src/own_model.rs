@@ -9,7 +9,7 @@ mod files;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use connector_contract::Target;
+use connector_contract::{Target, facts};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::project::Project;
 use opencode_daemons::{Environment, PoolConfig};
@@ -127,7 +127,7 @@ impl Source {
 
 /// Whether an input goes on in a session, which has the model of its last prompt.
 pub(crate) fn goes_on(input: &Value) -> bool {
-    input.get("session_id").is_some_and(|session| !session.is_null())
+    facts::continued(input).is_some()
 }
 
 /// Whether `key` of a target's settings is told by [`line`].

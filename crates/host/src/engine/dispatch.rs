@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_contract::facts::Facts;
 use connector_contract::{
     ActionResult, Checkpoint, CheckpointError, CheckpointLog, ConnectorError, Consequence, Context, Progress,
     chain, progress_channel,
@@ -277,7 +278,7 @@ impl Engine {
         };
         // What the next start finds out is no end.
         if !self.is_left(row.id) {
-            let reply = finish.output.as_ref().and_then(|output| output.get("reply")?.as_str());
+            let reply = finish.output.as_ref().and_then(|output| Facts::of(output).reply());
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             recorder.end(now(), made.target().as_str(), finish.reason.as_deref(), reply);
         }
@@ -436,7 +437,7 @@ impl Finish {
 fn judge(result: Result<ActionResult, ConnectorError>, resumed: bool) -> (Move, Finish) {
     match result {
         Ok(result) => {
-            let session_id = result.output.get("session_id").and_then(Value::as_str).map(str::to_owned);
+            let session_id = Facts::of(&result.output).session().map(str::to_owned);
             let (made, reason) =
                 if result.success { (Move::Succeed, None) } else { (Move::Fail, Some(result.message)) };
             (made, Finish { reason, session_id, output: Some(result.output), consequence: None })

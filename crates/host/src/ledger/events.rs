@@ -1,5 +1,6 @@
 //! Events: stored under their platform's own id before anything comes of them.
 
+use connector_contract::facts::{Commits, Facts};
 use rusqlite::OptionalExtension as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,12 +58,11 @@ pub struct Change {
 }
 
 impl Change {
-    /// What the output of a step says of a branch. Commits are ids, so that nothing in it can be an option
-    /// for git.
+    /// What the output of a step says of a branch.
     pub fn of(output: &Value) -> Option<Self> {
-        let text = |name: &str| output.get(name).and_then(Value::as_str).map(str::to_owned);
-        let commit = |name: &str| text(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        Some(Self { branch: text("branch")?, base: commit("base")?, commit: commit("commit")? })
+        let facts = Facts::of(output);
+        let (branch, Commits { base, head }) = (facts.branch()?, facts.commits()?);
+        Some(Self { branch: branch.to_owned(), base: base.to_owned(), commit: head.to_owned() })
     }
 }
 

@@ -234,19 +234,6 @@ impl NewStep {
     }
 }
 
-/// Steps of one lane share a directory, so that they run one after another. A step with a working
-/// tree of its own shares it with those that go on with the same session.
-pub fn lane(connector: &str, target: &Target, input: &Value, step: StepId) -> String {
-    let setting = |key: &str| target.settings.get(key).and_then(Value::as_str).unwrap_or_default();
-    let lane = format!("{} {}", target.origin.as_deref().unwrap_or(connector), setting("directory"));
-    let session = input.get("session_id").and_then(Value::as_str);
-    match (setting("isolation"), session) {
-        ("worktree", Some(session)) => format!("{lane} session {session}"),
-        ("worktree", None) => format!("{lane} {step}"),
-        _ => lane,
-    }
-}
-
 /// Stores a resolved step of `run`; `false` if it is there already.
 pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerError> {
     let digest = step.digest(run)?;
@@ -271,7 +258,7 @@ pub fn insert(tx: &Tx<'_>, run: &RunRow, step: &NewStep) -> Result<bool, LedgerE
             step.read_only,
             step.input.to_string(),
             serde_json::to_string(&step.target)?,
-            lane(&step.connector, &step.target, &step.input, step.id),
+            step.target.concurrency_key(&step.connector, &step.input, &step.id.to_string()),
             step.rule_now,
             digest.as_str(),
             step.terms.needed,
@@ -640,30 +627,4 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StepRow> {
         surface: row.get("surface")?,
         chat: row.get("chat")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tasks_with_a_tree_each_run_side_by_side_and_those_of_one_session_one_after_another() {
-        let in_tree = |index, input: Value, isolation: &str| {
-            let settings = [("directory", "/a"), ("isolation", isolation)];
-            let settings = settings.map(|(key, value)| (key.to_owned(), json!(value))).into();
-            lane("c", &Target { origin: None, settings }, &input, StepId { run: RunId(1), index })
-        };
-        let new = || json!({ "prompt": "x" });
-        let on = |session: &str| json!({ "prompt": "x", "session_id": session });
-        for (one, other, isolation, same) in [
-            (new(), new(), "worktree", false),
-            (new(), on("ses_1"), "worktree", false),
-            (on("ses_1"), on("ses_1"), "worktree", true),
-            (on("ses_1"), on("ses_2"), "worktree", false),
-            (on("ses_1"), new(), "none", true),
-        ] {
-            let lanes = (in_tree(1, one.clone(), isolation), in_tree(2, other.clone(), isolation));
-            assert_eq!(lanes.0 == lanes.1, same, "{one} {other} {isolation}");
-        }
-    }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_contract::facts;
 use connector_contract::{
     ActionResult, Checkpoint, CheckpointError, CheckpointLog, Connector, ConnectorError, Consequence,
     Context, EventHandler, Manifest, Progress, Provenance, Reference, StopCause, Subscription, Target, chain,
@@ -21,7 +22,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::Managed;
-use super::refusals::{self, Refusals};
+use super::refusals::Refusals;
 use super::tree::Tree;
 use crate::powers;
 
@@ -67,7 +68,7 @@ impl Connector for Managed {
                     never = refusals.tell(&ctx.progress) => match never {},
                 };
                 let paths = refusals.paths(tree.as_deref().map(Tree::directory), &self.0.environment);
-                (with_refusals(ended, refusals, paths), Some(lease))
+                (with_refusals(ended, refusals, &paths), Some(lease))
             }
             Err(error) => (Err(error), None),
         };
@@ -118,14 +119,11 @@ impl Connector for Managed {
 fn with_refusals(
     ended: Result<ActionResult, ConnectorError>,
     refused: Refusals,
-    paths: Vec<String>,
+    paths: &[String],
 ) -> Result<ActionResult, ConnectorError> {
     let mut result = ended?;
     if let Some(output) = result.output.as_object_mut() {
-        let all = [(refusals::KEY, refused.all()), (refusals::PATHS, paths)];
-        output.extend(
-            all.into_iter().filter(|(_, all)| !all.is_empty()).map(|(key, all)| (key.to_owned(), all.into())),
-        );
+        facts::put_refused(output, &refused.all(), paths);
     }
     Ok(result)
 }

@@ -9,10 +9,6 @@ use std::time::Duration;
 use connector_contract::{Progress, ProgressSink, ToolOutcome};
 use opencode_daemons::{EgressRecord, Environment, offered_paths, refused_paths};
 
-/// The key of a result's output under which refused destinations are.
-pub(crate) const KEY: &str = "network_refused";
-/// The same of refused paths.
-pub(crate) const PATHS: &str = "paths_refused";
 /// How often it is looked.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// How many destinations a result names.

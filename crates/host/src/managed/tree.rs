@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use connector_contract::facts::{self, Facts, TreeFacts};
 use connector_contract::{
     ActionResult, Checkpoint, ConnectorError, Consequence, Context, Progress, Reference, chain,
 };
@@ -13,7 +14,6 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::FILES_ARE_ALL;
 use super::call::cancelled;
 
 /// How long it may take to take out what came of a call.
@@ -82,7 +82,7 @@ impl Tree {
     ) -> Result<ActionResult, ConnectorError> {
         let mut tree = self.used.lock().await;
         let session = match &ended {
-            Ok(result) => result.output.get("session_id").and_then(Value::as_str),
+            Ok(result) => Facts::of(&result.output).session(),
             Err(error) => error.reference().and_then(|reference| reference.session_id.as_deref()),
         };
         if let Some(Err(error)) = session.map(|session| tree.belongs_to(session)) {
@@ -140,7 +140,7 @@ async fn find(
         let found = trees.of_checkpoint(checkpoint).await?;
         return found.ok_or_else(|| WorktreeError::Gone("of the turn".to_owned()));
     }
-    match input.get("session_id").and_then(Value::as_str) {
+    match facts::continued(input) {
         Some(session) => trees.of_session(session).await,
         None => trees.make().await,
     }
@@ -167,17 +167,11 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
             if let Some(output) = result.output.as_object_mut() {
                 // The daemon's own list leaves out what its history does: large files, other formats.
                 let left_out = files.len().saturating_sub(LISTED);
-                output.insert("files".to_owned(), json!(files[..files.len() - left_out]));
-                output.insert("files_left_out".to_owned(), json!(left_out));
-                output.insert(FILES_ARE_ALL.to_owned(), json!(true));
-                output.insert("base".to_owned(), json!(since));
-                output.insert("patch".to_owned(), json!(patch));
+                let branch = commit.as_deref().map(|commit| (tree.branch(), commit));
+                let files = json!(files[..files.len() - left_out]);
+                TreeFacts { files, left_out, base: &since, patch: &patch, branch }.put_into(output);
                 if !submodules.is_empty() {
                     output.insert("submodules".to_owned(), json!(submodules));
-                }
-                if let Some(commit) = commit {
-                    output.insert("branch".to_owned(), json!(tree.branch()));
-                    output.insert("commit".to_owned(), json!(commit));
                 }
             }
         }

@@ -1,23 +1,23 @@
 //! Figures: how long a step took and what it cost, in numbers that people can read.
 
-use serde_json::Value;
+use connector_contract::facts::Usage;
 
 /// The most that is written out: nothing real has more.
 const MOST: u64 = 999_999_999;
 
-/// What an output says of time, cost and tokens, to stand after a title.
-pub(super) fn figures(output: &Value) -> String {
+/// Time, cost and tokens, to stand after a title.
+pub(super) fn figures(usage: Usage) -> String {
     let mut text = String::new();
-    if let Some(ms) = output.get("duration_ms").and_then(Value::as_u64) {
+    if let Some(ms) = usage.duration_ms {
         text.push_str(&match ms / 1_000 {
             ..=MOST => format!(" in {}.{} s", ms / 1_000, ms / 100 % 10),
             _ => format!(" in over {MOST} s"),
         });
     }
-    if let Some(cost) = output.get("cost").and_then(Value::as_f64) {
+    if let Some(cost) = usage.cost {
         text.push_str(&format!(" · cost ${}", sane(cost, 4)));
     }
-    if let Some(tokens) = output.get("tokens").and_then(total_tokens) {
+    if let Some(tokens) = usage.tokens {
         text.push_str(&match tokens {
             ..=MOST => format!(" · {tokens} tokens"),
             _ => format!(" · over {MOST} tokens"),
@@ -32,14 +32,6 @@ fn sane(number: f64, digits: usize) -> String {
         number if number.abs() > 999_999_999.0 => format!("over {MOST}"),
         number => format!("{number:.digits$}"),
     }
-}
-
-fn total_tokens(tokens: &Value) -> Option<u64> {
-    let direct = tokens.as_u64().or_else(|| tokens.get("total").and_then(Value::as_u64));
-    direct.or_else(|| {
-        let part = |name: &str| tokens.get(name).and_then(Value::as_u64);
-        Some(part("input")?.saturating_add(part("output")?).saturating_add(part("reasoning").unwrap_or(0)))
-    })
 }
 
 #[cfg(test)]

@@ -2,18 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use connector_contract::facts::Facts;
 
-use crate::managed::refusals;
 use crate::text::one_line;
 
 /// What the walls refused while a step ran, of the network and of paths, a line each; nothing when it was nothing.
-pub(super) fn refused(output: &Value) -> Option<String> {
-    let named = |key: &str| -> Vec<String> {
-        let all = output.get(key).and_then(Value::as_array).into_iter().flatten();
-        all.filter_map(Value::as_str).map(one_line).collect()
-    };
-    let (hosts, paths) = (named(refusals::KEY), named(refusals::PATHS));
+pub(super) fn refused(facts: Facts<'_>) -> Option<String> {
+    let shown = |all: Vec<&str>| all.into_iter().map(one_line).collect::<Vec<_>>();
+    let (hosts, paths) = (shown(facts.network_refused()), shown(facts.paths_refused()));
     let of_network = (!hosts.is_empty())
         .then(|| format!("network: refused {} · `hosts` of the workspace opens it", hosts.join(", ")));
     let told: Vec<_> = of_network.into_iter().chain(refused_paths(&paths)).collect();
@@ -60,7 +56,7 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(refused(&output).as_deref(), told);
+            assert_eq!(refused(Facts::of(&output)).as_deref(), told);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The view of a result: how a step ended, and what remains of it.
 
+use connector_contract::facts::{self, Facts};
 use serde_json::Value;
 
 use super::Verbatim;
@@ -7,9 +8,7 @@ use super::figures::figures;
 use super::refused::refused;
 use crate::gate::state::StepState;
 use crate::ids::StepId;
-use crate::ledger::events::Change;
 use crate::ledger::steps::StepRow;
-use crate::managed::FILES_ARE_ALL;
 use crate::text::{one_line, visible};
 
 /// The end of a step, or where it is.
@@ -84,69 +83,58 @@ impl ResultView {
     pub fn of(row: &StepRow) -> Self {
         let nothing = Value::Null;
         let output = row.output.as_ref().unwrap_or(&nothing);
-        let reply = text(output, "reply").map(|reply| Verbatim::from(reply.trim()));
+        let facts = Facts::of(output);
+        let reply = facts.reply().map(|reply| Verbatim::from(reply.trim()));
         let is_silent = reply.as_ref().is_some_and(|reply| reply.as_str().is_empty());
         let silence = is_silent.then_some("the agent said nothing");
-        let patch = text(output, "patch").filter(|patch| !patch.is_empty());
         let approver = row.decided_by.as_ref().filter(|_| row.state != StepState::Denied);
         Self {
             id: row.id,
             state: row.state,
             title: title(row),
-            figures: if row.state == StepState::Succeeded { figures(output) } else { String::new() },
+            figures: if row.state == StepState::Succeeded { figures(facts.usage()) } else { String::new() },
             reason: row.reason.as_deref().map(visible),
             approved_by: approver.map(|by| one_line(&row.people.named(by))),
             reply,
-            remark: text(output, "remark").or(silence).map(one_line),
-            changes: Changes::of(output),
-            branch: Branch::of(row, output),
-            refused: refused(output),
+            remark: facts.remark().or(silence).map(one_line),
+            changes: facts.changes().map(Changes::from),
+            branch: Branch::of(row, facts),
+            refused: refused(facts),
             session: row.session_id.as_deref().map(one_line),
-            patch: patch.map(Verbatim::from),
+            patch: facts.patch().map(Verbatim::from),
             token: row.token.clone(),
         }
     }
 }
 
-impl Changes {
-    fn of(output: &Value) -> Option<Self> {
-        let files = output.get("files").and_then(Value::as_array)?;
-        let are_all = output.get(FILES_ARE_ALL).and_then(Value::as_bool) == Some(true);
-        Some(Self {
-            files: files.iter().map(ChangedFile::of).collect(),
-            left_out: output.get("files_left_out").and_then(Value::as_u64).unwrap_or(0),
-            none: if are_all {
+impl From<facts::Changes<'_>> for Changes {
+    fn from(changes: facts::Changes<'_>) -> Self {
+        Self {
+            files: changes.files.into_iter().map(ChangedFile::from).collect(),
+            left_out: changes.left_out,
+            none: if changes.are_all {
                 "no files changed"
             } else {
                 "no file is known to have changed (large or ignored files, and directories without git, are not compared)"
             },
-        })
-    }
-}
-
-impl ChangedFile {
-    fn of(file: &Value) -> Self {
-        let number = |name: &str| file.get(name).and_then(Value::as_u64);
-        Self {
-            status: text(file, "status").map(one_line).unwrap_or_default(),
-            path: text(file, "path").map(one_line).unwrap_or_default(),
-            lines: number("additions").zip(number("deletions")),
         }
     }
 }
 
-impl Branch {
-    fn of(row: &StepRow, output: &Value) -> Option<Self> {
-        Some(Self {
-            name: one_line(text(output, "branch")?),
-            apply: format!("connector-host runs apply {}", row.id.run),
-            has_choices: Change::of(output).is_some() && row.session_id.is_some(),
-        })
+impl From<facts::ChangedFile<'_>> for ChangedFile {
+    fn from(file: facts::ChangedFile<'_>) -> Self {
+        Self { status: one_line(file.status), path: one_line(file.path), lines: file.lines }
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
-    value.get(key).and_then(Value::as_str)
+impl Branch {
+    fn of(row: &StepRow, facts: Facts<'_>) -> Option<Self> {
+        Some(Self {
+            name: one_line(facts.branch()?),
+            apply: format!("connector-host runs apply {}", row.id.run),
+            has_choices: facts.commits().is_some() && row.session_id.is_some(),
+        })
+    }
 }
 
 fn title(row: &StepRow) -> String {

@@ -58,3 +58,63 @@ fn a_condition_or_a_column_at_a_call_is_seen() {
         assert_eq!(!words_of_the_ledger(line).is_empty(), seen, "{line}");
     }
 }
+
+/// What the contract alone knows of an outcome's members, as somebody else would read or write it.
+const FACTS: [&str; 15] = [
+    "session_id",
+    "reply",
+    "remark",
+    "files",
+    "files_left_out",
+    "files_are_all",
+    "patch",
+    "branch",
+    "base",
+    "commit",
+    "duration_ms",
+    "cost",
+    "tokens",
+    "network_refused",
+    "response",
+];
+
+/// The facts that a line reads or writes by their own names. A column of a row is none.
+fn facts_by_name(line: &str) -> Vec<&'static str> {
+    let by_name = |name: &&str| {
+        let ways =
+            ["get(\"NAME\")", "[\"NAME\"]", "insert(\"NAME\"", "remove(\"NAME\"", "text(output, \"NAME\""];
+        ways.iter().any(|way| line.contains(&way.replace("NAME", name)))
+    };
+    if line.contains("row.get(") { Vec::new() } else { FACTS.into_iter().filter(by_name).collect() }
+}
+
+#[test]
+fn nobody_but_the_contract_knows_the_facts_of_an_outcome_by_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&root) {
+        // An answer of the command line, which is as its document says; and the files of a message.
+        if file.ends_with("tests.rs")
+            || file.ends_with("cli/runs/after.rs")
+            || file.ends_with("telegram/files.rs")
+        {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (product, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+        let named: Vec<_> = product.lines().filter(|line| !facts_by_name(line).is_empty()).collect();
+        assert_eq!(named, Vec::<&str>::new(), "{}", file.display());
+    }
+}
+
+#[test]
+fn a_fact_read_or_written_by_name_is_seen() {
+    for (line, seen) in [
+        (r#"result.output.get("session_id").and_then(Value::as_str)"#, true),
+        (r#"output.insert("patch".to_owned(), json!(patch));"#, true),
+        (r#"answer["branch"] = json!(branch);"#, true),
+        (r#"session_id: row.get("session_id")?,"#, false),
+        (r#"self.sent(parcel, "patch")"#, false),
+    ] {
+        assert_eq!(!facts_by_name(line).is_empty(), seen, "{line}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use async_trait::async_trait;
+use connector_contract::facts;
 use connector_contract::{
     ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, Reference,
     Subscription,
@@ -122,7 +123,7 @@ fn lean(mut value: Value) -> Value {
                 };
             }
             if let Some(output) = map.get_mut("output").filter(|_| is_step).and_then(Value::as_object_mut) {
-                output.remove("response");
+                facts::make_lean(output);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| *item = lean(item.take())),

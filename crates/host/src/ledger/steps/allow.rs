@@ -5,7 +5,7 @@
 //! same connector with the same target, for the same requester in the same chat, until it expires
 //! or somebody revokes it. It is looked at when a step comes to the gate and again at dispatch.
 
-use connector_contract::Target;
+use connector_contract::{Target, facts};
 use rusqlite::OptionalExtension as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -148,7 +148,7 @@ fn fitting(
     terms: &Terms,
     only: Option<i64>,
 ) -> Result<Option<Allowance>, LedgerError> {
-    let Some(session) = wanted.input.get("session_id").and_then(Value::as_str) else { return Ok(None) };
+    let Some(session) = facts::continued(wanted.input) else { return Ok(None) };
     if wanted.rule_now != Some(wanted.rule_version) {
         return Ok(None);
     }

@@ -49,7 +49,7 @@ pub fn make(tx: &Tx<'_>, step: StepId, made: Move, change: Change) -> Result<boo
 
 /// Records where a dispatched step's effect can be found again.
 pub fn checkpoint(tx: &Tx<'_>, step: StepId, checkpoint: &Checkpoint) -> Result<bool, LedgerError> {
-    let session = checkpoint.0.get("session_id").and_then(Value::as_str);
+    let session = checkpoint.session();
     let changed = tx
         .sql
         .prepare_cached(

@@ -9,7 +9,7 @@ use connector_contract::Target;
 use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
-use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, lane, make};
+use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, make};
 use crate::gate::people::People;
 use crate::gate::policy::{Actor, Policy, Terms};
 use crate::gate::state::{Move, StepState};
@@ -137,7 +137,7 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
     let digest = row.digest_with(&now.target, now.rule_now.as_deref(), people, asked)?;
     let change = Change::none()
         .set("target", serde_json::to_string(&now.target)?)
-        .set("lane", lane(&row.connector, &now.target, &row.input, row.id))
+        .set("lane", now.target.concurrency_key(&row.connector, &row.input, &row.id.to_string()))
         .set("rule_now", now.rule_now.clone().map_or(Sql::Null, Sql::Text))
         .set("asked", i64::from(asked))
         .set("digest", digest.as_str().to_owned())
