@@ -43,15 +43,15 @@ impl Target {
         Self { origin: Some(origin.to_string()), settings: BTreeMap::new() }
     }
 
-    /// The concurrency key of a call: those that have the same run one after another, since they share a
-    /// directory. A call with a working tree of its own (the setting `isolation` is `worktree`) shares that with
-    /// those that go on with the same session.
+    /// The concurrency key of a call: calls with the same key run one after another. Those at one place share it, since
+    /// they share its directory, if it has one; but a call with a working tree of its own (the setting `isolation` is
+    /// `worktree`) shares it only with those that go on with the same session.
     ///
     /// `connector` stands for the place of a target without an origin; `call` is the call's own name.
     pub fn concurrency_key(&self, connector: &str, input: &Value, call: &str) -> String {
         let setting = |key: &str| self.settings.get(key).and_then(Value::as_str).unwrap_or_default();
         let key = format!("{} {}", self.origin.as_deref().unwrap_or(connector), setting("directory"));
-        match (setting("isolation"), facts::continued(input)) {
+        match (setting("isolation"), facts::session_of(input)) {
             ("worktree", Some(session)) => format!("{key} session {session}"),
             ("worktree", None) => format!("{key} {call}"),
             _ => key,
@@ -183,6 +183,26 @@ mod tests {
         ] {
             let keys = (in_tree("1.1", one.clone(), isolation), in_tree("1.2", other.clone(), isolation));
             assert_eq!(keys.0 == keys.1, same, "{one} {other} {isolation}");
+        }
+    }
+
+    /// A host compares it with what one before it stored.
+    #[test]
+    fn the_text_of_a_concurrency_key_stays_as_it_is() {
+        for (origin, settings, input, key) in [
+            (None, json!({}), json!({}), "c "),
+            (Some("http://h:1"), json!({ "directory": "/a" }), json!({ "session_id": "s" }), "http://h:1 /a"),
+            (None, json!({ "directory": "/a", "isolation": "worktree" }), json!({}), "c /a 1.1"),
+            (
+                Some("http://h:1"),
+                json!({ "directory": "/a", "isolation": "worktree" }),
+                json!({ "session_id": "s" }),
+                "http://h:1 /a session s",
+            ),
+        ] {
+            let settings = serde_json::from_value(settings).unwrap();
+            let target = Target { origin: origin.map(str::to_owned), settings };
+            assert_eq!(target.concurrency_key("c", &input, "1.1"), key);
         }
     }
 }

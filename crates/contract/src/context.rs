@@ -75,7 +75,7 @@ pub struct Checkpoint(pub Value);
 impl Checkpoint {
     /// The session it is about, where its member `session_id` names one.
     pub fn session(&self) -> Option<&str> {
-        facts::continued(&self.0)
+        facts::session_of(&self.0)
     }
 }
 

@@ -8,20 +8,25 @@
 //! | `session_id` | string | the conversation it ran in, to go on with |
 //! | `reply` | string, Markdown | what is told to who asked |
 //! | `remark` | string | what is to be known of the reply: that it was cut off |
-//! | `files` | array of `path`, `status`, `additions`, `deletions` | the files it changed; absent: not known, or it changes none |
+//! | `files` | array of `path`, `status`, `additions`, `deletions` | the files it changed, as far as is known |
 //! | `files_left_out` | integer | how many more there are |
-//! | `files_are_all` | boolean | whether everything was compared, so that no file is none |
+//! | `files_are_all` | boolean | whether everything was compared: then no `files` is no change |
 //! | `patch` | string | the same as a unified diff |
-//! | `branch`, `base`, `commit` | strings | where its changes are, and the commits that they begin and end at |
+//! | `branch` | string | where its changes are |
+//! | `base`, `commit` | hexadecimal | the commits that its changes begin at and end with |
 //! | `duration_ms` | integer | wall time |
 //! | `cost` | number | in US dollars |
 //! | `tokens` | integer, or `total`, or `input` + `output` + `reasoning` | what the model read and wrote |
 //! | `network_refused`, `paths_refused` | arrays of strings | what the walls kept from it |
 //! | `response` | any | what the connector got, unchanged and long; the first to go where there is little room |
+//!
+//! Texts in them are another party's, and are shown as such.
 
 use serde_json::{Map, Value};
 
 const SESSION: &str = "session_id";
+const REPLY: &str = "reply";
+const REMARK: &str = "remark";
 const FILES: &str = "files";
 const LEFT_OUT: &str = "files_left_out";
 const ARE_ALL: &str = "files_are_all";
@@ -29,9 +34,32 @@ const PATCH: &str = "patch";
 const BRANCH: &str = "branch";
 const BASE: &str = "base";
 const COMMIT: &str = "commit";
+const DURATION: &str = "duration_ms";
+const COST: &str = "cost";
+const TOKENS: &str = "tokens";
 const NETWORK_REFUSED: &str = "network_refused";
 const PATHS_REFUSED: &str = "paths_refused";
 const RESPONSE: &str = "response";
+
+/// The names of all facts.
+pub const NAMES: [&str; 16] = [
+    SESSION,
+    REPLY,
+    REMARK,
+    FILES,
+    LEFT_OUT,
+    ARE_ALL,
+    PATCH,
+    BRANCH,
+    BASE,
+    COMMIT,
+    DURATION,
+    COST,
+    TOKENS,
+    NETWORK_REFUSED,
+    PATHS_REFUSED,
+    RESPONSE,
+];
 
 /// The facts in an output, read as they are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +87,7 @@ pub struct ChangedFile<'a> {
     pub lines: Option<(u64, u64)>,
 }
 
-/// The commits of a branch that an action left. Ids, so that neither can be an option for git.
+/// The commits of a branch that an action left. Hexadecimal, so that neither can be an option for git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commits<'a> {
     /// The one that the changes begin at.
@@ -92,12 +120,12 @@ impl<'a> Facts<'a> {
 
     /// The reply, in Markdown.
     pub fn reply(self) -> Option<&'a str> {
-        text(self.0, "reply")
+        text(self.0, REPLY)
     }
 
     /// What is to be known of the reply.
     pub fn remark(self) -> Option<&'a str> {
-        text(self.0, "remark")
+        text(self.0, REMARK)
     }
 
     /// The files it changed; `None` where that is not known, or no question.
@@ -129,9 +157,9 @@ impl<'a> Facts<'a> {
     /// What it took.
     pub fn usage(self) -> Usage {
         Usage {
-            duration_ms: number(self.0, "duration_ms"),
-            cost: self.0.get("cost").and_then(Value::as_f64),
-            tokens: self.0.get("tokens").and_then(tokens),
+            duration_ms: number(self.0, DURATION),
+            cost: self.0.get(COST).and_then(Value::as_f64),
+            tokens: self.0.get(TOKENS).and_then(tokens),
         }
     }
 
@@ -158,7 +186,7 @@ impl<'a> ChangedFile<'a> {
 
 /// What a working tree knows of an outcome, better than who worked in it.
 #[derive(Debug, Clone)]
-pub struct TreeFacts<'a> {
+pub struct WorktreeFacts<'a> {
     /// The changed files that are named, as an array.
     pub files: Value,
     /// How many more there are.
@@ -167,28 +195,33 @@ pub struct TreeFacts<'a> {
     pub base: &'a str,
     /// The changes as a unified diff.
     pub patch: &'a str,
-    /// The branch that has them and its commit; `None` where there is nothing to keep.
+    /// What is no fact, and stands between them.
+    pub more: Option<(&'a str, Value)>,
+    /// The branch that has the changes and its commit; `None` where there is nothing to keep.
     pub branch: Option<(&'a str, &'a str)>,
 }
 
-impl TreeFacts<'_> {
-    /// Puts them into an output, in place of what it says of the same.
-    pub fn put_into(self, output: &mut Map<String, Value>) {
-        let facts = [
-            (FILES, self.files),
-            (LEFT_OUT, self.left_out.into()),
-            (ARE_ALL, true.into()),
-            (BASE, self.base.into()),
-            (PATCH, self.patch.into()),
-        ];
-        let kept = self.branch.map(|(branch, commit)| [(BRANCH, branch.into()), (COMMIT, commit.into())]);
-        let all = facts.into_iter().chain(kept.into_iter().flatten());
-        output.extend(all.map(|(name, value)| (name.to_owned(), value)));
+impl WorktreeFacts<'_> {
+    /// Writes them into an output, in place of what it says of the same.
+    pub fn write_to(self, output: &mut Map<String, Value>) {
+        let mut write = |name: &str, value| output.insert(name.to_owned(), value);
+        write(FILES, self.files);
+        write(LEFT_OUT, self.left_out.into());
+        write(ARE_ALL, true.into());
+        write(BASE, self.base.into());
+        write(PATCH, self.patch.into());
+        if let Some((name, value)) = self.more {
+            write(name, value);
+        }
+        if let Some((branch, commit)) = self.branch {
+            write(BRANCH, branch.into());
+            write(COMMIT, commit.into());
+        }
     }
 }
 
-/// Puts what the walls refused into an output; nothing where it is nothing.
-pub fn put_refused(output: &mut Map<String, Value>, hosts: &[String], paths: &[String]) {
+/// Writes what the walls refused into an output; nothing where it is nothing.
+pub fn write_refusals(output: &mut Map<String, Value>, hosts: &[String], paths: &[String]) {
     for (name, all) in [(NETWORK_REFUSED, hosts), (PATHS_REFUSED, paths)] {
         if !all.is_empty() {
             output.insert(name.to_owned(), all.into());
@@ -197,12 +230,12 @@ pub fn put_refused(output: &mut Map<String, Value>, hosts: &[String], paths: &[S
 }
 
 /// Takes out of an output what is long and told by its facts.
-pub fn make_lean(output: &mut Map<String, Value>) {
+pub fn strip_response(output: &mut Map<String, Value>) {
     output.remove(RESPONSE);
 }
 
-/// The session that an input goes on with, in its member `session_id`.
-pub fn continued(input: &Value) -> Option<&str> {
+/// The session that an input goes on with, or a checkpoint is about, in its member `session_id`.
+pub fn session_of(input: &Value) -> Option<&str> {
     text(input, SESSION)
 }
 
@@ -277,12 +310,23 @@ mod tests {
     fn what_a_tree_puts_in_is_what_is_read() {
         let file = |path: &str| json!({ "path": path, "status": "added", "additions": 1, "deletions": null });
         let files = json!([file("a"), { "path": "b", "additions": 1, "deletions": 2 }]);
-        let branch = Some(("opencode/1", "b2"));
-        let tree = TreeFacts { files, left_out: 3, base: "a1", patch: "+x\n", branch };
+        let (more, branch) = (Some(("submodules", json!([]))), Some(("opencode/1", "b2")));
+        let tree = WorktreeFacts { files, left_out: 3, base: "a1", patch: "+x\n", more, branch };
         let mut output = Map::from_iter([("files".to_owned(), json!([])), ("other".to_owned(), json!(1))]);
-        tree.put_into(&mut output);
-        put_refused(&mut output, &["h:443".to_owned()], &[]);
-        assert!(!output.contains_key("paths_refused"));
+        tree.write_to(&mut output);
+        write_refusals(&mut output, &["h:443".to_owned()], &[]);
+        let order = [
+            "files",
+            "other",
+            "files_left_out",
+            "files_are_all",
+            "base",
+            "patch",
+            "submodules",
+            "branch",
+            "commit",
+        ];
+        assert!(output.keys().eq(order.iter().chain(&["network_refused"])), "{output:?}");
         let output = Value::Object(output);
         let facts = Facts::of(&output);
         let changes = facts.changes().unwrap();

@@ -127,7 +127,7 @@ impl Source {
 
 /// Whether an input goes on in a session, which has the model of its last prompt.
 pub(crate) fn goes_on(input: &Value) -> bool {
-    facts::continued(input).is_some()
+    facts::session_of(input).is_some()
 }
 
 /// Whether `key` of a target's settings is told by [`line`].

@@ -123,7 +123,7 @@ fn with_refusals(
 ) -> Result<ActionResult, ConnectorError> {
     let mut result = ended?;
     if let Some(output) = result.output.as_object_mut() {
-        facts::put_refused(output, &refused.all(), paths);
+        facts::write_refusals(output, &refused.all(), paths);
     }
     Ok(result)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use connector_contract::facts::{self, Facts, TreeFacts};
+use connector_contract::facts::{self, Facts, WorktreeFacts};
 use connector_contract::{
     ActionResult, Checkpoint, ConnectorError, Consequence, Context, Progress, Reference, chain,
 };
@@ -140,7 +140,7 @@ async fn find(
         let found = trees.of_checkpoint(checkpoint).await?;
         return found.ok_or_else(|| WorktreeError::Gone("of the turn".to_owned()));
     }
-    match facts::continued(input) {
+    match facts::session_of(input) {
         Some(session) => trees.of_session(session).await,
         None => trees.make().await,
     }
@@ -169,10 +169,8 @@ fn told(mut result: ActionResult, tree: &Worktree, came: Result<Collected, Workt
                 let left_out = files.len().saturating_sub(LISTED);
                 let branch = commit.as_deref().map(|commit| (tree.branch(), commit));
                 let files = json!(files[..files.len() - left_out]);
-                TreeFacts { files, left_out, base: &since, patch: &patch, branch }.put_into(output);
-                if !submodules.is_empty() {
-                    output.insert("submodules".to_owned(), json!(submodules));
-                }
+                let more = (!submodules.is_empty()).then(|| ("submodules", json!(submodules)));
+                WorktreeFacts { files, left_out, base: &since, patch: &patch, more, branch }.write_to(output);
             }
         }
         Err(error) => {

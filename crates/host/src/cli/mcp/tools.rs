@@ -123,7 +123,7 @@ fn lean(mut value: Value) -> Value {
                 };
             }
             if let Some(output) = map.get_mut("output").filter(|_| is_step).and_then(Value::as_object_mut) {
-                facts::make_lean(output);
+                facts::strip_response(output);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| *item = lean(item.take())),

@@ -148,7 +148,7 @@ fn fitting(
     terms: &Terms,
     only: Option<i64>,
 ) -> Result<Option<Allowance>, LedgerError> {
-    let Some(session) = facts::continued(wanted.input) else { return Ok(None) };
+    let Some(session) = facts::session_of(wanted.input) else { return Ok(None) };
     if wanted.rule_now != Some(wanted.rule_version) {
         return Ok(None);
     }
