@@ -13,6 +13,7 @@ mod advance;
 mod asks;
 mod deliver;
 mod dispatch;
+mod inbox;
 mod intake;
 mod limits;
 mod outside;
@@ -44,6 +45,7 @@ use crate::transcript::Transcripts;
 
 pub use crate::ask::{Answer, Answered};
 pub(crate) use advance::HOST;
+pub use inbox::Inbox;
 pub(crate) use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};

@@ -6,9 +6,11 @@
 use async_trait::async_trait;
 use connector_contract::Progress;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::ask::Answer;
 use crate::clock::Millis;
+use crate::engine::Inbox;
 use crate::gate::people::People;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
@@ -44,6 +46,14 @@ pub enum DeliveryError {
     },
 }
 
+/// Error of a surface that cannot go on, in words for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct SurfaceError {
+    /// What is wrong, with its causes.
+    pub reason: String,
+}
+
 /// An ask that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OpenAsk {
@@ -65,6 +75,17 @@ pub struct OpenAsk {
 pub trait Surface: Send + Sync + 'static {
     /// Its name, the first part of its users' names.
     fn name(&self) -> &str;
+
+    /// Reports to `inbox` what comes in, until `stop`; returns once what it was sending is sent or given up.
+    /// One that only shows has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has to put something right before it can be run.
+    async fn run(&self, _inbox: Inbox, stop: CancellationToken) -> Result<(), SurfaceError> {
+        stop.cancelled().await;
+        Ok(())
+    }
 
     /// Delivers a notice and returns the platform's own id of the message.
     /// `parcel` is its number: after an error, or the end of the host, the same

@@ -26,6 +26,7 @@ mod split;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
@@ -37,12 +38,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Millis};
-use crate::engine::{Answer, Engine};
+use crate::engine::{Answer, Engine, Inbox};
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::{LedgerError, Tx};
-use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+use crate::surface::{DeliveryError, Notice, OpenAsk, Surface, SurfaceError};
 
 pub use commands::{help, queue, running, running_and_asking, sessions};
 pub use render::{Part, Rendered, ask_over, card, parts, permission, question, result, status};
@@ -53,6 +54,9 @@ pub const NAME: &str = "telegram";
 /// What an edited message is answered with that no rule fires on.
 const EDITED: &str = "what was written first counts, and an edit changes nothing; \
     write it as a new message, or in reply to the result";
+
+/// How long what is being sent may take once the surface is to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How many files are fetched at once.
 const FETCHES: usize = 4;
@@ -71,7 +75,7 @@ struct Inner {
     connector_name: String,
     connector: Arc<TelegramConnector>,
     clock: Clock,
-    engine: OnceLock<Engine>,
+    inbox: OnceLock<Inbox>,
     me: OnceLock<Me>,
     health: connector_telegram::poll::Health,
     live: live::Live,
@@ -87,7 +91,7 @@ struct Inner {
 
 impl Telegram {
     /// A surface for checked settings, whose messages are events of
-    /// `connector_name`. Nothing happens until it is attached and run.
+    /// `connector_name`. Nothing happens until it is run.
     pub fn new(settings: Settings, connector_name: &str, clock: Clock) -> Result<Self, ConnectorError> {
         Self::at(pace::Pace::default(), settings, connector_name, clock)
     }
@@ -113,7 +117,7 @@ impl Telegram {
             connector_name: connector_name.to_owned(),
             connector,
             clock,
-            engine: OnceLock::new(),
+            inbox: OnceLock::new(),
             me: OnceLock::new(),
             health: connector_telegram::poll::Health::default(),
             live: live::Live::default(),
@@ -126,9 +130,9 @@ impl Telegram {
         })))
     }
 
-    /// The engine it reports to; the first one stays.
-    pub fn attach(&self, engine: Engine) {
-        let _ = self.0.engine.set(engine);
+    /// Where it reports to what it [takes](Self::take); the first inbox stays.
+    pub fn report_to(&self, inbox: Inbox) {
+        let _ = self.0.inbox.set(inbox);
     }
 
     /// The connector behind it, for rules that send messages themselves.
@@ -141,8 +145,9 @@ impl Telegram {
         self.0.health.clone()
     }
 
-    fn engine(&self) -> Result<&Engine, LedgerError> {
-        self.0.engine.get().ok_or_else(|| LedgerError::Content("the surface has no engine yet".to_owned()))
+    fn engine(&self) -> Result<Engine, LedgerError> {
+        let inbox = self.0.inbox.get();
+        inbox.ok_or_else(|| LedgerError::Content("the surface is not run yet".to_owned()))?.engine()
     }
 
     fn me(&self) -> Me {
@@ -163,6 +168,22 @@ fn actor(user: u64) -> Actor {
 impl Surface for Telegram {
     fn name(&self) -> &str {
         NAME
+    }
+
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), SurfaceError> {
+        self.report_to(inbox);
+        let mut updates = std::pin::pin!(self.take_updates());
+        let ended = tokio::select! {
+            ended = &mut updates => ended,
+            () = stop.cancelled() => {
+                self.0.stopping.cancel();
+                updates.await
+            }
+        };
+        ended.map_err(|error| SurfaceError { reason: connector_contract::chain(&error) })?;
+        stop.cancelled().await;
+        self.stop(GRACE).await;
+        Ok(())
     }
 
     async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {

@@ -1,7 +1,6 @@
 //! `run`: the host without a terminal.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
@@ -32,8 +32,7 @@ use crate::instance::Instance;
 use crate::managed::{self, Daemons};
 use crate::places::Places;
 use crate::reload::Watch;
-use crate::surface::Surface;
-use crate::telegram::Telegram;
+use crate::surface::{Surface, SurfaceError};
 use crate::troubles::Troubles;
 use crate::watch;
 
@@ -118,11 +117,11 @@ impl Serve {
         let hooks = webhooks::Serving::start(&config.webhooks, hooks, &engine)?;
         tracing::info!(state = %state.display(), "host is running");
         let telling = tokio::spawn(service_manager::tell(engine.clone()));
-        let surface = telegram.map(|telegram| telegram.surface);
+        let stop = CancellationToken::new();
+        let surfaces = tokio::spawn(run_surfaces(engine.clone(), stop.clone(), troubles.clone()));
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             () = ends.next() => None,
-            never = meet(surface.as_ref(), &engine, &troubles) => match never {},
         };
         telling.abort();
         service_manager::stopping();
@@ -137,9 +136,8 @@ impl Serve {
             }
             OnStop::Cancel => engine.stop(grace).await,
         }
-        if let Some(surface) = surface {
-            surface.stop(Duration::from_secs(5)).await;
-        }
+        stop.cancel();
+        surfaces.await?;
         if let Some(daemons) = daemons {
             daemons.stop().await;
         }
@@ -181,17 +179,13 @@ pub(super) fn watched_places(
     watch::Places { base: config::base(file), state: state.to_owned(), workspaces }
 }
 
-/// Runs the surface. When it cannot go on, all else does.
-async fn meet(surface: Option<&Telegram>, engine: &Engine, troubles: &Troubles) -> Infallible {
-    if let Some(surface) = surface {
-        surface.attach(engine.clone());
-        if let Err(error) = surface.run().await {
-            let reason =
-                format!("{}; it is off until the host is started again, and all else goes on", chain(&error));
-            troubles.tell("telegram", &reason);
-        }
-    }
-    std::future::pending().await
+/// Runs the surfaces. When one cannot go on, all else does.
+async fn run_surfaces(engine: Engine, stop: CancellationToken, troubles: Troubles) {
+    let failed = |name: &str, error: &SurfaceError| {
+        let off = "it is off until the host is started again, and all else goes on";
+        troubles.tell(name, &format!("{error}; {off}"));
+    };
+    engine.run_surfaces(&stop, failed).await;
 }
 
 /// Reads the rules again at each hangup, and says whether the configuration would still be taken.

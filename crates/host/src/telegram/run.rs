@@ -33,7 +33,7 @@ const CONNECTIONS: u32 = 8;
 
 /// Why the surface cannot run at all.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(super) enum RunError {
     /// Telegram refuses something that somebody has to put right.
     #[error("telegram cannot be used")]
     Api(#[from] ApiError),
@@ -65,8 +65,8 @@ impl Telegram {
         }
     }
 
-    /// Takes updates and shows status until [`stop`](Self::stop).
-    pub async fn run(&self) -> Result<(), RunError> {
+    /// Takes updates and shows status until the surface stops.
+    pub(super) async fn take_updates(&self) -> Result<(), RunError> {
         let me = tokio::select! {
             me = self.introduce() => me?,
             () = self.0.stopping.cancelled() => return Ok(()),

@@ -1,6 +1,8 @@
 //! What rules do in Telegram by themselves: a command opens a menu, a button of it is answered.
 
+use connector_host::surface::Surface as _;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
 use super::world::{ANNA, CHAT};
@@ -83,9 +85,10 @@ const EXEMPT: [(&str, &str); 7] = [
 #[tokio::test]
 async fn commands_and_buttons_fire_rules_that_use_every_action() {
     let desk = Desk::start(&[MENU, ORDER], Shared::open(), &EXEMPT).await;
+    let stop = CancellationToken::new();
     let running = tokio::spawn({
-        let surface = desk.surface.clone();
-        async move { surface.run().await }
+        let (surface, inbox, stop) = (desk.surface.clone(), desk.engine.inbox(), stop.clone());
+        async move { surface.run(inbox, stop).await }
     });
     let telegram = &desk.telegram;
     telegram.write(ANNA, CHAT, "/menu@fake_bot two");
@@ -113,8 +116,9 @@ async fn commands_and_buttons_fire_rules_that_use_every_action() {
     let names: Vec<&str> =
         commands.as_array().unwrap().iter().filter_map(|it| it["command"].as_str()).collect();
     assert_eq!(names, ["status", "abort", "queue", "sessions", "help"]);
-    desk.stop().await;
+    stop.cancel();
     running.await.unwrap().unwrap();
+    desk.stop().await;
 }
 
 #[tokio::test]

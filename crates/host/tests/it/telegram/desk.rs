@@ -74,7 +74,7 @@ impl Desk {
         };
         let state = tempfile::tempdir().unwrap();
         let engine = assemble::engine(state.path(), Clock::System, parts).unwrap();
-        surface.attach(engine.clone());
+        surface.report_to(engine.inbox());
         surface.introduce().await.unwrap();
         let running = tokio::spawn({
             let engine = engine.clone();

@@ -11,12 +11,14 @@ use connector_host::engine::Engine;
 use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::LedgerError;
+use connector_host::surface::SurfaceError;
 use connector_host::telegram::Telegram;
 use connector_rules::{RuleSet, SourceFile};
 use connector_telegram::Config;
 use serde_json::json;
 use testkit::telegram::{FakeTelegram, Shown, TOKEN};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::world::{ANNA, CHAT, GROUP};
 use crate::database;
@@ -34,7 +36,7 @@ pub(super) struct Stage {
 
 struct Host {
     engine: Engine,
-    surface: Telegram,
+    stop: CancellationToken,
     running: JoinHandle<Result<(), LedgerError>>,
     surfacing: JoinHandle<()>,
 }
@@ -51,14 +53,9 @@ impl Stage {
     pub(super) async fn stop(&mut self) {
         let host = self.host.take().unwrap();
         host.engine.stop(Duration::from_secs(1)).await;
-        host.surface.stop(Duration::from_secs(1)).await;
+        host.stop.cancel();
         host.running.await.unwrap().unwrap();
         host.surfacing.await.unwrap();
-        // Engine and surface know each other, and the lock stays theirs while this process lives.
-        let moved = tempfile::tempdir().unwrap();
-        let ledger = host.engine.ledger();
-        ledger.backup(&moved.path().join(ledger.path().file_name().unwrap())).unwrap();
-        self.state = moved;
     }
 
     /// Starts it again, where it was.
@@ -132,7 +129,7 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
     let parts = Parts {
         rules: RuleSet::parse(files.map(|(name, text)| SourceFile::new(name, text))).unwrap(),
         instances: vec![Instance { name, workspace: None, described: connector, provider }],
-        surfaces: vec![Arc::new(surface.clone())],
+        surfaces: vec![Arc::new(surface)],
         gate: GateConfig {
             approvers: vec![Actor::from_text(format!("telegram:{ANNA}"))],
             ..GateConfig::default()
@@ -142,9 +139,10 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
         secrets: Vec::new(),
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
-    surface.attach(engine.clone());
-    let (passes, shows) = (engine.clone(), surface.clone());
+    let stop = CancellationToken::new();
+    let (passes, shows, stopped) = (engine.clone(), engine.clone(), stop.clone());
     let running = tokio::spawn(async move { passes.run().await });
-    let surfacing = tokio::spawn(async move { shows.run().await.unwrap() });
-    Host { engine, surface, running, surfacing }
+    let failed = |name: &str, error: &SurfaceError| panic!("{name}: {error}");
+    let surfacing = tokio::spawn(async move { shows.run_surfaces(&stopped, failed).await });
+    Host { engine, stop, running, surfacing }
 }
