@@ -10,8 +10,7 @@ pub mod registry;
 mod secrets;
 pub mod telegram;
 
-pub(crate) use plan::Attached;
-pub use plan::{Plan, Planned, Unset};
+pub use plan::{Attached, Plan, Planned, Unset};
 pub use registry::{ConnectorEntry, Registry};
 pub(crate) use secrets::gather;
 

@@ -101,6 +101,10 @@ impl Surface for Console {
         Ok(reference)
     }
 
+    fn takes_answers(&self) -> bool {
+        true
+    }
+
     fn progress(&self, _chat: &str, step: StepId, progress: &Progress) {
         if let Some(line) = render::progress(progress)
             && self.is_news(step, &line)

@@ -40,10 +40,6 @@ impl Surface for Headless {
         Ok(String::new())
     }
 
-    fn takes_answers(&self) -> bool {
-        false
-    }
-
     fn progress(&self, _chat: &str, step: StepId, progress: &Progress) {
         tracing::debug!(%step, ?progress, "progress");
     }

@@ -99,10 +99,10 @@ pub trait Surface: Send + Sync + 'static {
         false
     }
 
-    /// Whether people can answer an agent's asks on it. Where they cannot, and none of them has the
+    /// Whether it shows an agent's asks, and people can answer them on it. Where they cannot, and none of them has the
     /// command line, each is refused at once.
     fn takes_answers(&self) -> bool {
-        true
+        false
     }
 
     /// What the chat of an event is told that no rule fires on, in the transaction that finds so;
@@ -124,10 +124,10 @@ pub trait Surface: Send + Sync + 'static {
     }
 
     /// Shows progress of a running step. Must not block; may drop.
-    fn progress(&self, chat: &str, step: StepId, progress: &Progress);
+    fn progress(&self, _chat: &str, _step: StepId, _progress: &Progress) {}
 
     /// Shows an ask. Must not block.
-    fn ask(&self, chat: &str, ask: &OpenAsk);
+    fn ask(&self, _chat: &str, _ask: &OpenAsk) {}
 
     /// An ask was answered.
     fn ask_answered(&self, chat: &str, ask: &OpenAsk, _answer: &Answer, by: &Actor) {
@@ -135,5 +135,5 @@ pub trait Surface: Send + Sync + 'static {
     }
 
     /// An ask no longer waits: it was answered (`by` somebody) or withdrawn.
-    fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>);
+    fn ask_closed(&self, _chat: &str, _ask: &OpenAsk, _by: Option<&Actor>) {}
 }

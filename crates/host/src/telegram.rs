@@ -206,6 +206,10 @@ impl Surface for Telegram {
         true
     }
 
+    fn takes_answers(&self) -> bool {
+        true
+    }
+
     fn unanswered(&self, tx: &Tx<'_>, event: &EventRow) -> Result<Option<String>, LedgerError> {
         // In a group, what fires no rule was not said to the bot.
         let Some(chat) = event.chat.parse().ok().filter(ChatKey::is_private) else { return Ok(None) };

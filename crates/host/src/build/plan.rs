@@ -274,8 +274,8 @@ fn workspace_of<'c>(
     Ok(Some(known))
 }
 
-/// An instance at an origin that somebody else runs.
-pub(crate) struct Attached {
+/// Plan of an instance at an origin that somebody else runs.
+pub struct Attached {
     entry: &'static ConnectorEntry,
     origin: Origin,
     reach: Reach,
@@ -285,8 +285,12 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    /// At `base_url`, with these settings besides.
-    pub(crate) fn new(
+    /// The plan of one at `base_url`, with these settings besides. Does no I/O.
+    ///
+    /// # Errors
+    ///
+    /// `base_url` is no origin.
+    pub fn new(
         entry: &'static ConnectorEntry,
         mut settings: Map<String, Value>,
         base_url: &str,
@@ -312,8 +316,12 @@ impl Attached {
         attached.map_err(|error| PlanError::of(name, format!("base_url: {error}")))
     }
 
-    /// Its connector, with the way out to its origin and nowhere else.
-    pub(crate) async fn ready(&self, said: Option<Log>) -> Result<Ready, ConnectorError> {
+    /// Its connector, with the way out to its origin and nowhere else. What its process says is kept in `said`.
+    ///
+    /// # Errors
+    ///
+    /// Its settings are not what the connector takes, or the origin is not granted.
+    pub async fn ready(&self, said: Option<Log>) -> Result<Ready, ConnectorError> {
         let factory = self.isolation.factory((self.entry.factory)(), said);
         let connector = factory.create(Value::Object(self.settings.clone())).await?;
         let http = grant(connector.as_ref(), &self.origin, self.reach)?;
@@ -326,7 +334,7 @@ impl Attached {
     }
 
     /// The instance called `name`, which is ready.
-    pub(crate) fn instance(&self, name: &str, ready: Ready) -> Instance {
+    pub fn instance(&self, name: &str, ready: Ready) -> Instance {
         let described = Arc::clone(&ready.connector);
         let provider = (self.entry.provider)(ready);
         Instance { name: name.to_owned(), workspace: None, described, provider }

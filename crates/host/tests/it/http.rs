@@ -8,8 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::terminal::{Terminal, User, processes_below};
+
+#[path = "../../examples/own_host.rs"]
+#[expect(dead_code, reason = "its `main` is for the command line")]
+mod own_host;
 
 /// Keeps what it is sent in a file, as REST has it.
 const SERVER: &str = "json-server@0.17.4";
@@ -237,4 +242,37 @@ async fn what_the_server_refuses_or_never_got_is_a_failed_step() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_host_of_ones_own_is_a_rule_a_connector_and_a_surface() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().to_owned();
+    let server = tokio::task::spawn_blocking(move || Server::start(&directory)).await.unwrap();
+    let origin = format!("http://127.0.0.1:{}", server.port);
+    let (mut typed, input) = tokio::io::duplex(1_000);
+    let state = place.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let ledger = state.join("ledger.sqlite");
+    let host =
+        tokio::spawn(async move { own_host::run(&origin, &state, input).await.map_err(|it| it.to_string()) });
+
+    typed.write_all(b"buy milk\n").await.unwrap();
+    let until = |sql: &'static str| {
+        let ledger = ledger.clone();
+        async move {
+            let began = Instant::now();
+            while !ledger.exists() || crate::database::value::<u32>(&ledger, sql) == 0 {
+                assert!(began.elapsed() < Duration::from_mins(1), "{sql}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    until("SELECT count(*) FROM steps WHERE state = 'waiting' AND delivered_at IS NOT NULL").await;
+    assert_eq!(server.notes(), json!([]), "nothing is sent before it is approved");
+    typed.write_all(b"y\n").await.unwrap();
+    until("SELECT count(*) FROM runs WHERE state = 'succeeded'").await;
+    assert_eq!(server.notes(), json!([{ "text": "buy milk", "id": 1 }]));
+    drop(typed);
+    host.await.unwrap().unwrap();
 }

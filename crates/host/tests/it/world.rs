@@ -92,6 +92,10 @@ impl Surface for Screen {
         Ok(format!("m{}", notices.len()))
     }
 
+    fn takes_answers(&self) -> bool {
+        true
+    }
+
     fn progress(&self, _chat: &str, _step: StepId, _progress: &Progress) {}
 
     fn ask(&self, _chat: &str, _ask: &OpenAsk) {}

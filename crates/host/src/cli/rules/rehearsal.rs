@@ -129,6 +129,10 @@ impl Surface for Stage {
         Ok(String::new())
     }
 
+    fn takes_answers(&self) -> bool {
+        true
+    }
+
     fn progress(&self, _chat: &str, _step: StepId, _progress: &Progress) {}
 
     fn ask(&self, _chat: &str, _ask: &OpenAsk) {}
