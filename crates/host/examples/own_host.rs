@@ -35,18 +35,23 @@ impl<R: AsyncRead + Send + Unpin + 'static> Surface for Lines<R> {
     fn name(&self) -> &'static str {
         "lines"
     }
-    async fn run(&self, inbox: Inbox, _stop: CancellationToken) -> Result<(), SurfaceError> {
-        let (mut input, mut line, me) = (self.0.lock().await, String::new(), Actor::new("lines", "me"));
-        while input.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-            let text = std::mem::take(&mut line);
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), SurfaceError> {
+        let (mut input, me) = (self.0.lock().await, Actor::new("lines", "me"));
+        loop {
+            let mut text = String::new();
+            tokio::select! {
+                read = input.read_line(&mut text) => if !read.is_ok_and(|read| read > 0) { break },
+                () = stop.cancelled() => break,
+            }
             let card = (text.trim() == "y").then(|| self.1.lock().ok()?.take()).flatten();
-            let reported = match card {
-                Some(CardView { id: step, digest, .. }) => {
-                    let (digest, approver) = (digest.to_string(), me.clone());
-                    let tap = Tap { step, digest, approver, chat: None, decision: Decision::Approve };
-                    inbox.decide(tap).await.map(drop)
-                }
-                None => inbox.message(("lines", "main"), &me, text.trim()).await,
+            let reported = if let Some(CardView { id, digest, .. }) = card {
+                let (digest, approver) = (digest.to_string(), me.clone());
+                let tap = Tap { step: id, digest, approver, chat: None, decision: Decision::Approve };
+                inbox.decide(tap).await.map(drop)
+            } else {
+                let id = connector_host::engine::unique();
+                let id = id.map_err(|error| SurfaceError { reason: error.to_string() })?;
+                inbox.message(("lines", "main"), (&id, &me), text.trim()).await.map(drop)
             };
             reported.map_err(|error| SurfaceError { reason: error.to_string() })?;
         }
@@ -78,12 +83,14 @@ where
         secrets: Vec::new(),
     };
     let engine = assemble::engine(state, Clock::System, parts)?;
-    let (stop, failed) = (CancellationToken::new(), |name: &str, error: &_| eprintln!("{name}: {error}"));
-    tokio::select! {
-        ended = engine.run() => ended?,
-        () = engine.run_surfaces(&stop, failed) => engine.stop(Duration::from_secs(5)).await,
-    }
-    Ok(())
+    let (stop, grace) = (CancellationToken::new(), Duration::from_secs(5));
+    let running = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.run().await }
+    });
+    engine.run_surfaces((&stop, grace), |name, error| eprintln!("{name}: {error}")).await;
+    engine.stop(grace).await;
+    Ok(running.await??)
 }
 
 #[tokio::main]

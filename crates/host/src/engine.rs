@@ -532,6 +532,7 @@ fn passing(error: &LedgerError) -> bool {
             | LedgerError::Full(_)
             | LedgerError::ReadOnly(_)
             | LedgerError::Lost(_)
+            | LedgerError::Ended
             | LedgerError::Content(_)
     )
 }

@@ -3,6 +3,8 @@
 //! A surface turns platform updates into events, taps and answers, and notices
 //! into messages. It decides nothing; it vouches for who acted.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use connector_contract::Progress;
 use serde::Serialize;
@@ -76,8 +78,8 @@ pub trait Surface: Send + Sync + 'static {
     /// Its name, the first part of its users' names.
     fn name(&self) -> &str;
 
-    /// Reports to `inbox` what comes in, until `stop`; returns once what it was sending is sent or given up.
-    /// One that only shows has nothing to do.
+    /// Reports to `inbox` what comes in, until `stop`; returns once nothing comes in any more. It goes on to deliver
+    /// until it is to [finish](Self::finish). One that only shows has nothing to do.
     ///
     /// # Errors
     ///
@@ -86,6 +88,9 @@ pub trait Surface: Send + Sync + 'static {
         stop.cancelled().await;
         Ok(())
     }
+
+    /// Waits for what it is still sending, at most `grace`; nothing is delivered after this.
+    async fn finish(&self, _grace: Duration) {}
 
     /// Delivers a notice and returns the platform's own id of the message.
     /// `parcel` is its number: after an error, or the end of the host, the same

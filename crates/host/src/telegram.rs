@@ -55,9 +55,6 @@ pub const NAME: &str = "telegram";
 const EDITED: &str = "what was written first counts, and an edit changes nothing; \
     write it as a new message, or in reply to the result";
 
-/// How long what is being sent may take once the surface is to stop.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// How many files are fetched at once.
 const FETCHES: usize = 4;
 
@@ -75,7 +72,7 @@ struct Inner {
     connector_name: String,
     connector: Arc<TelegramConnector>,
     clock: Clock,
-    inbox: OnceLock<Inbox>,
+    inbox: Mutex<Option<Inbox>>,
     me: OnceLock<Me>,
     health: connector_telegram::poll::Health,
     live: live::Live,
@@ -117,7 +114,7 @@ impl Telegram {
             connector_name: connector_name.to_owned(),
             connector,
             clock,
-            inbox: OnceLock::new(),
+            inbox: Mutex::default(),
             me: OnceLock::new(),
             health: connector_telegram::poll::Health::default(),
             live: live::Live::default(),
@@ -130,9 +127,9 @@ impl Telegram {
         })))
     }
 
-    /// Where it reports to what it [takes](Self::take); the first inbox stays.
+    /// Where it reports to what it [takes](Self::take).
     pub fn report_to(&self, inbox: Inbox) {
-        let _ = self.0.inbox.set(inbox);
+        *locked(&self.0.inbox) = Some(inbox);
     }
 
     /// The connector behind it, for rules that send messages themselves.
@@ -146,7 +143,7 @@ impl Telegram {
     }
 
     fn engine(&self) -> Result<Engine, LedgerError> {
-        let inbox = self.0.inbox.get();
+        let inbox = locked(&self.0.inbox).clone();
         inbox.ok_or_else(|| LedgerError::Content("the surface is not run yet".to_owned()))?.engine()
     }
 
@@ -171,19 +168,19 @@ impl Surface for Telegram {
     }
 
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), SurfaceError> {
+        if self.0.stopping.is_cancelled() {
+            return Err(SurfaceError { reason: "it has finished, and is not run again".to_owned() });
+        }
         self.report_to(inbox);
-        let mut updates = std::pin::pin!(self.take_updates());
-        let ended = tokio::select! {
-            ended = &mut updates => ended,
-            () = stop.cancelled() => {
-                self.0.stopping.cancel();
-                updates.await
-            }
-        };
-        ended.map_err(|error| SurfaceError { reason: connector_contract::chain(&error) })?;
-        stop.cancelled().await;
-        self.stop(GRACE).await;
-        Ok(())
+        // What is dropped takes nothing in any more, either.
+        let reading = stop.child_token();
+        let _until_dropped = reading.clone().drop_guard();
+        let ended = self.take_updates(&reading).await;
+        ended.map_err(|error| SurfaceError { reason: connector_contract::chain(&error) })
+    }
+
+    async fn finish(&self, grace: Duration) {
+        self.stop(grace).await;
     }
 
     async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {

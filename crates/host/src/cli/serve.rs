@@ -36,6 +36,9 @@ use crate::surface::{Surface, SurfaceError};
 use crate::troubles::Troubles;
 use crate::watch;
 
+/// How long a surface may take to stop, and then again to send the last.
+const SURFACES: Duration = Duration::from_secs(5);
+
 /// `run`
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
@@ -125,8 +128,10 @@ impl Serve {
         };
         telling.abort();
         service_manager::stopping();
-        // Nothing is decided any more that this host would not see.
-        tokio::join!(api.stop(), hooks.stop());
+        // Nothing comes in or is decided any more that this host would not see.
+        stop.cancel();
+        // Each surface is a task of its own, which has been told of if it broke down.
+        let ((), (), _) = tokio::join!(api.stop(), hooks.stop(), surfaces);
         background.iter().for_each(JoinHandle::abort);
         let grace = Duration::from_secs(15);
         match config.on_stop {
@@ -136,8 +141,7 @@ impl Serve {
             }
             OnStop::Cancel => engine.stop(grace).await,
         }
-        stop.cancel();
-        surfaces.await?;
+        engine.finish_surfaces(SURFACES).await;
         if let Some(daemons) = daemons {
             daemons.stop().await;
         }
@@ -185,7 +189,7 @@ async fn run_surfaces(engine: Engine, stop: CancellationToken, troubles: Trouble
         let off = "it is off until the host is started again, and all else goes on";
         troubles.tell(name, &format!("{error}; {off}"));
     };
-    engine.run_surfaces(&stop, failed).await;
+    engine.run_surfaces((&stop, SURFACES), failed).await;
 }
 
 /// Reads the rules again at each hangup, and says whether the configuration would still be taken.

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::Telegram;
 use crate::failpoint::failpoint;
@@ -65,11 +66,11 @@ impl Telegram {
         }
     }
 
-    /// Takes updates and shows status until the surface stops.
-    pub(super) async fn take_updates(&self) -> Result<(), RunError> {
+    /// Takes updates until `stop`, and shows status until the surface is to finish.
+    pub(super) async fn take_updates(&self, stop: &CancellationToken) -> Result<(), RunError> {
         let me = tokio::select! {
             me = self.introduce() => me?,
-            () = self.0.stopping.cancelled() => return Ok(()),
+            () = stop.cancelled() => return Ok(()),
         };
         tracing::info!(bot = me.username, "telegram is connected");
         let this = self.clone();
@@ -77,13 +78,13 @@ impl Telegram {
         let this = self.clone();
         self.0.tasks.spawn(async move { this.show_live().await });
         if let Some(webhook) = self.0.settings.webhook.clone() {
-            return self.serve_webhook(webhook).await;
+            return self.serve_webhook(webhook, stop).await;
         }
-        let this = self.clone();
-        self.0.tasks.spawn(async move { this.watch().await });
+        let (this, stopped) = (self.clone(), stop.clone());
+        self.0.tasks.spawn(async move { this.watch(&stopped).await });
         let polling = || {
-            let this = self.clone();
-            async move { this.poll().await }
+            let (this, stopped) = (self.clone(), stop.clone());
+            async move { this.poll(&stopped).await }
         };
         supervised(polling).await;
         Ok(())
@@ -96,7 +97,7 @@ impl Telegram {
         let _ = tokio::time::timeout(grace, self.0.tasks.wait()).await;
     }
 
-    async fn poll(&self) {
+    async fn poll(&self, stop: &CancellationToken) {
         let settings = &self.0.settings;
         let mut poller = Poller::new(self.0.api.clone(), settings.poll_timeout, self.0.health.clone());
         let mut fetching = JoinSet::new();
@@ -111,15 +112,15 @@ impl Telegram {
                     }
                     continue;
                 }
-                () = self.0.stopping.cancelled() => return,
+                () = stop.cancelled() => return,
             };
             for raw in updates {
                 let Some(number) = update::number(&raw) else { continue };
                 if self.brings_file(&raw) {
                     // Nobody's tap waits for it. Dropped at the end, it is sent again.
-                    let this = self.clone();
-                    fetching.spawn(async move { this.until_taken(&raw).await.then_some(number) });
-                } else if self.until_taken(&raw).await {
+                    let (this, stopped) = (self.clone(), stop.clone());
+                    fetching.spawn(async move { this.until_taken(&raw, &stopped).await.then_some(number) });
+                } else if self.until_taken(&raw, stop).await {
                     poller.done(number);
                 } else {
                     return;
@@ -129,9 +130,9 @@ impl Telegram {
     }
 
     /// Whether the update became durable before the surface stops.
-    async fn until_taken(&self, raw: &Value) -> bool {
+    async fn until_taken(&self, raw: &Value, stop: &CancellationToken) -> bool {
         while !self.taken(raw).await {
-            if self.0.stopping.is_cancelled() {
+            if stop.is_cancelled() {
                 return false;
             }
             tokio::time::sleep(AGAIN).await;
@@ -155,12 +156,12 @@ impl Telegram {
     }
 
     /// Says when polling stopped, and when it goes on.
-    async fn watch(&self) {
+    async fn watch(&self, stop: &CancellationToken) {
         let mut watchdog = Watchdog { patience: SILENCE + self.0.settings.poll_timeout, told: false };
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SILENCE / 4) => {}
-                () = self.0.stopping.cancelled() => return,
+                () = stop.cancelled() => return,
             }
             let (state, answered) = self.0.health.get();
             let seconds = answered.elapsed().as_secs();
@@ -174,7 +175,7 @@ impl Telegram {
         }
     }
 
-    async fn serve_webhook(&self, hook: Webhook) -> Result<(), RunError> {
+    async fn serve_webhook(&self, hook: Webhook, stop: &CancellationToken) -> Result<(), RunError> {
         let listener = TcpListener::bind(hook.listen).await?;
         let receiver = Arc::new(Hooked(self.clone()));
         let router = webhook::router(&hook.path, hook.secret.clone(), receiver);
@@ -186,25 +187,24 @@ impl Telegram {
             .build();
         tokio::select! {
             done = self.patiently(&set) => done?,
-            () = self.0.stopping.cancelled() => return Ok(()),
+            () = stop.cancelled() => return Ok(()),
         };
         tracing::info!(listen = %listener.local_addr()?, "telegram brings updates to the webhook");
-        let this = self.clone();
-        self.0.tasks.spawn(async move { this.watch_webhook(&set, hook.check).await });
-        let stopping = self.0.stopping.clone();
-        webhook::serve(listener, router, stopping).await;
+        let (this, stopped) = (self.clone(), stop.clone());
+        self.0.tasks.spawn(async move { this.watch_webhook(&set, hook.check, &stopped).await });
+        webhook::serve(listener, router, stop.clone()).await;
         Ok(())
     }
 }
 
 impl Telegram {
     /// Asks Telegram how the webhook does; sets it again when it is gone.
-    async fn watch_webhook(&self, set: &SetWebhookParams, every: Duration) {
+    async fn watch_webhook(&self, set: &SetWebhookParams, every: Duration, stop: &CancellationToken) {
         let mut seen = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
-                () = self.0.stopping.cancelled() => return,
+                () = stop.cancelled() => return,
             }
             let info = match self.0.api.call(&GetWebhookInfo {}).await {
                 Ok(info) => info,
@@ -222,7 +222,7 @@ impl Telegram {
                     set = self.patiently(set) => if let Err(error) = set {
                         tracing::error!(reason = connector_contract::chain(&error), "the webhook is not set");
                     },
-                    () = self.0.stopping.cancelled() => return,
+                    () = stop.cancelled() => return,
                 }
             } else if pending > 0 && info.last_error_date > seen {
                 seen = info.last_error_date;

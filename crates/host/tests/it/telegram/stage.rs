@@ -52,8 +52,9 @@ impl Stage {
     /// Ends the host in order; nothing more is sent.
     pub(super) async fn stop(&mut self) {
         let host = self.host.take().unwrap();
-        host.engine.stop(Duration::from_secs(1)).await;
         host.stop.cancel();
+        host.engine.stop(Duration::from_secs(1)).await;
+        host.engine.finish_surfaces(Duration::from_secs(1)).await;
         host.running.await.unwrap().unwrap();
         host.surfacing.await.unwrap();
     }
@@ -143,6 +144,7 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
     let (passes, shows, stopped) = (engine.clone(), engine.clone(), stop.clone());
     let running = tokio::spawn(async move { passes.run().await });
     let failed = |name: &str, error: &SurfaceError| panic!("{name}: {error}");
-    let surfacing = tokio::spawn(async move { shows.run_surfaces(&stopped, failed).await });
+    let surfacing =
+        tokio::spawn(async move { shows.run_surfaces((&stopped, Duration::from_secs(1)), failed).await });
     Host { engine, stop, running, surfacing }
 }
