@@ -131,6 +131,21 @@ pub struct Parts {
     pub secrets: Vec<SecretString>,
 }
 
+/// Those of a host without rules, connectors and surfaces, where nobody may approve anything.
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            rules: RuleSet::default(),
+            instances: Vec::new(),
+            surfaces: Vec::new(),
+            gate: GateConfig::default(),
+            deadline: DEADLINE,
+            max_running: MAX_RUNNING,
+            secrets: Vec::new(),
+        }
+    }
+}
+
 /// An engine on the state directory `state`, which must have no other host.
 pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, LedgerError> {
     let ledger = Ledger::open(state, clock.clone())?;

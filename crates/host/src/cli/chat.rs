@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{Common, caller, demo, path, service, terminal};
-use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::assemble::{self, Parts};
 use crate::build::Attached;
 use crate::build::registry::OPENCODE;
 use crate::clock::Clock;
@@ -141,9 +141,8 @@ impl ChatArgs {
             instances: vec![instance],
             surfaces: vec![console.clone()],
             gate,
-            deadline: DEADLINE,
-            max_running: MAX_RUNNING,
             secrets,
+            ..Parts::default()
         };
         let engine =
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;

@@ -14,7 +14,7 @@ use testkit::model::ScriptedModel;
 use tokio::sync::mpsc::Receiver;
 
 use super::terminal;
-use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::assemble::{self, Parts};
 use crate::build::registry::OPENCODE;
 use crate::chat::{Chat, Flow, Input};
 use crate::clock::Clock;
@@ -109,9 +109,7 @@ impl Demo {
             instances: vec![instance],
             surfaces: vec![console.clone()],
             gate: GateConfig { approvers: vec![Console::user()], ..GateConfig::default() },
-            deadline: DEADLINE,
-            max_running: MAX_RUNNING,
-            secrets: Vec::new(),
+            ..Parts::default()
         };
         let engine = assemble::engine(&scratch.join("state"), Clock::System, parts)?;
         let chat = Chat {

@@ -14,7 +14,7 @@ use connector_rules::RuleSet;
 use tokio::time::Instant;
 
 use super::known::Known;
-use crate::assemble::{self, DEADLINE, MAX_RUNNING, Parts};
+use crate::assemble::{self, Parts};
 use crate::clock::{Clock, Millis};
 use crate::engine::Engine;
 use crate::exit::Failure;
@@ -57,9 +57,7 @@ pub(super) async fn rehearse(
         instances: known.plan.instances,
         surfaces: vec![stage.clone()],
         gate: known.gate,
-        deadline: DEADLINE,
-        max_running: MAX_RUNNING,
-        secrets: Vec::new(),
+        ..Parts::default()
     };
     let engine = assemble::engine(directory.path(), clock, parts)?;
     engine.submit(event).await?;
