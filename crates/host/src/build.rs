@@ -10,7 +10,8 @@ pub mod registry;
 mod secrets;
 pub mod telegram;
 
-pub use plan::{Attached, Plan, Planned, Unset};
+pub(crate) use plan::Attached;
+pub use plan::{Plan, Planned, Unset};
 pub use registry::{ConnectorEntry, Registry};
 pub(crate) use secrets::gather;
 

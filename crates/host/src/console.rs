@@ -19,7 +19,7 @@ use crate::ask::Answer;
 use crate::gate::policy::Actor;
 use crate::ids::StepId;
 use crate::ledger::events::{NewEvent, ReplyTo};
-use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+use crate::surface::{self, DeliveryError, Notice, OpenAsk, Surface};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";
@@ -150,10 +150,7 @@ pub fn message(name: &str, id: String, text: &str, reply: Option<ReplyTo>) -> Ne
 }
 
 fn payload(text: &str) -> Value {
-    let (command, args) = match text.strip_prefix('/') {
-        Some(rest) => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
-        None => ("", ""),
-    };
+    let (command, args) = surface::command(text);
     // As in a group of Telegram, a command may name the bot.
     let named =
         command.split_once('@').map(|(command, bot)| (command, text.replacen(&format!("@{bot}"), "", 1)));
@@ -161,7 +158,7 @@ fn payload(text: &str) -> Value {
     json!({
         "text": text,
         "command": command,
-        "args": args.trim(),
+        "args": args,
         "chat_id": CHAT,
         "user_id": NAME,
         "username": NAME,

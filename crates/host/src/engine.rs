@@ -19,6 +19,7 @@ mod limits;
 mod outside;
 mod provenance;
 mod schedule;
+mod surfaces;
 mod switched_off;
 
 use std::collections::{HashMap, HashSet};
@@ -532,7 +533,7 @@ fn passing(error: &LedgerError) -> bool {
             | LedgerError::Full(_)
             | LedgerError::ReadOnly(_)
             | LedgerError::Lost(_)
-            | LedgerError::Ended
+            | LedgerError::NotRunning
             | LedgerError::Content(_)
     )
 }

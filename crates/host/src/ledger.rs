@@ -112,9 +112,9 @@ pub enum LedgerError {
     /// Retry: the transaction was lost with another write; nothing was written.
     #[error("what was to be recorded was lost with another write")]
     Lost(#[source] rusqlite::Error),
-    /// Retry, elsewhere: the host that was asked has ended.
-    #[error("the host has ended")]
-    Ended,
+    /// Retry: the host that was asked has not begun, or has ended.
+    #[error("the host is not running")]
+    NotRunning,
     /// Report: anything else of SQLite.
     #[error("the ledger failed")]
     Sql(#[source] rusqlite::Error),

@@ -31,6 +31,7 @@ pub mod managed;
 pub mod own_model;
 pub mod places;
 pub mod powers;
+pub mod prelude;
 pub mod prose;
 pub mod reload;
 pub mod shapes;

@@ -3,8 +3,6 @@
 //! A surface turns platform updates into events, taps and answers, and notices
 //! into messages. It decides nothing; it vouches for who acted.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use connector_contract::Progress;
 use serde::Serialize;
@@ -56,6 +54,19 @@ pub struct SurfaceError {
     pub reason: String,
 }
 
+impl From<LedgerError> for SurfaceError {
+    fn from(error: LedgerError) -> Self {
+        Self { reason: connector_contract::chain(&error) }
+    }
+}
+
+/// The command that a message begins with, and the words after it; without one, both are empty.
+pub fn command(text: &str) -> (&str, &str) {
+    let Some(rest) = text.strip_prefix('/') else { return ("", "") };
+    let (command, words) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    (command, words.trim())
+}
+
 /// An ask that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OpenAsk {
@@ -89,13 +100,15 @@ pub trait Surface: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Waits for what it is still sending, at most `grace`; nothing is delivered after this.
-    async fn finish(&self, _grace: Duration) {}
+    /// Waits for what it still sends. Nothing is delivered after this, but by a delivery that took too long to be waited
+    /// for. It is ended when it takes too long itself.
+    async fn finish(&self) {}
 
     /// Delivers a notice and returns the platform's own id of the message.
     /// `parcel` is its number: after an error, or the end of the host, the same
     /// one is delivered again, and that must be harmless. Nobody limits how long
-    /// it takes: what could hang has a limit of its own.
+    /// it takes: what could hang has a limit of its own. It may be called before
+    /// [`run`](Self::run), and [`Later`](DeliveryError::Later) is the answer where that is too early.
     async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError>;
 
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are

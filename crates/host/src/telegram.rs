@@ -26,7 +26,6 @@ mod split;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
@@ -83,7 +82,7 @@ struct Inner {
     /// A turn for each file that is fetched: they are held in memory.
     fetches: Semaphore,
     tasks: TaskTracker,
-    stopping: CancellationToken,
+    finishing: CancellationToken,
 }
 
 impl Telegram {
@@ -123,7 +122,7 @@ impl Telegram {
             pace,
             fetches: Semaphore::new(FETCHES),
             tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            finishing: CancellationToken::new(),
         })))
     }
 
@@ -144,7 +143,7 @@ impl Telegram {
 
     fn engine(&self) -> Result<Engine, LedgerError> {
         let inbox = locked(&self.0.inbox).clone();
-        inbox.ok_or_else(|| LedgerError::Content("the surface is not run yet".to_owned()))?.engine()
+        inbox.ok_or(LedgerError::NotRunning)?.engine()
     }
 
     fn me(&self) -> Me {
@@ -168,7 +167,7 @@ impl Surface for Telegram {
     }
 
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), SurfaceError> {
-        if self.0.stopping.is_cancelled() {
+        if self.0.finishing.is_cancelled() {
             return Err(SurfaceError { reason: "it has finished, and is not run again".to_owned() });
         }
         self.report_to(inbox);
@@ -179,8 +178,10 @@ impl Surface for Telegram {
         ended.map_err(|error| SurfaceError { reason: connector_contract::chain(&error) })
     }
 
-    async fn finish(&self, grace: Duration) {
-        self.stop(grace).await;
+    async fn finish(&self) {
+        self.0.finishing.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 
     async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {

@@ -274,8 +274,22 @@ fn workspace_of<'c>(
     Ok(Some(known))
 }
 
+impl ConnectorEntry {
+    /// An instance called `name`, in this process and without settings, at the origin `base_url` of this machine.
+    ///
+    /// # Errors
+    ///
+    /// `base_url` is no such origin, or the connector has to have settings.
+    pub async fn instance(&'static self, name: &str, base_url: &str) -> Result<Instance, PlanError> {
+        let attached = Attached::new(self, Map::new(), base_url, (false, ConnectorIsolation::InProcess));
+        let attached = attached.map_err(|error| PlanError::of(name, format!("base_url: {error}")))?;
+        let ready = attached.ready(None).await.map_err(|error| PlanError::of(name, chain(&error)))?;
+        Ok(attached.instance(name, ready))
+    }
+}
+
 /// Plan of an instance at an origin that somebody else runs.
-pub struct Attached {
+pub(crate) struct Attached {
     entry: &'static ConnectorEntry,
     origin: Origin,
     reach: Reach,
@@ -285,12 +299,8 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// The plan of one at `base_url`, with these settings besides. Does no I/O.
-    ///
-    /// # Errors
-    ///
-    /// `base_url` is no origin.
-    pub fn new(
+    /// The plan of one at `base_url`, with these settings besides.
+    pub(crate) fn new(
         entry: &'static ConnectorEntry,
         mut settings: Map<String, Value>,
         base_url: &str,
@@ -317,11 +327,7 @@ impl Attached {
     }
 
     /// Its connector, with the way out to its origin and nowhere else. What its process says is kept in `said`.
-    ///
-    /// # Errors
-    ///
-    /// Its settings are not what the connector takes, or the origin is not granted.
-    pub async fn ready(&self, said: Option<Log>) -> Result<Ready, ConnectorError> {
+    pub(crate) async fn ready(&self, said: Option<Log>) -> Result<Ready, ConnectorError> {
         let factory = self.isolation.factory((self.entry.factory)(), said);
         let connector = factory.create(Value::Object(self.settings.clone())).await?;
         let http = grant(connector.as_ref(), &self.origin, self.reach)?;
@@ -334,7 +340,7 @@ impl Attached {
     }
 
     /// The instance called `name`, which is ready.
-    pub fn instance(&self, name: &str, ready: Ready) -> Instance {
+    pub(crate) fn instance(&self, name: &str, ready: Ready) -> Instance {
         let described = Arc::clone(&ready.connector);
         let provider = (self.entry.provider)(ready);
         Instance { name: name.to_owned(), workspace: None, described, provider }

@@ -121,7 +121,11 @@ impl Serve {
         tracing::info!(state = %state.display(), "host is running");
         let telling = tokio::spawn(service_manager::tell(engine.clone()));
         let stop = CancellationToken::new();
-        let surfaces = tokio::spawn(run_surfaces(engine.clone(), stop.clone(), troubles.clone()));
+        let failed = failed(&troubles, &stop);
+        let surfaces = tokio::spawn({
+            let (engine, stop, failed) = (engine.clone(), stop.clone(), failed.clone());
+            async move { engine.run_surfaces((&stop, SURFACES), failed).await }
+        });
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             () = ends.next() => None,
@@ -130,18 +134,15 @@ impl Serve {
         service_manager::stopping();
         // Nothing comes in or is decided any more that this host would not see.
         stop.cancel();
-        // Each surface is a task of its own, which has been told of if it broke down.
         let ((), (), _) = tokio::join!(api.stop(), hooks.stop(), surfaces);
         background.iter().for_each(JoinHandle::abort);
-        let grace = Duration::from_secs(15);
-        match config.on_stop {
-            OnStop::Leave => {
-                let left = engine.leave(grace, config.opencode.on_exit == OnExit::Keep).await;
-                tracing::info!(left, "running steps are left to the next start");
-            }
-            OnStop::Cancel => engine.stop(grace).await,
-        }
-        engine.finish_surfaces(SURFACES).await;
+        drain(&engine, config.on_stop, config.opencode.on_exit).await;
+        // Once it has ended, no pass delivers any more.
+        let ended = match ended {
+            None => tokio::time::timeout(SURFACES, &mut running).await.ok(),
+            ended => ended,
+        };
+        engine.finish_surfaces(SURFACES, failed).await;
         if let Some(daemons) = daemons {
             daemons.stop().await;
         }
@@ -183,13 +184,28 @@ pub(super) fn watched_places(
     watch::Places { base: config::base(file), state: state.to_owned(), workspaces }
 }
 
-/// Runs the surfaces. When one cannot go on, all else does.
-async fn run_surfaces(engine: Engine, stop: CancellationToken, troubles: Troubles) {
-    let failed = |name: &str, error: &SurfaceError| {
+/// Stops what runs, but for what the next start will find again.
+async fn drain(engine: &Engine, on_stop: OnStop, on_exit: OnExit) {
+    let grace = Duration::from_secs(15);
+    match on_stop {
+        OnStop::Leave => {
+            let left = engine.leave(grace, on_exit == OnExit::Keep).await;
+            tracing::info!(left, "running steps are left to the next start");
+        }
+        OnStop::Cancel => engine.stop(grace).await,
+    }
+}
+
+/// Tells of a surface that cannot go on. All else does.
+fn failed(troubles: &Troubles, stop: &CancellationToken) -> impl Fn(&str, &SurfaceError) + Clone + use<> {
+    let (troubles, stop) = (troubles.clone(), stop.clone());
+    move |name, error| {
+        if stop.is_cancelled() {
+            return tracing::warn!("{name}: {error}");
+        }
         let off = "it is off until the host is started again, and all else goes on";
         troubles.tell(name, &format!("{error}; {off}"));
-    };
-    engine.run_surfaces((&stop, SURFACES), failed).await;
+    }
 }
 
 /// Reads the rules again at each hangup, and says whether the configuration would still be taken.

@@ -10,7 +10,7 @@ use super::prose;
 use crate::ask::Answer;
 use crate::gate::policy::Actor;
 use crate::gate::state::StepState;
-use crate::surface::{Asked, OpenAsk};
+use crate::surface::{Asked, Notice, OpenAsk};
 use crate::text::{folded, isolated, one_line, shortened};
 use crate::view::{self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView};
 
@@ -30,10 +30,23 @@ const NAME: usize = 50;
 /// How much of one line of progress is printed.
 const LINE: usize = 160;
 
+/// A notice; a card ends with `ways` to decide it.
+pub fn notice(notice: &Notice, ways: &str) -> String {
+    match notice {
+        Notice::Card(card) => card_with(card, ways),
+        Notice::Result(result) => self::result(result),
+        Notice::Text(text) => self::text(text),
+    }
+}
+
 /// The card of a waiting step.
 pub fn card(card: &CardView) -> String {
     let id = card.id;
-    let mut lines = vec![format!("┌─ approval needed · {id}")];
+    card_with(card, &format!("y to run it, n to refuse (or: y {id}, n {id})"))
+}
+
+fn card_with(card: &CardView, ways: &str) -> String {
+    let mut lines = vec![format!("┌─ approval needed · {}", card.id)];
     for field in &card.fields {
         match field {
             Field::Again(why) => lines.extend(framed("again", why)),
@@ -45,7 +58,7 @@ pub fn card(card: &CardView) -> String {
         lines.push("│ prompt".to_owned());
         lines.extend(folded(prompt, COLUMNS - 2).iter().map(|line| format!("│   {}", isolated(line))));
     }
-    lines.push(format!("└─ y to run it, n to refuse (or: y {id}, n {id})"));
+    lines.push(format!("└─ {ways}"));
     lines.join("\n")
 }
 

@@ -195,11 +195,16 @@ impl Engine {
                 if self.delivering().is_empty() {
                     return;
                 }
-                while !self.delivering().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                self.until_delivered().await;
             }
         };
         let _ = tokio::time::timeout(grace, all).await;
+    }
+
+    /// Waits until no delivery is under way.
+    pub(super) async fn until_delivered(&self) {
+        while !self.delivering().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

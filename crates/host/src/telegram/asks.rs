@@ -121,7 +121,7 @@ impl Telegram {
         let end = tokio::select! {
             biased;
             end = closed => end,
-            () = self.0.stopping.cancelled() => return,
+            () = self.0.finishing.cancelled() => return,
         };
         let Ok(end) = end else { return };
         let ended = self.show_end(chat, message, &end).await;
@@ -155,7 +155,7 @@ impl Telegram {
             let pause = pause(&error);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.0.stopping.cancelled() => return Err(error),
+                () = self.0.finishing.cancelled() => return Err(error),
             }
         }
     }

@@ -44,6 +44,8 @@ const TICK_IN_GROUP: Duration = Duration::from_secs(30);
 pub(super) struct Live {
     known: Mutex<Known>,
     news: Notify,
+    /// Held by the one who shows.
+    showing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -184,8 +186,9 @@ impl Step {
 }
 
 impl Telegram {
-    /// Shows live status until the surface stops.
+    /// Shows live status until the surface is to finish, unless that is done already.
     pub(super) async fn show_live(&self) {
+        let Ok(_showing) = self.0.live.showing.try_lock() else { return };
         loop {
             let (due, next) = self.0.live.due(Instant::now());
             for step in due {
@@ -196,7 +199,7 @@ impl Telegram {
             tokio::select! {
                 () = self.0.live.news.notified() => {}
                 () = tokio::time::sleep_until(next) => {}
-                () = self.0.stopping.cancelled() => return,
+                () = self.0.finishing.cancelled() => return,
             }
         }
     }

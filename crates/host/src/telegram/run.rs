@@ -90,13 +90,6 @@ impl Telegram {
         Ok(())
     }
 
-    /// Stops taking updates and waits, at most `grace`, for what is being sent.
-    pub async fn stop(&self, grace: Duration) {
-        self.0.stopping.cancel();
-        self.0.tasks.close();
-        let _ = tokio::time::timeout(grace, self.0.tasks.wait()).await;
-    }
-
     async fn poll(&self, stop: &CancellationToken) {
         let settings = &self.0.settings;
         let mut poller = Poller::new(self.0.api.clone(), settings.poll_timeout, self.0.health.clone());

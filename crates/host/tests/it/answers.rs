@@ -114,6 +114,24 @@ async fn an_ask_is_a_row_that_another_process_answers_once_and_its_agent_hears()
 }
 
 #[tokio::test]
+async fn a_surface_answers_an_ask_for_its_own_users_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let mut beside = Beside::start(state.path(), &[SCREEN]);
+    beside.task("1", vec![may("per_1", "ses_1", "make")]).await;
+    let open = |world: &World| world.engine.open_asks().first().map(|ask| ask.number);
+    let number = beside.world.until("an ask", open).await;
+    let answer = async |surface: &str| {
+        let inbox = beside.world.engine.inbox(surface);
+        inbox.answer("anna", number, Answer::Permission(PermissionReply::Once)).await.unwrap()
+    };
+    assert_eq!(answer("lines").await, Answered::NotAllowed);
+    assert_eq!(answer("screen").await, Answered::PassedOn);
+    assert_eq!(answer("screen").await, Answered::NotOpen);
+    assert_eq!(beside.heard().await, [once()]);
+    beside.world.stop().await;
+}
+
+#[tokio::test]
 async fn an_ask_whose_step_is_stopped_is_no_longer_open() {
     let state = tempfile::tempdir().unwrap();
     let mut beside = Beside::start(state.path(), &[SCREEN, CLI]);

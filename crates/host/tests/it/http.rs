@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::terminal::{Terminal, User, processes_below};
 
@@ -251,13 +251,15 @@ async fn a_host_of_ones_own_is_a_rule_a_connector_and_a_surface() {
     let server = tokio::task::spawn_blocking(move || Server::start(&directory)).await.unwrap();
     let origin = format!("http://127.0.0.1:{}", server.port);
     let (mut typed, input) = tokio::io::duplex(1_000);
+    let input: Box<dyn AsyncBufRead + Send + Unpin> = Box::new(BufReader::new(input));
     let state = place.path().join("state");
     std::fs::create_dir(&state).unwrap();
     let ledger = state.join("ledger.sqlite");
-    let host =
-        tokio::spawn(async move { own_host::run(&origin, &state, input).await.map_err(|it| it.to_string()) });
+    let host = tokio::spawn(async move {
+        own_host::run(&origin, &state, input.lines()).await.map_err(|it| it.to_string())
+    });
 
-    typed.write_all(b"buy milk\n").await.unwrap();
+    typed.write_all(b"y\nbuy milk\n").await.unwrap();
     let until = |sql: &'static str| {
         let ledger = ledger.clone();
         async move {
@@ -273,6 +275,10 @@ async fn a_host_of_ones_own_is_a_rule_a_connector_and_a_surface() {
     typed.write_all(b"y\n").await.unwrap();
     until("SELECT count(*) FROM runs WHERE state = 'succeeded'").await;
     assert_eq!(server.notes(), json!([{ "text": "buy milk", "id": 1 }]));
+    typed.write_all(b"y\n").await.unwrap();
     drop(typed);
     host.await.unwrap().unwrap();
+    let lines: String =
+        crate::database::value(&ledger, "SELECT group_concat(payload ->> 'text') FROM events");
+    assert_eq!(lines, "buy milk", "a `y` is no note, whether a card waits or not");
 }

@@ -45,6 +45,7 @@ mod rules_in_force;
 mod scripts;
 mod secrets;
 mod service;
+mod surfaces;
 mod telegram;
 mod terminal;
 mod turns;

@@ -14,6 +14,7 @@ mod review;
 mod sends;
 mod setup;
 mod stage;
+mod stop;
 mod walk;
 mod webhook;
 mod words;

@@ -75,11 +75,11 @@ impl Telegram {
             };
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(split::PATIENCE.unsigned_abs())) => {}
-                () = self.0.stopping.cancelled() => {}
+                () = self.0.finishing.cancelled() => {}
             }
             let mut growing = locked(&self.0.asks.growing);
             let place = place(&growing)?;
-            if growing[place].parts == parts || self.0.stopping.is_cancelled() {
+            if growing[place].parts == parts || self.0.finishing.is_cancelled() {
                 return Some(growing.remove(place));
             }
         }
@@ -108,7 +108,7 @@ impl Telegram {
             }
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
-                () = self.0.stopping.cancelled() => return,
+                () = self.0.finishing.cancelled() => return,
             }
         }
     }

@@ -87,7 +87,8 @@ async fn commands_and_buttons_fire_rules_that_use_every_action() {
     let desk = Desk::start(&[MENU, ORDER], Shared::open(), &EXEMPT).await;
     let stop = CancellationToken::new();
     let running = tokio::spawn({
-        let (surface, inbox, stop) = (desk.surface.clone(), desk.engine.inbox(), stop.clone());
+        let (surface, inbox, stop) =
+            (desk.surface.clone(), desk.engine.inbox(desk.surface.name()), stop.clone());
         async move { surface.run(inbox, stop).await }
     });
     let telegram = &desk.telegram;

@@ -9,6 +9,7 @@ use connector_host::engine::Engine;
 use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::LedgerError;
+use connector_host::surface::Surface as _;
 use connector_host::telegram::Telegram;
 use connector_rules::{RuleSet, SourceFile};
 use connector_telegram::{Config, NAME, Settings};
@@ -74,7 +75,7 @@ impl Desk {
         };
         let state = tempfile::tempdir().unwrap();
         let engine = assemble::engine(state.path(), Clock::System, parts).unwrap();
-        surface.report_to(engine.inbox());
+        surface.report_to(engine.inbox(surface.name()));
         surface.introduce().await.unwrap();
         let running = tokio::spawn({
             let engine = engine.clone();
@@ -84,9 +85,9 @@ impl Desk {
     }
 
     pub(super) async fn stop(self) {
-        self.surface.stop(Duration::from_secs(5)).await;
         self.engine.stop(Duration::from_secs(5)).await;
         self.running.await.unwrap().unwrap();
+        self.surface.finish().await;
     }
 
     /// Anna's message is taken in.

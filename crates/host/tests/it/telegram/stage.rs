@@ -37,8 +37,7 @@ pub(super) struct Stage {
 struct Host {
     engine: Engine,
     stop: CancellationToken,
-    running: JoinHandle<Result<(), LedgerError>>,
-    surfacing: JoinHandle<()>,
+    serving: JoinHandle<Result<(), LedgerError>>,
 }
 
 impl Stage {
@@ -49,14 +48,15 @@ impl Stage {
         Self { telegram, probe, state, host }
     }
 
+    /// Tells the host to end.
+    pub(super) fn begin_to_stop(&self) {
+        self.host.as_ref().unwrap().stop.cancel();
+    }
+
     /// Ends the host in order; nothing more is sent.
     pub(super) async fn stop(&mut self) {
-        let host = self.host.take().unwrap();
-        host.stop.cancel();
-        host.engine.stop(Duration::from_secs(1)).await;
-        host.engine.finish_surfaces(Duration::from_secs(1)).await;
-        host.running.await.unwrap().unwrap();
-        host.surfacing.await.unwrap();
+        self.begin_to_stop();
+        self.host.take().unwrap().serving.await.unwrap().unwrap();
     }
 
     /// Starts it again, where it was.
@@ -141,10 +141,10 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
     let stop = CancellationToken::new();
-    let (passes, shows, stopped) = (engine.clone(), engine.clone(), stop.clone());
-    let running = tokio::spawn(async move { passes.run().await });
     let failed = |name: &str, error: &SurfaceError| panic!("{name}: {error}");
-    let surfacing =
-        tokio::spawn(async move { shows.run_surfaces((&stopped, Duration::from_secs(1)), failed).await });
-    Host { engine, stop, running, surfacing }
+    let serving = tokio::spawn({
+        let (engine, stop) = (engine.clone(), stop.clone());
+        async move { engine.serve((&stop, Duration::from_secs(5)), failed).await }
+    });
+    Host { engine, stop, serving }
 }
