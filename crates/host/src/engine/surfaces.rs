@@ -14,7 +14,8 @@ use crate::surface::{Surface, SurfaceError};
 impl Engine {
     /// Serves until `stop`, until every surface has ended, or until the ledger cannot be used, and then ends in order:
     /// nothing comes in any more, running steps [stop](Self::stop), what is left to say is delivered, the surfaces
-    /// finish. Each of these takes at most `grace`. Surfaces that fail are told of as by [`run_surfaces`](Self::run_surfaces).
+    /// finish. Nothing of this is waited for longer than `grace`. Surfaces that fail are told of as by
+    /// [`run_surfaces`](Self::run_surfaces).
     ///
     /// # Errors
     ///

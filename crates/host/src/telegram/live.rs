@@ -293,6 +293,8 @@ fn seconds_until(retry: &Retry, now: Millis) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::surface::Surface as _;
 
     fn step() -> StepId {
         "1.1".parse().unwrap()
@@ -300,6 +302,19 @@ mod tests {
 
     fn said(words: &str) -> Progress {
         Progress::Text { so_far: words.to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn status_is_shown_by_one_run_alone_until_the_surface_finishes() {
+        let config = serde_json::json!({ "bot_token": "1:not-a-token-not-a-token" });
+        let settings = serde_json::from_value::<connector_telegram::Config>(config).unwrap().check().unwrap();
+        let telegram = Telegram::new(settings, "connector-telegram", Clock::System).unwrap();
+        let mut first = std::pin::pin!(telegram.show_live());
+        let limit = Duration::from_mins(5);
+        tokio::time::timeout(limit, &mut first).await.expect_err("it goes on");
+        tokio::time::timeout(limit, telegram.show_live()).await.expect("beside it there is nothing to do");
+        telegram.finish().await;
+        tokio::time::timeout(limit, first).await.expect("it ends");
     }
 
     #[test]
