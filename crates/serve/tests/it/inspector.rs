@@ -98,11 +98,11 @@ async fn the_inspectors_command_line_gets_all_that_is_promised() {
         };
         // It gives up after a minute whatever it is told, so no more is asked for at once than has to be.
         for together in [&["first"][..], &["slow", "other"]] {
-            let mut begun = Vec::new();
+            let mut started = Vec::new();
             for what in together {
-                begun.push((what, begin(&quiet, what).await));
+                started.push((what, begin(&quiet, what).await));
             }
-            for (what, child) in begun {
+            for (what, child) in started {
                 let result = answer(child).await.to_string();
                 assert!(result.contains(&format!("ran {}", prompt(what))), "{what}: {result}");
             }
