@@ -140,7 +140,7 @@ fn a_fact_read_or_written_by_name_is_seen() {
         (r#"Some(Self { branch: text("branch")?, base: commit("base")? })"#, true),
         (r#"const FILES_ARE_ALL: &str = "files_are_all";"#, true),
         (r#"json!({ "reply": message })"#, true),
-        (r#"let facts = Facts::of(&output); facts.session()"#, false),
+        (r"let facts = Facts::of(&output); facts.session()", false),
     ] {
         assert_eq!(!facts_named(line).is_empty(), seen, "{line}");
     }
