@@ -251,7 +251,7 @@ async fn until_ready(state: &Path, number: u64) -> Duration {
         gate: gate(),
         deadline: Duration::from_secs(1),
         max_running: 4,
-        secrets: Vec::new(),
+        ..Parts::default()
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
     let running = tokio::spawn({

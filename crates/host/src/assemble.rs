@@ -2,6 +2,7 @@
 
 mod left_out;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
 use crate::surface::Surface;
 use crate::transcript::Transcripts;
+use crate::{console, headless};
 
 pub use left_out::{LeftOut, usable_rules};
 
@@ -121,6 +123,10 @@ pub struct Parts {
     pub instances: Vec<Instance>,
     /// Surfaces.
     pub surfaces: Vec<Arc<dyn Surface>>,
+    /// The names of those whose users are this machine's own, and could as well call a daemon themselves. Everybody else
+    /// is remote. By default they are `console` and `cli`, the host's own two, so a surface that others reach has another
+    /// name, or they are taken out here. One state directory has the same local surfaces at each start.
+    pub local: BTreeSet<String>,
     /// The gate.
     pub gate: GateConfig,
     /// How long a dispatched step may take.
@@ -138,6 +144,7 @@ impl Default for Parts {
             rules: RuleSet::default(),
             instances: Vec::new(),
             surfaces: Vec::new(),
+            local: [console::NAME, headless::NAME].map(str::to_owned).into(),
             gate: GateConfig::default(),
             deadline: DEADLINE,
             max_running: MAX_RUNNING,
@@ -159,6 +166,7 @@ pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, Ledger
         rules: parts.rules,
         instances: parts.instances,
         surfaces: parts.surfaces,
+        local: parts.local,
         gate: parts.gate,
         deadline: parts.deadline,
         max_running: parts.max_running,

@@ -8,11 +8,11 @@ pub mod packages;
 mod plan;
 pub mod registry;
 mod secrets;
-pub mod telegram;
+mod telegram;
 
 pub(crate) use plan::Attached;
 pub use plan::{Plan, Planned, Unset};
-pub use registry::{ConnectorEntry, Registry};
+pub use registry::{ConnectorEntry, Registry, SurfaceEntry};
 pub(crate) use secrets::gather;
 
 /// Error of a configuration that describes no host, in words for people.

@@ -1,18 +1,14 @@
 //! What the linter of rules should know of this host: its connectors, their
 //! actions and events, and what runs without approval.
 
-use connector_contract::{ActionDecl, Connector, ConnectorFactory as _, TriggerDecl};
-use connector_rules::{Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy};
-use connector_telegram::TelegramFactory;
+use connector_contract::{ActionDecl, Connector, TriggerDecl};
+use connector_rules::{CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy};
 use serde_json::{Value, json};
 
 use crate::gate::policy::{GateConfig, Policy};
 
 /// The connector name of lines typed at the console.
 pub const CONSOLE: &str = "connector-console";
-
-/// The connector name of Telegram's messages.
-pub const TELEGRAM: &str = connector_telegram::NAME;
 
 /// Whether anybody on a platform can cause a connector's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,22 +44,6 @@ pub fn declared(actions: &[ActionDecl], triggers: &[TriggerDecl], reach: Reach) 
     }
 }
 
-/// Telegram, whose messages have the fields of [`chat`]'s.
-pub fn telegram(reach: Reach) -> CatalogConnector {
-    let factory = TelegramFactory;
-    let mut connector = declared(&factory.action_declarations(), &factory.trigger_declarations(), reach);
-    let bare = connector.triggers.iter_mut().filter(|trigger| trigger.payload_schema.is_null());
-    for trigger in bare {
-        if trigger.name != "callback_query_received" {
-            trigger.payload_schema = message();
-            if trigger.name == "files_received" {
-                trigger.payload_schema["properties"]["files"] = json!({ "type": "array" });
-            }
-        }
-    }
-    connector
-}
-
 /// A chat whose messages are events: nothing to call, one event to wait for.
 pub fn chat(reach: Reach) -> CatalogConnector {
     let trigger = CatalogTrigger {
@@ -72,13 +52,6 @@ pub fn chat(reach: Reach) -> CatalogConnector {
         open: reach == Reach::Anybody,
     };
     CatalogConnector { actions: Vec::new(), triggers: vec![trigger] }
-}
-
-/// What a host has whatever its configuration says: the console, and Telegram
-/// until the configuration says who is admitted there.
-pub fn surfaces() -> Catalog {
-    let known = [(CONSOLE, chat(Reach::Admitted)), (TELEGRAM, telegram(Reach::Anybody))];
-    Catalog { connectors: known.map(|(name, connector)| (name.to_owned(), connector)).into() }
 }
 
 /// What the gate lets pass without asking.
@@ -93,7 +66,7 @@ pub fn policy(gate: &GateConfig) -> LintPolicy {
 }
 
 /// The payload of a message: the flat fields, and the nested ones of the Bot API.
-fn message() -> Value {
+pub(crate) fn message() -> Value {
     let (text, yes_or_no) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
     let (number, id) = (json!({ "type": "integer" }), json!({ "type": ["integer", "string"] }));
     let object = |properties: Value| json!({ "type": "object", "properties": properties });

@@ -109,24 +109,55 @@ pub enum OnStop {
     Cancel,
 }
 
-/// The surfaces of a host without a terminal.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Surfaces {
-    /// Telegram.
-    pub telegram: Option<TelegramSurface>,
-}
+/// The surfaces of a host without a terminal, by the names that the registry has them by.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(transparent)]
+pub struct Surfaces(BTreeMap<String, SurfaceSection>);
 
-/// Telegram as a surface, and as the connector behind it.
+/// A surface, and the connector behind it.
 #[derive(Clone, Deserialize, JsonSchema)]
-pub struct TelegramSurface {
+pub struct SurfaceSection {
     /// The name rules know its messages and actions by.
-    #[serde(default = "telegram")]
-    pub connector: String,
+    #[serde(default)]
+    connector: Option<String>,
     /// The connector's own configuration.
     #[serde(flatten)]
     #[schemars(skip)]
     pub config: Map<String, Value>,
+}
+
+/// Whatever else looks for unknown keys, a surface that there is not is never passed over in silence.
+impl<'de> Deserialize<'de> for Surfaces {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let sections = BTreeMap::<String, SurfaceSection>::deserialize(deserializer)?;
+        let names: Vec<_> = STANDARD.surfaces.iter().map(|entry| entry.name).collect();
+        match sections.keys().find(|name| !names.contains(&name.as_str())) {
+            Some(name) => Err(serde::de::Error::custom(format!(
+                "there is no surface `{name}`; there is {}",
+                names.join(", ")
+            ))),
+            None => Ok(Self(sections)),
+        }
+    }
+}
+
+impl Surfaces {
+    /// The section of the surface `name`.
+    pub fn get(&self, name: &str) -> Option<&SurfaceSection> {
+        self.0.get(name)
+    }
+
+    /// The settings of each.
+    pub fn settings(&self) -> impl Iterator<Item = &Map<String, Value>> {
+        self.0.values().map(|section| &section.config)
+    }
+}
+
+impl SurfaceSection {
+    /// The name of its connector, which is usually `usual`.
+    pub fn connector<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.connector.as_deref().unwrap_or(usual)
+    }
 }
 
 /// A connector and its configuration.
@@ -250,7 +281,7 @@ impl HostConfig {
             reason: connector_contract::unquoted(error.message()),
         })?;
         config.check(path)?;
-        config.gate.people = People::parse(config.people.clone())
+        config.gate.people = People::parse(config.people.clone(), &STANDARD.accounts())
             .map_err(|source| ConfigError::People { path: path.to_path_buf(), source })?;
         // A name is looked up in PATH, a variable holds what it holds; a path is one of this file.
         if let Some(given) = config.opencode.path.as_mut().filter(|given| given.contains('/'))
@@ -332,10 +363,10 @@ impl fmt::Debug for Instance {
     }
 }
 
-impl fmt::Debug for TelegramSurface {
+impl fmt::Debug for SurfaceSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (connector, config) = (&self.connector, names(&self.config));
-        f.debug_struct("TelegramSurface").field("connector", connector).field("config", &config).finish()
+        f.debug_struct("SurfaceSection").field("connector", connector).field("config", &config).finish()
     }
 }
 
@@ -376,10 +407,6 @@ fn resolve(key: &str, value: &mut Value, environment: &Environment, unset: &mut 
         }
         _ => {}
     }
-}
-
-fn telegram() -> String {
-    connector_telegram::NAME.to_owned()
 }
 
 fn plugins() -> AbsolutePath {

@@ -22,7 +22,7 @@ mod schedule;
 mod surfaces;
 mod switched_off;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub struct Setup {
     pub instances: Vec<Instance>,
     /// Surfaces.
     pub surfaces: Vec<Arc<dyn Surface>>,
+    /// The names of those whose users are this machine's own: what they ask for is under their own rules alone.
+    pub local: BTreeSet<String>,
     /// The gate.
     pub gate: GateConfig,
     /// How long a dispatched step may take in all.
@@ -95,6 +97,7 @@ struct Inner {
     switched_off: Mutex<switched_off::SwitchedOff>,
     instances: HashMap<String, Instance>,
     surfaces: HashMap<String, Arc<dyn Surface>>,
+    local: BTreeSet<String>,
     gate: GateConfig,
     deadline: Duration,
     max_running: usize,
@@ -185,6 +188,7 @@ impl Engine {
                 .into_iter()
                 .map(|surface| (surface.name().to_owned(), surface))
                 .collect(),
+            local: setup.local,
             gate: setup.gate,
             deadline: setup.deadline,
             max_running: setup.max_running,

@@ -14,9 +14,9 @@ use opencode_daemons::Environment;
 use opencode_daemons::pool::WorkspaceConfig;
 use serde_json::{Map, Value, json};
 
+use super::PlanError;
 use super::packages::{self, Used};
 use super::registry::{ConnectorEntry, Registry};
-use super::{PlanError, telegram};
 use crate::catalog;
 use crate::config::{self, HostConfig};
 use crate::git::{self, Git};
@@ -52,10 +52,12 @@ impl Plan {
     /// The first of what is wrong in the configuration, in words that name its section.
     pub async fn of(config: &HostConfig, registry: &Registry) -> Result<Self, PlanError> {
         let environment = Environment::of_this_process();
-        let (mut instances, mut catalog) = (Vec::new(), catalog::surfaces());
-        if let Some(given) = &config.surfaces.telegram {
-            catalog.connectors.insert(given.connector.clone(), telegram::declared(given));
-            instances.push(telegram::described(given, &environment).await?);
+        let (mut instances, mut catalog) = (Vec::new(), registry.catalog());
+        for (entry, given) in registry.surfaces_of(&config.surfaces) {
+            catalog
+                .connectors
+                .insert(given.connector(entry.connector).to_owned(), (entry.declared)(Some(given)));
+            instances.push((entry.described)(given, &environment).await?);
         }
         // It is not called here, and has no place to keep anything in.
         let git = Git::new((&config.opencode, &config.workspaces), environment.clone(), Path::new("/"));
@@ -81,7 +83,7 @@ impl Plan {
             let connector = create(entry, Map::new()).await.map_err(|error| PlanError(chain(&error)))?;
             instances.push(Described::plain(connector).instance(entry.name, None));
         }
-        let mut catalog = catalog::surfaces();
+        let mut catalog = registry.catalog();
         catalog.connectors.extend(instances.iter().map(declared));
         let git = catalog::of(git::described().as_ref(), catalog::Reach::Admitted);
         catalog.connectors.insert(git::NAME.to_owned(), git);

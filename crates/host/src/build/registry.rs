@@ -1,15 +1,23 @@
-//! Registry of the connectors that this binary contains, by the names that `use` knows them by.
+//! Registry of what this binary contains: connectors, by the names that `use` knows them by, and surfaces, by
+//! those of their sections.
 
 use std::sync::Arc;
 
 use connector_contract::ConnectorFactory;
 use connector_opencode::OpencodeFactory;
+use connector_rules::{Catalog, CatalogConnector};
+use futures_util::future::BoxFuture;
+use opencode_daemons::Environment;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::instance::{Fixed, Provider, Ready};
+use super::{PlanError, telegram};
+use crate::config::SurfaceSection;
+use crate::gate::people::Account;
+use crate::instance::{Fixed, Instance, Provider, Ready};
+use crate::surface::Surface;
 use crate::told::Attached;
-use crate::{catalog, git};
+use crate::{catalog, console, git, headless};
 
 /// Entry of a connector in the registry.
 #[derive(Clone, Copy)]
@@ -32,12 +40,48 @@ pub struct ConnectorEntry {
     pub provider: fn(Ready) -> Arc<dyn Provider>,
 }
 
+/// Entry of a surface in the registry: a chat, and the connector that rules know its messages and actions by.
+#[derive(Clone, Copy)]
+pub struct SurfaceEntry {
+    /// Its name: its section is `[surfaces.NAME]`, and its accounts are `NAME:…`.
+    pub name: &'static str,
+    /// What its platform calls itself.
+    pub title: &'static str,
+    /// What stands behind the colon of an account.
+    pub account: Account,
+    /// The name of its connector where its section says no other.
+    pub connector: &'static str,
+    /// JSON Schema of its connector's keys in `host.toml`.
+    pub keys: fn(&mut SchemaGenerator) -> Value,
+    /// What its section is called in the schema's definitions.
+    pub definition: &'static str,
+    /// What its connector declares, and whom it lets in; without a section anybody.
+    pub declared: fn(Option<&SurfaceSection>) -> CatalogConnector,
+    /// Its connector's instance, which cannot be called and needs no secret.
+    pub described:
+        for<'a> fn(&'a SurfaceSection, &'a Environment) -> BoxFuture<'a, Result<Instance, PlanError>>,
+    /// Whether a host could be started with a section.
+    pub check: fn(&SurfaceSection) -> Result<(), PlanError>,
+    /// Makes the surface and its connector's instance. Nothing is called.
+    pub make: fn(&SurfaceSection) -> Result<SurfaceParts, PlanError>,
+}
+
+/// What a section of a surface is made into.
+pub struct SurfaceParts {
+    /// The surface.
+    pub surface: Arc<dyn Surface>,
+    /// Its connector's instance.
+    pub instance: Instance,
+}
+
 /// Registry of what a host may be built from.
 #[derive(Clone, Copy)]
 pub struct Registry {
     /// The connectors of instances. Those that the host itself has instances of, git and those of its
     /// surfaces, are not among them.
     pub connectors: &'static [ConnectorEntry],
+    /// The surfaces that a configuration may have.
+    pub surfaces: &'static [SurfaceEntry],
 }
 
 /// The connector for opencode.
@@ -64,8 +108,22 @@ pub const HTTP: ConnectorEntry = ConnectorEntry {
     provider: |ready| Arc::new(Fixed(ready)),
 };
 
+/// Telegram.
+pub const TELEGRAM: SurfaceEntry = SurfaceEntry {
+    name: crate::telegram::NAME,
+    title: "Telegram",
+    account: Account::Number,
+    connector: connector_telegram::NAME,
+    keys: keys_of::<connector_telegram::Config>,
+    definition: "TelegramSurface",
+    declared: telegram::declared,
+    described: |section, environment| Box::pin(telegram::described(section, environment)),
+    check: telegram::check,
+    make: telegram::make,
+};
+
 /// What this binary contains.
-pub const STANDARD: Registry = Registry { connectors: &[OPENCODE, HTTP] };
+pub const STANDARD: Registry = Registry { connectors: &[OPENCODE, HTTP], surfaces: &[TELEGRAM] };
 
 impl Registry {
     /// The entry of the connector `name`.
@@ -75,8 +133,35 @@ impl Registry {
 
     /// Whether no package and no instance of one may be called `name`.
     pub fn is_reserved(&self, name: &str) -> bool {
-        let of_host = [catalog::TELEGRAM, catalog::CONSOLE, git::NAME];
-        self.connector(name).is_some() || of_host.contains(&name)
+        let of_surface = self.surfaces.iter().any(|entry| entry.connector == name);
+        self.connector(name).is_some() || of_surface || [catalog::CONSOLE, git::NAME].contains(&name)
+    }
+
+    /// The surfaces that `sections` has, in the registry's order.
+    pub fn surfaces_of<'a>(
+        &self,
+        sections: &'a crate::config::Surfaces,
+    ) -> impl Iterator<Item = (&'static SurfaceEntry, &'a SurfaceSection)> + use<'a> {
+        self.surfaces.iter().filter_map(|entry| Some((entry, sections.get(entry.name)?)))
+    }
+
+    /// The surfaces that accounts can be of, in the order of their names: the host's own, and those of chats.
+    pub fn accounts(&self) -> Vec<(&'static str, Account)> {
+        let (client, user) = (Account::Name("CLIENT"), Account::Name("USER"));
+        let own = [("api", client), (headless::NAME, user), (console::NAME, Account::None), ("mcp", client)];
+        let mut all = own.to_vec();
+        all.extend(self.surfaces.iter().map(|entry| (entry.name, entry.account)));
+        all.sort_by_key(|(name, _)| *name);
+        all
+    }
+
+    /// What a host has whatever its configuration says: the console, and each surface until the configuration says
+    /// who is admitted there.
+    pub(crate) fn catalog(&self) -> Catalog {
+        let of_surfaces = self.surfaces.iter().map(|entry| (entry.connector, (entry.declared)(None)));
+        let console = (catalog::CONSOLE, catalog::chat(catalog::Reach::Admitted));
+        let all = of_surfaces.chain([console]).map(|(name, connector)| (name.to_owned(), connector));
+        Catalog { connectors: all.collect() }
     }
 
     /// The names of its connectors, as a text lists them.
@@ -94,6 +179,24 @@ mod tests {
     use connector_contract::Manifest;
 
     use super::*;
+
+    #[test]
+    fn a_second_surface_has_its_accounts_and_its_connector() {
+        const OTHER: SurfaceEntry = SurfaceEntry {
+            name: "other",
+            account: Account::Name("HANDLE"),
+            connector: "connector-other",
+            ..TELEGRAM
+        };
+        let registry = Registry { surfaces: &[TELEGRAM, OTHER], ..STANDARD };
+        assert!(registry.is_reserved("connector-other") && !STANDARD.is_reserved("connector-other"));
+        assert!(registry.catalog().connectors.contains_key("connector-other"));
+        let accounts = registry.accounts();
+        assert!(accounts.is_sorted_by_key(|(name, _)| *name), "{accounts:?}");
+        assert!(accounts.contains(&("other", Account::Name("HANDLE"))));
+        let names = |registry: &Registry| registry.accounts().len();
+        assert_eq!(names(&registry), names(&STANDARD) + 1);
+    }
 
     #[test]
     fn an_entry_has_the_name_of_its_factory_and_of_its_manifest() {

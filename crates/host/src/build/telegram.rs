@@ -10,48 +10,57 @@ use serde_json::{Map, Value, json};
 
 use super::PlanError;
 use super::plan::Described;
+use super::registry::SurfaceParts;
 use crate::catalog::{self, Reach};
 use crate::clock::Clock;
-use crate::config::{self, TelegramSurface};
+use crate::config::{self, SurfaceSection};
 use crate::instance::{Fixed, Instance, Ready, grant};
 use crate::telegram::Telegram;
 
 /// Has the form of a bot's token, for where the real one is not set.
 const STAND_IN: &str = "1:not-a-token-not-a-token";
 
-/// The surface of a configuration, and the connector for its rules.
-pub(crate) struct Made {
-    pub(crate) surface: Telegram,
-    pub(crate) instance: Instance,
-}
-
 /// Makes the surface and the connector.
-pub(crate) fn surface(given: &TelegramSurface) -> Result<Made, PlanError> {
+pub(super) fn make(given: &SurfaceSection) -> Result<SurfaceParts, PlanError> {
     let settings = settings(given)?;
     if settings.allow.users.is_empty() && settings.allow.chats.is_empty() {
         tracing::warn!("allow_users and allow_chats are empty: nobody's messages come in");
     }
     let fault = |error: ConnectorError| about(&chain(&error));
-    let surface = Telegram::new(settings.clone(), &given.connector, Clock::System).map_err(fault)?;
+    let name = given.connector(connector_telegram::NAME);
+    let surface = Telegram::new(settings.clone(), name, Clock::System).map_err(fault)?;
     let connector = surface.connector();
     let http = grant(connector.as_ref(), &settings.origin, settings.reach).map_err(fault)?;
     let instance = Instance {
-        name: given.connector.clone(),
+        name: name.to_owned(),
         workspace: None,
         described: connector.clone(),
         provider: Arc::new(Fixed(Ready { connector, http })),
     };
-    Ok(Made { surface, instance })
+    Ok(SurfaceParts { surface: Arc::new(surface), instance })
 }
 
 /// Whether a host could be started with it.
-pub(crate) fn check(given: &TelegramSurface) -> Result<(), PlanError> {
+pub(super) fn check(given: &SurfaceSection) -> Result<(), PlanError> {
     settings(given).map(drop)
 }
 
-/// What its connector declares.
-pub(super) fn declared(given: &TelegramSurface) -> CatalogConnector {
-    catalog::telegram(admitted(&given.config))
+/// What its connector declares. Its messages have the fields of any chat's.
+pub(super) fn declared(given: Option<&SurfaceSection>) -> CatalogConnector {
+    let factory = TelegramFactory;
+    let reach = given.map_or(Reach::Anybody, |given| admitted(&given.config));
+    let (actions, triggers) = (factory.action_declarations(), factory.trigger_declarations());
+    let mut connector = catalog::declared(&actions, &triggers, reach);
+    let bare = connector.triggers.iter_mut().filter(|trigger| trigger.payload_schema.is_null());
+    for trigger in bare {
+        if trigger.name != "callback_query_received" {
+            trigger.payload_schema = catalog::message();
+            if trigger.name == "files_received" {
+                trigger.payload_schema["properties"]["files"] = json!({ "type": "array" });
+            }
+        }
+    }
+    connector
 }
 
 /// Whom it lets in: without a list of users, anybody in the chats that are allowed.
@@ -62,7 +71,7 @@ fn admitted(config: &Map<String, Value>) -> Reach {
 
 /// Its connector's instance, which cannot be called and needs no token.
 pub(super) async fn described(
-    given: &TelegramSurface,
+    given: &SurfaceSection,
     environment: &Environment,
 ) -> Result<Instance, PlanError> {
     let mut settings = given.config.clone();
@@ -72,10 +81,10 @@ pub(super) async fn described(
     }
     let connector = TelegramFactory.create(Value::Object(settings)).await;
     let connector = connector.map_err(|error| about(&chain(&error)))?;
-    Ok(Described::plain(connector.into()).instance(&given.connector, None))
+    Ok(Described::plain(connector.into()).instance(given.connector(connector_telegram::NAME), None))
 }
 
-fn settings(given: &TelegramSurface) -> Result<Settings, PlanError> {
+fn settings(given: &SurfaceSection) -> Result<Settings, PlanError> {
     let mut map = given.config.clone();
     config::resolve_environment(&mut map, &Environment::of_this_process())
         .map_err(|error| about(&chain(&error)))?;

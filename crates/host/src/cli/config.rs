@@ -14,12 +14,12 @@ use super::serve::{check_port, watched_places};
 use super::{Common, path, webhooks};
 use crate::build::packages::{self, Used};
 use crate::build::registry::STANDARD;
-use crate::build::{self, Planned, Unset};
+use crate::build::{Planned, Unset};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
 use crate::webhook::Hook;
-use crate::{assemble, headless, managed, telegram, watch};
+use crate::{assemble, headless, managed, watch};
 
 /// `config`
 #[derive(Debug, Subcommand)]
@@ -150,15 +150,14 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     if let Err(error) = assemble::rules_in(&config.rules) {
         findings.push(plain(chain(&error)));
     }
-    let telegram = config.surfaces.telegram.as_ref().map(|_| telegram::NAME);
     let reported = &config.schedules.surface;
-    if telegram.into_iter().chain([headless::NAME]).all(|it| it != reported) {
+    let mut names =
+        STANDARD.surfaces_of(&config.surfaces).map(|(entry, _)| entry.name).chain([headless::NAME]);
+    if names.all(|it| it != reported) {
         findings.push(plain(NoSurface(reported.clone()).to_string()));
     }
-    if let Some(given) = &config.surfaces.telegram
-        && let Err(error) = build::telegram::check(given)
-    {
-        findings.push(plain(chain(&error)));
+    for (entry, given) in STANDARD.surfaces_of(&config.surfaces) {
+        findings.extend((entry.check)(given).err().map(|error| plain(chain(&error))));
     }
     findings
 }

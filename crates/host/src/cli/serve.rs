@@ -19,7 +19,6 @@ use super::api::{self, Serving};
 use super::terminal::{Hangups, Signals};
 use super::{Common, demo, path, service_manager, webhooks};
 use crate::assemble::{self, Parts};
-use crate::build;
 use crate::build::registry::STANDARD;
 use crate::build::{Planned, Unset, gather};
 use crate::clock::Clock;
@@ -76,12 +75,11 @@ impl Serve {
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
         let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref(), hooks.as_ref()));
-        let telegram = config.surfaces.telegram.as_ref().map(build::telegram::surface).transpose();
-        let telegram = telegram.map_err(|error| usage(&error))?;
         let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
-        if let Some(telegram) = &telegram {
-            instances.push(telegram.instance.clone());
-            surfaces.push(Arc::new(telegram.surface.clone()));
+        for (entry, given) in STANDARD.surfaces_of(&config.surfaces) {
+            let made = (entry.make)(given).map_err(|error| usage(&error))?;
+            instances.push(made.instance);
+            surfaces.push(made.surface);
         }
         if config.gate.approvers.is_empty() {
             tracing::warn!("gate.approvers is empty: nobody can approve anything");
@@ -97,6 +95,7 @@ impl Serve {
             deadline: Duration::from_secs(config.deadline_secs),
             max_running: config.max_running,
             secrets,
+            ..Parts::default()
         };
         let engine = assemble::engine(&state, Clock::System, parts).map_err(|error| usage(&error))?;
         let (mut ends, hangups) = Signals::listen()?.of_service();
@@ -259,10 +258,9 @@ fn secrets(
     environment: &Environment,
     (daemons, port, hooks): (Option<&Daemons>, Option<&api::Port>, Option<&webhooks::Port>),
 ) -> Vec<SecretString> {
-    let telegram = config.surfaces.telegram.iter().map(|telegram| &telegram.config);
+    let of_connectors = config.connectors.values().map(|instance| &instance.config);
     let mut secrets = Vec::new();
-    for (key, value) in config.connectors.values().map(|instance| &instance.config).chain(telegram).flatten()
-    {
+    for (key, value) in of_connectors.chain(config.surfaces.settings()).flatten() {
         gather(key, value, environment, &mut secrets);
     }
     secrets.extend(daemons.iter().flat_map(|daemons| daemons.secrets()).cloned());

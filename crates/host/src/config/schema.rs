@@ -1,12 +1,11 @@
 //! The JSON Schema of `host.toml`: made from the types that read it.
 //!
-//! What stands beside the host's own keys in `[connectors.NAME]` and `[surfaces.telegram]` is of
+//! What stands beside the host's own keys in `[connectors.NAME]` and `[surfaces.NAME]` is of
 //! the connector, whose own type is asked. What a package takes only the package knows.
 
 use std::sync::LazyLock;
 
 use connector_rules::for_editors;
-use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use super::HostConfig;
@@ -23,12 +22,31 @@ fn make() -> Value {
     let mut generator = schemars::SchemaGenerator::default();
     let connectors = STANDARD.connectors.iter().map(|entry| (entry, (entry.keys)(&mut generator)));
     let connectors: Vec<_> = connectors.collect();
-    let telegram = inline::<connector_telegram::Config>(&mut generator);
+    let surfaces: Vec<_> =
+        STANDARD.surfaces.iter().map(|entry| (entry, (entry.keys)(&mut generator))).collect();
     let mut schema = generator.into_root_schema_for::<HostConfig>().to_value();
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema["title"] = json!("host.toml");
     let definitions = &mut schema["$defs"];
-    definitions["TelegramSurface"] = beside(definitions["TelegramSurface"].take(), &telegram);
+    let section = definitions["SurfaceSection"].take();
+    let mut known = Map::new();
+    let sections = surfaces.iter().map(|(entry, keys)| {
+        let mut own = beside(section.clone(), keys);
+        own["properties"]["connector"]["default"] = json!(entry.connector);
+        own["description"] = json!(format!("{} as a surface, and as the connector behind it.", entry.title));
+        known.insert(
+            entry.name.to_owned(),
+            json!({ "description": format!("{}.", entry.title), "$ref": format!("#/$defs/{}", entry.definition) }),
+        );
+        (entry.definition.to_owned(), own)
+    });
+    replace(definitions, "SurfaceSection", sections.collect());
+    definitions["Surfaces"] = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": known,
+        "description": "The surfaces of a host without a terminal.",
+    });
     let instance = definitions["Instance"].take();
     // A package's keys only the package knows.
     let mut chosen = json!({ "type": "object", "properties": instance["properties"] });
@@ -56,9 +74,15 @@ fn make() -> Value {
     for_editors(schema)
 }
 
-/// The schema of `T` itself; what it refers to is among the definitions of `generator`.
-fn inline<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> Value {
-    T::json_schema(generator).to_value()
+/// Puts `others` where the definition `name` is.
+fn replace(definitions: &mut Value, name: &str, others: Vec<(String, Value)>) {
+    let all = definitions.as_object_mut().map(std::mem::take).unwrap_or_default();
+    let mut others = Some(others);
+    let placed = all.into_iter().flat_map(|(key, definition)| match others.take_if(|_| key == name) {
+        Some(others) => others,
+        None => vec![(key, definition)],
+    });
+    *definitions = Value::Object(placed.collect());
 }
 
 /// `own` with the keys that are of the connector, and no others.

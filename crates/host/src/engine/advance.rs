@@ -115,11 +115,14 @@ impl Engine {
             }
             Next::Run(step) => (step, self.resolve(&rule, step, &scope)),
         };
-        let (provenance, resolved) = match provenance::of(&standing.run, &standing.event, &rule) {
-            Ok(provenance) => (provenance, resolved),
-            // A note that cannot be written is not left out.
-            Err(error) => (Provenance::Local, Resolved::without_input(step, Verdict::Fail(chain(&error)))),
-        };
+        let (provenance, resolved) =
+            match provenance::of(&standing.run, &standing.event, &rule, &self.0.local) {
+                Ok(provenance) => (provenance, resolved),
+                // A note that cannot be written is not left out.
+                Err(error) => {
+                    (Provenance::Local, Resolved::without_input(step, Verdict::Fail(chain(&error))))
+                }
+            };
         failpoint("advance.resolved");
         let mut new = self.new_step(&rule, step, &standing, &resolved, &provenance)?;
         if let (Some(instance), Verdict::Gate { .. }) =

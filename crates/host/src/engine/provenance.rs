@@ -1,8 +1,9 @@
 //! Where a step's work comes from, as its connector is told, and how long it may take.
 //!
-//! Both follow from the stored rule, event and run alone, never from the time
+//! Both follow from the stored rule, event and run, and from which surfaces are local, never from the time
 //! or the rules of now: what the card was made with is what the call is made with.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector_contract::{Provenance, SourceNote, chain};
@@ -36,25 +37,27 @@ impl Engine {
         };
         let (definition, event, run) = self.0.ledger.read(load).await?;
         let rule = parse_stored(&definition, &row.rule_version).map_err(LedgerError::Content)?;
-        let provenance = of(&run, &event, &rule).map_err(|error| LedgerError::Content(chain(&error)))?;
+        let provenance =
+            of(&run, &event, &rule, &self.0.local).map_err(|error| LedgerError::Content(chain(&error)))?;
         let step = row.name.as_deref().and_then(|name| rule.step(name));
         Ok(Terms { provenance, timeout: step.and_then(|step| step.timeout) })
     }
 }
 
-/// Where the work of a run comes from. Whoever types at this machine's own
-/// console could as well call the daemon; everybody else is remote, and so is whoever sends a request or
-/// changes a file, wherever that is reported.
-pub(super) fn of(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<Provenance, ResolveError> {
-    let outside = is_from_outside(rule).then_some(event.connector.as_str());
-    Ok(match outside.unwrap_or(&run.surface) {
-        "console" | "cli" => Provenance::Local,
-        surface => Provenance::Chat {
-            surface: surface.to_owned(),
-            rule: run.rule.clone(),
-            note: note(run, event, rule)?,
-        },
-    })
+/// Where the work of a run comes from. Whoever is at one of the `local` surfaces could as well call the daemon;
+/// everybody else is remote, and so is whoever sends a request or changes a file, wherever that is reported.
+pub(super) fn of(
+    run: &RunRow,
+    event: &EventRow,
+    rule: &Rule,
+    local: &BTreeSet<String>,
+) -> Result<Provenance, ResolveError> {
+    let outside = is_from_outside(rule).then_some(&event.connector);
+    if outside.is_none() && local.contains(&run.surface) {
+        return Ok(Provenance::Local);
+    }
+    let surface = outside.unwrap_or(&run.surface).clone();
+    Ok(Provenance::Chat { surface, rule: run.rule.clone(), note: note(run, event, rule)? })
 }
 
 fn is_from_outside(rule: &Rule) -> bool {
@@ -80,17 +83,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::assemble::Parts;
     use crate::gate::policy::Actor;
     use crate::ids::RunId;
     use crate::ledger::runs::RunState;
 
     /// Where the work of a rule with this trigger comes from, if it is reported at the surface `cli`.
     fn at_cli(trigger: &str, connector: &str) -> Provenance {
+        at("cli", trigger, connector, &Parts::default().local)
+    }
+
+    fn at(surface: &str, trigger: &str, connector: &str, local: &BTreeSet<String>) -> Provenance {
         let text = format!(
             "[rule]\nname = \"r\"\n[trigger]\n{trigger}\n[[actions]]\ntype = \"Reply\"\ntext = \"x\"\n"
         );
         let rules = RuleSet::parse([SourceFile::new("r.toml", text)]).unwrap();
-        let (surface, chat, requester) = ("cli".to_owned(), "main".to_owned(), Actor::new(connector, "x"));
+        let (surface, chat, requester) = (surface.to_owned(), "main".to_owned(), Actor::new(connector, "x"));
         let event = EventRow {
             id: 1,
             surface: surface.clone(),
@@ -116,7 +124,7 @@ mod tests {
             created_at: 0,
             ended_at: None,
         };
-        of(&run, &event, &rules.rules()[0]).unwrap()
+        of(&run, &event, &rules.rules()[0], local).unwrap()
     }
 
     #[test]
@@ -124,6 +132,12 @@ mod tests {
         let line =
             "type = \"ConnectorEvent\"\nconnector = \"connector-console\"\nevent = \"message_received\"";
         assert_eq!(at_cli(line, "connector-console"), Provenance::Local);
+        let usual = Parts::default().local;
+        assert_eq!(at("console", line, "connector-console", &usual), Provenance::Local);
+        for (surface, local) in [("telegram", &usual), ("cli", &BTreeSet::new())] {
+            let remote = at(surface, line, "connector-console", local);
+            assert!(matches!(remote, Provenance::Chat { .. }), "{surface}: {remote:?}");
+        }
         assert_eq!(at_cli("type = \"Cron\"\nexpression = \"@daily\"", "schedule"), Provenance::Local);
         for (trigger, connector) in [
             ("type = \"Webhook\"\npath = \"/ci\"", "webhook"),

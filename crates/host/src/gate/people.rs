@@ -10,25 +10,30 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Actor, Terms};
 
-/// The surfaces that accounts can be of, and what a user's name is there.
-const SURFACES: [(&str, Account); 5] = [
-    ("api", Account::Name),
-    ("cli", Account::Name),
-    ("console", Account::None),
-    ("mcp", Account::Name),
-    ("telegram", Account::Number),
-];
-
-/// What stands behind the colon of an account.
+/// What stands behind the colon of a surface's accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Account {
-    /// A name.
-    Name,
+pub enum Account {
+    /// A name; the word for it in messages.
+    Name(&'static str),
     /// A number.
     Number,
     /// Nothing: the surface has one user.
     None,
 }
+
+impl Account {
+    /// An account of `surface`, as messages write it.
+    fn of(self, surface: &str) -> String {
+        match self {
+            Self::Name(word) => format!("{surface}:{word}"),
+            Self::Number => format!("{surface}:NUMBER"),
+            Self::None => surface.to_owned(),
+        }
+    }
+}
+
+/// The surfaces that accounts can be of, by their names.
+pub type Accountable<'a> = &'a [(&'a str, Account)];
 
 /// The identities of persons: their accounts, by their names. Account names are unique in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,15 +68,14 @@ pub enum PeopleError {
         second: String,
     },
     /// No surface vouches for it.
-    #[error(
-        "[people.{person}]: `{account}` is of no surface there is; an account is one of \
-         api:CLIENT, cli:USER, console, mcp:CLIENT, telegram:NUMBER"
-    )]
+    #[error("[people.{person}]: `{account}` is of no surface there is; an account is one of {known}")]
     Surface {
         /// Who claims it.
         person: String,
         /// The account.
         account: Actor,
+        /// What accounts there are.
+        known: String,
     },
     /// A person could be taken for an account, or is none.
     #[error(
@@ -97,19 +101,21 @@ impl Person<'_> {
 }
 
 impl People {
-    /// Reads `[people]`: every account is of a surface there is, and one person's.
-    pub fn parse(table: BTreeMap<String, Accounts>) -> Result<Self, PeopleError> {
+    /// Reads `[people]`: every account is of one of `surfaces`, and one person's.
+    pub fn parse(table: BTreeMap<String, Accounts>, surfaces: Accountable<'_>) -> Result<Self, PeopleError> {
         for (person, Accounts { accounts }) in &table {
             let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-            let surface = SURFACES.iter().any(|(surface, _)| surface == person);
+            let surface = surfaces.iter().any(|(surface, _)| surface == person);
             if person.is_empty() || surface || !person.bytes().all(letters) {
                 return Err(PeopleError::Name { person: person.clone() });
             }
             if accounts.is_empty() {
                 return Err(PeopleError::None { person: person.clone() });
             }
-            if let Some(account) = accounts.iter().find(|account| !is_known(account)) {
-                return Err(PeopleError::Surface { person: person.clone(), account: account.clone() });
+            if let Some(account) = accounts.iter().find(|account| !is_known(account, surfaces)) {
+                let known =
+                    surfaces.iter().map(|(surface, kind)| kind.of(surface)).collect::<Vec<_>>().join(", ");
+                return Err(PeopleError::Surface { person: person.clone(), account: account.clone(), known });
             }
         }
         Self::of(table.into_iter().map(|(person, Accounts { accounts })| (person, accounts)))
@@ -165,11 +171,11 @@ pub fn named(account: &Actor, person: Option<&str>) -> String {
 }
 
 /// Whether a surface there is vouches for such an account.
-fn is_known(account: &Actor) -> bool {
+fn is_known(account: &Actor, surfaces: Accountable<'_>) -> bool {
     let user = account.as_str().split_once(':').map(|(_, user)| user);
-    SURFACES.iter().filter(|(surface, _)| *surface == account.surface()).any(|(_, kind)| match kind {
+    surfaces.iter().filter(|(surface, _)| *surface == account.surface()).any(|(_, kind)| match kind {
         Account::None => user.is_none(),
-        Account::Name => user.is_some_and(|user| !user.is_empty()),
+        Account::Name(_) => user.is_some_and(|user| !user.is_empty()),
         Account::Number => user.is_some_and(|user| user.parse::<u64>().is_ok()),
     })
 }
@@ -207,6 +213,7 @@ pub fn warning(what: &str, terms: &Terms) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::registry::STANDARD;
     use proptest::prelude::*;
 
     fn people(table: &[(&str, &[&str])]) -> Result<People, PeopleError> {
@@ -214,7 +221,7 @@ mod tests {
             let accounts = accounts.iter().map(|it| Actor::from_text(*it)).collect();
             ((*name).to_owned(), Accounts { accounts })
         };
-        People::parse(table.iter().map(entry).collect())
+        People::parse(table.iter().map(entry).collect(), &STANDARD.accounts())
     }
 
     #[test]
@@ -248,7 +255,9 @@ mod tests {
             ":",
         ] {
             let error = people(&[("anna", &[account])]).unwrap_err();
-            let wanted = PeopleError::Surface { person: "anna".into(), account: Actor::from_text(account) };
+            let known = "api:CLIENT, cli:USER, console, mcp:CLIENT, telegram:NUMBER".to_owned();
+            let wanted =
+                PeopleError::Surface { person: "anna".into(), account: Actor::from_text(account), known };
             assert_eq!(error, wanted, "{account}");
             assert!(error.to_string().contains(&format!("`{account}`")), "{error}");
         }

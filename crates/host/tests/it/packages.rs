@@ -294,6 +294,9 @@ fn no_package_takes_the_name_of_what_is_built_in() {
         .replace("plugin:connector-told", "connector-opencode");
     bench.put("host.toml", taken.as_bytes(), 0o644);
     bench.refused("`connector-opencode` is built in; no package takes its name");
+    let passed_over = host.replace("[plugins.connector-told]", "[plugins.connector-http]");
+    bench.put("host.toml", format!("{passed_over}\n[surfaces.telegrm]\n").as_bytes(), 0o644);
+    bench.refused("telegrm");
     bench.put("host.toml", host.replace("plugin:connector-told", "connector-told").as_bytes(), 0o644);
     ends(bench.host());
 }

@@ -191,7 +191,7 @@ impl World {
             gate: plan.gate,
             deadline: Duration::from_mins(1),
             max_running: 4,
-            secrets: Vec::new(),
+            ..Parts::default()
         };
         let engine = assemble::engine(state, clock, parts)?;
         screen.ledger.get_or_init(|| engine.ledger().clone());

@@ -19,7 +19,7 @@ fn api(state: &std::path::Path) -> Api {
         gate: GateConfig::default(),
         deadline: Duration::from_mins(1),
         max_running: 1,
-        secrets: Vec::new(),
+        ..Parts::default()
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
     let shared = Shared {

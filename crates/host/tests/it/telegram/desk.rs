@@ -71,7 +71,7 @@ impl Desk {
             gate: gate(exempt),
             deadline: Duration::from_mins(1),
             max_running: 4,
-            secrets: Vec::new(),
+            ..Parts::default()
         };
         let state = tempfile::tempdir().unwrap();
         let engine = assemble::engine(state.path(), Clock::System, parts).unwrap();

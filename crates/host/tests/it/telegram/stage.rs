@@ -137,7 +137,7 @@ fn host(telegram: &FakeTelegram, probe: &Arc<Shared>, state: &Path) -> Host {
         },
         deadline: Duration::from_mins(1),
         max_running: 4,
-        secrets: Vec::new(),
+        ..Parts::default()
     };
     let engine = assemble::engine(state, Clock::System, parts).unwrap();
     let stop = CancellationToken::new();
