@@ -84,7 +84,7 @@ impl Call {
             () = ctx.cancel.cancelled() => return Err(self.stopped(origin, StopCause::Cancelled)),
             answer = timeout_at(ends, answered) => match answer {
                 Err(_) => return Err(self.stopped(origin, StopCause::Deadline)),
-                Ok(answer) => answer.map_err(|error| self.broken(error))?,
+                Ok(answer) => answer.map_err(|error| self.broken(origin, error))?,
             },
         };
         let said = answer.status.canonical_reason().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Call {
     }
 
     /// What it comes to when the connection is not there or breaks.
-    fn broken(&self, error: OutboundError) -> ConnectorError {
+    fn broken(&self, origin: &Origin, error: OutboundError) -> ConnectorError {
         match error {
             error @ OutboundError::NotGranted { .. } => {
                 ConnectorError::CapabilityDenied { reason: error.to_string() }
@@ -149,7 +149,11 @@ impl Call {
                 reason: format!("{}; the request may have arrived", chain(&error)),
                 reference: Reference::default(),
             },
-            error => ConnectorError::Unavailable { reason: error.to_string(), source: Some(error) },
+            error => {
+                let what =
+                    if error.nothing_sent() { "nothing was sent to" } else { "no whole answer came from" };
+                ConnectorError::Unavailable { reason: format!("{what} {origin}"), source: Some(error) }
+            }
         }
     }
 }
