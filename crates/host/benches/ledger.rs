@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connector_contract::Target;
+use connector_gate::clock::Clock;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::{Actor, GateConfig, Terms};
 use connector_host::assemble::{self, Parts};
-use connector_host::clock::Clock;
-use connector_host::gate::policy::{Actor, GateConfig, Terms};
 use connector_host::headless::Headless;
-use connector_host::ids::{RunId, StepId};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::steps::enter::enter;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_gate::clock::Clock;
+use connector_gate::people;
+use connector_gate::policy::{GateConfig, Terms};
 use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::clock::Clock;
 use crate::engine::{Engine, Setup};
-use crate::gate::people;
-use crate::gate::policy::{GateConfig, Terms};
 use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};

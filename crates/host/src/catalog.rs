@@ -5,7 +5,7 @@ use connector_contract::{ActionDecl, Connector, TriggerDecl};
 use connector_rules::{CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy};
 use serde_json::{Value, json};
 
-use crate::gate::policy::{GateConfig, Policy};
+use connector_gate::policy::{GateConfig, Policy};
 
 /// The connector name of lines typed at the console.
 pub const CONSOLE: &str = "connector-console";

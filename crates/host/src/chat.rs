@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_gate::ids::StepId;
+use connector_gate::state::StepState;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::console::input::{self, Line};
 use crate::console::{CHAT, Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::events::{self, Change, ReplyTo};
 use crate::ledger::runs::{self, RunState, Still};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped};

@@ -12,6 +12,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use connector_files::{AbsolutePath, Base};
+use connector_gate::people::{Accounts, People, PeopleError};
+use connector_gate::policy::GateConfig;
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
@@ -22,8 +24,6 @@ use serde_json::{Map, Value};
 use crate::build::registry::STANDARD;
 use crate::engine::HOST;
 use crate::engine::ScheduleChat;
-use crate::gate::people::{Accounts, People, PeopleError};
-use crate::gate::policy::GateConfig;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::config::Routing;

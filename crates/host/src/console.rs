@@ -13,11 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::Progress;
+use connector_gate::ask::Answer;
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use serde_json::{Value, json};
 
-use crate::ask::Answer;
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::surface::{self, DeliveryError, Notice, OpenAsk, Surface};
 

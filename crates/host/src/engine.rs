@@ -27,14 +27,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use connector_gate::clock::{Clock, Millis};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::{Actor, GateConfig};
 use connector_rules::RuleSet;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Millis};
 use crate::failpoint::failpoint;
-use crate::gate::policy::{Actor, GateConfig};
-use crate::ids::{RunId, StepId};
 use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
@@ -44,8 +44,8 @@ use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::surface::Surface;
 use crate::transcript::Transcripts;
 
-pub use crate::ask::{Answer, Answered};
 pub(crate) use advance::HOST;
+pub use connector_gate::ask::{Answer, Answered};
 pub use inbox::Inbox;
 pub(crate) use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};

@@ -3,9 +3,9 @@
 
 use async_trait::async_trait;
 use connector_contract::Progress;
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
 /// The surface's name.

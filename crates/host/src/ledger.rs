@@ -7,7 +7,7 @@
 //! another writer; writes of one process that meet share one. Time is
 //! taken once for each write and never runs backwards, whatever the clock does.
 //!
-//! It decides nothing: [`crate::gate`] says which moves exist, and the
+//! It decides nothing: [the gate](connector_gate) says which moves exist, and the
 //! functions in the modules below carry one out as one statement.
 
 pub mod asks;
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use crate::clock::{Clock, Millis};
+use connector_gate::clock::{Clock, Millis};
 use readers::Readers;
 use time::Time;
 use writer::{Writer, cut_off};

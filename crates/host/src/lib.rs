@@ -2,28 +2,24 @@
 //! agreed to exactly that.
 //!
 //! A [`surface`] reports an event, [rules](connector_rules) turn it into a run,
-//! the [`gate`] asks about each step that mutates, the [`engine`] dispatches
+//! the [gate](connector_gate) asks about each step that mutates, the [`engine`] dispatches
 //! what was approved, and every step of that walk is a row in the [`ledger`]
 //! before it has an effect. The host never speaks to a daemon itself; a
 //! connector [`instance`] does, through the one way out it was granted.
 
-pub mod ask;
 pub mod assemble;
 pub mod build;
 pub mod catalog;
 pub mod chat;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod console;
 pub mod engine;
 pub mod exit;
 pub mod failpoint;
 pub mod files;
-pub mod gate;
 pub mod git;
 pub mod headless;
-pub mod ids;
 pub mod instance;
 pub mod isolation;
 pub mod ledger;

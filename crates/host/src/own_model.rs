@@ -15,7 +15,7 @@ use opencode_daemons::project::Project;
 use opencode_daemons::{Environment, PoolConfig};
 use serde_json::{Value, json};
 
-use crate::told::TOLD;
+use connector_gate::digest::TOLD;
 use files::Layer;
 
 /// The keys of a target's settings that [`line`] reads.

@@ -116,7 +116,7 @@ mod tests {
     use schemars::{JsonSchema, Schema, schema_for};
     use serde_json::{Value, json};
 
-    use crate::ask::{Answer, Asked};
+    use connector_gate::ask::{Answer, Asked};
 
     /// A field that is not described is wrong here.
     fn closed(schema: &mut Schema) {

@@ -5,20 +5,20 @@
 
 use async_trait::async_trait;
 use connector_contract::Progress;
+use connector_gate::ask::Answer;
+use connector_gate::clock::Millis;
+use connector_gate::ids::StepId;
+use connector_gate::people::People;
+use connector_gate::policy::Actor;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::Answer;
-use crate::clock::Millis;
 use crate::engine::Inbox;
-use crate::gate::people::People;
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::{LedgerError, Tx};
 use crate::view::{CardView, ResultView};
 
-pub use crate::ask::Asked;
+pub use connector_gate::ask::Asked;
 
 /// A message for a chat, as data that a surface draws. No row crosses to a surface with it.
 #[derive(Debug, Clone)]

@@ -29,6 +29,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
+use connector_gate::clock::{Clock, Millis};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use connector_telegram::update::Me;
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
 use parcel::Parcel;
@@ -36,10 +39,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, Millis};
 use crate::engine::{Answer, Engine, Inbox};
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::{LedgerError, Tx};
 use crate::surface::{DeliveryError, Notice, OpenAsk, Surface, SurfaceError};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{Context, NoCheckpoints, Provenance, Target, chain, progress_channel};
+use connector_gate::digest::TOLD;
 use connector_opencode::Description;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -17,9 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::instance::{Provider, Ready};
 use crate::own_model::{self, By, Named};
-
-/// The key of a target's settings that holds it.
-pub const TOLD: &str = "told";
 
 /// The action that is asked; it changes nothing.
 const DESCRIBE: &str = "describe_daemon";

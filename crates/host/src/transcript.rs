@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 use connector_contract::{TodoItem, ToolOutcome};
 use connector_files::owned;
+use connector_gate::clock::{Millis, rfc3339};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::Actor;
 use opencode_daemons::Redactor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::clock::{Millis, rfc3339};
-use crate::gate::policy::Actor;
-use crate::ids::{RunId, StepId};
 use crate::ledger::asks::AskRow;
 use crate::ledger::{LedgerError, Tx, asks, runs, steps};
 use crate::text::{one_line, visible};
@@ -278,8 +278,9 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use connector_gate::clock::Clock;
+
     use super::*;
-    use crate::clock::Clock;
     use crate::console;
     use crate::ledger::{Ledger, events};
 

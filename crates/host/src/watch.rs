@@ -23,13 +23,13 @@ use std::time::Duration;
 
 use connector_contract::chain;
 use connector_files::{AbsolutePath, Base};
+use connector_gate::clock::Millis;
+use connector_gate::policy::Actor;
 use connector_rules::{FILE_WATCH, FileChange, FileWatch, Rule};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock::Millis;
 use crate::engine::{self, Engine, Repeat};
-use crate::gate::policy::Actor;
 use crate::ledger::LedgerError;
 use crate::places::real;
 use crate::troubles::Troubles;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use connector_contract::ConnectorFactory;
+use connector_gate::people::Account;
 use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, CatalogConnector};
 use futures_util::future::BoxFuture;
@@ -13,7 +14,6 @@ use serde_json::Value;
 
 use super::{PlanError, telegram};
 use crate::config::SurfaceSection;
-use crate::gate::people::Account;
 use crate::instance::{Fixed, Instance, Provider, Ready};
 use crate::surface::Surface;
 use crate::told::Attached;

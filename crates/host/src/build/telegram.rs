@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use connector_contract::{ConnectorError, ConnectorFactory as _, chain};
+use connector_gate::clock::Clock;
 use connector_rules::CatalogConnector;
 use connector_telegram::{Config, Settings, TelegramFactory};
 use opencode_daemons::Environment;
@@ -12,7 +13,6 @@ use super::PlanError;
 use super::plan::Described;
 use super::registry::SurfaceParts;
 use crate::catalog::{self, Reach};
-use crate::clock::Clock;
 use crate::config::{self, SurfaceSection};
 use crate::instance::{Fixed, Instance, Ready, grant};
 use crate::telegram::Telegram;

@@ -6,19 +6,19 @@ mod grants;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
+use connector_gate::clock::{Clock, rfc3339};
+use connector_gate::digest::SHORT;
+use connector_gate::ids::StepId;
+use connector_gate::people::named;
+use connector_gate::state::StepState;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::events::Outcome;
 use super::runs::LOOK;
 use super::{Common, caller};
-use crate::clock::{Clock, rfc3339};
 use crate::console::render;
 use crate::exit::{Exit, Failure};
-use crate::gate::digest::SHORT;
-use crate::gate::people::named;
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::steps::allow::{self, Allowance};
 use crate::ledger::steps::decide::{Decision, Tap, Tapped, Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
@@ -229,7 +229,7 @@ pub(super) fn waiting(row: &StepRow) -> String {
 
 fn allowed(one: &Allowance) -> String {
     let session = one.session_id.as_deref().map_or_else(|| "a session to come".to_owned(), one_line);
-    let by: Vec<&str> = one.allowed_by.iter().map(crate::gate::policy::Actor::as_str).collect();
+    let by: Vec<&str> = one.allowed_by.iter().map(connector_gate::policy::Actor::as_str).collect();
     format!(
         "allowance {}  {session}  rule {} for {}  allowed on {} by {}  until {}\n        take it back with: approvals revoke {}",
         one.id,

@@ -1,11 +1,11 @@
 //! `events`: what came in, and what each fired.
 
 use clap::Subcommand;
+use connector_gate::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Common;
-use crate::clock::rfc3339;
 use crate::console::render;
 use crate::exit::{Exit, Failure};
 use crate::ledger::events::{self, EventRow};

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use connector_gate::clock::{Clock, Millis, rfc3339};
 use serde::Serialize;
 
 use super::Common;
-use crate::clock::{Clock, Millis, rfc3339};
 use crate::exit::{Exit, Failure};
 use crate::ledger::keep::{self, Findings, Pruned};
 use crate::transcript::Transcripts;

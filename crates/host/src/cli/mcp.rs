@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use connector_contract::OutboundHttp;
 use connector_files::AbsolutePath;
+use connector_gate::policy::Actor;
 use connector_mcp::{BearerToken, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,6 @@ use super::{Common, path};
 use crate::assemble;
 use crate::config::{ClientName, HostConfig};
 use crate::exit::{Exit, Failure};
-use crate::gate::policy::Actor;
 use tools::HostTools;
 
 /// What somebody sees who starts it by hand.

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use connector_files::AbsolutePath;
+use connector_gate::clock::rfc3339;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::people::named;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Common, caller, path};
-use crate::clock::rfc3339;
 use crate::console::render;
 use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
-use crate::gate::people::named;
-use crate::ids::{RunId, StepId};
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, Queued, StepRow};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use connector_gate::policy::Actor;
 use serde_json::json;
 
 use super::events::Outcome;
@@ -9,7 +10,6 @@ use super::runs::LOOK;
 use super::{Common, caller};
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::gate::policy::Actor;
 use crate::headless;
 use crate::ledger::Ledger;
 use crate::ledger::events::{self, NewEvent};

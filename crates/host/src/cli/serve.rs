@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use connector_contract::chain;
 use connector_files::AbsolutePath;
+use connector_gate::clock::Clock;
 use connector_rules::RuleSet;
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
@@ -21,7 +22,6 @@ use super::{Common, demo, path, service_manager, webhooks};
 use crate::assemble::{self, Parts};
 use crate::build::registry::STANDARD;
 use crate::build::{Planned, Unset, gather};
-use crate::clock::Clock;
 use crate::config::{self, HostConfig, OnStop, SecretSource};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};

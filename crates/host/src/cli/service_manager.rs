@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use connector_gate::state::StepState;
 use sd_notify::NotifyState;
 
 use crate::engine::Engine;
-use crate::gate::state::StepState;
 use crate::ledger::{LedgerError, Tx, steps};
 
 /// How often what goes on is told, unless the manager wants to hear more often that the host lives.

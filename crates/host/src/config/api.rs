@@ -7,7 +7,7 @@ use connector_files::AbsolutePath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gate::policy::Actor;
+use connector_gate::policy::Actor;
 
 /// The HTTP API of a running host.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use connector_contract::ask::{PermissionReply, Question, QuestionReply};
+use connector_gate::ids::StepId;
 
-use crate::ids::StepId;
 use crate::ledger::steps::decide::Decision;
 use crate::surface::{Asked, OpenAsk};
 
@@ -188,7 +188,7 @@ mod tests {
             step: "1.1".parse().unwrap(),
             asked,
             approvers: vec![],
-            people: crate::gate::people::People::default(),
+            people: connector_gate::people::People::default(),
         };
         let lists = |words: &str| answers(&ask, words);
         assert_eq!(

@@ -5,11 +5,11 @@
 
 use connector_contract::Progress;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use connector_gate::ask::Answer;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 
 use super::prose;
-use crate::ask::Answer;
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
 use crate::surface::{Asked, Notice, OpenAsk};
 use crate::text::{folded, isolated, one_line, shortened};
 use crate::view::{self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView};

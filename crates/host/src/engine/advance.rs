@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::{Provenance, Target, chain};
+use connector_gate::clock::Millis;
+use connector_gate::digest::TOLD;
+use connector_gate::ids::StepId;
+use connector_gate::policy::{GateConfig, Terms};
+use connector_gate::state::{Move, StepState};
 use connector_rules::{
     Action, DEDUPE_WINDOW, Next, Rule, RuleSet, RunEnd, Scope, SourceFile, Step, StepOutcome,
 };
@@ -12,11 +17,7 @@ use serde_json::{Value, json};
 
 use super::intake::{as_event, timestamp};
 use super::{BATCH, Engine, provenance};
-use crate::clock::Millis;
 use crate::failpoint::failpoint;
-use crate::gate::policy::{GateConfig, Terms};
-use crate::gate::state::{Move, StepState};
-use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::{self, RunRow, RunState};
@@ -24,7 +25,6 @@ use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
 use crate::ledger::steps::release::ask_under;
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
 use crate::ledger::{LedgerError, Tx, events, seen};
-use crate::told::TOLD;
 
 /// The connector of the host's own steps, and their actions.
 pub(crate) const HOST: &str = "host";

@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use connector_contract::{Progress, ToolOutcome};
+use connector_gate::ask::{Answer, Answered, Asked};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::ask::{Answer, Answered, Asked};
-use crate::gate::policy::Actor;
 use crate::headless;
-use crate::ids::StepId;
 use crate::ledger::asks::{self, AskState};
 use crate::ledger::{LedgerError, Tx, audit};
 use crate::surface::OpenAsk;

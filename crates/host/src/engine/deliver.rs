@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use connector_gate::clock::Millis;
+use connector_gate::ids::StepId;
+use connector_gate::state::StepState;
+
 use super::{Engine, passing};
-use crate::clock::Millis;
 use crate::failpoint::failpoint;
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
 use crate::ledger::steps::{self, StepRow};

@@ -17,6 +17,10 @@ use connector_contract::{
     ActionResult, Checkpoint, CheckpointError, CheckpointLog, ConnectorError, Consequence, Context, Progress,
     chain, progress_channel,
 };
+use connector_gate::digest::TOLD;
+use connector_gate::ids::StepId;
+use connector_gate::policy::{Actor, Terms};
+use connector_gate::state::{Move, StepState};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,15 +29,11 @@ use super::advance::{parse_stored, token};
 use super::asks::Relay;
 use super::{BATCH, Engine, FoundAgain, Running};
 use crate::failpoint::failpoint;
-use crate::gate::policy::{Actor, Terms};
-use crate::gate::state::{Move, StepState};
-use crate::ids::StepId;
 use crate::instance::Instance;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, Guard, StepRow};
 use crate::ledger::{Ledger, LedgerError, asks, runs};
-use crate::told::TOLD;
 use crate::transcript::{Begins, Recorder};
 
 /// How many unread progress updates a surface may leave.

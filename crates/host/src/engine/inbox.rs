@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use serde_json::json;
 
 use super::{Answer, Answered, Engine, Inner};
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::events::NewEvent;
 use crate::ledger::steps::decide::{Decision, Tap, Tapped};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use connector_gate::clock::Millis;
 use connector_rules::{Action, Event, Reply, Rule, RuleSet};
 use serde_json::{Value, json};
 
 use super::{BATCH, Engine, limits};
-use crate::clock::Millis;
 use crate::git;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};

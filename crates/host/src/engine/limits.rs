@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use connector_gate::ids::RunId;
 use connector_rules::{FILE_WATCH, Rule, WEBHOOK};
 
-use crate::ids::RunId;
 use crate::ledger::events::EventRow;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::{self, RunState};

@@ -4,12 +4,12 @@
 
 use std::sync::PoisonError;
 
+use connector_gate::clock::Millis;
+use connector_gate::policy::Actor;
 use connector_rules::{Event, WEBHOOK};
 use serde_json::Value;
 
 use super::{Engine, ScheduleChat};
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::{LedgerError, Tx};
 

@@ -79,13 +79,13 @@ fn note(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<SourceNote, Resol
 
 #[cfg(test)]
 mod tests {
+    use connector_gate::ids::RunId;
+    use connector_gate::policy::Actor;
     use connector_rules::{RuleSet, SourceFile};
     use serde_json::json;
 
     use super::*;
     use crate::assemble::Parts;
-    use crate::gate::policy::Actor;
-    use crate::ids::RunId;
     use crate::ledger::runs::RunState;
 
     /// Where the work of a rule with this trigger comes from, if it is reported at the surface `cli`.

@@ -11,14 +11,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use connector_gate::clock::Millis;
+use connector_gate::policy::Actor;
 use connector_rules::{RuleSet, SCHEDULE, Schedule, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Engine;
 use super::intake::timestamp;
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::outbox::{self, Parcel};

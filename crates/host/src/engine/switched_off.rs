@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use connector_gate::clock::Millis;
 use connector_rules::{Event, Rule, RuleSet};
 use serde_json::Value;
 
 use super::Engine;
 use super::intake::{as_event, message, timestamp};
 use crate::assemble::LeftOut;
-use crate::clock::Millis;
 use crate::ledger::events::EventRow;
 
 /// A rule as it was when its file was usable.

@@ -5,18 +5,18 @@
 //! restart, an ask is the same row, and one that was answered meanwhile stays answered.
 
 use connector_contract::ask::PermissionReply;
+use connector_gate::ask::{Answer, Answered, Asked};
+use connector_gate::clock::Millis;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::people::People;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use rusqlite::OptionalExtension as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use super::{LedgerError, Tx, audit, grants, json as json_column, json_opt, steps};
-use crate::ask::{Answer, Answered, Asked};
-use crate::clock::Millis;
-use crate::gate::people::People;
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
-use crate::ids::{RunId, StepId};
 use crate::shapes;
 
 /// Where an ask is.

@@ -7,6 +7,10 @@
 //! pruned, so that the rest still verifies, and a row in the rest says the same, so that the anchor
 //! cannot be moved unnoticed.
 
+use connector_gate::clock::Millis;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::Actor;
+use connector_gate::state::Move;
 use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension as _;
 use schemars::JsonSchema;
@@ -15,10 +19,6 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{LedgerError, Tx, json as json_column};
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
-use crate::gate::state::Move;
-use crate::ids::{RunId, StepId};
 
 /// The kind of the row that tells of pruned rows.
 const PRUNED: &str = "pruned";

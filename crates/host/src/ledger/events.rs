@@ -1,6 +1,8 @@
 //! Events: stored under their platform's own id before anything comes of them.
 
 use connector_contract::facts::{Commits, Facts};
+use connector_gate::clock::Millis;
+use connector_gate::policy::Actor;
 use rusqlite::OptionalExtension as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,8 +10,6 @@ use serde_json::{Value, json};
 
 use super::audit::{self, Entry};
 use super::{LedgerError, Tx, json_opt};
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
 
 /// What a surface saw.
 #[derive(Debug, Clone, PartialEq)]

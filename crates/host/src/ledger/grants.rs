@@ -5,16 +5,16 @@
 //! does not hold for the next ask, also within one turn.
 
 use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply};
+use connector_gate::ask::{Answer, Asked, fingerprint};
+use connector_gate::clock::Millis;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::Actor;
 use rusqlite::OptionalExtension as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::asks::AskRow;
 use super::{LedgerError, Tx, audit, json as json_column, steps};
-use crate::ask::{Answer, Asked, fingerprint};
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
-use crate::ids::{RunId, StepId};
 use crate::ledger::steps::StepRow;
 
 /// The kind of the audit's row about a grant that was given.
@@ -175,7 +175,7 @@ pub fn revoke(tx: &Tx<'_>, id: i64, by: &Actor) -> Result<bool, LedgerError> {
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Grant> {
     let granted_by = Actor::from_text(row.get::<_, String>("granted_by")?);
-    let people: crate::gate::people::People = json_column(row, "people")?;
+    let people: connector_gate::people::People = json_column(row, "people")?;
     Ok(Grant {
         id: row.get("id")?,
         step: StepId { run: RunId(row.get("run_id")?), index: row.get("idx")? },

@@ -7,6 +7,8 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
+use connector_gate::clock::Millis;
+use connector_gate::state::Move;
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 use serde::Serialize;
@@ -14,8 +16,6 @@ use serde::Serialize;
 use super::audit::{self, Verdict};
 use super::steps::{self, StepRow};
 use super::{Ledger, LedgerError, Tx};
-use crate::clock::Millis;
-use crate::gate::state::Move;
 
 /// How many pages of a backup are copied before writers get their turn.
 const PAGES: i32 = 256;

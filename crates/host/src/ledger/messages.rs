@@ -3,10 +3,10 @@
 //! A delivery that was cut off goes on with what is missing of its parcel, and a
 //! reply to any message finds the step that it is about.
 
+use connector_gate::ids::{RunId, StepId};
 use rusqlite::OptionalExtension as _;
 
 use super::{LedgerError, Tx};
-use crate::ids::{RunId, StepId};
 
 /// The part that shows a step: its card, or the status of one that passed without a card.
 pub const CARD: &str = "card";

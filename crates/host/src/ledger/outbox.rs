@@ -3,11 +3,11 @@
 //! A row is written in the transaction that makes it true, and delivered
 //! afterwards, in order within its chat, until the surface has taken it.
 
+use connector_gate::clock::Millis;
+use connector_gate::ids::{RunId, StepId};
 use rusqlite::OptionalExtension as _;
 
 use super::{LedgerError, Tx, messages};
-use crate::clock::Millis;
-use crate::ids::{RunId, StepId};
 
 /// What is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]

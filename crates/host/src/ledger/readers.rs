@@ -104,8 +104,9 @@ impl Drop for Lent<'_> {
 
 #[cfg(test)]
 mod tests {
+    use connector_gate::clock::Clock;
+
     use super::*;
-    use crate::clock::Clock;
     use crate::ledger::Ledger;
 
     #[test]

@@ -1,5 +1,8 @@
 //! Runs: one rule that fired for one event.
 
+use connector_gate::clock::Millis;
+use connector_gate::ids::RunId;
+use connector_gate::policy::Actor;
 use rusqlite::OptionalExtension as _;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,9 +11,6 @@ use serde_json::json;
 use super::audit::{self, Entry};
 use super::events::EventRow;
 use super::{LedgerError, Tx};
-use crate::clock::Millis;
-use crate::gate::policy::Actor;
-use crate::ids::RunId;
 
 /// Where a run is. A run that is not active has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

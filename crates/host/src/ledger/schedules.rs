@@ -1,10 +1,10 @@
 //! Schedules: up to when each has been dealt with, so that a restart neither
 //! fires a time twice nor forgets one that passed.
 
+use connector_gate::clock::Millis;
 use rusqlite::OptionalExtension as _;
 
 use super::{LedgerError, Tx};
-use crate::clock::Millis;
 
 /// Up to when the schedule of `rule` was dealt with; `None` if it is new or was written otherwise.
 pub fn seen(tx: &Tx<'_>, rule: &str, schedule: &str) -> Result<Option<Millis>, LedgerError> {

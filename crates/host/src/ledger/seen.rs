@@ -1,11 +1,11 @@
 //! What a `Dedupe` has seen: keys, by their SHA-256, each for a time.
 
+use connector_gate::clock::Millis;
 use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{LedgerError, Tx};
-use crate::clock::Millis;
 
 /// Notes that `key` of `bucket` was seen, for `window` from now; `false` if it was seen before, which then counts on
 /// from when it was.
@@ -30,8 +30,9 @@ pub fn note(tx: &Tx<'_>, bucket: &str, key: &str, window: Millis) -> Result<bool
 mod tests {
     use std::sync::atomic::Ordering;
 
+    use connector_gate::clock::Clock;
+
     use super::*;
-    use crate::clock::Clock;
     use crate::ledger::Ledger;
 
     #[test]

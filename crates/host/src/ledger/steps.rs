@@ -8,6 +8,12 @@ mod moves;
 pub mod release;
 
 use connector_contract::{Checkpoint, Consequence, Target};
+use connector_gate::clock::Millis;
+use connector_gate::digest::{Bound, Digest};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::people::People;
+use connector_gate::policy::{Actor, Terms};
+use connector_gate::state::StepState;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,12 +21,6 @@ use serde_json::{Value, json};
 use super::audit;
 use super::runs::RunRow;
 use super::{LedgerError, Tx, json as json_column, json_opt};
-use crate::clock::Millis;
-use crate::gate::digest::{Bound, Digest};
-use crate::gate::people::People;
-use crate::gate::policy::{Actor, Terms};
-use crate::gate::state::StepState;
-use crate::ids::{RunId, StepId};
 use crate::shapes;
 
 pub use change::{Change, Guard};

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use connector_gate::clock::{Clock, Millis};
 use rusqlite::Connection;
 
 use super::{LedgerError, Tx};
-use crate::clock::{Clock, Millis};
 
 /// How far behind its latest entry the clock may be without a word.
 const SLACK: Millis = 5_000;

@@ -289,8 +289,9 @@ fn taken_back() -> rusqlite::Error {
 mod tests {
     use std::sync::mpsc;
 
+    use connector_gate::clock::Clock;
+
     use super::*;
-    use crate::clock::Clock;
     use crate::ledger::Ledger;
 
     fn full() -> LedgerError {

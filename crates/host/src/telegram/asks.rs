@@ -14,6 +14,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
 use connector_telegram::update::{Received, Tap};
@@ -26,8 +28,6 @@ use super::parcel::{Parcel, Unsent};
 use super::send::Out;
 use super::{NAME, Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::{self, LedgerError, Tx, audit, messages};
 use crate::surface::{Asked, OpenAsk};
 use sheet::{Filled, Sheet};

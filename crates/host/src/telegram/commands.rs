@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::SetMyCommandsParams;
 use connector_telegram::frankenstein::types::BotCommand;
@@ -13,9 +16,6 @@ use tokio::task::JoinHandle;
 use super::send::Out;
 use super::{Telegram, actor, rows};
 use crate::engine::{self, CancelOutcome};
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::steps::StepRow;
 use crate::ledger::{LedgerError, Tx};
 use crate::surface::OpenAsk;

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connector_contract::Progress;
+use connector_gate::clock::Millis;
+use connector_gate::ids::StepId;
+use connector_gate::state::StepState;
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
 use connector_telegram::{ApiError, ChatKey};
@@ -19,9 +22,6 @@ use tokio::time::Instant;
 use super::parcel::Parcel;
 use super::send::Out;
 use super::{Telegram, buttons, locked, render};
-use crate::clock::Millis;
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::{self, StepRow};
@@ -292,8 +292,9 @@ fn seconds_until(retry: &Retry, now: Millis) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use connector_gate::clock::Clock;
+
     use super::*;
-    use crate::clock::Clock;
     use crate::surface::Surface as _;
 
     fn step() -> StepId {

@@ -1,10 +1,10 @@
 //! What was sent of a parcel: in the ledger from the moment it was, so that no
 //! end of the host makes it be sent again, and a reply to it is understood.
 
+use connector_gate::ids::StepId;
 use connector_telegram::{ApiError, ChatKey};
 
 use super::{NAME, Telegram};
-use crate::ids::StepId;
 use crate::ledger::LedgerError;
 use crate::ledger::messages::{self, NewMessage};
 use crate::surface::DeliveryError;

@@ -8,13 +8,13 @@
 //! The first waits a little as an event that may still grow; what follows is added to it,
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
 
+use connector_gate::clock::Millis;
 use connector_telegram::text::{MESSAGE, head, units};
 use connector_telegram::update::Received;
 use serde_json::{Value, json};
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{NAME, Telegram, actor, commands};
-use crate::clock::Millis;
 use crate::ledger::LedgerError;
 use crate::ledger::events::{self, EventRow};
 

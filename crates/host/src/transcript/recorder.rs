@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Write as _};
 
 use connector_contract::Progress;
+use connector_gate::ask::Asked;
+use connector_gate::clock::Millis;
+use connector_gate::ids::StepId;
 use serde_json::Value;
 
 use super::{Heard, Line, MOST, REST, Transcripts};
-use crate::ask::Asked;
-use crate::clock::Millis;
 use crate::files::without_content;
-use crate::ids::StepId;
 
 /// How much of the end of a text is looked for where the text grew and was cut at its head, in bytes.
 const OVERLAP: usize = 256;

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use connector_gate::clock::Millis;
+use connector_gate::digest::Digest;
+use connector_gate::digest::TOLD;
+use connector_gate::ids::StepId;
 use serde_json::Value;
 
 use super::plain;
-use crate::clock::Millis;
 use crate::files;
-use crate::gate::digest::Digest;
-use crate::ids::StepId;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
 use crate::text::{one_line, visible};
-use crate::told::{self, TOLD};
+use crate::told;
 
 /// The key of an input that holds what the agent is told to do.
 const PROMPT: &str = "prompt";

@@ -1,13 +1,13 @@
 //! The view of a result: how a step ended, and what remains of it.
 
 use connector_contract::facts::{self, Facts};
+use connector_gate::ids::StepId;
+use connector_gate::state::StepState;
 use serde_json::Value;
 
 use super::Verbatim;
 use super::figures::figures;
 use super::refused::refused;
-use crate::gate::state::StepState;
-use crate::ids::StepId;
 use crate::ledger::steps::StepRow;
 use crate::text::{one_line, visible};
 

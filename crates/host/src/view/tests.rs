@@ -1,11 +1,11 @@
 use connector_contract::{Progress, Target, TodoItem, ToolOutcome};
+use connector_gate::digest::Digest;
+use connector_gate::people::People;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::gate::digest::Digest;
-use crate::gate::people::People;
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
 use crate::ledger::steps::StepRow;
 
 /// Moves the cursor, reads backwards, hides, and looks like a card.

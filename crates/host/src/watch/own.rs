@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use connector_files::AbsolutePath;
+use connector_gate::clock::Millis;
 use connector_rules::Rule;
 use serde_json::Value;
 
 use super::Places;
-use crate::clock::Millis;
 use crate::engine::Engine;
 use crate::ledger::steps::{self, Worked};
 use crate::ledger::{LedgerError, Tx, runs};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connector_gate::clock::Millis;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,7 +10,6 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::clock::Millis;
 use crate::config::Verify;
 
 /// A shorter secret could be guessed.

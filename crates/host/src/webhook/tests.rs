@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use connector_gate::clock::Millis;
+
 use super::*;
-use crate::clock::Millis;
 use crate::config::Verify;
 
 const TOLERANCE: Duration = Duration::from_mins(5);

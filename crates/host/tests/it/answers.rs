@@ -1,9 +1,9 @@
 //! The agent's asks as rows: seen and answered by the command line, and what that grants.
 
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionReply};
-use connector_host::ask::{Answer, Answered, Asked};
-use connector_host::clock::Clock;
-use connector_host::gate::policy::{Actor, GateConfig};
+use connector_gate::ask::{Answer, Answered, Asked};
+use connector_gate::clock::Clock;
+use connector_gate::policy::{Actor, GateConfig};
 use connector_host::ledger::asks::{self, AskRow, AskState, Put};
 use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{Ledger, Tx, grants, keep};

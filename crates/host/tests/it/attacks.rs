@@ -1,7 +1,7 @@
 //! Attacks on the gate, each refused with a recorded reason.
 
-use connector_host::gate::policy::{Actor, GateConfig};
-use connector_host::gate::state::StepState;
+use connector_gate::policy::{Actor, GateConfig};
+use connector_gate::state::StepState;
 use connector_host::ledger::keep;
 use connector_host::ledger::steps::StepRow;
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped};

@@ -2,11 +2,11 @@
 
 use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
 use connector_contract::{Consequence, Progress, Target, ToolOutcome};
+use connector_gate::digest::Digest;
+use connector_gate::people::People;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_host::console::render;
-use connector_host::gate::digest::Digest;
-use connector_host::gate::people::People;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
 use connector_host::surface::{Asked, OpenAsk};
 use connector_host::view::{CardView, ResultView};

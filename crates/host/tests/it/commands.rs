@@ -1,6 +1,6 @@
 //! The commands about the ledger, beside a host that runs.
 
-use connector_host::gate::policy::{Actor, GateConfig};
+use connector_gate::policy::{Actor, GateConfig};
 use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{keep, steps};
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use connector_host::clock::Clock;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::StepState;
+use connector_gate::clock::Clock;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::runs::{self, RunState, Still};

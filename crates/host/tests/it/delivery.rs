@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_host::engine::CancelOutcome;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::StepState;
-use connector_host::ids::{RunId, StepId};
 use connector_host::ledger::runs::{self, RunState};
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{PassedBy, allow};

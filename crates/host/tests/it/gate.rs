@@ -1,8 +1,8 @@
 //! What nobody can lead around.
 
-use connector_host::gate::policy::{Actor, GateConfig};
-use connector_host::gate::state::{Move, StepState};
-use connector_host::ids::StepId;
+use connector_gate::ids::StepId;
+use connector_gate::policy::{Actor, GateConfig};
+use connector_gate::state::{Move, StepState};
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{Change, Guard, StepRow};
 use connector_host::ledger::{LedgerError, runs, steps};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use connector_host::clock::Clock;
+use connector_gate::clock::Clock;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::{Ledger, LedgerError, Tx, events, keep};
 use tokio::task::JoinHandle;

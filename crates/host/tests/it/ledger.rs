@@ -1,7 +1,7 @@
 //! The ledger when things go wrong around it.
 
-use connector_host::clock::Clock;
-use connector_host::gate::state::StepState;
+use connector_gate::clock::Clock;
+use connector_gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::{Ledger, LedgerError, keep, runs};

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use connector_host::clock::Clock;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::StepState;
+use connector_gate::clock::Clock;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide, votes};
 use connector_host::ledger::steps::{self, StepRow, allow};
 use connector_host::ledger::{Ledger, keep};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use connector_contract::{Checkpoint, Target};
-use connector_host::clock::Clock;
+use connector_gate::clock::Clock;
+use connector_gate::ids::StepId;
+use connector_gate::people::People;
+use connector_gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
+use connector_gate::state::{Move, StepState};
 use connector_host::engine::cancel_run;
-use connector_host::gate::people::People;
-use connector_host::gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
-use connector_host::gate::state::{Move, StepState};
-use connector_host::ids::StepId;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::outbox::{self, OutboxRow, Parcel};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use connector_gate::ids::RunId;
+use connector_gate::policy::Actor;
 use connector_host::engine::{Arrival, Repeat, ScheduleChat, Stored};
-use connector_host::gate::policy::Actor;
-use connector_host::ids::RunId;
 use connector_host::ledger::Tx;
 use connector_host::ledger::events::NewEvent;
 use connector_host::ledger::outbox;

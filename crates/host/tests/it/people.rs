@@ -1,6 +1,6 @@
 //! Persons and their accounts: who is counted once, by Telegram and by the command line.
 
-use connector_host::gate::state::StepState;
+use connector_gate::state::StepState;
 use serde_json::json;
 
 use crate::house::{House, caller};

@@ -1,10 +1,10 @@
 //! After a restart, at whatever point it came.
 
 use connector_contract::Checkpoint;
-use connector_host::clock::Clock;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::{Move, StepState};
-use connector_host::ids::StepId;
+use connector_gate::clock::Clock;
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
+use connector_gate::state::{Move, StepState};
 use connector_host::ledger::Ledger;
 use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 use connector_host::ledger::steps::{self, Change};

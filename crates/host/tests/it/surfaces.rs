@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_gate::clock::Clock;
 use connector_host::assemble::{self, Parts};
-use connector_host::clock::Clock;
 use connector_host::engine::{Engine, Inbox};
 use connector_host::surface::{DeliveryError, Notice, Surface, SurfaceError};
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! From a message to its result.
 
-use connector_host::gate::state::StepState;
+use connector_gate::state::StepState;
 use connector_host::ledger::runs::RunState;
 use connector_host::ledger::steps::decide::Decision;
 use serde_json::json;

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use connector_files::{AbsolutePath, Base};
+use connector_gate::policy::{GateConfig, Policy, PolicyRule};
 use connector_host::engine::ScheduleChat;
-use connector_host::gate::policy::{GateConfig, Policy, PolicyRule};
 use connector_host::ledger::events::{self, EventRow};
 use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::troubles::Troubles;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{OutboundHttp, Progress};
+use connector_gate::clock::Clock;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::clock::Clock;
 use connector_host::engine::Engine;
-use connector_host::gate::policy::{Actor, GateConfig};
-use connector_host::ids::{RunId, StepId};
 use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{NewEvent, ReplyTo};

@@ -5,6 +5,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use connector_contract::chain;
+use connector_gate::ids::RunId;
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,7 +14,6 @@ use super::problem::Problem;
 use super::read::{no_run, run_id};
 use super::{Answer, Api, dress};
 use crate::cli::runs;
-use crate::ids::RunId;
 use crate::ledger::LedgerError;
 use crate::ledger::runs::RunState;
 

@@ -1,12 +1,12 @@
 //! The OpenAPI document, made of the operations and the types that they read and answer with.
 
+use connector_gate::ids::{RunId, StepId};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::operations::{self, Answers, Operation};
 use super::problem::Problem;
-use crate::ids::{RunId, StepId};
 
 /// Where the document keeps the schemas of types.
 const SCHEMAS: &str = "/components/schemas";

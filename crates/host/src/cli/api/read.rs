@@ -2,6 +2,9 @@
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,9 +13,6 @@ use super::problem::Problem;
 use super::{Answer, Api, deadline, json};
 use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs};
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
-use crate::ids::{RunId, StepId};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, asks, audit, events as rows, runs as run_rows};
 
@@ -214,13 +214,13 @@ fn limit(query: Result<Query<Latest>, QueryRejection>) -> Result<u32, Problem> {
 /// The run that a path names.
 pub(super) fn run_id(path: Result<Path<String>, PathRejection>) -> Result<RunId, Problem> {
     let Path(text) = path?;
-    text.parse().map_err(|error: crate::ids::IdError| Problem::invalid(error.to_string()))
+    text.parse().map_err(|error: connector_gate::ids::IdError| Problem::invalid(error.to_string()))
 }
 
 /// The step that a path names.
 pub(super) fn step_id(path: Result<Path<String>, PathRejection>) -> Result<StepId, Problem> {
     let Path(text) = path?;
-    text.parse().map_err(|error: crate::ids::IdError| Problem::invalid(error.to_string()))
+    text.parse().map_err(|error: connector_gate::ids::IdError| Problem::invalid(error.to_string()))
 }
 
 /// The number that a path names something by.

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use connector_gate::clock::Clock;
+use connector_gate::policy::GateConfig;
 use connector_rules::RuleSet;
 
 use super::*;
 use crate::assemble::{self, Parts};
-use crate::clock::Clock;
 use crate::console;
-use crate::gate::policy::GateConfig;
 use crate::ledger::{events, runs};
 
 /// The API of a host whose engine makes no pass, as the user has it.

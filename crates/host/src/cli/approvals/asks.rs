@@ -1,12 +1,12 @@
 //! `approvals asks` and `approvals answer`: what agents want to know while they work.
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_gate::ask::{Answer, Answered, Asked};
+use connector_gate::clock::rfc3339;
 use serde_json::json;
 
 use super::super::{Common, caller};
-use crate::ask::{Answer, Answered, Asked};
 use crate::chat::REFUSED;
-use crate::clock::rfc3339;
 use crate::console::{input, render};
 use crate::exit::{Exit, Failure};
 use crate::ledger::asks::{self, AskRow};

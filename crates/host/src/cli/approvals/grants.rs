@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
+use connector_gate::clock::rfc3339;
+use connector_gate::people::named;
 use serde_json::json;
 
 use super::super::{Common, caller};
-use crate::clock::rfc3339;
 use crate::exit::{Exit, Failure};
-use crate::gate::people::named;
 use crate::ledger::grants::{self, Grant};
 use crate::ledger::steps::allow;
 use crate::text::{folded, one_line};

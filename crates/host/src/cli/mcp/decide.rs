@@ -1,13 +1,13 @@
 //! Deciding, by a client that configuration names as an approver.
 
 use connector_contract::ActionResult;
+use connector_gate::ids::StepId;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::tools::{HostTools, shown};
 use crate::cli::approvals;
 use crate::exit::Failure;
-use crate::ids::StepId;
 use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
 
 /// Which card is decided. Without the digest of what the client has read, nothing is.

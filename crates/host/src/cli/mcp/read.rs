@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::state::StepState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,8 +12,6 @@ use super::tools::{HostTools, LONGEST, shown};
 use crate::cli::approvals;
 use crate::cli::runs::{self, standing};
 use crate::exit::Failure;
-use crate::gate::state::StepState;
-use crate::ids::{RunId, StepId};
 use crate::ledger::runs::{self as rows, RunState};
 use crate::ledger::steps::{self, StepRow};
 use crate::text::{one_line, shortened};

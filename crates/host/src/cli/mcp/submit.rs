@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
+use connector_gate::state::StepState;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,7 +13,6 @@ use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, CancelOutcome, cancel_run};
 use crate::exit::Failure;
-use crate::gate::state::StepState;
 use crate::headless;
 use crate::ledger::events;
 use crate::ledger::runs as rows;

@@ -8,13 +8,13 @@ use connector_contract::{
     ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, Reference,
     Subscription,
 };
+use connector_gate::policy::Actor;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cli::runs::LOOK;
 use crate::exit::{Exit, Failure};
 use crate::files::without_content;
-use crate::gate::policy::Actor;
 use crate::ledger::Ledger;
 
 /// The longest that one call waits, in seconds: clients give a call up after a minute.

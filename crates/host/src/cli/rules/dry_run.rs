@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use connector_gate::clock::{Clock, Millis, rfc3339};
+use connector_gate::ids::StepId;
+use connector_gate::policy::{GateConfig, Policy};
 use connector_rules::{Explanation, PlannedInput, PlannedRun, PlannedStep, RuleSet, Timestamp, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,12 +13,9 @@ use super::super::Common;
 use super::known::Known;
 use super::rehearsal::{Rehearsed, rehearse};
 use super::{event_file, explain};
-use crate::clock::{Clock, Millis, rfc3339};
 use crate::console::render;
 use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
-use crate::gate::policy::{GateConfig, Policy};
-use crate::ids::StepId;
 use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
 use crate::text::{one_line, visible};

@@ -3,13 +3,13 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use connector_gate::policy::Actor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::catalog;
 use crate::console;
 use crate::exit::Failure;
-use crate::gate::policy::Actor;
 use crate::ledger::events::{NewEvent, ReplyTo};
 
 /// What a file may say. An event printed by `runs show --json` is one.

@@ -1,14 +1,14 @@
 //! `rules explain`.
 
+use connector_gate::clock::rfc3339;
+use connector_gate::ids::RunId;
 use connector_rules::{Explanation, Timestamp, Verdict};
 use serde::Serialize;
 
 use super::super::Common;
 use super::known::Known;
-use crate::clock::rfc3339;
 use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
-use crate::ids::RunId;
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow};
 use crate::ledger::{LedgerError, Tx};

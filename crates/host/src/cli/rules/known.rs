@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use connector_contract::chain;
+use connector_gate::policy::GateConfig;
 use connector_rules::{Diagnostics, LintPolicy, RuleSet, SourceFile};
 
 use super::super::path;
@@ -13,7 +14,6 @@ use crate::build::{Plan, PlanError};
 use crate::catalog;
 use crate::config::HostConfig;
 use crate::exit::Failure;
-use crate::gate::policy::GateConfig;
 
 /// Rules and the host they are for.
 pub(super) struct Known {

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::Progress;
+use connector_gate::clock::{Clock, Millis};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use connector_rules::RuleSet;
 use tokio::time::Instant;
 
 use super::known::Known;
 use crate::assemble::{self, Parts};
-use crate::clock::{Clock, Millis};
 use crate::engine::Engine;
 use crate::exit::Failure;
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::events::{self, EventRow, NewEvent};
 use crate::ledger::runs::{self, RunRow, Still};
 use crate::ledger::steps::{self, StepRow};

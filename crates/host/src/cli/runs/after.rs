@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use connector_contract::chain;
 use connector_files::AbsolutePath;
+use connector_gate::ids::RunId;
 use opencode_daemons::worktree::{
     self, Applied, ApplyError, CommitError, Committed, Destination, Pushed, Remote, Task,
 };
@@ -14,7 +15,6 @@ use super::Common;
 use crate::cli::path;
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
-use crate::ids::RunId;
 use crate::ledger::events::Change;
 use crate::ledger::steps::{self, StepRow};
 use crate::managed;

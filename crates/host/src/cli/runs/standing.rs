@@ -1,11 +1,11 @@
 //! What a step that has not ended does now, as far as the ledger tells.
 
+use connector_gate::clock::{Millis, rfc3339};
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::state::StepState;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::clock::{Millis, rfc3339};
-use crate::gate::state::StepState;
-use crate::ids::{RunId, StepId};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, audit, runs};
 use crate::surface::Asked;

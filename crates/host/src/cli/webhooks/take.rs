@@ -9,6 +9,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use connector_connections::Proven;
+use connector_gate::clock::{Clock, Millis};
+use connector_gate::policy::Actor;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::LengthLimitError;
@@ -16,9 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::api::{Answer, Code, Problem, json};
-use crate::clock::{Clock, Millis};
 use crate::engine::{Arrival, Engine, Repeat};
-use crate::gate::policy::Actor;
 use crate::webhook::{Delivery, Hook, Refused};
 
 /// What requests are taken with.

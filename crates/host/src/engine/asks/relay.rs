@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::AskRelay;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
+use connector_gate::ask::{Answer, Asked};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{HOST, Waiting, by_command, row_id};
-use crate::ask::{Answer, Asked};
 use crate::engine::Engine;
-use crate::gate::policy::Actor;
-use crate::ids::StepId;
 use crate::ledger::asks::{self, AskState, Put};
 use crate::ledger::steps::StepRow;
 use crate::ledger::{Tx, audit, grants};

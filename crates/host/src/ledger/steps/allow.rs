@@ -6,14 +6,14 @@
 //! or somebody revokes it. It is looked at when a step comes to the gate and again at dispatch.
 
 use connector_contract::{Target, facts};
+use connector_gate::clock::Millis;
+use connector_gate::ids::{RunId, StepId};
+use connector_gate::policy::{Actor, Terms};
 use rusqlite::OptionalExtension as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{NewStep, StepRow};
-use crate::clock::Millis;
-use crate::gate::policy::{Actor, Terms};
-use crate::ids::{RunId, StepId};
 use crate::ledger::runs::RunRow;
 use crate::ledger::{LedgerError, Tx, audit, json as json_column};
 

@@ -3,15 +3,15 @@
 //! The columns and conditions are said here alone: whoever makes a move says it in the words of the gate.
 
 use connector_contract::Consequence;
+use connector_gate::clock::Millis;
+use connector_gate::digest::Digest;
+use connector_gate::people::Person;
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use rusqlite::types::{Null, Value as Sql};
 use serde_json::Value;
 
 use super::PassedBy;
-use crate::clock::Millis;
-use crate::gate::digest::Digest;
-use crate::gate::people::Person;
-use crate::gate::policy::Actor;
-use crate::gate::state::StepState;
 use crate::ledger::LedgerError;
 
 /// A precondition of a move, beside the states it is made from. The statement that makes the move holds it too.

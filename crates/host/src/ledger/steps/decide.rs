@@ -5,17 +5,17 @@
 //! expired, same digest, enough votes), so that of many taps one decides, and
 //! every other is answered with what already happened.
 
+use connector_gate::clock::Millis;
+use connector_gate::digest::{Digest, SHORT};
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
+use connector_gate::state::{Move, StepState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::release::approvers_of;
 use super::{Change, Guard, StepRow, allow, get, make};
-use crate::clock::Millis;
-use crate::gate::digest::{Digest, SHORT};
-use crate::gate::policy::Actor;
-use crate::gate::state::{Move, StepState};
-use crate::ids::StepId;
 use crate::ledger::audit;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};

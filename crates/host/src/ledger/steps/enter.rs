@@ -1,11 +1,11 @@
 //! A resolved step comes to the gate: it passes, waits, or ends there.
 
+use connector_gate::ids::StepId;
+use connector_gate::policy::{GateConfig, Policy};
+use connector_gate::state::Move;
 use serde_json::json;
 
 use super::{Change, NewStep, PassedBy, StepRow, allow, get, insert, make, waiting, waiting_same};
-use crate::gate::policy::{GateConfig, Policy};
-use crate::gate::state::Move;
-use crate::ids::StepId;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::RunRow;
 use crate::ledger::{LedgerError, Tx};

@@ -1,15 +1,15 @@
 //! The moves of steps: each is one statement that holds its own preconditions.
 
 use connector_contract::Checkpoint;
+use connector_gate::ids::StepId;
+use connector_gate::policy::Actor;
+use connector_gate::state::{Move, StepState};
 use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension as _, params_from_iter};
 use serde_json::{Value, json};
 
 use super::change::{Change, Guard};
 use super::get;
-use crate::gate::policy::Actor;
-use crate::gate::state::{Move, StepState};
-use crate::ids::StepId;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
 use crate::ledger::{asks, audit};

@@ -6,14 +6,14 @@
 //! approval too: a row that somebody edited in the database is not enough.
 
 use connector_contract::Target;
+use connector_gate::ids::StepId;
+use connector_gate::people::People;
+use connector_gate::policy::{Actor, Policy, Terms};
+use connector_gate::state::{Move, StepState};
 use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
 use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, make};
-use crate::gate::people::People;
-use crate::gate::policy::{Actor, Policy, Terms};
-use crate::gate::state::{Move, StepState};
-use crate::ids::StepId;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx, audit};
 

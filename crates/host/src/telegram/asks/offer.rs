@@ -1,12 +1,12 @@
 //! Plain words while the agent waits for an answer: offered as that answer, and given on a tap.
 
+use connector_gate::policy::Actor;
 use connector_telegram::ChatKey;
 use connector_telegram::text::{Style, Styled};
 use connector_telegram::update::Tap;
 use serde_json::Value;
 
 use super::{ANSWERED, Answered, NO_LONGER, Telegram, locked, said};
-use crate::gate::policy::Actor;
 use crate::ledger::LedgerError;
 use crate::ledger::events::EventRow;
 use crate::surface::Asked;

@@ -1,9 +1,9 @@
 //! The end of a step: the headline that the card becomes, and what answers it.
 
+use connector_gate::state::StepState;
 use connector_telegram::text::{MESSAGE, Style, Styled};
 
 use super::{Part, Rendered, parts};
-use crate::gate::state::StepState;
 use crate::text::{one_line, shortened};
 use crate::view::{Branch, ChangedFile, Changes, ResultView, Verbatim};
 

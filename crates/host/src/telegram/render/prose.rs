@@ -4,9 +4,9 @@
 //! same, each piece of it keeps its styles, so that code goes on as code. A text that would take more
 //! than a few messages is its beginning and a file with all of it: nobody's answer may keep a chat busy.
 
+use connector_gate::ids::StepId;
 use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 
-use crate::ids::StepId;
 use crate::prose::{Block, Kind, Prose, Run, layout};
 use crate::text::visible_code;
 

@@ -3,9 +3,9 @@
 use connector_contract::ask::{
     PermissionAsk, PermissionReply, Question, QuestionAsk, QuestionOption, QuestionReply,
 };
+use connector_gate::policy::Actor;
+use connector_gate::state::StepState;
 use connector_host::engine::Answer;
-use connector_host::gate::policy::Actor;
-use connector_host::gate::state::StepState;
 use connector_host::ledger::steps::StepRow;
 use connector_host::surface::Asked;
 use connector_host::telegram::{

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connector_gate::clock::Clock;
+use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::clock::Clock;
 use connector_host::engine::Engine;
-use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::LedgerError;
 use connector_host::surface::Surface as _;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::OutboundHttp;
+use connector_gate::clock::Clock;
+use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::clock::Clock;
 use connector_host::engine::Engine;
-use connector_host::gate::policy::{Actor, GateConfig};
 use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::LedgerError;
 use connector_host::surface::SurfaceError;

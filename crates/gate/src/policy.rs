@@ -8,7 +8,7 @@ use connector_rules::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::people::{People, Person};
+use crate::people::{People, Person};
 
 /// An account: someone who acts: `console`, `cli:anna`, `telegram:12345`. The part before
 /// the colon is the surface, which vouches for the part after it.

@@ -1,6 +1,6 @@
 //! Asks: what an agent wants to know while it works, and what people say to it.
 //!
-//! Pure values: [`crate::ledger::asks`] keeps them, [`crate::engine`] carries answers back.
+//! Pure values: the ledger keeps them, the engine carries answers back.
 
 use connector_contract::ask::{PermissionAsk, PermissionReply, Question, QuestionAsk, QuestionReply};
 use data_encoding::HEXLOWER;
@@ -152,7 +152,7 @@ impl Asked {
 }
 
 /// The SHA-256 of a value in its canonical form, in hexadecimal digits.
-pub(crate) fn fingerprint(value: &impl Serialize) -> String {
+pub fn fingerprint(value: &impl Serialize) -> String {
     // Texts and lists of them always have one.
     let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
     HEXLOWER.encode(&Sha256::digest(canonical))

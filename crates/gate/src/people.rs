@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Actor, Terms};
+use crate::policy::{Actor, Terms};
 
 /// What stands behind the colon of a surface's accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,15 +213,22 @@ pub fn warning(what: &str, terms: &Terms) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::registry::STANDARD;
     use proptest::prelude::*;
+
+    const ACCOUNTS: [(&str, Account); 5] = [
+        ("api", Account::Name("CLIENT")),
+        ("cli", Account::Name("USER")),
+        ("console", Account::None),
+        ("mcp", Account::Name("CLIENT")),
+        ("telegram", Account::Number),
+    ];
 
     fn people(table: &[(&str, &[&str])]) -> Result<People, PeopleError> {
         let entry = |(name, accounts): &(&str, &[&str])| {
             let accounts = accounts.iter().map(|it| Actor::from_text(*it)).collect();
             ((*name).to_owned(), Accounts { accounts })
         };
-        People::parse(table.iter().map(entry).collect(), &STANDARD.accounts())
+        People::parse(table.iter().map(entry).collect(), &ACCOUNTS)
     }
 
     #[test]

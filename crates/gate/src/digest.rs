@@ -13,8 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::people::People;
-use crate::told::TOLD;
+use crate::people::People;
+
+/// The key of a target's settings under which a connector's instance says something of itself: it is shown, and no part of what
+/// is approved.
+pub const TOLD: &str = "told";
 
 /// Changes whenever the meaning of [`Bound`]'s encoding does.
 const VERSION: &[u8] = b"connector-host step v1\n";
@@ -98,7 +101,7 @@ impl Bound<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::policy::Actor;
+    use crate::policy::Actor;
     use serde_json::json;
 
     fn digest_of(edit: impl FnOnce(&mut Value, &mut Target, &mut [String; 7])) -> Digest {

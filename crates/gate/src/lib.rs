@@ -1,0 +1,13 @@
+//! The gate: what mutates waits for a person, who decides about exactly what will run.
+//!
+//! Its decisions are values, and nothing here waits or stores. [`state`] says which moves a step can make, [`digest`] what
+//! an approval is bound to, [`policy`] what asks whom, [`people`] who is one person, [`ask`] what an agent may be told
+//! while it works. The ledger carries moves out, each as one statement with its precondition.
+
+pub mod ask;
+pub mod clock;
+pub mod digest;
+pub mod ids;
+pub mod people;
+pub mod policy;
+pub mod state;
