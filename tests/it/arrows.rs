@@ -16,8 +16,15 @@ const LAYERS: [&[&str]; 4] = [
         "connector-rules",
         "connector-sandbox",
     ],
-    &["connector-http", "connector-mcp", "connector-opencode", "connector-telegram", "opencode-daemons"],
-    &["connector-opencode-serve", "connector-plugins", "springtale-adapter", "testkit"],
+    &[
+        "connector-gate",
+        "connector-http",
+        "connector-mcp",
+        "connector-opencode",
+        "connector-telegram",
+        "opencode-daemons",
+    ],
+    &["connector-opencode-serve", "connector-plugins", "connector-surface", "springtale-adapter", "testkit"],
     &["connector-host"],
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod decision;
 pub mod digest;
 pub mod ids;
 pub mod people;

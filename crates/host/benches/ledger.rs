@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use connector_contract::Target;
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig, Terms};
 use connector_host::assemble::{self, Parts};
 use connector_host::headless::Headless;
 use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use connector_host::ledger::steps::decide::decide;
 use connector_host::ledger::steps::enter::enter;
 use connector_host::ledger::steps::{self, NewStep};
 use connector_host::ledger::{Ledger, LedgerError, Tx, runs};

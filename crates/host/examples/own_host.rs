@@ -30,16 +30,16 @@ impl Surface for Lines {
                 None => println!("no card waits"),
                 Some(card) => {
                     let answer = inbox.decide(me, (card.id, card.digest.as_str()), Decision::Approve).await?;
-                    println!("{}", describe(card.id, &answer));
+                    println!("{}", decided(card.id, &answer));
                     *shown = None;
                 }
             }
         }
         Ok(())
     }
-    async fn deliver(&self, _chat: &str, _number: i64, notice: Notice) -> Result<String, DeliveryError> {
-        println!("{}", render::notice(&notice, "y to post it"));
-        if let Notice::Card(card) = notice {
+    async fn deliver(&self, _chat: &str, _number: i64, view: View) -> Result<String, DeliveryError> {
+        println!("{}", render::notice(&view, "y to post it"));
+        if let View::Card(card) = view {
             *self.1.lock().await = Some(card);
         }
         Ok(String::new())

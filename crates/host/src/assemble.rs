@@ -11,13 +11,13 @@ use connector_gate::clock::Clock;
 use connector_gate::people;
 use connector_gate::policy::{GateConfig, Terms};
 use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
+use connector_surface::Surface;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::engine::{Engine, Setup};
 use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
-use crate::surface::Surface;
 use crate::transcript::Transcripts;
 use crate::{console, headless};
 

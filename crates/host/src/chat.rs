@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_surface::OpenAsk;
+use connector_surface::words::{NO_RULE, REFUSED, decided, wants_words};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -13,23 +16,13 @@ use crate::console::{CHAT, Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
 use crate::ledger::events::{self, Change, ReplyTo};
 use crate::ledger::runs::{self, RunState, Still};
-use crate::ledger::steps::decide::{Decision, Tap, Tapped};
 use crate::ledger::{LedgerError, Tx, outbox, steps};
-use crate::surface::OpenAsk;
 
 /// How long the chat waits for the engine to take something in.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a condition is looked at again.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What a message is answered with that no rule fires on.
-pub const NO_RULE: &str = "no rule answers that; try /fix and what is to be done, or /help";
-
-/// What a command is answered with that takes words and came alone.
-pub fn wants_words(command: &str) -> String {
-    format!("what is to be done? write it after the command, such as: /{command} the failing test")
-}
 
 /// What reaches the chat from outside.
 #[derive(Debug)]
@@ -230,7 +223,7 @@ impl Chat {
         if !matches!(answer, Tapped::Counted { .. } | Tapped::NotAllowed { .. }) {
             self.console.forget(step);
         }
-        self.say(&describe(step, &answer))
+        self.say(&decided(step, &answer))
     }
 
     async fn card_may_come(&self) -> Result<bool, ChatError> {
@@ -258,17 +251,17 @@ impl Chat {
         };
         let answer = match make(ask) {
             Ok(answer) => answer,
-            Err(problem) => return self.say(&crate::text::one_line(&problem)),
+            Err(problem) => return self.say(&connector_surface::text::one_line(&problem)),
         };
         let answered = match self.engine.answer(ask.number, &Console::user(), answer).await {
-            Err(LedgerError::Content(why)) => return self.say(&crate::text::one_line(&why)),
+            Err(LedgerError::Content(why)) => return self.say(&connector_surface::text::one_line(&why)),
             answered => answered?,
         };
         match answered {
             Answered::PassedOn => Ok(()),
             Answered::NotOpen => self.say("it no longer asks"),
             Answered::NotAllowed => self.say("you may not answer that: you are not an approver"),
-            Answered::DoesNotFit(problem) => self.say(&crate::text::one_line(&problem)),
+            Answered::DoesNotFit(problem) => self.say(&connector_surface::text::one_line(&problem)),
         }
     }
 
@@ -304,7 +297,7 @@ impl Chat {
         }
         for row in rows {
             let prompt = row.input.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
-            let prompt = crate::text::shortened(&crate::text::one_line(prompt), 60);
+            let prompt = connector_surface::text::shortened(&connector_surface::text::one_line(prompt), 60);
             self.say(&format!("{:<6} {:<11} {} · {prompt}", row.id.to_string(), row.state, row.action))?;
         }
         Ok(())
@@ -350,23 +343,5 @@ impl Chat {
 
     fn say(&self, text: &str) -> Result<(), ChatError> {
         Ok(self.console.print(text)?)
-    }
-}
-
-/// What the agent is told whose ask is turned down without words.
-pub const REFUSED: &str = "the person in charge refused this; do without it";
-
-/// How a tap is answered, in words.
-pub fn describe(step: StepId, answer: &Tapped) -> String {
-    match answer {
-        Tapped::Approved => format!("{step} is approved"),
-        Tapped::Denied => format!("{step} is refused"),
-        Tapped::Counted { have, need } => format!("{step}: {have} of {need} approvals"),
-        Tapped::Already { state, by: Some(by), .. } => format!("{step} is {state} already, decided by {by}"),
-        Tapped::Already { state, by: None, .. } => format!("{step} is {state} already"),
-        Tapped::TooLate => format!("{step} has expired"),
-        Tapped::Changed { .. } => format!("{step} has changed since that card; look at the new one"),
-        Tapped::NotAllowed { reason } => format!("{step}: {reason}"),
-        Tapped::NoSuchCard => format!("there is no {step}"),
     }
 }

@@ -208,7 +208,7 @@ impl Common {
     /// Prints `value` as JSON, or what `text` makes of it.
     fn print<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let printed = if self.json {
-            crate::text::escaped_json(&serde_json::to_string_pretty(value)?)
+            connector_surface::text::escaped_json(&serde_json::to_string_pretty(value)?)
         } else {
             text(value)
         };

@@ -16,10 +16,10 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::{self, DeliveryError, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
 use crate::ledger::events::{NewEvent, ReplyTo};
-use crate::surface::{self, DeliveryError, Notice, OpenAsk, Surface};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";
@@ -84,18 +84,18 @@ impl Surface for Console {
         NAME
     }
 
-    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
         let (text, reference) = match &notice {
-            Notice::Card(card) => {
+            View::Card(card) => {
                 self.forget(card.id);
                 self.shown().push((card.id, card.digest.as_str().to_owned()));
                 (render::card(card), format!("card-{}", card.id))
             }
-            Notice::Result(result) => {
+            View::Result(result) => {
                 self.forget(result.id);
                 (render::result(result), format!("result-{}", result.id))
             }
-            Notice::Text(text) => (render::text(text), String::from("text")),
+            View::Text(text) => (render::text(text), String::from("text")),
         };
         self.print(&text).map_err(|error| DeliveryError::Later(error.to_string()))?;
         Ok(reference)
@@ -150,7 +150,7 @@ pub fn message(name: &str, id: String, text: &str, reply: Option<ReplyTo>) -> Ne
 }
 
 fn payload(text: &str) -> Value {
-    let (command, args) = surface::command(text);
+    let (command, args) = connector_surface::command(text);
     // As in a group of Telegram, a command may name the bot.
     let named =
         command.split_once('@').map(|(command, bot)| (command, text.replacen(&format!("@{bot}"), "", 1)));

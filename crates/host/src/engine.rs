@@ -11,9 +11,10 @@
 
 mod advance;
 mod asks;
+pub mod commands;
 mod deliver;
 mod dispatch;
-mod inbox;
+pub(crate) mod inbox;
 mod intake;
 mod limits;
 mod outside;
@@ -28,9 +29,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use connector_gate::clock::{Clock, Millis};
+use connector_gate::decision::{Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_rules::RuleSet;
+use connector_surface::Surface;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -39,14 +42,12 @@ use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::outbox::Parcel;
-use crate::ledger::steps::decide::{self, Tap, Tapped};
+use crate::ledger::steps::decide::{self};
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
-use crate::surface::Surface;
 use crate::transcript::Transcripts;
 
 pub(crate) use advance::HOST;
 pub use connector_gate::ask::{Answer, Answered};
-pub use inbox::Inbox;
 pub(crate) use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};

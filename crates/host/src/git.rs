@@ -14,6 +14,7 @@ use connector_contract::{
     ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, OutboundHttp,
     Provenance, Reference, StopCause, Subscription, Target, chain,
 };
+use connector_surface::text::one_line;
 use opencode_daemons::Environment;
 use opencode_daemons::pool::{PoolConfig, WorkspaceConfig};
 use opencode_daemons::worktree::{
@@ -24,7 +25,6 @@ use serde_json::{Value, json};
 
 use crate::instance::{Fixed, Instance, Ready};
 use crate::managed;
-use crate::text::one_line;
 
 /// The name that rules know it by.
 pub const NAME: &str = "connector-git";

@@ -6,7 +6,7 @@ use connector_contract::Progress;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 
-use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
+use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 
 /// The surface's name.
 pub const NAME: &str = "cli";
@@ -26,16 +26,18 @@ impl Surface for Headless {
         true
     }
 
-    async fn deliver(&self, chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
         match notice {
-            Notice::Card(card) => {
+            View::Card(card) => {
                 let digest = card.digest.short();
                 tracing::info!(step = %card.id, chat, digest, rule = card.rule, "waits for approval");
             }
-            Notice::Result(result) => {
+            View::Result(result) => {
                 tracing::info!(step = %result.id, chat, state = %result.state, reason = result.reason, "ended");
             }
-            Notice::Text(text) => tracing::info!(chat, text = crate::text::one_line(&text), "reply"),
+            View::Text(text) => {
+                tracing::info!(chat, text = connector_surface::text::one_line(&text), "reply")
+            }
         }
         Ok(String::new())
     }

@@ -1,7 +1,7 @@
 //! The host: it loads connectors, and lets a rule run one only when a person
 //! agreed to exactly that.
 //!
-//! A [`surface`] reports an event, [rules](connector_rules) turn it into a run,
+//! A [surface](connector_surface) reports an event, [rules](connector_rules) turn it into a run,
 //! the [gate](connector_gate) asks about each step that mutates, the [`engine`] dispatches
 //! what was approved, and every step of that walk is a row in the [`ledger`]
 //! before it has an effect. The host never speaks to a daemon itself; a
@@ -28,12 +28,9 @@ pub mod own_model;
 pub mod places;
 pub mod powers;
 pub mod prelude;
-pub mod prose;
 pub mod reload;
 pub mod shapes;
-pub mod surface;
 pub mod telegram;
-pub mod text;
 pub mod told;
 pub mod transcript;
 pub mod troubles;

@@ -6,11 +6,12 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use crate::assemble::{self, Parts};
 pub use crate::build::registry::HTTP;
-pub use crate::chat::describe;
 pub use crate::console::render;
-pub use crate::engine::{Inbox, unique};
-pub use crate::ledger::steps::decide::Decision;
-pub use crate::surface::{DeliveryError, Notice, Surface, SurfaceError};
-pub use crate::view::CardView;
+pub use crate::engine::unique;
 pub use connector_gate::clock::Clock;
+pub use connector_gate::decision::Decision;
 pub use connector_gate::policy::{Actor, GateConfig};
+pub use connector_surface::Inbox;
+pub use connector_surface::view::CardView;
+pub use connector_surface::words::decided;
+pub use connector_surface::{DeliveryError, Surface, SurfaceError, View};

@@ -19,7 +19,6 @@ mod live;
 mod pace;
 mod parcel;
 mod render;
-mod rows;
 mod run;
 mod send;
 mod split;
@@ -29,9 +28,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use connector_contract::{ConnectorError, Progress};
+use connector_gate::ask::Answer;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::{DeliveryError, Inbox, OpenAsk, Reported, Surface, SurfaceError, View, words};
 use connector_telegram::update::Me;
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
 use parcel::Parcel;
@@ -39,12 +40,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::{Answer, Engine, Inbox};
-use crate::ledger::events::EventRow;
-use crate::ledger::{LedgerError, Tx};
-use crate::surface::{DeliveryError, Notice, OpenAsk, Surface, SurfaceError};
+use crate::engine::Engine;
+use crate::ledger::LedgerError;
 
-pub use commands::{help, queue, running, running_and_asking, sessions};
 pub use render::{Part, Rendered, ask_over, card, parts, permission, question, result, status};
 
 /// The surface's name, the first part of its users' names.
@@ -143,7 +141,7 @@ impl Telegram {
 
     fn engine(&self) -> Result<Engine, LedgerError> {
         let inbox = locked(&self.0.inbox).clone();
-        inbox.ok_or(LedgerError::NotRunning)?.engine()
+        Engine::behind(&inbox.ok_or(LedgerError::NotRunning)?)
     }
 
     fn me(&self) -> Me {
@@ -184,7 +182,7 @@ impl Surface for Telegram {
         self.0.tasks.wait().await;
     }
 
-    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, parcel: i64, notice: View) -> Result<String, DeliveryError> {
         let chat: ChatKey = match chat.parse() {
             Ok(chat) => chat,
             Err(error) => {
@@ -194,9 +192,9 @@ impl Surface for Telegram {
         };
         let parcel = |step| Parcel { chat, id: Some(parcel), step };
         Ok(match notice {
-            Notice::Card(card) => self.show_card(parcel(Some(card.id)), &card).await?,
-            Notice::Result(result) => self.show_result(parcel(Some(result.id)), &result).await?,
-            Notice::Text(text) => self.show_text(parcel(None), &text).await?,
+            View::Card(card) => self.show_card(parcel(Some(card.id)), &card).await?,
+            View::Result(result) => self.show_result(parcel(Some(result.id)), &result).await?,
+            View::Text(text) => self.show_text(parcel(None), &text).await?,
         })
     }
 
@@ -208,28 +206,32 @@ impl Surface for Telegram {
         true
     }
 
-    fn unanswered(&self, tx: &Tx<'_>, event: &EventRow) -> Result<Option<String>, LedgerError> {
+    fn connector(&self) -> &str {
+        &self.0.connector_name
+    }
+
+    fn unanswered(&self, reported: Reported<'_>) -> Option<String> {
         // In a group, what fires no rule was not said to the bot.
-        let Some(chat) = event.chat.parse().ok().filter(ChatKey::is_private) else { return Ok(None) };
-        let line = match event.event.as_str() {
-            "message_received" => match self.offer(chat, event) {
-                asks::Offer::Made => return Ok(None),
+        let chat = reported.chat.parse().ok().filter(ChatKey::is_private)?;
+        let line = match reported.trigger {
+            "message_received" => match self.offer(chat, reported) {
+                asks::Offer::Made => return None,
                 asks::Offer::Tap => asks::TAP,
-                asks::Offer::None => crate::chat::NO_RULE,
+                asks::Offer::None => words::NO_RULE,
             },
-            "message_forwarded" | "files_received" => crate::chat::NO_RULE,
+            "message_forwarded" | "files_received" => words::NO_RULE,
             "message_edited" => EDITED,
-            _ => return Ok(None),
+            _ => return None,
         };
-        Ok((!rows::is_answered(tx, event, line)?).then(|| line.to_owned()))
+        Some(line.to_owned())
     }
 
-    fn asks_for_words(&self, _event: &EventRow, command: &str) -> Option<String> {
-        Some(crate::chat::wants_words(command))
+    fn asks_for_words(&self, _reported: Reported<'_>, command: &str) -> Option<String> {
+        Some(words::wants_words(command))
     }
 
-    fn grows_until(&self, event: &EventRow) -> Option<Millis> {
-        split::grows_until(event)
+    fn grows_until(&self, reported: Reported<'_>) -> Option<Millis> {
+        split::grows_until(reported)
     }
 
     fn progress(&self, chat: &str, step: StepId, progress: &Progress) {

@@ -18,6 +18,7 @@ use connector_files::owned;
 use connector_gate::clock::{Millis, rfc3339};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
+use connector_surface::text::{one_line, visible};
 use opencode_daemons::Redactor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,6 @@ use serde_json::Value;
 
 use crate::ledger::asks::AskRow;
 use crate::ledger::{LedgerError, Tx, asks, runs, steps};
-use crate::text::{one_line, visible};
 
 pub(crate) use recorder::{Begins, Recorder};
 

@@ -7,6 +7,7 @@ use connector_contract::ConnectorFactory;
 use connector_gate::people::Account;
 use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, CatalogConnector};
+use connector_surface::Surface;
 use futures_util::future::BoxFuture;
 use opencode_daemons::Environment;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -15,7 +16,6 @@ use serde_json::Value;
 use super::{PlanError, telegram};
 use crate::config::SurfaceSection;
 use crate::instance::{Fixed, Instance, Provider, Ready};
-use crate::surface::Surface;
 use crate::told::Attached;
 use crate::{catalog, console, git, headless};
 

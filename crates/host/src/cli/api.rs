@@ -154,7 +154,7 @@ fn encoded<T: Serialize>(
     kind: &'static str,
     value: &T,
 ) -> Result<Response, serde_json::Error> {
-    let text = crate::text::escaped_json(&serde_json::to_string(value)?);
+    let text = connector_surface::text::escaped_json(&serde_json::to_string(value)?);
     let mut response = (status, text).into_response();
     dress(&mut response, kind);
     Ok(response)

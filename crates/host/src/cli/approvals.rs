@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use connector_gate::clock::{Clock, rfc3339};
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::digest::SHORT;
 use connector_gate::ids::StepId;
 use connector_gate::people::named;
 use connector_gate::state::StepState;
+use connector_surface::text::{one_line, shortened};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,12 +22,11 @@ use super::{Common, caller};
 use crate::console::render;
 use crate::exit::{Exit, Failure};
 use crate::ledger::steps::allow::{self, Allowance};
-use crate::ledger::steps::decide::{Decision, Tap, Tapped, Vote, decide, votes};
+use crate::ledger::steps::decide::{Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 use crate::powers;
-use crate::text::{one_line, shortened};
-use crate::view::{CardView, prompt_line};
+use crate::view::{self, prompt_line};
 use grants::Standing;
 
 /// `approvals`
@@ -256,7 +257,7 @@ impl Whole {
         let rules = if rules.is_empty() { String::new() } else { format!("\n{}", rules.join("\n")) };
         format!(
             "{}\nstate  {}\ndigest {}{}{rules}",
-            render::card(&CardView::of(row, Clock::System.now())),
+            render::card(&view::card(row, Clock::System.now())),
             row.state,
             row.digest,
             one_line_each(row, votes),
@@ -311,7 +312,7 @@ async fn tap(common: &Common, choice: Choice, decision: Decision) -> Result<Exit
 
 /// How a decision was answered, in words.
 pub(super) fn words(step: StepId, answer: &Tapped) -> String {
-    let mut text = crate::chat::describe(step, answer);
+    let mut text = connector_surface::words::decided(step, answer);
     if matches!(answer, Tapped::Approved) {
         text.push_str("; it runs as soon as a host does");
     }

@@ -136,7 +136,7 @@ fn logs(common: &Common, state: &Path, (name, printed): (&str, bool), lines: usi
         writeln!(anstream::stderr(), "what opencode printed is in {path}; --printed shows it")?;
     }
     log.drain(..log.len().saturating_sub(lines));
-    common.print(&log, |log| crate::text::visible(&log.join("\n")))?;
+    common.print(&log, |log| connector_surface::text::visible(&log.join("\n")))?;
     Ok(Exit::Done)
 }
 

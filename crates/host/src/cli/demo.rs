@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use connector_files::{AbsolutePath, Log};
 use connector_gate::clock::Clock;
+use connector_gate::decision::Decision;
 use connector_gate::policy::GateConfig;
 use opencode_daemons::install::{self, Locate, Progress};
 use opencode_daemons::pool::{Confine, WorkspaceConfig};
@@ -22,7 +23,6 @@ use crate::chat::{Chat, Flow, Input};
 use crate::console::{Console, NAME};
 use crate::exit::{Exit, Failure};
 use crate::isolation::ConnectorIsolation;
-use crate::ledger::steps::decide::Decision;
 use crate::managed::{self, Daemons, Managed};
 
 /// The connector name of the demo's messages.

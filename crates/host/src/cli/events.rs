@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use connector_gate::clock::rfc3339;
+use connector_surface::text::one_line;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,8 +13,7 @@ use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
-use crate::text::one_line;
-use crate::view::ResultView;
+use crate::view;
 
 /// `events`
 #[derive(Debug, Subcommand)]
@@ -132,7 +132,7 @@ impl Outcome {
     pub(super) fn describe(&self) -> String {
         let mut text = self.line();
         for step in self.runs.iter().flat_map(|run| &run.steps) {
-            text.push_str(&format!("\n{}", render::result(&ResultView::of(step))));
+            text.push_str(&format!("\n{}", render::result(&view::result(step))));
         }
         text
     }

@@ -64,7 +64,8 @@ fn found(findings: &Findings) -> String {
             findings.steps, findings.audit_rows
         );
     }
-    let lines: Vec<String> = findings.problems.iter().map(|problem| crate::text::one_line(problem)).collect();
+    let lines: Vec<String> =
+        findings.problems.iter().map(|problem| connector_surface::text::one_line(problem)).collect();
     format!("{}\n{} problems; nothing was changed", lines.join("\n"), lines.len())
 }
 

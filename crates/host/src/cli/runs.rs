@@ -11,6 +11,7 @@ use connector_files::AbsolutePath;
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::people::named;
+use connector_surface::text::one_line;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,9 +23,8 @@ use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::{self, Queued, StepRow};
 use crate::ledger::{LedgerError, Tx, audit};
-use crate::text::one_line;
 use crate::transcript::Line;
-use crate::view::ResultView;
+use crate::view;
 use after::What;
 use standing::Standing;
 
@@ -143,8 +143,11 @@ async fn list(common: &Common, limit: u32) -> Result<Exit, Failure> {
 }
 
 pub(super) fn line(run: &RunRow) -> String {
-    let why =
-        run.reason.as_deref().map(|why| format!("  {}", crate::text::one_line(why))).unwrap_or_default();
+    let why = run
+        .reason
+        .as_deref()
+        .map(|why| format!("  {}", connector_surface::text::one_line(why)))
+        .unwrap_or_default();
     let (id, state) = (run.id.to_string(), run.state.as_str());
     format!("{id:<5} {state:<10} {}  {} by {}{why}", rfc3339(run.created_at), run.rule, run.requester)
 }
@@ -193,11 +196,11 @@ pub(super) fn describe(whole: &Whole) -> String {
         }
         text.push_str(&format!(
             "\n  input  {}",
-            crate::text::visible(&crate::files::without_content(&step.input).to_string())
+            connector_surface::text::visible(&crate::files::without_content(&step.input).to_string())
         ));
         match now {
             Some(now) => text.push_str(&format!("\n{}", now.words())),
-            None => text.push_str(&format!("\n{}", render::result(&ResultView::of(step)))),
+            None => text.push_str(&format!("\n{}", render::result(&view::result(step)))),
         }
     }
     text
@@ -250,7 +253,7 @@ async fn follow(common: &Common, id: Option<RunId>) -> Result<Exit, Failure> {
         let now = ledger.read(move |tx| standing::of_run(tx, id)).await?;
         for row in rows {
             let line = if common.json {
-                crate::text::escaped_json(&serde_json::to_string(&row)?)
+                connector_surface::text::escaped_json(&serde_json::to_string(&row)?)
             } else {
                 happened(&row)
             };

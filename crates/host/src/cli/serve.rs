@@ -9,6 +9,7 @@ use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_rules::RuleSet;
+use connector_surface::{Surface, SurfaceError};
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
 use secrecy::SecretString;
@@ -31,7 +32,6 @@ use crate::instance::Instance;
 use crate::managed::{self, Daemons};
 use crate::places::Places;
 use crate::reload::Watch;
-use crate::surface::{Surface, SurfaceError};
 use crate::troubles::Troubles;
 use crate::watch;
 

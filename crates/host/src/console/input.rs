@@ -5,8 +5,9 @@ use std::str::FromStr;
 use connector_contract::ask::{PermissionReply, Question, QuestionReply};
 use connector_gate::ids::StepId;
 
-use crate::ledger::steps::decide::Decision;
-use crate::surface::{Asked, OpenAsk};
+use connector_gate::ask::Asked;
+use connector_gate::decision::Decision;
+use connector_surface::OpenAsk;
 
 /// A line, understood.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Prose within the width of a terminal: plain lines, in which code and tables stand apart.
 
-use crate::prose::{Block, Kind, Prose, Run, layout};
-use crate::text::{folded, wrapped};
+use connector_surface::prose::{Block, Kind, Prose, Run, layout};
+use connector_surface::text::{folded, wrapped};
 
 /// The narrowest that words are laid out in, however deep they stand.
 const NARROWEST: usize = 20;

@@ -6,13 +6,14 @@
 use connector_contract::Progress;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use connector_gate::ask::Answer;
+use connector_gate::ask::Asked;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_surface::text::{folded, isolated, one_line, shortened};
+use connector_surface::view::{self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView};
+use connector_surface::{OpenAsk, View};
 
 use super::prose;
-use crate::surface::{Asked, Notice, OpenAsk};
-use crate::text::{folded, isolated, one_line, shortened};
-use crate::view::{self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView};
 
 /// How much of a reply is printed; all of it is in `runs show`.
 const REPLY: usize = 8_000;
@@ -31,11 +32,11 @@ const NAME: usize = 50;
 const LINE: usize = 160;
 
 /// A notice; a card ends with `ways` to decide it.
-pub fn notice(notice: &Notice, ways: &str) -> String {
+pub fn notice(notice: &View, ways: &str) -> String {
     match notice {
-        Notice::Card(card) => card_with(card, ways),
-        Notice::Result(result) => self::result(result),
-        Notice::Text(text) => self::text(text),
+        View::Card(card) => card_with(card, ways),
+        View::Result(result) => self::result(result),
+        View::Text(text) => self::text(text),
     }
 }
 

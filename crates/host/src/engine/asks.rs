@@ -14,13 +14,13 @@ use connector_contract::{Progress, ToolOutcome};
 use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::OpenAsk;
 use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::headless;
 use crate::ledger::asks::{self, AskState};
 use crate::ledger::{LedgerError, Tx, audit};
-use crate::surface::OpenAsk;
 
 pub(super) use relay::Relay;
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_surface::{DeliveryError, View};
 
 use super::{Engine, passing};
 use crate::failpoint::failpoint;
 use crate::ledger::LedgerError;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
 use crate::ledger::steps::{self, StepRow};
-use crate::surface::{DeliveryError, Notice};
-use crate::view::{CardView, ResultView};
+use crate::view;
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
@@ -112,20 +112,20 @@ impl Engine {
         let notice = match &row.parcel {
             Parcel::Text { body, .. } => {
                 failpoint("reply.taken_up");
-                Some(Notice::Text(body.clone()))
+                Some(View::Text(body.clone()))
             }
             Parcel::Card(step) => {
                 failpoint("card.taken_up");
                 let now = self.0.clock.now();
                 // A card that was decided before it was shown has nothing left to ask.
                 let card = |row: &StepRow| {
-                    (row.state == StepState::Waiting).then(|| Notice::Card(Box::new(CardView::of(row, now))))
+                    (row.state == StepState::Waiting).then(|| View::Card(Box::new(view::card(row, now))))
                 };
                 self.notice(*step, card).await?
             }
             Parcel::Result(step) => {
                 failpoint("result.taken_up");
-                self.notice(*step, |row| Some(Notice::Result(Box::new(ResultView::of(row))))).await?
+                self.notice(*step, |row| Some(View::Result(Box::new(view::result(row))))).await?
             }
         };
         let Some(notice) = notice else { return Ok(Ok(String::new())) };
@@ -139,12 +139,12 @@ impl Engine {
     async fn notice(
         &self,
         step: StepId,
-        view: impl FnOnce(&StepRow) -> Option<Notice>,
-    ) -> Result<Option<Notice>, LedgerError> {
+        view: impl FnOnce(&StepRow) -> Option<View>,
+    ) -> Result<Option<View>, LedgerError> {
         match self.0.ledger.read(move |tx| steps::get(tx, step)).await {
             Ok(row) => Ok(row.as_ref().and_then(view)),
             Err(LedgerError::Content(reason)) => {
-                Ok(Some(Notice::Text(format!("{step} has ended, and its row cannot be read: {reason}"))))
+                Ok(Some(View::Text(format!("{step} has ended, and its row cannot be read: {reason}"))))
             }
             Err(error) => Err(error),
         }

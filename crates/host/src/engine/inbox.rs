@@ -1,80 +1,194 @@
-//! Inbox: how a surface reports what came in, and asks what it needs for that.
+//! What stands behind the inboxes of surfaces.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 
+use async_trait::async_trait;
+use connector_gate::ask::{Answer, Answered};
+use connector_gate::decision::{Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::inbox::{About, Message, Receiver, Sent};
+use connector_surface::{Inbox, InboxError, OpenAsk, SurfaceError};
 use serde_json::json;
 
-use super::{Answer, Answered, Engine, Inner};
-use crate::ledger::LedgerError;
-use crate::ledger::events::NewEvent;
-use crate::ledger::steps::decide::{Decision, Tap, Tapped};
-use crate::surface;
+use super::commands::{self, Command};
+use super::{Engine, Inner};
+use crate::ledger::events::{self, NewEvent, ReplyTo};
+use crate::ledger::messages::{self, NewMessage};
+use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::steps::{self, StepRow};
+use crate::ledger::{LedgerError, Tx};
 
-/// Handle to the engine that a surface is run by, in that surface's name. Cheap to clone; it keeps no engine alive, so
-/// that a host that has ended lets go of its state directory whoever still holds one.
-///
-/// After an error of any of its functions nobody knows whether it was stored: what came in is to be reported again, under
-/// the same id.
-#[derive(Clone)]
-pub struct Inbox {
-    engine: Weak<Inner>,
-    surface: Arc<str>,
-}
-
-impl Inbox {
-    /// Stores a message, as `message_received` of a connector called like the surface; whether it is new. When this
-    /// returns it is durable. `id` is the platform's, or one that the surface keeps until this returns `Ok`.
-    pub async fn message(
-        &self,
-        (chat, user): (&str, &str),
-        id: &str,
-        text: &str,
-    ) -> Result<bool, LedgerError> {
-        let (command, args) = surface::command(text);
-        let event = NewEvent {
-            surface: self.surface.to_string(),
-            platform_id: id.to_owned(),
-            connector: self.surface.to_string(),
-            event: "message_received".to_owned(),
-            chat: chat.to_owned(),
-            requester: self.actor(user),
-            payload: json!({ "text": text, "command": command, "args": args, "chat_id": chat }),
-            reply: None,
-        };
-        Ok(self.engine()?.submit(event).await?.is_some())
-    }
-
-    /// Carries out a decision about a step whose card showed `digest`, and says how it is answered.
-    pub async fn decide(
-        &self,
-        (chat, user): (&str, &str),
-        (step, digest): (StepId, &str),
-        decision: Decision,
-    ) -> Result<Tapped, LedgerError> {
-        let (digest, chat) = (digest.to_owned(), Some(chat.to_owned()));
-        self.engine()?.tap(Tap { step, digest, approver: self.actor(user), chat, decision }).await
-    }
-
-    /// Answers an ask, once. After an error it was not answered, and waits on.
-    pub async fn answer(&self, user: &str, number: u64, answer: Answer) -> Result<Answered, LedgerError> {
-        self.engine()?.answer(number, &self.actor(user), answer).await
-    }
-
-    fn actor(&self, user: &str) -> Actor {
-        Actor::new(&self.surface, user)
-    }
-
-    /// The engine, while it is there.
-    pub(crate) fn engine(&self) -> Result<Engine, LedgerError> {
-        self.engine.upgrade().map(Engine).ok_or(LedgerError::NotRunning)
-    }
-}
+/// A way to an engine that does not keep it alive.
+struct Behind(Weak<Inner>);
 
 impl Engine {
     /// The inbox of the surface that is called so.
     pub fn inbox(&self, surface: &str) -> Inbox {
-        Inbox { engine: Arc::downgrade(&self.0), surface: surface.into() }
+        Inbox::new(Arc::new(Behind(Arc::downgrade(&self.0))), surface)
+    }
+
+    /// The engine that an inbox of its own belongs to, while it is there.
+    pub(crate) fn behind(inbox: &Inbox) -> Result<Self, LedgerError> {
+        let receiver: &dyn Any = inbox.receiver();
+        let behind: Option<&Behind> = receiver.downcast_ref();
+        behind.and_then(|it| it.0.upgrade()).map(Engine).ok_or(LedgerError::NotRunning)
+    }
+
+    async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, LedgerError> {
+        let connector =
+            self.surface(surface).map_or_else(|| surface.to_owned(), |it| it.connector().to_owned());
+        let (surface, asks) = (surface.to_owned(), self.open_asks());
+        let store = move |tx: &Tx<'_>| {
+            let mut new = 0;
+            for message in messages {
+                new += usize::from(store(tx, (&surface, &connector), message, &asks)?);
+            }
+            Ok(new)
+        };
+        let new = self.0.ledger.write(store).await?;
+        self.look_again();
+        Ok(new)
+    }
+}
+
+/// Stores a message, and carries it out if it is a command of the host's own: what that is answered with goes out with what
+/// else the chat is told. Whether it is new.
+fn store(
+    tx: &Tx<'_>,
+    (surface, connector): (&str, &str),
+    message: Message,
+    asks: &[OpenAsk],
+) -> Result<bool, LedgerError> {
+    let Message { id, chat, user, trigger, text, answers, mut payload } = message;
+    let (name, args) = connector_surface::command(&text);
+    let (name, args) = (name.to_owned(), args.to_owned());
+    for (key, value) in [("text", &text), ("command", &name), ("args", &args), ("chat_id", &chat)] {
+        payload.insert(key.to_owned(), json!(value));
+    }
+    let requester = Actor::new(surface, &user);
+    let reply = match &answers {
+        Some(answered) => session_of(tx, (surface, &chat), answered)?,
+        None => None,
+    };
+    let is_message = trigger == "message_received";
+    let is_own = is_message && commands::is_own(&name);
+    let event = NewEvent {
+        surface: surface.to_owned(),
+        platform_id: id,
+        connector: connector.to_owned(),
+        event: if is_own { "command_received" } else { trigger }.to_owned(),
+        chat,
+        requester,
+        payload: payload.into(),
+        reply,
+    };
+    let Some(stored) = events::store(tx, &event)? else { return Ok(false) };
+    if is_own {
+        let at = (surface, event.chat.as_str());
+        let body =
+            commands::carry_out(tx, &Command { name: &name, args: &args, at, by: &event.requester }, asks)?;
+        // Rules may take it as the command that it is; as a message it is answered.
+        outbox::put(tx, surface, &event.chat, &Parcel::Text { run: None, body })?;
+    } else if is_message && !name.is_empty() {
+        let platform_id = format!("{}{COMPANION}", event.platform_id);
+        let command = NewEvent { platform_id, event: "command_received".to_owned(), reply: None, ..event };
+        events::store(tx, &command)?;
+    }
+    tracing::debug!(event = stored, surface, "a message was taken");
+    Ok(true)
+}
+
+/// What the id of the event ends with that is a message's command.
+pub(super) const COMPANION: &str = " command_received";
+
+/// The session that an answer to `message` goes on in.
+pub(crate) fn session_of(
+    tx: &Tx<'_>,
+    (surface, chat): (&str, &str),
+    message: &str,
+) -> Result<Option<ReplyTo>, LedgerError> {
+    let Some(step) = messages::step_of(tx, surface, chat, message)? else { return Ok(None) };
+    Ok(steps::get(tx, step)?.and_then(reply_to))
+}
+
+/// What answers the result of a step.
+pub(crate) fn reply_to(row: StepRow) -> Option<ReplyTo> {
+    let origin = row.target.origin.unwrap_or_default();
+    let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
+    let change = row.output.as_ref().and_then(events::Change::of);
+    Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace, change })
+}
+
+impl Behind {
+    fn engine(&self) -> Result<Engine, InboxError> {
+        self.0.upgrade().map(Engine).ok_or(InboxError::NotRunning)
+    }
+}
+
+#[async_trait]
+impl Receiver for Behind {
+    async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, InboxError> {
+        Ok(self.engine()?.take(surface, messages).await?)
+    }
+
+    async fn decide(&self, tap: Tap) -> Result<Tapped, InboxError> {
+        Ok(self.engine()?.tap(tap).await?)
+    }
+
+    async fn answer(&self, number: u64, by: &Actor, answer: Answer) -> Result<Answered, InboxError> {
+        Ok(self.engine()?.answer(number, by, answer).await?)
+    }
+
+    async fn record(&self, surface: &str, sent: Sent) -> Result<(), InboxError> {
+        let Sent { chat, message, step, delivery, part } = sent;
+        let surface = surface.to_owned();
+        let new = NewMessage { surface, chat, surface_ref: message, step, parcel: delivery, part };
+        Ok(self.engine()?.ledger().write(move |tx| messages::put(tx, &new)).await?)
+    }
+
+    async fn sent(&self, delivery: i64, part: &str) -> Result<Vec<String>, InboxError> {
+        let part = part.to_owned();
+        Ok(self.engine()?.ledger().read(move |tx| messages::of_part(tx, delivery, &part)).await?)
+    }
+
+    async fn about(&self, surface: &str, chat: &str, message: &str) -> Result<Option<About>, InboxError> {
+        let [surface, chat, message] = [surface, chat, message].map(str::to_owned);
+        let look = move |tx: &Tx<'_>| messages::about(tx, &surface, &chat, &message);
+        let found = self.engine()?.ledger().read(look).await?;
+        Ok(found.map(|(step, part)| About { step, part }))
+    }
+
+    async fn message_of(
+        &self,
+        surface: &str,
+        chat: &str,
+        step: StepId,
+        part: &str,
+    ) -> Result<Option<String>, InboxError> {
+        let [surface, chat, part] = [surface, chat, part].map(str::to_owned);
+        let look = move |tx: &Tx<'_>| messages::last_of(tx, &surface, &chat, step, &part);
+        Ok(self.engine()?.ledger().read(look).await?)
+    }
+
+    fn is_approver(&self, who: &Actor) -> bool {
+        self.engine().is_ok_and(|engine| engine.is_approver(who))
+    }
+}
+
+impl From<LedgerError> for InboxError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::NotRunning => Self::NotRunning,
+            LedgerError::Content(reason) => Self::Unreadable(reason),
+            error => Self::NotRecorded(Box::new(error)),
+        }
+    }
+}
+
+impl From<LedgerError> for SurfaceError {
+    fn from(error: LedgerError) -> Self {
+        InboxError::from(error).into()
     }
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use connector_gate::clock::Millis;
 use connector_rules::{Action, Event, Reply, Rule, RuleSet};
+use connector_surface::Reported;
 use serde_json::{Value, json};
 
+use super::inbox::COMPANION;
 use super::{BATCH, Engine, limits};
 use crate::git;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};
 use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, runs};
+use crate::ledger::{LedgerError, Tx, runs};
 
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
@@ -25,7 +27,7 @@ impl Engine {
                 let mut growing: Option<Millis> = None;
                 for event in events::unhandled(tx, BATCH)? {
                     let surface = surfaces.get(&event.surface);
-                    let until = surface.and_then(|surface| surface.grows_until(&event));
+                    let until = surface.and_then(|surface| surface.grows_until(reported(&event)));
                     if let Some(until) = until.filter(|until| *until > tx.now) {
                         growing = Some(growing.map_or(until, |first| first.min(until)));
                         continue;
@@ -52,9 +54,14 @@ impl Engine {
                     let told = match (surface, lacking_words(&rules, &event, tx.now)) {
                         _ if off.is_some() => off,
                         (Some(surface), Some(command)) if fired.is_empty() => {
-                            surface.asks_for_words(&event, &command)
+                            surface.asks_for_words(reported(&event), &command)
                         }
-                        (Some(surface), None) if fired.is_empty() => surface.unanswered(tx, &event)?,
+                        (Some(surface), None) if fired.is_empty() => {
+                            match surface.unanswered(reported(&event)) {
+                                Some(line) if is_answered(tx, &event, &line)? => None,
+                                line => line,
+                            }
+                        }
                         _ => None,
                     };
                     if let Some(body) = told {
@@ -112,6 +119,25 @@ fn with_words(rules: &RuleSet, mut event: Event, now: jiff::Timestamp) -> Option
     event.payload["args"] = json!("…");
     let would_fire = taking(rules, &event, now).next().is_some();
     would_fire.then(|| command.to_owned())
+}
+
+/// An event as its surface is asked about it.
+fn reported(event: &EventRow) -> Reported<'_> {
+    Reported {
+        event: event.id,
+        trigger: &event.event,
+        chat: &event.chat,
+        by: &event.requester,
+        payload: &event.payload,
+        at: event.received_at,
+    }
+}
+
+/// Whether a message that fires no rule is answered all the same: as the command it is, or by a line that still waits to be
+/// sent, so that many such messages are told it once.
+fn is_answered(tx: &Tx<'_>, event: &EventRow, line: &str) -> Result<bool, LedgerError> {
+    Ok(runs::any_of_companion(tx, event.id, COMPANION)?
+        || outbox::is_to_tell(tx, &event.surface, &event.chat, line)?)
 }
 
 fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {

@@ -106,10 +106,20 @@ pub fn step_of(
     chat: &str,
     surface_ref: &str,
 ) -> Result<Option<StepId>, LedgerError> {
-    let sql = "SELECT run_id, idx FROM messages
+    Ok(about(tx, surface, chat, surface_ref)?.map(|(step, _)| step))
+}
+
+/// The step that a message is about, and what of it it is.
+pub fn about(
+    tx: &Tx<'_>,
+    surface: &str,
+    chat: &str,
+    surface_ref: &str,
+) -> Result<Option<(StepId, String)>, LedgerError> {
+    let sql = "SELECT run_id, idx, part FROM messages
          WHERE surface = ?1 AND chat = ?2 AND surface_ref = ?3 AND idx IS NOT NULL ORDER BY id DESC LIMIT 1";
     let found = tx.sql.prepare_cached(sql)?.query_row([surface, chat, surface_ref], |row| {
-        Ok(StepId { run: RunId(row.get(0)?), index: row.get(1)? })
+        Ok((StepId { run: RunId(row.get(0)?), index: row.get(1)? }, row.get(2)?))
     });
     Ok(found.optional()?)
 }

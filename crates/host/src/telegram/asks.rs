@@ -14,8 +14,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_gate::ask::Asked;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::OpenAsk;
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
 use connector_telegram::update::{Received, Tap};
@@ -29,7 +31,6 @@ use super::send::Out;
 use super::{NAME, Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
 use crate::ledger::{self, LedgerError, Tx, audit, messages};
-use crate::surface::{Asked, OpenAsk};
 use sheet::{Filled, Sheet};
 
 /// What an answer is answered with that comes too late.
@@ -425,7 +426,7 @@ impl Shown {
         match (&self.ask.asked, choice) {
             (Asked::Permission(_), Choice::Once) => Some(Answer::Permission(PermissionReply::Once)),
             (Asked::Permission(_), Choice::Always) => Some(Answer::Permission(PermissionReply::Always)),
-            (Asked::Permission(_), Choice::Reject) => Some(refusal(crate::chat::REFUSED)),
+            (Asked::Permission(_), Choice::Reject) => Some(refusal(connector_surface::words::REFUSED)),
             (Asked::Question(_), Choice::Reject) => Some(Answer::Question(QuestionReply::Reject)),
             (Asked::Question(ask), Choice::Option { question, option }) => {
                 answers(self.sheet.choose(ask, question, option))

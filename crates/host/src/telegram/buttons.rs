@@ -7,8 +7,8 @@
 
 use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
 
-use crate::ledger::steps::decide::Decision;
-use crate::view::{CardView, ResultView};
+use connector_gate::decision::Decision;
+use connector_surface::view::{CardView, ResultView};
 
 /// How much of the digest a button carries, in hexadecimal digits.
 const DIGEST: usize = 16;

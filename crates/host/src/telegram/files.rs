@@ -6,6 +6,7 @@
 //! A changed caption is no new task: what the message began has begun.
 
 use connector_contract::OutboundError;
+use connector_surface::text::one_line;
 use connector_telegram::ApiError;
 use connector_telegram::api::PATIENCE;
 use connector_telegram::config::Files;
@@ -14,10 +15,10 @@ use connector_telegram::update::{Attachment, Kind, Received};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{Telegram, locked, rows};
+use super::{NAME, Telegram, locked};
+use crate::engine::inbox::session_of;
 use crate::files::{recognised, size};
 use crate::ledger::LedgerError;
-use crate::text::one_line;
 
 impl Telegram {
     /// Deals with a message that has a file.
@@ -33,7 +34,9 @@ impl Telegram {
                 let mut reply = None;
                 if let Some(answered) = received.reply_to {
                     let chat = received.chat.to_string();
-                    let look = move |tx: &crate::ledger::Tx<'_>| rows::session_of(tx, &chat, answered);
+                    let look = move |tx: &crate::ledger::Tx<'_>| {
+                        session_of(tx, (NAME, &chat), &answered.to_string())
+                    };
                     reply = self.engine()?.ledger().read(look).await?;
                 }
                 self.store(&received, "files_received", reply).await.map(|_| ())

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use connector_gate::decision::{Decision, Tapped};
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
@@ -15,10 +16,11 @@ use tokio::time::Instant;
 
 use super::buttons::{After, Pressed};
 use super::flood::{self, Admission};
-use super::{NAME, Telegram, actor, commands, locked, rows, split};
+use super::{NAME, Telegram, actor, locked, split};
 use crate::engine::OF_RESULT;
+use crate::engine::commands::{self, Command};
+use crate::engine::inbox::{reply_to, session_of};
 use crate::ledger::events::{NewEvent, ReplyTo};
-use crate::ledger::steps::decide::{self, Decision, Tapped};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 
@@ -107,7 +109,7 @@ impl Telegram {
         if let Some(other) = received.other {
             return self.received_other(&received, other).await;
         }
-        let ours = received.command.as_deref().is_some_and(commands::is_ours);
+        let ours = received.command.as_deref().is_some_and(commands::is_own);
         if received.kind == Kind::Edited && received.file.is_some() {
             return self.store(&received, "message_edited", None).await.map(|_| ());
         }
@@ -124,11 +126,16 @@ impl Telegram {
         }
         if let Some(command) = &received.command {
             let event = self.event(&received, "command_received", None);
-            if commands::is_ours(command) {
+            if commands::is_own(command) {
                 // Stored and carried out in one: a second delivery aborts nothing.
                 let command = received.clone();
                 let asks = self.engine()?.open_asks();
-                let carry_out = move |tx: &Tx<'_>, _| commands::carry_out(tx, &command, &asks);
+                let carry_out = move |tx: &Tx<'_>, _| {
+                    let args = command.payload.get("args").and_then(Value::as_str).unwrap_or_default();
+                    let (chat, by) = (command.chat.to_string(), actor(command.user));
+                    let name = command.command.as_deref().unwrap_or_default();
+                    commands::carry_out(tx, &Command { name, args, at: (NAME, &chat), by: &by }, &asks)
+                };
                 let answer = self.submit_with(event, carry_out).await?;
                 if let Some(answer) = answer {
                     self.say(received.chat, Some(received.message_id), answer);
@@ -164,7 +171,11 @@ impl Telegram {
             return Ok(());
         }
         let chat = received.chat.to_string();
-        let reply = self.engine()?.ledger().read(move |tx| rows::session_of(tx, &chat, answered)).await?;
+        let reply = self
+            .engine()?
+            .ledger()
+            .read(move |tx| session_of(tx, (NAME, &chat), &answered.to_string()))
+            .await?;
         self.store(received, "message_received", reply).await.map(|_| ())
     }
 
@@ -289,7 +300,7 @@ impl Telegram {
     /// decide what comes of it, those alone that have git do something.
     async fn after(&self, tap: &Tap, what: After, row: StepRow) -> Result<(String, bool), LedgerError> {
         let (chat, step) = (row.chat.clone(), row.id);
-        let Some(reply) = rows::reply_to(row).filter(|reply| reply.change.is_some()) else {
+        let Some(reply) = reply_to(row).filter(|reply| reply.change.is_some()) else {
             return Ok(gone());
         };
         let text = format!("/{}", what.command());
@@ -338,7 +349,8 @@ impl Telegram {
         let Some(row) = self.card_here(tap, token).await? else { return Ok(gone()) };
         let step = row.id;
         let chat = Some(row.chat.clone());
-        let decided = decide::Tap { step, digest, approver: actor(tap.user), chat, decision };
+        let decided =
+            connector_gate::decision::Tap { step, digest, approver: actor(tap.user), chat, decision };
         let answer = self.engine()?.tap(decided).await?;
         if answer == Tapped::Approved
             && let Ok(chat) = row.chat.parse()
@@ -346,7 +358,7 @@ impl Telegram {
             self.0.live.begin(chat, step);
         }
         let alert = !matches!(answer, Tapped::Approved | Tapped::Denied | Tapped::Counted { .. });
-        Ok((crate::chat::describe(step, &answer), alert))
+        Ok((connector_surface::words::decided(step, &answer), alert))
     }
 
     /// The card with this token, if it is in the chat of the tap: anybody can

@@ -13,6 +13,7 @@ use connector_contract::Progress;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_surface::view::{Doing, Retry};
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
 use connector_telegram::{ApiError, ChatKey};
@@ -25,7 +26,6 @@ use super::{Telegram, buttons, locked, render};
 use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
 use crate::ledger::steps::{self, StepRow};
-use crate::view::{Doing, Retry};
 
 /// The shortest time between two edits of one message.
 const EDIT: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ impl Live {
         match known.running.get(&step).and_then(|step| step.doing.retry.as_ref()) {
             Some(retry) => match seconds_until(retry, now) {
                 Some(seconds) if seconds > 0 => {
-                    format!("it waits; the next try comes in {}", crate::text::duration(seconds))
+                    format!("it waits; the next try comes in {}", connector_surface::text::duration(seconds))
                 }
                 _ => "it waits; the next try comes soon".to_owned(),
             },
@@ -293,9 +293,9 @@ fn seconds_until(retry: &Retry, now: Millis) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use connector_gate::clock::Clock;
+    use connector_surface::Surface as _;
 
     use super::*;
-    use crate::surface::Surface as _;
 
     fn step() -> StepId {
         "1.1".parse().unwrap()

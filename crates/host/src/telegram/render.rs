@@ -1,7 +1,7 @@
 //! What Telegram shows: pure functions from views to styled text.
 //!
 //! Everything that comes from a chat or an agent went through
-//! [`crate::text::visible`] and is shown as it is: styles are entities beside
+//! [`connector_surface::text::visible`] and is shown as it is: styles are entities beside
 //! the text, so that a prompt cannot look like another part of the card.
 
 mod headline;
@@ -9,12 +9,12 @@ mod prose;
 mod question;
 
 use connector_contract::ask::{AskPart, PermissionAsk, PermissionReply, QuestionReply};
+use connector_gate::ask::Asked;
+use connector_surface::text::{isolated, one_line, shortened, visible};
+use connector_surface::view::{self, CardView, Doing, Field, Retry};
 use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled, head, units};
 
 use crate::engine::Answer;
-use crate::surface::Asked;
-use crate::text::{isolated, one_line, shortened, visible};
-use crate::view::{self, CardView, Doing, Field, Retry};
 
 pub use headline::result;
 pub(super) use prose::code;
@@ -98,7 +98,7 @@ pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
     if let Some(Retry { attempt, reason, next_in, .. }) = &doing.retry {
         let next = match next_in {
             Some(0) => " now".to_owned(),
-            Some(seconds) => format!(" in {}", crate::text::duration(*seconds)),
+            Some(seconds) => format!(" in {}", connector_surface::text::duration(*seconds)),
             None => String::new(),
         };
         text = text.plain("\n").plain(&shortened(reason, FIELD));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_surface::text::one_line;
 use connector_telegram::api::{GetMe, GetWebhookInfo, Method};
 use connector_telegram::config::Webhook;
 use connector_telegram::frankenstein::methods::SetWebhookParams;
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Telegram;
 use crate::failpoint::failpoint;
-use crate::text::one_line;
 
 /// How long without an answer until somebody is told.
 const SILENCE: Duration = Duration::from_mins(2);

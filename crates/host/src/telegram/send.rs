@@ -1,6 +1,7 @@
 //! Notices become messages.
 
 use bytes::Bytes;
+use connector_surface::view::{CardView, ResultView};
 use connector_telegram::api::Document;
 use connector_telegram::frankenstein::methods::{EditMessageTextParams, SendMessageParams};
 use connector_telegram::frankenstein::types::{
@@ -13,7 +14,6 @@ use super::parcel::{Parcel, Unsent};
 use super::render::Part;
 use super::{Telegram, buttons, render};
 use crate::ledger::messages::CARD;
-use crate::view::{CardView, ResultView};
 
 /// In how many messages somebody can still read what they decide about.
 const WHOLE: usize = 16;
@@ -84,7 +84,7 @@ impl Telegram {
     }
 
     pub(super) async fn show_text(&self, parcel: Parcel, text: &str) -> Result<String, Unsent> {
-        let styled = Styled::new().plain(&crate::text::visible(text));
+        let styled = Styled::new().plain(&connector_surface::text::visible(text));
         let last = self.pieces_once(parcel, "text", &styled, None).await?;
         Ok(last.map(|id| id.to_string()).unwrap_or_default())
     }

@@ -9,14 +9,16 @@
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
 
 use connector_gate::clock::Millis;
+use connector_surface::Reported;
 use connector_telegram::text::{MESSAGE, head, units};
 use connector_telegram::update::Received;
 use serde_json::{Value, json};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::{NAME, Telegram, actor, commands};
+use super::{NAME, Telegram, actor};
+use crate::engine::commands;
 use crate::ledger::LedgerError;
-use crate::ledger::events::{self, EventRow};
+use crate::ledger::events;
 
 /// The shortest part that another one follows: clients cut in the second half.
 const SHORTEST: u64 = MESSAGE as u64 / 2;
@@ -46,10 +48,10 @@ fn part(units: u64, parts: u64, date: u64) -> Option<Value> {
 }
 
 /// Until when the next part is waited for.
-pub(super) fn grows_until(event: &EventRow) -> Option<Millis> {
-    let spoken = ["message_received", "command_received"].contains(&event.event.as_str());
-    let may_grow = spoken && event.payload.get("split").is_some_and(|split| !split.is_null());
-    may_grow.then(|| event.received_at + PATIENCE)
+pub(super) fn grows_until(reported: Reported<'_>) -> Option<Millis> {
+    let spoken = ["message_received", "command_received"].contains(&reported.trigger);
+    let may_grow = spoken && reported.payload.get("split").is_some_and(|split| !split.is_null());
+    may_grow.then(|| reported.at + PATIENCE)
 }
 
 /// The message `earlier` with its next part, if this is one.
@@ -85,7 +87,7 @@ fn first_cluster(text: &str) -> u64 {
 
 /// Whether it is a command of its own. What else begins with a slash may be a part of a text.
 fn begins_anew(next: &Received) -> bool {
-    next.command.as_deref().is_some_and(|it| commands::is_ours(it) || ["fix", "continue"].contains(&it))
+    next.command.as_deref().is_some_and(|it| commands::is_own(it) || ["fix", "continue"].contains(&it))
 }
 
 /// What the client dropped between two parts, of which the first one, with this many units, ends `text`.

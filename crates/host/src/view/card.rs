@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use connector_gate::clock::Millis;
-use connector_gate::digest::Digest;
 use connector_gate::digest::TOLD;
-use connector_gate::ids::StepId;
+use connector_surface::text::{one_line, visible};
+use connector_surface::view::{CardView, Field};
 use serde_json::Value;
 
 use super::plain;
@@ -13,7 +13,6 @@ use crate::files;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
-use crate::text::{one_line, visible};
 use crate::told;
 
 /// The key of an input that holds what the agent is told to do.
@@ -24,77 +23,24 @@ const PROMPT: &str = "prompt";
 const DIRECTORY: (&str, &str) = ("directory", "as the daemon was started");
 const AGENT: (&str, &str) = ("agent", "the daemon's default");
 
-/// A step that waits for a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CardView {
-    /// The step.
-    pub id: StepId,
-    /// Its rule.
-    pub rule: String,
-    /// What an approval is bound to.
-    pub digest: Digest,
-    /// The card's own secret, for surfaces whose buttons carry one.
-    pub token: String,
-    /// Whether this very card was delivered before. Otherwise somebody is asked anew.
-    pub is_delivered: bool,
-    /// What it says, in order, each on one line.
-    pub fields: Vec<Field>,
-    /// What the agent is told to do; it may be long, and have line breaks.
-    pub prompt: Option<String>,
-    /// All of the target and the input, for reading where a card has to be cut.
-    pub whole: String,
-}
-
-/// A line of a card.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Field {
-    /// Why somebody is asked again.
-    Again(String),
-    /// Who asked, and in which chat: there it need not be said.
-    AskedBy {
-        /// The account, with the name of its person.
-        by: String,
-        /// The chat.
-        chat: String,
-    },
-    /// Anything else.
-    Named {
-        /// What it is.
-        name: String,
-        /// What is said of it.
-        value: String,
-    },
-}
-
-impl CardView {
-    /// The card of a step, as it is at `now`.
-    pub fn of(row: &StepRow, now: Millis) -> Self {
-        let input = entries(&row.input);
-        let prompt = input.iter().find(|entry| entry.key == PROMPT);
-        Self {
-            id: row.id,
-            rule: one_line(&row.rule),
-            digest: row.digest.clone(),
-            token: row.token.clone(),
-            is_delivered: row.delivered_at.is_some(),
-            fields: fields(row, &input, now),
-            prompt: prompt.map(|entry| visible(&entry.texts.concat())),
-            whole: whole(row, &input),
-        }
-    }
-
-    /// Why somebody is asked again, if it is so.
-    pub fn again(&self) -> Option<&str> {
-        self.fields
-            .iter()
-            .find_map(|field| if let Field::Again(why) = field { Some(why.as_str()) } else { None })
+/// The card of a step, as it is at `now`.
+pub fn card(row: &StepRow, now: Millis) -> CardView {
+    let input = entries(&row.input);
+    let prompt = input.iter().find(|entry| entry.key == PROMPT);
+    CardView {
+        id: row.id,
+        rule: one_line(&row.rule),
+        digest: row.digest.clone(),
+        token: row.token.clone(),
+        is_delivered: row.delivered_at.is_some(),
+        fields: fields(row, &input, now),
+        prompt: prompt.map(|entry| visible(&entry.texts.concat())),
+        whole: whole(row, &input),
     }
 }
 
-impl Field {
-    fn named(name: &str, value: &str) -> Self {
-        Self::Named { name: one_line(name), value: one_line(value) }
-    }
+fn named(name: &str, value: &str) -> Field {
+    Field::Named { name: one_line(name), value: one_line(value) }
 }
 
 /// What the agent is told to do, in a line of a list; empty where that is no text.
@@ -125,20 +71,20 @@ fn fields(row: &StepRow, input: &[Entry<'_>], now: Millis) -> Vec<Field> {
     let version = row.rule_version.get(..12).unwrap_or(&row.rule_version);
     let mut fields: Vec<Field> = row.reason.iter().map(|why| Field::Again(one_line(why))).collect();
     fields.extend([
-        Field::named("rule", &format!("{} ({version})", row.rule)),
+        named("rule", &format!("{} ({version})", row.rule)),
         Field::AskedBy { by, chat: one_line(&row.chat) },
-        Field::named("runs", &format!("{} · {}", row.connector, row.action)),
-        Field::named("at", row.target.origin.as_deref().unwrap_or("nowhere in particular")),
+        named("runs", &format!("{} · {}", row.connector, row.action)),
+        named("at", row.target.origin.as_deref().unwrap_or("nowhere in particular")),
     ]);
     let of_agent = input.iter().any(|entry| entry.key == PROMPT);
     fields.extend(terms(&row.target.settings, of_agent));
     for Entry { name, texts, .. } in input.iter().filter(|entry| entry.key != PROMPT) {
-        fields.extend(texts.iter().map(|text| Field::named(name, text)));
+        fields.extend(texts.iter().map(|text| named(name, text)));
     }
-    fields.push(Field::named("digest", row.digest.short()));
-    fields.push(Field::named("expires", &expiry(row, now)));
+    fields.push(named("digest", row.digest.short()));
+    fields.push(named("expires", &expiry(row, now)));
     if row.approvals_needed > 1 {
-        fields.push(Field::named("approvals", &format!("{} are needed", row.approvals_needed)));
+        fields.push(named("approvals", &format!("{} are needed", row.approvals_needed)));
     }
     fields
 }
@@ -147,19 +93,19 @@ fn fields(row: &StepRow, input: &[Entry<'_>], now: Millis) -> Vec<Field> {
 /// nobody is prompted there is no agent.
 fn terms(settings: &BTreeMap<String, Value>, of_agent: bool) -> Vec<Field> {
     if !of_agent {
-        return settings.iter().map(|(key, value)| Field::named(key, &plain(value))).collect();
+        return settings.iter().map(|(key, value)| named(key, &plain(value))).collect();
     }
     let given = |(key, default): (&str, &str)| {
-        Field::named(key, &settings.get(key).map_or_else(|| default.to_owned(), plain))
+        named(key, &settings.get(key).map_or_else(|| default.to_owned(), plain))
     };
     let has_own_field = |key: &str| {
         [DIRECTORY.0, AGENT.0, TOLD].contains(&key) || own_model::tells(key) || powers::tells(key)
     };
-    let mut fields = vec![given(DIRECTORY), Field::named("model", &own_model::line(settings)), given(AGENT)];
-    fields.extend(powers::words(settings).map(|words| Field::named("may do", &words)));
+    let mut fields = vec![given(DIRECTORY), named("model", &own_model::line(settings)), given(AGENT)];
+    fields.extend(powers::words(settings).map(|words| named("may do", &words)));
     let others = settings.iter().filter(|(key, _)| !has_own_field(key));
-    fields.extend(others.map(|(key, value)| Field::named(key, &plain(value))));
-    fields.extend(told::fields(settings).iter().map(|(key, value)| Field::named(key, value)));
+    fields.extend(others.map(|(key, value)| named(key, &plain(value))));
+    fields.extend(told::fields(settings).iter().map(|(key, value)| named(key, value)));
     fields
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use connector_contract::facts::Facts;
 
-use crate::text::one_line;
+use connector_surface::text::one_line;
 
 /// What the walls refused while a step ran, of the network and of paths, a line each; nothing when it was nothing.
 pub(super) fn refused(facts: Facts<'_>) -> Option<String> {

@@ -1,8 +1,9 @@
-use connector_contract::{Progress, Target, TodoItem, ToolOutcome};
+use connector_contract::Target;
 use connector_gate::digest::Digest;
 use connector_gate::people::People;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_surface::view::{Branch, CardView, ChangedFile, Field, ResultView, Verbatim};
 use serde_json::{Value, json};
 
 use super::*;
@@ -66,7 +67,7 @@ fn ended(state: StepState, reason: &str) -> StepRow {
 }
 
 fn done(output: Value) -> ResultView {
-    ResultView::of(&row(StepState::Succeeded, json!({}), Some(output)))
+    result(&row(StepState::Succeeded, json!({}), Some(output)))
 }
 
 /// Its fields, each as its name and what it says.
@@ -98,7 +99,7 @@ fn a_card_has_every_term_of_a_step_in_order() {
             "prompt": "do it", "session_id": null,
         }))
     };
-    let card = CardView::of(&step, 0);
+    let card = super::card(&step, 0);
     assert_eq!(
         fields(&card),
         [
@@ -153,7 +154,7 @@ fn a_card_of_any_step_is_clean_and_whole() {
             target: target(HOSTILE),
             ..waiting(input)
         };
-        let card = CardView::of(&step, i64::MAX);
+        let card = super::card(&step, i64::MAX);
         assert_eq!(card.prompt.as_deref(), prompt);
         assert!(card.whole.contains(also) && card.whole.contains(prompt.unwrap_or_default()), "{also}");
         assert!(card.whole.contains(card.digest.as_str()));
@@ -161,7 +162,7 @@ fn a_card_of_any_step_is_clean_and_whole() {
             assert!(!format!("{name}{value}").contains('\n'), "{name}: {value}");
         }
         let all = format!("{}{:?}", card.whole, fields(&card)).replace('\n', "");
-        assert_eq!(crate::text::visible(&all), all);
+        assert_eq!(connector_surface::text::visible(&all), all);
         assert_eq!(fields(&card).last(), Some(&("expires", "in 15 min")), "nobody saw it yet");
     }
 }
@@ -187,7 +188,7 @@ fn a_result_says_how_a_step_ended() {
             output: Some(json!({ "duration_ms": 1_000 })),
             ..ended(state, reason)
         };
-        let result = ResultView::of(&step);
+        let result = super::result(&step);
         assert_eq!((result.state, result.title.as_str()), (state, title));
         assert_eq!(result.reason.as_deref(), Some(if reason == HOSTILE { SHOWN } else { reason }));
         let approved_by = (state != StepState::Denied).then_some("console");
@@ -259,7 +260,7 @@ fn a_result_says_where_its_changes_are() {
     ] {
         let session_id = session.map(str::to_owned);
         let step = row(StepState::Succeeded, json!({}), Some(output));
-        let result = ResultView::of(&StepRow { session_id, ..step });
+        let result = super::result(&StepRow { session_id, ..step });
         let (name, apply) = ("opencode/1\\u{202e}".to_owned(), "connector-host runs apply 17".to_owned());
         assert_eq!(result.branch, Some(Branch { name, apply, has_choices }));
         assert_eq!(result.session.as_deref(), session);
@@ -267,80 +268,6 @@ fn a_result_says_where_its_changes_are() {
     let patch = |patch: &str| done(json!({ "patch": patch })).patch;
     assert_eq!(patch("-a\t\n+b\r\n"), Some(Verbatim::from("-a\t\n+b\r\n")), "a file is not changed");
     assert_eq!((patch(""), done(json!({})).branch), (None, None));
-}
-
-#[test]
-fn an_update_is_a_line_which_is_clean_and_in_a_chat_has_no_output() {
-    let ended = |outcome| Progress::ToolFinished {
-        call_id: "c1".into(),
-        tool: "bash".into(),
-        title: "cargo test\n--all".into(),
-        outcome,
-    };
-    let item = |status: &str| TodoItem { content: "x".into(), status: status.into() };
-    let failed = |reason: &str| ended(ToolOutcome::Failed { reason: reason.into() });
-    for (update, full, brief) in [
-        (Progress::Queued { ahead: 2 }, "… waits for 2 before it", None),
-        (Progress::Waiting { reason: "the daemon".into() }, "… the daemon", None),
-        (ended(ToolOutcome::Completed), "✓ bash cargo test\\n--all", None),
-        (
-            failed("exit 1: t=hunter2"),
-            "✗ bash cargo test\\n--all: exit 1: t=hunter2",
-            Some("✗ bash cargo test\\n--all: exit 1"),
-        ),
-        (
-            ended(ToolOutcome::Refused { by: "the walls".into() }),
-            "✗ bash cargo test\\n--all: refused by the walls",
-            None,
-        ),
-        (Progress::Todo { items: vec![item("completed"), item("pending")] }, "☰ 1 of 2 done", None),
-        (
-            Progress::SubAgentStarted { session_id: "s".into(), title: HOSTILE.into() },
-            &format!("▷ sub-agent: {IN_A_LINE}"),
-            None,
-        ),
-        (Progress::Connection { live: true }, "~ progress is live again", None),
-    ] {
-        assert_eq!(line(&update, Detail::Full).as_deref(), Some(full));
-        assert_eq!(line(&update, Detail::Brief).as_deref(), Some(brief.unwrap_or(full)));
-    }
-    assert_eq!(line(&Progress::Text { so_far: "words".into() }, Detail::Full), None);
-}
-
-#[test]
-fn a_status_keeps_the_last_lines_and_a_tools_end_in_place_of_its_beginning() {
-    let tool = |title: &str| ("c1".to_owned(), "bash\u{202e}".to_owned(), title.to_owned());
-    let begun = |title: &str| {
-        let (call_id, tool, title) = tool(title);
-        Progress::ToolStarted { call_id, tool, title }
-    };
-    let ended = |title: &str| {
-        let (call_id, tool, title) = tool(title);
-        Progress::ToolFinished { call_id, tool, title, outcome: ToolOutcome::Completed }
-    };
-    let mut doing = Doing::default();
-    for update in [begun(""), begun("b"), ended("b"), ended("a"), ended("c")] {
-        assert!(doing.note(&update), "{update:?}");
-    }
-    assert_eq!(doing.lines, ["✓ bash\\u{202e} a", "✓ bash\\u{202e} b", "✓ bash\\u{202e} c"]);
-    for n in 0..5 {
-        doing.note(&begun(&n.to_string()));
-    }
-    assert_eq!(doing.lines.len(), 6);
-    assert_eq!(doing.lines[0], "✓ bash\\u{202e} c");
-    let retry = Progress::Retry { attempt: 1, reason: HOSTILE.into(), next_at_ms: Some(9) };
-    for (update, is_news) in [
-        (Progress::Queued { ahead: 1 }, true),
-        (Progress::Queued { ahead: 1 }, false),
-        (retry.clone(), true),
-        (Progress::Connection { live: true }, false),
-        (retry, true),
-    ] {
-        assert_eq!(doing.note(&update), is_news, "{update:?}");
-    }
-    assert_eq!((doing.ahead, doing.retry.as_ref().unwrap().reason.as_str()), (None, IN_A_LINE));
-    doing.note(&Progress::Text { so_far: HOSTILE.into() });
-    assert_eq!((doing.retry, doing.words.as_str()), (None, HOSTILE), "it goes on");
 }
 
 #[test]

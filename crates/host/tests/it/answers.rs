@@ -3,9 +3,9 @@
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::clock::Clock;
+use connector_gate::decision::Decision;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::ledger::asks::{self, AskRow, AskState, Put};
-use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{Ledger, Tx, grants, keep};
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! Attacks on the gate, each refused with a recorded reason.
 
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_gate::state::StepState;
 use connector_host::ledger::keep;
 use connector_host::ledger::steps::StepRow;
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped};
 use connector_rules::{RuleSet, SourceFile};
 
 use crate::database;

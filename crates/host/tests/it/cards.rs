@@ -2,14 +2,15 @@
 
 use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
 use connector_contract::{Consequence, Progress, Target, ToolOutcome};
+use connector_gate::ask::Asked;
 use connector_gate::digest::Digest;
 use connector_gate::people::People;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::console::render;
 use connector_host::ledger::steps::StepRow;
-use connector_host::surface::{Asked, OpenAsk};
-use connector_host::view::{CardView, ResultView};
+use connector_host::view;
+use connector_surface::OpenAsk;
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -63,11 +64,11 @@ pub(crate) fn row() -> StepRow {
 }
 
 fn card(row: &StepRow, now: i64) -> String {
-    render::card(&CardView::of(row, now))
+    render::card(&view::card(row, now))
 }
 
 fn result(row: &StepRow) -> String {
-    render::result(&ResultView::of(row))
+    render::result(&view::result(row))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The commands about the ledger, beside a host that runs.
 
+use connector_gate::decision::Decision;
 use connector_gate::policy::{Actor, GateConfig};
-use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{keep, steps};
 
 use crate::terminal::User;

@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::runs::{self, RunState, Still};
-use connector_host::ledger::steps::decide::{Decision, Tap, decide};
+use connector_host::ledger::steps::decide::decide;
 use connector_host::ledger::{Ledger, keep, outbox, steps};
 use serde_json::json;
 use testkit::fake::{Fake, Faults, Fixture};

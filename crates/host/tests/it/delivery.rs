@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use connector_gate::decision::{Decision, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::engine::CancelOutcome;
 use connector_host::ledger::runs::{self, RunState};
-use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{PassedBy, allow};
 use connector_host::ledger::{events, outbox, steps};
 

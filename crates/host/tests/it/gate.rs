@@ -1,9 +1,9 @@
 //! What nobody can lead around.
 
+use connector_gate::decision::{Decision, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_gate::state::{Move, StepState};
-use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::steps::{Change, Guard, StepRow};
 use connector_host::ledger::{LedgerError, runs, steps};
 

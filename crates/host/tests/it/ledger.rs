@@ -1,9 +1,9 @@
 //! The ledger when things go wrong around it.
 
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tapped};
 use connector_gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::steps::decide::{Decision, Tapped};
 use connector_host::ledger::{Ledger, LedgerError, keep, runs};
 
 use crate::database;

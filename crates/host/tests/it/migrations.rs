@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide, votes};
+use connector_host::ledger::steps::decide::{decide, votes};
 use connector_host::ledger::steps::{self, StepRow, allow};
 use connector_host::ledger::{Ledger, keep};
 

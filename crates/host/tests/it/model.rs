@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use connector_contract::{Checkpoint, Target};
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::people::People;
 use connector_gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
@@ -18,7 +19,7 @@ use connector_host::engine::cancel_run;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::outbox::{self, OutboxRow, Parcel};
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use connector_host::ledger::steps::decide::decide;
 use connector_host::ledger::steps::enter::enter;
 use connector_host::ledger::steps::release::{InForce, Released, ask_under, release};
 use connector_host::ledger::steps::{self, Change, NewStep, PassedBy, StepRow, allow};

@@ -9,7 +9,7 @@ use connector_contract::{
     ActionDecl, ActionResult, Checkpoint, Connector, ConnectorError, Context, EventHandler, Manifest,
     Progress, Provenance, Reference, StopCause, Subscription, Target,
 };
-use connector_host::surface::Asked;
+use connector_gate::ask::Asked;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

@@ -2,11 +2,12 @@
 
 use connector_contract::Checkpoint;
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_gate::state::{Move, StepState};
 use connector_host::ledger::Ledger;
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use connector_host::ledger::steps::decide::decide;
 use connector_host::ledger::steps::{self, Change};
 use serde_json::json;
 

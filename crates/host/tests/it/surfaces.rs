@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_gate::clock::Clock;
 use connector_host::assemble::{self, Parts};
-use connector_host::engine::{Engine, Inbox};
-use connector_host::surface::{DeliveryError, Notice, Surface, SurfaceError};
+use connector_host::engine::Engine;
+use connector_surface::Inbox;
+use connector_surface::{DeliveryError, Surface, SurfaceError, View};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +69,7 @@ impl Surface for Odd {
         self.work(async {}).await.unwrap();
     }
 
-    async fn deliver(&self, _chat: &str, _number: i64, _notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _number: i64, _notice: View) -> Result<String, DeliveryError> {
         Ok(String::new())
     }
 }

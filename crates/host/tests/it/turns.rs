@@ -1,8 +1,8 @@
 //! Who is heard when many speak: by turns, and at once.
 
+use connector_gate::decision::Decision;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::steps::decide::Decision;
 use connector_host::ledger::{LedgerError, Tx};
 
 use crate::database;

@@ -1,8 +1,8 @@
 //! From a message to its result.
 
+use connector_gate::decision::Decision;
 use connector_gate::state::StepState;
 use connector_host::ledger::runs::RunState;
-use connector_host::ledger::steps::decide::Decision;
 use serde_json::json;
 
 use crate::probe::Shared;

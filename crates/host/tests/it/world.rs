@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::{OutboundHttp, Progress};
 use connector_gate::clock::Clock;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
@@ -16,11 +17,10 @@ use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{NewEvent, ReplyTo};
 use connector_host::ledger::runs::{self, RunRow, RunState};
-use connector_host::ledger::steps::decide::{Decision, Tap, Tapped};
 use connector_host::ledger::steps::{self, StepRow};
 use connector_host::ledger::{Ledger, LedgerError, Tx};
-use connector_host::surface::{DeliveryError, Notice, OpenAsk, Surface};
 use connector_rules::{RuleSet, SourceFile};
+use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use serde_json::json;
 
 use crate::probe::{Probe, Shared};
@@ -51,7 +51,7 @@ prompt = "${trigger.text}"
 /// A surface that keeps what it was given.
 #[derive(Default)]
 pub(crate) struct Screen {
-    pub(crate) notices: Mutex<Vec<Notice>>,
+    pub(crate) notices: Mutex<Vec<View>>,
     /// Where the rows are that the notices are of.
     ledger: OnceLock<Ledger>,
     cards: Mutex<Vec<StepRow>>,
@@ -67,7 +67,7 @@ impl Surface for Screen {
         "screen"
     }
 
-    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
         if *self.broken.lock().unwrap() {
             return Err(DeliveryError::Later("the screen is broken".into()));
         }
@@ -76,16 +76,16 @@ impl Surface for Screen {
             tokio::time::sleep(slow).await;
         }
         match &notice {
-            Notice::Card(card) => {
+            View::Card(card) => {
                 // What is tapped is what was shown.
                 let row = StepRow { digest: card.digest.clone(), ..self.row(card.id).await? };
                 self.cards.lock().unwrap().push(row);
             }
-            Notice::Result(result) => {
+            View::Result(result) => {
                 let row = self.row(result.id).await?;
                 self.results.lock().unwrap().push(row);
             }
-            Notice::Text(_) => {}
+            View::Text(_) => {}
         }
         let mut notices = self.notices.lock().unwrap();
         notices.push(notice);
@@ -123,7 +123,7 @@ impl Screen {
         let notices = self.notices.lock().unwrap();
         notices
             .iter()
-            .filter_map(|notice| if let Notice::Text(text) = notice { Some(text.clone()) } else { None })
+            .filter_map(|notice| if let View::Text(text) = notice { Some(text.clone()) } else { None })
             .collect()
     }
 }

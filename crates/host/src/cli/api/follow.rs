@@ -94,7 +94,7 @@ impl Following {
                 let mut lines = String::new();
                 for row in &rows {
                     let line = serde_json::to_string(row).map_err(LedgerError::from)?;
-                    lines.push_str(&crate::text::escaped_json(&line));
+                    lines.push_str(&connector_surface::text::escaped_json(&line));
                     lines.push('\n');
                 }
                 return Ok(Some(lines));

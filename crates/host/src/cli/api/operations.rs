@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
+use connector_gate::decision::Tapped;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::problem::{Code, Problem};
@@ -13,7 +14,6 @@ use crate::ledger::asks::AskRow;
 use crate::ledger::audit;
 use crate::ledger::runs::RunRow;
 use crate::ledger::steps::StepRow;
-use crate::ledger::steps::decide::Tapped;
 use crate::transcript::Line;
 
 /// The longest body of a request that is read.

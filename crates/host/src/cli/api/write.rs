@@ -5,7 +5,9 @@ use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer as Given, Answered, Asked};
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::RunId;
+use connector_surface::words::REFUSED;
 use http::StatusCode;
 use http::header::LOCATION;
 use schemars::JsonSchema;
@@ -15,12 +17,11 @@ use serde_json::json as value;
 use super::problem::{Code, Problem};
 use super::read::{no_ask, no_own_run, no_run, number, run_id, step_id};
 use super::{Answer, Api, json};
-use crate::chat::REFUSED;
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, cancel_run};
 use crate::headless;
 use crate::ledger::asks::{self, AskRow};
-use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use crate::ledger::steps::decide::decide;
 use crate::ledger::{events, runs as run_rows};
 
 /// The longest message, in characters.

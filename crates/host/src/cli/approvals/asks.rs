@@ -3,15 +3,15 @@
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::clock::rfc3339;
+use connector_surface::OpenAsk;
+use connector_surface::text::one_line;
+use connector_surface::words::REFUSED;
 use serde_json::json;
 
 use super::super::{Common, caller};
-use crate::chat::REFUSED;
 use crate::console::{input, render};
 use crate::exit::{Exit, Failure};
 use crate::ledger::asks::{self, AskRow};
-use crate::surface::OpenAsk;
-use crate::text::one_line;
 
 /// Prints every open ask, whole.
 pub(super) async fn list(common: &Common) -> Result<Exit, Failure> {

@@ -1,6 +1,7 @@
 //! Deciding, by a client that configuration names as an approver.
 
 use connector_contract::ActionResult;
+use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::tools::{HostTools, shown};
 use crate::cli::approvals;
 use crate::exit::Failure;
-use crate::ledger::steps::decide::{Decision, Tap, Tapped, decide};
+use crate::ledger::steps::decide::decide;
 
 /// Which card is decided. Without the digest of what the client has read, nothing is.
 #[derive(Deserialize)]

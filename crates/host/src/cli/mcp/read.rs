@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use connector_contract::{ActionResult, Context};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::state::StepState;
+use connector_surface::text::{one_line, shortened};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use crate::cli::runs::{self, standing};
 use crate::exit::Failure;
 use crate::ledger::runs::{self as rows, RunState};
 use crate::ledger::steps::{self, StepRow};
-use crate::text::{one_line, shortened};
 
 /// How many cards are listed.
 const CARDS: u32 = 200;

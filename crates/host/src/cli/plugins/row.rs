@@ -6,7 +6,7 @@ use connector_contract::{Capability, DataDisclosure, chain};
 use connector_plugins::package::{Digest, Package, PackageError, PackageGrant, Refusal, Verdict, Warning};
 use serde::Serialize;
 
-use crate::text::one_line;
+use connector_surface::text::one_line;
 
 /// A package and the verdict on it.
 #[derive(Debug, Serialize)]

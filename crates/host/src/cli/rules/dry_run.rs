@@ -6,6 +6,7 @@ use connector_gate::clock::{Clock, Millis, rfc3339};
 use connector_gate::ids::StepId;
 use connector_gate::policy::{GateConfig, Policy};
 use connector_rules::{Explanation, PlannedInput, PlannedRun, PlannedStep, RuleSet, Timestamp, Verdict};
+use connector_surface::text::{one_line, visible};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,8 +19,7 @@ use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
 use crate::ledger::events::EventRow;
 use crate::ledger::steps::StepRow;
-use crate::text::{one_line, visible};
-use crate::view::CardView;
+use crate::view;
 
 /// Everything that an event would start.
 #[derive(Serialize)]
@@ -108,7 +108,7 @@ fn run_of(planned: PlannedRun, rows: &[StepRow], cards: &[StepId], gate: &GateCo
                 .filter(|_| asked.is_none() && policy != Some(Policy::Allow))
                 .and_then(|row| row.reason.clone()),
             digest: row.filter(|_| policy.is_some()).map(|row| row.digest.to_string()),
-            card: asked.map(|row| render::card(&CardView::of(row, now))),
+            card: asked.map(|row| render::card(&view::card(row, now))),
             policy,
             planned,
         }

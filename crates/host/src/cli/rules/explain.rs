@@ -3,6 +3,7 @@
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::RunId;
 use connector_rules::{Explanation, Timestamp, Verdict};
+use connector_surface::text::{one_line, shortened};
 use serde::Serialize;
 
 use super::super::Common;
@@ -12,7 +13,6 @@ use crate::exit::{Exit, Failure};
 use crate::ledger::events::{self, EventRow};
 use crate::ledger::runs::{self, RunRow};
 use crate::ledger::{LedgerError, Tx};
-use crate::text::{one_line, shortened};
 
 /// What the rules of now make of an event of then, and what came of it.
 #[derive(Serialize)]

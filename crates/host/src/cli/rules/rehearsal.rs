@@ -14,6 +14,7 @@ use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_rules::RuleSet;
+use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use tokio::time::Instant;
 
 use super::known::Known;
@@ -24,7 +25,6 @@ use crate::ledger::events::{self, EventRow, NewEvent};
 use crate::ledger::runs::{self, RunRow, Still};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, outbox};
-use crate::surface::{DeliveryError, Notice, OpenAsk, Surface};
 
 /// How long a rehearsal may take: it does nothing that waits.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -120,8 +120,8 @@ impl Surface for Stage {
         &self.name
     }
 
-    async fn deliver(&self, _chat: &str, _parcel: i64, notice: Notice) -> Result<String, DeliveryError> {
-        if let Notice::Card(row) = notice {
+    async fn deliver(&self, _chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
+        if let View::Card(row) = notice {
             self.cards.lock().unwrap_or_else(PoisonError::into_inner).push(row.id);
         }
         Ok(String::new())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_gate::ids::RunId;
+use connector_surface::text::one_line;
 use opencode_daemons::worktree::{
     self, Applied, ApplyError, CommitError, Committed, Destination, Pushed, Remote, Task,
 };
@@ -18,7 +19,6 @@ use crate::exit::{Exit, Failure};
 use crate::ledger::events::Change;
 use crate::ledger::steps::{self, StepRow};
 use crate::managed;
-use crate::text::one_line;
 
 /// What a task left on a branch, and of which repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

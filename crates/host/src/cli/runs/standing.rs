@@ -1,15 +1,15 @@
 //! What a step that has not ended does now, as far as the ledger tells.
 
+use connector_gate::ask::Asked;
 use connector_gate::clock::{Millis, rfc3339};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::state::StepState;
+use connector_surface::text::{one_line, shortened};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx, audit, runs};
-use crate::surface::Asked;
-use crate::text::{one_line, shortened};
 
 /// How many steps are looked at.
 const MOST: u32 = 100;

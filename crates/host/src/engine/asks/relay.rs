@@ -9,6 +9,7 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use connector_gate::ask::{Answer, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::{OpenAsk, Surface};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -17,7 +18,6 @@ use crate::engine::Engine;
 use crate::ledger::asks::{self, AskState, Put};
 use crate::ledger::steps::StepRow;
 use crate::ledger::{Tx, audit, grants};
-use crate::surface::{OpenAsk, Surface};
 use crate::transcript::Recorder;
 
 /// How long a ledger that takes nothing is left alone.

@@ -6,12 +6,12 @@
 //! every other is answered with what already happened.
 
 use connector_gate::clock::Millis;
-use connector_gate::digest::{Digest, SHORT};
-use connector_gate::ids::StepId;
+use connector_gate::decision::{Decision, Tap, Tapped};
+use connector_gate::digest::SHORT;
 use connector_gate::policy::Actor;
 use connector_gate::state::{Move, StepState};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::release::approvers_of;
@@ -19,73 +19,6 @@ use super::{Change, Guard, StepRow, allow, get, make};
 use crate::ledger::audit;
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::{LedgerError, Tx};
-
-/// What a tap says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// It may run.
-    Approve,
-    /// It may run, and so may what follows in its session.
-    AllowSession,
-    /// It may not.
-    Deny,
-}
-
-/// How a tap is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Tapped {
-    /// This tap approved it.
-    Approved,
-    /// This tap counts, and more are needed.
-    Counted {
-        /// How many so far.
-        have: u32,
-        /// How many it takes.
-        need: u32,
-    },
-    /// This tap denied it.
-    Denied,
-    /// It was decided before.
-    Already {
-        /// What became of it.
-        state: StepState,
-        /// Who decided.
-        by: Option<Actor>,
-        /// When.
-        at: Option<Millis>,
-    },
-    /// Its time is up.
-    TooLate,
-    /// What would run is no longer what the card showed.
-    Changed {
-        /// The digest in force now.
-        now: Digest,
-    },
-    /// This person may not decide it.
-    NotAllowed {
-        /// Why.
-        reason: String,
-    },
-    /// There is no such card.
-    NoSuchCard,
-}
-
-/// A tap as a surface reports it.
-#[derive(Debug, Clone)]
-pub struct Tap {
-    /// The step whose card was tapped.
-    pub step: StepId,
-    /// The digest the card showed: all of it, or its beginning as far as cards show it.
-    pub digest: String,
-    /// Who tapped, vouched for by the surface.
-    pub approver: Actor,
-    /// The chat it was tapped in, where the surface has chats; a card is decided in its own.
-    pub chat: Option<String>,
-    /// What.
-    pub decision: Decision,
-}
 
 /// Carries a tap out.
 pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {

@@ -1,6 +1,8 @@
 //! Plain words while the agent waits for an answer: offered as that answer, and given on a tap.
 
+use connector_gate::ask::Asked;
 use connector_gate::policy::Actor;
+use connector_surface::Reported;
 use connector_telegram::ChatKey;
 use connector_telegram::text::{Style, Styled};
 use connector_telegram::update::Tap;
@@ -8,8 +10,6 @@ use serde_json::Value;
 
 use super::{ANSWERED, Answered, NO_LONGER, Telegram, locked, said};
 use crate::ledger::LedgerError;
-use crate::ledger::events::EventRow;
-use crate::surface::Asked;
 use crate::telegram::buttons::{self, Pressed};
 use crate::telegram::send::Out;
 use crate::telegram::{actor, render};
@@ -56,22 +56,24 @@ impl Offered {
 
 impl Telegram {
     /// Offers what somebody wrote in private as the answer to the newest question they may answer.
-    pub(in crate::telegram) fn offer(&self, chat: ChatKey, event: &EventRow) -> Offer {
-        let words = event.payload.get("text").and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+    pub(in crate::telegram) fn offer(&self, chat: ChatKey, reported: Reported<'_>) -> Offer {
+        let words =
+            reported.payload.get("text").and_then(Value::as_str).unwrap_or_default().trim().to_owned();
         if words.is_empty() || words.starts_with('/') {
             return Offer::None;
         }
-        let Some((ask, question, text)) = self.open_question(chat, &event.requester) else {
-            return if self.waits_for_tap(chat, &event.requester) { Offer::Tap } else { Offer::None };
+        let Some((ask, question, text)) = self.open_question(chat, reported.by) else {
+            return if self.waits_for_tap(chat, reported.by) { Offer::Tap } else { Offer::None };
         };
-        let text =
-            text.plain("\n").styled(Style::Quote, &render::fitting(&crate::text::visible(&words), 1_000));
+        let text = text
+            .plain("\n")
+            .styled(Style::Quote, &render::fitting(&connector_surface::text::visible(&words), 1_000));
         let text =
             text.styled(Style::Italic, "\nis that the answer? tap yes, or reply to the question itself");
-        let press = |yes| Pressed::Offer { word: self.0.asks.word.clone(), event: event.id, yes };
+        let press = |yes| Pressed::Offer { word: self.0.asks.word.clone(), event: reported.event, yes };
         let buttons =
             buttons::rows(vec![vec![("✅ Yes, answer with it", press(true)), ("❌ No", press(false))]]);
-        locked(&self.0.asks.offers).insert(event.id, Offered { ask, question, words });
+        locked(&self.0.asks.offers).insert(reported.event, Offered { ask, question, words });
         let this = self.clone();
         self.0.tasks.spawn(async move {
             let out = Out { chat, text: &text, buttons: Some(buttons), answers: None };
@@ -94,7 +96,7 @@ impl Telegram {
         let place = shown.sheet.at();
         let question = ask.questions.get(place)?;
         let title = format!("❓ {} asks: ", shown.ask.step);
-        let asked = render::fitting(&crate::text::visible(&question.question), 600);
+        let asked = render::fitting(&connector_surface::text::visible(&question.question), 600);
         Some((*number, place, Styled::new().styled(Style::Bold, &title).plain(&asked)))
     }
 
@@ -130,7 +132,7 @@ impl Telegram {
             (told.to_owned(), "❌ not the answer")
         };
         locked(&self.0.asks.offers).remove(&event);
-        let quoted = render::fitting(&crate::text::visible(&offered.words), 1_000);
+        let quoted = render::fitting(&connector_surface::text::visible(&offered.words), 1_000);
         self.replace(tap, Styled::new().plain(sign).plain("\n").styled(Style::Quote, &quoted));
         Ok(told)
     }

@@ -2,7 +2,7 @@
 
 use connector_contract::ask::QuestionAsk;
 
-use crate::surface::Asked;
+use connector_gate::ask::Asked;
 
 /// How far a sheet is filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]

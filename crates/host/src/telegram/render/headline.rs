@@ -1,11 +1,11 @@
 //! The end of a step: the headline that the card becomes, and what answers it.
 
 use connector_gate::state::StepState;
+use connector_surface::text::{one_line, shortened};
+use connector_surface::view::{Branch, ChangedFile, Changes, ResultView, Verbatim};
 use connector_telegram::text::{MESSAGE, Style, Styled};
 
 use super::{Part, Rendered, parts};
-use crate::text::{one_line, shortened};
-use crate::view::{Branch, ChangedFile, Changes, ResultView, Verbatim};
 
 /// How many changed files are listed.
 const FILES: usize = 20;

@@ -7,8 +7,8 @@
 use connector_gate::ids::StepId;
 use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 
-use crate::prose::{Block, Kind, Prose, Run, layout};
-use crate::text::visible_code;
+use connector_surface::prose::{Block, Kind, Prose, Run, layout};
+use connector_surface::text::visible_code;
 
 /// How wide a table is at most: what a phone shows without breaking lines.
 const TABLE: usize = 48;

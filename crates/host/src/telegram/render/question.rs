@@ -1,10 +1,10 @@
 //! The agent's questions, with their options.
 
 use connector_contract::ask::{Question, QuestionAsk};
+use connector_surface::text::{one_line, visible};
 use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled};
 
 use super::{CUT, OPTIONS, Rendered, fitting};
-use crate::text::{one_line, visible};
 
 /// One of the questions of an ask, counted from 0, with the options chosen so far. What does not fit is
 /// cut, says so, and the attachment is the whole of it.

@@ -1,6 +1,6 @@
 //! What rules do in Telegram by themselves: a command opens a menu, a button of it is answered.
 
-use connector_host::surface::Surface as _;
+use connector_surface::Surface as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

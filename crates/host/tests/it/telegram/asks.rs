@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionAsk, Question, QuestionAsk, QuestionOption};
-use connector_host::surface::Asked;
+use connector_gate::ask::Asked;
 use serde_json::{Value, json};
 use testkit::telegram::{Fault, Shown};
 

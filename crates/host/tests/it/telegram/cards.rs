@@ -3,15 +3,15 @@
 use connector_contract::ask::{
     PermissionAsk, PermissionReply, Question, QuestionAsk, QuestionOption, QuestionReply,
 };
+use connector_gate::ask::Asked;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::engine::Answer;
+use connector_host::engine::commands::{help, queue, running, sessions};
 use connector_host::ledger::steps::StepRow;
-use connector_host::surface::Asked;
-use connector_host::telegram::{
-    self, Part, Rendered, ask_over, help, permission, question, queue, running, sessions, status,
-};
-use connector_host::view::{CardView, Doing, ResultView, Retry};
+use connector_host::telegram::{self, Part, Rendered, ask_over, permission, question, status};
+use connector_host::view;
+use connector_surface::view::{Doing, Retry};
 use connector_telegram::text::Styled;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -50,11 +50,11 @@ fn done() -> StepRow {
 }
 
 fn card(row: &StepRow, now: i64) -> Rendered {
-    telegram::card(&CardView::of(row, now))
+    telegram::card(&view::card(row, now))
 }
 
 fn result(row: &StepRow) -> Rendered {
-    telegram::result(&ResultView::of(row))
+    telegram::result(&view::result(row))
 }
 
 fn busy() -> Doing {
@@ -271,7 +271,7 @@ fn the_picture_of_the_terminal_in_the_documentation_is_of_what_it_prints() {
     let mut row = done();
     row.output = Some(json!({ "reply": ANSWER, "files": [], "files_are_all": true, "duration_ms": 14_200 }));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/terminal/answer.txt");
-    let printed = format!("{}\n", connector_host::console::render::result(&ResultView::of(&row)));
+    let printed = format!("{}\n", connector_host::console::render::result(&view::result(&row)));
     if std::fs::read_to_string(&path).unwrap_or_default() != printed {
         std::fs::write(path.with_extension("txt.new"), &printed).unwrap();
         panic!("look at docs/terminal/answer.txt.new and put it in place");

@@ -3,8 +3,8 @@
 
 use connector_contract::Progress;
 use connector_contract::ask::PermissionAsk;
+use connector_gate::ask::Asked;
 use connector_host::ledger::messages::{self, NewMessage};
-use connector_host::surface::Asked;
 use serde_json::{Value, json};
 
 use super::desk::{Desk, RULES};

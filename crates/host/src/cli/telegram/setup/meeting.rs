@@ -164,7 +164,7 @@ fn writer(raw: &Value, code: &str) -> Option<Person> {
         return None;
     }
     let name = from.get("first_name").and_then(Value::as_str).unwrap_or("you");
-    Some(Person { id: from.get("id")?.as_i64()?, name: crate::text::one_line(name) })
+    Some(Person { id: from.get("id")?.as_i64()?, name: connector_surface::text::one_line(name) })
 }
 
 /// The tap of this person on this card, by the name it is answered by.

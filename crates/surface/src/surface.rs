@@ -1,28 +1,25 @@
 //! Where people meet the host: what a surface is shown, and what it reports.
 //!
-//! A surface turns platform updates into events, taps and answers, and notices
+//! A surface turns platform updates into events, taps and answers, and views
 //! into messages. It decides nothing; it vouches for who acted.
 
 use async_trait::async_trait;
 use connector_contract::Progress;
-use connector_gate::ask::Answer;
+use connector_gate::ask::{Answer, Asked};
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::people::People;
 use connector_gate::policy::Actor;
 use serde::Serialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Inbox;
-use crate::ledger::events::EventRow;
-use crate::ledger::{LedgerError, Tx};
+use crate::inbox::{Inbox, InboxError};
 use crate::view::{CardView, ResultView};
-
-pub use connector_gate::ask::Asked;
 
 /// A message for a chat, as data that a surface draws. No row crosses to a surface with it.
 #[derive(Debug, Clone)]
-pub enum Notice {
+pub enum View {
     /// A step waits for a decision. The view is everything the approver sees.
     Card(Box<CardView>),
     /// A step ended.
@@ -54,8 +51,8 @@ pub struct SurfaceError {
     pub reason: String,
 }
 
-impl From<LedgerError> for SurfaceError {
-    fn from(error: LedgerError) -> Self {
+impl From<InboxError> for SurfaceError {
+    fn from(error: InboxError) -> Self {
         Self { reason: connector_contract::chain(&error) }
     }
 }
@@ -83,6 +80,23 @@ pub struct OpenAsk {
     pub people: People,
 }
 
+/// What came in by a surface, as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Reported<'a> {
+    /// The number of the event.
+    pub event: i64,
+    /// The trigger.
+    pub trigger: &'a str,
+    /// The chat.
+    pub chat: &'a str,
+    /// Who caused it.
+    pub by: &'a Actor,
+    /// What rules read of it.
+    pub payload: &'a Value,
+    /// When it was stored.
+    pub at: Millis,
+}
+
 /// One way to reach people.
 #[async_trait]
 pub trait Surface: Send + Sync + 'static {
@@ -104,12 +118,12 @@ pub trait Surface: Send + Sync + 'static {
     /// for. It is ended when it takes too long itself.
     async fn finish(&self) {}
 
-    /// Delivers a notice and returns the platform's own id of the message.
+    /// Delivers a view and returns the platform's own id of the message.
     /// `parcel` is its number: after an error, or the end of the host, the same
     /// one is delivered again, and that must be harmless. Nobody limits how long
     /// it takes: what could hang has a limit of its own. It may be called before
     /// [`run`](Self::run), and [`Later`](DeliveryError::Later) is the answer where that is too early.
-    async fn deliver(&self, chat: &str, parcel: i64, notice: Notice) -> Result<String, DeliveryError>;
+    async fn deliver(&self, chat: &str, parcel: i64, view: View) -> Result<String, DeliveryError>;
 
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
     /// not put out again at every start.
@@ -123,21 +137,24 @@ pub trait Surface: Send + Sync + 'static {
         false
     }
 
-    /// What the chat of an event is told that no rule fires on, in the transaction that finds so;
-    /// most are told nothing.
-    fn unanswered(&self, _tx: &Tx<'_>, _event: &EventRow) -> Result<Option<String>, LedgerError> {
-        Ok(None)
+    /// The name that rules know its messages by.
+    fn connector(&self) -> &str {
+        self.name()
     }
 
-    /// What the chat of an event is told that is `command` alone, where one with words after it
-    /// would fire a rule.
-    fn asks_for_words(&self, _event: &EventRow, _command: &str) -> Option<String> {
+    /// What the chat of a message is told that no rule fires on, in the transaction that finds so; most are told nothing. It
+    /// is told once, however many such messages wait, and not of one that was a command, too.
+    fn unanswered(&self, _reported: Reported<'_>) -> Option<String> {
         None
     }
 
-    /// Until when an event may still grow, where the platform splits long messages: nothing comes of
-    /// it before.
-    fn grows_until(&self, _event: &EventRow) -> Option<Millis> {
+    /// What the chat of a message is told that is `command` alone, where one with words after it would fire a rule.
+    fn asks_for_words(&self, _reported: Reported<'_>, _command: &str) -> Option<String> {
+        None
+    }
+
+    /// Until when a message may still grow, where the platform splits long ones: nothing comes of it before.
+    fn grows_until(&self, _reported: Reported<'_>) -> Option<Millis> {
         None
     }
 

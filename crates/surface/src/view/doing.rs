@@ -117,7 +117,7 @@ pub fn line(progress: &Progress, detail: Detail) -> Option<String> {
 }
 
 /// The line of an agent's list.
-pub(crate) fn todo((done, all): (usize, usize)) -> String {
+pub fn todo((done, all): (usize, usize)) -> String {
     format!("☰ {done} of {all} done")
 }
 
