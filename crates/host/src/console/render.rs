@@ -90,9 +90,11 @@ pub fn result(result: &ResultView) -> String {
         let more = said.len().saturating_sub(REPLY_LINES);
         lines
             .extend(said.into_iter().take(REPLY_LINES).map(|line| format!("  {line}").trim_end().to_owned()));
+        let all = format!("all of it: connector-host runs show {}", result.id.run);
         if more > 0 {
-            let run = result.id.run;
-            lines.push(format!("  … {more} more lines; all of it: connector-host runs show {run}"));
+            lines.push(format!("  … {more} more lines; {all}"));
+        } else if reply.as_str().chars().count() > REPLY {
+            lines.push(format!("  … {all}"));
         }
         lines.extend(result.remark.iter().map(|remark| format!("  ! {remark}")));
     }

@@ -10,6 +10,7 @@ mod cards;
 mod cli;
 mod commands;
 mod configuration;
+mod conformance;
 mod crash;
 mod daemons;
 mod database;

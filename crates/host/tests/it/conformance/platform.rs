@@ -1,0 +1,129 @@
+//! Platforms as the suite plays on them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector_contract::ask::PermissionReply;
+use connector_gate::decision::Decision;
+use connector_gate::policy::Actor;
+use connector_host::engine::Engine;
+use connector_surface::Surface;
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// She asks and approves. Whoever has a console is her.
+    Anna,
+    /// He approves, too.
+    Ben,
+    /// She may write, and not approve.
+    Carol,
+    /// Nobody let them in.
+    Stranger,
+}
+
+/// What a platform has. A case that needs what is not there says so and passes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traits {
+    /// More than one person, and somebody who is not let in.
+    pub(crate) has_others: bool,
+    /// More than one chat.
+    pub(crate) has_chats: bool,
+    /// Cards are messages that outlive the host.
+    pub(crate) keeps_cards: bool,
+    /// A message that was sent can be changed or taken away.
+    pub(crate) edits: bool,
+    /// The same message sent twice is one, whatever the host remembers.
+    pub(crate) sends_once: bool,
+    /// A chat can become another.
+    pub(crate) moves: bool,
+    /// Its server can refuse, be down, and bring an update twice.
+    pub(crate) has_server: bool,
+}
+
+/// A message of the host's on a screen, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The platform's id of it.
+    pub(crate) id: String,
+    /// All of its text, as people see it.
+    pub(crate) text: String,
+    /// What it offers to do, with what the platform sends for it: an old one is still there for whoever looks at an old
+    /// screen.
+    pub(crate) offers: Vec<(String, String)>,
+    /// What is attached to it.
+    pub(crate) file: Option<String>,
+}
+
+impl Seen {
+    /// Whether anything can be done by it.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
+    /// What the platform sends for what is called so.
+    pub(crate) fn offer(&self, label: &str) -> &str {
+        let found = self.offers.iter().find(|(name, _)| name.contains(label));
+        found.map_or_else(|| panic!("no `{label}` on {self:#?}"), |(_, data)| data)
+    }
+}
+
+/// A platform, and people on it.
+#[async_trait]
+pub(crate) trait Platform: Sized + Send + Sync + 'static {
+    /// What it has.
+    const TRAITS: Traits;
+
+    /// A platform that nobody wrote on yet.
+    async fn start() -> Self;
+
+    /// A surface on it, as each start of a host makes one.
+    fn surface(&self) -> Arc<dyn Surface>;
+
+    /// A host was started with [`surface`](Self::surface).
+    fn started(&self, _engine: &Engine) {}
+
+    /// That host has ended.
+    fn ended(&self) {}
+
+    /// The account of somebody.
+    fn actor(&self, who: Who) -> Actor;
+
+    /// Somebody writes in a chat; the chats of Anna alone are counted from 0.
+    async fn say(&self, who: Who, chat: usize, text: &str);
+
+    /// Somebody changes what they wrote last.
+    async fn edit(&self, _who: Who, _chat: usize, _text: &str) {}
+
+    /// The last update comes once more.
+    async fn redeliver(&self) {}
+
+    /// Somebody decides by a card.
+    async fn decide(&self, who: Who, chat: usize, card: &Seen, decision: Decision);
+
+    /// Somebody answers what an agent may do.
+    async fn permit(&self, who: Who, chat: usize, ask: &Seen, reply: PermissionReply);
+
+    /// Somebody answers a message in words.
+    async fn answer(&self, who: Who, chat: usize, message: &Seen, text: &str);
+
+    /// Somebody takes a message of the host's away.
+    async fn delete(&self, _chat: usize, _message: &Seen) {}
+
+    /// What a chat shows of the host's, oldest first.
+    async fn screen(&self, chat: usize) -> Vec<Seen>;
+
+    /// The next sends are refused for their rate.
+    async fn refuse(&self, _times: usize) {}
+
+    /// It is down, until it is not.
+    async fn be_down(&self, _down: bool) {}
+
+    /// A chat becomes another one: its messages are the other's from now on. The chat's number is the same.
+    async fn move_chat(&self, _chat: usize) {}
+}
+
+/// Says that a case is about what a platform has not.
+pub(crate) fn lacks<P: Platform>(what: &str) {
+    eprintln!("{} has not: {what}", std::any::type_name::<P>());
+}
