@@ -38,7 +38,7 @@ impl Surface for Lines {
         Ok(())
     }
     async fn deliver(&self, _chat: &str, _number: i64, view: View) -> Result<String, DeliveryError> {
-        println!("{}", render::notice(&view, "y to post it"));
+        println!("{}", render::view(&view, "y to post it"));
         if let View::Card(card) = view {
             *self.1.lock().await = Some(card);
         }

@@ -254,7 +254,9 @@ impl Chat {
             Err(problem) => return self.say(&connector_surface::text::one_line(&problem)),
         };
         let answered = match self.engine.answer(ask.number, &Console::user(), answer).await {
-            Err(LedgerError::Content(why)) => return self.say(&connector_surface::text::one_line(&why)),
+            Err(LedgerError::Content(why) | LedgerError::CutOff(why)) => {
+                return self.say(&connector_surface::text::one_line(&why));
+            }
             answered => answered?,
         };
         match answered {

@@ -16,7 +16,7 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
-use connector_surface::{self, DeliveryError, OpenAsk, Surface, View};
+use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
 use crate::ledger::events::{NewEvent, ReplyTo};
@@ -84,8 +84,8 @@ impl Surface for Console {
         NAME
     }
 
-    async fn deliver(&self, _chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
-        let (text, reference) = match &notice {
+    async fn deliver(&self, _chat: &str, _delivery: i64, view: View) -> Result<String, DeliveryError> {
+        let (text, reference) = match &view {
             View::Card(card) => {
                 self.forget(card.id);
                 self.shown().push((card.id, card.digest.as_str().to_owned()));

@@ -42,7 +42,7 @@ use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::outbox::Parcel;
-use crate::ledger::steps::decide::{self};
+use crate::ledger::steps::decide;
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::transcript::Transcripts;
 
@@ -540,6 +540,7 @@ fn passing(error: &LedgerError) -> bool {
             | LedgerError::Lost(_)
             | LedgerError::NotRunning
             | LedgerError::Content(_)
+            | LedgerError::CutOff(_)
     )
 }
 

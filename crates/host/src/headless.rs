@@ -26,8 +26,8 @@ impl Surface for Headless {
         true
     }
 
-    async fn deliver(&self, chat: &str, _parcel: i64, notice: View) -> Result<String, DeliveryError> {
-        match notice {
+    async fn deliver(&self, chat: &str, _delivery: i64, view: View) -> Result<String, DeliveryError> {
+        match view {
             View::Card(card) => {
                 let digest = card.digest.short();
                 tracing::info!(step = %card.id, chat, digest, rule = card.rule, "waits for approval");
@@ -36,7 +36,7 @@ impl Surface for Headless {
                 tracing::info!(step = %result.id, chat, state = %result.state, reason = result.reason, "ended");
             }
             View::Text(text) => {
-                tracing::info!(chat, text = connector_surface::text::one_line(&text), "reply")
+                tracing::info!(chat, text = connector_surface::text::one_line(&text), "reply");
             }
         }
         Ok(String::new())

@@ -121,6 +121,9 @@ pub enum LedgerError {
     /// Report: a row does not hold what it should.
     #[error("the ledger holds what it should not: {0}")]
     Content(String),
+    /// Report: a call broke down, or nobody carried it out; whether it was recorded nobody knows.
+    #[error("a ledger call was cut off: {0}")]
+    CutOff(String),
     /// Report: a value cannot be stored.
     #[error("a value cannot be stored")]
     Encode(#[from] serde_json::Error),

@@ -141,7 +141,7 @@ impl Telegram {
 
     fn engine(&self) -> Result<Engine, LedgerError> {
         let inbox = locked(&self.0.inbox).clone();
-        Engine::behind(&inbox.ok_or(LedgerError::NotRunning)?)
+        Engine::of(&inbox.ok_or(LedgerError::NotRunning)?)
     }
 
     fn me(&self) -> Me {
@@ -182,7 +182,7 @@ impl Surface for Telegram {
         self.0.tasks.wait().await;
     }
 
-    async fn deliver(&self, chat: &str, parcel: i64, notice: View) -> Result<String, DeliveryError> {
+    async fn deliver(&self, chat: &str, number: i64, view: View) -> Result<String, DeliveryError> {
         let chat: ChatKey = match chat.parse() {
             Ok(chat) => chat,
             Err(error) => {
@@ -190,8 +190,8 @@ impl Surface for Telegram {
                 return Ok(String::new());
             }
         };
-        let parcel = |step| Parcel { chat, id: Some(parcel), step };
-        Ok(match notice {
+        let parcel = |step| Parcel { chat, id: Some(number), step };
+        Ok(match view {
             View::Card(card) => self.show_card(parcel(Some(card.id)), &card).await?,
             View::Result(result) => self.show_result(parcel(Some(result.id)), &result).await?,
             View::Text(text) => self.show_text(parcel(None), &text).await?,
@@ -206,7 +206,7 @@ impl Surface for Telegram {
         true
     }
 
-    fn connector(&self) -> &str {
+    fn connector_name(&self) -> &str {
         &self.0.connector_name
     }
 

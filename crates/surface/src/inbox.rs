@@ -11,18 +11,19 @@ use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use serde_json::{Map, Value};
 
-/// What was reported was not taken.
+/// Error of what was asked of an inbox.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
-    /// Fatal: the host has ended, and takes nothing in any more.
+    /// Retry: the host has not begun, or has ended. Whoever is run by it is told to stop.
     #[error("the host is not running")]
     NotRunning,
-    /// Report: it is about something on record that cannot be read. Trying again changes nothing.
+    /// Report: a row that it is about cannot be read. Trying again changes nothing.
     #[error("what it is about is on record and cannot be read: {0}")]
     Unreadable(String),
-    /// Retry: it was not recorded.
-    #[error("it was not recorded")]
-    NotRecorded(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Retry: nobody knows whether it was recorded. Reported again under the same id it is recorded once. Where the ledger
+    /// cannot be used any more, the host ends, and tells its surfaces to stop.
+    #[error("the ledger failed")]
+    Ledger(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A message that came in.
@@ -34,7 +35,8 @@ pub struct Message {
     pub chat: String,
     /// Who wrote it, as the surface's accounts are written.
     pub user: String,
-    /// The trigger that rules know it by.
+    /// The trigger that rules know it by. What is `message_received` and begins with a command is `command_received`, too; a
+    /// command of the host's own is that alone.
     pub trigger: &'static str,
     /// What was written. A command of the host's own, such as `/status`, is answered and carried out.
     pub text: String,
@@ -98,8 +100,7 @@ pub trait Receiver: Any + Send + Sync {
 /// Handle to the engine that a surface is run by, in that surface's name. Cheap to clone; it keeps no engine alive, so
 /// that a host that has ended lets go of its state directory whoever still holds one.
 ///
-/// After an error of any of its functions nobody knows whether it was stored: what came in is to be reported again, under
-/// the same id.
+/// After an error what came in is to be reported again, under the same id: nobody knows whether it was stored.
 #[derive(Clone)]
 pub struct Inbox {
     receiver: Arc<dyn Receiver>,
@@ -112,9 +113,10 @@ impl Inbox {
         Self { receiver, surface: surface.into() }
     }
 
-    /// What stands behind it.
-    pub fn receiver(&self) -> &dyn Receiver {
-        &*self.receiver
+    /// What stands behind it, for whoever made it: nobody else knows the type.
+    pub fn downcast<T: Receiver>(&self) -> Option<&T> {
+        let receiver: &dyn Any = &*self.receiver;
+        receiver.downcast_ref()
     }
 
     /// An account of this surface, as the gate knows it.
@@ -122,7 +124,7 @@ impl Inbox {
         Actor::new(&self.surface, user)
     }
 
-    /// Stores a message, as `message_received`; whether it is new. When this returns it is durable. `id` is the
+    /// Stores a message that somebody wrote; whether it is new. When this returns it is durable. `id` is the
     /// platform's, or one that the surface keeps until this returns `Ok`.
     ///
     /// # Errors
@@ -150,7 +152,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Nothing of it may have been stored: all of it is to be reported again.
+    /// All of it is stored, or nothing: all of it is to be reported again.
     pub async fn take(&self, messages: Vec<Message>) -> Result<usize, InboxError> {
         self.receiver.take(&self.surface, messages).await
     }
@@ -174,7 +176,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It was not answered, and waits on.
+    /// Whether it was answered nobody knows; answered again, it says.
     pub async fn answer(&self, user: &str, number: u64, answer: Answer) -> Result<Answered, InboxError> {
         self.receiver.answer(number, &self.actor(user), answer).await
     }
@@ -184,7 +186,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It was not recorded.
+    /// Whether it was recorded nobody knows: it may be sent again.
     pub async fn record(&self, sent: Sent) -> Result<(), InboxError> {
         self.receiver.record(&self.surface, sent).await
     }

@@ -1,7 +1,8 @@
 //! Surfaces: where people meet the host.
 //!
 //! A [`Surface`] turns a platform's updates into messages, decisions and answers, which it reports to its [`Inbox`], and
-//! [views](View) into messages of its platform. It decides nothing; it vouches for who acted. What is shown is data that is
+//! [views](View) into messages of its platform. It decides nothing; it vouches for who acted. Nothing here knows a
+//! row, a database or a platform's word. What is shown is data that is
 //! clean already; [`prose`] reads what somebody wrote in Markdown, and [`text`] makes anything else safe to show.
 
 pub mod inbox;
@@ -11,5 +12,8 @@ pub mod text;
 pub mod view;
 pub mod words;
 
+pub use connector_gate::decision::{Decision, Tapped};
+pub use connector_gate::ids::StepId;
+pub use connector_gate::policy::Actor;
 pub use inbox::{Inbox, InboxError};
 pub use surface::{DeliveryError, OpenAsk, Reported, Surface, SurfaceError, View, command};

@@ -119,11 +119,11 @@ pub trait Surface: Send + Sync + 'static {
     async fn finish(&self) {}
 
     /// Delivers a view and returns the platform's own id of the message.
-    /// `parcel` is its number: after an error, or the end of the host, the same
+    /// `delivery` is its number: after an error, or the end of the host, the same
     /// one is delivered again, and that must be harmless. Nobody limits how long
     /// it takes: what could hang has a limit of its own. It may be called before
     /// [`run`](Self::run), and [`Later`](DeliveryError::Later) is the answer where that is too early.
-    async fn deliver(&self, chat: &str, parcel: i64, view: View) -> Result<String, DeliveryError>;
+    async fn deliver(&self, chat: &str, delivery: i64, view: View) -> Result<String, DeliveryError>;
 
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
     /// not put out again at every start.
@@ -137,13 +137,13 @@ pub trait Surface: Send + Sync + 'static {
         false
     }
 
-    /// The name that rules know its messages by.
-    fn connector(&self) -> &str {
+    /// The name of the connector that rules know its messages by.
+    fn connector_name(&self) -> &str {
         self.name()
     }
 
     /// What the chat of a message is told that no rule fires on, in the transaction that finds so; most are told nothing. It
-    /// is told once, however many such messages wait, and not of one that was a command, too.
+    /// is told once, however many such messages wait. Commands are not asked about, nor a message whose command fired a rule.
     fn unanswered(&self, _reported: Reported<'_>) -> Option<String> {
         None
     }

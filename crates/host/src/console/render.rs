@@ -31,9 +31,9 @@ const NAME: usize = 50;
 /// How much of one line of progress is printed.
 const LINE: usize = 160;
 
-/// A notice; a card ends with `ways` to decide it.
-pub fn notice(notice: &View, ways: &str) -> String {
-    match notice {
+/// A view; a card ends with `ways` to decide it.
+pub fn view(view: &View, ways: &str) -> String {
+    match view {
         View::Card(card) => card_with(card, ways),
         View::Result(result) => self::result(result),
         View::Text(text) => self::text(text),

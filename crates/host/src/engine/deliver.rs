@@ -109,7 +109,7 @@ impl Engine {
     }
 
     async fn hand_over(&self, row: &OutboxRow) -> Result<Result<String, DeliveryError>, LedgerError> {
-        let notice = match &row.parcel {
+        let view = match &row.parcel {
             Parcel::Text { body, .. } => {
                 failpoint("reply.taken_up");
                 Some(View::Text(body.clone()))
@@ -121,22 +121,22 @@ impl Engine {
                 let card = |row: &StepRow| {
                     (row.state == StepState::Waiting).then(|| View::Card(Box::new(view::card(row, now))))
                 };
-                self.notice(*step, card).await?
+                self.view(*step, card).await?
             }
             Parcel::Result(step) => {
                 failpoint("result.taken_up");
-                self.notice(*step, |row| Some(View::Result(Box::new(view::result(row))))).await?
+                self.view(*step, |row| Some(View::Result(Box::new(view::result(row))))).await?
             }
         };
-        let Some(notice) = notice else { return Ok(Ok(String::new())) };
+        let Some(view) = view else { return Ok(Ok(String::new())) };
         let Some(surface) = self.surface(&row.surface) else {
             return Ok(Err(DeliveryError::Later(format!("no surface `{}` is configured", row.surface))));
         };
-        Ok(surface.deliver(&row.chat, row.id, notice).await)
+        Ok(surface.deliver(&row.chat, row.id, view).await)
     }
 
     /// A row that cannot be read is still told of.
-    async fn notice(
+    async fn view(
         &self,
         step: StepId,
         view: impl FnOnce(&StepRow) -> Option<View>,

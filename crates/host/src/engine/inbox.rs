@@ -1,6 +1,5 @@
 //! What stands behind the inboxes of surfaces.
 
-use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -20,34 +19,36 @@ use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 
-/// A way to an engine that does not keep it alive.
-struct Behind(Weak<Inner>);
+/// What the id of the event ends with that is a message's command.
+pub(crate) const COMPANION: &str = " command_received";
+
+/// A handle to an engine that does not keep it alive.
+struct WeakEngine(Weak<Inner>);
 
 impl Engine {
     /// The inbox of the surface that is called so.
     pub fn inbox(&self, surface: &str) -> Inbox {
-        Inbox::new(Arc::new(Behind(Arc::downgrade(&self.0))), surface)
+        Inbox::new(Arc::new(WeakEngine(Arc::downgrade(&self.0))), surface)
     }
 
     /// The engine that an inbox of its own belongs to, while it is there.
-    pub(crate) fn behind(inbox: &Inbox) -> Result<Self, LedgerError> {
-        let receiver: &dyn Any = inbox.receiver();
-        let behind: Option<&Behind> = receiver.downcast_ref();
-        behind.and_then(|it| it.0.upgrade()).map(Engine).ok_or(LedgerError::NotRunning)
+    pub(crate) fn of(inbox: &Inbox) -> Result<Self, LedgerError> {
+        let engine = inbox.downcast::<WeakEngine>().and_then(|it| it.0.upgrade());
+        engine.map(Engine).ok_or(LedgerError::NotRunning)
     }
 
     async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, LedgerError> {
         let connector =
-            self.surface(surface).map_or_else(|| surface.to_owned(), |it| it.connector().to_owned());
+            self.surface(surface).map_or_else(|| surface.to_owned(), |it| it.connector_name().to_owned());
         let (surface, asks) = (surface.to_owned(), self.open_asks());
-        let store = move |tx: &Tx<'_>| {
+        let store_all = move |tx: &Tx<'_>| {
             let mut new = 0;
             for message in messages {
                 new += usize::from(store(tx, (&surface, &connector), message, &asks)?);
             }
             Ok(new)
         };
-        let new = self.0.ledger.write(store).await?;
+        let new = self.0.ledger.write(store_all).await?;
         self.look_again();
         Ok(new)
     }
@@ -68,8 +69,8 @@ fn store(
         payload.insert(key.to_owned(), json!(value));
     }
     let requester = Actor::new(surface, &user);
-    let reply = match &answers {
-        Some(answered) => session_of(tx, (surface, &chat), answered)?,
+    let reply = match answers {
+        Some(answered) => readable(session_of(tx, (surface, &chat), &answered))?,
         None => None,
     };
     let is_message = trigger == "message_received";
@@ -84,24 +85,36 @@ fn store(
         payload: payload.into(),
         reply,
     };
+    if is_message && !is_own && !name.is_empty() {
+        // First: when rules have seen the message, it is known whether its command is answered.
+        let platform_id = format!("{}{COMPANION}", event.platform_id);
+        let (trigger, reply) = ("command_received".to_owned(), None);
+        events::store(tx, &NewEvent { platform_id, event: trigger, reply, ..event.clone() })?;
+    }
     let Some(stored) = events::store(tx, &event)? else { return Ok(false) };
     if is_own {
         let at = (surface, event.chat.as_str());
         let body =
             commands::carry_out(tx, &Command { name: &name, args: &args, at, by: &event.requester }, asks)?;
-        // Rules may take it as the command that it is; as a message it is answered.
         outbox::put(tx, surface, &event.chat, &Parcel::Text { run: None, body })?;
-    } else if is_message && !name.is_empty() {
-        let platform_id = format!("{}{COMPANION}", event.platform_id);
-        let command = NewEvent { platform_id, event: "command_received".to_owned(), reply: None, ..event };
-        events::store(tx, &command)?;
     }
     tracing::debug!(event = stored, surface, "a message was taken");
     Ok(true)
 }
 
-/// What the id of the event ends with that is a message's command.
-pub(super) const COMPANION: &str = " command_received";
+/// Nothing in place of what is about a row that cannot be read: one such row holds no message up.
+fn readable<T>(found: Result<Option<T>, LedgerError>) -> Result<Option<T>, LedgerError> {
+    match found {
+        Err(LedgerError::Content(reason)) => {
+            tracing::error!(
+                reason,
+                "a message answers a step whose row cannot be read; it is taken as any other"
+            );
+            Ok(None)
+        }
+        found => found,
+    }
+}
 
 /// The session that an answer to `message` goes on in.
 pub(crate) fn session_of(
@@ -121,14 +134,14 @@ pub(crate) fn reply_to(row: StepRow) -> Option<ReplyTo> {
     Some(ReplyTo { session_id: row.session_id?, run_id: row.id.run.to_string(), workspace, change })
 }
 
-impl Behind {
+impl WeakEngine {
     fn engine(&self) -> Result<Engine, InboxError> {
         self.0.upgrade().map(Engine).ok_or(InboxError::NotRunning)
     }
 }
 
 #[async_trait]
-impl Receiver for Behind {
+impl Receiver for WeakEngine {
     async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, InboxError> {
         Ok(self.engine()?.take(surface, messages).await?)
     }
@@ -182,7 +195,7 @@ impl From<LedgerError> for InboxError {
         match error {
             LedgerError::NotRunning => Self::NotRunning,
             LedgerError::Content(reason) => Self::Unreadable(reason),
-            error => Self::NotRecorded(Box::new(error)),
+            error => Self::Ledger(Box::new(error)),
         }
     }
 }

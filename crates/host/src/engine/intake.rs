@@ -56,7 +56,7 @@ impl Engine {
                         (Some(surface), Some(command)) if fired.is_empty() => {
                             surface.asks_for_words(reported(&event), &command)
                         }
-                        (Some(surface), None) if fired.is_empty() => {
+                        (Some(surface), None) if fired.is_empty() && event.event != "command_received" => {
                             match surface.unanswered(reported(&event)) {
                                 Some(line) if is_answered(tx, &event, &line)? => None,
                                 line => line,

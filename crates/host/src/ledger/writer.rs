@@ -260,7 +260,7 @@ impl Lost {
 
 /// The error of a call whose end nobody will know.
 pub(super) fn cut_off(why: &str) -> LedgerError {
-    LedgerError::Content(format!("a ledger call was cut off: {why}"))
+    LedgerError::CutOff(why.to_owned())
 }
 
 fn words_of(panic: &(dyn Any + Send)) -> String {

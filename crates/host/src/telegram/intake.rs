@@ -19,7 +19,7 @@ use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, locked, split};
 use crate::engine::OF_RESULT;
 use crate::engine::commands::{self, Command};
-use crate::engine::inbox::{reply_to, session_of};
+use crate::engine::inbox::{COMPANION, reply_to, session_of};
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
@@ -202,6 +202,7 @@ impl Telegram {
     pub(super) fn event(&self, received: &Received, trigger: &str, reply: Option<ReplyTo>) -> NewEvent {
         let platform_id = match trigger {
             "message_received" => received.update_id.to_string(),
+            "command_received" => format!("{}{COMPANION}", received.update_id),
             other => format!("{} {other}", received.update_id),
         };
         let mut payload = received.payload.clone();
@@ -394,7 +395,7 @@ impl Telegram {
 
 /// A row that cannot be read never can: the update is not tried again. Everything else is.
 fn passed_over(update: u32, error: LedgerError) -> Result<(), LedgerError> {
-    let LedgerError::Content(reason) = error else { return Err(error) };
+    let (LedgerError::Content(reason) | LedgerError::CutOff(reason)) = error else { return Err(error) };
     tracing::error!(update, reason, "an update is about a row that cannot be read, and is passed over");
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Telegram {
         loop {
             match self.replied(&whole.received, whole.ask).await {
                 Ok(()) => return,
-                Err(error @ LedgerError::Content(_)) => {
+                Err(error @ (LedgerError::Content(_) | LedgerError::CutOff(_))) => {
                     return tracing::error!(reason = %error, "an answer is passed over");
                 }
                 Err(error) => tracing::error!(reason = %error, "an answer waits for the ledger"),

@@ -54,15 +54,7 @@ fn id_after(text: &str, before: &str) -> Option<String> {
 
 #[async_trait]
 impl Platform for Typed {
-    const TRAITS: Traits = Traits {
-        has_others: false,
-        has_chats: false,
-        keeps_cards: false,
-        edits: false,
-        sends_once: false,
-        moves: false,
-        has_server: false,
-    };
+    const TRAITS: Traits = Traits { keeps_cards: false, edits: false, sends_once: false };
 
     async fn start() -> Self {
         let printed = Printed::default();
@@ -102,7 +94,11 @@ impl Platform for Typed {
     }
 
     async fn decide(&self, _who: Who, _chat: usize, card: &Seen, decision: Decision) {
-        let word = if decision == Decision::Deny { "n" } else { "y" };
+        let word = match decision {
+            Decision::Approve => "y",
+            Decision::Deny => "n",
+            Decision::AllowSession => panic!("nobody types that"),
+        };
         self.type_line(&format!("{word} {}", card.offer("decide"))).await;
     }
 

@@ -11,7 +11,7 @@ use connector_gate::policy::GateConfig;
 use connector_host::assemble::{self, Parts};
 use connector_host::engine::Engine;
 use connector_host::instance::{Fixed, Instance, Ready};
-use connector_host::ledger::{Ledger, LedgerError};
+use connector_host::ledger::{LedgerError, lock};
 use connector_rules::{RuleSet, SourceFile};
 use connector_surface::SurfaceError;
 use tokio::runtime::{Builder, Runtime};
@@ -75,16 +75,16 @@ impl<P: Platform> House<P> {
         change(&mut gate);
         let (state, ledger) = (tempfile::tempdir().unwrap(), PathBuf::new());
         let mut house = Self { platform, probe, gate, state, ledger, host: None };
-        house.start_again().await;
+        house.start_again();
         house
     }
 
     /// Starts the host, where it was.
-    pub(crate) async fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
         let surface = self.platform.surface();
-        let rules = rules(surface.connector());
+        let rules = rules(surface.connector_name());
         let connector = Arc::new(Probe::new(Arc::clone(&self.probe), true));
         let http = OutboundHttp::new([]).unwrap();
         let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));
@@ -106,7 +106,7 @@ impl<P: Platform> House<P> {
             async move { engine.serve((&stop, Duration::from_secs(10)), failed).await }
         });
         self.platform.started(&engine);
-        self.ledger = engine.ledger().path().to_owned();
+        engine.ledger().path().clone_into(&mut self.ledger);
         self.host = Some(Host { engine, stop, serving, runtime: Some(runtime) });
     }
 
@@ -129,8 +129,8 @@ impl<P: Platform> House<P> {
         self.platform.ended();
         drop(host);
         let until = Instant::now() + LIMIT;
-        while let Err(held) = Ledger::open(self.state.path(), Clock::System) {
-            assert!(Instant::now() < until, "{held}");
+        while lock::is_held(self.state.path()) {
+            assert!(Instant::now() < until, "the host that was ended holds its state directory");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -189,8 +189,10 @@ impl<P: Platform> House<P> {
         let is_ask =
             |seen: &Seen| seen.is_open() && seen.text.contains(text) && !seen.text.contains("pproval needed");
         let seen = self.see(chat, text, is_ask).await;
-        // No person is so fast that the host does not know yet what it sent.
-        tokio::task::yield_now().await;
+        if P::TRAITS.keeps_cards {
+            // No person is so fast that the host does not know yet what it sent.
+            self.until(&format!("SELECT count(*) FROM messages WHERE surface_ref = '{}'", seen.id)).await;
+        }
         seen
     }
 
@@ -245,6 +247,11 @@ impl<P: Platform> House<P> {
     /// One text out of the ledger.
     pub(crate) fn text(&self, sql: &str) -> String {
         database::value(&self.ledger, sql)
+    }
+
+    /// The state of the first step of a run.
+    pub(crate) fn state(&self, run: u32) -> String {
+        self.text(&format!("SELECT state FROM steps WHERE run_id = {run} AND idx = 1"))
     }
 
     /// Changes the ledger as an end of the host at a bad moment leaves it.

@@ -22,23 +22,15 @@ pub(crate) enum Who {
     Stranger,
 }
 
-/// What a platform has. A case that needs what is not there says so and passes.
+/// What becomes of a platform's messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Traits {
-    /// More than one person, and somebody who is not let in.
-    pub(crate) has_others: bool,
-    /// More than one chat.
-    pub(crate) has_chats: bool,
-    /// Cards are messages that outlive the host.
+    /// Messages outlive the host.
     pub(crate) keeps_cards: bool,
-    /// A message that was sent can be changed or taken away.
+    /// A message that was sent can be changed.
     pub(crate) edits: bool,
     /// The same message sent twice is one, whatever the host remembers.
     pub(crate) sends_once: bool,
-    /// A chat can become another.
-    pub(crate) moves: bool,
-    /// Its server can refuse, be down, and bring an update twice.
-    pub(crate) has_server: bool,
 }
 
 /// A message of the host's on a screen, as it is now.
@@ -93,10 +85,14 @@ pub(crate) trait Platform: Sized + Send + Sync + 'static {
     async fn say(&self, who: Who, chat: usize, text: &str);
 
     /// Somebody changes what they wrote last.
-    async fn edit(&self, _who: Who, _chat: usize, _text: &str) {}
+    async fn edit(&self, _who: Who, _chat: usize, _text: &str) {
+        has_not("messages that can be edited");
+    }
 
     /// The last update comes once more.
-    async fn redeliver(&self) {}
+    async fn redeliver(&self) {
+        has_not("a server that sends twice");
+    }
 
     /// Somebody decides by a card.
     async fn decide(&self, who: Who, chat: usize, card: &Seen, decision: Decision);
@@ -108,22 +104,29 @@ pub(crate) trait Platform: Sized + Send + Sync + 'static {
     async fn answer(&self, who: Who, chat: usize, message: &Seen, text: &str);
 
     /// Somebody takes a message of the host's away.
-    async fn delete(&self, _chat: usize, _message: &Seen) {}
+    async fn delete(&self, _chat: usize, _message: &Seen) {
+        has_not("messages that can be taken away");
+    }
 
     /// What a chat shows of the host's, oldest first.
     async fn screen(&self, chat: usize) -> Vec<Seen>;
 
     /// The next sends are refused for their rate.
-    async fn refuse(&self, _times: usize) {}
+    async fn refuse(&self, _times: usize) {
+        has_not("a server that refuses");
+    }
 
     /// It is down, until it is not.
-    async fn be_down(&self, _down: bool) {}
+    async fn be_down(&self, _down: bool) {
+        has_not("a server");
+    }
 
     /// A chat becomes another one: its messages are the other's from now on. The chat's number is the same.
-    async fn move_chat(&self, _chat: usize) {}
+    async fn move_chat(&self, _chat: usize) {
+        has_not("chats that move");
+    }
 }
 
-/// Says that a case is about what a platform has not.
-pub(crate) fn lacks<P: Platform>(what: &str) {
-    eprintln!("{} has not: {what}", std::any::type_name::<P>());
+fn has_not(what: &str) {
+    panic!("the suite plays on {what}, which this platform has not: its line promises too much");
 }
