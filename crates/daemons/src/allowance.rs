@@ -1,7 +1,7 @@
 //! What a daemon and everything it starts may hold together, and what is done about more.
 //!
-//! Looked at by counting, twice a second, because neither can be left to the kernel everywhere: a
-//! limit on a user's processes counts those of other programs and does not hold for root, and one on
+//! Looked at by counting, twice a second, because neither can be left to the kernel everywhere, but where the daemon has a
+//! [group](crate::cgroup) of its own: a limit on a user's processes counts those of other programs and does not hold for root, and one on
 //! a process's memory says nothing of a hundred processes. Between two looks more may be held.
 //!
 //! Never does: end the daemon for what a command does, nor a command for what another workspace does.
@@ -26,14 +26,30 @@ pub(crate) struct Allowance {
     pub(crate) processes: Option<usize>,
     /// Temporary files and the daemon's own data, in MiB.
     pub(crate) disk_mb: Option<u64>,
+    /// Processor time of all of them, in percent of one processor. Nothing counts it.
+    pub(crate) cpu_percent: Option<u32>,
+    /// How they weigh at disks. Nothing counts it.
+    pub(crate) io_weight: Option<u32>,
 }
 
 /// What was held beyond a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excess {
-    Memory { held: u64, most: u64 },
-    Processes { held: usize, most: usize },
-    Disk { most: u64 },
+    Memory {
+        held: u64,
+        most: u64,
+    },
+    Processes {
+        held: usize,
+        most: usize,
+    },
+    /// Processes and their threads, which the kernel counts together.
+    Threads {
+        most: usize,
+    },
+    Disk {
+        most: u64,
+    },
 }
 
 impl fmt::Display for Excess {
@@ -41,6 +57,7 @@ impl fmt::Display for Excess {
         match self {
             Self::Memory { held, most } => write!(f, "{held} MiB of memory are held, and {most} allowed"),
             Self::Processes { held, most } => write!(f, "{held} processes run, and {most} are allowed"),
+            Self::Threads { most } => write!(f, "{most} processes and threads run, and no more are allowed"),
             Self::Disk { most } => {
                 write!(
                     f,
@@ -52,8 +69,9 @@ impl fmt::Display for Excess {
 }
 
 impl Allowance {
-    pub(crate) fn are_none(self) -> bool {
-        self == Self::default()
+    /// Whether there is any that is looked at.
+    pub(crate) fn is_looked_at(self) -> bool {
+        self.memory_mb.is_some() || self.processes.is_some() || self.disk_mb.is_some()
     }
 
     /// What the family of a daemon holds too much of now.

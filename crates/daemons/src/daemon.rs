@@ -8,6 +8,7 @@
 //! Nothing here belongs to a runtime: a daemon started in one may be used and dropped in another.
 
 mod adopt;
+mod contain;
 mod error;
 mod spec;
 mod start;
@@ -20,6 +21,7 @@ use rustix::process::Signal;
 use secrecy::SecretString;
 
 use crate::allowance::{Allowance, Excess};
+use crate::cgroup::Limits;
 use crate::egress::Egress;
 pub use crate::health::HealthError;
 use crate::keys::LoginCopy;
@@ -29,6 +31,7 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
+pub(crate) use contain::Contained;
 pub use error::StartError;
 pub use spec::{Home, Port, Spec};
 pub(crate) use spec::{OWN, PASSWORDS, lay_over};
@@ -50,6 +53,8 @@ pub struct Daemon {
     grace: Duration,
     record: Option<(RecordFile, Record)>,
     ends_on_drop: bool,
+    /// What holds its limits.
+    limits: Limits,
     /// Commands that were asked to end, and when.
     asked: BTreeMap<ProcessId, Instant>,
     /// The proxies at which it finds its models. They end with it.
@@ -180,18 +185,25 @@ impl Daemon {
     /// Ends the agent's commands, and nothing else, when it and they hold too much; says of what, and
     /// whether there were any. The process table is read where that holds nobody up.
     pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<(Excess, bool)> {
-        if allowance.are_none() {
+        if !allowance.is_looked_at() {
             return None;
         }
+        let held = self.held_by_kernel(allowance);
+        let counted = self.limits.counted(allowance);
         let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
         let look = move || {
-            let excess = allowance.exceeded(&family);
+            let excess = held.or_else(|| counted.exceeded(&family));
             let ended = excess.map(|excess| (excess, family.end_commands(&mut asked)));
             (ended, asked)
         };
         let (ended, asked) = tokio::task::spawn_blocking(look).await.ok()?;
         self.asked = asked;
         ended
+    }
+
+    /// Which limit the kernel held since this was last asked.
+    pub(crate) fn held_by_kernel(&mut self, allowance: Allowance) -> Option<Excess> {
+        self.limits.exceeded(allowance, self.family.group.as_ref()?)
     }
 
     /// Ends the agent's commands, and nothing else; says whether there were any.

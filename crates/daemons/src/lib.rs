@@ -25,6 +25,7 @@ pub mod version;
 pub mod worktree;
 
 mod allowance;
+mod cgroup;
 mod egress;
 mod health;
 mod own_package;
@@ -76,8 +77,10 @@ pub fn offered_paths(
 }
 
 /// To be called first thing in `main`, with the process's arguments, before any thread is started: the
-/// launcher of walls, and the process of a daemon's egress proxies. Returns nothing when this is neither.
+/// launchers of walls and into groups, and the process of a daemon's egress proxies. Returns nothing when this is neither.
 pub fn relaunch(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Option<std::process::ExitCode> {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    connector_egress::process::relaunch(arguments.iter().cloned()).or_else(|| confine::relaunch(arguments))
+    connector_egress::process::relaunch(arguments.iter().cloned())
+        .or_else(|| cgroup::relaunch(arguments.iter().cloned()))
+        .or_else(|| confine::relaunch(arguments))
 }

@@ -1,8 +1,8 @@
 //! Which processes are ours, proven, and how all of them are ended.
 //!
 //! A process is named by pid, start time and boot, so that a reused pid is never mistaken for it.
-//! A [`Family`] is a leader and everything it started: its process group, its descendants, and
-//! whatever carries its mark in the environment. The mark is needed because opencode starts each
+//! A [`Family`] is a leader and everything it started: its process group, its descendants, whatever
+//! carries its mark in the environment, and all that is in its cgroup, if it has one. The mark is needed because opencode starts each
 //! command in a session of its own: a signal to the daemon's group does not reach them.
 //!
 //! Never does: signal a process that it has not proven to belong to the family.
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Group;
 
 #[cfg(target_os = "linux")]
 #[path = "process/linux.rs"]
@@ -74,6 +76,8 @@ impl ProcessId {
 pub(crate) struct Family {
     pub(crate) leader: Option<ProcessId>,
     pub(crate) mark: String,
+    /// The group that it is in, and nothing else.
+    pub(crate) group: Option<Group>,
 }
 
 impl Family {
@@ -151,10 +155,16 @@ impl Family {
     /// Kills until nothing of the family is left. Returns at once when nothing runs; gives up on
     /// processes that the kernel does not let go of.
     pub(crate) fn end_now(&self) {
+        if let Some(group) = &self.group {
+            group.kill();
+        }
         for _ in 0..ROUNDS {
             self.signal_group(Signal::KILL);
             let members = self.members();
             if members.is_empty() {
+                if let Some(group) = &self.group {
+                    group.remove();
+                }
                 return;
             }
             for member in members {

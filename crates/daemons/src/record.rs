@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Group;
 use crate::process::{Family, ProcessId};
 
 const FORMAT: u32 = 1;
@@ -29,6 +30,9 @@ pub(crate) struct Record {
     /// The process of its proxies.
     #[serde(default)]
     pub(crate) egress: Option<ProcessId>,
+    /// The group that it was started in.
+    #[serde(default)]
+    pub(crate) group: Option<Group>,
 }
 
 impl Record {
@@ -43,6 +47,7 @@ impl Record {
             digest,
             version: None,
             egress: None,
+            group: None,
         }
     }
 
@@ -63,7 +68,7 @@ impl Record {
     }
 
     pub(crate) fn family(&self) -> Family {
-        Family { leader: self.process.clone(), mark: self.mark.clone() }
+        Family { leader: self.process.clone(), mark: self.mark.clone(), group: self.group.clone() }
     }
 }
 

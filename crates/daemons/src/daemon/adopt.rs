@@ -5,7 +5,7 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::{Daemon, Spec, StartError, start};
+use super::{Daemon, Spec, StartError, contain, start};
 use crate::egress::Egress;
 use crate::health::{self, HealthError};
 use crate::keys::Keys;
@@ -156,6 +156,7 @@ fn taken_over(
 ) -> Result<Daemon, StartError> {
     let password = SecretString::from(record.password.as_str());
     let egress = record.egress.clone().and_then(Egress::found);
+    let limits = contain::limits_of_found(spec, &record);
     Ok(Daemon {
         leader: Leader::Found(process),
         family: record.family(),
@@ -167,6 +168,7 @@ fn taken_over(
         grace: spec.stop_grace,
         record: Some((file, record)),
         ends_on_drop: true,
+        limits,
         asked: BTreeMap::new(),
         egress,
         logins: Keys::of(spec).into_copy(),

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::contain::Contained;
 use crate::confine::{Confinement, servers, shell};
 use crate::environment::{Environment, is_of_the_session};
 use crate::keys::{Keys, Logins};
@@ -79,6 +80,8 @@ pub struct Spec {
     pub output: Option<PathBuf>,
     /// The walls it runs within; none when absent.
     pub confinement: Option<Confinement>,
+    /// The group of processes that it is to have; none is asked for when absent.
+    pub(crate) contained: Option<Contained>,
     /// How long it may take until the daemon answers.
     pub startup_limit: Duration,
     /// How long it may take to end after SIGTERM, before it is killed.
@@ -102,6 +105,7 @@ impl Spec {
             password: None,
             output: None,
             confinement: None,
+            contained: None,
             startup_limit: Duration::from_secs(30),
             stop_grace: Duration::from_secs(5),
         }

@@ -12,7 +12,9 @@ use rustix::fs::Access;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::contain::{self, Place};
 use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
+use crate::cgroup::Group;
 use crate::confine::namespaces::Control;
 use crate::confine::{self, Confinement};
 use crate::diagnosis::Diagnosis;
@@ -66,6 +68,7 @@ pub(super) async fn start(spec: &Spec, mut record: Option<RecordFile>) -> Result
                     tracing::warn!(directory = %directory.display(), version, "{unshown}");
                 }
                 daemon.version = version;
+                contain::prove(&mut daemon, spec);
                 return Ok(daemon);
             }
             Err(StartError::PortTaken { .. }) if !candidates.is_empty() => {
@@ -195,23 +198,30 @@ fn spawn(
 ) -> Result<(Daemon, Option<Control>), StartError> {
     let mark = random::hex::<16>().map_err(StartError::system("make a mark"))?;
     let spool = spool(spec, password)?;
+    let mut place = Place::of(spec, &mark);
     let mut record = file.map(|file| {
         let password = password.expose_secret().to_owned();
-        (file, Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest()))
+        let mut record = Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest());
+        record.group = place.group().cloned();
+        (file, record)
     });
     write(record.as_ref())?;
-    let mut command = command(spec, (directory, port, password), &mark, &spool, proxies)?;
+    let mut command = command(spec, (directory, port, password), (&mark, &place), &spool, proxies)?;
     let control = control(spec, &mut command)?;
-    let child = command
-        .spawn()
-        .map_err(|source| StartError::Program { path: command.get_program().into(), source })?;
+    place.make(spec);
+    let spawned = command.spawn();
+    let (group, limits) = place.into_parts();
+    let child = spawned.map_err(|source| {
+        group.iter().for_each(Group::remove);
+        StartError::Program { path: command.get_program().into(), source }
+    })?;
     let process = ProcessId::of(child.id());
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);
     }
     let daemon = Daemon {
         leader: Leader::Child(child),
-        family: Family { leader: process, mark },
+        family: Family { leader: process, mark, group },
         port,
         password: password.clone(),
         directory: directory.to_owned(),
@@ -220,6 +230,7 @@ fn spawn(
         grace: spec.stop_grace,
         record,
         ends_on_drop: true,
+        limits,
         asked: BTreeMap::new(),
         egress: None,
         logins: Keys::of(spec).into_copy(),
@@ -241,7 +252,7 @@ fn control(spec: &Spec, command: &mut Command) -> Result<Option<Control>, StartE
 fn command(
     spec: &Spec,
     (directory, port, password): (&Path, u16, &SecretString),
-    mark: &str,
+    (mark, place): (&str, &Place),
     spool: &Spool,
     proxies: &Proxies,
 ) -> Result<Command, StartError> {
@@ -250,8 +261,7 @@ fn command(
     let models = models.map_or(("", ""), |(address, token)| (address.as_str(), token.expose()));
     let environment = spec.child_environment(&proxies.providers, models);
     let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
-    #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
-    let mut command = Command::new(started);
+    let mut command = place.command(spec, started);
     if let Some(confinement) = &spec.confinement {
         let launch = if confinement.is_namespaced() { confine::namespaces::ENTER } else { confine::LAUNCH };
         command.arg(launch).arg(&spec.program);

@@ -189,7 +189,7 @@ async fn run(mut command: Command, limit: Duration) -> io::Result<(Option<Exit>,
         .stderr(spool.stdio()?)
         .process_group(0);
     let child = command.spawn()?;
-    let family = Family { leader: ProcessId::of(child.id()), mark };
+    let family = Family { leader: ProcessId::of(child.id()), mark, group: None };
     let mut running = Running { leader: Leader::Child(child), family };
     let exit = tokio::time::timeout(limit, running.leader.exited()).await.ok();
     Ok((exit, spool.whole()))

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Surroundings;
 use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::{self, Access, Confinement, Door, Network, Preset};
-use crate::daemon::{self, Home, Port, Spec};
+use crate::daemon::{self, Contained, Home, Port, Spec};
 use crate::environment::Environment;
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
@@ -23,6 +23,9 @@ use crate::worktree::{PatternError, Remote, RemoteError, Setup, SetupConfig, Set
 
 /// The first port of loopback that can be named: those below are for the proxies within.
 const LOOPBACK: u16 = 1024;
+
+/// The largest weight of cgroup v2.
+const HEAVIEST: u32 = 10_000;
 
 /// Why the configuration is refused; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,9 @@ pub enum ConfigError {
         "workspace `{0}` requires confinement, which this host cannot do; set `confine = \"on\"` or \"off\""
     )]
     Unconfined(String),
+    /// A weight that the kernel does not take.
+    #[error("`io_weight` must be from 1 to {HEAVIEST}, and {0} is not")]
+    Weight(u32),
     /// Less memory than the daemon itself needs.
     #[error("`memory_mb` must be at least {LEAST_MEMORY}: a daemon alone holds about half of that")]
     Memory,
@@ -164,6 +170,12 @@ pub struct PoolConfig {
     pub max_processes: Option<usize>,
     /// How much temporary files and a daemon's own data may hold on the disk, in MiB.
     pub disk_mb: Option<u64>,
+    /// How much processor time a daemon and its agent's commands may take together, in percent of one processor; needs a
+    /// delegated cgroup.
+    pub cpu_percent: Option<u32>,
+    /// How a daemon and its agent's commands weigh where disks are shared, from 1 to 10000 where others weigh 100; needs a
+    /// delegated cgroup.
+    pub io_weight: Option<u32>,
     /// Whether the configuration that repositories bring acts in their daemons.
     pub project_config: ProjectConfig,
     /// Whether the daemons are of 2.x, as far as that is known.
@@ -232,6 +244,10 @@ pub struct WorkspaceConfig {
     pub max_processes: Option<usize>,
     /// How much temporary files and its daemon's own data may hold on the disk, in MiB.
     pub disk_mb: Option<u64>,
+    /// How much processor time its daemon and commands may take together, in percent of one processor.
+    pub cpu_percent: Option<u32>,
+    /// How its daemon and commands weigh where disks are shared, from 1 to 10000 where others weigh 100.
+    pub io_weight: Option<u32>,
     /// Whether the configuration that its repository brings acts in its daemon.
     pub project_config: Option<ProjectConfig>,
     /// Where branches of its tasks may be pushed to, and what a partial clone lacks is fetched from: an address, never the
@@ -269,6 +285,8 @@ impl Default for PoolConfig {
             memory_mb: None,
             max_processes: None,
             disk_mb: None,
+            cpu_percent: None,
+            io_weight: None,
             project_config: ProjectConfig::default(),
             second: false,
             no_namespaces: None,
@@ -309,6 +327,13 @@ impl PoolConfig {
         }
         if workspaces().filter_map(|w| w.disk_mb).chain(self.disk_mb).any(|most| most == 0) {
             return Err(ConfigError::Zero("disk_mb"));
+        }
+        if workspaces().filter_map(|w| w.cpu_percent).chain(self.cpu_percent).any(|most| most == 0) {
+            return Err(ConfigError::Zero("cpu_percent"));
+        }
+        let mut weights = workspaces().filter_map(|w| w.io_weight).chain(self.io_weight);
+        if let Some(weight) = weights.find(|weight| !(1..=HEAVIEST).contains(weight)) {
+            return Err(ConfigError::Weight(weight));
         }
         let mut directories = BTreeMap::new();
         for (name, workspace) in &self.workspaces {
@@ -397,6 +422,8 @@ impl PoolConfig {
             memory_mb: workspace.memory_mb.or(self.memory_mb),
             processes: workspace.max_processes.or(self.max_processes),
             disk_mb: workspace.disk_mb.or(self.disk_mb),
+            cpu_percent: workspace.cpu_percent.or(self.cpu_percent),
+            io_weight: workspace.io_weight.or(self.io_weight),
         }
     }
 
@@ -429,6 +456,8 @@ impl PoolConfig {
         spec.project = self.project(name, workspace, &around.state);
         spec.planted = self.planted(&around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
+        let (launcher, allowance) = (around.launcher.clone(), self.allowance(workspace));
+        spec.contained = Some(Contained { launcher, allowance });
         Ok(spec)
     }
 
@@ -641,6 +670,9 @@ mod tests {
             (json!({ "read": ["here"] }), "absolute"),
             (json!({ "memory_mb": 512 }), "memory_mb"),
             (json!({ "workspaces": { "a": { "directory": "/a", "max_processes": 0 } } }), "max_processes"),
+            (json!({ "cpu_percent": 0 }), "`cpu_percent` must be at least 1"),
+            (json!({ "io_weight": 0 }), "must be from 1 to 10000, and 0 is not"),
+            (json!({ "workspaces": { "a": { "directory": "/a", "io_weight": 10001 } } }), "10001 is not"),
             (json!({ "disk_mb": 0 }), "disk_mb"),
             (json!({ "workspaces": { "../x": { "directory": "/a" } } }), "../x"),
             (json!({ "workspaces": { "a": { "directory": "/a" }, "b": { "directory": "/a" } } }), "same"),

@@ -84,6 +84,9 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
             return report(Report::Stopped);
         }
     };
+    if let Some(limits) = daemon.limits() {
+        note(format!("-- {limits}"));
+    }
     report(Report::Started(
         Address {
             base_url: daemon.base_url(),
@@ -137,18 +140,18 @@ async fn watch(
 ) -> End {
     let silent = || "daemon does not answer and is ended".to_owned();
     let every = HEALTH_EVERY.min(job.patience / 4);
-    let look = if job.allowance.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
+    let look = if job.allowance.is_looked_at() { LOOK_EVERY } else { DRAIN_EVERY };
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
     let (mut room, mut overrun) = (Room::of(&job.spec, job.allowance), 0);
     loop {
         tokio::select! {
-            exit = daemon.exited() => return died(exit),
+            exit = daemon.exited() => return died(daemon, job, exit),
             order = orders.recv() => match order {
                 Some(Order::Prove) if daemon.health().await.is_ok() => report(Report::Answered),
                 Some(Order::Prove) => return match daemon.try_exit() {
-                    Some(exit) => died(exit),
+                    Some(exit) => died(daemon, job, exit),
                     None => End::Of(Report::Silent, silent()),
                 },
                 order => return End::Ordered(order.unwrap_or(Order::Stop)),
@@ -231,8 +234,10 @@ async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<St
     }
 }
 
-fn died(exit: Exit) -> End {
-    End::Of(Report::Died, format!("daemon ended ({exit:?})"))
+/// Why, too, where the kernel ended it for what it and its commands held.
+fn died(daemon: &mut Daemon, job: &Job, exit: Exit) -> End {
+    let excess = daemon.held_by_kernel(job.allowance).map(|excess| format!("{excess}; "));
+    End::Of(Report::Died, format!("{}daemon ended ({exit:?})", excess.unwrap_or_default()))
 }
 
 fn keep_lines(log: &Log, lines: &[String]) {

@@ -46,6 +46,8 @@ impl PoolConfig {
             memory_mb,
             max_processes,
             disk_mb,
+            cpu_percent,
+            io_weight,
             project_config,
             extra_config,
             logins,
@@ -79,6 +81,8 @@ impl PoolConfig {
         say("memory_mb", memory_mb.or(self.memory_mb).map(|most| json!(most)));
         say("max_processes", max_processes.or(self.max_processes).map(|most| json!(most)));
         say("disk_mb", disk_mb.or(self.disk_mb).map(|most| json!(most)));
+        say("cpu_percent", cpu_percent.or(self.cpu_percent).map(|most| json!(most)));
+        say("io_weight", io_weight.or(self.io_weight).map(|weight| json!(weight)));
         let project = project_config.unwrap_or(self.project_config);
         say("project_config", brings(project, brought).map(Value::String));
         // What is shown of it is short, and what is bound is all of it.
@@ -231,6 +235,8 @@ mod tests {
             (own(json!({ "project_config": "ignore" })), "project_config", json!("ignore")),
             (own(json!({ "memory_mb": 2048 })), "memory_mb", json!(2048)),
             (json!({ "max_processes": 7 }), "max_processes", json!(7)),
+            (json!({ "cpu_percent": 150 }), "cpu_percent", json!(150)),
+            (json!({ "io_weight": 50 }), "io_weight", json!(50)),
             (json!({ "disk_mb": 7 }), "disk_mb", json!(7)),
             (own(json!({ "extra_config": { "mcp": { "x": "sk-1" } } })), "extra_config", json!("mcp")),
             (own(json!({ "extra_config": { "mcp": { "x": "sk-2" } } })), "extra_config", json!("mcp")),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::cgroup::Group;
+
 use super::{Family, MARK, ProcessId, ignore_gone, pid};
 
 /// `st` of a listening socket in `/proc/net/tcp`.
@@ -76,6 +78,7 @@ fn member_rows(family: &Family) -> Vec<Row> {
         .filter(|row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark))
         .map(|row| row.id.pid)
         .collect();
+    found.extend(family.group.iter().flat_map(Group::processes));
     while let before = found.len()
         && {
             found.extend(

@@ -121,7 +121,7 @@ impl Running {
         let mark = random::hex::<16>()?;
         let child = command.env(MARK, &mark).process_group(0).kill_on_drop(true).spawn()?;
         let leader = child.id().and_then(ProcessId::of);
-        let family = (says == Says::Agent).then_some(Family { leader, mark });
+        let family = (says == Says::Agent).then_some(Family { leader, mark, group: None });
         Ok(Self { group: child.id().and_then(pid), family, child })
     }
 }

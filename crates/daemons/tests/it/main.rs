@@ -7,6 +7,7 @@ mod adopt;
 mod adversary;
 mod after;
 mod allowance;
+mod cgroup;
 mod doors;
 mod inside;
 mod install;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::OWN_PROC;
+use crate::cgroup::unescaped;
 use crate::confine::Walls;
 
 /// Where the tree is made, out of the way.
@@ -314,20 +314,6 @@ fn mounted(line: &str) -> Option<(PathBuf, MsFlags)> {
         known.iter().filter(|(name, _)| *name == option).for_each(|(_, flag)| flags |= *flag);
     }
     Some((at, flags))
-}
-
-/// The table writes blanks and the like as three octal digits behind a backslash.
-fn unescaped(text: &str) -> PathBuf {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, behind @ ..] = rest {
-        let escaped = behind
-            .get(..3)
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &behind[3..] } else { behind };
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

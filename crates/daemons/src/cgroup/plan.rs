@@ -1,0 +1,292 @@
+//! Whether a process may make groups of its own, and where: decided from what the kernel says, and nothing is done.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+/// The leaf in which the host itself is, beside the groups of its daemons: a group whose children have controllers
+/// has no processes of its own.
+pub(super) const LEAF: &str = "host";
+
+/// What systemd calls the groups that it manages. What is below one is of the unit, and of nobody else.
+const UNITS: [&str; 3] = ["service", "scope", "slice"];
+
+/// The attributes by which systemd says that it delegated a group (`Delegate=`): who is not root reads the second alone.
+const MARKS: [&str; 2] = ["trusted.delegate", "user.delegate"];
+
+/// Where groups of daemons are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The group that is delegated to us.
+    pub(crate) base: PathBuf,
+    /// Whether this process is in that group itself, and has to leave it for a leaf before controllers are enabled.
+    pub(crate) leaves: bool,
+}
+
+/// Why no group is made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Reason {
+    #[error("this system has no cgroup v2")]
+    None,
+    #[error("cgroup v2 is not mounted where it could be used")]
+    NotMounted,
+    #[error("cgroup v2 is mounted read-only")]
+    ReadOnly,
+    #[error("no cgroup is delegated here ({} is another's)", .0.display())]
+    NotDelegated(PathBuf),
+    #[error("the cgroup {} may not be written", .0.display())]
+    NotWritable(PathBuf),
+}
+
+/// What is to be known of one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// A service manager says that it is delegated.
+    pub(crate) marked: bool,
+    /// Its directory, processes and controllers can be written.
+    pub(crate) writable: bool,
+    /// It is that of the whole machine.
+    pub(crate) whole_machine: bool,
+}
+
+impl Facts {
+    /// As they are now.
+    pub(crate) fn of(group: &Path) -> Self {
+        let marked = |name: &&str| {
+            let mut value = [0; 2];
+            rustix::fs::getxattr(group, *name, &mut value).is_ok_and(|length| value[..length] == *b"1")
+        };
+        let writable = |path: PathBuf| rustix::fs::access(&path, Access::WRITE_OK).is_ok();
+        let files = ["", "cgroup.procs", "cgroup.subtree_control"];
+        Self {
+            marked: MARKS.iter().any(marked) && group.is_dir(),
+            writable: files.iter().all(|file| writable(group.join(file))),
+            // The kernel gives every group a type but the first.
+            whole_machine: !group.join("cgroup.type").exists(),
+        }
+    }
+}
+
+/// What to do for a process with this `/proc/PID/cgroup`, by the reader's table of mounts.
+pub(crate) fn plan(cgroup: &str, mounts: &str, facts: impl Fn(&Path) -> Facts) -> Result<Plan, Reason> {
+    let own = cgroup.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Reason::None)?;
+    let own = Path::new(own);
+    let mut found: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    found.retain(|mount| own.starts_with(&mount.root));
+    found.sort_by_key(|mount| mount.read_only);
+    let mount = found.first().ok_or(Reason::NotMounted)?;
+    if mount.read_only {
+        return Err(Reason::ReadOnly);
+    }
+    let below = own.strip_prefix(&mount.root).unwrap_or(own);
+    let here = mount.at.join(below);
+    let here: PathBuf = here.components().collect();
+    let base = delegated(&here, &mount.at, &facts)?;
+    if !facts(&base).writable {
+        return Err(Reason::NotWritable(base));
+    }
+    Ok(Plan { leaves: base == here, base })
+}
+
+/// The nearest group that is delegated to us, up to where the tree begins.
+fn delegated(here: &Path, top: &Path, facts: impl Fn(&Path) -> Facts) -> Result<PathBuf, Reason> {
+    for group in here.ancestors().take_while(|group| group.starts_with(top)) {
+        let known = facts(group);
+        if known.marked || group == top && !known.whole_machine {
+            return Ok(group.to_owned());
+        }
+        if group.extension().is_some_and(|kind| UNITS.iter().any(|unit| kind == *unit)) {
+            return Err(Reason::NotDelegated(group.to_owned()));
+        }
+    }
+    Err(Reason::NotDelegated(top.to_owned()))
+}
+
+/// One mount of cgroup v2.
+struct Mount {
+    root: PathBuf,
+    at: PathBuf,
+    read_only: bool,
+}
+
+impl Mount {
+    /// Of a line of `/proc/self/mountinfo`: `ID PARENT DEVICE ROOT AT OPTIONS … - TYPE SOURCE OPTIONS`.
+    fn parse(line: &str) -> Option<Self> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let mut file_system = file_system.split(' ');
+        if file_system.next()? != "cgroup2" {
+            return None;
+        }
+        let super_options = file_system.nth(1).unwrap_or_default();
+        let read_only = [options, super_options].iter().any(|all| all.split(',').any(|one| one == "ro"));
+        Some(Self { root: unescaped(root), at: unescaped(at), read_only })
+    }
+}
+
+/// The table of mounts writes blanks and the like as three octal digits behind a backslash.
+pub(crate) fn unescaped(text: &str) -> PathBuf {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, behind @ ..] = rest {
+        let escaped = behind
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &behind[3..] } else { behind };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIFIED: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec shared:9 - cgroup2 cgroup2 rw,nsdelegate";
+    const HYBRID: &str = "\
+        40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n\
+        39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
+    const V1: &str = "39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids";
+    const READ_ONLY: &str =
+        "1040 1039 0:29 / /sys/fs/cgroup ro,nosuid,nodev,noexec - cgroup2 cgroup rw,nsdelegate";
+    const READ_ONLY_FIRST: &str = "\
+        1040 1039 0:29 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n\
+        1041 1039 0:29 / /run/cgroup\\040of\\040mine rw,nosuid - cgroup2 cgroup rw";
+    /// The host's groups, of which a container has its own alone: the root of the mount is not that of the tree.
+    const PART: &str = "900 899 0:29 /docker/4f1c /sys/fs/cgroup rw,nosuid - cgroup2 cgroup rw";
+    /// Made by who is in another namespace of groups.
+    const OUTSIDE: &str = "900 899 0:29 /../../other /sys/fs/cgroup rw,nosuid - cgroup2 cgroup rw";
+
+    /// What it is, the process's group, the mounts, what is marked, the group of the whole machine, what to do.
+    type Situation = (&'static str, String, &'static str, Vec<String>, &'static str, Result<Plan, Reason>);
+
+    const USERS: &str = "/user.slice/user-1000.slice/user@1000.service";
+    const TOP: &str = "/sys/fs/cgroup";
+
+    /// Groups of a machine, of which these are marked; all can be written but those in `closed`.
+    fn known<'a>(marked: &'a [String], closed: &'a [String], first: &'a str) -> impl Fn(&Path) -> Facts + 'a {
+        move |group| {
+            let one_of = |groups: &[String]| groups.iter().any(|one| Path::new(one) == group);
+            Facts {
+                marked: one_of(marked),
+                writable: !one_of(closed),
+                whole_machine: group == Path::new(first),
+            }
+        }
+    }
+
+    #[test]
+    fn groups_are_made_where_one_is_delegated_and_nowhere_else() {
+        let service = format!("{USERS}/app.slice/connector-host.service");
+        let at = |below: &str| format!("{TOP}{below}");
+        let base = |below: &str, leaves| Ok(Plan { base: PathBuf::from(at(below)), leaves });
+        let others = |below: &str| Err(Reason::NotDelegated(PathBuf::from(at(below))));
+        let nobody = "nowhere";
+        let situations: Vec<Situation> = vec![
+            ("delegated service", service.clone(), UNIFIED, vec![at(&service)], TOP, base(&service, true)),
+            (
+                "its subgroup (`DelegateSubgroup=`)",
+                format!("{service}/{LEAF}"),
+                UNIFIED,
+                vec![at(&service)],
+                TOP,
+                base(&service, false),
+            ),
+            (
+                "nested deeper, as by a wrapper",
+                format!("{service}/a/b c"),
+                UNIFIED,
+                vec![at(&service)],
+                TOP,
+                base(&service, false),
+            ),
+            ("service without", service.clone(), UNIFIED, vec![at(USERS)], TOP, others(&service)),
+            (
+                "scope of a terminal, below the user's delegated manager",
+                format!("{USERS}/app.slice/term.scope"),
+                UNIFIED,
+                vec![at(USERS)],
+                TOP,
+                others(&format!("{USERS}/app.slice/term.scope")),
+            ),
+            (
+                "session scope",
+                "/user.slice/user-1000.slice/session-3.scope".into(),
+                UNIFIED,
+                vec![],
+                TOP,
+                others("/user.slice/user-1000.slice/session-3.scope"),
+            ),
+            ("root of the machine, with no manager", "/".into(), UNIFIED, vec![], TOP, others("")),
+            ("the same, marked by its owner", "/".into(), UNIFIED, vec![at("")], TOP, base("", true)),
+            ("below it, of nobody that says so", "/a/b".into(), UNIFIED, vec![], TOP, others("")),
+            ("container with groups of its own", "/".into(), UNIFIED, vec![], nobody, base("", true)),
+            ("its leaf", format!("/{LEAF}"), UNIFIED, vec![], nobody, base("", false)),
+            (
+                "container in which systemd runs",
+                "/system.slice/x.service".into(),
+                UNIFIED,
+                vec![],
+                nobody,
+                others("/system.slice/x.service"),
+            ),
+            ("container, read-only", "/".into(), READ_ONLY, vec![], nobody, Err(Reason::ReadOnly)),
+            (
+                "mounted a second time, to be written",
+                "/".into(),
+                READ_ONLY_FIRST,
+                vec![],
+                nobody,
+                Ok(Plan { base: "/run/cgroup of mine".into(), leaves: true }),
+            ),
+            (
+                "container that sees a part of the host's",
+                "/docker/4f1c/x".into(),
+                PART,
+                vec![at("/x")],
+                nobody,
+                base("/x", true),
+            ),
+            ("mount of other groups", "/".into(), OUTSIDE, vec![], nobody, Err(Reason::NotMounted)),
+            ("hybrid, root", "/".into(), HYBRID, vec![], "/sys/fs/cgroup/unified", others("/unified")),
+            (
+                "hybrid, delegated",
+                "/mine".into(),
+                HYBRID,
+                vec![at("/unified/mine")],
+                "/sys/fs/cgroup/unified",
+                base("/unified/mine", true),
+            ),
+            ("v2 not mounted", "/".into(), V1, vec![], nobody, Err(Reason::NotMounted)),
+        ];
+        for (what, own, mounts, marked, first, expected) in situations {
+            let cgroup = format!("5:pids:/elsewhere\n0::{own}\n");
+            assert_eq!(plan(&cgroup, mounts, known(&marked, &[], first)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_system_without_it_and_a_group_that_cannot_be_written_are_told_apart() {
+        let none = known(&[], &[], "nowhere");
+        for cgroup in ["9:name=systemd:/\n8:pids:/\n", ""] {
+            assert_eq!(plan(cgroup, V1, &none), Err(Reason::None));
+        }
+        let service = [format!("{TOP}/x.service")];
+        let closed = known(&service, &service, TOP);
+        let refused = Err(Reason::NotWritable(PathBuf::from(&service[0])));
+        assert_eq!(plan("0::/x.service\n", UNIFIED, closed), refused);
+    }
+
+    #[test]
+    fn what_is_no_group_is_neither_marked_nor_to_be_written() {
+        let root = tempfile::tempdir().unwrap();
+        let facts = Facts::of(&root.path().join("gone"));
+        assert!(!facts.marked && !facts.writable);
+        assert!(!Facts::of(root.path()).writable, "it has no processes and no controllers");
+    }
+}
