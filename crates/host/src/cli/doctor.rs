@@ -1,6 +1,7 @@
 //! `doctor`: what a host needs here, looked at one by one. Starts no daemon and installs nothing.
 
 mod doors;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -119,6 +120,8 @@ impl Doctor {
             findings.push(model(&what, config.as_ref(), (&pool, Some(workspace)), &environment));
             let what = format!("keys of {name}");
             findings.extend(unreached(&what, (&pool, Some(workspace)), &environment));
+            let limits = pool.limits(name, workspace, &managed::directory(&state));
+            findings.extend(limits::finding(name, &limits));
             findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));
         }

@@ -1,0 +1,55 @@
+//! What holds the limits of a workspace, and how the kernel comes to hold them.
+
+use opencode_daemons::pool::{HeldLimit, Holder, TO_DELEGATE};
+
+use super::Finding;
+
+/// One line for all limits of a workspace, if it has any.
+pub(super) fn finding(workspace: &str, limits: &[HeldLimit]) -> Option<Finding> {
+    if limits.is_empty() {
+        return None;
+    }
+    let what = format!("limits of {workspace}");
+    let word = |limit: &HeldLimit| match &limit.by {
+        Holder::Kernel => format!("{} is held by a cgroup", limit.key),
+        Holder::Counting(why) => format!("{} is counted ({why})", limit.key),
+        Holder::Nobody(why) => format!("{} is held by nothing ({why})", limit.key),
+    };
+    let text = limits.iter().map(word).collect::<Vec<_>>().join("; ");
+    // What no cgroup holds anywhere is as good as it gets.
+    let could_be = |limit: &HeldLimit| limit.by != Holder::Kernel && limit.key != "disk_mb";
+    Some(if limits.iter().any(could_be) {
+        Finding::doubtful(what, format!("{text}; {TO_DELEGATE}"))
+    } else {
+        Finding::good(what, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    fn limit(key: &'static str, by: Holder) -> HeldLimit {
+        HeldLimit { key, by }
+    }
+
+    #[test]
+    fn each_limit_is_told_with_its_holder_and_the_remedy_where_there_is_one() {
+        let counted = |key| limit(key, Holder::Counting("no cgroup".to_owned()));
+        assert!(finding("w", &[]).is_none());
+        let good = finding("w", &[limit("memory_mb", Holder::Kernel), counted("disk_mb")]).unwrap();
+        assert_eq!(good.verdict, Verdict::Good);
+        assert_eq!(good.text, "memory_mb is held by a cgroup; disk_mb is counted (no cgroup)");
+        for by in [Holder::Counting("why".to_owned()), Holder::Nobody("why".to_owned())] {
+            let doubtful =
+                finding("w", &[limit("memory_mb", Holder::Kernel), limit("cpu_percent", by)]).unwrap();
+            assert_eq!(doubtful.verdict, Verdict::Doubtful);
+            assert!(
+                doubtful.text.contains("(why)") && doubtful.text.contains("Delegate=yes"),
+                "{}",
+                doubtful.text
+            );
+        }
+    }
+}
