@@ -68,6 +68,34 @@ impl fmt::Display for Excess {
     }
 }
 
+/// How many looks in a row may find too much: what goes on then is not the commands' doing.
+const OVERRUNS: u32 = 10;
+
+/// Too much, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overrun {
+    pub(crate) excess: Excess,
+    /// Whether it was counted. Else the kernel has held it already.
+    pub(crate) counted: bool,
+    /// Whether there were commands, which are ended.
+    pub(crate) any: bool,
+}
+
+impl Overrun {
+    /// Whether the daemon itself has to end, where so many looks in a row counted too much: there is nothing else to end, or too much stays
+    /// held whatever is ended.
+    pub(crate) fn ends_daemon(self, row: u32) -> bool {
+        self.counted && (!self.any || row >= OVERRUNS)
+    }
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = if self.any { "the agent's commands are ended" } else { "there is no command to end" };
+        write!(f, "{}; {done}", self.excess)
+    }
+}
+
 impl Allowance {
     /// Whether there is any that is looked at.
     pub(crate) fn is_looked_at(self) -> bool {
@@ -95,5 +123,27 @@ impl Allowance {
         let most = self.memory_mb?;
         let held = family.memory() >> 20;
         (held > most).then_some(Excess::Memory { held, most })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_ends_for_what_is_counted_and_never_for_what_the_kernel_held() {
+        let excess = Excess::Threads { most: 1 };
+        for (counted, any, row, ends) in [
+            (true, true, 1, false),
+            (true, true, OVERRUNS - 1, false),
+            (true, true, OVERRUNS, true),
+            (true, false, 1, true),
+            (false, true, OVERRUNS, false),
+            (false, false, 1, false),
+            (false, false, OVERRUNS, false),
+        ] {
+            let overrun = Overrun { excess, counted, any };
+            assert_eq!(overrun.ends_daemon(row), ends, "{overrun:?}, {row}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! What is started in a group stays in it, whatever it does with its parents, sessions and environment. So a daemon
 //! and all that its agent starts are found by it, are ended at once by it, and hold no more together than it says. Whether
-//! there is a place for groups is [planned](plan) from what the kernel says of this process; the host then moves itself into a
+//! there is a place for groups is [planned](plan) from what the kernel says of this process; the host itself is in a
 //! leaf there, since a group whose children have controllers has no processes of its own. Each controller stands by itself: a
 //! limit whose controller is not to be had is counted, as all are where nothing is delegated.
 //!
@@ -18,14 +18,14 @@ mod plan;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use enter::{ENTER, relaunch};
 pub(crate) use expected::Expected;
 pub(crate) use group::{Events, Group};
 pub(crate) use limits::{Controller, Limits};
 pub(crate) use plan::unescaped;
-use plan::{Facts, LEAF, Plan, Reason};
+use plan::{Facts, LEAF, Plan, Reason, Standing};
 
 /// The place for the groups of this host's daemons.
 #[derive(Debug)]
@@ -35,27 +35,37 @@ pub(crate) struct Groups {
     controllers: BTreeMap<Controller, Result<(), String>>,
 }
 
+/// Whether this process leaves its group for a leaf below it.
+static LEAVES: AtomicBool = AtomicBool::new(false);
+
+/// Lets this process leave the cgroup that is delegated to it for a leaf in it, now and again before each daemon that it starts: a
+/// group whose children have controllers has no processes of its own. For a host that is the process which was started there, and whose daemons
+/// end with it: while they go on nothing else can be started in that group. What was not told so stays where it is.
+pub fn leave_for_leaf() {
+    LEAVES.store(true, Ordering::Relaxed);
+    if let Err(why) = Groups::of_this_process() {
+        tracing::debug!(%why, "daemons have no cgroups");
+    }
+}
+
 impl Groups {
-    /// Those of this process, which moves to a leaf of its own at the first call.
-    pub(crate) fn of_this_process() -> Result<&'static Self, &'static Reason> {
-        static TAKEN: OnceLock<Result<Groups, Reason>> = OnceLock::new();
-        let taken = TAKEN.get_or_init(|| {
-            let plan = plan_of("self")?;
-            Ok(Self::take(&plan, std::process::id(), &Controller::ALL))
-        });
-        taken.as_ref()
+    /// Those of this process, as they are now.
+    pub(crate) fn of_this_process() -> Result<Self, Reason> {
+        let leaves = LEAVES.load(Ordering::Relaxed).then(std::process::id);
+        Ok(Self::take(&plan_of_this_process()?, leaves, &Controller::ALL))
     }
 
-    /// Makes the place for a host that is this process.
-    fn take(plan: &Plan, host: u32, wanted: &[Controller]) -> Self {
-        let moved = if plan.leaves { move_to_leaf(&plan.base, host) } else { Ok(()) };
+    /// Makes the place for a host; `leaves` is its process where it may be moved.
+    fn take(plan: &Plan, leaves: Option<u32>, wanted: &[Controller]) -> Self {
+        let moved = match leaves {
+            _ if !plan.leaves => Ok(()),
+            None => Err(stays(&plan.base)),
+            Some(host) => move_to_leaf(&plan.base, host).map_err(|error| {
+                format!("the host cannot move to {LEAF} in {}: {error}", plan.base.display())
+            }),
+        };
         let enable = |controller: &Controller| {
-            let enabled = match &moved {
-                Ok(()) => enable(&plan.base, controller.name()),
-                Err(error) => {
-                    Err(format!("the host cannot move to {LEAF} in {}: {error}", plan.base.display()))
-                }
-            };
+            let enabled = moved.clone().and_then(|()| enable(&plan.base, controller.name()));
             (*controller, enabled)
         };
         Self { controllers: wanted.iter().map(enable).collect(), base: plan.base.clone() }
@@ -63,7 +73,7 @@ impl Groups {
 
     /// The group of the daemon with this mark. It is not made yet.
     pub(crate) fn group(&self, mark: &str) -> Group {
-        Group::at(self.base.join(format!("daemon-{mark}")))
+        Group::at(self.base.join(group::name_of(mark)))
     }
 
     /// Why groups have no such controller, if they have none.
@@ -72,11 +82,10 @@ impl Groups {
     }
 }
 
-/// The plan for a process, by its number or as `self`.
-fn plan_of(process: &str) -> Result<Plan, Reason> {
-    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    let (cgroup, mounts) = (read(format!("/proc/{process}/cgroup")), read("/proc/self/mountinfo".to_owned()));
-    plan::plan(&cgroup, &mounts, Facts::of)
+fn plan_of_this_process() -> Result<Plan, Reason> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let (own, first) = (read("/proc/self/cgroup"), read("/proc/1/cgroup"));
+    plan::plan(Standing { own: &own, first: &first }, &read("/proc/self/mountinfo"), Facts::of)
 }
 
 fn move_to_leaf(base: &Path, host: u32) -> io::Result<()> {
@@ -104,11 +113,21 @@ fn enable(base: &Path, controller: &str) -> Result<(), String> {
     }
     let enabled = group::write(&base.join("cgroup.subtree_control"), &format!("+{controller}"));
     enabled.map_err(|error| match error.kind() {
-        io::ErrorKind::ResourceBusy => {
-            format!("there are other processes in {}: only the host may be started there", base.display())
-        }
+        io::ErrorKind::ResourceBusy => shared(base),
         _ => format!("{} gives the controller `{controller}` to nobody: {error}", base.display()),
     })
+}
+
+fn shared(base: &Path) -> String {
+    format!("there are other processes in {}: only the host may be started there", base.display())
+}
+
+fn stays(base: &Path) -> String {
+    format!(
+        "the host is in {} itself, which it leaves only when its daemons end with it (`on_exit = \"stop\"`): let it be \
+         started in a group below, as `DelegateSubgroup={LEAF}` does",
+        base.display()
+    )
 }
 
 fn missing(base: &Path, controller: &str) -> String {

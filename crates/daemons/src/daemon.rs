@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use secrecy::SecretString;
 
-use crate::allowance::{Allowance, Excess};
+use crate::allowance::{Allowance, Excess, Overrun};
 use crate::cgroup::Limits;
 use crate::egress::Egress;
 pub use crate::health::HealthError;
@@ -31,7 +31,7 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
-pub(crate) use contain::Contained;
+pub(crate) use contain::{Contained, WITHIN_REACH};
 pub use error::StartError;
 pub use spec::{Home, Port, Spec};
 pub(crate) use spec::{OWN, PASSWORDS, lay_over};
@@ -182,23 +182,26 @@ impl Daemon {
         }
     }
 
-    /// Ends the agent's commands, and nothing else, when it and they hold too much; says of what, and
-    /// whether there were any. The process table is read where that holds nobody up.
-    pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<(Excess, bool)> {
+    /// Ends the agent's commands, and nothing else, when it and they hold too much, or the kernel kept them from it. It is counted
+    /// besides what the kernel holds: who gave us the group may take its limits away. The process table is read where that holds nobody up.
+    pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<Overrun> {
         if !allowance.is_looked_at() {
             return None;
         }
         let held = self.held_by_kernel(allowance);
-        let counted = self.limits.counted(allowance);
         let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
         let look = move || {
-            let excess = held.or_else(|| counted.exceeded(&family));
-            let ended = excess.map(|excess| (excess, family.end_commands(&mut asked)));
-            (ended, asked)
+            let counted = allowance.exceeded(&family);
+            let overrun = counted.or(held).map(|excess| Overrun {
+                excess,
+                counted: counted.is_some(),
+                any: family.end_commands(&mut asked),
+            });
+            (overrun, asked)
         };
-        let (ended, asked) = tokio::task::spawn_blocking(look).await.ok()?;
+        let (overrun, asked) = tokio::task::spawn_blocking(look).await.ok()?;
         self.asked = asked;
-        ended
+        overrun
     }
 
     /// Which limit the kernel held since this was last asked.

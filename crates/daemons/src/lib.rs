@@ -37,6 +37,7 @@ mod redact;
 mod spool;
 mod user_config;
 
+pub use cgroup::leave_for_leaf;
 pub use connector_egress::{HostPattern, Record as EgressRecord, Usage};
 pub use daemon::{Adopted, Daemon, Home, Port, Spec, StartError};
 pub use diagnosis::Diagnosis;

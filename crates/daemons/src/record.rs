@@ -30,9 +30,9 @@ pub(crate) struct Record {
     /// The process of its proxies.
     #[serde(default)]
     pub(crate) egress: Option<ProcessId>,
-    /// The group that it was started in.
-    #[serde(default)]
-    pub(crate) group: Option<Group>,
+    /// The group that it was to be started in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
 }
 
 impl Record {
@@ -49,6 +49,15 @@ impl Record {
             egress: None,
             group: None,
         }
+    }
+
+    pub(crate) fn set_group(&mut self, group: Option<Group>) {
+        self.group = group;
+    }
+
+    /// The group that it was started in, while there is one and it is the daemon's: what is in it is ended.
+    pub(crate) fn group(&self) -> Option<Group> {
+        self.group.clone().filter(|group| group.is_of(&self.mark))
     }
 
     /// A file that cannot be understood counts as absent: nothing in it could be proven, and a
@@ -68,7 +77,7 @@ impl Record {
     }
 
     pub(crate) fn family(&self) -> Family {
-        Family { leader: self.process.clone(), mark: self.mark.clone(), group: self.group.clone() }
+        Family { leader: self.process.clone(), mark: self.mark.clone(), group: self.group() }
     }
 }
 
@@ -155,6 +164,23 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(first);
         assert!(RecordFile::lock(&path).is_ok());
+    }
+
+    #[test]
+    fn a_group_counts_only_while_it_is_the_daemons_and_none_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("daemon-mark");
+        std::fs::create_dir(&named).unwrap();
+        std::fs::write(named.join("cgroup.procs"), "2\n").unwrap();
+        for path in [named.as_path(), dir.path(), Path::new("/sys/fs/cgroup"), Path::new("/gone/daemon-mark")]
+        {
+            let mut record = record();
+            record.set_group(Some(Group::at(path.to_owned())));
+            assert_eq!(record.group(), None, "{}", path.display());
+            assert_eq!(record.family().group, None);
+        }
+        let written = serde_json::to_value(record()).unwrap();
+        assert!(written.get("group").is_none(), "an earlier host reads it, too: {written}");
     }
 
     #[test]

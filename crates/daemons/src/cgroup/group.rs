@@ -1,5 +1,6 @@
 //! One group: made, entered, limited, ended and removed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,12 @@ pub(crate) struct Group {
 /// How often the kernel held a limit, since the group was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Events {
-    /// Processes that it ended for want of memory.
-    pub(crate) memory: u64,
-    /// Processes and threads that it did not make.
-    pub(crate) processes: u64,
+    /// Processes in it that it ended for want of memory, its own or that of what is above.
+    pub(super) kills: u64,
+    /// Memory that it did not give because of the group's own limit.
+    pub(super) wants: u64,
+    /// Processes and threads that it did not make because of the group's own limit.
+    pub(super) refused: u64,
 }
 
 impl Group {
@@ -35,6 +38,12 @@ impl Group {
         &self.path
     }
 
+    /// Whether it is that of the daemon with this mark, and the kernel's.
+    pub(crate) fn is_of(&self, mark: &str) -> bool {
+        self.path.file_name().is_some_and(|name| name == name_of(mark).as_str())
+            && rustix::fs::statfs(&self.path).is_ok_and(|found| is_cgroup2(&found))
+    }
+
     pub(crate) fn make(&self) -> io::Result<()> {
         std::fs::create_dir(&self.path)
     }
@@ -42,6 +51,11 @@ impl Group {
     /// Puts a process into it. What that starts from then on is in it too.
     pub(crate) fn enter(&self, process: u32) -> io::Result<()> {
         write(&self.path.join("cgroup.procs"), &process.to_string())
+    }
+
+    /// That the daemon is not in it, for people.
+    pub(crate) fn is_left(&self) -> String {
+        format!("the daemon is not in {}", self.path.display())
     }
 
     /// Writes one setting. That a file is not there is no error where the kernel may be without it.
@@ -52,6 +66,13 @@ impl Group {
             Err(error) => Err(format!("{} cannot be set: {error}", setting.file)),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Whether a setting can still act.
+    pub(super) fn offers(&self, setting: &Setting) -> Result<(), String> {
+        let file = self.path.join(setting.file);
+        let there = setting.may_be_missing || file.exists();
+        if there { Ok(()) } else { Err(format!("{} is not there any more", file.display())) }
     }
 
     /// Whether a setting is as it was written.
@@ -65,25 +86,47 @@ impl Group {
         }
     }
 
-    /// The processes in it and in groups below it.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        let listed = |group: &PathBuf| {
+    /// The processes in it and in groups below it, as far as they have a number here: one that is ending or is in another
+    /// namespace is listed as 0. An error where it holds what no daemon's can, so that nothing is taken for a member of it.
+    pub(crate) fn processes(&self) -> io::Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for group in self.all() {
+            // One that is going has no such file, and one of threads has it in vain: its processes are listed above it.
             let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>()
-        };
-        self.all().iter().flat_map(listed).collect()
+            found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+        }
+        found.remove(&0);
+        let strange = [1, std::process::id()].into_iter().find(|number| found.contains(number));
+        match strange {
+            Some(number) => Err(io::Error::other(format!("it holds process {number}, which is no daemon's"))),
+            None => Ok(found),
+        }
     }
 
-    pub(crate) fn events(&self) -> Events {
-        let count = |file: &str, event: &str| {
-            let text = std::fs::read_to_string(self.path.join(file)).unwrap_or_default();
-            counted(&text, event).unwrap_or_default()
-        };
-        Events { memory: count("memory.events", "oom_kill"), processes: count("pids.events", "max") }
+    /// Whether a process is in it.
+    pub(crate) fn holds(&self, process: u32) -> bool {
+        self.processes().is_ok_and(|processes| processes.contains(&process))
     }
 
-    /// Kills all in it at once.
+    pub(super) fn events(&self) -> Events {
+        let read = |file: &str| std::fs::read_to_string(self.path.join(file)).ok();
+        let count =
+            |text: Option<String>, event| text.and_then(|text| counted(&text, event)).unwrap_or_default();
+        // Before there was a file of the group's own events, others' limits counted: then its own has to have been reached.
+        let reached = || read("pids.peak").zip(read("pids.max")).is_some_and(|(peak, max)| peak == max);
+        let pids = read("pids.events.local").or_else(|| read("pids.events").filter(|_| reached()));
+        // The kernel tells the want before the end: in this order no end is seen without.
+        let kills = count(read("memory.events"), "oom_kill");
+        let wants = read("memory.events.local").or_else(|| read("memory.events"));
+        Events { kills, wants: count(wants, "oom"), refused: count(pids, "max") }
+    }
+
+    /// Kills all in it at once, unless it holds what no daemon's can.
     pub(crate) fn kill(&self) {
+        if let Err(error) = self.processes() {
+            tracing::warn!(group = %self.path.display(), %error, "a group is not ended");
+            return;
+        }
         // An older kernel has no such file; then they are killed one by one.
         if let Err(error) = write(&self.path.join("cgroup.kill"), "1")
             && error.kind() != io::ErrorKind::NotFound
@@ -92,10 +135,12 @@ impl Group {
         }
     }
 
-    /// Whether nothing runs in it.
+    /// Whether nothing runs in it. What cannot be read may hold anything.
     pub(crate) fn is_empty(&self) -> bool {
-        let events = std::fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
-        counted(&events, "populated").is_none_or(|populated| populated == 0)
+        match std::fs::read_to_string(self.path.join("cgroup.events")) {
+            Ok(events) => counted(&events, "populated") == Some(0),
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound) && !self.path.exists(),
+        }
     }
 
     /// Removes it once nothing runs in it. To be called when all in it have been killed.
@@ -132,6 +177,23 @@ impl Group {
     }
 }
 
+/// What the group of the daemon with this mark is called.
+pub(super) fn name_of(mark: &str) -> String {
+    format!("daemon-{mark}")
+}
+
+#[cfg(target_os = "linux")]
+fn is_cgroup2(file_system: &rustix::fs::StatFs) -> bool {
+    /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
+    const CGROUP2: u64 = 0x6367_7270;
+    u64::try_from(file_system.f_type) == Ok(CGROUP2)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_cgroup2(_: &rustix::fs::StatFs) -> bool {
+    false
+}
+
 /// The number behind a name, in a file with one of each a line.
 fn counted(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
@@ -147,6 +209,47 @@ pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_not_empty_and_what_is_gone_is() {
+        let root = tempfile::tempdir().unwrap();
+        let group = Group::at(root.path().join("group"));
+        assert!(group.is_empty());
+        group.make().unwrap();
+        let events = group.path.join("cgroup.events");
+        for (text, empty) in [("populated 0\nfrozen 0\n", true), ("populated 1\n", false), ("", false)] {
+            std::fs::write(&events, text).unwrap();
+            assert_eq!(group.is_empty(), empty, "{text}");
+        }
+        std::fs::remove_file(&events).unwrap();
+        assert!(!group.is_empty());
+        std::fs::create_dir(&events).unwrap();
+        assert!(!group.is_empty());
+    }
+
+    #[test]
+    fn a_group_is_not_ended_where_it_holds_what_no_daemons_can() {
+        let root = tempfile::tempdir().unwrap();
+        let group = Group::at(root.path().to_owned());
+        let below = root.path().join("below");
+        std::fs::create_dir(&below).unwrap();
+        let own = std::process::id();
+        for (listed, ended) in [
+            ("1\n".to_owned(), ""),
+            (format!("4711\n{own}\n"), ""),
+            ("0\n4711\n".to_owned(), "1"),
+            (String::new(), "1"),
+        ] {
+            for file in [root.path(), &below] {
+                std::fs::write(root.path().join("cgroup.kill"), "").unwrap();
+                std::fs::write(file.join("cgroup.procs"), &listed).unwrap();
+                group.kill();
+                let written = std::fs::read_to_string(root.path().join("cgroup.kill")).unwrap();
+                assert_eq!(written, ended, "{listed:?} in {}", file.display());
+                std::fs::write(file.join("cgroup.procs"), "").unwrap();
+            }
+        }
+    }
 
     #[test]
     fn events_are_counted_by_their_whole_names() {

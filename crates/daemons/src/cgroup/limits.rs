@@ -1,6 +1,7 @@
 //! What a workspace may hold, as settings of its daemon's group, controller by controller.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{Events, Group, Groups};
 use crate::allowance::{Allowance, Excess};
@@ -12,6 +13,12 @@ const THREADS_OF_PROCESS: usize = 32;
 
 /// The period of which a share is given, in microseconds: the kernel's own.
 const PERIOD: u64 = 100_000;
+
+/// What everything weighs at disks that nothing else is said of.
+const EVEN: u32 = 100;
+
+/// The weight at disks whose scheduler is `bfq`.
+const BFQ: &str = "io.bfq.weight";
 
 /// A controller of cgroup v2 that a setting of a workspace needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +53,12 @@ impl Controller {
 
     /// Those of the limits that there are.
     pub(crate) fn asked(allowance: Allowance) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |controller| !controller.settings(allowance).is_empty())
+        Self::ALL.into_iter().filter(move |controller| match controller {
+            Self::Memory => allowance.memory_mb.is_some(),
+            Self::Pids => allowance.processes.is_some(),
+            Self::Cpu => allowance.cpu_percent.is_some(),
+            Self::Io => allowance.io_weight.is_some(),
+        })
     }
 
     /// Whether the host counts what the controller would hold, where it is not to be had.
@@ -54,26 +66,50 @@ impl Controller {
         matches!(self, Self::Memory | Self::Pids)
     }
 
-    /// Its settings in a group; none where there is no limit.
-    pub(super) fn settings(self, allowance: Allowance) -> Vec<Setting> {
+    /// Its settings in a group, which are the kernel's own where there is no limit; or why none would act.
+    pub(super) fn settings(self, allowance: Allowance, group: &Path) -> Result<Vec<Setting>, String> {
+        let or_max = |value: Option<String>| value.unwrap_or_else(|| "max".to_owned());
         let setting = |file, value| Setting { file, value, may_be_missing: false };
-        match self {
-            Self::Memory => allowance.memory_mb.map_or_else(Vec::new, |most| {
+        Ok(match self {
+            Self::Memory => {
+                let most = allowance.memory_mb.map(|most| (most << 20).to_string());
                 // What is swapped out is held as well. A kernel without swap has no such file.
-                let swap = Setting { file: "memory.swap.max", value: "0".to_owned(), may_be_missing: true };
-                vec![setting("memory.max", (most << 20).to_string()), swap]
-            }),
-            Self::Pids => allowance
-                .processes
-                .map_or_else(Vec::new, |most| vec![setting("pids.max", threads(most).to_string())]),
-            Self::Cpu => allowance.cpu_percent.map_or_else(Vec::new, |percent| {
-                vec![setting("cpu.max", format!("{} {PERIOD}", u64::from(percent) * PERIOD / 100))]
-            }),
-            Self::Io => allowance
-                .io_weight
-                .map_or_else(Vec::new, |weight| vec![setting("io.weight", format!("default {weight}"))]),
-        }
+                let swap = or_max(most.as_ref().map(|_| "0".to_owned()));
+                let swap = Setting { may_be_missing: true, ..setting("memory.swap.max", swap) };
+                vec![setting("memory.max", or_max(most)), swap]
+            }
+            Self::Pids => {
+                vec![setting("pids.max", or_max(allowance.processes.map(|most| threads(most).to_string())))]
+            }
+            Self::Cpu => {
+                let quota = |percent| format!("{} {PERIOD}", u64::from(percent) * PERIOD / 100);
+                vec![setting("cpu.max", or_max(allowance.cpu_percent.map(quota)))]
+            }
+            Self::Io => io(allowance.io_weight, group)?,
+        })
     }
+}
+
+/// What weighs at disks: the kernel's own model of their cost, where it is enabled for one, else the scheduler `bfq`, if there is any.
+fn io(weight: Option<u32>, group: &Path) -> Result<Vec<Setting>, String> {
+    let setting = |file, weight| Setting { file, value: format!("default {weight}"), may_be_missing: false };
+    let cost = group.ancestors().any(|above| {
+        let text = std::fs::read_to_string(above.join("io.cost.qos")).unwrap_or_default();
+        text.split_whitespace().any(|field| field == "enable=1")
+    });
+    if cost {
+        Ok(vec![setting("io.weight", weight.unwrap_or(EVEN))])
+    } else if group.join(BFQ).exists() {
+        Ok(vec![setting(BFQ, weight.map_or(EVEN, of_bfq))])
+    } else {
+        Err("no disk here heeds weights: `io.cost.qos` is enabled for none, and there is no scheduler `bfq`"
+            .to_owned())
+    }
+}
+
+/// The same weight in the smaller range of `bfq`, 1 to 1000.
+fn of_bfq(weight: u32) -> u32 {
+    if weight <= EVEN { weight } else { EVEN + (weight - EVEN) / 11 }
 }
 
 /// How many processes and threads there may be for so many processes of commands.
@@ -107,32 +143,43 @@ impl Limits {
         }
     }
 
-    /// Sets those of a group in `groups`.
+    /// Sets those of a group, as its own files let them be set, and takes back those that there are not any more. Where they do not,
+    /// `groups` may know why.
     pub(crate) fn set(allowance: Allowance, group: &Group, groups: Option<&Groups>) -> Self {
         let set = |controller: Controller| {
-            if let Some(why) = groups.and_then(|groups| groups.refused(controller)) {
-                return Err(why.to_owned());
-            }
-            controller.settings(allowance).iter().try_for_each(|setting| group.set(setting))
+            let settings = controller.settings(allowance, group.path())?;
+            settings.iter().try_for_each(|setting| group.set(setting))
         };
-        Self { held: Controller::asked(allowance).map(|it| (it, set(it))).collect(), seen: group.events() }
-    }
-
-    /// What is left to be counted.
-    pub(crate) fn counted(&self, allowance: Allowance) -> Allowance {
-        let memory_mb = allowance.memory_mb.filter(|_| !self.hold(Controller::Memory));
-        Allowance { memory_mb, ..allowance }
+        let why =
+            |controller, why| groups.and_then(|groups| groups.refused(controller)).map_or(why, str::to_owned);
+        let asked: Vec<_> = Controller::asked(allowance).collect();
+        let held = Controller::ALL.map(|it| (it, set(it).map_err(|error| why(it, error))));
+        let held = held.into_iter().filter(|(controller, _)| asked.contains(controller)).collect();
+        Self { held, seen: group.events() }
     }
 
     /// Which limit the kernel held since this was last asked.
     pub(crate) fn exceeded(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
+        self.look(allowance, group);
         let (before, now) = (self.seen, group.events());
-        self.seen = now;
-        if now.memory > before.memory && self.hold(Controller::Memory) {
+        let ended = now.kills > before.kills;
+        // A want is kept in mind until the end that it leads to.
+        let wants = if ended { now.wants } else { before.wants };
+        self.seen = Events { wants, ..now };
+        if ended && now.wants > before.wants && self.hold(Controller::Memory) {
             return allowance.memory_mb.map(|most| Excess::Memory { held: most, most });
         }
-        let refused = now.processes > before.processes && self.hold(Controller::Pids);
+        let refused = now.refused > before.refused && self.hold(Controller::Pids);
         allowance.processes.filter(|_| refused).map(|most| Excess::Threads { most: threads(most) })
+    }
+
+    /// Looks whether what was set still acts: who gave a controller can take it away.
+    fn look(&mut self, allowance: Allowance, group: &Group) {
+        for (controller, held) in self.held.iter_mut().filter(|(_, held)| held.is_ok()) {
+            *held = controller
+                .settings(allowance, group.path())
+                .and_then(|settings| settings.iter().try_for_each(|setting| group.offers(setting)));
+        }
     }
 
     /// One line for a person, if there is any limit.

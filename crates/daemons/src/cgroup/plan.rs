@@ -47,8 +47,8 @@ pub(crate) struct Facts {
     pub(crate) marked: bool,
     /// Its directory, processes and controllers can be written.
     pub(crate) writable: bool,
-    /// It is that of the whole machine.
-    pub(crate) whole_machine: bool,
+    /// It is that of the whole machine, or a service manager has units of its own right below it.
+    pub(crate) managed: bool,
 }
 
 impl Facts {
@@ -64,15 +64,39 @@ impl Facts {
             marked: MARKS.iter().any(marked) && group.is_dir(),
             writable: files.iter().all(|file| writable(group.join(file))),
             // The kernel gives every group a type but the first.
-            whole_machine: !group.join("cgroup.type").exists(),
+            managed: !group.join("cgroup.type").exists() || has_units(group),
         }
     }
 }
 
-/// What to do for a process with this `/proc/PID/cgroup`, by the reader's table of mounts.
-pub(crate) fn plan(cgroup: &str, mounts: &str, facts: impl Fn(&Path) -> Facts) -> Result<Plan, Reason> {
-    let own = cgroup.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Reason::None)?;
-    let own = Path::new(own);
+/// Whether systemd has made itself a place below a group: that of its own process, or one of its slices.
+fn has_units(group: &Path) -> bool {
+    let of_systemd =
+        |name: &Path| name == "init.scope" || name.extension().is_some_and(|kind| kind == "slice");
+    let entries = std::fs::read_dir(group).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| of_systemd(Path::new(&entry.file_name())))
+}
+
+/// The `/proc/PID/cgroup` of two processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    pub(crate) own: &'a str,
+    /// That of process 1. Empty where it cannot be read.
+    pub(crate) first: &'a str,
+}
+
+/// The group of cgroup v2 in such a file.
+fn unified(cgroup: &str) -> Option<&Path> {
+    cgroup.lines().find_map(|line| line.strip_prefix("0::")).map(Path::new)
+}
+
+/// What to do for a process that stands there, by the reader's table of mounts.
+pub(crate) fn plan(
+    standing: Standing<'_>,
+    mounts: &str,
+    facts: impl Fn(&Path) -> Facts,
+) -> Result<Plan, Reason> {
+    let own = unified(standing.own).ok_or(Reason::None)?;
     let mut found: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
     found.retain(|mount| own.starts_with(&mount.root));
     found.sort_by_key(|mount| mount.read_only);
@@ -83,7 +107,11 @@ pub(crate) fn plan(cgroup: &str, mounts: &str, facts: impl Fn(&Path) -> Facts) -
     let below = own.strip_prefix(&mount.root).unwrap_or(own);
     let here = mount.at.join(below);
     let here: PathBuf = here.components().collect();
-    let base = delegated(&here, &mount.at, &facts)?;
+    // Where the first process is elsewhere, it or another has divided the tree, and is its one writer.
+    let first = unified(standing.first);
+    let undivided =
+        first.is_some_and(|first| [mount.root.clone(), mount.root.join(LEAF)].contains(&first.into()));
+    let base = delegated(&here, (&mount.at, undivided), &facts)?;
     if !facts(&base).writable {
         return Err(Reason::NotWritable(base));
     }
@@ -91,10 +119,15 @@ pub(crate) fn plan(cgroup: &str, mounts: &str, facts: impl Fn(&Path) -> Facts) -
 }
 
 /// The nearest group that is delegated to us, up to where the tree begins.
-fn delegated(here: &Path, top: &Path, facts: impl Fn(&Path) -> Facts) -> Result<PathBuf, Reason> {
+fn delegated(
+    here: &Path,
+    (top, undivided): (&Path, bool),
+    facts: impl Fn(&Path) -> Facts,
+) -> Result<PathBuf, Reason> {
     for group in here.ancestors().take_while(|group| group.starts_with(top)) {
         let known = facts(group);
-        if known.marked || group == top && !known.whole_machine {
+        let of_container = group == top && undivided && !known.managed;
+        if known.marked || of_container {
             return Ok(group.to_owned());
         }
         if group.extension().is_some_and(|kind| UNITS.iter().any(|unit| kind == *unit)) {
@@ -172,11 +205,7 @@ mod tests {
     fn known<'a>(marked: &'a [String], closed: &'a [String], first: &'a str) -> impl Fn(&Path) -> Facts + 'a {
         move |group| {
             let one_of = |groups: &[String]| groups.iter().any(|one| Path::new(one) == group);
-            Facts {
-                marked: one_of(marked),
-                writable: !one_of(closed),
-                whole_machine: group == Path::new(first),
-            }
+            Facts { marked: one_of(marked), writable: !one_of(closed), managed: group == Path::new(first) }
         }
     }
 
@@ -266,7 +295,57 @@ mod tests {
         ];
         for (what, own, mounts, marked, first, expected) in situations {
             let cgroup = format!("5:pids:/elsewhere\n0::{own}\n");
-            assert_eq!(plan(&cgroup, mounts, known(&marked, &[], first)), expected, "{what}");
+            let standing =
+                Standing { own: &cgroup, first: if mounts == PART { "0::/docker/4f1c\n" } else { "0::/\n" } };
+            assert_eq!(plan(standing, mounts, known(&marked, &[], first)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_unmarked_top_is_a_containers_own_only_where_nobody_else_divides_it() {
+        let top = PathBuf::from(TOP);
+        let ours = |leaves| Ok(Plan { base: top.clone(), leaves });
+        let anothers = || Err(Reason::NotDelegated(top.clone()));
+        for (own, first, managed, marked, expected) in [
+            ("/", "0::/\n", false, false, ours(true)),
+            ("/", "0::/host\n", false, false, ours(true)),
+            ("/host", "0::/host\n", false, false, ours(false)),
+            // A systemd in the container, as seen by who was started beside it.
+            ("/", "0::/init.scope\n", true, false, anothers()),
+            ("/", "0::/\n", true, false, anothers()),
+            ("/host", "0::/host\n", true, false, anothers()),
+            // Another manager, one of the machine's that is seen in its table of processes, and one that is hidden.
+            ("/", "0::/manager\n", false, false, anothers()),
+            ("/", "0::/../../init.scope\n", false, false, anothers()),
+            ("/", "", false, false, anothers()),
+            ("/", "0::/init.scope\n", true, true, ours(true)),
+        ] {
+            let facts = |_: &Path| Facts { marked, writable: true, managed };
+            let standing = Standing { own: &format!("0::{own}\n"), first };
+            assert_eq!(
+                plan(standing, UNIFIED, facts),
+                expected,
+                "{own} beside {first:?}, {managed}, {marked}"
+            );
+        }
+    }
+
+    #[test]
+    fn units_of_a_service_manager_are_known_by_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(Facts::of(root.path()).managed, "without a type it is the machine's");
+        std::fs::write(root.path().join("cgroup.type"), "domain\n").unwrap();
+        for (name, is_unit) in [
+            ("host", false),
+            ("daemon-1", false),
+            ("x.service", false),
+            ("init.scope", true),
+            ("system.slice", true),
+        ] {
+            let below = root.path().join(name);
+            std::fs::create_dir(&below).unwrap();
+            assert_eq!(Facts::of(root.path()).managed, is_unit, "{name}");
+            std::fs::remove_dir(&below).unwrap();
         }
     }
 
@@ -274,12 +353,13 @@ mod tests {
     fn a_system_without_it_and_a_group_that_cannot_be_written_are_told_apart() {
         let none = known(&[], &[], "nowhere");
         for cgroup in ["9:name=systemd:/\n8:pids:/\n", ""] {
-            assert_eq!(plan(cgroup, V1, &none), Err(Reason::None));
+            assert_eq!(plan(Standing { own: cgroup, first: cgroup }, V1, &none), Err(Reason::None));
         }
         let service = [format!("{TOP}/x.service")];
         let closed = known(&service, &service, TOP);
         let refused = Err(Reason::NotWritable(PathBuf::from(&service[0])));
-        assert_eq!(plan("0::/x.service\n", UNIFIED, closed), refused);
+        let standing = Standing { own: "0::/x.service\n", first: "0::/init.scope\n" };
+        assert_eq!(plan(standing, UNIFIED, closed), refused);
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn groups(controllers: &[(Controller, Result<(), String>)]) -> Groups {
 #[test]
 fn each_limit_is_written_to_the_file_of_its_controller_and_none_where_there_is_no_limit() {
     let (directory, all) = group(&WRITTEN.map(|(file, _)| file));
+    cost(directory.path(), true);
     let limits = Limits::set(ALL, &all, Some(&groups(&[])));
     for (file, value) in WRITTEN {
         assert_eq!(std::fs::read_to_string(directory.path().join(file)).unwrap(), value, "{file}");
@@ -47,14 +48,70 @@ fn each_limit_is_written_to_the_file_of_its_controller_and_none_where_there_is_n
     for key in ["memory_mb", "max_processes", "cpu_percent", "io_weight"] {
         assert!(words.contains(&format!("{key} is held by the kernel")), "{words}");
     }
-    assert_eq!(limits.counted(ALL), Allowance { memory_mb: None, ..ALL });
+}
 
-    let (directory, none) = group(&WRITTEN.map(|(file, _)| file));
-    let limits = Limits::set(Allowance::default(), &none, Some(&groups(&[])));
-    assert_eq!(limits.words(), None);
-    for (file, _) in WRITTEN {
-        assert_eq!(std::fs::read_to_string(directory.path().join(file)).unwrap(), "", "{file}");
+#[test]
+fn what_is_no_limit_any_more_is_taken_back_from_a_group_that_goes_on() {
+    let (directory, all) = group(&WRITTEN.map(|(file, _)| file));
+    cost(directory.path(), true);
+    Limits::set(ALL, &all, None);
+    assert_eq!(Limits::set(Allowance::default(), &all, None).words(), None);
+    for (file, without) in [
+        ("memory.max", "max"),
+        ("memory.swap.max", "max"),
+        ("pids.max", "max"),
+        ("cpu.max", "max"),
+        ("io.weight", "default 100"),
+    ] {
+        let text = std::fs::read_to_string(directory.path().join(file)).unwrap();
+        // Plain files keep what was longer before.
+        assert!(text.starts_with(without), "{file}: {text}");
     }
+}
+
+/// Whether the kernel has a model of what disks cost.
+fn cost(directory: &Path, enabled: bool) {
+    let text = format!("8:0 enable=0\n8:16 enable={} ctrl=auto\n", u8::from(enabled));
+    std::fs::write(directory.join("io.cost.qos"), text).unwrap();
+}
+
+#[test]
+fn a_weight_is_held_only_by_what_heeds_it() {
+    let weight = |weight| Allowance { io_weight: Some(weight), ..Allowance::default() };
+    // Whether there is a model, the files, the weight, and what is written where.
+    for (model, files, asked, written) in [
+        (true, &["io.weight", "io.bfq.weight"][..], 50, Some(("io.weight", "default 50"))),
+        (false, &["io.weight", "io.bfq.weight"], 50, Some(("io.bfq.weight", "default 50"))),
+        (false, &["io.bfq.weight"], 1, Some(("io.bfq.weight", "default 1"))),
+        (false, &["io.bfq.weight"], 10_000, Some(("io.bfq.weight", "default 1000"))),
+        (false, &["io.weight"], 50, None),
+        (true, &[], 50, None),
+    ] {
+        let (directory, group) = group(files);
+        cost(directory.path(), model);
+        let words = Limits::set(weight(asked), &group, None).words().unwrap();
+        assert_eq!(words == "io_weight is held by the kernel", written.is_some(), "{files:?}: {words}");
+        for file in files {
+            let text = std::fs::read_to_string(directory.path().join(file)).unwrap();
+            let expected = written.filter(|(written, _)| written == file).map_or("", |(_, value)| value);
+            assert_eq!(text, expected, "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_whose_file_is_gone_is_held_by_nobody_any_more() {
+    let (directory, group) = group(&WRITTEN.map(|(file, _)| file));
+    cost(directory.path(), true);
+    let mut limits = Limits::set(ALL, &group, None);
+    for (file, _) in WRITTEN {
+        assert_eq!(limits.exceeded(ALL, &group), None);
+        std::fs::remove_file(directory.path().join(file)).unwrap();
+    }
+    assert_eq!(limits.exceeded(ALL, &group), None);
+    let words = limits.words().unwrap();
+    assert!(!words.contains("is held by the kernel"), "{words}");
+    assert_eq!(words.matches("is not there any more").count(), 4, "{words}");
 }
 
 #[test]
@@ -70,6 +127,7 @@ fn a_limit_that_cannot_be_set_is_counted_for_a_reason_and_the_others_hold() {
         let files: Vec<_> = WRITTEN.iter().map(|(file, _)| *file).filter(|file| *file != missing).collect();
         for broken in [None, Some("/"), Some("/dev/full")] {
             let (directory, group) = group(&files);
+            cost(directory.path(), true);
             if let Some(target) = broken {
                 symlink(target, directory.path().join(missing)).unwrap();
             }
@@ -85,8 +143,10 @@ fn a_limit_that_cannot_be_set_is_counted_for_a_reason_and_the_others_hold() {
     assert_eq!(Limits::set(memory, &group, None).words().unwrap(), "memory_mb is held by the kernel");
     let refused = groups(&[(Controller::Memory, Err("it is not given".to_owned()))]);
     let limits = Limits::set(memory, &group, Some(&refused));
+    assert_eq!(limits.words().unwrap(), "memory_mb is held by the kernel", "what the group has decides");
+    let (_without, group) = self::group(&[]);
+    let limits = Limits::set(memory, &group, Some(&refused));
     assert_eq!(limits.words().unwrap(), "memory_mb is counted: it is not given");
-    assert_eq!(limits.counted(memory), memory);
     assert_eq!(Limits::none(memory, "why").words().unwrap(), "memory_mb is counted: why");
 }
 
@@ -95,15 +155,85 @@ fn what_the_kernel_held_is_told_once_in_the_words_of_what_is_counted() {
     let (directory, group) = group(&["memory.max", "pids.max"]);
     let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
     tell("memory.events", "oom 1\noom_kill 1\n");
-    tell("pids.events", "max 0\n");
+    tell("pids.events.local", "max 0\n");
     let mut limits = Limits::set(ALL, &group, None);
     assert_eq!(limits.exceeded(ALL, &group), None, "what was before is not told");
     tell("memory.events", "oom 3\noom_kill 2\n");
     assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Memory { held: 2048, most: 2048 }));
     assert_eq!(limits.exceeded(ALL, &group), None);
-    tell("pids.events", "max 7\n");
+    tell("pids.events.local", "max 7\n");
     assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Threads { most: 3712 }));
     assert_eq!(limits.exceeded(ALL, &group), None);
+}
+
+#[test]
+fn what_the_limits_of_others_did_is_not_told_of_this_one() {
+    let memory = Some(Excess::Memory { held: 2048, most: 2048 });
+    let threads = Some(Excess::Threads { most: 3712 });
+    let (wants, ends) = ("oom 1\noom_kill 0\n", "oom 1\noom_kill 1\n");
+    // What the kernel says at two looks, and what is told at the second.
+    let events = |file: &'static str, text: &'static str| (file, text);
+    for (what, first, second, told) in [
+        ("the machine's memory ended", vec![], vec![events("memory.events", "oom 0\noom_kill 1\n")], None),
+        ("its own ended", vec![], vec![events("memory.events", ends)], memory),
+        (
+            "it wanted, and one was ended for it later",
+            vec![events("memory.events", wants)],
+            vec![events("memory.events", ends)],
+            memory,
+        ),
+        ("it wanted, and none was ended", vec![], vec![events("memory.events", wants)], None),
+        (
+            "that of a group below ended",
+            vec![],
+            vec![events("memory.events", ends), events("memory.events.local", "oom 0\noom_kill 0\n")],
+            None,
+        ),
+        (
+            "its own ended one in a group below",
+            vec![],
+            vec![events("memory.events", ends), events("memory.events.local", "oom 1\noom_kill 0\n")],
+            memory,
+        ),
+        (
+            "the limit on processes of a group above",
+            vec![],
+            vec![events("pids.events", "max 7\n"), events("pids.events.local", "max 0\n")],
+            None,
+        ),
+        (
+            "its own",
+            vec![],
+            vec![events("pids.events", "max 0\n"), events("pids.events.local", "max 7\n")],
+            threads,
+        ),
+        (
+            "an older kernel, below the limit",
+            vec![],
+            vec![events("pids.events", "max 7\n"), events("pids.peak", "9\n")],
+            None,
+        ),
+        (
+            "an older kernel, at the limit",
+            vec![],
+            vec![events("pids.events", "max 7\n"), events("pids.peak", "3712")],
+            threads,
+        ),
+        ("a kernel that tells no peak", vec![], vec![events("pids.events", "max 7\n")], None),
+    ] {
+        let (directory, group) = group(&["memory.max", "pids.max"]);
+        let tell = |all: Vec<(&str, &str)>| {
+            for (file, text) in all {
+                std::fs::write(directory.path().join(file), text).unwrap();
+            }
+        };
+        let mut limits = Limits::set(ALL, &group, None);
+        tell(first);
+        assert_eq!(limits.exceeded(ALL, &group), None, "{what}");
+        tell(second);
+        assert_eq!(limits.exceeded(ALL, &group), told, "{what}");
+        assert_eq!(limits.exceeded(ALL, &group), None, "{what}");
+    }
 }
 
 #[test]
@@ -116,7 +246,7 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
     std::fs::write(file("host/cgroup.procs"), "").unwrap();
     let plan = Plan { base: base.path().to_owned(), leaves: true };
     let wanted = [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
-    let groups = Groups::take(&plan, 4711, &wanted);
+    let groups = Groups::take(&plan, Some(4711), &wanted);
     assert_eq!(std::fs::read_to_string(file("host/cgroup.procs")).unwrap(), "4711");
     assert_eq!(
         std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(),
@@ -132,30 +262,51 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
     }
     // One that could not move enables nothing, and says so once for each.
     std::fs::remove_file(file("host/cgroup.procs")).unwrap();
-    let groups = Groups::take(&plan, 4711, &[Controller::Memory]);
+    let groups = Groups::take(&plan, Some(4711), &[Controller::Memory]);
     assert!(groups.refused(Controller::Memory).unwrap().contains("the host cannot move to host in"));
+}
+
+#[test]
+fn a_process_that_was_not_told_to_leave_its_group_stays_and_enables_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    let file = |name: &str| base.path().join(name);
+    std::fs::write(file("cgroup.controllers"), "memory\n").unwrap();
+    std::fs::write(file("cgroup.subtree_control"), "").unwrap();
+    let plan = Plan { base: base.path().to_owned(), leaves: true };
+    let groups = Groups::take(&plan, None, &[Controller::Memory]);
+    assert!(groups.refused(Controller::Memory).unwrap().contains("`DelegateSubgroup=host`"));
+    assert_eq!(std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(), "");
+    assert!(!file(LEAF).exists());
+    // One that is in a leaf already has nowhere to go.
+    let groups = Groups::take(&Plan { leaves: false, ..plan }, None, &[Controller::Memory]);
+    assert_eq!(groups.refused(Controller::Memory), None);
+    assert_eq!(std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(), "+memory");
 }
 
 /// A group of the kernel's own for these tests, below that of this process.
 struct Real(Group);
 
 impl Real {
-    /// Nothing where no group can be made: there the plan says the same.
+    /// Nothing where no group can be made; that limits are counted then is proven here.
     fn new(name: &str) -> Option<Self> {
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mark = |group: &Path| Facts { marked: true, ..Facts::of(group) };
-        let plan = match plan::plan(&cgroup, &mounts, mark) {
-            Ok(plan) => plan,
+        let base = plan::plan(Standing { own: &cgroup, first: "" }, &mounts, mark).map(|plan| plan.base);
+        let group = base.map(|base| Group::at(base.join(format!("connector-{name}-{}", std::process::id()))));
+        match group
+            .map_err(|why| why.to_string())
+            .and_then(|group| group.make().map(|()| Self(group)).map_err(|error| error.to_string()))
+        {
+            Ok(group) => Some(group),
             Err(why) => {
-                let own = plan_of("self").map(|plan| plan.base);
-                assert!(own.is_err(), "{why}, and yet {own:?}");
-                return None;
+                let own = Groups::of_this_process().map(|groups| groups.group("x").make().is_ok());
+                assert!(!matches!(own, Ok(true)), "{why}, and yet there can be groups here");
+                let words = Limits::none(ALL, &why).words().unwrap();
+                assert!(words.starts_with(&format!("memory_mb is counted: {why}")), "{words}");
+                None
             }
-        };
-        let group = Group::at(plan.base.join(format!("connector-{name}-{}", std::process::id())));
-        group.make().unwrap();
-        Some(Self(group))
+        }
     }
 
     fn runs(&self, script: &str) -> Child {
@@ -188,7 +339,7 @@ fn controllers_are_enabled_once_the_host_has_moved_to_a_leaf() {
     let path = base.0.path();
     let controllers = std::fs::read_to_string(path.join("cgroup.controllers")).unwrap();
     let mut host = base.runs("exec cat");
-    until("the host is in it", || base.0.processes() == [host.id()]);
+    until("the host is in it", || base.0.holds(host.id()));
     let Some(controller) = controllers.split_whitespace().next() else {
         let why = enable(path, "memory").unwrap_err();
         assert!(why.contains("no controller `memory`"), "{why}");
@@ -210,10 +361,13 @@ fn controllers_are_enabled_once_the_host_has_moved_to_a_leaf() {
         (name.starts_with(controller) && name.rsplit('.').next() == Some("max")).then_some(name)
     });
     if let Some(file) = set {
-        write(&group.path().join(&file), "0");
-        assert_eq!(std::fs::read_to_string(group.path().join(&file)).unwrap().trim(), "0", "{file}");
+        // A share of no time is none; the others have no least.
+        let value = if file == "cpu.max" { "max" } else { "0" };
+        write(&group.path().join(&file), value);
+        let text = std::fs::read_to_string(group.path().join(&file)).unwrap();
+        assert_eq!(text.split_whitespace().next(), Some(value), "{file}");
     }
-    assert_eq!(base.0.processes(), [host.id()], "those below count");
+    assert!(base.0.holds(host.id()), "those below count");
     base.0.kill();
     host.wait().unwrap();
 }
@@ -233,7 +387,7 @@ fn all_in_a_group_ends_at_once_and_the_group_goes() {
         own = own.display()
     );
     let mut first = group.runs(&away);
-    until("all of them run", || group.0.processes().len() == 11);
+    until("all of them run", || group.0.processes().unwrap().len() == 11);
     assert!(!group.0.is_empty());
     group.0.kill();
     group.0.remove();

@@ -9,6 +9,10 @@ use crate::allowance::Allowance;
 use crate::cgroup::{self, Group, Groups, Limits};
 use crate::record::Record;
 
+/// Why there is no group within walls of Landlock alone, which keep nobody from modes and attributes.
+pub(crate) const WITHIN_REACH: &str =
+    "without namespaces an agent can change the modes of its cgroup's files, so it has none";
+
 /// That a daemon is to have a group, and what it may hold.
 #[derive(Debug, Clone)]
 pub(crate) struct Contained {
@@ -20,20 +24,16 @@ pub(crate) struct Contained {
 /// The group of a daemon that is about to start, or why it has none.
 pub(super) struct Place {
     group: Result<Group, String>,
+    groups: Option<Groups>,
     limits: Limits,
 }
 
 impl Place {
     /// That of a daemon with this mark. Nothing is made yet.
     pub(super) fn of(spec: &Spec, mark: &str) -> Self {
-        let group = match spec.contained.as_ref().map(|contained| &contained.launcher) {
-            Some(Some(_)) => {
-                Groups::of_this_process().map(|groups| groups.group(mark)).map_err(ToString::to_string)
-            }
-            Some(None) => Err("this host has no launcher".to_owned()),
-            None => Err("none is asked for".to_owned()),
-        };
-        Self { group, limits: Limits::default() }
+        let groups = groups(spec);
+        let group = groups.as_ref().map(|groups| groups.group(mark)).map_err(Clone::clone);
+        Self { group, groups: groups.ok(), limits: Limits::default() }
     }
 
     pub(super) fn group(&self) -> Option<&Group> {
@@ -47,7 +47,7 @@ impl Place {
         {
             self.group = Err(format!("{} cannot be made: {error}", group.path().display()));
         }
-        self.limits = limits(spec, self.group.as_ref().map_err(String::as_str));
+        self.limits = limits(spec, self.group.as_ref().map_err(String::as_str), self.groups.as_ref());
     }
 
     /// A command that runs `program` in the group.
@@ -69,15 +69,32 @@ impl Place {
     }
 }
 
-/// What holds the limits of a daemon that an earlier host left: as they are asked for now.
-pub(super) fn limits_of_found(spec: &Spec, record: &Record) -> Limits {
-    limits(spec, record.group.as_ref().ok_or("an earlier host started this daemon, without a group"))
+/// Where a daemon can have its group, or why nowhere.
+fn groups(spec: &Spec) -> Result<Groups, String> {
+    let contained = spec.contained.as_ref().ok_or("none is asked for")?;
+    contained.launcher.as_ref().ok_or("this host has no launcher")?;
+    if spec.confinement.as_ref().is_some_and(|confinement| !confinement.is_namespaced()) {
+        return Err(WITHIN_REACH.to_owned());
+    }
+    Groups::of_this_process().map_err(|why| why.to_string())
 }
 
-fn limits(spec: &Spec, group: Result<&Group, &str>) -> Limits {
+/// What holds the limits of a daemon that an earlier host left: as they are asked for now.
+pub(super) fn limits_of_found(spec: &Spec, record: &Record) -> Limits {
+    let group = record.group().ok_or("an earlier host started this daemon, without a group");
+    let process = record.process.as_ref().map(|process| process.pid);
+    match &group {
+        Ok(group) if !process.is_some_and(|process| group.holds(process)) => {
+            limits(spec, Err(&group.is_left()), None)
+        }
+        group => limits(spec, group.as_ref().map_err(|why| *why), None),
+    }
+}
+
+fn limits(spec: &Spec, group: Result<&Group, &str>, groups: Option<&Groups>) -> Limits {
     let allowance = spec.contained.as_ref().map(|contained| contained.allowance).unwrap_or_default();
     match group {
-        Ok(group) => Limits::set(allowance, group, Groups::of_this_process().ok()),
+        Ok(group) => Limits::set(allowance, group, groups),
         Err(why) => Limits::none(allowance, why),
     }
 }
@@ -85,12 +102,12 @@ fn limits(spec: &Spec, group: Result<&Group, &str>) -> Limits {
 /// Looks whether a daemon is in its group. One that could not enter it goes on without.
 pub(super) fn prove(daemon: &mut Daemon, spec: &Spec) {
     let (Some(group), Some(pid)) = (&daemon.family.group, daemon.pid()) else { return };
-    if group.processes().contains(&pid) {
+    if group.holds(pid) {
         return;
     }
     if let Err(error) = group.enter(pid) {
         daemon.limits =
-            limits(spec, Err(&format!("the daemon cannot enter {}: {error}", group.path().display())));
+            limits(spec, Err(&format!("the daemon cannot enter {}: {error}", group.path().display())), None);
         group.remove();
         daemon.family.group = None;
     }
@@ -105,5 +122,27 @@ impl Daemon {
     /// The directory of its group, if it has one.
     pub fn group(&self) -> Option<&Path> {
         self.family.group.as_ref().map(Group::path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confine::Confinement;
+    use crate::environment::Environment;
+
+    #[test]
+    fn a_daemon_within_walls_that_have_no_namespaces_gets_no_group() {
+        let root = tempfile::tempdir().unwrap();
+        let mut spec = Spec::new("opencode", root.path(), Environment::of_this_process());
+        let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+        spec.contained = Some(Contained { launcher: Some("launcher".into()), allowance });
+        // One that is not there gets nobody any.
+        spec.confinement = Some(Confinement::around(&spec, "/gone/launcher", root.path().join("tmp")));
+        let mut place = Place::of(&spec, "mark");
+        place.make(&spec);
+        let (group, limits) = place.into_parts();
+        assert_eq!(group, None);
+        assert_eq!(limits.words().unwrap(), format!("memory_mb is counted: {WITHIN_REACH}"));
     }
 }

@@ -202,7 +202,7 @@ fn spawn(
     let mut record = file.map(|file| {
         let password = password.expose_secret().to_owned();
         let mut record = Record::new(mark.clone(), port, password, directory.to_owned(), spec.digest());
-        record.group = place.group().cloned();
+        record.set_group(place.group().cloned());
         (file, record)
     });
     write(record.as_ref())?;

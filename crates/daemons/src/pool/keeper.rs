@@ -84,9 +84,6 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
             return report(Report::Stopped);
         }
     };
-    if let Some(limits) = daemon.limits() {
-        note(format!("-- {limits}"));
-    }
     report(Report::Started(
         Address {
             base_url: daemon.base_url(),
@@ -144,8 +141,9 @@ async fn watch(
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
-    let (mut room, mut overrun) = (Room::of(&job.spec, job.allowance), 0);
+    let (mut room, mut overruns, mut told) = (Room::of(&job.spec, job.allowance), 0, None);
     loop {
+        tell_limits(daemon, job, &mut told);
         tokio::select! {
             exit = daemon.exited() => return died(daemon, job, exit),
             order = orders.recv() => match order {
@@ -166,7 +164,7 @@ async fn watch(
             let why = "the proxy of its models ended; the daemon is ended";
             return End::Of(Report::Died, why.to_owned());
         }
-        if let Some(why) = keep_to_limits(daemon, job, &mut overrun).await {
+        if let Some(why) = keep_to_limits(daemon, job, &mut overruns).await {
             return End::Of(Report::Died, why);
         }
         if let Some(why) = keep_room(daemon, job, &mut room).await {
@@ -201,22 +199,25 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
     in_place
 }
 
-/// How many looks in a row may find too much: what goes on then is not the commands' doing.
-const OVERRUNS: u32 = 10;
-
-/// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has: where there is
-/// nothing to end, or too much stays held whatever is ended.
-async fn keep_to_limits(daemon: &mut Daemon, job: &Job, overrun: &mut u32) -> Option<String> {
-    let Some((excess, any)) = daemon.keep_to(job.allowance).await else {
-        *overrun = 0;
-        return None;
-    };
-    *overrun += 1;
-    if any && *overrun < OVERRUNS {
-        keep_lines(&job.log, &[format!("-- {excess}; the agent's commands are ended")]);
-        return None;
+/// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has.
+async fn keep_to_limits(daemon: &mut Daemon, job: &Job, row: &mut u32) -> Option<String> {
+    let found = daemon.keep_to(job.allowance).await;
+    *row = if found.is_some_and(|overrun| overrun.counted) { *row + 1 } else { 0 };
+    let overrun = found?;
+    if overrun.ends_daemon(*row) {
+        return Some(format!("{}; the daemon is ended", overrun.excess));
     }
-    Some(format!("{excess}; the daemon is ended"))
+    keep_lines(&job.log, &[format!("-- {overrun}")]);
+    None
+}
+
+/// Says what holds the limits, once at first and again when that has become something else.
+fn tell_limits(daemon: &Daemon, job: &Job, told: &mut Option<String>) {
+    let limits = daemon.limits();
+    if limits != *told {
+        keep_lines(&job.log, &limits.iter().map(|limits| format!("-- {limits}")).collect::<Vec<_>>());
+        *told = limits;
+    }
 }
 
 /// The same when too much is on the disk.

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use super::{PoolConfig, WorkspaceConfig};
+use super::{Confine, OnExit, PoolConfig, WorkspaceConfig};
 use crate::cgroup::{Controller, Expected};
+use crate::daemon::WITHIN_REACH;
 use crate::process::ProcessId;
 use crate::record::Record;
 
@@ -37,9 +38,11 @@ impl PoolConfig {
     /// [`Surroundings`](super::Surroundings).
     pub fn limits(&self, name: &str, workspace: &WorkspaceConfig, state: &Path) -> Vec<HeldLimit> {
         let record = Record::read(&state.join(format!("{name}.json"))).ok().flatten();
-        let expected = match record.filter(|it| it.process.as_ref().is_some_and(ProcessId::is_alive)) {
-            Some(record) => Expected::of_daemon(record.group),
-            None => Expected::of_this_process(),
+        let alive = record.and_then(|it| Some((it.process.clone().filter(ProcessId::is_alive)?.pid, it)));
+        let expected = match alive {
+            Some((process, record)) => Expected::of_daemon(record.group(), process),
+            None if self.lacks_namespaces(workspace) => Expected::None(WITHIN_REACH.to_owned()),
+            None => Expected::of_this_process(self.on_exit == OnExit::Stop),
         };
         let allowance = self.allowance(workspace);
         let mut limits: Vec<HeldLimit> =
@@ -50,6 +53,11 @@ impl PoolConfig {
         }
         limits
     }
+
+    /// Whether there are walls without namespaces around its daemon.
+    fn lacks_namespaces(&self, workspace: &WorkspaceConfig) -> bool {
+        self.no_namespaces.is_some() && workspace.confine.unwrap_or(self.confine) != Confine::Off
+    }
 }
 
 fn of_controller(controller: Controller, held: Result<(), String>) -> HeldLimit {
@@ -59,4 +67,30 @@ fn of_controller(controller: Controller, held: Result<(), String>) -> HeldLimit 
         Err(why) => Holder::Nobody(why),
     };
     HeldLimit { key: controller.key(), by }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::confine::namespaces::Missing;
+
+    #[test]
+    fn limits_in_walls_without_namespaces_are_said_to_be_counted() {
+        let state = tempfile::tempdir().unwrap();
+        let said = |confine: &str, no_namespaces| {
+            let mut config: PoolConfig =
+                serde_json::from_value(json!({ "confine": confine, "memory_mb": 2048 })).unwrap();
+            config.no_namespaces = no_namespaces;
+            config.limits("app", &WorkspaceConfig::default(), state.path())
+        };
+        let by = Holder::Counting(WITHIN_REACH.to_owned());
+        let within_reach = vec![HeldLimit { key: "memory_mb", by }];
+        assert_eq!(said("on", Some(Missing::Users)), within_reach);
+        assert_eq!(said("required", Some(Missing::Mounts)), within_reach);
+        for (confine, missing) in [("on", None), ("off", Some(Missing::Users))] {
+            assert_ne!(said(confine, missing), within_reach, "{confine}, {missing:?}");
+        }
+    }
 }

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::cgroup::Group;
-
 use super::{Family, MARK, ProcessId, ignore_gone, pid};
 
 /// `st` of a listening socket in `/proc/net/tcp`.
@@ -78,19 +76,24 @@ fn member_rows(family: &Family) -> Vec<Row> {
         .filter(|row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark))
         .map(|row| row.id.pid)
         .collect();
-    found.extend(family.group.iter().flat_map(Group::processes));
-    while let before = found.len()
-        && {
-            found.extend(
-                rows.values()
-                    .filter(|row| found.contains(&row.parent))
-                    .map(|row| row.id.pid)
-                    .collect::<Vec<_>>(),
-            );
-            found.len() > before
-        }
-    {}
+    found.extend(family.group.iter().flat_map(|group| group.processes().unwrap_or_default()));
+    with_descendants(&rows, &mut found, std::process::id());
     found.iter().filter_map(|number| rows.remove(number)).collect()
+}
+
+/// Adds what was started by what was found. That is never the kernel, the first process or `own`, nor by them: 0 is the parent of
+/// whose parent is in no table here, and 1 of whose parent has ended.
+fn with_descendants(rows: &BTreeMap<u32, Row>, found: &mut BTreeSet<u32>, own: u32) {
+    let strange = |number: &u32| *number <= 1 || *number == own;
+    found.retain(|number| !strange(number));
+    loop {
+        let children = rows.values().filter(|row| found.contains(&row.parent)).map(|row| row.id.pid);
+        let children: Vec<_> = children.filter(|child| !strange(child) && !found.contains(child)).collect();
+        if children.is_empty() {
+            return;
+        }
+        found.extend(children);
+    }
 }
 
 /// Members are looked for when somebody listens there at all.
@@ -209,6 +212,51 @@ mod tests {
         let zombie = |threads| format!("42 (x) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9 1");
         assert!(Row::parse(42, &zombie(1), "boot").is_none());
         assert!(Row::parse(42, &zombie(3), "boot").is_some());
+    }
+
+    #[test]
+    fn descendants_are_never_those_of_the_kernel_of_the_first_process_or_of_this_one() {
+        // Its number, and its parent's: two of the kernel's, the first process with two of its own, and ours with a child.
+        let table = [(1, 0), (2, 0), (10, 1), (11, 1), (20, 10), (21, 20), (30, 20), (31, 30)];
+        let row = |(number, parent): (u32, u32)| {
+            let stat = format!("{number} (x) S {parent} 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7 1");
+            (number, Row::parse(number, &stat, "boot").unwrap())
+        };
+        let rows = table.map(row).into();
+        let own = 30;
+        for (found, expected) in [
+            (vec![], vec![]),
+            (vec![0], vec![]),
+            (vec![1], vec![]),
+            (vec![own], vec![]),
+            (vec![0, 1, own, 11], vec![11]),
+            (vec![10], vec![10, 20, 21]),
+            (vec![0, 21], vec![21]),
+            (vec![31], vec![31]),
+        ] {
+            let mut all: BTreeSet<u32> = found.iter().copied().collect();
+            with_descendants(&rows, &mut all, own);
+            assert_eq!(all, expected.into_iter().collect(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_lists_what_no_daemon_can_be_has_no_members() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for (listed, why) in [
+            ("0\n".to_owned(), "in no table here"),
+            ("1\n".to_owned(), "the first process"),
+            (format!("{own}\n"), "this process"),
+            (format!("0\n1\n{own}\n"), "all of them"),
+        ] {
+            fs::write(directory.path().join("cgroup.procs"), listed).unwrap();
+            let group = Some(crate::cgroup::Group::at(directory.path().to_owned()));
+            let family = Family { leader: None, mark: "of nobody".into(), group };
+            assert_eq!(family.members(), BTreeSet::new(), "{why}");
+            family.end_now();
+        }
+        assert!(ProcessId::of(own).unwrap().is_alive());
     }
 
     #[test]

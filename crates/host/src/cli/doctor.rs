@@ -78,6 +78,7 @@ impl Doctor {
         let (standings, held) = standings(&state).await;
         let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
         pool.second = binary.as_ref().is_some_and(Opencode::is_of_2);
+        pool.no_namespaces = managed::no_namespaces();
         let around = doors::around(&environment, &state, binary.as_ref());
         if self.doors {
             common.print(&doors::rows(&pool, &around)?, |rows| doors::text(rows))?;
