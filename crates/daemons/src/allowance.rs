@@ -97,9 +97,8 @@ impl fmt::Display for Overrun {
 }
 
 impl Allowance {
-    /// Whether there is any that is looked at.
-    pub(crate) fn is_looked_at(self) -> bool {
-        self.memory_mb.is_some() || self.processes.is_some() || self.disk_mb.is_some()
+    pub(crate) fn are_none(self) -> bool {
+        self == Self::default()
     }
 
     /// What the family of a daemon holds too much of now.

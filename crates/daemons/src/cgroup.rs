@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::allowance::Allowance;
 pub(crate) use enter::{ENTER, relaunch};
 pub(crate) use expected::Expected;
 pub(crate) use group::{Events, Group};
@@ -43,20 +44,20 @@ static LEAVES: AtomicBool = AtomicBool::new(false);
 /// end with it: while they go on nothing else can be started in that group. What was not told so stays where it is.
 pub fn leave_for_leaf() {
     LEAVES.store(true, Ordering::Relaxed);
-    if let Err(why) = Groups::of_this_process() {
+    if let Err(why) = Groups::of_this_process(Allowance::default()) {
         tracing::debug!(%why, "daemons have no cgroups");
     }
 }
 
 impl Groups {
-    /// Those of this process, as they are now.
-    pub(crate) fn of_this_process() -> Result<Self, Reason> {
+    /// Those of this process, as they are now, with the controllers that these limits need.
+    pub(crate) fn of_this_process(allowance: Allowance) -> Result<Self, Reason> {
         let leaves = LEAVES.load(Ordering::Relaxed).then(std::process::id);
-        Ok(Self::take(&plan_of_this_process()?, leaves, &Controller::ALL))
+        Ok(Self::take(&plan_of(None)?, leaves, Controller::asked(allowance)))
     }
 
     /// Makes the place for a host; `leaves` is its process where it may be moved.
-    fn take(plan: &Plan, leaves: Option<u32>, wanted: &[Controller]) -> Self {
+    fn take(plan: &Plan, leaves: Option<u32>, wanted: impl IntoIterator<Item = Controller>) -> Self {
         let moved = match leaves {
             _ if !plan.leaves => Ok(()),
             None => Err(stays(&plan.base)),
@@ -64,11 +65,11 @@ impl Groups {
                 format!("the host cannot move to {LEAF} in {}: {error}", plan.base.display())
             }),
         };
-        let enable = |controller: &Controller| {
+        let enable = |controller: Controller| {
             let enabled = moved.clone().and_then(|()| enable(&plan.base, controller.name()));
-            (*controller, enabled)
+            (controller, enabled)
         };
-        Self { controllers: wanted.iter().map(enable).collect(), base: plan.base.clone() }
+        Self { controllers: wanted.into_iter().map(enable).collect(), base: plan.base.clone() }
     }
 
     /// The group of the daemon with this mark. It is not made yet.
@@ -82,9 +83,11 @@ impl Groups {
     }
 }
 
-fn plan_of_this_process() -> Result<Plan, Reason> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let (own, first) = (read("/proc/self/cgroup"), read("/proc/1/cgroup"));
+/// The plan for a host with this process, or for this one.
+fn plan_of(host: Option<u32>) -> Result<Plan, Reason> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = host.unwrap_or_else(std::process::id);
+    let (own, first) = (read(&format!("/proc/{host}/cgroup")), read("/proc/1/cgroup"));
     plan::plan(Standing { own: &own, first: &first }, &read("/proc/self/mountinfo"), Facts::of)
 }
 
@@ -103,19 +106,39 @@ fn listed(group: &Path, file: &str, controller: &str) -> bool {
     text.split_whitespace().any(|name| name == controller)
 }
 
-/// Lets the groups in `base` have a controller; why not, when they cannot.
-fn enable(base: &Path, controller: &str) -> Result<(), String> {
+/// Whether the groups in `base` have a controller; why they cannot, when there is none.
+fn is_enabled(base: &Path, controller: &str) -> Result<bool, String> {
     if listed(base, "cgroup.subtree_control", controller) {
-        return Ok(());
+        return Ok(true);
     }
     if !listed(base, "cgroup.controllers", controller) {
-        return Err(missing(base, controller));
+        return Err(format!("{} has no controller `{controller}`", base.display()));
+    }
+    Ok(false)
+}
+
+/// Lets the groups in `base` have a controller; why not, when they cannot.
+fn enable(base: &Path, controller: &str) -> Result<(), String> {
+    if is_enabled(base, controller)? {
+        return Ok(());
+    }
+    // Some can be enabled all the same, and then no group in `base` can be entered.
+    if is_shared(base, None) {
+        return Err(shared(base));
     }
     let enabled = group::write(&base.join("cgroup.subtree_control"), &format!("+{controller}"));
     enabled.map_err(|error| match error.kind() {
         io::ErrorKind::ResourceBusy => shared(base),
         _ => format!("{} gives the controller `{controller}` to nobody: {error}", base.display()),
     })
+}
+
+/// Whether other processes than the host's are in `base`. The group of the whole machine, which alone has no type, may have some.
+fn is_shared(base: &Path, host: Option<u32>) -> bool {
+    let text = std::fs::read_to_string(base.join("cgroup.procs")).unwrap_or_default();
+    let host = host.map(|host| host.to_string());
+    let others = text.lines().any(|process| host.as_deref() != Some(process));
+    others && base.join("cgroup.type").exists()
 }
 
 fn shared(base: &Path) -> String {
@@ -128,10 +151,6 @@ fn stays(base: &Path) -> String {
          started in a group below, as `DelegateSubgroup={LEAF}` does",
         base.display()
     )
-}
-
-fn missing(base: &Path, controller: &str) -> String {
-    format!("{} has no controller `{controller}`", base.display())
 }
 
 #[cfg(test)]

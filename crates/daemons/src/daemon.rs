@@ -31,7 +31,7 @@ use crate::record::{Record, RecordFile};
 use crate::spool::Spool;
 use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
-pub(crate) use contain::{Contained, WITHIN_REACH};
+pub(crate) use contain::Contained;
 pub use error::StartError;
 pub use spec::{Home, Port, Spec};
 pub(crate) use spec::{OWN, PASSWORDS, lay_over};
@@ -185,13 +185,14 @@ impl Daemon {
     /// Ends the agent's commands, and nothing else, when it and they hold too much, or the kernel kept them from it. It is counted
     /// besides what the kernel holds: who gave us the group may take its limits away. The process table is read where that holds nobody up.
     pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<Overrun> {
-        if !allowance.is_looked_at() {
+        if allowance.are_none() {
             return None;
         }
         let held = self.held_by_kernel(allowance);
+        let slowed = self.family.group.as_ref().and_then(|group| self.limits.is_slowed(allowance, group));
         let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
         let look = move || {
-            let counted = allowance.exceeded(&family);
+            let counted = allowance.exceeded(&family).or(slowed);
             let overrun = counted.or(held).map(|excess| Overrun {
                 excess,
                 counted: counted.is_some(),

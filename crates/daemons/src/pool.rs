@@ -28,7 +28,7 @@ pub(crate) use config::tmp;
 pub use config::{Action, ConfigError, Confine, Isolation, OnExit, PoolConfig, WorkspaceConfig};
 pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};
-pub use limits::{HeldLimit, Holder, TO_DELEGATE};
+pub use limits::{HeldLimit, HeldLimits, Holder, TO_DELEGATE};
 
 use crate::daemon::Home;
 use crate::environment::Environment;

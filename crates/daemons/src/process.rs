@@ -155,14 +155,12 @@ impl Family {
     /// Kills until nothing of the family is left. Returns at once when nothing runs; gives up on
     /// processes that the kernel does not let go of.
     pub(crate) fn end_now(&self) {
-        if let Some(group) = &self.group {
-            group.kill();
-        }
+        let group = self.group.as_ref().filter(|group| group.kill());
         for _ in 0..ROUNDS {
             self.signal_group(Signal::KILL);
             let members = self.members();
             if members.is_empty() {
-                if let Some(group) = &self.group {
+                if let Some(group) = group {
                     group.remove();
                 }
                 return;

@@ -2,16 +2,18 @@
 
 use super::group::Group;
 use super::plan::Plan;
-use super::{Controller, listed, missing, plan_of_this_process, shared, stays};
+use super::{Controller, is_enabled, is_shared, plan_of, shared, stays};
 use crate::allowance::Allowance;
 
 /// The group of a daemon, as it is or as it would be.
 pub(crate) enum Expected {
     /// One that runs.
     Made(Group),
-    /// One that would be started by a host that is started where this process is.
+    /// One that would be started by a host.
     Planned {
         plan: Plan,
+        /// The process of the host.
+        host: u32,
         /// Whether such a host would leave that group for a leaf.
         leaves: bool,
     },
@@ -28,9 +30,11 @@ impl Expected {
         }
     }
 
-    pub(crate) fn of_this_process(leaves: bool) -> Self {
-        let planned = |plan| Self::Planned { plan, leaves };
-        plan_of_this_process().map_or_else(|why| Self::None(why.to_string()), planned)
+    /// That of a daemon which a host with this process would start, or else one that was started where this process is.
+    pub(crate) fn of_host(host: Option<u32>, leaves: bool) -> Self {
+        let process = host.unwrap_or_else(std::process::id);
+        let planned = |plan| Self::Planned { plan, host: process, leaves };
+        plan_of(host).map_or_else(|why| Self::None(why.to_string()), planned)
     }
 
     /// Why a limit of `allowance` is not held by it, if it is not.
@@ -40,8 +44,8 @@ impl Expected {
                 let settings = controller.settings(allowance, group.path())?;
                 settings.iter().try_for_each(|setting| group.has(setting))
             }
-            Self::Planned { plan, leaves } => {
-                can_enable(plan, *leaves, controller)?;
+            Self::Planned { plan, host, leaves } => {
+                can_enable(plan, (*host, *leaves), controller)?;
                 controller.settings(allowance, &plan.base).map(drop)
             }
             Self::None(why) => Err(why.clone()),
@@ -49,23 +53,16 @@ impl Expected {
     }
 }
 
-/// Whether groups could have a controller, with no process but this one in the way.
-fn can_enable(plan: &Plan, leaves: bool, controller: Controller) -> Result<(), String> {
+/// Whether groups could have a controller, with no process but the host's in the way.
+fn can_enable(plan: &Plan, (host, leaves): (u32, bool), controller: Controller) -> Result<(), String> {
     let base = &plan.base;
-    if listed(base, "cgroup.subtree_control", controller.name()) {
+    if is_enabled(base, controller.name())? {
         return Ok(());
-    }
-    if !listed(base, "cgroup.controllers", controller.name()) {
-        return Err(missing(base, controller.name()));
     }
     if plan.leaves && !leaves {
         return Err(stays(base));
     }
-    let text = std::fs::read_to_string(base.join("cgroup.procs")).unwrap_or_default();
-    let own = std::process::id().to_string();
-    // The group of the whole machine, which alone has no type, may have processes.
-    let alone = text.lines().all(|process| process == own) || !base.join("cgroup.type").exists();
-    if alone { Ok(()) } else { Err(shared(base)) }
+    if is_shared(base, Some(host)) { Err(shared(base)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -96,7 +93,8 @@ mod tests {
             }
             let plan = Plan { base: base.path().to_owned(), leaves: in_base };
             let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
-            let held = Expected::Planned { plan, leaves }.holds(Controller::Memory, allowance);
+            let host = std::process::id();
+            let held = Expected::Planned { plan, host, leaves }.holds(Controller::Memory, allowance);
             match expected {
                 None => assert_eq!(held, Ok(()), "{enabled:?} of {controllers} beside {processes:?}"),
                 Some(why) => assert!(held.as_ref().unwrap_err().contains(why), "{held:?}"),
@@ -107,7 +105,9 @@ mod tests {
     #[test]
     fn a_daemon_that_is_not_in_its_group_is_not_held_by_it() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("memory.max"), "2147483648\n").unwrap();
+        for (file, bytes) in [("memory.high", "2147483648\n"), ("memory.max", "2684354560\n")] {
+            std::fs::write(directory.path().join(file), bytes).unwrap();
+        }
         let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
         for (listed, is_held) in [("4711\n", true), ("4712\n", false), ("0\n", false), ("", false)] {
             std::fs::write(directory.path().join("cgroup.procs"), listed).unwrap();

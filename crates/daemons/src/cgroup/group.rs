@@ -121,11 +121,28 @@ impl Group {
         Events { kills, wants: count(wants, "oom"), refused: count(pids, "max") }
     }
 
-    /// Kills all in it at once, unless it holds what no daemon's can.
-    pub(crate) fn kill(&self) {
+    /// How often who takes memory was slowed down because of the group's own limit.
+    pub(super) fn slowed(&self) -> u64 {
+        let read = |file: &str| std::fs::read_to_string(self.path.join(file)).ok();
+        let events = read("memory.events.local").or_else(|| read("memory.events"));
+        events.and_then(|text| counted(&text, "high")).unwrap_or_default()
+    }
+
+    /// The memory that is held and is no copy of what is on a disk, in bytes: nothing but an end gives it back.
+    pub(super) fn kept_memory(&self) -> Option<u64> {
+        let held: u64 =
+            std::fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse().ok()?;
+        let stat = std::fs::read_to_string(self.path.join("memory.stat")).ok()?;
+        let part = |name| counted(&stat, name).unwrap_or_default();
+        let given_back = part("file").saturating_sub(part("shmem")) + part("slab_reclaimable");
+        Some(held.saturating_sub(given_back))
+    }
+
+    /// Kills all in it at once, unless it holds what no daemon's can; says whether it does not.
+    pub(crate) fn kill(&self) -> bool {
         if let Err(error) = self.processes() {
             tracing::warn!(group = %self.path.display(), %error, "a group is not ended");
-            return;
+            return false;
         }
         // An older kernel has no such file; then they are killed one by one.
         if let Err(error) = write(&self.path.join("cgroup.kill"), "1")
@@ -133,6 +150,7 @@ impl Group {
         {
             tracing::warn!(group = %self.path.display(), %error, "a group cannot be ended at once");
         }
+        true
     }
 
     /// Whether nothing runs in it. What cannot be read may hold anything.
@@ -147,9 +165,8 @@ impl Group {
     pub(crate) fn remove(&self) {
         for _ in 0..ROUNDS {
             if self.is_empty() {
-                match self.all().iter().rev().try_for_each(std::fs::remove_dir) {
+                match self.all().iter().rev().try_for_each(|group| removed(group)) {
                     Ok(()) => return,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return,
                     // The last of them is on its way out.
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
                     Err(error) => {
@@ -174,6 +191,13 @@ impl Group {
             next += 1;
         }
         all
+    }
+}
+
+fn removed(group: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

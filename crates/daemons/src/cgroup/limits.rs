@@ -11,6 +11,13 @@ use crate::allowance::{Allowance, Excess};
 const THREADS_OF_DAEMON: usize = 512;
 const THREADS_OF_PROCESS: usize = 32;
 
+/// The part of the limit that may be held beyond it. There the kernel slows down who takes more, so that commands can be ended; behind
+/// it, it ends who holds most, which may be the daemon.
+const MARGIN: u64 = 4;
+
+/// The part of the limit that may be missing while who takes more is slowed down: what is read again and again stays.
+const THRASHED: u64 = 10;
+
 /// The period of which a share is given, in microseconds: the kernel's own.
 const PERIOD: u64 = 100_000;
 
@@ -72,11 +79,13 @@ impl Controller {
         let setting = |file, value| Setting { file, value, may_be_missing: false };
         Ok(match self {
             Self::Memory => {
-                let most = allowance.memory_mb.map(|most| (most << 20).to_string());
+                let most = allowance.memory_mb.map(|most| most << 20);
                 // What is swapped out is held as well. A kernel without swap has no such file.
-                let swap = or_max(most.as_ref().map(|_| "0".to_owned()));
+                let swap = or_max(most.map(|_| "0".to_owned()));
                 let swap = Setting { may_be_missing: true, ..setting("memory.swap.max", swap) };
-                vec![setting("memory.max", or_max(most)), swap]
+                let ceiling = most.map(|most| (most + most / MARGIN).to_string());
+                let most = most.map(|most| most.to_string());
+                vec![setting("memory.high", or_max(most)), setting("memory.max", or_max(ceiling)), swap]
             }
             Self::Pids => {
                 vec![setting("pids.max", or_max(allowance.processes.map(|most| threads(most).to_string())))]
@@ -132,6 +141,8 @@ pub(crate) struct Limits {
     held: BTreeMap<Controller, Result<(), String>>,
     /// What the group had told when it was last looked at.
     seen: Events,
+    /// How often it had been slowed down then.
+    slowed: u64,
 }
 
 impl Limits {
@@ -139,7 +150,7 @@ impl Limits {
     pub(crate) fn none(allowance: Allowance, why: &str) -> Self {
         Self {
             held: Controller::asked(allowance).map(|it| (it, Err(why.to_owned()))).collect(),
-            seen: Events::default(),
+            ..Self::default()
         }
     }
 
@@ -153,9 +164,19 @@ impl Limits {
         let why =
             |controller, why| groups.and_then(|groups| groups.refused(controller)).map_or(why, str::to_owned);
         let asked: Vec<_> = Controller::asked(allowance).collect();
+        // What is told of a limit that is made smaller is told of this one.
+        let (seen, slowed) = (group.events(), group.slowed());
         let held = Controller::ALL.map(|it| (it, set(it).map_err(|error| why(it, error))));
         let held = held.into_iter().filter(|(controller, _)| asked.contains(controller)).collect();
-        Self { held, seen: group.events() }
+        Self { held, seen, slowed }
+    }
+
+    /// Whether memory that cannot be given back has come up to the limit, behind which the kernel slowed somebody down since this was last asked.
+    pub(crate) fn is_slowed(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
+        let before = std::mem::replace(&mut self.slowed, group.slowed());
+        let most = allowance.memory_mb.filter(|_| self.slowed > before && self.hold(Controller::Memory))?;
+        let kept = group.kept_memory()? >> 20;
+        (kept >= most - most / THRASHED).then_some(Excess::Memory { held: kept.max(most), most })
     }
 
     /// Which limit the kernel held since this was last asked.

@@ -10,9 +10,6 @@ use rustix::fs::Access;
 /// has no processes of its own.
 pub(super) const LEAF: &str = "host";
 
-/// What systemd calls the groups that it manages. What is below one is of the unit, and of nobody else.
-const UNITS: [&str; 3] = ["service", "scope", "slice"];
-
 /// The attributes by which systemd says that it delegated a group (`Delegate=`): who is not root reads the second alone.
 const MARKS: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
@@ -118,23 +115,20 @@ pub(crate) fn plan(
     Ok(Plan { leaves: base == here, base })
 }
 
-/// The nearest group that is delegated to us, up to where the tree begins.
+/// The group that is delegated to us: that of this process, or the one in whose leaf it is. What is further above was delegated to
+/// somebody else, who started us there.
 fn delegated(
     here: &Path,
     (top, undivided): (&Path, bool),
     facts: impl Fn(&Path) -> Facts,
 ) -> Result<PathBuf, Reason> {
-    for group in here.ancestors().take_while(|group| group.starts_with(top)) {
+    let above = here.parent().filter(|_| here.ends_with(LEAF) && here != top);
+    let ours = |group: &&Path| {
         let known = facts(group);
-        let of_container = group == top && undivided && !known.managed;
-        if known.marked || of_container {
-            return Ok(group.to_owned());
-        }
-        if group.extension().is_some_and(|kind| UNITS.iter().any(|unit| kind == *unit)) {
-            return Err(Reason::NotDelegated(group.to_owned()));
-        }
-    }
-    Err(Reason::NotDelegated(top.to_owned()))
+        known.marked || *group == top && undivided && !known.managed
+    };
+    let found = std::iter::once(here).chain(above).find(ours);
+    found.map(Path::to_owned).ok_or_else(|| Reason::NotDelegated(here.to_owned()))
 }
 
 /// One mount of cgroup v2.
@@ -227,12 +221,20 @@ mod tests {
                 base(&service, false),
             ),
             (
-                "nested deeper, as by a wrapper",
+                "started by who has it, in a group of that one's",
                 format!("{service}/a/b c"),
                 UNIFIED,
                 vec![at(&service)],
                 TOP,
-                base(&service, false),
+                others(&format!("{service}/a/b c")),
+            ),
+            (
+                "leaf of a leaf",
+                format!("{service}/{LEAF}/{LEAF}"),
+                UNIFIED,
+                vec![at(&service)],
+                TOP,
+                others(&format!("{service}/{LEAF}/{LEAF}")),
             ),
             ("service without", service.clone(), UNIFIED, vec![at(USERS)], TOP, others(&service)),
             (
@@ -253,7 +255,7 @@ mod tests {
             ),
             ("root of the machine, with no manager", "/".into(), UNIFIED, vec![], TOP, others("")),
             ("the same, marked by its owner", "/".into(), UNIFIED, vec![at("")], TOP, base("", true)),
-            ("below it, of nobody that says so", "/a/b".into(), UNIFIED, vec![], TOP, others("")),
+            ("below it, of nobody that says so", "/a/b".into(), UNIFIED, vec![], TOP, others("/a/b")),
             ("container with groups of its own", "/".into(), UNIFIED, vec![], nobody, base("", true)),
             ("its leaf", format!("/{LEAF}"), UNIFIED, vec![], nobody, base("", false)),
             (
@@ -306,6 +308,7 @@ mod tests {
         let top = PathBuf::from(TOP);
         let ours = |leaves| Ok(Plan { base: top.clone(), leaves });
         let anothers = || Err(Reason::NotDelegated(top.clone()));
+        let beside = || Err(Reason::NotDelegated(top.join(LEAF)));
         for (own, first, managed, marked, expected) in [
             ("/", "0::/\n", false, false, ours(true)),
             ("/", "0::/host\n", false, false, ours(true)),
@@ -313,7 +316,7 @@ mod tests {
             // A systemd in the container, as seen by who was started beside it.
             ("/", "0::/init.scope\n", true, false, anothers()),
             ("/", "0::/\n", true, false, anothers()),
-            ("/host", "0::/host\n", true, false, anothers()),
+            ("/host", "0::/host\n", true, false, beside()),
             // Another manager, one of the machine's that is seen in its table of processes, and one that is hidden.
             ("/", "0::/manager\n", false, false, anothers()),
             ("/", "0::/../../init.scope\n", false, false, anothers()),

@@ -1,5 +1,6 @@
 //! Settings as they are written, to files that are named as the kernel's; and what the kernel itself says of groups.
 
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
@@ -14,8 +15,9 @@ const ALL: Allowance = Allowance {
 };
 
 /// What each controller has in a group, and what is written there for [`ALL`].
-const WRITTEN: [(&str, &str); 5] = [
-    ("memory.max", "2147483648"),
+const WRITTEN: [(&str, &str); 6] = [
+    ("memory.high", "2147483648"),
+    ("memory.max", "2684354560"),
     ("memory.swap.max", "0"),
     ("pids.max", "3712"),
     ("cpu.max", "150000 100000"),
@@ -57,6 +59,7 @@ fn what_is_no_limit_any_more_is_taken_back_from_a_group_that_goes_on() {
     Limits::set(ALL, &all, None);
     assert_eq!(Limits::set(Allowance::default(), &all, None).words(), None);
     for (file, without) in [
+        ("memory.high", "max"),
         ("memory.max", "max"),
         ("memory.swap.max", "max"),
         ("pids.max", "max"),
@@ -138,7 +141,7 @@ fn a_limit_that_cannot_be_set_is_counted_for_a_reason_and_the_others_hold() {
         }
     }
     // A kernel that swaps nothing.
-    let (_directory, group) = group(&["memory.max"]);
+    let (_directory, group) = group(&["memory.high", "memory.max"]);
     let memory = Allowance { memory_mb: Some(2048), ..Allowance::default() };
     assert_eq!(Limits::set(memory, &group, None).words().unwrap(), "memory_mb is held by the kernel");
     let refused = groups(&[(Controller::Memory, Err("it is not given".to_owned()))]);
@@ -152,7 +155,7 @@ fn a_limit_that_cannot_be_set_is_counted_for_a_reason_and_the_others_hold() {
 
 #[test]
 fn what_the_kernel_held_is_told_once_in_the_words_of_what_is_counted() {
-    let (directory, group) = group(&["memory.max", "pids.max"]);
+    let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
     let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
     tell("memory.events", "oom 1\noom_kill 1\n");
     tell("pids.events.local", "max 0\n");
@@ -164,6 +167,32 @@ fn what_the_kernel_held_is_told_once_in_the_words_of_what_is_counted() {
     tell("pids.events.local", "max 7\n");
     assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Threads { most: 3712 }));
     assert_eq!(limits.exceeded(ALL, &group), None);
+}
+
+#[test]
+fn who_is_slowed_down_is_told_only_where_nothing_can_be_given_back() {
+    const MIB: u64 = 1 << 20;
+    // How often somebody was slowed down, what is held, what of it is files and memory that is shared, and whether it is told.
+    for (high, held, file, shmem, told) in [
+        (1, 2048, 0, 0, true),
+        (0, 2048, 0, 0, false),
+        (1, 2100, 100, 100, true),
+        (1, 2048, 1500, 0, false),
+        (1, 2048, 1500, 1400, true),
+        (1, 2048, 300, 0, false),
+    ] {
+        let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
+        let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+        tell("memory.events.local", "low 0\nhigh 0\n");
+        tell("memory.current", &format!("{}\n", held * MIB));
+        tell("memory.stat", &format!("anon 1\nfile {}\nshmem {}\n", file * MIB, shmem * MIB));
+        let mut limits = Limits::set(ALL, &group, None);
+        assert_eq!(limits.is_slowed(ALL, &group), None, "what was before is not told");
+        tell("memory.events.local", &format!("low 0\nhigh {high}\n"));
+        let slowed = limits.is_slowed(ALL, &group);
+        assert_eq!(slowed.is_some(), told, "{high} {held} {file} {shmem}: {slowed:?}");
+        assert_eq!(limits.is_slowed(ALL, &group), None, "it is told once");
+    }
 }
 
 #[test]
@@ -221,7 +250,7 @@ fn what_the_limits_of_others_did_is_not_told_of_this_one() {
         ),
         ("a kernel that tells no peak", vec![], vec![events("pids.events", "max 7\n")], None),
     ] {
-        let (directory, group) = group(&["memory.max", "pids.max"]);
+        let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
         let tell = |all: Vec<(&str, &str)>| {
             for (file, text) in all {
                 std::fs::write(directory.path().join(file), text).unwrap();
@@ -246,7 +275,7 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
     std::fs::write(file("host/cgroup.procs"), "").unwrap();
     let plan = Plan { base: base.path().to_owned(), leaves: true };
     let wanted = [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
-    let groups = Groups::take(&plan, Some(4711), &wanted);
+    let groups = Groups::take(&plan, Some(4711), wanted);
     assert_eq!(std::fs::read_to_string(file("host/cgroup.procs")).unwrap(), "4711");
     assert_eq!(
         std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(),
@@ -262,7 +291,7 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
     }
     // One that could not move enables nothing, and says so once for each.
     std::fs::remove_file(file("host/cgroup.procs")).unwrap();
-    let groups = Groups::take(&plan, Some(4711), &[Controller::Memory]);
+    let groups = Groups::take(&plan, Some(4711), [Controller::Memory]);
     assert!(groups.refused(Controller::Memory).unwrap().contains("the host cannot move to host in"));
 }
 
@@ -273,17 +302,17 @@ fn a_process_that_was_not_told_to_leave_its_group_stays_and_enables_nothing() {
     std::fs::write(file("cgroup.controllers"), "memory\n").unwrap();
     std::fs::write(file("cgroup.subtree_control"), "").unwrap();
     let plan = Plan { base: base.path().to_owned(), leaves: true };
-    let groups = Groups::take(&plan, None, &[Controller::Memory]);
+    let groups = Groups::take(&plan, None, [Controller::Memory]);
     assert!(groups.refused(Controller::Memory).unwrap().contains("`DelegateSubgroup=host`"));
     assert_eq!(std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(), "");
     assert!(!file(LEAF).exists());
     // One that is in a leaf already has nowhere to go.
-    let groups = Groups::take(&Plan { leaves: false, ..plan }, None, &[Controller::Memory]);
+    let groups = Groups::take(&Plan { leaves: false, ..plan }, None, [Controller::Memory]);
     assert_eq!(groups.refused(Controller::Memory), None);
     assert_eq!(std::fs::read_to_string(file("cgroup.subtree_control")).unwrap(), "+memory");
 }
 
-/// A group of the kernel's own for these tests, below that of this process.
+/// A group of the kernel's own for these tests: beside that of this process where that is the leaf of a delegated one, else below it.
 struct Real(Group);
 
 impl Real {
@@ -292,7 +321,8 @@ impl Real {
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mark = |group: &Path| Facts { marked: true, ..Facts::of(group) };
-        let base = plan::plan(Standing { own: &cgroup, first: "" }, &mounts, mark).map(|plan| plan.base);
+        let below = || plan::plan(Standing { own: &cgroup, first: "" }, &mounts, mark);
+        let base = plan_of(None).or_else(|_| below()).map(|plan| plan.base);
         let group = base.map(|base| Group::at(base.join(format!("connector-{name}-{}", std::process::id()))));
         match group
             .map_err(|why| why.to_string())
@@ -300,7 +330,7 @@ impl Real {
         {
             Ok(group) => Some(group),
             Err(why) => {
-                let own = Groups::of_this_process().map(|groups| groups.group("x").make().is_ok());
+                let own = Groups::of_this_process(ALL).map(|groups| groups.group("x").make().is_ok());
                 assert!(!matches!(own, Ok(true)), "{why}, and yet there can be groups here");
                 let words = Limits::none(ALL, &why).words().unwrap();
                 assert!(words.starts_with(&format!("memory_mb is counted: {why}")), "{words}");
@@ -340,40 +370,45 @@ fn controllers_are_enabled_once_the_host_has_moved_to_a_leaf() {
     let controllers = std::fs::read_to_string(path.join("cgroup.controllers")).unwrap();
     let mut host = base.runs("exec cat");
     until("the host is in it", || base.0.holds(host.id()));
-    let Some(controller) = controllers.split_whitespace().next() else {
-        let why = enable(path, "memory").unwrap_err();
-        assert!(why.contains("no controller `memory`"), "{why}");
-        base.0.kill();
-        host.wait().unwrap();
-        return;
-    };
-    let why = enable(path, controller).unwrap_err();
-    assert!(why.contains("only the host may be started there"), "{why}");
+    let has = |controller: &Controller| listed(path, "cgroup.controllers", controller.name());
+    let (ours, lacking): (Vec<_>, Vec<_>) = Controller::ALL.into_iter().partition(has);
+    for controller in &lacking {
+        let why = enable(path, controller.name()).unwrap_err();
+        assert!(why.contains(&format!("no controller `{}`", controller.name())), "{why}");
+    }
+    if !lacking.is_empty() {
+        // Not by the macro, whose words are shown of tests that fail alone.
+        let told =
+            format!("not seen here, where the kernel gives only `{}`: {lacking:?}\n", controllers.trim());
+        std::io::stderr().write_all(told.as_bytes()).unwrap();
+    }
+    // Of what the kernel gives; the rules for enabling are the same for all.
+    let all: Vec<_> = controllers.split_whitespace().collect();
+    if let Some(first) = all.first() {
+        let why = enable(path, first).unwrap_err();
+        assert!(why.contains("only the host may be started there"), "{why}");
+    }
     move_to_leaf(path, host.id()).unwrap();
-    enable(path, controller).unwrap();
-    let enabled = std::fs::read_to_string(path.join("cgroup.subtree_control")).unwrap();
-    assert_eq!(enabled.trim(), controller);
-    let groups = Groups { base: path.to_owned(), controllers: BTreeMap::new() };
-    let group = groups.group("x");
+    for controller in &all {
+        enable(path, controller).unwrap();
+        assert!(listed(path, "cgroup.subtree_control", controller), "{controller}");
+    }
+    let group = Groups { base: path.to_owned(), controllers: BTreeMap::new() }.group("x");
     group.make().unwrap();
-    let set = std::fs::read_dir(group.path()).unwrap().flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name.starts_with(controller) && name.rsplit('.').next() == Some("max")).then_some(name)
-    });
-    if let Some(file) = set {
-        // A share of no time is none; the others have no least.
-        let value = if file == "cpu.max" { "max" } else { "0" };
-        write(&group.path().join(&file), value);
-        let text = std::fs::read_to_string(group.path().join(&file)).unwrap();
-        assert_eq!(text.split_whitespace().next(), Some(value), "{file}");
+    let words = Limits::set(ALL, &group, None).words().unwrap();
+    for controller in ours {
+        match controller.settings(ALL, group.path()) {
+            Ok(settings) => {
+                assert_eq!(settings.iter().try_for_each(|setting| group.has(setting)), Ok(()));
+                let held = format!("{} is held by the kernel", controller.key());
+                assert!(words.contains(&held), "{words}");
+            }
+            Err(why) => assert!(controller == Controller::Io && words.contains(&why), "{words}"),
+        }
     }
     assert!(base.0.holds(host.id()), "those below count");
     base.0.kill();
     host.wait().unwrap();
-}
-
-fn write(file: &Path, text: &str) {
-    super::group::write(file, text).unwrap();
 }
 
 #[test]

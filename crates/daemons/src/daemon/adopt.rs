@@ -100,7 +100,7 @@ async fn find(spec: &Spec, path: &Path, outdated: Outdated) -> Result<Found, Sta
     match fit(spec, &record, outdated).await {
         Ok((process, version)) => {
             let how = if record.digest == spec.digest() { Adopted::Same } else { Adopted::Outdated };
-            Ok(Found::Daemon(Box::new(taken_over(spec, (record, process), version, file)?), how))
+            Ok(Found::Daemon(Box::new(taken_over(spec, (record, process), version, file).await?), how))
         }
         Err(unfit) => {
             let family = record.family();
@@ -148,7 +148,7 @@ async fn answers(record: &Record) -> Option<String> {
     None
 }
 
-fn taken_over(
+async fn taken_over(
     spec: &Spec,
     (record, process): (Record, ProcessId),
     version: String,
@@ -156,7 +156,7 @@ fn taken_over(
 ) -> Result<Daemon, StartError> {
     let password = SecretString::from(record.password.as_str());
     let egress = record.egress.clone().and_then(Egress::found);
-    let limits = contain::limits_of_found(spec, &record);
+    let limits = contain::limits_of_found(spec, &record).await;
     Ok(Daemon {
         leader: Leader::Found(process),
         family: record.family(),

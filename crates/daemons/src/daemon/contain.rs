@@ -1,17 +1,14 @@
 //! The group that a daemon is started in, where there is one to be had, and what holds its limits.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::Access;
 
 use super::{Daemon, Spec};
 use crate::allowance::Allowance;
 use crate::cgroup::{self, Group, Groups, Limits};
 use crate::record::Record;
-
-/// Why there is no group within walls of Landlock alone, which keep nobody from modes and attributes.
-pub(crate) const WITHIN_REACH: &str =
-    "without namespaces an agent can change the modes of its cgroup's files, so it has none";
 
 /// That a daemon is to have a group, and what it may hold.
 #[derive(Debug, Clone)]
@@ -50,18 +47,20 @@ impl Place {
         self.limits = limits(spec, self.group.as_ref().map_err(String::as_str), self.groups.as_ref());
     }
 
-    /// A command that runs `program` in the group.
-    pub(super) fn command(&self, spec: &Spec, program: impl AsRef<OsStr>) -> Command {
-        let launcher = spec.contained.as_ref().and_then(|contained| contained.launcher.as_ref());
+    /// A command that runs `program` in the group. Where it is not there that is an error, as it is without a group at the start.
+    pub(super) fn command(&self, spec: &Spec, program: &Path) -> std::io::Result<Command> {
         #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
-        match (self.group(), launcher) {
-            (Some(group), Some(launcher)) => {
-                let mut command = Command::new(launcher);
-                command.arg(cgroup::ENTER).arg(group.path()).arg(program);
-                command
-            }
-            _ => Command::new(program),
+        let (Some(group), Some(launcher)) = (self.group(), launcher(spec)) else {
+            return Ok(Command::new(program));
+        };
+        // Another is looked for on the daemon's PATH.
+        if program.is_absolute() {
+            rustix::fs::access(program, Access::EXEC_OK)?;
         }
+        #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
+        let mut command = Command::new(launcher);
+        command.arg(cgroup::ENTER).arg(group.path()).arg(program);
+        Ok(command)
     }
 
     pub(super) fn into_parts(self) -> (Option<Group>, Limits) {
@@ -69,45 +68,52 @@ impl Place {
     }
 }
 
+/// The launcher, if it is there: a binary that was replaced while it runs may be gone.
+fn launcher(spec: &Spec) -> Option<&Path> {
+    spec.contained.as_ref()?.launcher.as_deref().filter(|launcher| launcher.exists())
+}
+
 /// Where a daemon can have its group, or why nowhere.
 fn groups(spec: &Spec) -> Result<Groups, String> {
     let contained = spec.contained.as_ref().ok_or("none is asked for")?;
-    contained.launcher.as_ref().ok_or("this host has no launcher")?;
-    if spec.confinement.as_ref().is_some_and(|confinement| !confinement.is_namespaced()) {
-        return Err(WITHIN_REACH.to_owned());
-    }
-    Groups::of_this_process().map_err(|why| why.to_string())
+    launcher(spec).ok_or("this host has no launcher, or it is gone")?;
+    Groups::of_this_process(contained.allowance).map_err(|why| why.to_string())
 }
 
-/// What holds the limits of a daemon that an earlier host left: as they are asked for now.
-pub(super) fn limits_of_found(spec: &Spec, record: &Record) -> Limits {
-    let group = record.group().ok_or("an earlier host started this daemon, without a group");
-    let process = record.process.as_ref().map(|process| process.pid);
-    match &group {
-        Ok(group) if !process.is_some_and(|process| group.holds(process)) => {
-            limits(spec, Err(&group.is_left()), None)
+/// What holds the limits of a daemon that an earlier host left: as they are asked for now. A smaller one is written where the kernel
+/// may take its time to find the memory.
+pub(super) async fn limits_of_found(spec: &Spec, record: &Record) -> Limits {
+    let allowance = allowance(spec);
+    let (group, process) = (record.group(), record.process.as_ref().map(|process| process.pid));
+    let set = move || match (group, process) {
+        (Some(group), Some(process)) if group.holds(process) => {
+            Limits::set(allowance, &group, Groups::of_this_process(allowance).ok().as_ref())
         }
-        group => limits(spec, group.as_ref().map_err(|why| *why), None),
-    }
+        (Some(group), _) => Limits::none(allowance, &group.is_left()),
+        (None, _) => Limits::none(allowance, "an earlier host started this daemon, without a group"),
+    };
+    let set = tokio::task::spawn_blocking(set).await;
+    set.unwrap_or_else(|error| Limits::none(allowance, &error.to_string()))
+}
+
+fn allowance(spec: &Spec) -> Allowance {
+    spec.contained.as_ref().map(|contained| contained.allowance).unwrap_or_default()
 }
 
 fn limits(spec: &Spec, group: Result<&Group, &str>, groups: Option<&Groups>) -> Limits {
-    let allowance = spec.contained.as_ref().map(|contained| contained.allowance).unwrap_or_default();
+    let allowance = allowance(spec);
     match group {
         Ok(group) => Limits::set(allowance, group, groups),
         Err(why) => Limits::none(allowance, why),
     }
 }
 
-/// Looks whether a daemon is in its group. One that could not enter it goes on without.
+/// Looks whether a daemon is in its group. One that could not enter it goes on without: its launcher printed why, and what it has started
+/// by now would stay outside.
 pub(super) fn prove(daemon: &mut Daemon, spec: &Spec) {
     let (Some(group), Some(pid)) = (&daemon.family.group, daemon.pid()) else { return };
-    if group.holds(pid) {
-        return;
-    }
-    if let Err(error) = group.enter(pid) {
-        daemon.limits =
-            limits(spec, Err(&format!("the daemon cannot enter {}: {error}", group.path().display())), None);
+    if !group.holds(pid) {
+        daemon.limits = limits(spec, Err(&group.is_left()), None);
         group.remove();
         daemon.family.group = None;
     }
@@ -128,21 +134,49 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::confine::Confinement;
     use crate::environment::Environment;
 
+    /// One that has a group, whether one can be made here or not.
+    fn place(root: &Path) -> Place {
+        let group = Ok(Group::at(root.join("daemon-mark")));
+        Place { group, groups: None, limits: Limits::default() }
+    }
+
     #[test]
-    fn a_daemon_within_walls_that_have_no_namespaces_gets_no_group() {
+    fn a_launcher_that_is_gone_costs_the_group_and_never_the_daemon() {
         let root = tempfile::tempdir().unwrap();
-        let mut spec = Spec::new("opencode", root.path(), Environment::of_this_process());
+        let mut spec = Spec::new("/bin/sh", root.path(), Environment::of_this_process());
         let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
-        spec.contained = Some(Contained { launcher: Some("launcher".into()), allowance });
-        // One that is not there gets nobody any.
-        spec.confinement = Some(Confinement::around(&spec, "/gone/launcher", root.path().join("tmp")));
-        let mut place = Place::of(&spec, "mark");
-        place.make(&spec);
-        let (group, limits) = place.into_parts();
-        assert_eq!(group, None);
-        assert_eq!(limits.words().unwrap(), format!("memory_mb is counted: {WITHIN_REACH}"));
+        for launcher in [None, Some(root.path().join("gone"))] {
+            spec.contained = Some(Contained { launcher, allowance });
+            let mut place = Place::of(&spec, "mark");
+            assert_eq!(place.command(&spec, Path::new("/bin/sh")).unwrap().get_program(), "/bin/sh");
+            place.make(&spec);
+            let (group, limits) = place.into_parts();
+            assert_eq!(group, None);
+            let why = "memory_mb is counted: this host has no launcher, or it is gone";
+            assert_eq!(limits.words().unwrap(), why);
+        }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_an_error_before_its_launcher_is() {
+        let root = tempfile::tempdir().unwrap();
+        let closed = root.path().join("closed");
+        std::fs::write(&closed, "").unwrap();
+        let mut spec = Spec::new("opencode", root.path(), Environment::of_this_process());
+        let launcher = Some(PathBuf::from("/bin/sh"));
+        spec.contained = Some(Contained { launcher, allowance: Allowance::default() });
+        let place = place(root.path());
+        for (program, expected) in [
+            (root.path().join("gone"), Err(std::io::ErrorKind::NotFound)),
+            (closed, Err(std::io::ErrorKind::PermissionDenied)),
+            (PathBuf::from("/bin/sh"), Ok("/bin/sh")),
+            (PathBuf::from("sh"), Ok("/bin/sh")),
+        ] {
+            let command = place.command(&spec, &program);
+            let started = command.as_ref().map(|command| command.get_program().to_str().unwrap());
+            assert_eq!(started.map_err(std::io::Error::kind), expected, "{}", program.display());
+        }
     }
 }

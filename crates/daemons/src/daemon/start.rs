@@ -261,7 +261,9 @@ fn command(
     let models = models.map_or(("", ""), |(address, token)| (address.as_str(), token.expose()));
     let environment = spec.child_environment(&proxies.providers, models);
     let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
-    let mut command = place.command(spec, started);
+    let mut command = place
+        .command(spec, started)
+        .map_err(|source| StartError::Program { path: started.clone(), source })?;
     if let Some(confinement) = &spec.confinement {
         let launch = if confinement.is_namespaced() { confine::namespaces::ENTER } else { confine::LAUNCH };
         command.arg(launch).arg(&spec.program);

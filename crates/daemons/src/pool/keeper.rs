@@ -137,7 +137,7 @@ async fn watch(
 ) -> End {
     let silent = || "daemon does not answer and is ended".to_owned();
     let every = HEALTH_EVERY.min(job.patience / 4);
-    let look = if job.allowance.is_looked_at() { LOOK_EVERY } else { DRAIN_EVERY };
+    let look = if job.allowance.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;

@@ -1,17 +1,25 @@
-//! What holds the limits of a workspace: said of the daemon that runs, else of one that would be started from here. Nothing is
-//! changed by asking.
+//! What holds the limits of a workspace: said of the daemon that runs, else of one that the host would start, which may be one that is
+//! started from here. Nothing is changed by asking.
 
 use std::path::Path;
 
-use super::{Confine, OnExit, PoolConfig, WorkspaceConfig};
+use super::{OnExit, PoolConfig, WorkspaceConfig};
 use crate::cgroup::{Controller, Expected};
-use crate::daemon::WITHIN_REACH;
 use crate::process::ProcessId;
 use crate::record::Record;
 
 /// What to do where limits are not held by the kernel.
 pub const TO_DELEGATE: &str = "for the kernel to hold them, run the host where a cgroup is delegated to it: `Delegate=yes` and \
      `DelegateSubgroup=host` in its unit, or `systemd-run --user --scope -p Delegate=yes connector-host run`";
+
+/// The limits of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLimits {
+    /// Those that there are.
+    pub limits: Vec<HeldLimit>,
+    /// Whether neither its daemon nor a host runs, so that this is said of a host which were started from here.
+    pub supposed: bool,
+}
 
 /// One limit of a workspace, by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +43,19 @@ pub enum Holder {
 
 impl PoolConfig {
     /// What holds each limit that the daemon of a workspace has; `state` is as in
-    /// [`Surroundings`](super::Surroundings).
-    pub fn limits(&self, name: &str, workspace: &WorkspaceConfig, state: &Path) -> Vec<HeldLimit> {
+    /// [`Surroundings`](super::Surroundings), and `host` the process that holds it, if one does.
+    pub fn limits(
+        &self,
+        name: &str,
+        workspace: &WorkspaceConfig,
+        (state, host): (&Path, Option<u32>),
+    ) -> HeldLimits {
         let record = Record::read(&state.join(format!("{name}.json"))).ok().flatten();
         let alive = record.and_then(|it| Some((it.process.clone().filter(ProcessId::is_alive)?.pid, it)));
+        let supposed = alive.is_none() && host.is_none();
         let expected = match alive {
             Some((process, record)) => Expected::of_daemon(record.group(), process),
-            None if self.lacks_namespaces(workspace) => Expected::None(WITHIN_REACH.to_owned()),
-            None => Expected::of_this_process(self.on_exit == OnExit::Stop),
+            None => Expected::of_host(host, self.on_exit == OnExit::Stop),
         };
         let allowance = self.allowance(workspace);
         let mut limits: Vec<HeldLimit> =
@@ -51,12 +64,7 @@ impl PoolConfig {
             let by = Holder::Counting("nothing else holds what is on the disk".to_owned());
             limits.push(HeldLimit { key: "disk_mb", by });
         }
-        limits
-    }
-
-    /// Whether there are walls without namespaces around its daemon.
-    fn lacks_namespaces(&self, workspace: &WorkspaceConfig) -> bool {
-        self.no_namespaces.is_some() && workspace.confine.unwrap_or(self.confine) != Confine::Off
+        HeldLimits { limits, supposed }
     }
 }
 
@@ -67,30 +75,4 @@ fn of_controller(controller: Controller, held: Result<(), String>) -> HeldLimit 
         Err(why) => Holder::Nobody(why),
     };
     HeldLimit { key: controller.key(), by }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::confine::namespaces::Missing;
-
-    #[test]
-    fn limits_in_walls_without_namespaces_are_said_to_be_counted() {
-        let state = tempfile::tempdir().unwrap();
-        let said = |confine: &str, no_namespaces| {
-            let mut config: PoolConfig =
-                serde_json::from_value(json!({ "confine": confine, "memory_mb": 2048 })).unwrap();
-            config.no_namespaces = no_namespaces;
-            config.limits("app", &WorkspaceConfig::default(), state.path())
-        };
-        let by = Holder::Counting(WITHIN_REACH.to_owned());
-        let within_reach = vec![HeldLimit { key: "memory_mb", by }];
-        assert_eq!(said("on", Some(Missing::Users)), within_reach);
-        assert_eq!(said("required", Some(Missing::Mounts)), within_reach);
-        for (confine, missing) in [("on", None), ("off", Some(Missing::Users))] {
-            assert_ne!(said(confine, missing), within_reach, "{confine}, {missing:?}");
-        }
-    }
 }

@@ -76,7 +76,10 @@ fn member_rows(family: &Family) -> Vec<Row> {
         .filter(|row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark))
         .map(|row| row.id.pid)
         .collect();
-    found.extend(family.group.iter().flat_map(|group| group.processes().unwrap_or_default()));
+    let grouped = family.group.iter().flat_map(|group| group.processes().unwrap_or_default());
+    // A number may have been taken over since the table was read.
+    let same = |row: &Row| Row::read(row.id.pid, &row.id.boot).is_some_and(|now| now.id == row.id);
+    found.extend(grouped.filter(|number| rows.get(number).is_some_and(same)));
     with_descendants(&rows, &mut found, std::process::id());
     found.iter().filter_map(|number| rows.remove(number)).collect()
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testkit::model::ScriptedModel;
 use testkit::{Script, scratch};
 
-use crate::support::{eventually, prompt_at};
+use crate::support::{eventually, program, prompt_at};
 
 /// The variable with what a host is to be.
 const HOST: &str = "CGROUP_TEST_HOST";
@@ -28,9 +28,13 @@ async fn host() {
     let mut config: PoolConfig = serde_json::from_value(told["config"].clone()).unwrap();
     config.workspaces.entry("app".into()).or_default().directory =
         connector_files::AbsolutePath::new(root.join("app")).unwrap();
+    let variables = told["variables"].as_object().into_iter().flatten();
+    let environment = variables.fold(Environment::of_this_process(), |environment, (name, value)| {
+        environment.with(name, value.as_str().unwrap())
+    });
     let around = Surroundings {
         program: told["program"].as_str().unwrap().into(),
-        environment: Environment::of_this_process(),
+        environment,
         state: root.join("state"),
         launcher: Some(env!("CARGO_BIN_EXE_opencode-within-walls").into()),
         home: Home::Isolated(root.join("home")),
@@ -54,17 +58,37 @@ async fn host() {
 struct Delegated(PathBuf);
 
 impl Delegated {
-    /// Nothing where no group can be made.
+    /// Beside the group of this process where that is the leaf of one that is delegated itself, so that there may be controllers. Nothing where
+    /// no group can be made.
     fn new(name: &str) -> Option<Self> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mount = table.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?.to_owned();
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let path = Path::new(&mount).join(own).join(format!("connector-{name}-{}", std::process::id()));
+        let own = Path::new(&mount).join(own);
+        let above = own.parent().filter(|above| own.ends_with("host") && is_delegated(above));
+        let path = above.unwrap_or(&own).join(format!("connector-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).ok()?;
         let group = Self(path);
         rustix::fs::setxattr(&group.0, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).ok()?;
         Some(group)
+    }
+
+    /// Whether the kernel holds these limits in it; says so where it does not.
+    fn has(&self, controllers: &[&str]) -> bool {
+        let text = std::fs::read_to_string(self.0.join("cgroup.controllers")).unwrap();
+        let has = controllers.iter().all(|one| text.split_whitespace().any(|has| has == *one));
+        if !has {
+            // Not by the macro, whose words are shown of tests that fail alone.
+            let told = format!(
+                "not seen here: the kernel gives `{}` to {}, and {controllers:?} are looked at; \
+                 tests/vm/run.sh does it in a virtual machine\n",
+                text.trim(),
+                self.0.display(),
+            );
+            std::io::stderr().write_all(told.as_bytes()).unwrap();
+        }
+        has
     }
 
     /// The groups in it, by name.
@@ -76,6 +100,11 @@ impl Delegated {
     fn daemons(&self) -> Vec<String> {
         self.groups().into_iter().filter(|name| name.starts_with("daemon-")).collect()
     }
+}
+
+fn is_delegated(group: &Path) -> bool {
+    let mut value = [0; 2];
+    rustix::fs::getxattr(group, "user.delegate", &mut value).is_ok_and(|length| value[..length] == *b"1")
 }
 
 impl Drop for Delegated {
@@ -292,8 +321,13 @@ async fn an_agent_within_walls_changes_no_group_and_leaves_its_own_for_none() {
     let attempts = [
         ("LEAVES-GROUP", format!("echo $$ > {base}/cgroup.procs && touch did")),
         ("ENDS-HOST", format!("echo 1 > {base}/host/cgroup.kill && touch did")),
-        ("ALLOWS-MORE", format!("for f in {base}/daemon-*/*.max; do echo max > $f && touch did; done")),
-        ("MAKES-GROUP", format!("mkdir {base}/daemon-*/own {base}/own && touch did")),
+        (
+            "ALLOWS-MORE",
+            format!(
+                "for f in {base}/daemon-*/*.max {base}/daemon-*/cgroup.max.depth; do echo max > $f && touch did; done"
+            ),
+        ),
+        ("MAKES-GROUP", format!("for g in {base}/daemon-*/own {base}/own; do mkdir $g && touch did; done")),
         ("REMOVES-GROUP", format!("rmdir {base}/host; chmod 777 {base} {base}/cgroup.procs && touch did")),
         ("MOUNTS", "mkdir m; mount -t cgroup2 none m && touch did; unshare -rC true && touch did".to_owned()),
         ("READS", format!("cat {base}/cgroup.procs && touch read")),
@@ -328,4 +362,163 @@ async fn a_group_that_cannot_be_made_or_entered_keeps_no_daemon_from_starting() 
         assert!(told > 0);
         let _ = std::fs::remove_dir(place.0.join("host"));
     }
+}
+
+/// Holds memory that no count of private memory sees: shared, and gone with its process.
+const SHARES: &str = "exec python3 -c 'import mmap\nm = mmap.mmap(-1, 3 << 30)\n\
+    for _ in range(3 << 10): m.write(b\"x\" * (1 << 20))'";
+const HOLDS: &str = "exec python3 -c 'a = [bytearray(b\"x\" * (64 << 20)) for _ in range(48)]'";
+const FORKS: &str = "b() { b | b & }; b; sleep 600";
+const BURNS: &str = "for i in 1 2 3 4; do timeout 4 sh -c 'while :; do :; done' & done; wait";
+
+/// What a stand-in for opencode runs beside itself: each script that is put into `todo`, as opencode runs a command, and says that it ended.
+const RUNS: &str = "while :; do for f in todo/*; do [ -e $f ] || continue; n=${f#todo/}; mv $f begun/; \
+    (setsid -w sh begun/$n; touch ended/$n) & done; sleep 0.1; done";
+
+/// A workspace whose agent runs what it is told, with limits. The kernel's part is looked at, so no model is asked; opencode itself
+/// takes minutes where a machine is emulated.
+struct Told {
+    root: tempfile::TempDir,
+    told: Value,
+}
+
+impl Told {
+    fn new(limits: &Value) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for below in ["app/todo", "app/begun", "app/ended"] {
+            std::fs::create_dir_all(root.path().join(below)).unwrap();
+        }
+        std::fs::write(root.path().join("app/runs"), RUNS).unwrap();
+        let mut config = json!({
+            "confine": "off", "pass": ["FAKE_COMMAND"], "server_startup_timeout_secs": 120, "on_exit": "stop",
+        });
+        config.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        let told = json!({
+            "root": root.path(), "config": config, "program": program("answers"),
+            "variables": { "FAKE_COMMAND": root.path().join("app/runs"), "SHELL": "/bin/sh" },
+        });
+        Self { root, told }
+    }
+
+    fn begins(&self, name: &str, script: &str) {
+        let script_of = |below: &str| self.root.path().join("app").join(below).join(name);
+        std::fs::write(script_of(""), script).unwrap();
+        std::fs::rename(script_of(""), script_of("todo")).unwrap();
+    }
+
+    async fn runs(&self, name: &str, script: &str) {
+        self.begins(name, script);
+        let ended = self.root.path().join("app/ended").join(name);
+        // An emulated machine takes its time.
+        let begun = std::time::Instant::now();
+        while !ended.exists() {
+            assert!(begun.elapsed().as_secs() < 300, "{name} does not end: {}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.root.path().join("state/app.log")).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_holds_memory_and_what_takes_more_is_ended_and_not_the_daemon() {
+    let told = Told::new(&json!({ "memory_mb": 1024 }));
+    let place = Delegated::new("holds").filter(|place| place.has(&["memory"]));
+    let host = Host::start(place.as_ref(), &told.told);
+    let Some(place) = place else {
+        assert!(told.log().contains("memory_mb is counted: "), "{}", told.log());
+        return host.ends();
+    };
+    let group = place.0.join(&place.daemons()[0]);
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
+    assert_eq!((read("memory.high"), read("memory.max")), ((1 << 30).to_string(), (5_u64 << 28).to_string()));
+    // Memory that nobody counts is the kernel's to hold; the other may be seen by either first.
+    for (name, script, log) in [
+        ("SHARES", SHARES, "and 1024 allowed; the agent's commands are ended"),
+        ("HOLDS", HOLDS, "and 1024 allowed; the agent's commands are ended"),
+    ] {
+        let before = told.log().matches(log).count();
+        told.runs(name, script).await;
+        assert!(told.log().matches(log).count() > before, "{name}: {}", told.log());
+        assert!(group_of(host.daemon).trim_end().ends_with(&place.daemons()[0]), "{name} ended the daemon");
+        eventually("all of it is given back", || read("cgroup.procs").lines().count() < 20).await;
+    }
+    told.runs("ORDINARY", "touch done").await;
+    assert!(told.root.path().join("app/done").exists(), "ordinary work goes on");
+    assert!(read("memory.events").contains("oom_kill 0\n"), "{}", read("memory.events"));
+    assert!(!read("memory.events").contains("\nhigh 0\n"), "{}", read("memory.events"));
+    host.ends();
+    assert_eq!(place.daemons(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_holds_a_bomb_of_processes_and_it_is_ended_and_not_the_daemon() {
+    let told = Told::new(&json!({ "max_processes": 4 }));
+    let place = Delegated::new("forks").filter(|place| place.has(&["pids"]));
+    let host = Host::start(place.as_ref(), &told.told);
+    let Some(place) = place else {
+        assert!(told.log().contains("max_processes is counted: "), "{}", told.log());
+        return host.ends();
+    };
+    let group = place.0.join(&place.daemons()[0]);
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
+    assert_eq!(read("pids.max"), "640");
+    told.runs("FORKS", FORKS).await;
+    assert!(told.log().contains("allowed; the agent's commands are ended"), "{}", told.log());
+    told.runs("ORDINARY", "touch done").await;
+    assert!(told.root.path().join("app/done").exists(), "ordinary work goes on");
+    assert!(group_of(host.daemon).trim_end().ends_with(&place.daemons()[0]));
+    host.ends();
+    assert_eq!(place.daemons(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_holds_processor_time() {
+    let told = Told::new(&json!({ "cpu_percent": 100 }));
+    let place = Delegated::new("burns").filter(|place| place.has(&["cpu"]));
+    let host = Host::start(place.as_ref(), &told.told);
+    let Some(place) = place else {
+        assert!(told.log().contains("nothing holds cpu_percent: "), "{}", told.log());
+        return host.ends();
+    };
+    let group = place.0.join(&place.daemons()[0]);
+    let stat = |name: &str| {
+        let text = std::fs::read_to_string(group.join("cpu.stat")).unwrap();
+        let number = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {text}"))
+    };
+    let before = (stat("usage_usec"), stat("nr_periods"), stat("nr_throttled"));
+    told.runs("BURNS", BURNS).await;
+    let (used, periods) = (stat("usage_usec") - before.0, stat("nr_periods") - before.1);
+    assert!(stat("nr_throttled") > before.2, "nobody had to wait in {periods} periods");
+    // Of a tenth of a second each; one that was begun before, and one that is not over.
+    assert!(used <= (periods + 2) * 100_000 * 5 / 4, "{used} us were used in {periods} periods");
+    host.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hides_ends_with_its_daemon_and_a_killed_host_is_followed_by_one_that_holds_its_limits() {
+    let told = Told::new(&json!({ "memory_mb": 1024, "max_processes": 50, "cpu_percent": 150 }));
+    let place = Delegated::new("hides").filter(|place| place.has(&["memory", "pids", "cpu"]));
+    let mut first = Host::start(place.as_ref(), &told.told);
+    let Some(place) = place else { return first.ends() };
+    let left = format!("611.{}", std::process::id());
+    let hides =
+        format!("(env -i /usr/bin/setsid sh -c 'sleep {left} & sleep {left} & wait' >/dev/null 2>&1 &)");
+    told.runs("HIDES", &hides).await;
+    eventually("what hides runs", || named(&left).len() >= 2).await;
+    first.is_killed();
+    let mut less = told.told.clone();
+    less["config"]["memory_mb"] = 2048.into();
+    let second = Host::start(Some(&place), &less);
+    assert_eq!(second.daemon, first.daemon);
+    let group = place.0.join(&place.daemons()[0]);
+    assert_eq!(std::fs::read_to_string(group.join("memory.high")).unwrap().trim(), (2_u64 << 30).to_string());
+    for pid in named(&left) {
+        assert!(group_of(pid).trim_end().ends_with(&place.daemons()[0]), "{}", group_of(pid));
+    }
+    second.ends();
+    assert_eq!((place.daemons(), named(&left)), (Vec::new(), Vec::new()));
 }

@@ -46,20 +46,21 @@ pub(super) struct Serve {
     config: Option<AbsolutePath>,
 }
 
-/// Leaves the cgroup that is delegated to the host for a leaf, before anything is started that would stay behind there. Where daemons go on without the
-/// host it stays: its service manager could start no other in that group.
-fn leave_cgroup(on_exit: OnExit) {
-    if on_exit == OnExit::Stop {
+/// The configuration. With it the host leaves the cgroup that is delegated to it for a leaf, before anything is started that would stay behind there.
+/// Where daemons go on without the host it stays: its service manager could start no other in that group.
+fn load(file: &AbsolutePath) -> Result<HostConfig, Failure> {
+    super::own("the configuration", [file.as_path(), &file.parent()])?;
+    let config = HostConfig::load(file).map_err(|error| usage(&error))?;
+    if config.opencode.on_exit == OnExit::Stop {
         opencode_daemons::leave_for_leaf();
     }
+    Ok(config)
 }
 
 impl Serve {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let file = path::config(self.config.as_ref())?;
-        super::own("the configuration", [file.as_path(), &file.parent()])?;
-        let config = HostConfig::load(&file).map_err(|error| usage(&error))?;
-        leave_cgroup(config.opencode.on_exit);
+        let config = load(&file)?;
         super::own_rules(&config.rules)?;
         super::own("the directory of packages", [config.plugins_dir.as_path()])?;
         // Made first, so that no change is missed.

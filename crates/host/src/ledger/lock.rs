@@ -39,10 +39,14 @@ impl HostLock {
     }
 }
 
-/// Whether a host runs with the state of `directory`.
-pub fn is_held(directory: &Path) -> bool {
+/// The process of the host that runs with the state of `directory`; 0 where it has not said yet.
+pub fn holder(directory: &Path) -> Option<u32> {
+    let mut file = File::open(directory.join("host.lock")).ok()?;
     // Taken and given back at once where nobody has it.
-    File::open(directory.join("host.lock")).is_ok_and(|file| file.try_lock_shared().is_err())
+    file.try_lock_shared().err()?;
+    let mut holder = String::new();
+    file.read_to_string(&mut holder).ok()?;
+    Some(holder.trim().parse().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -52,10 +56,10 @@ mod tests {
     #[test]
     fn a_host_that_runs_is_seen_and_one_that_ended_is_not() {
         let state = tempfile::tempdir().unwrap();
-        assert!(!is_held(state.path()));
+        assert_eq!(holder(state.path()), None);
         let lock = HostLock::take(state.path()).unwrap();
-        assert!(is_held(state.path()));
+        assert_eq!(holder(state.path()), Some(std::process::id()));
         drop(lock);
-        assert!(!is_held(state.path()));
+        assert_eq!(holder(state.path()), None);
     }
 }

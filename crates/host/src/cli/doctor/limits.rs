@@ -1,11 +1,12 @@
 //! What holds the limits of a workspace, and how the kernel comes to hold them.
 
-use opencode_daemons::pool::{HeldLimit, Holder, TO_DELEGATE};
+use opencode_daemons::pool::{HeldLimit, HeldLimits, Holder, TO_DELEGATE};
 
 use super::Finding;
 
 /// One line for all limits of a workspace, if it has any.
-pub(super) fn finding(workspace: &str, limits: &[HeldLimit]) -> Option<Finding> {
+pub(super) fn finding(workspace: &str, held: &HeldLimits) -> Option<Finding> {
+    let limits = &held.limits;
     if limits.is_empty() {
         return None;
     }
@@ -15,7 +16,10 @@ pub(super) fn finding(workspace: &str, limits: &[HeldLimit]) -> Option<Finding> 
         Holder::Counting(why) => format!("{} is counted ({why})", limit.key),
         Holder::Nobody(why) => format!("{} is held by nothing ({why})", limit.key),
     };
-    let text = limits.iter().map(word).collect::<Vec<_>>().join("; ");
+    let mut text = limits.iter().map(word).collect::<Vec<_>>().join("; ");
+    if held.supposed {
+        text.insert_str(0, "no host runs; in one that were started from here ");
+    }
     // What no cgroup holds anywhere is as good as it gets.
     let could_be = |limit: &HeldLimit| limit.by != Holder::Kernel && limit.key != "disk_mb";
     Some(if limits.iter().any(could_be) {
@@ -37,13 +41,17 @@ mod tests {
     #[test]
     fn each_limit_is_told_with_its_holder_and_the_remedy_where_there_is_one() {
         let counted = |key| limit(key, Holder::Counting("no cgroup".to_owned()));
-        assert!(finding("w", &[]).is_none());
-        let good = finding("w", &[limit("memory_mb", Holder::Kernel), counted("disk_mb")]).unwrap();
+        let held = |limits, supposed| finding("w", &HeldLimits { limits, supposed });
+        assert!(held(vec![], false).is_none());
+        let limits = vec![limit("memory_mb", Holder::Kernel), counted("disk_mb")];
+        let supposed = held(limits.clone(), true).unwrap();
+        assert!(supposed.text.contains("no host runs; in one that were started from here memory_mb is held"));
+        let good = held(limits, false).unwrap();
         assert_eq!(good.verdict, Verdict::Good);
         assert_eq!(good.text, "memory_mb is held by a cgroup; disk_mb is counted (no cgroup)");
         for by in [Holder::Counting("why".to_owned()), Holder::Nobody("why".to_owned())] {
             let doubtful =
-                finding("w", &[limit("memory_mb", Holder::Kernel), limit("cpu_percent", by)]).unwrap();
+                held(vec![limit("memory_mb", Holder::Kernel), limit("cpu_percent", by)], false).unwrap();
             assert_eq!(doubtful.verdict, Verdict::Doubtful);
             assert!(
                 doubtful.text.contains("(why)") && doubtful.text.contains("Delegate=yes"),
