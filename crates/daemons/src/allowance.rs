@@ -39,6 +39,16 @@ pub(crate) enum Excess {
         held: u64,
         most: u64,
     },
+    /// Memory that cannot be given back, while the kernel slows down who takes more.
+    Slowed {
+        kept: u64,
+        most: u64,
+    },
+    /// Memory for which the kernel ended a process.
+    Ended {
+        ceiling: u64,
+        most: u64,
+    },
     Processes {
         held: usize,
         most: usize,
@@ -56,8 +66,16 @@ impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { held, most } => write!(f, "{held} MiB of memory are held, and {most} allowed"),
+            Self::Slowed { kept, most } => {
+                write!(f, "{kept} MiB of memory are kept while more is taken, and {most} allowed")
+            }
+            Self::Ended { ceiling, most } => {
+                write!(f, "the kernel ended a process at {ceiling} MiB of memory, and {most} allowed")
+            }
             Self::Processes { held, most } => write!(f, "{held} processes run, and {most} are allowed"),
-            Self::Threads { most } => write!(f, "{most} processes and threads run, and no more are allowed"),
+            Self::Threads { most } => {
+                write!(f, "more than {most} processes and threads were wanted, and no more are allowed")
+            }
             Self::Disk { most } => {
                 write!(
                     f,
@@ -75,17 +93,33 @@ const OVERRUNS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overrun {
     pub(crate) excess: Excess,
-    /// Whether it was counted. Else the kernel has held it already.
-    pub(crate) counted: bool,
     /// Whether there were commands, which are ended.
     pub(crate) any: bool,
 }
 
-impl Overrun {
-    /// Whether the daemon itself has to end, where so many looks in a row counted too much: there is nothing else to end, or too much stays
-    /// held whatever is ended.
-    pub(crate) fn ends_daemon(self, row: u32) -> bool {
-        self.counted && (!self.any || row >= OVERRUNS)
+/// How many looks in a row found what goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Row(u32);
+
+impl Row {
+    /// Takes what a look found; says whether the daemon itself has to end for it: there is nothing else to end, or too much stays held
+    /// whatever is ended. Not for what the kernel has held already. Nor at once for being slowed down below the limit, which ordinary
+    /// work comes to and gets over.
+    pub(crate) fn ends_daemon(&mut self, found: Option<Overrun>) -> bool {
+        let Some(Overrun { excess, any }) = found else {
+            self.0 = 0;
+            return false;
+        };
+        let at_once = match excess {
+            Excess::Ended { .. } | Excess::Threads { .. } => {
+                self.0 = 0;
+                return false;
+            }
+            Excess::Slowed { kept, most } => kept >= most,
+            Excess::Memory { .. } | Excess::Processes { .. } | Excess::Disk { .. } => true,
+        };
+        self.0 += 1;
+        self.0 >= OVERRUNS || at_once && !any
     }
 }
 
@@ -130,19 +164,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_ends_for_what_is_counted_and_never_for_what_the_kernel_held() {
-        let excess = Excess::Threads { most: 1 };
-        for (counted, any, row, ends) in [
-            (true, true, 1, false),
-            (true, true, OVERRUNS - 1, false),
-            (true, true, OVERRUNS, true),
-            (true, false, 1, true),
-            (false, true, OVERRUNS, false),
-            (false, false, 1, false),
-            (false, false, OVERRUNS, false),
+    fn a_daemon_ends_for_what_goes_on_and_never_for_what_the_kernel_held() {
+        let counted = Excess::Memory { held: 2, most: 1 };
+        let processes = Excess::Processes { held: 2, most: 1 };
+        let (near, over) = (Excess::Slowed { kept: 9, most: 10 }, Excess::Slowed { kept: 10, most: 10 });
+        let held = [Excess::Threads { most: 1 }, Excess::Ended { ceiling: 5, most: 4 }];
+        // What each look finds, whether there is anything else to end, and at which look the daemon has to end, if at any.
+        for (excess, any, at) in [
+            (counted, true, Some(OVERRUNS)),
+            (counted, false, Some(1)),
+            (processes, true, Some(OVERRUNS)),
+            (processes, false, Some(1)),
+            (near, true, Some(OVERRUNS)),
+            (near, false, Some(OVERRUNS)),
+            (over, true, Some(OVERRUNS)),
+            (over, false, Some(1)),
+            (held[0], true, None),
+            (held[0], false, None),
+            (held[1], true, None),
+            (held[1], false, None),
         ] {
-            let overrun = Overrun { excess, counted, any };
-            assert_eq!(overrun.ends_daemon(row), ends, "{overrun:?}, {row}");
+            let mut row = Row::default();
+            let ends = (1..=2 * OVERRUNS).find(|_| row.ends_daemon(Some(Overrun { excess, any })));
+            assert_eq!(ends, at, "{excess:?}, {any}");
+        }
+    }
+
+    #[test]
+    fn a_row_begins_anew_once_a_look_finds_nothing_that_goes_on() {
+        let slowed = || Some(Overrun { excess: Excess::Slowed { kept: 9, most: 10 }, any: false });
+        for between in [None, Some(Overrun { excess: Excess::Threads { most: 1 }, any: true })] {
+            let mut row = Row::default();
+            for _ in 1..OVERRUNS {
+                assert!(!row.ends_daemon(slowed()));
+            }
+            assert!(!row.ends_daemon(between), "{between:?}");
+            assert_eq!((1..=OVERRUNS).find(|_| row.ends_daemon(slowed())), Some(OVERRUNS), "{between:?}");
         }
     }
 }

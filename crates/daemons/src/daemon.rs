@@ -192,12 +192,8 @@ impl Daemon {
         let slowed = self.family.group.as_ref().and_then(|group| self.limits.is_slowed(allowance, group));
         let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
         let look = move || {
-            let counted = allowance.exceeded(&family).or(slowed);
-            let overrun = counted.or(held).map(|excess| Overrun {
-                excess,
-                counted: counted.is_some(),
-                any: family.end_commands(&mut asked),
-            });
+            let found = allowance.exceeded(&family).or(slowed).or(held);
+            let overrun = found.map(|excess| Overrun { excess, any: family.end_commands(&mut asked) });
             (overrun, asked)
         };
         let (overrun, asked) = tokio::task::spawn_blocking(look).await.ok()?;
@@ -266,3 +262,6 @@ impl Drop for Daemon {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

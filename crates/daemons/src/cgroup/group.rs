@@ -53,9 +53,9 @@ impl Group {
         write(&self.path.join("cgroup.procs"), &process.to_string())
     }
 
-    /// That the daemon is not in it, for people.
+    /// That the daemon is not in it as far as can be seen, for people.
     pub(crate) fn is_left(&self) -> String {
-        format!("the daemon is not in {}", self.path.display())
+        format!("the daemon is not seen in {}", self.path.display())
     }
 
     /// Writes one setting. That a file is not there is no error where the kernel may be without it.
@@ -128,10 +128,23 @@ impl Group {
         events.and_then(|text| counted(&text, "high")).unwrap_or_default()
     }
 
+    /// The memory that is held, copies of files too, in bytes.
+    pub(super) fn held_memory(&self) -> Option<u64> {
+        self.number("memory.current")
+    }
+
+    /// The memory beyond which the kernel ends who holds most, in bytes, where there is such a limit.
+    pub(super) fn ceiling(&self) -> Option<u64> {
+        self.number("memory.max")
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        std::fs::read_to_string(self.path.join(file)).ok()?.trim().parse().ok()
+    }
+
     /// The memory that is held and is no copy of what is on a disk, in bytes: nothing but an end gives it back.
     pub(super) fn kept_memory(&self) -> Option<u64> {
-        let held: u64 =
-            std::fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse().ok()?;
+        let held = self.held_memory()?;
         let stat = std::fs::read_to_string(self.path.join("memory.stat")).ok()?;
         let part = |name| counted(&stat, name).unwrap_or_default();
         let given_back = part("file").saturating_sub(part("shmem")) + part("slab_reclaimable");

@@ -18,6 +18,9 @@ const MARGIN: u64 = 4;
 /// The part of the limit that may be missing while who takes more is slowed down: what is read again and again stays.
 const THRASHED: u64 = 10;
 
+/// The file behind which the kernel ends who holds most.
+const CEILING: &str = "memory.max";
+
 /// The period of which a share is given, in microseconds: the kernel's own.
 const PERIOD: u64 = 100_000;
 
@@ -83,9 +86,9 @@ impl Controller {
                 // What is swapped out is held as well. A kernel without swap has no such file.
                 let swap = or_max(most.map(|_| "0".to_owned()));
                 let swap = Setting { may_be_missing: true, ..setting("memory.swap.max", swap) };
-                let ceiling = most.map(|most| (most + most / MARGIN).to_string());
+                let ceiling = most.map(|most| ceiling(most).to_string());
                 let most = most.map(|most| most.to_string());
-                vec![setting("memory.high", or_max(most)), setting("memory.max", or_max(ceiling)), swap]
+                vec![setting("memory.high", or_max(most)), setting(CEILING, or_max(ceiling)), swap]
             }
             Self::Pids => {
                 vec![setting("pids.max", or_max(allowance.processes.map(|most| threads(most).to_string())))]
@@ -126,6 +129,11 @@ fn threads(processes: usize) -> usize {
     processes.saturating_mul(THREADS_OF_PROCESS).saturating_add(THREADS_OF_DAEMON)
 }
 
+/// How much may be held at all where this much is allowed.
+fn ceiling(most: u64) -> u64 {
+    most + most / MARGIN
+}
+
 /// One file of a group, and what is written to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -134,11 +142,29 @@ pub(super) struct Setting {
     pub(super) may_be_missing: bool,
 }
 
+impl Setting {
+    /// Whether it can be written while a group holds so much memory, and nothing is ended for it. What is not known may be anything.
+    fn is_harmless(&self, held: Option<u64>) -> bool {
+        let ceiling: Option<u64> = self.value.parse().ok().filter(|_| self.file == CEILING);
+        ceiling.is_none_or(|ceiling| held.is_some_and(|held| held < ceiling))
+    }
+}
+
+/// Who holds one limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holds {
+    Kernel,
+    /// The kernel, but for a setting that is tried again at each look.
+    Partly(Setting),
+    /// Not the kernel, for this reason.
+    Other(String),
+}
+
 /// What holds the limits of one daemon: the kernel, or why it does not.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
     /// Of the limits that there are alone.
-    held: BTreeMap<Controller, Result<(), String>>,
+    held: BTreeMap<Controller, Holds>,
     /// What the group had told when it was last looked at.
     seen: Events,
     /// How often it had been slowed down then.
@@ -148,25 +174,26 @@ pub(crate) struct Limits {
 impl Limits {
     /// Those of a daemon without a group, for this reason.
     pub(crate) fn none(allowance: Allowance, why: &str) -> Self {
-        Self {
-            held: Controller::asked(allowance).map(|it| (it, Err(why.to_owned()))).collect(),
-            ..Self::default()
-        }
+        let held = Controller::asked(allowance).map(|it| (it, Holds::Other(why.to_owned())));
+        Self { held: held.collect(), ..Self::default() }
     }
 
     /// Sets those of a group, as its own files let them be set, and takes back those that there are not any more. Where they do not,
     /// `groups` may know why.
     pub(crate) fn set(allowance: Allowance, group: &Group, groups: Option<&Groups>) -> Self {
-        let set = |controller: Controller| {
-            let settings = controller.settings(allowance, group.path())?;
-            settings.iter().try_for_each(|setting| group.set(setting))
-        };
         let why =
             |controller, why| groups.and_then(|groups| groups.refused(controller)).map_or(why, str::to_owned);
         let asked: Vec<_> = Controller::asked(allowance).collect();
         // What is told of a limit that is made smaller is told of this one.
         let (seen, slowed) = (group.events(), group.slowed());
-        let held = Controller::ALL.map(|it| (it, set(it).map_err(|error| why(it, error))));
+        let set = |controller: Controller| match controller.settings(allowance, group.path()) {
+            Ok(settings) => set(&settings, group),
+            Err(error) => Holds::Other(error),
+        };
+        let held = Controller::ALL.map(|it| match set(it) {
+            Holds::Other(error) => (it, Holds::Other(why(it, error))),
+            holds => (it, holds),
+        });
         let held = held.into_iter().filter(|(controller, _)| asked.contains(controller)).collect();
         Self { held, seen, slowed }
     }
@@ -174,47 +201,104 @@ impl Limits {
     /// Whether memory that cannot be given back has come up to the limit, behind which the kernel slowed somebody down since this was last asked.
     pub(crate) fn is_slowed(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
         let before = std::mem::replace(&mut self.slowed, group.slowed());
-        let most = allowance.memory_mb.filter(|_| self.slowed > before && self.hold(Controller::Memory))?;
+        let most = allowance.memory_mb.filter(|_| self.slowed > before && self.act(Controller::Memory))?;
         let kept = group.kept_memory()? >> 20;
-        (kept >= most - most / THRASHED).then_some(Excess::Memory { held: kept.max(most), most })
+        (kept >= most - most / THRASHED).then_some(Excess::Slowed { kept, most })
     }
 
     /// Which limit the kernel held since this was last asked.
     pub(crate) fn exceeded(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
+        let ceiling = group.ceiling().map(|ceiling| ceiling >> 20);
         self.look(allowance, group);
         let (before, now) = (self.seen, group.events());
         let ended = now.kills > before.kills;
         // A want is kept in mind until the end that it leads to.
         let wants = if ended { now.wants } else { before.wants };
         self.seen = Events { wants, ..now };
-        if ended && now.wants > before.wants && self.hold(Controller::Memory) {
-            return allowance.memory_mb.map(|most| Excess::Memory { held: most, most });
+        if ended && now.wants > before.wants && self.act(Controller::Memory) {
+            return allowance.memory_mb.zip(ceiling).map(|(most, ceiling)| Excess::Ended { ceiling, most });
         }
-        let refused = now.refused > before.refused && self.hold(Controller::Pids);
+        let refused = now.refused > before.refused && self.act(Controller::Pids);
         allowance.processes.filter(|_| refused).map(|most| Excess::Threads { most: threads(most) })
     }
 
-    /// Looks whether what was set still acts: who gave a controller can take it away.
+    /// Looks whether what was set still acts, since who gave a controller can take it away, and sets what could not be yet.
     fn look(&mut self, allowance: Allowance, group: &Group) {
-        for (controller, held) in self.held.iter_mut().filter(|(_, held)| held.is_ok()) {
-            *held = controller
+        for (controller, holds) in &mut self.held {
+            if matches!(holds, Holds::Other(_)) {
+                continue;
+            }
+            let offered = controller
                 .settings(allowance, group.path())
                 .and_then(|settings| settings.iter().try_for_each(|setting| group.offers(setting)));
+            match (offered, &*holds) {
+                (Err(why), _) => *holds = Holds::Other(why),
+                (Ok(()), Holds::Partly(left)) => *holds = set(std::slice::from_ref(left), group),
+                (Ok(()), _) => {}
+            }
         }
     }
 
     /// One line for a person, if there is any limit.
     pub(crate) fn words(&self) -> Option<String> {
-        let word = |(controller, held): (&Controller, &Result<(), String>)| match held {
-            Ok(()) => format!("{} is held by the kernel", controller.key()),
-            Err(why) if controller.is_counted_without() => format!("{} is counted: {why}", controller.key()),
-            Err(why) => format!("nothing holds {}: {why}", controller.key()),
+        let word = |(controller, holds): (&Controller, &Holds)| match holds {
+            Holds::Kernel => format!("{} is held by the kernel", controller.key()),
+            Holds::Partly(left) => {
+                format!(
+                    "{} is held by the kernel in part: {} is lowered once less is held",
+                    controller.key(),
+                    left.file
+                )
+            }
+            Holds::Other(why) if controller.is_counted_without() => {
+                format!("{} is counted: {why}", controller.key())
+            }
+            Holds::Other(why) => format!("nothing holds {}: {why}", controller.key()),
         };
         let words: Vec<_> = self.held.iter().map(word).collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 
-    fn hold(&self, controller: Controller) -> bool {
-        self.held.get(&controller).is_some_and(Result::is_ok)
+    /// Whether what the kernel does for a limit is this limit's doing.
+    fn act(&self, controller: Controller) -> bool {
+        self.held.get(&controller).is_some_and(|holds| !matches!(holds, Holds::Other(_)))
+    }
+}
+
+/// Writes settings, those that nothing is ended for. A ceiling below what is held would have the kernel end who holds most, which may be
+/// the daemon: it is left as it was until less is held, which the limit below it brings about.
+fn set(settings: &[Setting], group: &Group) -> Holds {
+    let mut left = None;
+    for setting in settings {
+        if !setting.is_harmless(group.held_memory()) {
+            left = Some(setting.clone());
+        } else if let Err(why) = group.set(setting) {
+            return Holds::Other(why);
+        }
+    }
+    left.map_or(Holds::Kernel, Holds::Partly)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceiling_is_lowered_only_where_less_is_held_and_all_else_at_once() {
+        let setting = |file, value: &str| Setting { file, value: value.to_owned(), may_be_missing: false };
+        for (file, value, held, harmless) in [
+            (CEILING, "100", Some(99), true),
+            (CEILING, "100", Some(0), true),
+            (CEILING, "100", Some(100), false),
+            (CEILING, "100", Some(101), false),
+            (CEILING, "100", None, false),
+            (CEILING, "max", Some(u64::MAX), true),
+            (CEILING, "max", None, true),
+            ("memory.high", "100", Some(101), true),
+            ("memory.swap.max", "0", Some(101), true),
+            ("pids.max", "100", None, true),
+        ] {
+            assert_eq!(setting(file, value).is_harmless(held), harmless, "{file}, {value}, {held:?}");
+        }
     }
 }

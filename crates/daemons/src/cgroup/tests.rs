@@ -24,9 +24,10 @@ const WRITTEN: [(&str, &str); 6] = [
     ("io.weight", "default 50"),
 ];
 
-/// A group whose files are plain ones.
+/// A group whose files are plain ones, and that holds nothing.
 fn group(files: &[&str]) -> (tempfile::TempDir, Group) {
     let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("memory.current"), "0\n").unwrap();
     for file in files {
         std::fs::write(directory.path().join(file), "").unwrap();
     }
@@ -162,7 +163,7 @@ fn what_the_kernel_held_is_told_once_in_the_words_of_what_is_counted() {
     let mut limits = Limits::set(ALL, &group, None);
     assert_eq!(limits.exceeded(ALL, &group), None, "what was before is not told");
     tell("memory.events", "oom 3\noom_kill 2\n");
-    assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Memory { held: 2048, most: 2048 }));
+    assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Ended { ceiling: 2560, most: 2048 }));
     assert_eq!(limits.exceeded(ALL, &group), None);
     tell("pids.events.local", "max 7\n");
     assert_eq!(limits.exceeded(ALL, &group), Some(Excess::Threads { most: 3712 }));
@@ -172,14 +173,14 @@ fn what_the_kernel_held_is_told_once_in_the_words_of_what_is_counted() {
 #[test]
 fn who_is_slowed_down_is_told_only_where_nothing_can_be_given_back() {
     const MIB: u64 = 1 << 20;
-    // How often somebody was slowed down, what is held, what of it is files and memory that is shared, and whether it is told.
+    // How often somebody was slowed down, what is held, what of it is files and memory that is shared, and what is told to be kept.
     for (high, held, file, shmem, told) in [
-        (1, 2048, 0, 0, true),
-        (0, 2048, 0, 0, false),
-        (1, 2100, 100, 100, true),
-        (1, 2048, 1500, 0, false),
-        (1, 2048, 1500, 1400, true),
-        (1, 2048, 300, 0, false),
+        (1, 2048, 0, 0, Some(2048)),
+        (0, 2048, 0, 0, None),
+        (1, 2100, 100, 100, Some(2100)),
+        (1, 2048, 1500, 0, None),
+        (1, 2048, 1500, 1400, Some(1948)),
+        (1, 2048, 300, 0, None),
     ] {
         let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
         let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
@@ -190,14 +191,55 @@ fn who_is_slowed_down_is_told_only_where_nothing_can_be_given_back() {
         assert_eq!(limits.is_slowed(ALL, &group), None, "what was before is not told");
         tell("memory.events.local", &format!("low 0\nhigh {high}\n"));
         let slowed = limits.is_slowed(ALL, &group);
-        assert_eq!(slowed.is_some(), told, "{high} {held} {file} {shmem}: {slowed:?}");
+        let told = told.map(|kept| Excess::Slowed { kept, most: 2048 });
+        assert_eq!(slowed, told, "{high} {held} {file} {shmem}");
         assert_eq!(limits.is_slowed(ALL, &group), None, "it is told once");
     }
 }
 
 #[test]
+fn a_smaller_limit_slows_down_at_once_and_ends_nothing_that_is_held() {
+    const MIB: u64 = 1 << 20;
+    let memory = |memory_mb| Allowance { memory_mb: Some(memory_mb), ..Allowance::default() };
+    let (directory, group) = group(&["memory.high", "memory.max"]);
+    let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).unwrap();
+    // As the kernel has them, which a plain file that is overwritten has not.
+    let tell =
+        |file: &str, bytes: u64| std::fs::write(directory.path().join(file), format!("{bytes}\n")).unwrap();
+    tell("memory.high", 8192 * MIB);
+    tell("memory.max", 8192 * MIB);
+    tell("memory.current", 3000 * MIB);
+    let mut limits = Limits::set(memory(2048), &group, None);
+    let partly = "memory_mb is held by the kernel in part: memory.max is lowered once less is held";
+    for held in [3000, 2561, 2560] {
+        tell("memory.current", held * MIB);
+        assert_eq!(limits.exceeded(memory(2048), &group), None);
+        assert_eq!(limits.words().unwrap(), partly, "{held}");
+        assert!(read("memory.high").starts_with(&(2048 * MIB).to_string()));
+        assert!(read("memory.max").starts_with(&(8192 * MIB).to_string()), "{held}");
+    }
+    tell("memory.current", 2559 * MIB);
+    assert_eq!(limits.exceeded(memory(2048), &group), None);
+    assert!(read("memory.max").starts_with(&(2560 * MIB).to_string()));
+    assert_eq!(limits.words().unwrap(), "memory_mb is held by the kernel");
+}
+
+#[test]
+fn an_end_before_a_ceiling_is_lowered_is_told_with_the_one_that_there_was() {
+    let memory = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+    let (directory, group) = group(&["memory.high", "memory.max"]);
+    let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+    tell("memory.max", "4294967296\n");
+    tell("memory.current", "4294967296\n");
+    let mut limits = Limits::set(memory, &group, None);
+    tell("memory.events", "oom 1\noom_kill 1\n");
+    tell("memory.current", "1\n");
+    assert_eq!(limits.exceeded(memory, &group), Some(Excess::Ended { ceiling: 4096, most: 2048 }));
+}
+
+#[test]
 fn what_the_limits_of_others_did_is_not_told_of_this_one() {
-    let memory = Some(Excess::Memory { held: 2048, most: 2048 });
+    let memory = Some(Excess::Ended { ceiling: 2560, most: 2048 });
     let threads = Some(Excess::Threads { most: 3712 });
     let (wants, ends) = ("oom 1\noom_kill 0\n", "oom 1\noom_kill 1\n");
     // What the kernel says at two looks, and what is told at the second.

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::lease::Address;
-use crate::allowance::{Allowance, LOOK_EVERY};
+use crate::allowance::{Allowance, LOOK_EVERY, Row};
 use crate::daemon::{Adopted, Daemon, Exit, Spec, StartError};
 use crate::known;
 use room::Room;
@@ -141,7 +141,7 @@ async fn watch(
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
-    let (mut room, mut overruns, mut told) = (Room::of(&job.spec, job.allowance), 0, None);
+    let (mut room, mut row, mut told) = (Room::of(&job.spec, job.allowance), Row::default(), None);
     loop {
         tell_limits(daemon, job, &mut told);
         tokio::select! {
@@ -164,7 +164,7 @@ async fn watch(
             let why = "the proxy of its models ended; the daemon is ended";
             return End::Of(Report::Died, why.to_owned());
         }
-        if let Some(why) = keep_to_limits(daemon, job, &mut overruns).await {
+        if let Some(why) = keep_to_limits(daemon, job, &mut row).await {
             return End::Of(Report::Died, why);
         }
         if let Some(why) = keep_room(daemon, job, &mut room).await {
@@ -200,11 +200,11 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
 }
 
 /// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has.
-async fn keep_to_limits(daemon: &mut Daemon, job: &Job, row: &mut u32) -> Option<String> {
+async fn keep_to_limits(daemon: &mut Daemon, job: &Job, row: &mut Row) -> Option<String> {
     let found = daemon.keep_to(job.allowance).await;
-    *row = if found.is_some_and(|overrun| overrun.counted) { *row + 1 } else { 0 };
+    let ends = row.ends_daemon(found);
     let overrun = found?;
-    if overrun.ends_daemon(*row) {
+    if ends {
         return Some(format!("{}; the daemon is ended", overrun.excess));
     }
     keep_lines(&job.log, &[format!("-- {overrun}")]);

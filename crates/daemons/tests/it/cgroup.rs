@@ -305,7 +305,7 @@ async fn a_daemon_that_left_its_group_is_taken_over_counted_and_ended_with_what_
     std::fs::write(place.0.join("host/cgroup.procs"), first.daemon.to_string()).unwrap();
     let second = Host::start(Some(&place), &bench.told);
     assert_eq!(second.daemon, first.daemon);
-    let why = format!("max_processes is counted: the daemon is not in {}/daemon-", place.0.display());
+    let why = format!("max_processes is counted: the daemon is not seen in {}/daemon-", place.0.display());
     assert!(bench.log().contains(&why), "{}", bench.log());
     second.ends();
     assert_eq!((place.daemons(), named(&bench.left)), (Vec::new(), Vec::new()));

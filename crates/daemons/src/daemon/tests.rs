@@ -1,0 +1,112 @@
+//! What a daemon does by what its group says, with processes that run and a group whose files are plain ones.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+
+use super::*;
+use crate::allowance::Row;
+use crate::cgroup::Group;
+use crate::environment::Environment;
+use crate::process::MARK;
+
+const ALLOWANCE: Allowance =
+    Allowance { memory_mb: Some(1024), processes: None, disk_mb: None, cpu_percent: None, io_weight: None };
+
+/// A group that allows that, and what it says.
+struct Told(tempfile::TempDir);
+
+impl Told {
+    fn new() -> Self {
+        let told = Self(tempfile::tempdir().unwrap());
+        for file in ["memory.high", "memory.max", "cgroup.procs", "cgroup.kill"] {
+            told.says(file, "");
+        }
+        told.says("memory.current", "0\n");
+        told.says("memory.stat", "file 0\n");
+        told.says("cgroup.events", "populated 0\n");
+        told
+    }
+
+    fn says(&self, file: &str, text: &str) {
+        std::fs::write(self.0.path().join(file), text).unwrap();
+    }
+
+    fn group(&self) -> Group {
+        Group::at(self.0.path().to_owned())
+    }
+
+    fn slows_down(&self, times: u32, kept_mb: u64) {
+        self.says("memory.current", &format!("{}\n", kept_mb << 20));
+        self.says("memory.events.local", &format!("high {times}\n"));
+    }
+}
+
+/// A process with this mark, which leads a process group of its own as a daemon and its commands do.
+fn process(mark: &str) -> Child {
+    #[expect(clippy::disallowed_methods, reason = "tests start what stands for a daemon")]
+    let child = Command::new("sleep").arg("600").env(MARK, mark).process_group(0).spawn();
+    child.unwrap()
+}
+
+/// A daemon that does nothing, in this group.
+fn daemon(mark: &str, group: Group) -> Daemon {
+    let child = process(mark);
+    let limits = Limits::set(ALLOWANCE, &group, None);
+    Daemon {
+        family: Family { leader: ProcessId::of(child.id()), mark: mark.to_owned(), group: Some(group) },
+        leader: Leader::Child(child),
+        port: 0,
+        password: "none".into(),
+        directory: "/".into(),
+        version: String::new(),
+        spool: Spool::unnamed(crate::redact::Redactor::default()).unwrap(),
+        grace: Duration::ZERO,
+        record: None,
+        ends_on_drop: true,
+        limits,
+        asked: BTreeMap::new(),
+        egress: None,
+        logins: None,
+    }
+}
+
+#[tokio::test]
+async fn being_slowed_down_ends_the_daemon_only_where_it_goes_on_or_the_whole_limit_is_kept() {
+    // What is kept, each how many looks somebody is slowed down, how many looks at once find that, and which of 25 ends the daemon.
+    for (kept, every, told, ends) in [
+        (1023, 1, 25, Some(10)),
+        (922, 1, 25, Some(10)),
+        (921, 1, 0, None),
+        (1023, 2, 13, None),
+        (1023, 25, 1, None),
+        (1024, 1, 25, Some(1)),
+        (1024, 25, 1, Some(1)),
+    ] {
+        let group = Told::new();
+        let mut daemon = daemon(&format!("slowed-{}-{kept}-{every}", std::process::id()), group.group());
+        let (mut row, mut found, mut ended) = (Row::default(), 0, None);
+        for look in 0..25 {
+            group.slows_down(1 + look / every, kept);
+            let overrun = daemon.keep_to(ALLOWANCE).await;
+            found += u32::from(overrun.is_some());
+            if row.ends_daemon(overrun) {
+                ended = ended.or(Some(look + 1));
+            }
+        }
+        assert_eq!((found, ended), (told, ends), "{kept} MiB, each {every}");
+        assert_eq!(daemon.try_exit(), None, "a look does not end it");
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_ended_for_being_slowed_down_and_not_the_daemon_that_keeps_the_whole_limit() {
+    let (group, mark) = (Told::new(), format!("command-{}", std::process::id()));
+    let mut daemon = daemon(&mark, group.group());
+    let mut command = process(&mark);
+    group.slows_down(1, 1024);
+    let overrun = daemon.keep_to(ALLOWANCE).await;
+    assert_eq!(overrun, Some(Overrun { excess: Excess::Slowed { kept: 1024, most: 1024 }, any: true }));
+    assert!(!Row::default().ends_daemon(overrun));
+    assert!(!command.wait().unwrap().success(), "the command is ended");
+    assert_eq!(daemon.try_exit(), None);
+}
