@@ -109,11 +109,15 @@ fn limits(spec: &Spec, group: Result<&Group, &str>, groups: Option<&Groups>) -> 
 }
 
 /// Looks whether a daemon is in its group. One that could not enter it goes on without: its launcher printed why, and what it has started
-/// by now would stay outside.
+/// by now would stay outside. Only an empty one is given up for that: one whose processes cannot be seen is ended with the daemon all the
+/// same.
 pub(super) fn prove(daemon: &mut Daemon, spec: &Spec) {
     let (Some(group), Some(pid)) = (&daemon.family.group, daemon.pid()) else { return };
-    if !group.holds(pid) {
-        daemon.limits = limits(spec, Err(&group.is_left()), None);
+    if group.holds(pid) {
+        return;
+    }
+    daemon.limits = limits(spec, Err(&group.is_left()), None);
+    if group.is_empty() {
         group.remove();
         daemon.family.group = None;
     }

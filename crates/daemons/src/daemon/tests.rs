@@ -110,3 +110,42 @@ async fn a_command_is_ended_for_being_slowed_down_and_not_the_daemon_that_keeps_
     assert!(!command.wait().unwrap().success(), "the command is ended");
     assert_eq!(daemon.try_exit(), None);
 }
+
+#[tokio::test]
+async fn a_group_in_which_the_daemon_is_not_seen_is_given_up_only_where_it_is_empty() {
+    let mut spec = Spec::new("/bin/sh", "/", Environment::of_this_process());
+    spec.contained = Some(Contained { launcher: None, allowance: ALLOWANCE });
+    let own = std::process::id();
+    // What it lists, where that can be read, whether something runs in it, and whether it is kept.
+    for (what, listed, populated, kept) in [
+        ("nobody entered it", Some(String::new()), Some("populated 0\n"), false),
+        ("who is in it is not listed", Some(String::new()), Some("populated 1\n"), true),
+        ("who is in it has no number here", Some("0\n".to_owned()), Some("populated 1\n"), true),
+        ("another is in it", Some("2147483647\n".to_owned()), Some("populated 1\n"), true),
+        ("the host is in it", Some(format!("{own}\n")), Some("populated 1\n"), true),
+        ("its list cannot be read", None, Some("populated 1\n"), true),
+        ("nothing of it can be read", None, None, true),
+    ] {
+        let group = Told::new();
+        let tell = |file: &str, text: Option<&str>| match text {
+            Some(text) => group.says(file, text),
+            None => {
+                std::fs::remove_file(group.0.path().join(file)).unwrap();
+                std::fs::create_dir(group.0.path().join(file)).unwrap();
+            }
+        };
+        tell("cgroup.procs", listed.as_deref());
+        tell("cgroup.events", populated);
+        let mut daemon = daemon(&format!("proven-{own}"), group.group());
+        contain::prove(&mut daemon, &spec);
+        assert_eq!(daemon.group().is_some(), kept, "{what}");
+        let why = format!("memory_mb is counted: the daemon is not seen in {}", group.0.path().display());
+        assert_eq!(daemon.limits(), Some(why), "{what}");
+    }
+    let group = Told::new();
+    let mut daemon = daemon(&format!("proven-{own}"), group.group());
+    group.says("cgroup.procs", &format!("{}\n", daemon.pid().unwrap()));
+    contain::prove(&mut daemon, &spec);
+    assert_eq!(daemon.limits().unwrap(), "memory_mb is held by the kernel");
+    assert!(daemon.group().is_some());
+}
