@@ -71,15 +71,14 @@ fn member_rows(family: &Family) -> Vec<Row> {
         .filter(|leader| rows.get(&leader.pid).is_some_and(|row| row.id == **leader))
         .map(|leader| leader.pid);
     let mark = format!("{MARK}={}", family.mark);
-    let mut found: BTreeSet<u32> = rows
-        .values()
-        .filter(|row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark))
-        .map(|row| row.id.pid)
-        .collect();
     let grouped = family.group.iter().flat_map(|group| group.processes().unwrap_or_default());
     // A number may have been taken over since the table was read.
     let same = |row: &Row| Row::read(row.id.pid, &row.id.boot).is_some_and(|now| now.id == row.id);
-    found.extend(grouped.filter(|number| rows.get(number).is_some_and(same)));
+    let mut found: BTreeSet<u32> = grouped.filter(|number| rows.get(number).is_some_and(same)).collect();
+    // An environment is read where nothing else tells: who wants it waits for what the process itself waits for, in a bomb for long.
+    let told = |row: &Row| leader.is_some_and(|leader| row.group == leader) || carries(row.id.pid, &mark);
+    let others: Vec<_> = rows.values().filter(|row| !found.contains(&row.id.pid) && told(row)).collect();
+    found.extend(others.into_iter().map(|row| row.id.pid));
     with_descendants(&rows, &mut found, std::process::id());
     found.iter().filter_map(|number| rows.remove(number)).collect()
 }
