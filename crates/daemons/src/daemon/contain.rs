@@ -1,9 +1,8 @@
 //! The group that a daemon is started in, where there is one to be had, and what holds its limits.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use rustix::fs::Access;
 
 use super::{Daemon, Spec};
 use crate::allowance::Allowance;
@@ -47,20 +46,33 @@ impl Place {
         self.limits = limits(spec, self.group.as_ref().map_err(String::as_str), self.groups.as_ref());
     }
 
-    /// A command that runs `program` in the group. Where it is not there that is an error, as it is without a group at the start.
-    pub(super) fn command(&self, spec: &Spec, program: &Path) -> std::io::Result<Command> {
-        #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
-        let (Some(group), Some(launcher)) = (self.group(), launcher(spec)) else {
-            return Ok(Command::new(program));
-        };
-        // Another is looked for on the daemon's PATH.
-        if program.is_absolute() {
-            rustix::fs::access(program, Access::EXEC_OK)?;
+    /// Has no group, for this reason; one that is made is empty yet.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.group().into_iter().for_each(Group::remove);
+        self.group = Err(why);
+    }
+
+    /// A command that runs `program` in the group, which is looked for there and on this path. What cannot be started is to fail as it does
+    /// without a group, and has none.
+    pub(super) fn command(
+        &mut self,
+        spec: &Spec,
+        program: &Path,
+        (directory, path): (&Path, &OsStr),
+    ) -> Command {
+        let found = which::which_in(program, Some(path), directory).is_ok();
+        let launcher = launcher(spec).filter(|_| found);
+        if let (Some(group), Some(launcher)) = (self.group(), launcher) {
+            #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
+            let mut command = Command::new(launcher);
+            command.arg(cgroup::ENTER).arg(group.path()).arg(program);
+            return command;
+        }
+        if self.group.is_ok() {
+            self.give_up(format!("{} or its launcher cannot be started", program.display()));
         }
         #[expect(clippy::disallowed_methods, reason = "this is the place that starts daemons")]
-        let mut command = Command::new(launcher);
-        command.arg(cgroup::ENTER).arg(group.path()).arg(program);
-        Ok(command)
+        Command::new(program)
     }
 
     pub(super) fn into_parts(self) -> (Option<Group>, Limits) {
@@ -68,15 +80,16 @@ impl Place {
     }
 }
 
-/// The launcher, if it is there: a binary that was replaced while it runs may be gone.
+/// The launcher, if it can be started: a binary that was replaced while it runs may be gone.
 fn launcher(spec: &Spec) -> Option<&Path> {
-    spec.contained.as_ref()?.launcher.as_deref().filter(|launcher| launcher.exists())
+    let launcher = spec.contained.as_ref()?.launcher.as_deref()?;
+    which::which_in(launcher, None::<&OsStr>, "/").is_ok().then_some(launcher)
 }
 
 /// Where a daemon can have its group, or why nowhere.
 fn groups(spec: &Spec) -> Result<Groups, String> {
     let contained = spec.contained.as_ref().ok_or("none is asked for")?;
-    launcher(spec).ok_or("this host has no launcher, or it is gone")?;
+    launcher(spec).ok_or("this host has no launcher, or it cannot be started")?;
     Groups::of_this_process(contained.allowance).map_err(|why| why.to_string())
 }
 
@@ -137,6 +150,8 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::environment::Environment;
 
@@ -146,41 +161,69 @@ mod tests {
         Place { group, groups: None, limits: Limits::default() }
     }
 
+    /// What cannot be started, each for a reason of its own, and what can.
+    fn programs(root: &Path) -> [(&'static str, PathBuf, bool); 4] {
+        let [gone, closed, directory, open] =
+            ["gone", "closed", "directory", "open"].map(|name| root.join(name));
+        std::fs::create_dir(&directory).unwrap();
+        for (file, mode) in [(&closed, 0o600), (&open, 0o700)] {
+            std::fs::write(file, "").unwrap();
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        [
+            ("gone", gone, false),
+            ("closed", closed, false),
+            ("directory", directory, false),
+            ("open", open, true),
+        ]
+    }
+
     #[test]
-    fn a_launcher_that_is_gone_costs_the_group_and_never_the_daemon() {
+    fn a_launcher_that_cannot_be_started_costs_the_group_and_never_the_daemon() {
         let root = tempfile::tempdir().unwrap();
         let mut spec = Spec::new("/bin/sh", root.path(), Environment::of_this_process());
         let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
-        for launcher in [None, Some(root.path().join("gone"))] {
-            spec.contained = Some(Contained { launcher, allowance });
+        let launchers = programs(root.path()).into_iter().map(|(_, launcher, can)| (Some(launcher), can));
+        for (launcher, can) in launchers.chain([(None, false)]) {
+            spec.contained = Some(Contained { launcher: launcher.clone(), allowance });
+            let searched = (root.path(), OsStr::new(""));
+            let mut had = place(root.path());
+            let command = had.command(&spec, Path::new("/bin/sh"), searched);
+            assert_eq!(command.get_program() != "/bin/sh", can, "{launcher:?}");
+            assert_eq!(had.group().is_some(), can, "{launcher:?}");
+            if can {
+                continue;
+            }
             let mut place = Place::of(&spec, "mark");
-            assert_eq!(place.command(&spec, Path::new("/bin/sh")).unwrap().get_program(), "/bin/sh");
+            assert_eq!(place.command(&spec, Path::new("/bin/sh"), searched).get_program(), "/bin/sh");
             place.make(&spec);
             let (group, limits) = place.into_parts();
             assert_eq!(group, None);
-            let why = "memory_mb is counted: this host has no launcher, or it is gone";
+            let why = "memory_mb is counted: this host has no launcher, or it cannot be started";
             assert_eq!(limits.words().unwrap(), why);
         }
     }
 
     #[test]
-    fn a_program_that_cannot_be_started_is_an_error_before_its_launcher_is() {
+    fn a_program_that_cannot_be_started_is_the_systems_to_refuse_and_has_no_group() {
         let root = tempfile::tempdir().unwrap();
-        let closed = root.path().join("closed");
-        std::fs::write(&closed, "").unwrap();
         let mut spec = Spec::new("opencode", root.path(), Environment::of_this_process());
         let launcher = Some(PathBuf::from("/bin/sh"));
         spec.contained = Some(Contained { launcher, allowance: Allowance::default() });
-        let place = place(root.path());
-        for (program, expected) in [
-            (root.path().join("gone"), Err(std::io::ErrorKind::NotFound)),
-            (closed, Err(std::io::ErrorKind::PermissionDenied)),
-            (PathBuf::from("/bin/sh"), Ok("/bin/sh")),
-            (PathBuf::from("sh"), Ok("/bin/sh")),
-        ] {
-            let command = place.command(&spec, &program);
-            let started = command.as_ref().map(|command| command.get_program().to_str().unwrap());
-            assert_eq!(started.map_err(std::io::Error::kind), expected, "{}", program.display());
+        for (name, program, can) in programs(root.path()) {
+            // By its path, by one from the directory of the daemon, and by its name on the daemon's path.
+            let relative = Path::new(".").join(name);
+            for (program, path) in [
+                (program, Path::new("/nowhere")),
+                (relative, Path::new("/nowhere")),
+                (name.into(), root.path()),
+            ] {
+                let mut place = place(root.path());
+                let command = place.command(&spec, &program, (root.path(), path.as_os_str()));
+                let started = if can { Path::new("/bin/sh") } else { &program };
+                assert_eq!(command.get_program(), started, "{}", program.display());
+                assert_eq!(place.group().is_some(), can, "{}", program.display());
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From a [`Spec`] to a daemon that answers, or to an error and nothing left running.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 
 use super::contain::{self, Place};
 use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
-use crate::cgroup::Group;
 use crate::confine::namespaces::Control;
 use crate::confine::{self, Confinement};
 use crate::diagnosis::Diagnosis;
@@ -33,6 +33,8 @@ use crate::user_config;
 use crate::version;
 
 const POLL: Duration = Duration::from_millis(25);
+/// Where the system looks for programs when no variable says it.
+const SEARCHED: &str = "/bin:/usr/bin";
 /// How often another free port is tried when one is taken in between.
 const ATTEMPTS: usize = 5;
 
@@ -206,15 +208,24 @@ fn spawn(
         (file, record)
     });
     write(record.as_ref())?;
-    let mut command = command(spec, (directory, port, password), (&mark, &place), &spool, proxies)?;
-    let control = control(spec, &mut command)?;
-    place.make(spec);
-    let spawned = command.spawn();
+    let begin = |place: &mut Place| {
+        let mut command = command(spec, (directory, port, password), (&mark, place), &spool, proxies)?;
+        let control = control(spec, &mut command)?;
+        place.make(spec);
+        match command.spawn() {
+            Ok(child) => Ok((child, control)),
+            Err(source) => Err(StartError::Program { path: command.get_program().into(), source }),
+        }
+    };
+    let begun = match begin(&mut place) {
+        Err(StartError::Program { path, source }) if place.group().is_some() => {
+            place.give_up(format!("its launcher {} cannot be started: {source}", path.display()));
+            begin(&mut place)
+        }
+        begun => begun,
+    };
+    let (child, control) = begun?;
     let (group, limits) = place.into_parts();
-    let child = spawned.map_err(|source| {
-        group.iter().for_each(Group::remove);
-        StartError::Program { path: command.get_program().into(), source }
-    })?;
     let process = ProcessId::of(child.id());
     if let Some((_, record)) = &mut record {
         record.process.clone_from(&process);
@@ -252,7 +263,7 @@ fn control(spec: &Spec, command: &mut Command) -> Result<Option<Control>, StartE
 fn command(
     spec: &Spec,
     (directory, port, password): (&Path, u16, &SecretString),
-    (mark, place): (&str, &Place),
+    (mark, place): (&str, &mut Place),
     spool: &Spool,
     proxies: &Proxies,
 ) -> Result<Command, StartError> {
@@ -261,9 +272,8 @@ fn command(
     let models = models.map_or(("", ""), |(address, token)| (address.as_str(), token.expose()));
     let environment = spec.child_environment(&proxies.providers, models);
     let started = spec.confinement.as_ref().map_or(&spec.program, |confinement| &confinement.launcher);
-    let mut command = place
-        .command(spec, started)
-        .map_err(|source| StartError::Program { path: started.clone(), source })?;
+    let path = environment.get("PATH").unwrap_or(OsStr::new(SEARCHED));
+    let mut command = place.command(spec, started, (directory, path));
     if let Some(confinement) = &spec.confinement {
         let launch = if confinement.is_namespaced() { confine::namespaces::ENTER } else { confine::LAUNCH };
         command.arg(launch).arg(&spec.program);
