@@ -53,7 +53,7 @@ impl Groups {
     /// Those of this process, as they are now, with the controllers that these limits need.
     pub(crate) fn of_this_process(allowance: Allowance) -> Result<Self, Reason> {
         let leaves = LEAVES.load(Ordering::Relaxed).then(std::process::id);
-        Ok(Self::take(&plan_of(None)?, leaves, Controller::asked(allowance)))
+        Ok(Self::take(&plan_of(None)?, leaves, Controller::needed(allowance)))
     }
 
     /// Makes the place for a host; `leaves` is its process where it may be moved.

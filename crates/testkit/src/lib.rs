@@ -10,7 +10,9 @@ pub mod real;
 pub mod scratch;
 pub mod telegram;
 
+mod unseen;
 mod watchdog;
 
 pub use model::{Answer, Call, Script, ScriptedModel, Turn};
 pub use real::{RealDaemon, RealError};
+pub use unseen::unseen;

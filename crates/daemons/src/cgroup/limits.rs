@@ -71,6 +71,13 @@ impl Controller {
         })
     }
 
+    /// Those that a group with such limits needs: theirs, and always the processor's, by which the host that looks has its share however
+    /// many processes there are.
+    pub(super) fn needed(allowance: Allowance) -> impl Iterator<Item = Self> {
+        let asked: Vec<_> = Self::asked(allowance).collect();
+        Self::ALL.into_iter().filter(move |it| asked.contains(it) || *it == Self::Cpu && !asked.is_empty())
+    }
+
     /// Whether the host counts what the controller would hold, where it is not to be had.
     pub(crate) fn is_counted_without(self) -> bool {
         matches!(self, Self::Memory | Self::Pids)

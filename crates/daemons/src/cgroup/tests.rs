@@ -1,6 +1,5 @@
 //! Settings as they are written, to files that are named as the kernel's; and what the kernel itself says of groups.
 
-use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
@@ -338,6 +337,16 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
 }
 
 #[test]
+fn a_group_with_limits_has_its_share_of_the_processor_too_and_one_without_needs_nothing() {
+    let needed = |allowance| Controller::needed(allowance).collect::<Vec<_>>();
+    let (none, disk) = (Allowance::default(), Allowance { disk_mb: Some(1), ..Allowance::default() });
+    assert_eq!((needed(none), needed(disk)), (vec![], vec![]));
+    let processes = Allowance { processes: Some(1), ..Allowance::default() };
+    assert_eq!(needed(processes), [Controller::Pids, Controller::Cpu]);
+    assert_eq!(needed(ALL), Controller::ALL);
+}
+
+#[test]
 fn a_process_that_was_not_told_to_leave_its_group_stays_and_enables_nothing() {
     let base = tempfile::tempdir().unwrap();
     let file = |name: &str| base.path().join(name);
@@ -372,6 +381,7 @@ impl Real {
         {
             Ok(group) => Some(group),
             Err(why) => {
+                testkit::unseen(&format!("{name}: no cgroup can be made ({why})"));
                 let own = Groups::of_this_process(ALL).map(|groups| groups.group("x").make().is_ok());
                 assert!(!matches!(own, Ok(true)), "{why}, and yet there can be groups here");
                 let words = Limits::none(ALL, &why).words().unwrap();
@@ -419,10 +429,7 @@ fn controllers_are_enabled_once_the_host_has_moved_to_a_leaf() {
         assert!(why.contains(&format!("no controller `{}`", controller.name())), "{why}");
     }
     if !lacking.is_empty() {
-        // Not by the macro, whose words are shown of tests that fail alone.
-        let told =
-            format!("not seen here, where the kernel gives only `{}`: {lacking:?}\n", controllers.trim());
-        std::io::stderr().write_all(told.as_bytes()).unwrap();
+        testkit::unseen(&format!("{lacking:?}, where the kernel gives only `{}`", controllers.trim()));
     }
     // Of what the kernel gives; the rules for enabling are the same for all.
     let all: Vec<_> = controllers.split_whitespace().collect();

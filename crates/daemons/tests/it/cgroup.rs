@@ -36,7 +36,9 @@ async fn host() {
         program: told["program"].as_str().unwrap().into(),
         environment,
         state: root.join("state"),
-        launcher: Some(env!("CARGO_BIN_EXE_opencode-within-walls").into()),
+        launcher: Some(
+            told["launcher"].as_str().unwrap_or(env!("CARGO_BIN_EXE_opencode-within-walls")).into(),
+        ),
         home: Home::Isolated(root.join("home")),
     };
     if config.on_exit == OnExit::Stop {
@@ -54,41 +56,48 @@ async fn host() {
     pool.shutdown().await;
 }
 
+const IN_MACHINE: &str = "tests/vm/run.sh does it in a virtual machine";
+
 /// A group that is delegated, as a service manager does it: made, marked, and left to who is in it.
 struct Delegated(PathBuf);
 
 impl Delegated {
-    /// Beside the group of this process where that is the leaf of one that is delegated itself, so that there may be controllers. Nothing where
-    /// no group can be made.
+    /// Beside the group of this process where that is the leaf of one that is delegated itself, so that there may be controllers. Where
+    /// none can be made, that is said.
     fn new(name: &str) -> Option<Self> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mount = table.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?.to_owned();
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let own = Path::new(&mount).join(own);
-        let above = own.parent().filter(|above| own.ends_with("host") && is_delegated(above));
-        let path = above.unwrap_or(&own).join(format!("connector-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).ok()?;
-        let group = Self(path);
-        rustix::fs::setxattr(&group.0, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).ok()?;
-        Some(group)
+        let unseen = |why: &String| {
+            testkit::unseen(&format!("{name}: no cgroup can be delegated ({why}); {IN_MACHINE}"))
+        };
+        Self::make(name).inspect_err(unseen).ok()
     }
 
-    /// Whether the kernel holds these limits in it; says so where it does not.
-    fn has(&self, controllers: &[&str]) -> bool {
-        let text = std::fs::read_to_string(self.0.join("cgroup.controllers")).unwrap();
-        let has = controllers.iter().all(|one| text.split_whitespace().any(|has| has == *one));
-        if !has {
-            // Not by the macro, whose words are shown of tests that fail alone.
-            let told = format!(
-                "not seen here: the kernel gives `{}` to {}, and {controllers:?} are looked at; \
-                 tests/vm/run.sh does it in a virtual machine\n",
-                text.trim(),
-                self.0.display(),
-            );
-            std::io::stderr().write_all(told.as_bytes()).unwrap();
+    /// One whose kernel holds these limits. Where it does not, that is said.
+    fn with(name: &str, controllers: &[&str]) -> Option<Self> {
+        let place = Self::new(name)?;
+        let text = std::fs::read_to_string(place.0.join("cgroup.controllers")).unwrap();
+        if controllers.iter().all(|one| text.split_whitespace().any(|has| has == *one)) {
+            return Some(place);
         }
-        has
+        let gives = format!("the kernel gives `{}` to {}", text.trim(), place.0.display());
+        testkit::unseen(&format!("{name} needs {controllers:?}, and {gives}; {IN_MACHINE}"));
+        None
+    }
+
+    fn make(name: &str) -> Result<Self, String> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mount =
+            table.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        let (mount, own) = mount.zip(own).ok_or("there is no cgroup v2")?;
+        let own = Path::new(mount).join(own);
+        let above = own.parent().filter(|above| own.ends_with("host") && is_delegated(above));
+        let path = above.unwrap_or(&own).join(format!("connector-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let group = Self(path);
+        let marked = rustix::fs::setxattr(&group.0, "user.delegate", b"1", rustix::fs::XattrFlags::empty());
+        marked.map_err(|error| format!("{} takes no mark: {error}", group.0.display()))?;
+        Ok(group)
     }
 
     /// The groups in it, by name.
@@ -364,16 +373,46 @@ async fn a_group_that_cannot_be_made_or_entered_keeps_no_daemon_from_starting() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launcher_that_cannot_be_started_costs_the_group_and_never_the_daemon() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(place) = Delegated::new("launchers") else { return };
+    for (name, mode) in
+        [("gone", None), ("closed", Some(0o600)), ("directory", None), ("no-interpreter", Some(0o700))]
+    {
+        let mut told = Told::new(&json!({ "max_processes": 4 }));
+        let launcher = told.root.path().join(name);
+        match mode {
+            Some(mode) => {
+                std::fs::write(&launcher, "#!/gone\n").unwrap();
+                std::fs::set_permissions(&launcher, std::fs::Permissions::from_mode(mode)).unwrap();
+            }
+            None if name == "directory" => std::fs::create_dir(&launcher).unwrap(),
+            None => {}
+        }
+        told.told["launcher"] = launcher.display().to_string().into();
+        let host = Host::start(Some(&place), &told.told);
+        assert_eq!(place.daemons(), [""; 0], "{name}");
+        let log = told.log();
+        assert!(log.contains("max_processes is counted: ") && log.contains("launcher"), "{name}: {log}");
+        told.runs("ORDINARY", "touch done").await;
+        host.ends();
+    }
+}
+
 /// Holds memory that no count of private memory sees: shared, and gone with its process.
 const SHARES: &str = "exec python3 -c 'import mmap\nm = mmap.mmap(-1, 3 << 30)\n\
     for _ in range(3 << 10): m.write(b\"x\" * (1 << 20))'";
 const HOLDS: &str = "exec python3 -c 'a = [bytearray(b\"x\" * (64 << 20)) for _ in range(48)]'";
-const FORKS: &str = "b() { b | b & }; b; sleep 600";
+/// Holds memory until it is ended, and says so.
+const KEEPS: &str = "exec python3 -c 'import time\na = [bytearray(b\"x\" * (64 << 20)) for _ in range(24)]\n\
+    open(\"kept\", \"w\"), time.sleep(3600)'";
+const FORKS: &str = "b() { b | b & }; b; sleep 3600";
+/// One process, so that none is counted too many.
+const THREADS: &str = "exec python3 -c 'import threading, time\nthreading.stack_size(1 << 16)\n\
+    def begin():\n try: threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n except RuntimeError: time.sleep(1)\n\
+    while True: begin()'";
 const BURNS: &str = "for i in 1 2 3 4; do timeout 4 sh -c 'while :; do :; done' & done; wait";
-
-/// What a stand-in for opencode runs beside itself: each script that is put into `todo`, as opencode runs a command, and says that it ended.
-const RUNS: &str = "while :; do for f in todo/*; do [ -e $f ] || continue; n=${f#todo/}; mv $f begun/; \
-    (setsid -w sh begun/$n; touch ended/$n) & done; sleep 0.1; done";
 
 /// A workspace whose agent runs what it is told, with limits. The kernel's part is looked at, so no model is asked; opencode itself
 /// takes minutes where a machine is emulated.
@@ -388,14 +427,13 @@ impl Told {
         for below in ["app/todo", "app/begun", "app/ended"] {
             std::fs::create_dir_all(root.path().join(below)).unwrap();
         }
-        std::fs::write(root.path().join("app/runs"), RUNS).unwrap();
         let mut config = json!({
-            "confine": "off", "pass": ["FAKE_COMMAND"], "server_startup_timeout_secs": 120, "on_exit": "stop",
+            "confine": "off", "pass": ["FAKE_RUNS"], "server_startup_timeout_secs": 120, "on_exit": "stop",
         });
         config.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
         let told = json!({
             "root": root.path(), "config": config, "program": program("answers"),
-            "variables": { "FAKE_COMMAND": root.path().join("app/runs"), "SHELL": "/bin/sh" },
+            "variables": { "FAKE_RUNS": root.path().join("app") },
         });
         Self { root, told }
     }
@@ -409,10 +447,21 @@ impl Told {
     async fn runs(&self, name: &str, script: &str) {
         self.begins(name, script);
         let ended = self.root.path().join("app/ended").join(name);
-        // An emulated machine takes its time.
+        self.until(&format!("{name} ends"), || ended.exists()).await;
+    }
+
+    /// The same with what the host ends, of which it says this.
+    async fn is_ended(&self, (name, script): (&str, &str), said: &str) {
+        let before = self.log().matches(said).count();
+        self.runs(name, script).await;
+        self.until(said, || self.log().matches(said).count() > before).await;
+    }
+
+    /// An emulated machine takes its time.
+    async fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let begun = std::time::Instant::now();
-        while !ended.exists() {
-            assert!(begun.elapsed().as_secs() < 300, "{name} does not end: {}", self.log());
+        while !condition() {
+            assert!(begun.elapsed().as_secs() < 900, "{what}: did not come true: {}", self.log());
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
@@ -425,7 +474,7 @@ impl Told {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kernel_holds_memory_and_what_takes_more_is_ended_and_not_the_daemon() {
     let told = Told::new(&json!({ "memory_mb": 1024 }));
-    let place = Delegated::new("holds").filter(|place| place.has(&["memory"]));
+    let place = Delegated::with("holds", &["memory"]);
     let host = Host::start(place.as_ref(), &told.told);
     let Some(place) = place else {
         assert!(told.log().contains("memory_mb is counted: "), "{}", told.log());
@@ -435,15 +484,14 @@ async fn the_kernel_holds_memory_and_what_takes_more_is_ended_and_not_the_daemon
     let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
     assert_eq!((read("memory.high"), read("memory.max")), ((1 << 30).to_string(), (5_u64 << 28).to_string()));
     // Memory that nobody counts is the kernel's to hold; the other may be seen by either first.
-    for (name, script, log) in [
-        ("SHARES", SHARES, "and 1024 allowed; the agent's commands are ended"),
-        ("HOLDS", HOLDS, "and 1024 allowed; the agent's commands are ended"),
-    ] {
-        let before = told.log().matches(log).count();
-        told.runs(name, script).await;
-        assert!(told.log().matches(log).count() > before, "{name}: {}", told.log());
-        assert!(group_of(host.daemon).trim_end().ends_with(&place.daemons()[0]), "{name} ended the daemon");
-        eventually("all of it is given back", || read("cgroup.procs").lines().count() < 20).await;
+    for script in [("SHARES", SHARES), ("HOLDS", HOLDS)] {
+        told.is_ended(script, "and 1024 allowed; the agent's commands are ended").await;
+        assert!(
+            group_of(host.daemon).trim_end().ends_with(&place.daemons()[0]),
+            "{} ended the daemon",
+            script.0
+        );
+        told.until("all of it is given back", || read("cgroup.procs").lines().count() == 1).await;
     }
     told.runs("ORDINARY", "touch done").await;
     assert!(told.root.path().join("app/done").exists(), "ordinary work goes on");
@@ -456,7 +504,7 @@ async fn the_kernel_holds_memory_and_what_takes_more_is_ended_and_not_the_daemon
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kernel_holds_a_bomb_of_processes_and_it_is_ended_and_not_the_daemon() {
     let told = Told::new(&json!({ "max_processes": 4 }));
-    let place = Delegated::new("forks").filter(|place| place.has(&["pids"]));
+    let place = Delegated::with("forks", &["pids"]);
     let host = Host::start(place.as_ref(), &told.told);
     let Some(place) = place else {
         assert!(told.log().contains("max_processes is counted: "), "{}", told.log());
@@ -465,8 +513,18 @@ async fn the_kernel_holds_a_bomb_of_processes_and_it_is_ended_and_not_the_daemon
     let group = place.0.join(&place.daemons()[0]);
     let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
     assert_eq!(read("pids.max"), "640");
-    told.runs("FORKS", FORKS).await;
-    assert!(told.log().contains("allowed; the agent's commands are ended"), "{}", told.log());
+    for (name, script, said) in [
+        ("FORKS", FORKS, "allowed; the agent's commands are ended"),
+        (
+            "THREADS",
+            THREADS,
+            "more than 640 processes and threads were wanted, and no more are allowed; the agent's commands",
+        ),
+    ] {
+        told.is_ended((name, script), said).await;
+        told.until("all of it is gone", || read("cgroup.procs").lines().count() == 1).await;
+    }
+    assert!(!read("pids.events").contains("max 0"), "{}", read("pids.events"));
     told.runs("ORDINARY", "touch done").await;
     assert!(told.root.path().join("app/done").exists(), "ordinary work goes on");
     assert!(group_of(host.daemon).trim_end().ends_with(&place.daemons()[0]));
@@ -477,7 +535,7 @@ async fn the_kernel_holds_a_bomb_of_processes_and_it_is_ended_and_not_the_daemon
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kernel_holds_processor_time() {
     let told = Told::new(&json!({ "cpu_percent": 100 }));
-    let place = Delegated::new("burns").filter(|place| place.has(&["cpu"]));
+    let place = Delegated::with("burns", &["cpu"]);
     let host = Host::start(place.as_ref(), &told.told);
     let Some(place) = place else {
         assert!(told.log().contains("nothing holds cpu_percent: "), "{}", told.log());
@@ -501,7 +559,7 @@ async fn the_kernel_holds_processor_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_hides_ends_with_its_daemon_and_a_killed_host_is_followed_by_one_that_holds_its_limits() {
     let told = Told::new(&json!({ "memory_mb": 1024, "max_processes": 50, "cpu_percent": 150 }));
-    let place = Delegated::new("hides").filter(|place| place.has(&["memory", "pids", "cpu"]));
+    let place = Delegated::with("hides", &["memory", "pids", "cpu"]);
     let mut first = Host::start(place.as_ref(), &told.told);
     let Some(place) = place else { return first.ends() };
     let left = format!("611.{}", std::process::id());
@@ -510,9 +568,9 @@ async fn what_hides_ends_with_its_daemon_and_a_killed_host_is_followed_by_one_th
     told.runs("HIDES", &hides).await;
     eventually("what hides runs", || named(&left).len() >= 2).await;
     first.is_killed();
-    let mut less = told.told.clone();
-    less["config"]["memory_mb"] = 2048.into();
-    let second = Host::start(Some(&place), &less);
+    let mut more = told.told.clone();
+    more["config"]["memory_mb"] = 2048.into();
+    let second = Host::start(Some(&place), &more);
     assert_eq!(second.daemon, first.daemon);
     let group = place.0.join(&place.daemons()[0]);
     assert_eq!(std::fs::read_to_string(group.join("memory.high")).unwrap().trim(), (2_u64 << 30).to_string());
@@ -521,4 +579,37 @@ async fn what_hides_ends_with_its_daemon_and_a_killed_host_is_followed_by_one_th
     }
     second.ends();
     assert_eq!((place.daemons(), named(&left)), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_lowered_below_what_is_held_ends_the_commands_and_not_the_daemon() {
+    let told = Told::new(&json!({ "memory_mb": 4096 }));
+    let place = Delegated::with("lowers", &["memory"]);
+    let mut first = Host::start(place.as_ref(), &told.told);
+    let Some(place) = place else { return first.ends() };
+    told.begins("KEEPS", KEEPS);
+    told.until("it is held", || told.root.path().join("app/kept").exists()).await;
+    first.is_killed();
+    let mut less = told.told.clone();
+    less["config"]["memory_mb"] = 1024.into();
+    let second = Host::start(Some(&place), &less);
+    assert_eq!(second.daemon, first.daemon);
+    let group = place.0.join(&place.daemons()[0]);
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
+    assert_eq!(read("memory.high"), (1 << 30).to_string());
+    told.until("it is ended", || told.root.path().join("app/ended/KEEPS").exists()).await;
+    told.until("the ceiling is lowered", || read("memory.max") == (5_u64 << 28).to_string()).await;
+    let held =
+        |log: &str| log.lines().filter(|line| line.ends_with("memory_mb is held by the kernel")).count();
+    told.until("that is said, as it was by the first", || held(&told.log()) == 2).await;
+    for said in [
+        "memory_mb is held by the kernel in part: memory.max is lowered once less is held",
+        "of memory are held, and 1024 allowed; the agent's commands are ended",
+    ] {
+        assert!(told.log().contains(said), "{}", told.log());
+    }
+    assert!(group_of(second.daemon).trim_end().ends_with(&place.daemons()[0]), "the daemon goes on");
+    assert!(read("memory.events").contains("oom_kill 0\n"), "{}", read("memory.events"));
+    second.ends();
+    assert_eq!(place.daemons(), [""; 0]);
 }

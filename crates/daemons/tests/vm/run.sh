@@ -25,6 +25,7 @@ mkdir -p "$work/job" "$work/root"/{bin,proc,sys,dev,lower,upper,new}
 # What is to run, where, and what Cargo and rustup say to it. Nothing else of this environment is told.
 {
   declare -px | grep -E '^declare -x (CARGO|RUST|HOME=|PATH=|LANG=|LD_LIBRARY_PATH=|VM_)' | grep -v TOKEN || true
+  echo "export CGROUP_TESTS_MUST_RUN=1"
   echo "cd $(printf %q "$PWD")"
   echo "set -- $(printf '%q ' "$@")"
 } >"$work/job/told"
