@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::allowance::Allowance;
 pub(crate) use enter::{ENTER, relaunch};
-pub(crate) use expected::Expected;
+pub(crate) use expected::{Expected, Unheld};
 pub(crate) use group::{Events, Group};
 pub(crate) use limits::{Controller, Limits};
 pub(crate) use plan::unescaped;
@@ -86,8 +86,13 @@ impl Groups {
 /// The plan for a host with this process, or for this one.
 fn plan_of(host: Option<u32>) -> Result<Plan, Reason> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let host = host.unwrap_or_else(std::process::id);
-    let (own, first) = (read(&format!("/proc/{host}/cgroup")), read("/proc/1/cgroup"));
+    let own = format!("/proc/{}/cgroup", host.unwrap_or_else(std::process::id));
+    // That a host's cannot be read says nothing of where it is.
+    let own = match std::fs::read_to_string(&own) {
+        Err(error) if host.is_some() => return Err(Reason::Unseen(format!("{own}: {error}"))),
+        read => read.unwrap_or_default(),
+    };
+    let first = read("/proc/1/cgroup");
     plan::plan(Standing { own: &own, first: &first }, &read("/proc/self/mountinfo"), Facts::of)
 }
 

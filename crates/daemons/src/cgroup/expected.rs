@@ -1,7 +1,7 @@
 //! Which limits a group holds or would hold, looked at from outside.
 
 use super::group::Group;
-use super::plan::Plan;
+use super::plan::{Plan, Reason};
 use super::{Controller, is_enabled, is_shared, plan_of, shared, stays};
 use crate::allowance::Allowance;
 
@@ -18,6 +18,17 @@ pub(crate) enum Expected {
         leaves: bool,
     },
     None(String),
+    /// What it is cannot be seen.
+    Unseen(String),
+}
+
+/// Why a limit is not known to be held by a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unheld {
+    /// It is not.
+    For(String),
+    /// It cannot be seen.
+    Unseen(String),
 }
 
 impl Expected {
@@ -34,21 +45,25 @@ impl Expected {
     pub(crate) fn of_host(host: Option<u32>, leaves: bool) -> Self {
         let process = host.unwrap_or_else(std::process::id);
         let planned = |plan| Self::Planned { plan, host: process, leaves };
-        plan_of(host).map_or_else(|why| Self::None(why.to_string()), planned)
+        match plan_of(host) {
+            Ok(plan) => planned(plan),
+            Err(why @ Reason::Unseen(_)) => Self::Unseen(why.to_string()),
+            Err(why) => Self::None(why.to_string()),
+        }
     }
 
     /// Why a limit of `allowance` is not held by it, if it is not.
-    pub(crate) fn holds(&self, controller: Controller, allowance: Allowance) -> Result<(), String> {
+    pub(crate) fn holds(&self, controller: Controller, allowance: Allowance) -> Result<(), Unheld> {
         match self {
             Self::Made(group) => {
-                let settings = controller.settings(allowance, group.path())?;
+                let settings = controller.settings(allowance, group.path()).map_err(Unheld::For)?;
                 settings.iter().try_for_each(|setting| group.has(setting))
             }
-            Self::Planned { plan, host, leaves } => {
-                can_enable(plan, (*host, *leaves), controller)?;
-                controller.settings(allowance, &plan.base).map(drop)
-            }
-            Self::None(why) => Err(why.clone()),
+            Self::Planned { plan, host, leaves } => can_enable(plan, (*host, *leaves), controller)
+                .and_then(|()| controller.settings(allowance, &plan.base).map(drop))
+                .map_err(Unheld::For),
+            Self::None(why) => Err(Unheld::For(why.clone())),
+            Self::Unseen(why) => Err(Unheld::Unseen(why.clone())),
         }
     }
 }
@@ -97,7 +112,9 @@ mod tests {
             let held = Expected::Planned { plan, host, leaves }.holds(Controller::Memory, allowance);
             match expected {
                 None => assert_eq!(held, Ok(()), "{enabled:?} of {controllers} beside {processes:?}"),
-                Some(why) => assert!(held.as_ref().unwrap_err().contains(why), "{held:?}"),
+                Some(why) => {
+                    assert!(matches!(&held, Err(Unheld::For(told)) if told.contains(why)), "{held:?}");
+                }
             }
         }
     }
@@ -115,5 +132,25 @@ mod tests {
             let held = expected.holds(Controller::Memory, allowance);
             assert_eq!(held.is_ok(), is_held, "{listed:?}: {held:?}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_not_seen_and_one_that_is_not_there_is_not_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("cgroup.procs"), "4711\n").unwrap();
+        let allowance = Allowance { cpu_percent: Some(100), ..Allowance::default() };
+        let holds = || {
+            let expected = Expected::of_daemon(Some(Group::at(directory.path().to_owned())), 4711);
+            expected.holds(Controller::Cpu, allowance)
+        };
+        assert!(matches!(holds(), Err(Unheld::For(_))));
+        std::fs::create_dir(file("cpu.max")).unwrap();
+        assert!(matches!(holds(), Err(Unheld::Unseen(_))));
+        std::fs::remove_dir(file("cpu.max")).unwrap();
+        std::fs::write(file("cpu.max"), "max 100000\n").unwrap();
+        assert!(matches!(holds(), Err(Unheld::For(_))));
+        std::fs::write(file("cpu.max"), "100000 100000\n").unwrap();
+        assert_eq!(holds(), Ok(()));
     }
 }

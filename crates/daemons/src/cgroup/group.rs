@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::expected::Unheld;
 use super::limits::Setting;
 
 /// How often it is looked whether a group is empty before giving up on it.
@@ -76,13 +77,15 @@ impl Group {
     }
 
     /// Whether a setting is as it was written.
-    pub(super) fn has(&self, setting: &Setting) -> Result<(), String> {
+    pub(super) fn has(&self, setting: &Setting) -> Result<(), Unheld> {
         let file = self.path.join(setting.file);
         match std::fs::read_to_string(&file) {
             Ok(text) if text.lines().next() == Some(setting.value.as_str()) => Ok(()),
-            Ok(_) => Err(format!("{} is not as it is configured", file.display())),
-            Err(_) if setting.may_be_missing => Ok(()),
-            Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
+            Ok(_) => Err(Unheld::For(format!("{} is not as it is configured", file.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.offers(setting).map_err(Unheld::For)
+            }
+            Err(error) => Err(Unheld::Unseen(format!("{} cannot be read: {error}", file.display()))),
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
 pub(crate) enum Reason {
     #[error("this system has no cgroup v2")]
     None,
+    #[error("{0}")]
+    Unseen(String),
     #[error("cgroup v2 is not mounted where it could be used")]
     NotMounted,
     #[error("cgroup v2 is mounted read-only")]

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{OnExit, PoolConfig, WorkspaceConfig};
-use crate::cgroup::{Controller, Expected};
+use crate::cgroup::{Controller, Expected, Unheld};
 use crate::process::ProcessId;
 use crate::record::Record;
 
@@ -39,23 +39,29 @@ pub enum Holder {
     Counting(String),
     /// Nobody, for this reason.
     Nobody(String),
+    /// One of them; which one cannot be seen, for this reason.
+    Unseen(String),
 }
 
 impl PoolConfig {
     /// What holds each limit that the daemon of a workspace has; `state` is as in
-    /// [`Surroundings`](super::Surroundings), and `host` the process that holds it, if one does.
+    /// [`Surroundings`](super::Surroundings), and `host` the process that holds it, if one does, or why that cannot be seen.
     pub fn limits(
         &self,
         name: &str,
         workspace: &WorkspaceConfig,
-        (state, host): (&Path, Option<u32>),
+        (state, host): (&Path, &Result<Option<u32>, String>),
     ) -> HeldLimits {
-        let record = Record::read(&state.join(format!("{name}.json"))).ok().flatten();
-        let alive = record.and_then(|it| Some((it.process.clone().filter(ProcessId::is_alive)?.pid, it)));
-        let supposed = alive.is_none() && host.is_none();
-        let expected = match alive {
-            Some((process, record)) => Expected::of_daemon(record.group(), process),
-            None => Expected::of_host(host, self.on_exit == OnExit::Stop),
+        let path = state.join(format!("{name}.json"));
+        let alive = Record::read(&path).map(|record| {
+            record.and_then(|it| Some((it.process.clone().filter(ProcessId::is_alive)?.pid, it)))
+        });
+        let supposed = matches!((&alive, host), (Ok(None), Ok(None)));
+        let expected = match (alive, host) {
+            (Ok(Some((process, record))), _) => Expected::of_daemon(record.group(), process),
+            (Ok(None), Ok(host)) => Expected::of_host(*host, self.on_exit == OnExit::Stop),
+            (Ok(None), Err(why)) => Expected::Unseen(why.clone()),
+            (Err(error), _) => Expected::Unseen(format!("{}: {error}", path.display())),
         };
         let allowance = self.allowance(workspace);
         let mut limits: Vec<HeldLimit> =
@@ -68,11 +74,47 @@ impl PoolConfig {
     }
 }
 
-fn of_controller(controller: Controller, held: Result<(), String>) -> HeldLimit {
+fn of_controller(controller: Controller, held: Result<(), Unheld>) -> HeldLimit {
     let by = match held {
         Ok(()) => Holder::Kernel,
-        Err(why) if controller.is_counted_without() => Holder::Counting(why),
-        Err(why) => Holder::Nobody(why),
+        Err(Unheld::Unseen(why)) => Holder::Unseen(why),
+        Err(Unheld::For(why)) if controller.is_counted_without() => Holder::Counting(why),
+        Err(Unheld::For(why)) => Holder::Nobody(why),
     };
     HeldLimit { key: controller.key(), by }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_of_a_host_is_said_and_not_what_is_seen_of_who_asks() {
+        let config: PoolConfig = serde_json::from_value(json!({
+            "memory_mb": 2048, "cpu_percent": 100, "disk_mb": 1, "workspaces": { "app": { "directory": "/app" } },
+        }))
+        .unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let limits = |host| config.limits("app", &config.workspaces["app"], (state.path(), &host));
+        let unseen =
+            |held: &HeldLimits| held.limits.iter().filter(|it| matches!(it.by, Holder::Unseen(_))).count();
+        // There is no such process, as there is none of a number in another table.
+        for host in [Err("no locks available".to_owned()), Ok(Some(0)), Ok(Some(u32::MAX))] {
+            let held = limits(host.clone());
+            assert_eq!((unseen(&held), held.supposed), (2, false), "{host:?}: {held:?}");
+            assert_eq!(held.limits.last().unwrap().key, "disk_mb");
+        }
+        for host in [Ok(None), Ok(Some(std::process::id()))] {
+            let held = limits(host.clone());
+            assert_eq!((unseen(&held), held.supposed), (0, host == Ok(None)), "{host:?}: {held:?}");
+        }
+        // What its daemon is, is not known, whether a host runs or not.
+        std::fs::create_dir(state.path().join("app.json")).unwrap();
+        for host in [Ok(None), Ok(Some(std::process::id()))] {
+            let held = limits(host.clone());
+            assert_eq!((unseen(&held), held.supposed), (2, false), "{host:?}: {held:?}");
+        }
+    }
 }

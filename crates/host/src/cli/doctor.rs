@@ -75,7 +75,7 @@ impl Doctor {
         let mut pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
-        let host = ledger::lock::holder(&state);
+        let host = ledger::lock::holder(&state).map_err(|error| error.to_string());
         let (standings, held) = standings(&state).await;
         let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
         pool.second = binary.as_ref().is_some_and(Opencode::is_of_2);
@@ -100,7 +100,7 @@ impl Doctor {
             findings.extend(attached(config, &environment).await);
         }
         findings.extend(held.map(|error| Finding::bad("host", error)));
-        findings.extend(told(troubles::of(&state), host.is_some()));
+        findings.extend(told(troubles::of(&state), host != Ok(None)));
         if let (Some(file), Some(config)) = (&file, &config) {
             let mut places = super::serve::places(file, config, &state, &environment);
             if let Some(binary) = binary {
@@ -121,7 +121,7 @@ impl Doctor {
             findings.push(model(&what, config.as_ref(), (&pool, Some(workspace)), &environment));
             let what = format!("keys of {name}");
             findings.extend(unreached(&what, (&pool, Some(workspace)), &environment));
-            let limits = pool.limits(name, workspace, (&managed::directory(&state), host));
+            let limits = pool.limits(name, workspace, (&managed::directory(&state), &host));
             findings.extend(limits::finding(name, &limits));
             findings.push(directory(name, workspace));
             findings.push(port(name, &workspace.directory, &standings));

@@ -1,7 +1,7 @@
 //! One host for each state directory.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use super::LedgerError;
@@ -26,7 +26,7 @@ impl HostLock {
             .truncate(false)
             .open(&path)
             .map_err(cannot)?;
-        if file.try_lock().is_err() {
+        if is_taken(file.try_lock()).map_err(cannot)? {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder =
@@ -39,14 +39,31 @@ impl HostLock {
     }
 }
 
-/// The process of the host that runs with the state of `directory`; 0 where it has not said yet.
-pub fn holder(directory: &Path) -> Option<u32> {
-    let mut file = File::open(directory.join("host.lock")).ok()?;
+/// The process of the host that runs with the state of `directory`, if one does; an error where that cannot be seen.
+pub fn holder(directory: &Path) -> io::Result<Option<u32>> {
+    let mut file = match File::open(directory.join("host.lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     // Taken and given back at once where nobody has it.
-    file.try_lock_shared().err()?;
+    if !is_taken(file.try_lock_shared())? {
+        return Ok(None);
+    }
     let mut holder = String::new();
-    file.read_to_string(&mut holder).ok()?;
-    Some(holder.trim().parse().unwrap_or_default())
+    file.read_to_string(&mut holder)?;
+    match holder.trim().parse() {
+        Ok(process @ 1..) => Ok(Some(process)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a host runs that has not said its process")),
+    }
+}
+
+/// Whether another has a lock, which no other failure says.
+fn is_taken(locked: Result<(), TryLockError>) -> io::Result<bool> {
+    match locked {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -56,10 +73,35 @@ mod tests {
     #[test]
     fn a_host_that_runs_is_seen_and_one_that_ended_is_not() {
         let state = tempfile::tempdir().unwrap();
-        assert_eq!(holder(state.path()), None);
+        assert_eq!(holder(state.path()).unwrap(), None);
         let lock = HostLock::take(state.path()).unwrap();
-        assert_eq!(holder(state.path()), Some(std::process::id()));
+        assert_eq!(holder(state.path()).unwrap(), Some(std::process::id()));
         drop(lock);
-        assert_eq!(holder(state.path()), None);
+        assert_eq!(holder(state.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_host_that_does_not_say_its_process_is_neither_none_nor_any() {
+        let state = tempfile::tempdir().unwrap();
+        let _lock = HostLock::take(state.path()).unwrap();
+        for said in ["", "0", "-1", "4294967296", "host"] {
+            std::fs::write(state.path().join("host.lock"), said).unwrap();
+            assert_eq!(holder(state.path()).unwrap_err().kind(), io::ErrorKind::InvalidData, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_tried_or_read_is_nobodys_and_not_taken() {
+        assert!(!is_taken(Ok(())).unwrap());
+        assert!(is_taken(Err(TryLockError::WouldBlock)).unwrap());
+        for errno in [rustix::io::Errno::NOLCK, rustix::io::Errno::IO, rustix::io::Errno::INTR] {
+            let error = is_taken(Err(TryLockError::Error(errno.into()))).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
+        }
+        let state = tempfile::tempdir().unwrap();
+        // One that cannot be opened at all, also by root.
+        std::os::unix::fs::symlink("host.lock", state.path().join("host.lock")).unwrap();
+        assert!(holder(state.path()).is_err());
+        assert!(matches!(HostLock::take(state.path()), Err(LedgerError::Open { .. })));
     }
 }

@@ -15,15 +15,18 @@ pub(super) fn finding(workspace: &str, held: &HeldLimits) -> Option<Finding> {
         Holder::Kernel => format!("{} is held by a cgroup", limit.key),
         Holder::Counting(why) => format!("{} is counted ({why})", limit.key),
         Holder::Nobody(why) => format!("{} is held by nothing ({why})", limit.key),
+        Holder::Unseen(why) => format!("what holds {} cannot be seen ({why})", limit.key),
     };
     let mut text = limits.iter().map(word).collect::<Vec<_>>().join("; ");
     if held.supposed {
         text.insert_str(0, "no host runs; in one that were started from here ");
     }
+    let some = |is: fn(&Holder) -> bool| limits.iter().any(|limit| limit.key != "disk_mb" && is(&limit.by));
     // What no cgroup holds anywhere is as good as it gets.
-    let could_be = |limit: &HeldLimit| limit.by != Holder::Kernel && limit.key != "disk_mb";
-    Some(if limits.iter().any(could_be) {
+    Some(if some(|by| matches!(by, Holder::Counting(_) | Holder::Nobody(_))) {
         Finding::doubtful(what, format!("{text}; {TO_DELEGATE}"))
+    } else if some(|by| matches!(by, Holder::Unseen(_))) {
+        Finding::doubtful(what, text)
     } else {
         Finding::good(what, text)
     })
@@ -49,6 +52,9 @@ mod tests {
         let good = held(limits, false).unwrap();
         assert_eq!(good.verdict, Verdict::Good);
         assert_eq!(good.text, "memory_mb is held by a cgroup; disk_mb is counted (no cgroup)");
+        let unseen = held(vec![limit("memory_mb", Holder::Unseen("why".to_owned()))], false).unwrap();
+        assert_eq!(unseen.verdict, Verdict::Doubtful);
+        assert_eq!(unseen.text, "what holds memory_mb cannot be seen (why)");
         for by in [Holder::Counting("why".to_owned()), Holder::Nobody("why".to_owned())] {
             let doubtful =
                 held(vec![limit("memory_mb", Holder::Kernel), limit("cpu_percent", by)], false).unwrap();
