@@ -1,8 +1,8 @@
 //! Groups of processes that the kernel keeps together (cgroup v2): one for each daemon, where one was delegated to this
 //! host.
 //!
-//! What is started in a group stays in it, whatever it does with its parents, sessions and environment. So a daemon
-//! and all that its agent starts are found by it, are ended at once by it, and hold no more together than it says. Whether
+//! What is started in a group stays in it, whatever it does with its parents, sessions and environment, unless it may write the groups of
+//! its user, which walls deny. So a daemon and all that its agent starts are found by it, are ended by it, and hold no more together than it says. Whether
 //! there is a place for groups is [planned](plan) from what the kernel says of this process; the host itself is in a
 //! leaf there, since a group whose children have controllers has no processes of its own. Each controller stands by itself: a
 //! limit whose controller is not to be had is counted, as all are where nothing is delegated.

@@ -208,7 +208,7 @@ fn spawn(
         (file, record)
     });
     write(record.as_ref())?;
-    let begin = |place: &mut Place| {
+    let start = |place: &mut Place| {
         let mut command = command(spec, (directory, port, password), (&mark, place), &spool, proxies)?;
         let control = control(spec, &mut command)?;
         place.make(spec);
@@ -217,14 +217,14 @@ fn spawn(
             Err(source) => Err(StartError::Program { path: command.get_program().into(), source }),
         }
     };
-    let begun = match begin(&mut place) {
+    let started = match start(&mut place) {
         Err(StartError::Program { path, source }) if place.group().is_some() => {
             place.give_up(format!("its launcher {} cannot be started: {source}", path.display()));
-            begin(&mut place)
+            start(&mut place)
         }
-        begun => begun,
+        other => other,
     };
-    let (child, control) = begun?;
+    let (child, control) = started?;
     let (group, limits) = place.into_parts();
     let process = ProcessId::of(child.id());
     if let Some((_, record)) = &mut record {

@@ -10,7 +10,8 @@ use crate::record::Record;
 
 /// What to do where limits are not held by the kernel.
 pub const TO_DELEGATE: &str = "for the kernel to hold them, run the host where a cgroup is delegated to it: `Delegate=yes` and \
-     `DelegateSubgroup=host` in its unit, or `systemd-run --user --scope -p Delegate=yes connector-host run`";
+     `DelegateSubgroup=host` in its unit, or `systemd-run --user --scope -p Delegate=yes connector-host run`; a user's unit or \
+     scope counts from systemd 251 on";
 
 /// The limits of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
