@@ -127,12 +127,12 @@ async fn a_group_in_which_the_daemon_is_not_seen_is_given_up_only_where_it_is_em
         ("nothing of it can be read", None, None, true),
     ] {
         let group = Told::new();
-        let tell = |file: &str, text: Option<&str>| match text {
-            Some(text) => group.says(file, text),
-            None => {
-                std::fs::remove_file(group.0.path().join(file)).unwrap();
-                std::fs::create_dir(group.0.path().join(file)).unwrap();
+        let tell = |file: &str, text: Option<&str>| {
+            if let Some(text) = text {
+                return group.says(file, text);
             }
+            std::fs::remove_file(group.0.path().join(file)).unwrap();
+            std::fs::create_dir(group.0.path().join(file)).unwrap();
         };
         tell("cgroup.procs", listed.as_deref());
         tell("cgroup.events", populated);

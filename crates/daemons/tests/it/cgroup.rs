@@ -66,7 +66,7 @@ impl Delegated {
     /// none can be made, that is said.
     fn new(name: &str) -> Option<Self> {
         let unseen = |why: &String| {
-            testkit::unseen(&format!("{name}: no cgroup can be delegated ({why}); {IN_MACHINE}"))
+            testkit::unseen(&format!("{name}: no cgroup can be delegated ({why}); {IN_MACHINE}"));
         };
         Self::make(name).inspect_err(unseen).ok()
     }

@@ -129,7 +129,7 @@ impl<P: Platform> House<P> {
         self.platform.ended();
         drop(host);
         let until = Instant::now() + LIMIT;
-        while lock::is_held(self.state.path()) {
+        while lock::holder(self.state.path()).unwrap().is_some() {
             assert!(Instant::now() < until, "the host that was ended holds its state directory");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
