@@ -1,7 +1,9 @@
 //! One group: made, entered, limited, ended and removed.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -154,8 +156,26 @@ impl Group {
         Some(held.saturating_sub(given_back))
     }
 
+    /// Gives its files their modes back, which an agent that is its owner, too, may have changed where no mount tree keeps it from
+    /// them: otherwise the group could not be seen into and not be ended.
+    fn give_modes_back(&self) {
+        for group in self.all() {
+            let of_owner =
+                [("", 0o700), ("cgroup.procs", 0o600), ("cgroup.events", 0o400), ("cgroup.kill", 0o200)];
+            for (file, needed) in of_owner {
+                let path = group.join(file);
+                let Ok(mode) = std::fs::metadata(&path).map(|it| it.permissions().mode()) else { continue };
+                if mode & needed != needed {
+                    let given = std::fs::set_permissions(&path, Permissions::from_mode(mode | needed));
+                    tracing::warn!(file = %path.display(), ?given, "somebody took a group's modes; they are given back");
+                }
+            }
+        }
+    }
+
     /// Kills all in it at once, unless it holds what no daemon's can; says whether it does not.
     pub(crate) fn kill(&self) -> bool {
+        self.give_modes_back();
         if let Err(error) = self.processes() {
             tracing::warn!(group = %self.path.display(), %error, "a group is not ended");
             return false;

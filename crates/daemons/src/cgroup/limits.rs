@@ -249,6 +249,9 @@ impl Limits {
     /// One line for a person, if there is any limit.
     pub(crate) fn words(&self) -> Option<String> {
         let word = |(controller, holds): (&Controller, &Holds)| match holds {
+            Holds::Kernel if *controller == Controller::Pids => {
+                format!("{} is counted, and the kernel holds a ceiling over it", controller.key())
+            }
             Holds::Kernel => format!("{} is held by the kernel", controller.key()),
             Holds::Partly(left) => {
                 format!(

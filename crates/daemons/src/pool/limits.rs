@@ -34,7 +34,8 @@ pub struct HeldLimit {
 /// Who holds a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// The kernel, at all times: a controller of the cgroup of the daemon.
+    /// The kernel, at all times: a controller of the cgroup of the daemon. Of `memory_mb` it slows down who takes more, and ends what
+    /// takes a quarter more; of `max_processes` it holds a ceiling, and what is between is counted.
     Kernel,
     /// The host, which looks from time to time, for this reason.
     Counting(String),

@@ -74,6 +74,12 @@ impl Delegated {
     /// One whose kernel holds these limits. Where it does not, that is said.
     fn with(name: &str, controllers: &[&str]) -> Option<Self> {
         let place = Self::new(name)?;
+        // Above it nobody may have enabled any yet; a host that is started beside would.
+        if let Some(above) = place.0.parent() {
+            for one in controllers {
+                let _ = std::fs::write(above.join("cgroup.subtree_control"), format!("+{one}"));
+            }
+        }
         let text = std::fs::read_to_string(place.0.join("cgroup.controllers")).unwrap();
         if controllers.iter().all(|one| text.split_whitespace().any(|has| has == *one)) {
             return Some(place);

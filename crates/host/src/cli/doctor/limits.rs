@@ -12,7 +12,7 @@ pub(super) fn finding(workspace: &str, held: &HeldLimits) -> Option<Finding> {
     }
     let what = format!("limits of {workspace}");
     let word = |limit: &HeldLimit| match &limit.by {
-        Holder::Kernel => format!("{} is held by a cgroup", limit.key),
+        Holder::Kernel => by_cgroup(limit.key),
         Holder::Counting(why) => format!("{} is counted ({why})", limit.key),
         Holder::Nobody(why) => format!("{} is held by nothing ({why})", limit.key),
         Holder::Unseen(why) => format!("what holds {} cannot be seen ({why})", limit.key),
@@ -30,6 +30,17 @@ pub(super) fn finding(workspace: &str, held: &HeldLimits) -> Option<Finding> {
     } else {
         Finding::good(what, text)
     })
+}
+
+/// What a cgroup does for the limit with this key.
+fn by_cgroup(key: &str) -> String {
+    match key {
+        "memory_mb" => {
+            format!("{key} is held by a cgroup, which slows down what takes more and ends it a quarter above")
+        }
+        "max_processes" => format!("{key} is counted, and a cgroup holds a ceiling over it"),
+        key => format!("{key} is held by a cgroup"),
+    }
 }
 
 #[cfg(test)]
@@ -51,7 +62,11 @@ mod tests {
         assert!(supposed.text.contains("no host runs; in one that were started from here memory_mb is held"));
         let good = held(limits, false).unwrap();
         assert_eq!(good.verdict, Verdict::Good);
-        assert_eq!(good.text, "memory_mb is held by a cgroup; disk_mb is counted (no cgroup)");
+        assert_eq!(
+            good.text,
+            "memory_mb is held by a cgroup, which slows down what takes more and ends it a quarter above; \
+             disk_mb is counted (no cgroup)"
+        );
         let unseen = held(vec![limit("memory_mb", Holder::Unseen("why".to_owned()))], false).unwrap();
         assert_eq!(unseen.verdict, Verdict::Doubtful);
         assert_eq!(unseen.text, "what holds memory_mb cannot be seen (why)");
