@@ -117,9 +117,7 @@ async fn a_write_that_fails_or_panics_takes_back_itself_alone() {
         let like = match number % 3 {
             0 => String::new(),
             1 => format!("the ledger holds what it should not: {number} thinks better of it"),
-            _ => format!(
-                "the ledger holds what it should not: a ledger call was cut off: it panicked: {number} breaks down"
-            ),
+            _ => format!("a ledger call was cut off: it panicked: {number} breaks down"),
         };
         assert_eq!(told, like);
         assert_eq!(stored(&ledger, number), outcome.is_ok(), "{number}");

@@ -24,7 +24,7 @@ use crate::database;
 use crate::probe::{Probe, Shared};
 
 /// How long something that has to come is waited for.
-const LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// The first of the chats where all are who are let in.
 pub(crate) const TOGETHER: usize = 1;
