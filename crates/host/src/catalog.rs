@@ -2,10 +2,9 @@
 //! actions and events, and what runs without approval.
 
 use connector_contract::{ActionDecl, Connector, TriggerDecl};
+use connector_gate::policy::{GateConfig, Policy};
 use connector_rules::{CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy};
 use serde_json::{Value, json};
-
-use connector_gate::policy::{GateConfig, Policy};
 
 /// The connector name of lines typed at the console.
 pub const CONSOLE: &str = "connector-console";

@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use connector_contract::Progress;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
-
 use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 
 /// The surface's name.

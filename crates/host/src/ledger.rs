@@ -31,9 +31,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_gate::clock::{Clock, Millis};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use connector_gate::clock::{Clock, Millis};
 use readers::Readers;
 use time::Time;
 use writer::{Writer, cut_off};

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use connector_contract::{Target, facts};
+use connector_gate::digest::TOLD;
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::project::Project;
 use opencode_daemons::{Environment, PoolConfig};
 use serde_json::{Value, json};
 
-use connector_gate::digest::TOLD;
 use files::Layer;
 
 /// The keys of a target's settings that [`line`] reads.

@@ -112,11 +112,10 @@ pub enum Answer {
 mod tests {
     use connector_contract::ask;
     use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply, ToolCall};
+    use connector_gate::ask::{Answer, Asked};
     use schemars::transform::{RecursiveTransform, Transform as _};
     use schemars::{JsonSchema, Schema, schema_for};
     use serde_json::{Value, json};
-
-    use connector_gate::ask::{Answer, Asked};
 
     /// A field that is not described is wrong here.
     fn closed(schema: &mut Schema) {

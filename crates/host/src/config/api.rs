@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use connector_files::AbsolutePath;
+use connector_gate::policy::Actor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use connector_gate::policy::Actor;
 
 /// The HTTP API of a running host.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -3,10 +3,9 @@
 use std::str::FromStr;
 
 use connector_contract::ask::{PermissionReply, Question, QuestionReply};
-use connector_gate::ids::StepId;
-
 use connector_gate::ask::Asked;
 use connector_gate::decision::Decision;
+use connector_gate::ids::StepId;
 use connector_surface::OpenAsk;
 
 /// A line, understood.

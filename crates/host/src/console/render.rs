@@ -5,8 +5,7 @@
 
 use connector_contract::Progress;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
-use connector_gate::ask::Answer;
-use connector_gate::ask::Asked;
+use connector_gate::ask::{Answer, Asked};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_surface::text::{folded, isolated, one_line, shortened};

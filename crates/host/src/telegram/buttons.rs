@@ -5,10 +5,9 @@
 //! of the host, with which goes what was chosen so far. Printing and parsing are
 //! inverse; whatever does not parse is no button of ours.
 
-use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
-
 use connector_gate::decision::Decision;
 use connector_surface::view::{CardView, ResultView};
+use connector_telegram::frankenstein::types::{InlineKeyboardButton, InlineKeyboardMarkup};
 
 /// How much of the digest a button carries, in hexadecimal digits.
 const DIGEST: usize = 16;

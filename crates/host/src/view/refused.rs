@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use connector_contract::facts::Facts;
-
 use connector_surface::text::one_line;
 
 /// What the walls refused while a step ran, of the network and of paths, a line each; nothing when it was nothing.

@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use connector_gate::clock::Clock;
 use connector_host::assemble::{self, Parts};
 use connector_host::engine::Engine;
-use connector_surface::Inbox;
-use connector_surface::{DeliveryError, Surface, SurfaceError, View};
+use connector_surface::{DeliveryError, Inbox, Surface, SurfaceError, View};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

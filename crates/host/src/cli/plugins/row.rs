@@ -4,9 +4,8 @@
 
 use connector_contract::{Capability, DataDisclosure, chain};
 use connector_plugins::package::{Digest, Package, PackageError, PackageGrant, Refusal, Verdict, Warning};
-use serde::Serialize;
-
 use connector_surface::text::one_line;
+use serde::Serialize;
 
 /// A package and the verdict on it.
 #[derive(Debug, Serialize)]

@@ -1,7 +1,6 @@
 //! The sheet of one ask: which question is open, and what was chosen.
 
 use connector_contract::ask::QuestionAsk;
-
 use connector_gate::ask::Asked;
 
 /// How far a sheet is filled in.

@@ -5,10 +5,9 @@
 //! than a few messages is its beginning and a file with all of it: nobody's answer may keep a chat busy.
 
 use connector_gate::ids::StepId;
-use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
-
 use connector_surface::prose::{Block, Kind, Prose, Run, layout};
 use connector_surface::text::visible_code;
+use connector_telegram::text::{MESSAGE, Style, Styled, head, units};
 
 /// How wide a table is at most: what a phone shows without breaking lines.
 const TABLE: usize = 48;
