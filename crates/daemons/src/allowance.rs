@@ -9,7 +9,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::process::Family;
+use crate::process::{Family, HEEDS};
 
 /// How often is looked.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -87,7 +87,10 @@ impl fmt::Display for Excess {
 }
 
 /// How many looks in a row may find too much: what goes on then is not the commands' doing.
-const OVERRUNS: u32 = 10;
+const OVERRUNS: u32 = 20;
+
+/// A command that heeds no request to end is killed long before the daemon would be ended for it.
+const _: () = assert!(LOOK_EVERY.as_millis() * (OVERRUNS as u128) >= 2 * HEEDS.as_millis());
 
 /// Too much, and what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(crate) const MARK: &str = "OPENCODE_DAEMONS_MARK";
 
 const POLL: Duration = Duration::from_millis(25);
 /// How long a command that the daemon waits for may take to end once it is asked to.
-const HEEDS: Duration = Duration::from_secs(5);
+pub(crate) const HEEDS: Duration = Duration::from_secs(5);
 /// How often the process table is read before giving up on processes that do not end.
 const ROUNDS: usize = 2_000;
 

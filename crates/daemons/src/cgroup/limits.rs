@@ -89,7 +89,7 @@ impl Controller {
         let setting = |file, value| Setting { file, value, may_be_missing: false };
         Ok(match self {
             Self::Memory => {
-                let most = allowance.memory_mb.map(|most| most << 20);
+                let most = allowance.memory_mb.map(|most| most.saturating_mul(MIB));
                 // What is swapped out is held as well. A kernel without swap has no such file.
                 let swap = or_max(most.map(|_| "0".to_owned()));
                 let swap = Setting { may_be_missing: true, ..setting("memory.swap.max", swap) };
@@ -131,14 +131,20 @@ fn of_bfq(weight: u32) -> u32 {
     if weight <= EVEN { weight } else { EVEN + (weight - EVEN) / 11 }
 }
 
+/// The most that the kernel takes for such a limit, on any 64-bit machine (`PID_MAX_LIMIT`).
+const MOST_THREADS: usize = 4 << 20;
+
+/// A mebibyte.
+const MIB: u64 = 1 << 20;
+
 /// How many processes and threads there may be for so many processes of commands.
 fn threads(processes: usize) -> usize {
-    processes.saturating_mul(THREADS_OF_PROCESS).saturating_add(THREADS_OF_DAEMON)
+    processes.saturating_mul(THREADS_OF_PROCESS).saturating_add(THREADS_OF_DAEMON).min(MOST_THREADS)
 }
 
 /// How much may be held at all where this much is allowed.
 fn ceiling(most: u64) -> u64 {
-    most + most / MARGIN
+    most.saturating_add(most / MARGIN)
 }
 
 /// One file of a group, and what is written to it.

@@ -43,6 +43,23 @@ fn held(key: &str) -> String {
 }
 
 #[test]
+fn a_limit_beyond_what_the_kernel_takes_is_the_most_that_it_takes_and_never_a_small_one() {
+    for (memory_mb, processes, high, pids) in [
+        (1 << 44, usize::MAX, u64::MAX, 4_194_304),
+        (u64::MAX, 131_057, u64::MAX, 4_194_304),
+        (2048, 131_000, 2048 << 20, 4_192_512),
+    ] {
+        let asked =
+            Allowance { memory_mb: Some(memory_mb), processes: Some(processes), ..Allowance::default() };
+        let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
+        Limits::set(asked, &group, None);
+        let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).unwrap();
+        assert_eq!((read("memory.high"), read("pids.max")), (high.to_string(), pids.to_string()));
+        assert!(read("memory.max").parse::<u64>().unwrap() >= high);
+    }
+}
+
+#[test]
 fn modes_that_an_agent_took_are_given_back_before_a_group_is_ended() {
     use std::os::unix::fs::PermissionsExt as _;
     let (directory, group) = group(&["cgroup.procs", "cgroup.events", "cgroup.kill"]);
