@@ -81,6 +81,12 @@ macro_rules! cases_of {
                 two_answers_at_once_are_one;
         );
     };
+    // Commands that are events of their own.
+    (command_events, $platform:ty) => {
+        cases!($platform:
+            messages: a_command_that_a_rule_takes_is_not_said_to_be_nobodys;
+        );
+    };
     // Messages that outlive the host.
     (kept_messages, $platform:ty) => {
         cases!($platform:
@@ -125,9 +131,9 @@ macro_rules! surface_conformance {
 surface_conformance!(on_console, super::console::Typed, has: anything);
 surface_conformance!(
     on_telegram, super::telegram::Bot,
-    has: anything others kept_messages edits a_server moving_chats
+    has: anything others command_events kept_messages edits a_server moving_chats
 );
 surface_conformance!(
     on_a_board, super::board::Board,
-    has: anything others kept_messages edits a_server
+    has: anything others command_events kept_messages edits a_server
 );

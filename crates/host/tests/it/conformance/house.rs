@@ -260,11 +260,13 @@ impl<P: Platform> House<P> {
     }
 }
 
+const MESSAGE: &str = "message_received";
+
 fn rules(connector: &str) -> RuleSet {
-    let rule = |name: &str, condition: &str, action: &str, params: &str| {
+    let rule = |(name, event): (&str, &str), condition: &str, action: &str, params: &str| {
         let text = format!(
             "[rule]\nname = \"{name}\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"{connector}\"\n\
-             event = \"message_received\"\n[[conditions]]\n{condition}\n[[actions]]\ntype = \"RunConnector\"\n\
+             event = \"{event}\"\n[[conditions]]\n{condition}\n[[actions]]\ntype = \"RunConnector\"\n\
              connector = \"oc\"\naction = \"{action}\"\n[actions.params]\nprompt = \"${{trigger.text}}\"\n{params}\n"
         );
         SourceFile::new(format!("{name}.toml"), text)
@@ -273,8 +275,9 @@ fn rules(connector: &str) -> RuleSet {
         |pattern: &str| format!("type = \"FieldMatches\"\nfield = \"trigger.text\"\npattern = '{pattern}'");
     let replies = "type = \"FieldExists\"\nfield = \"trigger.reply.session_id\"";
     RuleSet::parse([
-        rule("fix", &matches(r"^/fix\s+\S"), "run_task", ""),
-        rule("go-on", replies, "continue_session", "session_id = \"${trigger.reply.session_id}\""),
+        rule(("fix", MESSAGE), &matches(r"^/fix\s+\S"), "run_task", ""),
+        rule(("note", "command_received"), &matches(r"^/note\s+\S"), "run_task", ""),
+        rule(("go-on", MESSAGE), replies, "continue_session", "session_id = \"${trigger.reply.session_id}\""),
     ])
     .unwrap()
 }

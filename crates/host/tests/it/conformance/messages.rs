@@ -63,6 +63,18 @@ pub(super) async fn what_no_rule_takes_is_said_to_whoever_wrote_it<P: Platform>(
     house.stop().await;
 }
 
+pub(super) async fn a_command_that_a_rule_takes_is_not_said_to_be_nobodys<P: Platform>() {
+    let mut house = House::<P>::start().await;
+    let card = house.asked("/note this").await;
+    // Both of its events were dealt with, and what was to be told of them is there.
+    house.until("SELECT count(*) = 2 FROM events WHERE handled_at IS NOT NULL").await;
+    house.until_told().await;
+    assert_eq!(house.count(0, "no rule answers").await, 0, "{:#?}", house.platform.screen(0).await);
+    house.platform.decide(Who::Anna, 0, &card, Decision::Approve).await;
+    house.see_text(0, "did: /note this").await;
+    house.stop().await;
+}
+
 pub(super) async fn the_hosts_own_commands_are_answered<P: Platform>() {
     let mut house = House::<P>::busy().await;
     house.approved("/fix the clock").await;
