@@ -22,6 +22,8 @@ async fn at_a_stop_the_last_result_is_sent_and_what_comes_in_meanwhile_waits_for
     let mut desk = Stage::start(Shared::closed());
     desk.approved("/fix the first").await;
     desk.see(|shown| shown.text.contains("1.1 runs")).await;
+    // What is approved is said to run; only what was called is stopped by a stop.
+    desk.until("SELECT count(*) FROM steps WHERE state = 'dispatched'").await;
     desk.telegram.wait_until_acknowledged().await;
     desk.telegram.fault("editMessageText", 1, &Fault::Slow(Duration::from_millis(300)));
     desk.begin_to_stop();
