@@ -72,20 +72,20 @@ fn daemon(mark: &str, group: Group) -> Daemon {
 
 #[tokio::test]
 async fn being_slowed_down_ends_the_daemon_only_where_it_goes_on_or_the_whole_limit_is_kept() {
-    // What is kept, each how many looks somebody is slowed down, how many looks at once find that, and which of 25 ends the daemon.
+    // What is kept, each how many looks somebody is slowed down, how many looks at once find that, and which of 45 ends the daemon.
     for (kept, every, told, ends) in [
-        (1023, 1, 25, Some(10)),
-        (922, 1, 25, Some(10)),
+        (1023, 1, 45, Some(20)),
+        (922, 1, 45, Some(20)),
         (921, 1, 0, None),
-        (1023, 2, 13, None),
-        (1023, 25, 1, None),
-        (1024, 1, 25, Some(1)),
-        (1024, 25, 1, Some(1)),
+        (1023, 2, 23, None),
+        (1023, 45, 1, None),
+        (1024, 1, 45, Some(1)),
+        (1024, 45, 1, Some(1)),
     ] {
         let group = Told::new();
         let mut daemon = daemon(&format!("slowed-{}-{kept}-{every}", std::process::id()), group.group());
         let (mut row, mut found, mut ended) = (Row::default(), 0, None);
-        for look in 0..25 {
+        for look in 0..45 {
             group.slows_down(1 + look / every, kept);
             let overrun = daemon.keep_to(ALLOWANCE).await;
             found += u32::from(overrun.is_some());
