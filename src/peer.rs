@@ -150,7 +150,7 @@ impl Peers {
         }
         let unmet = match unmet {
             Some(unmet) => unmet,
-            None => self.ask_elders(link).await,
+            None => self.ask_legacy(link).await,
         };
         match (unmet, self.named(OF_STRANGERS)) {
             (Unmet::Stranger, Some(peer)) if self.probe == Probe::Lenient => {
@@ -162,9 +162,9 @@ impl Peers {
     }
 
     /// What does not answer as any daemon that is spoken to may be an older one.
-    async fn ask_elders(&self, link: &Link) -> Unmet {
+    async fn ask_legacy(&self, link: &Link) -> Unmet {
         for peer in &self.all {
-            for request in peer.dialect.elders() {
+            for request in peer.dialect.legacy_health() {
                 if let Ok(Health::Unsupported(why)) = health(link, peer, request).await {
                     return Unmet::Unsupported(why);
                 }

@@ -104,7 +104,7 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Answered by a daemon of this generation alone.
     fn health(&self) -> Request<Bytes>;
     /// Answered by daemons of this generation that are too old for anything else.
-    fn elders(&self) -> Vec<Request<Bytes>>;
+    fn legacy_health(&self) -> Vec<Request<Bytes>>;
 
     fn read_health(&self, status: StatusCode, body: &[u8]) -> Health;
     fn read_session(&self, body: &[u8]) -> Result<SessionFacts, Undecodable>;

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use connector_contract::Origin;
-use data_encoding::BASE64;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// The origin, and the right to enter.
@@ -17,12 +16,7 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) fn new(origin: &Origin, password: Option<&SecretString>) -> Self {
-        let authorization = password.and_then(|password| {
-            let pair = BASE64.encode(format!("opencode:{}", password.expose_secret()).as_bytes());
-            let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+        let authorization = password.and_then(opencode_api::authorization);
         Self { origin: origin.clone(), authorization }
     }
 

@@ -16,6 +16,7 @@ mod tests;
 use bytes::Bytes;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use http::{Request, StatusCode};
+use opencode_api::Generation;
 use serde_json::Value;
 
 use super::{
@@ -53,7 +54,7 @@ impl Dialect for V1 {
         "1.x"
     }
     fn password_variable(&self) -> &'static str {
-        "OPENCODE_SERVER_PASSWORD"
+        Generation::One.password_variable()
     }
     fn answers_at_once(&self) -> bool {
         false
@@ -150,10 +151,10 @@ impl Dialect for V1 {
         self.requests.get("/event")
     }
     fn health(&self) -> Request<Bytes> {
-        self.requests.get("/global/health")
+        self.requests.get(Generation::One.health_path())
     }
-    fn elders(&self) -> Vec<Request<Bytes>> {
-        Vec::new()
+    fn legacy_health(&self) -> Vec<Request<Bytes>> {
+        Generation::One.legacy_health_paths().iter().map(|path| self.requests.get(path)).collect()
     }
     fn read_health(&self, status: StatusCode, body: &[u8]) -> Health {
         health::read(status, body)

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use connector_contract::Origin;
 use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, QuestionReply};
 use http::{Request, StatusCode};
+use opencode_api::Generation;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -59,7 +60,7 @@ impl Dialect for V2 {
         "2.x"
     }
     fn password_variable(&self) -> &'static str {
-        "OPENCODE_PASSWORD"
+        Generation::Two.password_variable()
     }
     fn answers_at_once(&self) -> bool {
         true
@@ -152,10 +153,10 @@ impl Dialect for V2 {
         self.requests.get("/api/event")
     }
     fn health(&self) -> Request<Bytes> {
-        self.requests.get("/api/info")
+        self.requests.get(Generation::Two.health_path())
     }
-    fn elders(&self) -> Vec<Request<Bytes>> {
-        vec![self.requests.get("/api/status"), self.requests.get("/api/health")]
+    fn legacy_health(&self) -> Vec<Request<Bytes>> {
+        Generation::Two.legacy_health_paths().iter().map(|path| self.requests.get(path)).collect()
     }
     fn read_health(&self, status: StatusCode, body: &[u8]) -> Health {
         health::read(status, body)

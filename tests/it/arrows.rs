@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 4] = [
         "connector-files",
         "connector-rules",
         "connector-sandbox",
+        "opencode-api",
     ],
     &[
         "connector-gate",

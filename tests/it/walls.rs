@@ -13,7 +13,7 @@ fn the_plugin_depends_on_nothing_that_opens_a_socket() {
     }
     let ours: Vec<_> =
         dependencies.keys().filter(|name| CARGO.contains(&format!("\n{name} = {{ path"))).collect();
-    assert_eq!(ours, ["connector-contract"]);
+    assert_eq!(ours, ["connector-contract", "opencode-api"]);
 }
 
 #[test]

@@ -37,6 +37,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use opencode_api::PASSWORD_VARIABLES;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ pub use network::{Access, Network};
 pub use presets::Preset;
 pub(crate) use tool::{LAUNCH_TOOL, TOOL_PLAN, Tool};
 
-use crate::daemon::{Home, OWN, PASSWORDS, Spec};
+use crate::daemon::{Home, OWN, Spec};
 use crate::environment::Environment;
 use crate::keys;
 use crate::place::Held;
@@ -528,7 +529,7 @@ impl Confinement {
             "#!/bin/sh\ntrap '' TERM\nunset {} OPENCODE_CONFIG_CONTENT {} {}\n{}{own}\
              export TMPDIR={} SHELL={} {PLAN}={} {}={}\n\
              exec {} {} {} \"$@\"\n",
-            PASSWORDS.join(" "),
+            PASSWORD_VARIABLES.join(" "),
             keys::VARIABLE,
             unset.join(" "),
             self.of_commands,

@@ -34,7 +34,7 @@ pub use adopt::{Adopted, Unfit};
 pub(crate) use contain::Contained;
 pub use error::StartError;
 pub use spec::{Home, Port, Spec};
-pub(crate) use spec::{OWN, PASSWORDS, lay_over};
+pub(crate) use spec::{OWN, lay_over};
 pub(crate) use start::secrets;
 
 /// A daemon that answers.

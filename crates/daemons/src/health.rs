@@ -6,12 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use opencode_api::{Generation, Health};
+use secrecy::SecretString;
 
 use crate::version;
 
@@ -32,25 +31,6 @@ pub enum HealthError {
     Foreign(u16),
 }
 
-/// Where 1.x, and 2.x since 2.0.6, say which version they are. What a version does not know it answers
-/// with 404 or a web page, which it may first fetch elsewhere.
-const ROUTES: [&str; 2] = ["/global/health", "/api/info"];
-
-/// Where earlier 2.x does, which is asked so that it can be refused by its version.
-const EARLY: [&str; 2] = ["/api/status", "/api/health"];
-
-/// `healthy` is 1.x's alone.
-#[derive(Deserialize)]
-struct Health {
-    #[serde(default = "yes")]
-    healthy: bool,
-    version: String,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// The version that the daemon on `port` reports. One of which nothing is `known` is asked in both
 /// ways at once, since the wrong one may take long to fail.
 pub(crate) async fn version(
@@ -58,11 +38,13 @@ pub(crate) async fn version(
     password: &SecretString,
     known: Option<&str>,
 ) -> Result<String, HealthError> {
-    let ask = |route| question(port, password, route);
+    let ask = |generation, path| question(port, password, generation, path);
+    let (one, two) = (Generation::One, Generation::Two);
     if let Some(known) = known {
-        return ask(ROUTES[usize::from(!version::is_of_1(known))]).await;
+        let generation = version::generation(known).unwrap_or(two);
+        return ask(generation, generation.health_path()).await;
     }
-    let (one, two) = (ask(ROUTES[0]), ask(ROUTES[1]));
+    let (one, two) = (ask(one, one.health_path()), ask(two, two.health_path()));
     tokio::pin!(one, two);
     let (first, other) = tokio::select! {
         first = &mut one => (first, two),
@@ -79,8 +61,8 @@ pub(crate) async fn version(
         return Err(HealthError::Silent);
     }
     let mut answer = answers[0].clone();
-    for route in EARLY {
-        answer = ask(route).await;
+    for path in Generation::Two.legacy_health_paths() {
+        answer = ask(Generation::Two, path).await;
         if !matches!(answer, Err(HealthError::Foreign(_))) {
             break;
         }
@@ -93,25 +75,29 @@ fn is_settled(answer: &Result<String, HealthError>) -> bool {
     matches!(answer, Ok(_) | Err(HealthError::Unauthorized))
 }
 
-async fn question(port: u16, password: &SecretString, route: &str) -> Result<String, HealthError> {
-    let question = request(Method::GET, port, route, password);
+async fn question(
+    port: u16,
+    password: &SecretString,
+    generation: Generation,
+    path: &str,
+) -> Result<String, HealthError> {
+    let question = request(Method::GET, port, path, password);
     let answer = tokio::time::timeout(LIMIT, ask(port, question)).await;
     let (status, body) = answer.map_err(|_| HealthError::Silent)??;
-    read(status, &body)
+    read(generation, status, &body)
 }
 
-/// Reads one answer. Who is starting has not answered yet.
-fn read(status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
-    match status {
-        StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
-        // It says who it is before it serves, and by some releases with an error.
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Err(HealthError::Silent),
-        StatusCode::OK => match serde_json::from_slice::<Health>(body) {
-            Ok(Health { healthy: true, version }) => Ok(version),
-            Ok(_) => Err(HealthError::Silent),
-            Err(_) => Err(HealthError::Foreign(200)),
+/// Reads one answer. Who is starting has not answered yet, and by some releases says so with an error.
+fn read(generation: Generation, status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
+    match generation.read_health(status, body) {
+        Health::Serving(identity) => Ok(identity.version),
+        Health::Locked => Err(HealthError::Unauthorized),
+        Health::Starting(_) | Health::Unwell(_) => Err(HealthError::Silent),
+        Health::Foreign => match status {
+            StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Err(HealthError::Silent),
+            other => Err(HealthError::Foreign(other.as_u16())),
         },
-        other => Err(HealthError::Foreign(other.as_u16())),
     }
 }
 
@@ -140,15 +126,15 @@ fn request(
     path: &str,
     password: &SecretString,
 ) -> http::Result<Request<Empty<bytes::Bytes>>> {
-    let token = BASE64.encode(format!("opencode:{}", password.expose_secret()).as_bytes());
-    let mut authorization = header::HeaderValue::try_from(format!("Basic {token}"))?;
-    authorization.set_sensitive(true);
-    Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::HOST, format!("127.0.0.1:{port}"))
-        .header(header::AUTHORIZATION, authorization)
-        .body(Empty::new())
+        .body(Empty::new())?;
+    if let Some(authorization) = opencode_api::authorization(password) {
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+    }
+    Ok(request)
 }
 
 async fn ask(
@@ -184,21 +170,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_generation_is_understood_and_a_page_is_foreign() {
-        let read = |status: u16, body: &str| read(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-        for (status, body, expected) in [
-            (200, r#"{"healthy":true,"version":"1.18.33"}"#, Ok("1.18.33".to_owned())),
-            (200, r#"{"healthy":false,"version":"1.18.33"}"#, Err(HealthError::Silent)),
-            (200, r#"{"version":"2.0.22","pid":7,"urls":[],"paths":{}}"#, Ok("2.0.22".to_owned())),
-            (200, "<!doctype html>", Err(HealthError::Foreign(200))),
-            (404, "", Err(HealthError::Foreign(404))),
-            (401, "", Err(HealthError::Unauthorized)),
-            (503, r#"{"code":"service_starting"}"#, Err(HealthError::Silent)),
-            (503, r#"{"version":"2.0.14","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
-            (500, r#"{"version":"2.1.2","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
-            (500, "", Err(HealthError::Silent)),
+    fn who_cannot_serve_yet_has_not_answered_and_a_page_is_foreign() {
+        let (one, two) = (Generation::One, Generation::Two);
+        for (generation, status, body, expected) in [
+            (one, 200, r#"{"healthy":true,"version":"1.18.33"}"#, Ok("1.18.33".to_owned())),
+            (one, 200, r#"{"healthy":false,"version":"1.18.33"}"#, Err(HealthError::Silent)),
+            (two, 200, r#"{"version":"2.0.22","pid":7,"urls":[],"paths":{}}"#, Ok("2.0.22".to_owned())),
+            (two, 200, r#"{"version":"1.0.215"}"#, Ok("1.0.215".to_owned())),
+            (one, 200, "<!doctype html>", Err(HealthError::Foreign(200))),
+            (two, 404, "", Err(HealthError::Foreign(404))),
+            (one, 401, "", Err(HealthError::Unauthorized)),
+            (one, 401, r#"{"_tag":"UnauthorizedError"}"#, Err(HealthError::Unauthorized)),
+            (two, 401, "", Err(HealthError::Unauthorized)),
+            (two, 503, r#"{"code":"service_starting"}"#, Err(HealthError::Silent)),
+            (two, 503, r#"{"version":"2.0.14","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
+            (two, 500, r#"{"version":"2.1.2","pid":7,"urls":[],"paths":{}}"#, Err(HealthError::Silent)),
+            (one, 500, "", Err(HealthError::Silent)),
+            (two, 500, "", Err(HealthError::Silent)),
         ] {
-            assert_eq!(read(status, body), expected, "{status} {body}");
+            let read = read(generation, StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!(read, expected, "{status} {body}");
         }
     }
 

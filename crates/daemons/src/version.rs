@@ -1,19 +1,10 @@
 //! Which versions of opencode are spoken to.
 
+use opencode_api::{Generation, OLDEST, OLDEST_OF_2, Support};
 use semver::{BuildMetadata, Version};
 
 /// The version that [`install`](crate::install) fetches, and that the tests run against.
 pub const PINNED: &str = "1.18.33";
-
-/// Everything before it has CVE-2026-22812, which lets any web page run commands through the daemon.
-const FIRST_SAFE: Version = Version::new(1, 0, 216);
-
-/// The oldest version that is started. Earlier ones cannot be asked which permission requests and
-/// questions of their agents wait for an answer.
-pub const OLDEST: Version = Version::new(1, 1, 7);
-
-/// The oldest version of 2.x that is started. Earlier ones speak an API that was still being made.
-pub const OLDEST_OF_2: Version = Version::new(2, 0, 6);
 
 /// The longest name of a pre-release that is one.
 const PRE_RELEASE: usize = 16;
@@ -67,16 +58,12 @@ pub fn check(text: &str) -> Result<Version, VersionError> {
         return Err(VersionError::Unreadable);
     }
     let version = Version { build: BuildMetadata::EMPTY, ..version };
-    if version.major > 2 {
-        Err(VersionError::TooNew(version))
-    } else if version.major == 2 && version < OLDEST_OF_2 {
-        Err(VersionError::Early(version))
-    } else if version < FIRST_SAFE {
-        Err(VersionError::Vulnerable(version))
-    } else if version < OLDEST {
-        Err(VersionError::TooOld(version))
-    } else {
-        Ok(version)
+    match Support::of(&version) {
+        Support::Supported { .. } => Ok(version),
+        Support::Vulnerable => Err(VersionError::Vulnerable(version)),
+        Support::WithoutAsks => Err(VersionError::TooOld(version)),
+        Support::Early => Err(VersionError::Early(version)),
+        Support::Newer => Err(VersionError::TooNew(version)),
     }
 }
 
@@ -99,9 +86,17 @@ pub(crate) fn first_in(line: &str) -> Option<Version> {
     None
 }
 
+/// The API that a version speaks, if it is accepted.
+pub(crate) fn generation(text: &str) -> Option<Generation> {
+    match Support::of(&check(text).ok()?) {
+        Support::Supported { generation, .. } => Some(generation),
+        _ => None,
+    }
+}
+
 /// Whether a version that was accepted speaks the API of 1.x.
 pub(crate) fn is_of_1(text: &str) -> bool {
-    check(text).is_ok_and(|version| version.major == 1)
+    generation(text) == Some(Generation::One)
 }
 
 /// What a host should say before it trusts the walls around the commands of this version's agent;

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use connector_contract::chain;
+use opencode_api::PASSWORD_VARIABLES;
 use serde_json::{Map, Value, json};
 
 use crate::Failure;
@@ -40,9 +41,6 @@ pub(crate) const KEYS: [(&str, Kind); 12] = [
 pub(crate) const HTTP_TOKEN: &str = "CONNECTOR_OPENCODE_HTTP_TOKEN";
 
 const PREFIX: &str = "CONNECTOR_OPENCODE_";
-
-/// What the daemon itself calls its password: 1.x, and 2.x, which goes first.
-const DAEMONS_OWN: [&str; 2] = ["OPENCODE_SERVER_PASSWORD", "OPENCODE_PASSWORD"];
 
 /// The longest password that is read from a descriptor.
 const PASSWORD_BYTES: u64 = 4096;
@@ -91,7 +89,8 @@ fn from_environment(environment: &BTreeMap<OsString, OsString>) -> Result<Map<St
     let text = |name: &str, value: &OsString| {
         value.to_str().map(str::to_owned).ok_or_else(|| Failure::Usage(format!("{name}: not UTF-8")))
     };
-    for name in DAEMONS_OWN {
+    // What the daemon itself calls it: the name of 2.x goes first.
+    for name in PASSWORD_VARIABLES {
         if let Some(value) = environment.get(&OsString::from(name)).filter(|value| !value.is_empty()) {
             config.insert("password".to_owned(), json!(text(name, value)?));
         }

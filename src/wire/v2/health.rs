@@ -1,92 +1,52 @@
 //! Who answers at the origin: a daemon we can speak to, another, or a stranger.
 
 use http::StatusCode;
-use semver::Version;
-use serde::Deserialize;
+use opencode_api::{Generation, Identity, OLDEST_OF_2, Support};
 
-use super::number::Number;
 use crate::wire::read::shorten;
 use crate::wire::{Health, Process};
 
-/// Earlier ones speak an API that was still being made.
-const FIRST: Version = Version::new(2, 0, 6);
-/// Others have told of turns on 2.1.2 to 2.1.4 by the same routes, though nobody of
-/// every detail after 2.0.24. Nothing that we read tells of a later one.
-const LAST_KNOWN: Version = Version::new(2, 1, 4);
-const FIRST_OTHER: Version = Version::new(3, 0, 0);
-
-#[derive(Deserialize)]
-struct Raw {
-    version: String,
-    #[serde(default)]
-    pid: Option<Number>,
-}
-
-/// Why a daemon does not do what it was asked for, in the shapes of 2.x.
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "_tag", default)]
-    tag: Option<String>,
-    #[serde(default)]
-    code: Option<String>,
-}
-
 /// Reads the answer to `GET /api/info`, or to what stood for it in early versions.
 pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
-    if status == StatusCode::OK {
-        return read_info(body);
-    }
-    // Some releases say in the body that they want a password, and some say nothing.
-    if status == StatusCode::UNAUTHORIZED {
-        return Health::Locked;
-    }
-    if !matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR) {
-        return Health::Stranger;
-    }
-    // Who says already who they are has not begun to serve.
-    if serde_json::from_slice::<Raw>(body).is_ok() {
-        return match read_info(body) {
+    match Generation::Two.read_health(status, body) {
+        opencode_api::Health::Serving(identity) => judge(&identity),
+        opencode_api::Health::Starting(None) => Health::Starting,
+        // Who says already who they are is refused for it before they serve.
+        opencode_api::Health::Starting(Some(identity)) => match judge(&identity) {
             Health::Fine(_) => Health::Starting,
             other => other,
-        };
-    }
-    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else { return Health::Stranger };
-    match (refusal.tag, refusal.code.as_deref()) {
-        (_, Some("service_starting")) => Health::Starting,
-        (_, Some("service_failed")) => Health::Unwell("failed to start"),
-        (_, Some("service_stopping")) => Health::Unwell("is stopping"),
-        (Some(_), _) => Health::Unwell("cannot serve"),
-        _ => Health::Stranger,
+        },
+        opencode_api::Health::Unwell(words) => Health::Unwell(words),
+        opencode_api::Health::Locked => Health::Locked,
+        opencode_api::Health::Foreign => Health::Stranger,
     }
 }
 
-fn read_info(body: &[u8]) -> Health {
-    let Ok(raw) = serde_json::from_slice::<Raw>(body) else { return Health::Stranger };
-    let Ok(version) = Version::parse(raw.version.trim_start_matches('v')) else {
-        let version = shorten(&raw.version, 50);
+fn judge(identity: &Identity) -> Health {
+    let Some(version) = identity.release() else {
+        let version = shorten(&identity.version, 50);
         return Health::Unsupported(format!(
             "the daemon says that it is version {version:?}, which is none that could be recognised; run a released version"
         ));
     };
-    if version.major < FIRST.major {
-        return Health::Stranger;
-    }
-    if version < FIRST {
-        return Health::Unsupported(format!(
-            "opencode {version} speaks an early form of the API of 2.x; upgrade it to {FIRST} or later"
-        ));
-    }
-    if version >= FIRST_OTHER {
-        return Health::Unsupported(format!(
+    match Support::of(&version) {
+        Support::Supported { generation: Generation::Two, known } => {
+            Health::Fine(Process { version, pid: identity.pid, untested: !known })
+        }
+        Support::Early => Health::Unsupported(format!(
+            "opencode {version} speaks an early form of the API of 2.x; upgrade it to {OLDEST_OF_2} or later"
+        )),
+        Support::Newer => Health::Unsupported(format!(
             "opencode {version} is newer than this connector, which speaks the API of 1.x and 2.x; run a 2.x daemon"
-        ));
+        )),
+        Support::Supported { .. } | Support::Vulnerable | Support::WithoutAsks => Health::Stranger,
     }
-    let untested = version > LAST_KNOWN;
-    Health::Fine(Process { version, pid: raw.pid.map(Number::whole), untested })
 }
 
 #[cfg(test)]
 mod tests {
+    use semver::Version;
+
     use super::*;
 
     #[test]
@@ -102,9 +62,13 @@ mod tests {
                 Process { version: Version::parse(version).unwrap(), pid: Some(7), untested: !tested };
             assert_eq!(health(version), Health::Fine(process));
         }
-        for (version, word) in
-            [("2.0.3", "2.0.6"), ("2.0.5", "2.0.6"), ("2.0.6-rc.1", "2.0.6"), ("3.0.0", "2.x daemon")]
-        {
+        for (version, word) in [
+            ("2.0.3", "2.0.6"),
+            ("2.0.5", "2.0.6"),
+            ("2.0.6-rc.1", "2.0.6"),
+            ("3.0.0", "2.x daemon"),
+            ("3.0.0-rc.1", "2.x daemon"),
+        ] {
             assert!(matches!(health(version), Health::Unsupported(why) if why.contains(word)), "{version}");
         }
         assert_eq!(health("1.18.33"), Health::Stranger);

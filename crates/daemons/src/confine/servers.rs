@@ -1,8 +1,7 @@
 //! MCP servers that a daemon starts: none needs its password, which opencode hands to each with its own environment.
 
+use opencode_api::PASSWORD_VARIABLES;
 use serde_json::{Value, json};
-
-use crate::daemon::PASSWORDS;
 
 /// Empties the password in the environment of each of these settings' servers that is a program; says whether there was any.
 pub(crate) fn without_password(settings: &mut Value) -> bool {
@@ -13,7 +12,7 @@ pub(crate) fn without_password(settings: &mut Value) -> bool {
         let environment = server.entry("environment").or_insert_with(|| json!({}));
         // One of another form is opencode's to refuse.
         let Some(environment) = environment.as_object_mut() else { continue };
-        for name in PASSWORDS {
+        for name in PASSWORD_VARIABLES {
             environment.insert(name.to_owned(), json!(""));
             any = true;
         }
@@ -57,7 +56,7 @@ mod tests {
                 assert_eq!(after, text);
                 continue;
             };
-            for name in PASSWORDS {
+            for name in PASSWORD_VARIABLES {
                 expected[name] = json!("");
             }
             let after: Value = serde_json::from_str(&after).unwrap();

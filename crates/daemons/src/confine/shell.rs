@@ -4,10 +4,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use opencode_api::PASSWORD_VARIABLES;
 use serde_json::Value;
 
 use super::{Walls, servers};
-use crate::daemon::{PASSWORDS, Spec};
+use crate::daemon::Spec;
 use crate::environment::Environment;
 use crate::project::Project;
 use crate::providers::Providers;
@@ -89,7 +90,7 @@ fn plain(text: &[u8]) -> Option<(String, bool)> {
     };
     let all = REPLACED.iter().flat_map(|begin| written.match_indices(begin));
     let known = all.into_iter().all(within_a_text);
-    let tells = PASSWORDS.iter().any(|name| written.contains(&format!("{{env:{name}}}")));
+    let tells = PASSWORD_VARIABLES.iter().any(|name| written.contains(&format!("{{env:{name}}}")));
     (known && !tells).then_some((written, has_shell))
 }
 

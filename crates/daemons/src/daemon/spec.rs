@@ -22,10 +22,6 @@ use crate::user_config;
 pub(crate) const OWN: [(&str, &str); 3] =
     [("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")];
 
-/// The variables with the daemon's password: of 1.x, and of 2.x. Which of them a program reads is
-/// known only when it has answered, so it gets both, and its agent's commands none.
-pub(crate) const PASSWORDS: [&str; 2] = ["OPENCODE_SERVER_PASSWORD", "OPENCODE_PASSWORD"];
-
 /// Where the daemon keeps its sessions and finds its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home {

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use opencode_api::PASSWORD_VARIABLES;
 use rustix::fs::Access;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::contain::{self, Place};
-use super::{Daemon, Home, OWN, PASSWORDS, Port, Spec, StartError};
+use super::{Daemon, Home, OWN, Port, Spec, StartError};
 use crate::confine::namespaces::Control;
 use crate::confine::{self, Confinement};
 use crate::diagnosis::Diagnosis;
@@ -284,7 +285,8 @@ fn command(
         .env_clear()
         .envs(environment.iter())
         .env("PWD", directory)
-        .envs(PASSWORDS.map(|name| (name, password.expose_secret())))
+        // Which of them a program reads is known only when it has answered; its agent's commands get none.
+        .envs(PASSWORD_VARIABLES.map(|name| (name, password.expose_secret())))
         .env(MARK, mark)
         .stdin(Stdio::null())
         .stdout(stdio()?)

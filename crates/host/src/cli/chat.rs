@@ -10,6 +10,7 @@ use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_gate::digest::TOLD;
 use connector_gate::policy::GateConfig;
+use opencode_api::PASSWORD_VARIABLES;
 use opencode_daemons::confine::Access;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, HostPattern, PoolConfig, providers};
@@ -283,8 +284,9 @@ fn password(base_url: &str, environment: &Environment) -> Option<String> {
 
 /// The password of a running daemon, where 2.x and then where 1.x has it.
 fn password_of(environment: &Environment) -> Option<&str> {
-    ["OPENCODE_PASSWORD", "OPENCODE_SERVER_PASSWORD"]
+    PASSWORD_VARIABLES
         .into_iter()
+        .rev()
         .filter_map(|name| environment.get(name)?.to_str())
         .find(|password| !password.is_empty())
 }
