@@ -22,12 +22,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::drive::{Asker, Driver, Ended, Owner, abort};
-use crate::hub::Subscription;
+use crate::drive::{AbortGuard, Asker, Driver, Ended, abort};
+use crate::event_stream::Subscription;
 use crate::ids::{MessageId, SessionId};
 use crate::input::{DESCRIBE, Task};
 use crate::link::Link;
-use crate::peer::{Peer, Peers};
+use crate::probe::{DaemonProbe, Peer};
 use crate::queue::{Place, Queue};
 use crate::random;
 use crate::timing::Timing;
@@ -38,7 +38,7 @@ use crate::wire::Prompt;
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) timing: Timing,
-    pub(crate) peers: Peers,
+    pub(crate) probe: DaemonProbe,
     pub(crate) queue: Queue,
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn execute(
     // The host stops waiting at its deadline: what runs must have stopped by then.
     let margin = shared.timing.stop.min(ctx.deadline.saturating_duration_since(began) / 4);
     let limit = ctx.deadline - margin;
-    let peer = shared.peers.last();
+    let peer = shared.probe.last();
     let link = Link {
         http: ctx.http.clone(),
         dialect: Arc::clone(&peer.dialect),
@@ -127,8 +127,8 @@ impl Call<'_> {
                 reference: reference.clone(),
             },
         };
-        let mut owner = Owner::new(&self.link, &session, &message, Arc::default());
-        owner.own();
+        let mut guard = AbortGuard::new(&self.link, &session, &message, Arc::default());
+        guard.own();
         let stop = self.stop();
         let ready = match stop.unless(self.reopen(session.clone(), message.clone())).await {
             Ok(ready) => ready.map_err(unknown),
@@ -139,7 +139,7 @@ impl Call<'_> {
                 Err(ConnectorError::Stopped { cause, reason, reference })
             }
         };
-        owner.release();
+        guard.release();
         self.turn(ready?, true).await
     }
 
@@ -149,7 +149,7 @@ impl Call<'_> {
             reference: Reference::default(),
         };
         let note: Note = serde_json::from_value(checkpoint.0.clone()).map_err(|_| unreadable())?;
-        let peer = self.shared.peers.named(&note.wire).ok_or_else(unreadable)?;
+        let peer = self.shared.probe.named(&note.wire).ok_or_else(unreadable)?;
         let session = SessionId::parse(&note.session_id).map_err(|_| unreadable())?;
         Ok((peer, session, MessageId::parse(&note.message_id).map_err(|_| unreadable())?))
     }
@@ -165,7 +165,7 @@ impl Call<'_> {
         self.turn_to(peer);
         self.check_configured()?;
         // Beside the requests that come before the prompt, which waits for it.
-        let _opening = self.peer.hub.open_ahead(&self.ctx.http);
+        let _opening = self.peer.events.open_ahead(&self.ctx.http);
         let (facts, newest) = match &self.task.session {
             Some(session) => self.open(session).await?,
             None => (self.create().await?, prepare::Newest::default()),
@@ -180,7 +180,7 @@ impl Call<'_> {
             .unwrap_or_else(|| MessageId::new(facts.created.unwrap_or_default(), 0, random::bytes()));
         let model = self.task.model.clone().or(newest.model);
         let prompt = self.prompt(session, message, model);
-        self.settle(&facts, &prompt).await?;
+        self.apply_session_settings(&facts, &prompt).await?;
         self.record(&prompt.session, &prompt.message).await?;
         Ok(self.joined(prompt, places).await)
     }
@@ -209,7 +209,7 @@ impl Call<'_> {
     }
 
     async fn joined(&self, prompt: Prompt, places: Vec<Place>) -> Ready {
-        let events = self.peer.hub.subscribe(&self.ctx.http, prompt.session.as_str());
+        let events = self.peer.events.subscribe(&self.ctx.http, prompt.session.as_str());
         let live = events.opened(self.shared.timing.stream_open).await;
         if !live {
             tracing::debug!(session = %prompt.session, "going on without events");
@@ -295,8 +295,8 @@ impl Call<'_> {
             asks: Arc::new(Asker::new(self.link.clone(), Arc::clone(&self.ctx.asks))),
             cancel: self.ctx.cancel.clone(),
         };
-        let Ended { verdict, steps } = Box::pin(driver.run(Turn::new(plan, Instant::now()))).await;
-        self.report(verdict, &steps, &prompt).await
+        let Ended { outcome, steps } = Box::pin(driver.run(Turn::new(plan, Instant::now()))).await;
+        self.report(outcome, &steps, &prompt).await
     }
 
     fn stop(&self) -> Stop {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::call::{self, Shared};
 use crate::config::{Config, Settings};
-use crate::peer::Peers;
+use crate::probe::DaemonProbe;
 use crate::queue::Queue;
 use crate::timing::Timing;
 use crate::wire;
@@ -39,8 +39,8 @@ impl OpencodeConnector {
         let manifest = manifest_for(&settings)?;
         let (password, directory) = (settings.password.as_ref(), settings.directory.as_deref());
         let dialects = wire::dialects(&settings.origin, password, directory);
-        let peers = Peers::new(dialects, timing, settings.limits.event_bytes).taking(settings.probe);
-        let shared = Shared { settings, timing, peers, queue: Queue::default() };
+        let probe = DaemonProbe::new(dialects, timing, settings.limits.event_bytes).taking(settings.probe);
+        let shared = Shared { settings, timing, probe, queue: Queue::default() };
         Ok(Self { manifest, shared })
     }
 }

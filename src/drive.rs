@@ -9,7 +9,7 @@
 
 mod abort;
 mod ask;
-mod look;
+mod poll;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Notice, Subscription};
+use crate::event_stream::{StreamEvent, Subscription};
 use crate::link::{Link, LinkError};
 use crate::queue::Place;
-use crate::turn::{Effect, Event, ReplyOutcome, Turn, Verdict};
+use crate::turn::{Effect, Event, ReplyOutcome, Turn, TurnOutcome};
 use crate::wire::{Answer, Head, Prompt};
 use abort::send_abort;
-pub(crate) use abort::{Owner, abort};
+pub(crate) use abort::{AbortGuard, abort};
 pub(crate) use ask::Asker;
-pub(crate) use look::history;
-use look::look;
+pub(crate) use poll::history;
+use poll::poll;
 
 /// What the driver works with.
 pub(crate) struct Driver {
@@ -45,7 +45,7 @@ pub(crate) struct Driver {
 
 /// A turn's end, and the heads of its messages as the events told them.
 pub(crate) struct Ended {
-    pub(crate) verdict: Verdict,
+    pub(crate) outcome: TurnOutcome,
     pub(crate) steps: Vec<Head>,
 }
 
@@ -53,9 +53,9 @@ impl Driver {
     /// Runs `turn` to its end.
     pub(crate) async fn run(mut self, mut turn: Turn) -> Ended {
         let Prompt { session, message, .. } = &*self.prompt;
-        let mut owner = Owner::new(&self.link, session, message, Arc::clone(&self.places));
+        let mut guard = AbortGuard::new(&self.link, session, message, Arc::clone(&self.places));
         if turn.resumes() {
-            owner.own();
+            guard.own();
         }
         let mut tasks = Tasks::default();
         let cancel = self.cancel.clone();
@@ -66,13 +66,13 @@ impl Driver {
             let ends = effects.contains(&Effect::Abort);
             for effect in effects {
                 match effect {
-                    Effect::Finish(verdict) => {
+                    Effect::Finish(outcome) => {
                         if !ends {
-                            owner.release();
+                            guard.release();
                         }
-                        return Ended { verdict: *verdict, steps: turn.steps().to_vec() };
+                        return Ended { outcome: *outcome, steps: turn.steps().to_vec() };
                     }
-                    other => self.carry_out(other, &mut tasks, &mut owner),
+                    other => self.carry_out(other, &mut tasks, &mut guard),
                 }
             }
             event = tokio::select! {
@@ -86,27 +86,27 @@ impl Driver {
                     Err(_) => Event::TimePassed,
                 },
                 notice = self.events.next() => match notice {
-                    Notice::Signal { session, signal } => Event::Signalled { session, signal },
-                    Notice::Live(live) => Event::Stream { live },
-                    Notice::Lost => Event::EventsLost,
+                    StreamEvent::Signal { session, signal } => Event::Signalled { session, signal },
+                    StreamEvent::Live(live) => Event::Stream { live },
+                    StreamEvent::Lost => Event::EventsLost,
                 },
                 () = sleep_until(turn.next_wake()) => Event::TimePassed,
             };
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, tasks: &mut Tasks, owner: &mut Owner) {
+    fn carry_out(&mut self, effect: Effect, tasks: &mut Tasks, guard: &mut AbortGuard) {
         let link = self.link.clone();
         let session = self.prompt.session.clone();
         match effect {
             Effect::SendPrompt => {
-                owner.own();
+                guard.own();
                 let prompt = Arc::clone(&self.prompt);
                 tasks.running.spawn(send_prompt(link, prompt));
             }
-            Effect::Look { children } => {
+            Effect::Poll { children } => {
                 let message = self.prompt.message.clone();
-                tasks.running.spawn(look(link, session, message, children));
+                tasks.running.spawn(poll(link, session, message, children));
             }
             Effect::Abort => {
                 let message = self.prompt.message.clone();

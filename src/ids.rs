@@ -206,8 +206,8 @@ mod tests {
         let newest = MessageId::new(2000, 5, [61; 14]);
         let next = MessageId::after(newest.as_str(), [0; 14]).unwrap();
         assert!(next > newest && next < MessageId::new(2001, 1, [0; 14]));
-        for strange in ["", "msg_a", "msg_+00000000000", "msg_fffffffffffff0", "msg_ééééééé"] {
-            assert_eq!(MessageId::after(strange, [0; 14]), None, "{strange}");
+        for unparseable in ["", "msg_a", "msg_+00000000000", "msg_fffffffffffff0", "msg_ééééééé"] {
+            assert_eq!(MessageId::after(unparseable, [0; 14]), None, "{unparseable}");
         }
     }
 

@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! connector ─▶ call ─▶ prepare ─▶ drive ◀─effects─ turn (synchronous)
-//!                          │        ├── hub ── sse       ▲
+//!                          │        ├── event_stream     ▲
 //!                          └────────┴── wire (dialect) ──┘ events
 //! ```
 
@@ -21,15 +21,15 @@ mod call;
 mod config;
 mod connector;
 mod drive;
+mod event_stream;
 mod files;
-mod hub;
 mod ids;
 mod input;
 mod link;
 mod model;
 mod output;
-mod peer;
 mod permissions;
+mod probe;
 mod queue;
 mod random;
 pub mod schema;

@@ -9,7 +9,7 @@
 //! tells of ends; the turn's last assistant message in the record, when it is
 //! complete or carries an error and the session is idle; a session that is idle
 //! several times in a row while nothing answers.
-//! `session.idle` only asks for a look. While the prompt's request is open, an
+//! `session.idle` only asks for a poll. While the prompt's request is open, an
 //! idle session proves nothing, since the daemon may be about to begin or about
 //! to answer. A lost event only delays, and a repeated one changes nothing.
 //!
@@ -27,11 +27,11 @@
 //! | cancel, deadline, no progress | abort until confirmed, or say that it was not |
 
 mod asks;
-mod judge;
+mod evaluate;
+mod outcome;
 mod progress;
 #[cfg(test)]
 mod tests;
-mod verdict;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -46,16 +46,16 @@ use crate::timing::Timing;
 use crate::wire::{Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
 use asks::Asks;
 pub(crate) use asks::{HERE, PERSON};
+pub(crate) use outcome::{Early, NotStarted, TurnOutcome};
 use progress::Display;
-pub(crate) use verdict::{Early, NotStarted, Verdict};
 
 /// How often the same prompt is sent when it does not arrive.
 const MAX_SENDS: u32 = 3;
 /// How often an idle session is seen before its silence means the end.
-const IDLE_LOOKS: u32 = 3;
+const IDLE_POLLS: u32 = 3;
 /// How often a last word in an idle session is seen before it is the end, where the
 /// record should tell of ends and does not.
-const SETTLED_LOOKS: u32 = 2;
+const SETTLED_POLLS: u32 = 2;
 
 /// What a turn is told at its start.
 #[derive(Debug, Clone)]
@@ -96,9 +96,9 @@ pub(crate) enum Event {
         nothing_sent: bool,
         reason: String,
     },
-    /// The daemon's state, as it was some time after [`Effect::Look`].
-    Looked(Box<Look>),
-    LookFailed {
+    /// The daemon's state, as it was some time after [`Effect::Poll`].
+    Polled(Box<Snapshot>),
+    PollFailed {
         unauthorized: bool,
         /// Whether the daemon answered, with what cannot be used.
         answered: bool,
@@ -125,15 +125,15 @@ pub(crate) enum Event {
 
 /// The daemon's state.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) history: History,
     pub(crate) permissions: Vec<PermissionAsk>,
     pub(crate) questions: Vec<QuestionAsk>,
     /// Permission requests that cannot be read.
-    pub(crate) strange_permissions: Vec<StrangeAsk>,
+    pub(crate) unparseable_permissions: Vec<StrangeAsk>,
     /// Questions that cannot be read.
-    pub(crate) strange_questions: Vec<StrangeAsk>,
+    pub(crate) unparseable_questions: Vec<StrangeAsk>,
     pub(crate) children: Vec<String>,
     /// Whether all that waits for an answer is among these.
     pub(crate) whole: bool,
@@ -167,7 +167,7 @@ pub(crate) enum Abort {
 pub(crate) enum Effect {
     SendPrompt,
     /// Read the daemon's state; also that of these child sessions.
-    Look {
+    Poll {
         children: Vec<String>,
     },
     AskPermission(PermissionAsk),
@@ -187,7 +187,7 @@ pub(crate) enum Effect {
     /// Events of this child session are wanted too.
     Follow(String),
     Report(Progress),
-    Finish(Box<Verdict>),
+    Finish(Box<TurnOutcome>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -223,7 +223,7 @@ enum Mode {
 
 /// Whether the daemon's state is being read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Looking {
+enum Polling {
     No,
     Once,
     /// Something happened meanwhile: read it once more.
@@ -248,13 +248,13 @@ pub(crate) struct Turn {
     /// Whether some sending may have reached the daemon without an answer.
     may_have_arrived: bool,
     stream_live: bool,
-    looking: Looking,
-    next_look: Instant,
+    polling: Polling,
+    next_poll: Instant,
     pause: Duration,
-    idle_looks: u32,
+    idle_polls: u32,
     /// When the first of them was.
     idle_since: Instant,
-    /// How many looks in a row found an idle session whose last message is complete.
+    /// How many polls in a row found an idle session whose last message is complete.
     settled_looks: u32,
     /// Whether the session is known to work at this turn: events do not tell whose
     /// the messages are everywhere.
@@ -269,14 +269,14 @@ pub(crate) struct Turn {
     failed_before: Option<Failure>,
     last_retry: Option<String>,
     children: HashSet<String>,
-    /// Whether the turn had begun when the look that is under way was.
+    /// Whether the turn had begun when the poll that is under way was.
     worked_at_look: bool,
     asks: Asks,
     display: Display,
     steps: Vec<Head>,
-    /// The messages whose answers are the turn's, as the last look found them.
+    /// The messages whose answers are the turn's, as the last poll found them.
     prompts: Vec<String>,
-    /// How much of the turn the last look found: steps, and the size of the last.
+    /// How much of the turn the last poll found: steps, and the size of the last.
     seen: (usize, usize),
 }
 
@@ -292,10 +292,10 @@ impl Turn {
             sends: 0,
             may_have_arrived: plan.resume,
             stream_live: plan.live,
-            looking: Looking::No,
-            next_look: now + plan.timing.poll_calm,
+            polling: Polling::No,
+            next_poll: now + plan.timing.poll_calm,
             pause: plan.timing.poll_min,
-            idle_looks: 0,
+            idle_polls: 0,
             idle_since: now,
             settled_looks: 0,
             underway: false,
@@ -334,8 +334,8 @@ impl Turn {
             Mode::Stopping { until, .. } | Mode::TakingBack { until } => until,
             Mode::Over => self.plan.deadline,
         };
-        if self.looking == Looking::No {
-            wake = wake.min(self.next_look);
+        if self.polling == Polling::No {
+            wake = wake.min(self.next_poll);
         }
         [self.asks.next_deadline(), self.display.due()].into_iter().flatten().fold(wake, Instant::min)
     }
@@ -350,20 +350,20 @@ impl Turn {
             Event::Began => self.begin(&mut out),
             Event::Signalled { session, signal } => self.signalled(&session, signal, now, &mut out),
             Event::Stream { live } => self.stream(live, now, &mut out),
-            Event::EventsLost => self.look_now(now, &mut out),
+            Event::EventsLost => self.poll_now(now, &mut out),
             Event::PromptAnswered(answer) => self.answered(answer, now, &mut out),
             Event::PromptFailed { nothing_sent, reason } => {
                 if nothing_sent && !self.may_have_arrived {
                     self.sent = Sent::No;
-                    self.look_now(now, &mut out);
+                    self.poll_now(now, &mut out);
                 } else {
                     self.lose(&reason, now, &mut out);
                 }
             }
-            Event::Looked(look) => self.looked(*look, now, &mut out),
-            Event::LookFailed { unauthorized, answered, reason } => {
+            Event::Polled(snapshot) => self.polled(*snapshot, now, &mut out),
+            Event::PollFailed { unauthorized, answered, reason } => {
                 let unwatched = Unwatched { unauthorized, answered, reason };
-                self.look_failed(unwatched, now, &mut out);
+                self.poll_failed(unwatched, now, &mut out);
             }
             Event::PermissionDecided { id, reply, by } => {
                 self.asks.permission_decided(&id, reply, by, &mut out);
@@ -386,7 +386,7 @@ impl Turn {
     fn begin(&mut self, out: &mut Vec<Effect>) {
         out.push(Effect::Report(Progress::Started { session_id: self.plan.session.to_string() }));
         if self.plan.resume {
-            self.look(out);
+            self.poll(out);
         } else {
             self.send(out);
         }
@@ -395,7 +395,7 @@ impl Turn {
     fn send(&mut self, out: &mut Vec<Effect>) {
         self.sends += 1;
         self.sent = Sent::Open;
-        self.idle_looks = 0;
+        self.idle_polls = 0;
         out.push(Effect::SendPrompt);
     }
 
@@ -403,7 +403,7 @@ impl Turn {
         if self.stream_live != live {
             self.stream_live = live;
             out.push(Effect::Report(Progress::Connection { live }));
-            self.look_now(now, out);
+            self.poll_now(now, out);
         }
     }
 
@@ -486,12 +486,12 @@ impl Turn {
     fn status_seen(&mut self, status: &Status, now: Instant, out: &mut Vec<Effect>) {
         match status {
             Status::Retry { attempt, reason, next_at_ms } => {
-                self.idle_looks = 0;
+                self.idle_polls = 0;
                 self.last_retry = Some(reason.clone());
                 self.display.retry(*attempt, reason, *next_at_ms, out);
             }
             Status::Busy => {
-                self.idle_looks = 0;
+                self.idle_polls = 0;
                 self.failed_before = None;
             }
             // A hint; of this turn or an earlier one.
@@ -503,7 +503,7 @@ impl Turn {
         let hidden = matches!(self.sent, Sent::Refused { .. });
         self.session_failure = Some(failure);
         if hidden {
-            self.look_now(now, out);
+            self.poll_now(now, out);
         } else {
             self.look_soon(now);
         }
@@ -523,7 +523,7 @@ impl Turn {
         let over = head.failure.is_some() || head.completed && head.ending == Some(Ending::Final);
         let news = self.learn_step(head);
         if over && self.sent != Sent::Open {
-            self.look_now(now, out);
+            self.poll_now(now, out);
         } else if over {
             self.look_soon(now);
         }
@@ -559,7 +559,7 @@ impl Turn {
         } else {
             self.failed_before = failure;
         }
-        self.look_now(now, out);
+        self.poll_now(now, out);
     }
 
     /// Whether answers to this message are the turn's.
@@ -588,7 +588,7 @@ impl Turn {
     fn admitted(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.sent = Sent::Admitted { since: now };
         self.may_have_arrived = true;
-        self.idle_looks = 0;
+        self.idle_polls = 0;
         self.settled_looks = 0;
         if let Mode::Stopping { delivered, .. } = &mut self.mode {
             *delivered = false;
@@ -599,8 +599,8 @@ impl Turn {
     fn lose(&mut self, why: &str, now: Instant, out: &mut Vec<Effect>) {
         self.sent = Sent::Lost { since: now, why: why.to_owned() };
         self.may_have_arrived = true;
-        self.idle_looks = 0;
-        self.look_now(now, out);
+        self.idle_polls = 0;
+        self.poll_now(now, out);
     }
 
     fn refused(&mut self, status: u16, failure: Option<Failure>, now: Instant, out: &mut Vec<Effect>) {
@@ -610,35 +610,35 @@ impl Turn {
         let first = !self.may_have_arrived && self.steps.is_empty();
         match (status, failure) {
             (401, _) | (403, None) if first => {
-                self.finish(Verdict::NotStarted(NotStarted::Unauthorized), out);
+                self.finish(TurnOutcome::NotStarted(NotStarted::Unauthorized), out);
             }
             (400..=499, failure) if first => {
                 let failure = failure.unwrap_or_else(unexplained);
-                self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
+                self.finish(TurnOutcome::NotStarted(NotStarted::Refused(failure)), out);
             }
             // Its own answer, if the inbox has nothing of it: it may be unable to work in the directory.
             (500, None) if self.plan.queued => {
                 let until = now + self.plan.timing.reason;
                 self.sent = Sent::Unexplained { status, until };
-                self.idle_looks = 0;
-                self.look_now(now, out);
+                self.idle_polls = 0;
+                self.poll_now(now, out);
             }
             // Not the daemon's words: what stands before it gave up waiting.
             (500..=599, None) => self.lose(&unexplained().reason, now, out),
             (_, failure) => {
                 let failure = failure.unwrap_or_else(unexplained);
                 self.sent = Sent::Refused { failure, until: now + self.plan.timing.reason };
-                self.idle_looks = 0;
-                self.look_now(now, out);
+                self.idle_polls = 0;
+                self.poll_now(now, out);
             }
         }
     }
 
     /// A turn that nobody can watch any more is not left running, unless its daemon is
     /// gone: one that comes back may take it up again, and a later call finds it.
-    fn look_failed(&mut self, unwatched: Unwatched, now: Instant, out: &mut Vec<Effect>) {
+    fn poll_failed(&mut self, unwatched: Unwatched, now: Instant, out: &mut Vec<Effect>) {
         let Unwatched { unauthorized, answered, reason } = unwatched;
-        self.looking = Looking::No;
+        self.polling = Polling::No;
         self.wait(now);
         if let Mode::Stopping { delivered: false, .. } = self.mode {
             out.push(Effect::Abort);
@@ -647,15 +647,15 @@ impl Turn {
         if self.sent == Sent::Open && !unauthorized || now < since + self.plan.timing.give_up {
             return;
         }
-        let verdict = if self.began() {
+        let outcome = if self.began() {
             if answered {
                 out.push(Effect::Abort);
             }
-            Verdict::Unknown { reason }
+            TurnOutcome::Unknown { reason }
         } else {
-            Verdict::NotStarted(NotStarted::Unavailable(reason))
+            TurnOutcome::NotStarted(NotStarted::Unavailable(reason))
         };
-        self.finish(verdict, out);
+        self.finish(outcome, out);
     }
 
     /// Whether the agent may have begun.
@@ -669,7 +669,7 @@ impl Turn {
             return;
         }
         self.mode = Mode::Stopping { cause, until: now + self.plan.timing.stop, delivered: false };
-        self.idle_looks = 0;
+        self.idle_polls = 0;
         self.settled_looks = 0;
         self.pause = self.plan.timing.poll_min;
         self.asks.withdraw_all(out);
@@ -693,7 +693,7 @@ impl Turn {
             }
             Abort::Delivered if !*delivered => {
                 *delivered = true;
-                self.look_now(now, out);
+                self.poll_now(now, out);
             }
             Abort::TakenBack | Abort::Delivered | Abort::Failed => {}
         }
@@ -710,18 +710,18 @@ impl Turn {
     fn taken_back(&mut self, abort: Abort, now: Instant, out: &mut Vec<Effect>) {
         let Some(failure) = self.failed_before.clone() else { return };
         match abort {
-            Abort::TakenBack => self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out),
-            Abort::Delivered => self.finish(Verdict::Failed(failure), out),
+            Abort::TakenBack => self.finish(TurnOutcome::NotStarted(NotStarted::Refused(failure)), out),
+            Abort::Delivered => self.finish(TurnOutcome::Failed(failure), out),
             Abort::Failed => self.look_soon(now),
         }
     }
 
-    fn stopped(&self, confirmed: bool) -> Verdict {
+    fn stopped(&self, confirmed: bool) -> TurnOutcome {
         let cause = match self.mode {
             Mode::Stopping { cause, .. } => cause,
             Mode::Running | Mode::TakingBack { .. } | Mode::Over => StopCause::AbortedElsewhere,
         };
-        Verdict::Stopped { cause, confirmed, began: self.began(), note: self.last_retry.clone() }
+        TurnOutcome::Stopped { cause, confirmed, began: self.began(), note: self.last_retry.clone() }
     }
 
     fn time_passed(&mut self, now: Instant, out: &mut Vec<Effect>) {
@@ -738,63 +738,63 @@ impl Turn {
             }
             Mode::Stopping { until, .. } if now >= until => self.finish(self.stopped(false), out),
             Mode::TakingBack { until } if now >= until => {
-                let failure = self.failed_before.clone().unwrap_or_else(judge::unrecorded);
-                self.finish(Verdict::Failed(failure), out);
+                let failure = self.failed_before.clone().unwrap_or_else(evaluate::unrecorded);
+                self.finish(TurnOutcome::Failed(failure), out);
             }
             _ => {}
         }
-        if self.mode != Mode::Over && self.looking == Looking::No && now >= self.next_look {
-            self.look(out);
+        if self.mode != Mode::Over && self.polling == Polling::No && now >= self.next_poll {
+            self.poll(out);
         }
     }
 
-    /// When to look next, after a look.
+    /// When to poll next.
     fn wait(&mut self, now: Instant) {
         let timing = &self.plan.timing;
         let expected = match self.sent {
             Sent::Open => true,
-            Sent::Admitted { .. } => self.idle_looks == 0,
+            Sent::Admitted { .. } => self.idle_polls == 0,
             Sent::No | Sent::Lost { .. } | Sent::Refused { .. } | Sent::Unexplained { .. } => false,
         };
         let calm = self.mode == Mode::Running && self.stream_live && expected;
         self.pause = if calm { timing.poll_min } else { (self.pause * 2).min(timing.poll_max) };
-        self.next_look = now + if calm { timing.poll_calm } else { self.pause };
+        self.next_poll = now + if calm { timing.poll_calm } else { self.pause };
         if let Sent::Refused { until, .. } | Sent::Unexplained { until, .. } = self.sent
             && until > now
         {
-            self.next_look = self.next_look.min(until);
+            self.next_poll = self.next_poll.min(until);
         }
     }
 
     fn look_soon(&mut self, now: Instant) {
-        self.next_look = self.next_look.min(now + self.plan.timing.poll_min * 5);
+        self.next_poll = self.next_poll.min(now + self.plan.timing.poll_min * 5);
     }
 
-    fn look_now(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.looking == Looking::No {
-            self.next_look = now;
-            self.look(out);
+    fn poll_now(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.polling == Polling::No {
+            self.next_poll = now;
+            self.poll(out);
         } else {
-            self.looking = Looking::Again;
+            self.polling = Polling::Again;
         }
     }
 
-    fn look(&mut self, out: &mut Vec<Effect>) {
-        self.looking = Looking::Once;
+    fn poll(&mut self, out: &mut Vec<Effect>) {
+        self.polling = Polling::Once;
         self.worked_at_look = self.works();
         self.asks.look_began();
         let mut children: Vec<String> = self.children.iter().cloned().collect();
         children.sort();
-        out.push(Effect::Look { children });
+        out.push(Effect::Poll { children });
     }
 
-    fn finish(&mut self, verdict: Verdict, out: &mut Vec<Effect>) {
+    fn finish(&mut self, outcome: TurnOutcome, out: &mut Vec<Effect>) {
         if self.mode == Mode::Over {
             return;
         }
         self.asks.withdraw_all(out);
         self.display.finish(out);
         self.mode = Mode::Over;
-        out.push(Effect::Finish(Box::new(verdict)));
+        out.push(Effect::Finish(Box::new(outcome)));
     }
 }

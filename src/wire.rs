@@ -56,10 +56,10 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes>;
     /// What must be changed in the session before `prompt` is sent: nothing once
     /// it has been done, so what is still left then was not taken.
-    fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>>;
+    fn session_settings(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>>;
     /// Tells the agent what the prompt itself does not carry, or, in a session that is
     /// not new, to forget what it was told; each where the one before is not taken.
-    fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>>;
+    fn origin_message(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>>;
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes>;
     /// Ends what the session works at, whoever began it.
     fn abort(&self, session: &SessionId) -> Request<Bytes>;
@@ -468,12 +468,12 @@ impl History {
 pub(crate) struct Pending<Ask> {
     pub(crate) asks: Vec<Ask>,
     /// Asks in a shape that cannot be read, and whose they are.
-    pub(crate) strange: Vec<StrangeAsk>,
+    pub(crate) unparseable: Vec<StrangeAsk>,
 }
 
 impl<Ask> Default for Pending<Ask> {
     fn default() -> Self {
-        Self { asks: Vec::new(), strange: Vec::new() }
+        Self { asks: Vec::new(), unparseable: Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::rules::check_rules;
 use crate::ids::SessionId;
 use crate::link::LinkError;
 use crate::model::ModelRef;
-use crate::peer::{Peer, Unmet};
+use crate::probe::{Peer, ProbeError};
 use crate::wire::{NewSession, Prompt, SessionFacts, Status};
 
 /// How often a session is changed until it is what the prompt needs: one change may
@@ -35,17 +35,17 @@ impl Call<'_> {
     pub(super) async fn recognise(&self) -> Result<Arc<Peer>, ConnectorError> {
         let origin = &self.shared.settings.origin;
         let unavailable = |reason| ConnectorError::Unavailable { reason, source: None };
-        self.shared.peers.meet(&self.link).await.map_err(|unmet| match unmet {
-            Unmet::Unsupported(reason) => ConnectorError::UnsupportedVersion { reason },
-            Unmet::Unwell(words) => {
+        self.shared.probe.meet(&self.link).await.map_err(|error| match error {
+            ProbeError::Unsupported(reason) => ConnectorError::UnsupportedVersion { reason },
+            ProbeError::Unwell(words) => {
                 unavailable(format!("the daemon at {origin} says that it {words}; restart it"))
             }
-            Unmet::Starting => unavailable(format!("the daemon at {origin} is still starting; try again")),
-            Unmet::Locked { variables } => self.unauthorized(&variables.join(" or ")),
-            Unmet::Stranger => {
+            ProbeError::Starting => unavailable(format!("the daemon at {origin} is still starting; try again")),
+            ProbeError::Locked { variables } => self.unauthorized(&variables.join(" or ")),
+            ProbeError::Stranger => {
                 unavailable(format!("what answers at {origin} is not opencode; check `base_url`, or set `probe = \"lenient\"` for a server that does not say what it is"))
             }
-            Unmet::Unreachable(error) => self.not_started(error),
+            ProbeError::Unreachable(error) => self.not_started(error),
         })
     }
 
@@ -94,9 +94,13 @@ impl Call<'_> {
     }
 
     /// Makes the session what the prompt needs, where the prompt does not say it all.
-    pub(super) async fn settle(&self, facts: &SessionFacts, prompt: &Prompt) -> Result<(), ConnectorError> {
+    pub(super) async fn apply_session_settings(
+        &self,
+        facts: &SessionFacts,
+        prompt: &Prompt,
+    ) -> Result<(), ConnectorError> {
         let dialect = &self.link.dialect;
-        let mut missing = dialect.settle(facts, prompt);
+        let mut missing = dialect.session_settings(facts, prompt);
         for _ in 0..SETTLINGS {
             if missing.is_empty() {
                 break;
@@ -105,7 +109,7 @@ impl Call<'_> {
                 self.link.fetch(request).await.map_err(|error| self.not_started(error))?;
             }
             let changed = self.facts(self.link.fetch(dialect.session(&facts.id)).await)?;
-            missing = dialect.settle(&changed, prompt);
+            missing = dialect.session_settings(&changed, prompt);
         }
         if !missing.is_empty() {
             return Err(ConnectorError::Refused {
@@ -115,12 +119,12 @@ impl Call<'_> {
                 ),
             });
         }
-        self.note(prompt).await
+        self.send_origin_message(prompt).await
     }
 
-    async fn note(&self, prompt: &Prompt) -> Result<(), ConnectorError> {
+    async fn send_origin_message(&self, prompt: &Prompt) -> Result<(), ConnectorError> {
         let mut refused = None;
-        for note in self.link.dialect.note(prompt, self.task.session.is_none()) {
+        for note in self.link.dialect.origin_message(prompt, self.task.session.is_none()) {
             match self.link.fetch(note).await {
                 Ok(_) => return Ok(()),
                 Err(LinkError::Status { status: status @ 400..=499, failure }) => {

@@ -1,4 +1,4 @@
-//! A turn's verdict in the contract's words, and its output.
+//! A turn's outcome in the contract's words, and its output.
 
 use connector_contract::{ActionResult, ConnectorError, Reference, StopCause};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use crate::config::FILES_BYTES;
 use crate::drive::history;
 use crate::ids::{MessageId, SessionId};
 use crate::output::{FileChange, Tokens, TurnOutput, cap_files, cap_patch, cap_reply, cap_response};
-use crate::turn::{Early, NotStarted, Verdict};
+use crate::turn::{Early, NotStarted, TurnOutcome};
 use crate::wire::{Changes, Cut, Failure, FailureKind, Head, History, Message, Prompt};
 
 pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
@@ -18,31 +18,31 @@ pub(super) fn reference(session: &SessionId, message: &MessageId) -> Reference {
 impl Call<'_> {
     pub(super) async fn report(
         &self,
-        verdict: Verdict,
+        outcome: TurnOutcome,
         steps: &[Head],
         prompt: &Prompt,
     ) -> Result<ActionResult, ConnectorError> {
         let reference = reference(&prompt.session, &prompt.message);
-        match verdict {
-            Verdict::Completed(message) => Ok(self.result(None, &message, steps, prompt).await),
-            Verdict::EndedEarly { last, why } => Ok(self.result(Some(why), &last, steps, prompt).await),
-            Verdict::Failed(failure) => {
+        match outcome {
+            TurnOutcome::Completed(message) => Ok(self.result(None, &message, steps, prompt).await),
+            TurnOutcome::EndedEarly { last, why } => Ok(self.result(Some(why), &last, steps, prompt).await),
+            TurnOutcome::Failed(failure) => {
                 Err(ConnectorError::Failed { reason: words(&failure, prompt), reference })
             }
-            Verdict::Stopped { cause, confirmed, began, note } => Err(ConnectorError::Stopped {
+            TurnOutcome::Stopped { cause, confirmed, began, note } => Err(ConnectorError::Stopped {
                 cause,
                 reason: stop_words(confirmed, began, note, cause),
                 reference,
             }),
-            Verdict::Unknown { reason } => Err(ConnectorError::OutcomeUnknown { reason, reference }),
-            Verdict::NotStarted(NotStarted::Unauthorized) => {
+            TurnOutcome::Unknown { reason } => Err(ConnectorError::OutcomeUnknown { reason, reference }),
+            TurnOutcome::NotStarted(NotStarted::Unauthorized) => {
                 Err(self.unauthorized(self.link.dialect.password_variable()))
             }
-            Verdict::NotStarted(NotStarted::Refused(failure)) => {
+            TurnOutcome::NotStarted(NotStarted::Refused(failure)) => {
                 Err(ConnectorError::Refused { reason: words(&failure, prompt) })
             }
-            Verdict::NotStarted(NotStarted::Unexplained(status)) => Err(self.unexplained(status)),
-            Verdict::NotStarted(NotStarted::Unavailable(reason)) => {
+            TurnOutcome::NotStarted(NotStarted::Unexplained(status)) => Err(self.unexplained(status)),
+            TurnOutcome::NotStarted(NotStarted::Unavailable(reason)) => {
                 Err(ConnectorError::Unavailable { reason, source: None })
             }
         }

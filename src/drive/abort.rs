@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use tokio::time::timeout;
 
-use super::look::history;
+use super::poll::history;
 use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
 use crate::queue::Place;
@@ -88,8 +88,8 @@ async fn is_waiting(link: &Link, session: &SessionId, message: &MessageId) -> Re
     Ok(link.dialect.read_inbox(&link.fetch(request).await?, message)?.ours)
 }
 
-/// Owns a turn at the daemon: dropped before [`Owner::release`], it aborts it.
-pub(crate) struct Owner {
+/// Owns a turn at the daemon: dropped before [`AbortGuard::release`], it aborts it.
+pub(crate) struct AbortGuard {
     link: Link,
     session: SessionId,
     message: MessageId,
@@ -98,7 +98,7 @@ pub(crate) struct Owner {
     owns: bool,
 }
 
-impl Owner {
+impl AbortGuard {
     pub(crate) fn new(
         link: &Link,
         session: &SessionId,
@@ -117,7 +117,7 @@ impl Owner {
     }
 }
 
-impl Drop for Owner {
+impl Drop for AbortGuard {
     fn drop(&mut self) {
         if !self.owns {
             return;

@@ -3,7 +3,7 @@
 //! An ask may be seen many times: as an event, again as a repeated event, and in
 //! every list of what is pending. Its state is kept by id for the whole turn, so
 //! that none is put twice. A reply that may not have arrived is sent again, the
-//! same reply, when a look still finds the ask pending.
+//! same reply, when a poll still finds the ask pending.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Asks {
     known: HashMap<String, Ask>,
     /// What was denied last from here, if anything was.
     denied: Option<Early>,
-    look: u64,
+    polls: u64,
 }
 
 #[derive(Debug)]
@@ -52,8 +52,8 @@ struct Ask {
     /// Who refused it.
     refuser: Option<&'static str>,
     refusals: u32,
-    /// The look that was under way, or done, when it was first seen.
-    since_look: u64,
+    /// The poll that was under way, or done, when it was first seen.
+    since_poll: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ enum Reply {
 
 impl Asks {
     pub(super) fn new(policy: AskPolicy, timeout: Duration) -> Self {
-        Self { policy, timeout, known: HashMap::new(), denied: None, look: 0 }
+        Self { policy, timeout, known: HashMap::new(), denied: None, polls: 0 }
     }
 
     pub(super) fn permission(&mut self, ask: PermissionAsk, now: Instant, out: &mut Vec<Effect>) {
@@ -178,7 +178,7 @@ impl Asks {
             ReplyOutcome::Refused if matches!(reply, Reply::Question(QuestionReply::Answers { .. })) => {
                 self.decide(id, Reply::Question(QuestionReply::Reject), HERE, out);
             }
-            // Tried again at the next looks; then the turn's own limits end it.
+            // Tried again at the next polls; then the turn's own limits end it.
             ReplyOutcome::Refused => {
                 *in_flight = false;
                 ask.refusals += 1;
@@ -197,10 +197,10 @@ impl Asks {
     }
 
     pub(super) fn look_began(&mut self) {
-        self.look += 1;
+        self.polls += 1;
     }
 
-    /// What is pending, as the last look found it; if that is the `whole` of it, nothing
+    /// What is pending, as the last poll found it; if that is the `whole` of it, nothing
     /// else is. Returns whether anything was new.
     pub(super) fn pending(
         &mut self,
@@ -217,14 +217,14 @@ impl Asks {
             .chain(questions.iter().map(|ask| ask.id.clone()))
             .collect();
         self.repeat_lost_replies(&ids, out);
-        // What was asked after the look began may be missing from it.
+        // What was asked after the poll began may be missing from it.
         let gone: Vec<String> = self
             .known
             .iter()
             .filter(|(id, ask)| {
                 whole
                     && matches!(ask.state, State::Waiting { .. })
-                    && ask.since_look < self.look
+                    && ask.since_poll < self.polls
                     && !ids.contains(id)
             })
             .map(|(id, _)| id.clone())
@@ -334,7 +334,7 @@ impl Asks {
                 answered: false,
                 refuser: None,
                 refusals: 0,
-                since_look: self.look,
+                since_poll: self.polls,
             },
         );
     }

@@ -45,15 +45,15 @@ fn message(parent: &str, ending: Option<Ending>) -> Box<Message> {
     })
 }
 
-fn look(status: Status, steps: Vec<Message>) -> Event {
+fn poll(status: Status, steps: Vec<Message>) -> Event {
     let history = History { arrived: true, steps, ..History::default() };
-    Event::Looked(Box::new(Look {
+    Event::Polled(Box::new(Snapshot {
         status,
         history,
         permissions: Vec::new(),
         questions: Vec::new(),
-        strange_permissions: Vec::new(),
-        strange_questions: Vec::new(),
+        unparseable_permissions: Vec::new(),
+        unparseable_questions: Vec::new(),
         children: Vec::new(),
         whole: true,
     }))
@@ -63,14 +63,14 @@ fn signal(signal: Signal) -> Event {
     Event::Signalled { session: "ses_a".into(), signal }
 }
 
-fn verdict(effects: &[Effect]) -> Option<&Verdict> {
+fn outcome_of(effects: &[Effect]) -> Option<&TurnOutcome> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Finish(verdict) => Some(verdict.as_ref()),
+        Effect::Finish(outcome) => Some(outcome.as_ref()),
         _ => None,
     })
 }
 
-/// Lets time pass as the driver does, each look finding the session busy, until
+/// Lets time pass as the driver does, each poll finding the session busy, until
 /// the turn does something else or `until` is reached.
 fn idle_away(
     turn: &mut Turn,
@@ -82,13 +82,13 @@ fn idle_away(
         now = turn.next_wake().max(now).min(until);
         let mut effects = each(turn, now);
         effects.extend(turn.step(Event::TimePassed, now));
-        let looks = |effect: &Effect| matches!(effect, Effect::Look { .. });
-        if now >= until || effects.iter().any(|effect| !looks(effect)) {
+        let polls = |effect: &Effect| matches!(effect, Effect::Poll { .. });
+        if now >= until || effects.iter().any(|effect| !polls(effect)) {
             return (now, effects);
         }
-        if effects.iter().any(looks) {
-            let more = turn.step(look(Status::Busy, Vec::new()), now);
-            assert_eq!(verdict(&more), None);
+        if effects.iter().any(polls) {
+            let more = turn.step(poll(Status::Busy, Vec::new()), now);
+            assert_eq!(outcome_of(&more), None);
         }
     }
 }
@@ -100,10 +100,10 @@ fn an_answer_that_takes_minutes_to_begin_is_waited_for() {
     assert!(turn.step(Event::Began, start).contains(&Effect::SendPrompt));
     let (now, effects) = idle_away(&mut turn, start, start + 14 * MINUTE, |_, _| Vec::new());
     assert_eq!(now, start + 14 * MINUTE);
-    assert!(effects.iter().all(|it| matches!(it, Effect::Look { .. })), "{effects:?}");
+    assert!(effects.iter().all(|it| matches!(it, Effect::Poll { .. })), "{effects:?}");
     let effects =
         turn.step(Event::PromptAnswered(Answer::Message(message("msg_m", Some(Ending::Final)))), now);
-    assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
+    assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Completed(_))), "{effects:?}");
 }
 
 /// A provider that fails is asked again by a step that begins again (2.x) or whose message is told of
@@ -153,9 +153,9 @@ fn retries_are_no_progress_however_long_they_go_on() {
     assert_eq!(now, start + 15 * MINUTE);
     assert!(effects.contains(&Effect::Abort), "{effects:?}");
     turn.step(Event::AbortSent(Abort::Delivered), now);
-    let effects = turn.step(look(Status::Idle, vec![*message("msg_m", None)]), now);
-    let Some(Verdict::Stopped { cause: StopCause::NoProgress, confirmed: true, note, .. }) =
-        verdict(&effects)
+    let effects = turn.step(poll(Status::Idle, vec![*message("msg_m", None)]), now);
+    let Some(TurnOutcome::Stopped { cause: StopCause::NoProgress, confirmed: true, note, .. }) =
+        outcome_of(&effects)
     else {
         panic!("{effects:?}");
     };
@@ -214,9 +214,9 @@ fn idle_is_a_hint_while_the_prompt_is_open() {
     turn.step(Event::Began, start);
     for _ in 0..10 {
         turn.step(signal(Signal::Status(Status::Idle)), start);
-        turn.step(look(Status::Idle, Vec::new()), start);
-        let effects = turn.step(look(Status::Idle, vec![*message("msg_m", Some(Ending::Tools))]), start);
-        assert_eq!(verdict(&effects), None);
+        turn.step(poll(Status::Idle, Vec::new()), start);
+        let effects = turn.step(poll(Status::Idle, vec![*message("msg_m", Some(Ending::Tools))]), start);
+        assert_eq!(outcome_of(&effects), None);
     }
 }
 
@@ -227,7 +227,7 @@ fn an_answer_to_another_message_ends_nothing() {
     turn.step(Event::Began, start);
     let effects =
         turn.step(Event::PromptAnswered(Answer::Message(message("msg_other", Some(Ending::Final)))), start);
-    assert!(matches!(effects[..], [Effect::Look { .. }]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Poll { .. }]), "{effects:?}");
 }
 
 #[test]
@@ -237,10 +237,13 @@ fn an_abort_that_came_before_the_prompt_is_repeated() {
     turn.step(Event::Began, start);
     assert!(turn.step(Event::Cancelled, start).contains(&Effect::Abort));
     turn.step(Event::AbortSent(Abort::Delivered), start);
-    let effects = turn.step(look(Status::Busy, Vec::new()), start);
+    let effects = turn.step(poll(Status::Busy, Vec::new()), start);
     assert!(effects.contains(&Effect::Abort), "it is busy again: {effects:?}");
     let effects = turn.step(Event::TimePassed, start + Duration::from_secs(10));
-    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: false, .. })), "{effects:?}");
+    assert!(
+        matches!(outcome_of(&effects), Some(TurnOutcome::Stopped { confirmed: false, .. })),
+        "{effects:?}"
+    );
     assert_eq!(turn.step(Event::TimePassed, start + MINUTE), Vec::new(), "over is over");
 }
 
@@ -252,7 +255,7 @@ fn work_that_was_done_before_the_stop_arrived_is_done() {
     turn.step(Event::Cancelled, start);
     let effects =
         turn.step(Event::PromptAnswered(Answer::Message(message("msg_m", Some(Ending::Final)))), start);
-    assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
+    assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Completed(_))), "{effects:?}");
 }
 
 fn not_there(reason: &str) -> Event {
@@ -260,9 +263,9 @@ fn not_there(reason: &str) -> Event {
 }
 
 fn empty(status: Status) -> Event {
-    let Event::Looked(mut it) = look(status, Vec::new()) else { unreachable!() };
+    let Event::Polled(mut it) = poll(status, Vec::new()) else { unreachable!() };
     it.history.arrived = false;
-    Event::Looked(it)
+    Event::Polled(it)
 }
 
 fn answered(status: u16, failure: Option<Failure>) -> Event {
@@ -281,7 +284,7 @@ fn the_record_alone_shows_progress_only_when_it_changes() {
             let mut step = *message("msg_m", None);
             step.head.completed = false;
             step.size = size;
-            turn.step(look(Status::Busy, vec![step]), now);
+            turn.step(poll(Status::Busy, vec![step]), now);
             now = turn.next_wake().max(now);
             if turn.step(Event::TimePassed, now).contains(&Effect::Abort) {
                 break;
@@ -300,11 +303,14 @@ fn a_stop_is_not_confirmed_while_the_prompt_may_still_begin() {
     turn.step(Event::AbortSent(Abort::Delivered), start);
     for _ in 0..10 {
         let effects = turn.step(empty(Status::Idle), start);
-        assert_eq!(verdict(&effects), None);
+        assert_eq!(outcome_of(&effects), None);
         assert!(effects.contains(&Effect::Abort), "it goes on aborting: {effects:?}");
     }
     let effects = turn.step(Event::TimePassed, start + plan(start).timing.stop);
-    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: false, .. })), "{effects:?}");
+    assert!(
+        matches!(outcome_of(&effects), Some(TurnOutcome::Stopped { confirmed: false, .. })),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -316,7 +322,7 @@ fn the_next_wake_is_always_ahead() {
     turn.step(answered(500, Some(opaque)), start);
     let mut now = start;
     for round in 0..200 {
-        turn.step(look(Status::Busy, Vec::new()), now);
+        turn.step(poll(Status::Busy, Vec::new()), now);
         turn.step(Event::TimePassed, now);
         let next = turn.next_wake();
         assert!(next > now, "round {round} at {:?}", now - start);
@@ -330,9 +336,9 @@ fn a_last_word_is_none_while_the_session_works() {
     let mut turn = Turn::new(Plan { resume: true, ..plan(start) }, start);
     turn.step(Event::Began, start);
     let last = || vec![*message("msg_m", Some(Ending::Final))];
-    assert_eq!(verdict(&turn.step(look(Status::Busy, last()), start)), None);
-    let effects = turn.step(look(Status::Idle, last()), start);
-    assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{effects:?}");
+    assert_eq!(outcome_of(&turn.step(poll(Status::Busy, last()), start)), None);
+    let effects = turn.step(poll(Status::Idle, last()), start);
+    assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Completed(_))), "{effects:?}");
 }
 
 #[test]
@@ -340,11 +346,11 @@ fn a_last_word_is_none_while_the_daemon_added_a_message_without_an_answer() {
     let start = Instant::now();
     let mut turn = Turn::new(Plan { resume: true, ..plan(start) }, start);
     turn.step(Event::Began, start);
-    let Event::Looked(mut seen) = look(Status::Idle, vec![*message("msg_m", Some(Ending::Final))]) else {
+    let Event::Polled(mut seen) = poll(Status::Idle, vec![*message("msg_m", Some(Ending::Final))]) else {
         unreachable!()
     };
     seen.history.unanswered = true;
-    assert_eq!(verdict(&turn.step(Event::Looked(seen), start)), None);
+    assert_eq!(outcome_of(&turn.step(Event::Polled(seen), start)), None);
 }
 
 #[test]
@@ -362,9 +368,9 @@ fn what_may_have_arrived_is_not_said_to_have_never_begun() {
             turn.step(failed(502, None), start);
             effects = turn.step(empty(Status::Idle), start);
         }
-        match verdict(&effects) {
-            Some(Verdict::Unknown { .. }) if unknown => {}
-            Some(Verdict::NotStarted(NotStarted::Unavailable(_))) if !unknown => {}
+        match outcome_of(&effects) {
+            Some(TurnOutcome::Unknown { .. }) if unknown => {}
+            Some(TurnOutcome::NotStarted(NotStarted::Unavailable(_))) if !unknown => {}
             other => panic!("{other:?}"),
         }
     }
@@ -381,13 +387,13 @@ fn a_daemon_that_was_never_reached_has_nothing_and_is_not_aborted() {
             turn.step(Event::Cancelled, start)
         } else {
             let gone =
-                || Event::LookFailed { unauthorized: false, answered: false, reason: "refused".into() };
+                || Event::PollFailed { unauthorized: false, answered: false, reason: "refused".into() };
             turn.step(gone(), start);
             turn.step(gone(), start + MINUTE)
         };
-        match verdict(&effects) {
-            Some(Verdict::Stopped { began: false, confirmed: true, .. }) if cancelled => {}
-            Some(Verdict::NotStarted(NotStarted::Unavailable(_))) if !cancelled => {}
+        match outcome_of(&effects) {
+            Some(TurnOutcome::Stopped { began: false, confirmed: true, .. }) if cancelled => {}
+            Some(TurnOutcome::NotStarted(NotStarted::Unavailable(_))) if !cancelled => {}
             other => panic!("{other:?}"),
         }
     }
@@ -417,11 +423,11 @@ fn a_reply_that_the_daemon_keeps_refusing_is_no_progress_and_is_not_sent_for_eve
             sent += 1;
             turn.step(Event::ReplySent { id: "per_1".into(), outcome: ReplyOutcome::Refused }, now);
         }
-        let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
+        let Event::Polled(mut seen) = poll(Status::Busy, Vec::new()) else { unreachable!() };
         seen.permissions = vec![permission("per_1")];
         now += Duration::from_secs(1);
         turn.step(Event::EventsLost, now);
-        effects = turn.step(Event::Looked(seen), now);
+        effects = turn.step(Event::Polled(seen), now);
         effects.extend(turn.step(Event::TimePassed, now));
     }
     assert!((2..10).contains(&sent), "sent {sent} times");
@@ -432,11 +438,11 @@ fn an_ask_that_cannot_be_read_is_rejected_when_it_is_ours() {
     let start = Instant::now();
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
-    let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
-    let strange = |id: &str, session: &str| StrangeAsk { id: id.into(), session: session.into() };
-    seen.strange_permissions = vec![strange("per_1", "ses_a"), strange("per_2", "ses_other")];
-    seen.strange_questions = vec![strange("que_1", "ses_a")];
-    let effects = turn.step(Event::Looked(seen), start);
+    let Event::Polled(mut seen) = poll(Status::Busy, Vec::new()) else { unreachable!() };
+    let unparseable = |id: &str, session: &str| StrangeAsk { id: id.into(), session: session.into() };
+    seen.unparseable_permissions = vec![unparseable("per_1", "ses_a"), unparseable("per_2", "ses_other")];
+    seen.unparseable_questions = vec![unparseable("que_1", "ses_a")];
+    let effects = turn.step(Event::Polled(seen), start);
     let replied: Vec<&str> = effects
         .iter()
         .filter_map(|it| match it {
@@ -458,7 +464,7 @@ fn a_provider_that_recovered_is_not_blamed_later() {
     turn.step(signal(Signal::Activity), start);
     turn.step(Event::Cancelled, start);
     let effects = turn.step(Event::TimePassed, start + MINUTE);
-    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { note: None, .. })), "{effects:?}");
+    assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Stopped { note: None, .. })), "{effects:?}");
 }
 
 /// A turn whose prompt was taken.
@@ -469,12 +475,12 @@ fn admitted(start: Instant) -> Turn {
     turn
 }
 
-/// What a look finds where the record tells of ends.
+/// What a poll finds where the record tells of ends.
 fn record(status: Status, steps: Vec<Message>, change: impl FnOnce(&mut History)) -> Event {
-    let Event::Looked(mut seen) = look(status, steps) else { unreachable!() };
+    let Event::Polled(mut seen) = poll(status, steps) else { unreachable!() };
     seen.history.end = End::Open;
     change(&mut seen.history);
-    Event::Looked(seen)
+    Event::Polled(seen)
 }
 
 #[test]
@@ -487,10 +493,11 @@ fn the_end_that_the_record_tells_is_the_turns() {
         (Outcome::Interrupted, last(), Status::Idle),
     ] {
         let effects = admitted(start).step(record(status, steps, |it| it.end = End::Told(outcome)), start);
-        match (outcome, verdict(&effects)) {
-            (Outcome::Succeeded, Some(Verdict::Completed(_)))
-            | (Outcome::Interrupted, Some(Verdict::Stopped { cause: StopCause::AbortedElsewhere, .. })) => {}
-            (Outcome::Failed, Some(Verdict::Failed(it))) if it.reason.contains("did not record why") => {}
+        match (outcome, outcome_of(&effects)) {
+            (Outcome::Succeeded, Some(TurnOutcome::Completed(_)))
+            | (Outcome::Interrupted, Some(TurnOutcome::Stopped { cause: StopCause::AbortedElsewhere, .. })) =>
+                {}
+            (Outcome::Failed, Some(TurnOutcome::Failed(it))) if it.reason.contains("did not record why") => {}
             other => panic!("{other:?}"),
         }
     }
@@ -501,15 +508,15 @@ fn an_interrupted_turn_is_over_when_its_session_is_idle() {
     let start = Instant::now();
     let mut turn = admitted(start);
     let told = |status| record(status, Vec::new(), |it| it.end = End::Told(Outcome::Interrupted));
-    assert_eq!(verdict(&turn.step(told(Status::Busy), start)), None);
-    assert!(verdict(&turn.step(told(Status::Idle), start)).is_some());
+    assert_eq!(outcome_of(&turn.step(told(Status::Busy), start)), None);
+    assert!(outcome_of(&turn.step(told(Status::Idle), start)).is_some());
     let mut turn = admitted(start);
     let next = record(Status::Busy, Vec::new(), |it| {
         it.end = End::Told(Outcome::Interrupted);
         it.followed = true;
     });
     let effects = turn.step(next, start);
-    assert!(verdict(&effects).is_some(), "it works at what somebody else sent: {effects:?}");
+    assert!(outcome_of(&effects).is_some(), "it works at what somebody else sent: {effects:?}");
 }
 
 #[test]
@@ -530,10 +537,10 @@ fn a_rejection_elsewhere_ends_the_turn_even_after_one_from_here() {
             let refused = Message { refused: true, ..*message("msg_m", Some(Ending::Tools)) };
             record(Status::Idle, vec![refused], |_| {})
         };
-        let mut effects = idle_looks(&mut turn, start, left);
-        assert_eq!(verdict(&effects).is_some(), heard, "{effects:?}");
-        effects.extend(idle_looks(&mut turn, start + MINUTE, left));
-        let ended = matches!(verdict(&effects), Some(Verdict::EndedEarly { .. }));
+        let mut effects = idle_polls(&mut turn, start, left);
+        assert_eq!(outcome_of(&effects).is_some(), heard, "{effects:?}");
+        effects.extend(idle_polls(&mut turn, start + MINUTE, left));
+        let ended = matches!(outcome_of(&effects), Some(TurnOutcome::EndedEarly { .. }));
         assert_eq!(ended, expected, "{effects:?}");
     }
 }
@@ -551,17 +558,17 @@ fn a_prompt_that_was_refused_and_is_there_for_all_that_was_taken() {
     for inbox in [Inbox { ours: true, any: true }, Inbox::default()] {
         let mut turn = refused();
         let seen = || record(Status::Idle, Vec::new(), |it| it.inbox = inbox);
-        assert_eq!(verdict(&turn.step(seen(), start)), None);
+        assert_eq!(outcome_of(&turn.step(seen(), start)), None);
         let told = record(Status::Idle, vec![*message("msg_m", Some(Ending::Final))], |it| {
             it.end = End::Told(Outcome::Succeeded);
         });
-        assert!(matches!(verdict(&turn.step(told, start)), Some(Verdict::Completed(_))), "{inbox:?}");
+        assert!(matches!(outcome_of(&turn.step(told, start)), Some(TurnOutcome::Completed(_))), "{inbox:?}");
     }
     let absent = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
     let mut turn = refused();
-    assert_eq!(verdict(&turn.step(absent(), start)), None, "it may be on its way from there to here");
-    let effects = idle_looks(&mut turn, start, absent);
-    assert_eq!(verdict(&effects), Some(&Verdict::NotStarted(NotStarted::Refused(failure()))));
+    assert_eq!(outcome_of(&turn.step(absent(), start)), None, "it may be on its way from there to here");
+    let effects = idle_polls(&mut turn, start, absent);
+    assert_eq!(outcome_of(&effects), Some(&TurnOutcome::NotStarted(NotStarted::Refused(failure()))));
 }
 
 #[test]
@@ -570,12 +577,15 @@ fn a_stop_that_took_the_prompt_back_is_confirmed_unless_it_is_being_sent_again()
     let mut turn = admitted(start);
     turn.step(Event::Cancelled, start);
     let effects = turn.step(Event::AbortSent(Abort::TakenBack), start);
-    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: true, .. })), "{effects:?}");
+    assert!(
+        matches!(outcome_of(&effects), Some(TurnOutcome::Stopped { confirmed: true, .. })),
+        "{effects:?}"
+    );
     let mut turn = admitted(start);
     let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
-    assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+    assert_eq!(idle_polls(&mut turn, start, parked), [Effect::SendPrompt]);
     turn.step(Event::Cancelled, start);
-    assert_eq!(verdict(&turn.step(Event::AbortSent(Abort::TakenBack), start)), None);
+    assert_eq!(outcome_of(&turn.step(Event::AbortSent(Abort::TakenBack), start)), None);
 }
 
 #[test]
@@ -585,11 +595,11 @@ fn a_lost_prompt_that_does_not_begin_is_taken_back_in_the_end() {
     turn.step(Event::Began, start);
     let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
     for _ in 0..MAX_SENDS {
-        assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+        assert_eq!(idle_polls(&mut turn, start, parked), [Effect::SendPrompt]);
         turn.step(Event::PromptFailed { nothing_sent: false, reason: "cut".into() }, start);
     }
-    assert_eq!(idle_looks(&mut turn, start, parked), []);
-    assert!(idle_looks(&mut turn, start + 2 * MINUTE, parked).contains(&Effect::Abort));
+    assert_eq!(idle_polls(&mut turn, start, parked), []);
+    assert!(idle_polls(&mut turn, start + 2 * MINUTE, parked).contains(&Effect::Abort));
 }
 
 #[test]
@@ -599,14 +609,14 @@ fn a_last_word_without_a_told_end_is_looked_at_twice_and_more_often_while_work_w
         let inbox = Inbox { ours: false, any };
         record(Status::Idle, vec![*message("msg_m", Some(Ending::Final))], |it| it.inbox = inbox)
     };
-    for looks in [[false, false].as_slice(), &[false, true, true]] {
+    for polls in [[false, false].as_slice(), &[false, true, true]] {
         let mut turn = admitted(start);
-        let (last, before) = looks.split_last().unwrap();
+        let (last, before) = polls.split_last().unwrap();
         for any in before {
-            assert_eq!(verdict(&turn.step(seen(*any), start)), None);
+            assert_eq!(outcome_of(&turn.step(seen(*any), start)), None);
         }
         let effects = turn.step(seen(*last), start);
-        assert!(matches!(verdict(&effects), Some(Verdict::Completed(_))), "{looks:?}: {effects:?}");
+        assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Completed(_))), "{polls:?}: {effects:?}");
     }
 }
 
@@ -623,21 +633,21 @@ fn the_reason_of_a_failure_without_a_step_comes_from_its_event_or_from_the_log()
     let mut turn = admitted(start);
     turn.step(signal(Signal::Taken("msg_m".into())), start);
     turn.step(signal(Signal::Ended(Some(failure("event")))), start);
-    assert_eq!(verdict(&turn.step(told(None), start)), Some(&Verdict::Failed(failure("event"))));
+    assert_eq!(outcome_of(&turn.step(told(None), start)), Some(&TurnOutcome::Failed(failure("event"))));
 
     let mut turn = admitted(start);
     turn.step(signal(Signal::Ended(Some(failure("of an earlier turn")))), start);
     assert_eq!(
-        verdict(&turn.step(told(Some(failure("log"))), start)),
-        Some(&Verdict::Failed(failure("log")))
+        outcome_of(&turn.step(told(Some(failure("log"))), start)),
+        Some(&TurnOutcome::Failed(failure("log")))
     );
 }
 
-/// Idle looks until the turn does something.
-fn idle_looks(turn: &mut Turn, now: Instant, seen: impl Fn() -> Event) -> Vec<Effect> {
+/// Idle polls until the turn does something.
+fn idle_polls(turn: &mut Turn, now: Instant, seen: impl Fn() -> Event) -> Vec<Effect> {
     for _ in 0..20 {
         let effects = turn.step(seen(), now);
-        if effects.iter().any(|effect| !matches!(effect, Effect::Look { .. })) {
+        if effects.iter().any(|effect| !matches!(effect, Effect::Poll { .. })) {
             return effects;
         }
     }
@@ -650,17 +660,20 @@ fn a_prompt_that_was_taken_and_does_not_begin_is_sent_again_and_at_last_taken_ba
     let mut turn = admitted(start);
     let parked = || record(Status::Idle, Vec::new(), |it| it.inbox = Inbox { ours: true, any: true });
     for _ in 1..MAX_SENDS {
-        assert_eq!(idle_looks(&mut turn, start, parked), [Effect::SendPrompt]);
+        assert_eq!(idle_polls(&mut turn, start, parked), [Effect::SendPrompt]);
         turn.step(Event::PromptAnswered(Answer::Admitted), start);
     }
-    assert_eq!(idle_looks(&mut turn, start, parked), []);
+    assert_eq!(idle_polls(&mut turn, start, parked), []);
     let late = start + 2 * MINUTE;
-    assert!(idle_looks(&mut turn, late, parked).contains(&Effect::Abort));
+    assert!(idle_polls(&mut turn, late, parked).contains(&Effect::Abort));
     turn.step(Event::AbortSent(Abort::Delivered), late);
-    assert_eq!(verdict(&turn.step(parked(), late)), None, "it is still there");
+    assert_eq!(outcome_of(&turn.step(parked(), late)), None, "it is still there");
     let gone = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
-    let effects = idle_looks(&mut turn, late, gone);
-    assert!(matches!(verdict(&effects), Some(Verdict::Stopped { confirmed: true, .. })), "{effects:?}");
+    let effects = idle_polls(&mut turn, late, gone);
+    assert!(
+        matches!(outcome_of(&effects), Some(TurnOutcome::Stopped { confirmed: true, .. })),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -677,12 +690,12 @@ fn a_prompt_that_was_begun_and_left_is_waited_for_and_not_sent_again() {
         for steps in [vec![], vec![half()]] {
             let left = || record(Status::Idle, steps.clone(), |_| {});
             let mut turn = turn(start);
-            assert_eq!(idle_looks(&mut turn, start, left), [], "a daemon started anew may take it up");
+            assert_eq!(idle_polls(&mut turn, start, left), [], "a daemon started anew may take it up");
             turn.step(record(Status::Busy, steps.clone(), |_| {}), start + MINUTE);
-            assert_eq!(idle_looks(&mut turn, start + MINUTE, left), [], "it did, and stopped again");
-            let effects = idle_looks(&mut turn, start + 2 * MINUTE, left);
+            assert_eq!(idle_polls(&mut turn, start + MINUTE, left), [], "it did, and stopped again");
+            let effects = idle_polls(&mut turn, start + 2 * MINUTE, left);
             assert!(
-                matches!(verdict(&effects), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
+                matches!(outcome_of(&effects), Some(TurnOutcome::Failed(it)) if it.reason.contains("restarted")),
                 "{effects:?}"
             );
         }
@@ -781,19 +794,19 @@ fn what_the_session_does_for_somebody_else_is_not_the_turns() {
     let theirs =
         || [Signal::PermissionAsked(permission("per_1")), tool(), child_of("ses_a"), Signal::Status(retry())];
     let pending = |status: Status, change: fn(&mut History)| {
-        let Event::Looked(mut seen) = record(status, Vec::new(), change) else { unreachable!() };
+        let Event::Polled(mut seen) = record(status, Vec::new(), change) else { unreachable!() };
         seen.permissions = vec![permission("per_1")];
-        seen.strange_questions = vec![StrangeAsk { id: "que_1".into(), session: "ses_a".into() }];
+        seen.unparseable_questions = vec![StrangeAsk { id: "que_1".into(), session: "ses_a".into() }];
         seen.children = vec!["ses_c".into()];
-        Event::Looked(seen)
+        Event::Polled(seen)
     };
     for later in [start, start + 8 * MINUTE] {
         for it in theirs() {
             let effects = turn.step(signal(it), later);
-            assert!(effects.iter().all(|it| matches!(it, Effect::Look { .. })), "{effects:?}");
+            assert!(effects.iter().all(|it| matches!(it, Effect::Poll { .. })), "{effects:?}");
         }
         let waits = pending(Status::Busy, |it| it.arrived = false);
-        assert!(turn.step(waits, later).iter().all(|it| matches!(it, Effect::Look { .. })));
+        assert!(turn.step(waits, later).iter().all(|it| matches!(it, Effect::Poll { .. })));
     }
     let tired = turn.step(Event::TimePassed, start + 15 * MINUTE);
     assert!(tired.contains(&Effect::Abort), "their work is no progress of ours: {tired:?}");
@@ -803,7 +816,7 @@ fn what_the_session_does_for_somebody_else_is_not_the_turns() {
     for it in theirs() {
         assert_ne!(turn.step(signal(it), start), []);
     }
-    // It begins while a look is under way that saw the one before it.
+    // It begins while a poll is under way that saw the one before it.
     let mut turn = admitted(start);
     turn.step(signal(Signal::Status(Status::Busy)), start);
     turn.step(signal(Signal::Taken("msg_m".into())), start);
@@ -824,7 +837,7 @@ fn an_ask_whose_beginning_was_not_heard_is_looked_for() {
     let mut turn = admitted(start);
     turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
     let soon = turn.step(Event::TimePassed, start + Duration::from_secs(1));
-    assert!(matches!(soon[..], [Effect::Look { .. }]), "{soon:?}");
+    assert!(matches!(soon[..], [Effect::Poll { .. }]), "{soon:?}");
 }
 
 #[test]
@@ -835,9 +848,9 @@ fn what_a_look_did_not_read_is_not_gone() {
         turn.step(Event::Began, start);
         turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
         turn.step(Event::EventsLost, start);
-        let Event::Looked(mut seen) = look(Status::Busy, Vec::new()) else { unreachable!() };
+        let Event::Polled(mut seen) = poll(Status::Busy, Vec::new()) else { unreachable!() };
         seen.whole = whole;
-        let effects = turn.step(Event::Looked(seen), start);
+        let effects = turn.step(Event::Polled(seen), start);
         assert_eq!(effects.contains(&Effect::Withdraw("per_1".into())), whole, "{effects:?}");
     }
 }
@@ -847,10 +860,10 @@ fn a_turn_that_cannot_be_watched_any_more_is_ended_unless_its_daemon_is_gone() {
     let start = Instant::now();
     for answered in [true, false] {
         let mut turn = admitted(start);
-        let failed = || Event::LookFailed { unauthorized: false, answered, reason: "boom".into() };
-        assert_eq!(verdict(&turn.step(failed(), start)), None);
+        let failed = || Event::PollFailed { unauthorized: false, answered, reason: "boom".into() };
+        assert_eq!(outcome_of(&turn.step(failed(), start)), None);
         let effects = turn.step(failed(), start + MINUTE);
-        assert!(matches!(verdict(&effects), Some(Verdict::Unknown { .. })), "{effects:?}");
+        assert!(matches!(outcome_of(&effects), Some(TurnOutcome::Unknown { .. })), "{effects:?}");
         assert_eq!(effects.contains(&Effect::Abort), answered, "{effects:?}");
     }
 }
@@ -861,7 +874,7 @@ fn a_stop_that_did_not_arrive_is_sent_again_even_if_nothing_can_be_read() {
     let mut turn = admitted(start);
     turn.step(Event::Cancelled, start);
     turn.step(Event::AbortSent(Abort::Failed), start);
-    let failed = || Event::LookFailed { unauthorized: false, answered: true, reason: "boom".into() };
+    let failed = || Event::PollFailed { unauthorized: false, answered: true, reason: "boom".into() };
     assert!(turn.step(failed(), start).contains(&Effect::Abort));
     turn.step(Event::AbortSent(Abort::Delivered), start);
     assert!(!turn.step(failed(), start).contains(&Effect::Abort));
@@ -875,7 +888,7 @@ fn unknown_agent() -> Failure {
 fn a_session_that_fails_with_the_prompt_in_its_inbox_fails_the_turn_and_gives_the_prompt_back() {
     let start = Instant::now();
     let waits = |it: &mut History| it.inbox = Inbox { ours: true, any: true };
-    // By the event at once, and by the row alone after some looks.
+    // By the event at once, and by the row alone after some polls.
     let told = || {
         let mut turn = admitted(start);
         turn.step(signal(Signal::Ended(Some(unknown_agent()))), start);
@@ -891,7 +904,7 @@ fn a_session_that_fails_with_the_prompt_in_its_inbox_fails_the_turn_and_gives_th
                 it.reason.clone_from(&reason);
             })
         };
-        let effects = idle_looks(&mut turn, start, seen);
+        let effects = idle_polls(&mut turn, start, seen);
         (turn, effects)
     };
     for ((mut turn, effects), reason) in [
@@ -899,18 +912,18 @@ fn a_session_that_fails_with_the_prompt_in_its_inbox_fails_the_turn_and_gives_th
         (recorded(Some(unknown_agent())), "Agent not found"),
         (recorded(None), "did not record why"),
     ] {
-        assert!(effects.contains(&Effect::Abort) && verdict(&effects).is_none(), "{effects:?}");
+        assert!(effects.contains(&Effect::Abort) && outcome_of(&effects).is_none(), "{effects:?}");
         let lost = turn.step(Event::AbortSent(Abort::Failed), start);
-        assert_eq!(verdict(&lost), None, "it is tried again");
+        assert_eq!(outcome_of(&lost), None, "it is tried again");
         let effects = turn.step(Event::AbortSent(Abort::TakenBack), start);
-        let Some(Verdict::NotStarted(NotStarted::Refused(failure))) = verdict(&effects) else {
+        let Some(TurnOutcome::NotStarted(NotStarted::Refused(failure))) = outcome_of(&effects) else {
             panic!("{effects:?}")
         };
         assert!(failure.reason.contains(reason), "{failure:?}");
     }
     let (mut turn, _) = told();
     let late = start + Timing::default().stop;
-    assert!(matches!(verdict(&turn.step(Event::TimePassed, late)), Some(Verdict::Failed(_))));
+    assert!(matches!(outcome_of(&turn.step(Event::TimePassed, late)), Some(TurnOutcome::Failed(_))));
 }
 
 #[test]
@@ -935,8 +948,8 @@ fn what_cut_a_turn_off_is_told_as_what_it_was() {
         last.refused = refused;
         move || record(Status::Idle, vec![last.clone()], |_| {})
     };
-    let early = |effects: &[Effect]| match verdict(effects) {
-        Some(Verdict::EndedEarly { why, .. }) => Some(*why),
+    let early = |effects: &[Effect]| match outcome_of(effects) {
+        Some(TurnOutcome::EndedEarly { why, .. }) => Some(*why),
         _ => None,
     };
     let mut turn = admitted(start);
@@ -944,24 +957,24 @@ fn what_cut_a_turn_off_is_told_as_what_it_was() {
     turn.step(signal(Signal::PermissionAsked(permission("per_1"))), start);
     let reply = PermissionReply::Reject { message: "no".into() };
     turn.step(Event::PermissionDecided { id: "per_1".into(), reply, by: "a person" }, start);
-    assert_eq!(early(&idle_looks(&mut turn, start, cut_off(true))), Some(Early::Refused));
+    assert_eq!(early(&idle_polls(&mut turn, start, cut_off(true))), Some(Early::Refused));
 
     let mut turn = admitted(start);
     let ask = QuestionAsk { id: "frm_1".into(), session_id: "ses_a".into(), questions: Vec::new() };
     turn.step(signal(Signal::Taken("msg_m".into())), start);
     turn.step(signal(Signal::QuestionAsked(ask)), start);
     turn.step(Event::QuestionDecided { id: "frm_1".into(), reply: QuestionReply::Reject }, start);
-    assert_eq!(early(&idle_looks(&mut turn, start, cut_off(true))), Some(Early::Declined));
+    assert_eq!(early(&idle_polls(&mut turn, start, cut_off(true))), Some(Early::Declined));
 
     let mut turn = admitted(start);
-    let elsewhere = idle_looks(&mut turn, start, cut_off(true));
+    let elsewhere = idle_polls(&mut turn, start, cut_off(true));
     assert_eq!(early(&elsewhere), Some(Early::Refused), "somebody else refused it");
 
     let mut turn = admitted(start);
-    assert_eq!(verdict(&idle_looks(&mut turn, start, cut_off(false))), None, "it may be taken up again");
-    let lost = idle_looks(&mut turn, start + MINUTE, cut_off(false));
+    assert_eq!(outcome_of(&idle_polls(&mut turn, start, cut_off(false))), None, "it may be taken up again");
+    let lost = idle_polls(&mut turn, start + MINUTE, cut_off(false));
     assert!(
-        matches!(verdict(&lost), Some(Verdict::Failed(it)) if it.reason.contains("restarted")),
+        matches!(outcome_of(&lost), Some(TurnOutcome::Failed(it)) if it.reason.contains("restarted")),
         "{lost:?}"
     );
 }
@@ -974,8 +987,8 @@ fn a_prompt_that_is_answered_with_an_error_and_no_words_has_not_started_when_not
         turn.step(Event::Began, start);
         turn.step(Event::PromptAnswered(Answer::Refused { status, failure: None }), start);
         let absent = || record(Status::Idle, Vec::new(), |it| it.arrived = false);
-        let effects = idle_looks(&mut turn, start, absent);
-        let expected = Verdict::NotStarted(NotStarted::Unexplained(500));
-        assert_eq!(verdict(&effects) == Some(&expected), unexplained, "{queued} {status}: {effects:?}");
+        let effects = idle_polls(&mut turn, start, absent);
+        let expected = TurnOutcome::NotStarted(NotStarted::Unexplained(500));
+        assert_eq!(outcome_of(&effects) == Some(&expected), unexplained, "{queued} {status}: {effects:?}");
     }
 }

@@ -74,10 +74,10 @@ impl Dialect for V1 {
     fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes> {
         self.requests.set_rules(&session.id, rules)
     }
-    fn settle(&self, _session: &SessionFacts, _prompt: &Prompt) -> Vec<Request<Bytes>> {
+    fn session_settings(&self, _session: &SessionFacts, _prompt: &Prompt) -> Vec<Request<Bytes>> {
         Vec::new()
     }
-    fn note(&self, _prompt: &Prompt, _new: bool) -> Vec<Request<Bytes>> {
+    fn origin_message(&self, _prompt: &Prompt, _new: bool) -> Vec<Request<Bytes>> {
         Vec::new()
     }
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {

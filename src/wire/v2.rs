@@ -81,11 +81,11 @@ impl Dialect for V2 {
     fn set_rules(&self, session: &SessionFacts, rules: &[WireRule]) -> Request<Bytes> {
         self.requests.set_rules(session, rules)
     }
-    fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
-        self.requests.settle(session, prompt)
+    fn session_settings(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
+        self.requests.session_settings(session, prompt)
     }
-    fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
-        self.requests.note(prompt, new)
+    fn origin_message(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
+        self.requests.origin_message(prompt, new)
     }
     fn prompt(&self, prompt: &Prompt) -> Request<Bytes> {
         self.requests.prompt(prompt)

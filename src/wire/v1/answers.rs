@@ -250,12 +250,12 @@ fn asks<'a, Raw: Deserialize<'a>, Ask: From<Raw>>(
         session: String,
     }
     let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(undecodable(what))?;
-    let mut pending = Pending { asks: Vec::new(), strange: Vec::new() };
+    let mut pending = Pending { asks: Vec::new(), unparseable: Vec::new() };
     for raw in list {
         if let Ok(ask) = serde_json::from_str::<Raw>(raw.get()) {
             pending.asks.push(Ask::from(ask));
         } else if let Ok(Whose { id, session }) = serde_json::from_str(raw.get()) {
-            pending.strange.push(StrangeAsk { id, session });
+            pending.unparseable.push(StrangeAsk { id, session });
         }
     }
     Ok(pending)

@@ -236,10 +236,10 @@ fn somebody_elses_prompt_ends_the_turn_even_with_the_same_words() {
 #[test]
 fn a_part_or_message_that_cannot_be_read_hides_no_other() {
     let mut last = assistant(3, 1, "stop", "done");
-    for strange in
+    for unparseable in
         [serde_json::json!({ "type": 7 }), serde_json::json!({ "type": "hologram", "text": {} }), 5.into()]
     {
-        last["parts"].as_array_mut().unwrap().insert(0, strange);
+        last["parts"].as_array_mut().unwrap().insert(0, unparseable);
     }
     let all = [user(1, &said("go")), serde_json::json!({ "info": 4 }), 7.into(), last.clone()];
     let whole = history(&all);
@@ -271,7 +271,7 @@ fn an_ask_in_another_shape_is_named_and_hides_no_other() {
         {"id":"per_2","sessionID":"ses_a","permission":"bash"}]"#;
     let pending = answers::permissions(body).unwrap();
     assert_eq!((pending.asks.len(), pending.asks[0].id.as_str()), (1, "per_2"));
-    assert_eq!((pending.strange.len(), pending.strange[0].id.as_str()), (1, "per_1"));
+    assert_eq!((pending.unparseable.len(), pending.unparseable[0].id.as_str()), (1, "per_1"));
 }
 
 #[test]

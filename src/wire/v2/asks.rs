@@ -172,12 +172,12 @@ fn pending<Ask>(
         session: String,
     }
     let list: Vec<&RawValue> = unwrap(body, what)?;
-    let mut pending = Pending { asks: Vec::new(), strange: Vec::new() };
+    let mut pending = Pending { asks: Vec::new(), unparseable: Vec::new() };
     for raw in list {
         if let Ok(ask) = read(raw) {
             pending.asks.push(ask);
         } else if let Ok(Whose { id, session }) = serde_json::from_str(raw.get()) {
-            pending.strange.push(StrangeAsk { id, session });
+            pending.unparseable.push(StrangeAsk { id, session });
         }
     }
     Ok(pending)

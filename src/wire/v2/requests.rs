@@ -77,7 +77,7 @@ impl Requests {
         self.base.request(Method::PATCH, &path, &[], Some(&json!({ "permissions": all })))
     }
 
-    pub(super) fn settle(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
+    pub(super) fn session_settings(&self, session: &SessionFacts, prompt: &Prompt) -> Vec<Request<Bytes>> {
         let path = |what: &str| format!("/api/session/{}/{what}", session.id);
         let model = prompt.model.as_ref().filter(|model| session.model.as_ref() != Some(model));
         let agent = prompt.agent.as_ref().filter(|agent| session.agent.as_ref() != Some(agent));
@@ -89,7 +89,7 @@ impl Requests {
 
     /// A session keeps what it was told: an older one is to forget it, or is told
     /// something else.
-    pub(super) fn note(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
+    pub(super) fn origin_message(&self, prompt: &Prompt, new: bool) -> Vec<Request<Bytes>> {
         let path = format!("/api/experimental/session/{}/instructions/entries/{NOTE}", prompt.session);
         let put = |note: &str| self.base.request(Method::PUT, &path, &[], Some(&json!({ "value": note })));
         match &prompt.system {

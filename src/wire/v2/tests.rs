@@ -88,9 +88,9 @@ fn a_prompt_carries_our_id_and_waits_for_its_turn() {
 
 #[test]
 fn what_the_session_lacks_is_set_and_what_it_has_is_not() {
-    assert!(dialect().settle(&facts(), &prompt()).is_empty());
+    assert!(dialect().session_settings(&facts(), &prompt()).is_empty());
     let other = SessionFacts { model: None, agent: Some("plan".into()), ..facts() };
-    let sent: Vec<_> = dialect().settle(&other, &prompt()).iter().map(shown).collect();
+    let sent: Vec<_> = dialect().session_settings(&other, &prompt()).iter().map(shown).collect();
     let model = json!({ "model": { "id": "meta/llama", "providerID": "openrouter" } });
     assert_eq!(
         sent,
@@ -114,7 +114,8 @@ fn rules_are_put_behind_those_that_are_there() {
 fn a_note_is_told_and_forgotten_again() {
     let entry = "/api/experimental/session/ses_a/instructions/entries/origin";
     let told = Prompt { system: Some("from a chat".into()), ..prompt() };
-    let sent = |prompt: &Prompt, new| dialect().note(prompt, new).iter().map(shown).collect::<Vec<_>>();
+    let sent =
+        |prompt: &Prompt, new| dialect().origin_message(prompt, new).iter().map(shown).collect::<Vec<_>>();
     assert_eq!(sent(&told, true), [line(&format!("PUT {entry}"), json!({ "value": "from a chat" }))]);
     let neutral = json!({ "value": "Nothing is said of where the newest task came from." });
     let forgotten = [line(&format!("DELETE {entry}"), Value::Null), line(&format!("PUT {entry}"), neutral)];
@@ -166,9 +167,9 @@ fn replies_are_what_the_daemon_takes() {
     let cancelled = dialect().reply_question(&form, &QuestionReply::Reject).unwrap();
     assert_eq!(cancelled.method(), Method::DELETE);
     assert!(cancelled.uri().query().unwrap().starts_with("message=nobody"), "{cancelled:?}");
-    for strange in [ask("per_1/../x", &[]), Asked { session: "x/y".into(), ..ask("per_1", &[]) }] {
-        assert!(dialect().reply_permission(&strange, &PermissionReply::Once).is_none());
-        assert!(dialect().reply_question(&strange, &QuestionReply::Reject).is_none());
+    for unparseable in [ask("per_1/../x", &[]), Asked { session: "x/y".into(), ..ask("per_1", &[]) }] {
+        assert!(dialect().reply_permission(&unparseable, &PermissionReply::Once).is_none());
+        assert!(dialect().reply_question(&unparseable, &QuestionReply::Reject).is_none());
     }
 }
 
@@ -471,7 +472,7 @@ fn asks_are_read_from_events_and_lists_alike() {
     assert_eq!((ask.permission.as_str(), ask.patterns.as_slice()), ("bash", &["ls".to_owned()][..]));
     let list = json!({ "data": [permission, { "id": "per_2", "sessionID": "ses_b" }, 7] }).to_string();
     let pending = dialect().read_permissions(list.as_bytes()).unwrap();
-    assert_eq!((pending.asks, pending.strange[0].id.as_str()), (vec![ask], "per_2"));
+    assert_eq!((pending.asks, pending.unparseable[0].id.as_str()), (vec![ask], "per_2"));
 
     let option = |value: &str, label: &str| json!({ "value": value, "label": label, "description": "d" });
     let field = |key: &str, kind: &str| {
@@ -494,8 +495,8 @@ fn asks_are_read_from_events_and_lists_alike() {
         { "id": "frm_5", "sessionID": "ses_b", "mode": "url", "url": "x" },
     ]});
     let pending = dialect().read_questions(list.to_string().as_bytes()).unwrap();
-    let strange: Vec<_> = pending.strange.iter().map(|ask| ask.id.as_str()).collect();
-    assert_eq!((pending.asks, strange), (vec![ask], vec!["frm_2", "frm_3", "frm_4", "frm_5"]));
+    let unparseable: Vec<_> = pending.unparseable.iter().map(|ask| ask.id.as_str()).collect();
+    assert_eq!((pending.asks, unparseable), (vec![ask], vec!["frm_2", "frm_3", "frm_4", "frm_5"]));
     for (kind, data) in [
         ("permission.replied", json!({ "sessionID": "ses_b", "requestID": "x", "reply": "once" })),
         ("form.replied", json!({ "sessionID": "ses_b", "id": "x", "answer": {} })),

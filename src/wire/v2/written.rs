@@ -185,11 +185,11 @@ fn what_is_asked_outside_a_turn_stands_there_to_the_letter() {
     let prompt = prompt_of(&text, "msg_1fbb8188c000Gy2jna7bblV55l", "go");
     let told = Prompt { system: Some("from a chat".into()), ..prompt.clone() };
     let mut built = vec![dialect.health(), dialect.create_session(&new), dialect.session(&session)];
-    built.extend(dialect.settle(&facts(2), &prompt));
+    built.extend(dialect.session_settings(&facts(2), &prompt));
     built.push(dialect.set_rules(&facts(2), &[rule("edit", Action::Deny)]));
     built.extend([dialect.session(&session), dialect.defaults()]);
-    built.extend(dialect.note(&told, true));
-    built.extend(dialect.note(&prompt, false));
+    built.extend(dialect.origin_message(&told, true));
+    built.extend(dialect.origin_message(&prompt, false));
     built.push(dialect.children(&text));
     built.extend(dialect.permissions(std::slice::from_ref(&text)));
     built.extend(dialect.questions(std::slice::from_ref(&text)));
@@ -200,7 +200,7 @@ fn what_is_asked_outside_a_turn_stands_there_to_the_letter() {
     built.push(dialect.session(&SessionId::parse("ses_nope").unwrap()));
     let built: Vec<_> = built.iter().map(line).collect();
     assert_eq!(built, exchanges.iter().map(asked).collect::<Vec<_>>());
-    assert!(dialect.settle(&facts(6), &prompt).is_empty(), "it has become what the prompt needs");
+    assert!(dialect.session_settings(&facts(6), &prompt).is_empty(), "it has become what the prompt needs");
 }
 
 /// Reads an answer with the reader of its route, and shows what it says.

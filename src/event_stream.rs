@@ -33,7 +33,7 @@ const BACKLOG: usize = 512;
 
 /// What a subscriber is told.
 #[derive(Debug)]
-pub(crate) enum Notice {
+pub(crate) enum StreamEvent {
     Signal {
         session: String,
         signal: Signal,
@@ -44,14 +44,14 @@ pub(crate) enum Notice {
 }
 
 /// The event streams of one connector. Dropping it closes none: subscriptions do.
-pub(crate) struct EventHub {
+pub(crate) struct EventStream {
     dialect: Arc<dyn Dialect>,
     timing: Timing,
     event_bytes: usize,
     feed: Mutex<Weak<Feed>>,
 }
 
-impl EventHub {
+impl EventStream {
     pub(crate) fn new(dialect: Arc<dyn Dialect>, timing: Timing, event_bytes: usize) -> Self {
         Self { dialect, timing, event_bytes, feed: Mutex::new(Weak::new()) }
     }
@@ -118,7 +118,7 @@ struct Listeners {
 }
 
 struct Listener {
-    sender: mpsc::Sender<Notice>,
+    sender: mpsc::Sender<StreamEvent>,
     lost: Arc<AtomicBool>,
 }
 
@@ -144,7 +144,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Listener {
-    fn tell(&self, notice: Notice) {
+    fn tell(&self, notice: StreamEvent) {
         if self.sender.try_send(notice).is_err() {
             self.lost.store(true, Ordering::Relaxed);
         }
@@ -157,7 +157,7 @@ impl Feed {
             return;
         }
         for listener in lock(&self.listeners).by_id.values() {
-            listener.tell(Notice::Live(live));
+            listener.tell(StreamEvent::Live(live));
         }
     }
 
@@ -178,7 +178,7 @@ impl Feed {
         }
         let Some(ids) = listeners.by_session.get(&session) else { return Ok(()) };
         for listener in ids.iter().filter_map(|id| listeners.by_id.get(id)) {
-            listener.tell(Notice::Signal { session: session.clone(), signal: signal.clone() });
+            listener.tell(StreamEvent::Signal { session: session.clone(), signal: signal.clone() });
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl Listeners {
 pub(crate) struct Subscription {
     feed: Arc<Feed>,
     id: u64,
-    receiver: mpsc::Receiver<Notice>,
+    receiver: mpsc::Receiver<StreamEvent>,
     lost: Arc<AtomicBool>,
 }
 
@@ -243,10 +243,10 @@ impl Subscription {
     }
 
     /// The next notice. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Notice {
+    pub(crate) async fn next(&mut self) -> StreamEvent {
         if self.lost.load(Ordering::Relaxed) && self.receiver.is_empty() {
             self.lost.store(false, Ordering::Relaxed);
-            return Notice::Lost;
+            return StreamEvent::Lost;
         }
         match self.receiver.recv().await {
             Some(notice) => notice,

@@ -6,7 +6,7 @@ use crate::wire::{Failure, Message};
 
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum TurnOutcome {
     /// The agent said its last word.
     Completed(Box<Message>),
     /// The turn ended after a tool and without a last word.

@@ -15,7 +15,7 @@ use http::Request;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Probe;
-use crate::hub::EventHub;
+use crate::event_stream::EventStream;
 use crate::link::{Link, LinkError};
 use crate::timing::Timing;
 use crate::wire::{Dialect, Health, Process};
@@ -23,11 +23,11 @@ use crate::wire::{Dialect, Health, Process};
 /// One dialect, and the events of the daemons that speak it.
 pub(crate) struct Peer {
     pub(crate) dialect: Arc<dyn Dialect>,
-    pub(crate) hub: EventHub,
+    pub(crate) events: EventStream,
 }
 
 /// All dialects, and who answered last.
-pub(crate) struct Peers {
+pub(crate) struct DaemonProbe {
     all: Vec<Arc<Peer>>,
     known: Mutex<Option<Known>>,
     probe: Probe,
@@ -44,7 +44,7 @@ struct Known {
 
 /// Why there is nobody to talk to.
 #[derive(Debug)]
-pub(crate) enum Unmet {
+pub(crate) enum ProbeError {
     Unsupported(String),
     /// It says this of itself.
     Unwell(&'static str),
@@ -58,11 +58,11 @@ pub(crate) enum Unmet {
     Unreachable(LinkError),
 }
 
-impl Peers {
+impl DaemonProbe {
     pub(crate) fn new(dialects: Vec<Arc<dyn Dialect>>, timing: Timing, event_bytes: usize) -> Self {
         let peer = |dialect: Arc<dyn Dialect>| {
-            let hub = EventHub::new(Arc::clone(&dialect), timing, event_bytes);
-            Arc::new(Peer { dialect, hub })
+            let events = EventStream::new(Arc::clone(&dialect), timing, event_bytes);
+            Arc::new(Peer { dialect, events })
         };
         Self { all: dialects.into_iter().map(peer).collect(), known: Mutex::default(), probe: Probe::Strict }
     }
@@ -84,19 +84,19 @@ impl Peers {
     }
 
     /// Finds who answers now. A daemon that is starting is waited for a little.
-    pub(crate) async fn meet(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+    pub(crate) async fn meet(&self, link: &Link) -> Result<Arc<Peer>, ProbeError> {
         let until = Instant::now() + link.timing.request;
         let mut pause = link.timing.poll_min;
         loop {
             match self.ask(link).await {
-                Err(Unmet::Starting) if Instant::now() + pause < until => sleep(pause).await,
+                Err(ProbeError::Starting) if Instant::now() + pause < until => sleep(pause).await,
                 other => return other,
             }
             pause = (pause * 2).min(link.timing.poll_max);
         }
     }
 
-    async fn ask(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+    async fn ask(&self, link: &Link) -> Result<Arc<Peer>, ProbeError> {
         match self.ask_known(link).await {
             Some(peer) => Ok(peer),
             None => self.ask_all(link).await,
@@ -114,7 +114,7 @@ impl Peers {
     }
 
     /// All at once: what is foreign to a daemon may take it long to refuse.
-    async fn ask_all(&self, link: &Link) -> Result<Arc<Peer>, Unmet> {
+    async fn ask_all(&self, link: &Link) -> Result<Arc<Peer>, ProbeError> {
         let mut asked: FuturesUnordered<_> = self
             .all
             .iter()
@@ -132,45 +132,45 @@ impl Peers {
             }
         }
         answers.sort_by_key(|(order, _)| *order);
-        let mut unmet = None;
+        let mut error = None;
         for (order, answer) in answers {
             match answer {
                 Ok(Health::Stranger) => {}
-                Ok(Health::Locked) if matches!(unmet, Some(Unmet::Locked { .. })) => {
-                    if let Some(Unmet::Locked { variables }) = &mut unmet {
+                Ok(Health::Locked) if matches!(error, Some(ProbeError::Locked { .. })) => {
+                    if let Some(ProbeError::Locked { variables }) = &mut error {
                         variables.push(self.all[order].dialect.password_variable());
                     }
                 }
-                Ok(health) if matches!(unmet, None | Some(Unmet::Unreachable(_))) => {
-                    unmet = Some(reason(&self.all[order], &health));
+                Ok(health) if matches!(error, None | Some(ProbeError::Unreachable(_))) => {
+                    error = Some(reason(&self.all[order], &health));
                 }
                 Ok(_) => {}
-                Err(error) => unmet = unmet.or(Some(Unmet::Unreachable(error))),
+                Err(unreachable) => error = error.or(Some(ProbeError::Unreachable(unreachable))),
             }
         }
-        let unmet = match unmet {
-            Some(unmet) => unmet,
+        let error = match error {
+            Some(error) => error,
             None => self.ask_legacy(link).await,
         };
-        match (unmet, self.named(OF_STRANGERS)) {
-            (Unmet::Stranger, Some(peer)) if self.probe == Probe::Lenient => {
+        match (error, self.named(OF_STRANGERS)) {
+            (ProbeError::Stranger, Some(peer)) if self.probe == Probe::Lenient => {
                 self.learn_of_stranger(&peer);
                 Ok(peer)
             }
-            (unmet, _) => Err(unmet),
+            (error, _) => Err(error),
         }
     }
 
     /// What does not answer as any daemon that is spoken to may be an older one.
-    async fn ask_legacy(&self, link: &Link) -> Unmet {
+    async fn ask_legacy(&self, link: &Link) -> ProbeError {
         for peer in &self.all {
             for request in peer.dialect.legacy_health() {
                 if let Ok(Health::Unsupported(why)) = health(link, peer, request).await {
-                    return Unmet::Unsupported(why);
+                    return ProbeError::Unsupported(why);
                 }
             }
         }
-        Unmet::Stranger
+        ProbeError::Stranger
     }
 
     /// It is warned of once, until somebody else answers.
@@ -206,13 +206,13 @@ async fn health(link: &Link, peer: &Peer, request: Request<bytes::Bytes>) -> Res
     Ok(peer.dialect.read_health(status, &body))
 }
 
-fn reason(peer: &Peer, health: &Health) -> Unmet {
+fn reason(peer: &Peer, health: &Health) -> ProbeError {
     match health {
-        Health::Unsupported(why) => Unmet::Unsupported(why.clone()),
-        Health::Unwell(words) => Unmet::Unwell(words),
-        Health::Starting => Unmet::Starting,
-        Health::Locked => Unmet::Locked { variables: vec![peer.dialect.password_variable()] },
-        Health::Fine(_) | Health::Stranger => Unmet::Stranger,
+        Health::Unsupported(why) => ProbeError::Unsupported(why.clone()),
+        Health::Unwell(words) => ProbeError::Unwell(words),
+        Health::Starting => ProbeError::Starting,
+        Health::Locked => ProbeError::Locked { variables: vec![peer.dialect.password_variable()] },
+        Health::Fine(_) | Health::Stranger => ProbeError::Stranger,
     }
 }
 
@@ -243,10 +243,10 @@ mod tests {
         let writer = log.clone();
         let _guard = tracing_subscriber::fmt().with_writer(move || writer.clone()).set_default();
         let origin = "http://127.0.0.1:4096".parse().unwrap();
-        let peers = Peers::new(dialects(&origin, None, None), Timing::default(), 1 << 10);
+        let probe = DaemonProbe::new(dialects(&origin, None, None), Timing::default(), 1 << 10);
         for (pid, warnings) in [(1, 1), (1, 1), (2, 2), (2, 2)] {
             let version = semver::Version::new(2, 9, 0);
-            peers.learn(&peers.all[0], Process { version, pid: Some(pid), untested: true });
+            probe.learn(&probe.all[0], Process { version, pid: Some(pid), untested: true });
             let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
             assert_eq!(told.matches("untested version").count(), warnings, "{told}");
             assert!(told.contains("2.9.0"), "{told}");

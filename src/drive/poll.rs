@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::ids::{MessageId, SessionId};
 use crate::link::{Link, LinkError};
-use crate::turn::{Event, Look};
+use crate::turn::{Event, Snapshot};
 use crate::wire::{End, History, Pending, Status, Undecodable};
 
 /// How many sessions of a turn are asked for what they wait for.
@@ -18,10 +18,10 @@ const PAGES: usize = 100;
 /// How much is read for the reason of a failure that no message tells.
 const REASONS_BYTES: usize = 8 << 20;
 
-pub(super) async fn look(link: Link, session: SessionId, message: MessageId, children: Vec<String>) -> Event {
-    match try_look(&link, &session, &message, children).await {
-        Ok(look) => Event::Looked(Box::new(look)),
-        Err(error) => Event::LookFailed {
+pub(super) async fn poll(link: Link, session: SessionId, message: MessageId, children: Vec<String>) -> Event {
+    match try_poll(&link, &session, &message, children).await {
+        Ok(snapshot) => Event::Polled(Box::new(snapshot)),
+        Err(error) => Event::PollFailed {
             unauthorized: matches!(error, LinkError::Unauthorized),
             answered: is_answer(&error),
             reason: chain(&error),
@@ -36,35 +36,35 @@ fn is_answer(error: &LinkError) -> bool {
 }
 
 /// Reads the status before the messages: an idle session's messages are its last.
-async fn try_look(
+async fn try_poll(
     link: &Link,
     session: &SessionId,
     message: &MessageId,
     children: Vec<String>,
-) -> Result<Look, LinkError> {
+) -> Result<Snapshot, LinkError> {
     let dialect = &link.dialect;
     let status = dialect.read_status(&link.fetch(dialect.status()).await?, session)?;
     let mut history = history(link, session, message).await?;
-    let mut look = Look {
+    let mut snapshot = Snapshot {
         status,
         history: History::default(),
         permissions: Vec::new(),
         questions: Vec::new(),
-        strange_permissions: Vec::new(),
-        strange_questions: Vec::new(),
+        unparseable_permissions: Vec::new(),
+        unparseable_questions: Vec::new(),
         children,
         whole: true,
     };
     // The turn may have ended between the two.
-    if look.status == Status::Idle || matches!(history.end, End::Told(_)) {
+    if snapshot.status == Status::Idle || matches!(history.end, End::Told(_)) {
         explain(link, session, message, &mut history).await?;
     } else {
-        let asks = timeout(link.timing.request, look_at_asks(link, session, &mut look)).await;
-        look.whole &= asks.is_ok();
-        look.status = history.retry.take().unwrap_or(look.status);
+        let asks = timeout(link.timing.request, poll_asks(link, session, &mut snapshot)).await;
+        snapshot.whole &= asks.is_ok();
+        snapshot.status = history.retry.take().unwrap_or(snapshot.status);
     }
-    look.history = history;
-    Ok(look)
+    snapshot.history = history;
+    Ok(snapshot)
 }
 
 /// Reads what the messages of a turn that does not run leave open: whether work still
@@ -97,38 +97,38 @@ async fn explain(
 }
 
 /// Reads what the session and its children wait for. What cannot be read takes
-/// nothing away from the rest: the look is then not whole.
-async fn look_at_asks(link: &Link, session: &SessionId, look: &mut Look) {
+/// nothing away from the rest: the poll is then not whole.
+async fn poll_asks(link: &Link, session: &SessionId, snapshot: &mut Snapshot) {
     let dialect = &link.dialect;
-    look.children.insert(0, session.to_string());
+    snapshot.children.insert(0, session.to_string());
     let mut at = 0;
-    while at < look.children.len().min(SESSIONS) {
-        let request = dialect.children(&look.children[at]);
+    while at < snapshot.children.len().min(SESSIONS) {
+        let request = dialect.children(&snapshot.children[at]);
         let read = fetch_of(link, request, |body| dialect.read_children(body)).await;
-        for child in or_nothing(session, read, &mut look.whole) {
-            if !look.children.contains(&child) {
-                look.children.push(child);
+        for child in or_nothing(session, read, &mut snapshot.whole) {
+            if !snapshot.children.contains(&child) {
+                snapshot.children.push(child);
             }
         }
         at += 1;
     }
-    let asked = look.children[..look.children.len().min(SESSIONS)].to_vec();
+    let asked = snapshot.children[..snapshot.children.len().min(SESSIONS)].to_vec();
     let requests = dialect.permissions(&asked);
     // One session each: those beyond the limit are not asked.
-    look.whole &= look.children.len() == asked.len() || requests.len() < asked.len();
+    snapshot.whole &= snapshot.children.len() == asked.len() || requests.len() < asked.len();
     for request in requests {
         let read = fetch_of(link, request, |body| dialect.read_permissions(body)).await;
-        let Pending { asks, strange } = or_nothing(session, read, &mut look.whole);
-        look.permissions.extend(asks);
-        look.strange_permissions.extend(strange);
+        let Pending { asks, unparseable } = or_nothing(session, read, &mut snapshot.whole);
+        snapshot.permissions.extend(asks);
+        snapshot.unparseable_permissions.extend(unparseable);
     }
     for request in dialect.questions(&asked) {
         let read = fetch_of(link, request, |body| dialect.read_questions(body)).await;
-        let Pending { asks, strange } = or_nothing(session, read, &mut look.whole);
-        look.questions.extend(asks);
-        look.strange_questions.extend(strange);
+        let Pending { asks, unparseable } = or_nothing(session, read, &mut snapshot.whole);
+        snapshot.questions.extend(asks);
+        snapshot.unparseable_questions.extend(unparseable);
     }
-    for ask in look.strange_permissions.iter().chain(&look.strange_questions) {
+    for ask in snapshot.unparseable_permissions.iter().chain(&snapshot.unparseable_questions) {
         tracing::warn!(
             id = ask.id,
             session = ask.session,
@@ -137,7 +137,7 @@ async fn look_at_asks(link: &Link, session: &SessionId, look: &mut Look) {
     }
 }
 
-/// What was read; nothing, and a look that is not whole, where that failed.
+/// What was read; nothing, and a poll that is not whole, where that failed.
 fn or_nothing<T: Default>(session: &SessionId, read: Result<T, LinkError>, whole: &mut bool) -> T {
     read.unwrap_or_else(|error| {
         tracing::debug!(%session, %error, "what waits for an answer cannot be read");

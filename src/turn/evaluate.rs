@@ -4,60 +4,62 @@ use connector_contract::StopCause;
 use tokio::time::Instant;
 
 use super::{
-    Early, Effect, IDLE_LOOKS, Look, Looking, MAX_SENDS, Mode, NotStarted, SETTLED_LOOKS, Sent, Turn, Verdict,
+    Early, Effect, IDLE_POLLS, MAX_SENDS, Mode, NotStarted, Polling, SETTLED_POLLS, Sent, Snapshot, Turn,
+    TurnOutcome,
 };
 use crate::wire::{End, Ending, Failure, FailureKind, History, Message, Outcome, Status};
 
 impl Turn {
-    pub(super) fn looked(&mut self, look: Look, now: Instant, out: &mut Vec<Effect>) {
-        let again = std::mem::replace(&mut self.looking, Looking::No) == Looking::Again;
+    pub(super) fn polled(&mut self, snapshot: Snapshot, now: Instant, out: &mut Vec<Effect>) {
+        let again = std::mem::replace(&mut self.polling, Polling::No) == Polling::Again;
         self.unreachable_since = None;
-        let begun = look.history.end == End::Open && look.history.arrived && !look.history.inbox.ours;
+        let begun =
+            snapshot.history.end == End::Open && snapshot.history.arrived && !snapshot.history.inbox.ours;
         self.underway |= begun;
         // What is pending was read after the record, and either may be from before the turn had begun.
         let works = self.worked_at_look || begun;
-        for child in look.children.into_iter().filter(|_| works) {
+        for child in snapshot.children.into_iter().filter(|_| works) {
             if child != self.plan.session.as_str() && self.children.insert(child.clone()) {
                 out.push(Effect::Follow(child));
             }
         }
         let ours =
             |session: &str| session == self.plan.session.as_str() && works || self.children.contains(session);
-        let permissions = look.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
-        let questions = look.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
-        for ask in look.strange_permissions.iter().filter(|ask| ours(&ask.session)) {
+        let permissions = snapshot.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
+        let questions = snapshot.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
+        for ask in snapshot.unparseable_permissions.iter().filter(|ask| ours(&ask.session)) {
             self.asks.strange_permission(ask, now, out);
         }
-        for ask in look.strange_questions.iter().filter(|ask| ours(&ask.session)) {
+        for ask in snapshot.unparseable_questions.iter().filter(|ask| ours(&ask.session)) {
             self.asks.strange_question(ask, now, out);
         }
-        if self.asks.pending(permissions, questions, look.whole && works, now, out) {
+        if self.asks.pending(permissions, questions, snapshot.whole && works, now, out) {
             self.progressed(now);
         }
-        for step in &look.history.steps {
+        for step in &snapshot.history.steps {
             self.display.own_message(&step.head.id);
         }
-        let seen = (look.history.steps.len(), look.history.steps.last().map_or(0, |step| step.size));
+        let seen = (snapshot.history.steps.len(), snapshot.history.steps.last().map_or(0, |step| step.size));
         if self.seen != seen {
             self.seen = seen;
             self.progressed(now);
         }
-        self.prompts.clone_from(&look.history.prompts);
-        self.judge(&look.status, &look.history, now, out);
+        self.prompts.clone_from(&snapshot.history.prompts);
+        self.evaluate(&snapshot.status, &snapshot.history, now, out);
         if again {
-            self.next_look = now;
+            self.next_poll = now;
         }
     }
 
     /// Decides from the daemon's record. While the session is not idle nothing is
     /// an end: the daemon goes on after many a last word.
-    fn judge(&mut self, status: &Status, history: &History, now: Instant, out: &mut Vec<Effect>) {
+    fn evaluate(&mut self, status: &Status, history: &History, now: Instant, out: &mut Vec<Effect>) {
         let idle = *status == Status::Idle;
         if idle {
-            if self.idle_looks == 0 {
+            if self.idle_polls == 0 {
                 self.idle_since = now;
             }
-            self.idle_looks += 1;
+            self.idle_polls += 1;
         } else {
             self.status_seen(status, now, out);
         }
@@ -82,7 +84,7 @@ impl Turn {
                 return self.take_back(failure, now, out);
             }
         }
-        let enough = history.end == End::Untold || self.settled_looks >= SETTLED_LOOKS;
+        let enough = history.end == End::Untold || self.settled_looks >= SETTLED_POLLS;
         if let Some(last) = last
             && idle
             && enough
@@ -105,18 +107,18 @@ impl Turn {
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
             Sent::Refused { failure, until } => self.judge_refusal(failure, until, history, now, out),
             Sent::Unexplained { status, .. } => self.judge_unexplained(status, history, now, out),
-            Sent::Admitted { since } if self.idle_looks >= IDLE_LOOKS => {
+            Sent::Admitted { since } if self.idle_polls >= IDLE_POLLS => {
                 self.judge_taken(since, "the daemon took the prompt and does not have it", history, now, out);
             }
             Sent::Open | Sent::Admitted { .. } => {}
             Sent::Lost { since, why } => match last {
                 None if history.end != End::Untold && history.arrived => {
-                    if self.idle_looks >= IDLE_LOOKS {
+                    if self.idle_polls >= IDLE_POLLS {
                         self.judge_taken(since, &why, history, now, out);
                     }
                 }
                 None => self.send_or_give_up(&why, history, out),
-                Some(last) if self.idle_looks >= IDLE_LOOKS => {
+                Some(last) if self.idle_polls >= IDLE_POLLS => {
                     self.conclude_broken(last, history, now, out);
                 }
                 Some(_) => {}
@@ -137,13 +139,13 @@ impl Turn {
         let known = self.session_failure.clone().or_else(|| history.reason.clone());
         match (history.last(), known) {
             (Some(last), Some(failure)) if !last.head.completed => {
-                self.finish(Verdict::Failed(last.head.failure.clone().unwrap_or(failure)), out);
+                self.finish(TurnOutcome::Failed(last.head.failure.clone().unwrap_or(failure)), out);
             }
             // What waits in the inbox is somebody else's, and does not begin.
             (Some(last), _) if is_last_word(last) => self.conclude(last, now, out),
             (Some(last), _) => self.conclude_broken(last, history, now, out),
             (None, known) if history.arrived && !history.inbox.ours => match known {
-                Some(failure) => self.finish(Verdict::Failed(failure), out),
+                Some(failure) => self.finish(TurnOutcome::Failed(failure), out),
                 None => self.conclude_lost(history, now, out),
             },
             (None, _) if !history.arrived || self.sends < MAX_SENDS => {
@@ -170,8 +172,8 @@ impl Turn {
             self.sent = Sent::Admitted { since: now };
             return;
         }
-        if told && self.idle_looks < IDLE_LOOKS {
-            // Between two requests of a look it may go from the inbox to the record.
+        if told && self.idle_polls < IDLE_POLLS {
+            // Between two requests of a poll it may go from the inbox to the record.
             return;
         }
         let known = self.session_failure.clone();
@@ -181,9 +183,9 @@ impl Turn {
         let failure = known.unwrap_or(failure);
         match history.last() {
             None if !self.may_have_arrived => {
-                self.finish(Verdict::NotStarted(NotStarted::Refused(failure)), out);
+                self.finish(TurnOutcome::NotStarted(NotStarted::Refused(failure)), out);
             }
-            _ => self.finish(Verdict::Failed(failure), out),
+            _ => self.finish(TurnOutcome::Failed(failure), out),
         }
     }
 
@@ -192,16 +194,16 @@ impl Turn {
         if history.arrived {
             self.may_have_arrived = true;
             self.sent = Sent::Admitted { since: now };
-        } else if self.idle_looks >= IDLE_LOOKS {
-            self.finish(Verdict::NotStarted(NotStarted::Unexplained(status)), out);
+        } else if self.idle_polls >= IDLE_POLLS {
+            self.finish(TurnOutcome::NotStarted(NotStarted::Unexplained(status)), out);
         }
     }
 
-    /// Why the session has failed before it began with the prompt, if it has. A single look may see a
+    /// Why the session has failed before it began with the prompt, if it has. A single poll may see a
     /// session that is about to begin.
     fn failure_before(&self, history: &History) -> Option<Failure> {
         let told = self.failed_before.clone();
-        let recorded = history.failed_before && self.idle_looks >= IDLE_LOOKS;
+        let recorded = history.failed_before && self.idle_polls >= IDLE_POLLS;
         told.or_else(|| recorded.then(|| history.reason.clone().unwrap_or_else(unrecorded)))
     }
 
@@ -209,41 +211,41 @@ impl Turn {
         if self.sends < MAX_SENDS {
             return self.send(out);
         }
-        let verdict = if history.arrived {
+        let outcome = if history.arrived {
             let reason = format!("the daemon has the prompt and does not begin: {why}");
-            Verdict::Unknown { reason }
+            TurnOutcome::Unknown { reason }
         } else if self.may_have_arrived {
             let reason = format!(
                 "the prompt was sent {MAX_SENDS} times and is not on record, but may still arrive: {why}"
             );
-            Verdict::Unknown { reason }
+            TurnOutcome::Unknown { reason }
         } else {
             let reason = format!("the prompt could not be sent in {MAX_SENDS} attempts: {why}");
-            Verdict::NotStarted(NotStarted::Unavailable(reason))
+            TurnOutcome::NotStarted(NotStarted::Unavailable(reason))
         };
-        self.finish(verdict, out);
+        self.finish(outcome, out);
     }
 
     /// A message that ended, as an answer or the daemon's record has it.
     pub(super) fn conclude(&mut self, last: &Message, now: Instant, out: &mut Vec<Effect>) {
         let head = &last.head;
         let stopping = matches!(self.mode, Mode::Stopping { .. });
-        let verdict = match (&head.failure, head.ending) {
+        let outcome = match (&head.failure, head.ending) {
             (Some(failure), _) if stopping || failure.kind == FailureKind::Aborted => self.stopped(true),
-            (Some(failure), _) => Verdict::Failed(failure.clone()),
-            (None, Some(Ending::Final)) => Verdict::Completed(Box::new(last.clone())),
+            (Some(failure), _) => TurnOutcome::Failed(failure.clone()),
+            (None, Some(Ending::Final)) => TurnOutcome::Completed(Box::new(last.clone())),
             (None, Some(Ending::Tools)) if head.completed && stopping => self.stopped(true),
             (None, Some(Ending::Tools)) if head.completed => self.ended_early(last),
             // Complete, no error, nothing said: an abort while the provider failed.
             (None, _) => match self.session_failure.clone() {
                 Some(failure) if failure.kind != FailureKind::Aborted && head.completed => {
-                    Verdict::Failed(failure)
+                    TurnOutcome::Failed(failure)
                 }
                 _ if head.completed => self.stopped(true),
                 _ => return self.lose("the answer is half a message", now, out),
             },
         };
-        self.finish(verdict, out);
+        self.finish(outcome, out);
     }
 
     /// The turn's end, as the session's record tells it.
@@ -251,11 +253,11 @@ impl Turn {
         let stopping = matches!(self.mode, Mode::Stopping { .. });
         let last = history.last();
         let failure = |reason: &str| Failure { kind: FailureKind::Other, reason: reason.to_owned() };
-        let verdict = match (outcome, last) {
+        let outcome = match (outcome, last) {
             (Outcome::Succeeded, Some(last)) if last.head.failure.is_none() && last.head.completed => {
                 match last.head.ending {
                     Some(Ending::Tools) => return self.conclude(last, now, out),
-                    Some(Ending::Final) | None => Verdict::Completed(Box::new(last.clone())),
+                    Some(Ending::Final) | None => TurnOutcome::Completed(Box::new(last.clone())),
                 }
             }
             (Outcome::Interrupted, Some(last)) if last.refused && !stopping => self.ended_early(last),
@@ -271,11 +273,11 @@ impl Turn {
                 if failure.kind == FailureKind::Aborted {
                     self.stopped(true)
                 } else {
-                    Verdict::Failed(failure)
+                    TurnOutcome::Failed(failure)
                 }
             }
         };
-        self.finish(verdict, out);
+        self.finish(outcome, out);
     }
 
     /// The turn was cut off, and the record does not tell that anybody interrupted it: by what was
@@ -288,9 +290,9 @@ impl Turn {
         }
     }
 
-    fn ended_early(&self, last: &Message) -> Verdict {
+    fn ended_early(&self, last: &Message) -> TurnOutcome {
         let why = if last.refused { self.asks.denied().unwrap_or(Early::Refused) } else { Early::Unsaid };
-        Verdict::EndedEarly { last: Box::new(last.clone()), why }
+        TurnOutcome::EndedEarly { last: Box::new(last.clone()), why }
     }
 
     /// Nothing runs, and the last message has no proper end.
@@ -298,14 +300,14 @@ impl Turn {
         // Where ends are told, a turn goes on after what was rejected from here; it may
         // have been ended by what was rejected elsewhere.
         let ends_it = history.end == End::Untold || !self.asks.rejected() || self.shut;
-        let verdict = if last.head.completed && last.refused && ends_it {
+        let outcome = if last.head.completed && last.refused && ends_it {
             self.ended_early(last)
         } else if last.head.completed && last.head.ending.is_none() && !history.unanswered {
-            self.session_failure.clone().map_or_else(|| self.stopped(true), Verdict::Failed)
+            self.session_failure.clone().map_or_else(|| self.stopped(true), TurnOutcome::Failed)
         } else {
             return self.conclude_lost(history, now, out);
         };
-        self.finish(verdict, out);
+        self.finish(outcome, out);
     }
 
     /// The daemon has lost the turn. One that tells of ends may have been started anew,
@@ -315,7 +317,7 @@ impl Turn {
             return;
         }
         let reason = "the daemon stopped or restarted during the turn, and nothing runs any more".to_owned();
-        self.finish(Verdict::Failed(Failure { kind: FailureKind::Other, reason }), out);
+        self.finish(TurnOutcome::Failed(Failure { kind: FailureKind::Other, reason }), out);
     }
 
     /// While the prompt's request is open, the prompt may be about to begin: only
@@ -323,7 +325,7 @@ impl Turn {
     fn judge_stop(&mut self, idle: bool, history: &History, out: &mut Vec<Effect>) {
         let Mode::Stopping { delivered, .. } = self.mode else { return };
         let ended = history.last().is_some_and(|last| last.head.completed);
-        let silent = self.sent != Sent::Open && self.idle_looks >= IDLE_LOOKS;
+        let silent = self.sent != Sent::Open && self.idle_polls >= IDLE_POLLS;
         if idle && delivered && !history.inbox.any && (ended || silent) {
             self.finish(self.stopped(true), out);
         } else if !idle || !delivered || history.inbox.any || self.sent == Sent::Open {
