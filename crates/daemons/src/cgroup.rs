@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::allowance::Allowance;
+use crate::resource_limits::ResourceLimits;
 pub(crate) use enter::{ENTER, relaunch};
 pub(crate) use expected::{Expected, Unheld};
 pub(crate) use group::{Events, Group};
@@ -44,16 +44,16 @@ static LEAVES: AtomicBool = AtomicBool::new(false);
 /// end with it: while they go on nothing else can be started in that group. What was not told so stays where it is.
 pub fn leave_for_leaf() {
     LEAVES.store(true, Ordering::Relaxed);
-    if let Err(why) = Groups::of_this_process(Allowance::default()) {
+    if let Err(why) = Groups::of_this_process(ResourceLimits::default()) {
         tracing::debug!(%why, "daemons have no cgroups");
     }
 }
 
 impl Groups {
     /// Those of this process, as they are now, with the controllers that these limits need.
-    pub(crate) fn of_this_process(allowance: Allowance) -> Result<Self, Reason> {
+    pub(crate) fn of_this_process(resource_limits: ResourceLimits) -> Result<Self, Reason> {
         let leaves = LEAVES.load(Ordering::Relaxed).then(std::process::id);
-        Ok(Self::take(&plan_of(None)?, leaves, Controller::needed(allowance)))
+        Ok(Self::take(&plan_of(None)?, leaves, Controller::needed(resource_limits)))
     }
 
     /// Makes the place for a host; `leaves` is its process where it may be moved.

@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use secrecy::SecretString;
 
-use crate::allowance::{Allowance, Excess, Overrun};
 use crate::cgroup::Limits;
 use crate::egress::Egress;
 pub use crate::health::HealthError;
 use crate::keys::LoginCopy;
+use crate::output_log::OutputLog;
 pub use crate::process::Exit;
 use crate::process::{Family, Leader, ProcessId};
 use crate::record::{Record, RecordFile};
-use crate::spool::Spool;
+use crate::resource_limits::{Excess, Overrun, ResourceLimits};
 use adopt::Outdated;
 pub use adopt::{Adopted, Unfit};
 pub(crate) use contain::Contained;
@@ -49,7 +49,7 @@ pub struct Daemon {
     password: SecretString,
     directory: PathBuf,
     version: String,
-    spool: Spool,
+    output_log: OutputLog,
     grace: Duration,
     record: Option<(RecordFile, Record)>,
     ends_on_drop: bool,
@@ -128,12 +128,12 @@ impl Daemon {
 
     /// The last lines it printed, for its owner's eyes: they may hold anything.
     pub fn output_tail(&self) -> Vec<String> {
-        self.spool.tail()
+        self.output_log.tail()
     }
 
     /// The lines it printed since the last call, for its owner's eyes.
     pub(crate) fn drain_output(&mut self) -> Vec<String> {
-        self.spool.drain().unwrap_or_default()
+        self.output_log.drain().unwrap_or_default()
     }
 
     /// How it ended, or nothing while it runs.
@@ -184,15 +184,16 @@ impl Daemon {
 
     /// Ends the agent's commands, and nothing else, when it and they hold too much, or the kernel kept them from it. It is counted
     /// besides what the kernel holds: who gave us the group may take its limits away. The process table is read where that holds nobody up.
-    pub(crate) async fn keep_to(&mut self, allowance: Allowance) -> Option<Overrun> {
-        if allowance.are_none() {
+    pub(crate) async fn keep_to(&mut self, resource_limits: ResourceLimits) -> Option<Overrun> {
+        if resource_limits.are_none() {
             return None;
         }
-        let held = self.held_by_kernel(allowance);
-        let slowed = self.family.group.as_ref().and_then(|group| self.limits.is_slowed(allowance, group));
+        let held = self.held_by_kernel(resource_limits);
+        let slowed =
+            self.family.group.as_ref().and_then(|group| self.limits.is_slowed(resource_limits, group));
         let (family, mut asked) = (self.family.clone(), std::mem::take(&mut self.asked));
         let look = move || {
-            let found = allowance.exceeded(&family).or(slowed).or(held);
+            let found = resource_limits.exceeded(&family).or(slowed).or(held);
             let overrun = found.map(|excess| Overrun { excess, any: family.end_commands(&mut asked) });
             (overrun, asked)
         };
@@ -202,8 +203,8 @@ impl Daemon {
     }
 
     /// Which limit the kernel held since this was last asked.
-    pub(crate) fn held_by_kernel(&mut self, allowance: Allowance) -> Option<Excess> {
-        self.limits.exceeded(allowance, self.family.group.as_ref()?)
+    pub(crate) fn held_by_kernel(&mut self, resource_limits: ResourceLimits) -> Option<Excess> {
+        self.limits.exceeded(resource_limits, self.family.group.as_ref()?)
     }
 
     /// Ends the agent's commands, and nothing else; says whether there were any.

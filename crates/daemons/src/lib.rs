@@ -17,24 +17,24 @@ pub mod disk;
 pub mod environment;
 pub mod install;
 pub mod keys;
-pub mod known;
 pub mod pool;
 pub mod project;
 pub mod providers;
+pub mod registry;
 pub mod version;
 pub mod worktree;
 
-mod allowance;
 mod cgroup;
 mod egress;
 mod health;
+mod output_log;
 mod own_package;
 mod place;
 mod process;
 mod random;
 mod record;
 mod redact;
-mod spool;
+mod resource_limits;
 mod user_config;
 
 pub use cgroup::leave_for_leaf;

@@ -2,20 +2,20 @@
 //!
 //! [`Pool`] is the handle, a control message says what is wanted, and a [`Lease`] is the ticket
 //! that keeps a daemon from being evicted. One task owns every decision, in a synchronous core
-//! (`desk`): it is told what happened and answers with what to do. One more task per running
-//! daemon (`keeper`) does the waiting, so that a slow start delays nobody else.
+//! (`scheduler`): it is told what happened and answers with what to do. One more task per running
+//! daemon (`supervisor`) does the waiting, so that a slow start delays nobody else.
 //!
 //! Never does: end a daemon that is leased, except when told to; hold a lock while it waits; speak
 //! to a daemon beyond its health.
 
+mod actor;
 mod budget;
 mod config;
-mod desk;
-mod keeper;
 mod lease;
 mod limits;
 mod port;
-mod table;
+mod scheduler;
+mod supervisor;
 mod terms;
 
 use std::path::{Path, PathBuf};
@@ -26,13 +26,13 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use config::tmp;
 pub use config::{Action, ConfigError, Confine, Isolation, OnExit, PoolConfig, WorkspaceConfig};
-pub use desk::{Refusal, Wait};
 pub use lease::{Address, Lease};
 pub use limits::{HeldLimit, HeldLimits, Holder, TO_DELEGATE};
+pub use scheduler::{Refusal, Wait};
 
 use crate::daemon::Home;
 use crate::environment::Environment;
-use table::Control;
+use actor::Control;
 
 /// Where the pool finds what it needs.
 #[derive(Debug, Clone)]
@@ -149,8 +149,8 @@ impl Pool {
             );
         }
         let (control, controls) = mpsc::unbounded_channel();
-        let table = table::Table::new(config, surroundings, control.downgrade())?;
-        tokio::spawn(table.run(controls));
+        let actor = actor::PoolActor::new(config, surroundings, control.downgrade())?;
+        tokio::spawn(actor.run(controls));
         Ok(Self { control, logs: Arc::new(surroundings.state.clone()) })
     }
 
@@ -191,7 +191,7 @@ impl Pool {
     /// Tokio runtime.
     pub fn take_over(&self, others: Others) {
         let (state, control) = (Arc::clone(&self.logs), self.control.clone());
-        tokio::task::spawn_blocking(move || match crate::known::known(&state) {
+        tokio::task::spawn_blocking(move || match crate::registry::on_record(&state) {
             Ok(found) => {
                 let names = found.into_iter().map(|known| known.workspace);
                 names.for_each(|workspace| drop(control.send(Control::Found { workspace, others })));

@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::plan::{Plan, Reason};
 use super::{Controller, is_enabled, is_shared, plan_of, shared, stays};
-use crate::allowance::Allowance;
+use crate::resource_limits::ResourceLimits;
 
 /// The group of a daemon, as it is or as it would be.
 pub(crate) enum Expected {
@@ -52,15 +52,19 @@ impl Expected {
         }
     }
 
-    /// Why a limit of `allowance` is not held by it, if it is not.
-    pub(crate) fn holds(&self, controller: Controller, allowance: Allowance) -> Result<(), Unheld> {
+    /// Why a limit of `resource_limits` is not held by it, if it is not.
+    pub(crate) fn holds(
+        &self,
+        controller: Controller,
+        resource_limits: ResourceLimits,
+    ) -> Result<(), Unheld> {
         match self {
             Self::Made(group) => {
-                let settings = controller.settings(allowance, group.path()).map_err(Unheld::For)?;
+                let settings = controller.settings(resource_limits, group.path()).map_err(Unheld::For)?;
                 settings.iter().try_for_each(|setting| group.has(setting))
             }
             Self::Planned { plan, host, leaves } => can_enable(plan, (*host, *leaves), controller)
-                .and_then(|()| controller.settings(allowance, &plan.base).map(drop))
+                .and_then(|()| controller.settings(resource_limits, &plan.base).map(drop))
                 .map_err(Unheld::For),
             Self::None(why) => Err(Unheld::For(why.clone())),
             Self::Unseen(why) => Err(Unheld::Unseen(why.clone())),
@@ -107,9 +111,9 @@ mod tests {
                 std::fs::write(base.path().join(file), text).unwrap();
             }
             let plan = Plan { base: base.path().to_owned(), leaves: in_base };
-            let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+            let resource_limits = ResourceLimits { memory_mb: Some(2048), ..ResourceLimits::default() };
             let host = std::process::id();
-            let held = Expected::Planned { plan, host, leaves }.holds(Controller::Memory, allowance);
+            let held = Expected::Planned { plan, host, leaves }.holds(Controller::Memory, resource_limits);
             match expected {
                 None => assert_eq!(held, Ok(()), "{enabled:?} of {controllers} beside {processes:?}"),
                 Some(why) => {
@@ -125,11 +129,11 @@ mod tests {
         for (file, bytes) in [("memory.high", "2147483648\n"), ("memory.max", "2684354560\n")] {
             std::fs::write(directory.path().join(file), bytes).unwrap();
         }
-        let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+        let resource_limits = ResourceLimits { memory_mb: Some(2048), ..ResourceLimits::default() };
         for (listed, is_held) in [("4711\n", true), ("4712\n", false), ("0\n", false), ("", false)] {
             std::fs::write(directory.path().join("cgroup.procs"), listed).unwrap();
             let expected = Expected::of_daemon(Some(Group::at(directory.path().to_owned())), 4711);
-            let held = expected.holds(Controller::Memory, allowance);
+            let held = expected.holds(Controller::Memory, resource_limits);
             assert_eq!(held.is_ok(), is_held, "{listed:?}: {held:?}");
         }
     }
@@ -139,10 +143,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
         std::fs::write(file("cgroup.procs"), "4711\n").unwrap();
-        let allowance = Allowance { cpu_percent: Some(100), ..Allowance::default() };
+        let resource_limits = ResourceLimits { cpu_percent: Some(100), ..ResourceLimits::default() };
         let holds = || {
             let expected = Expected::of_daemon(Some(Group::at(directory.path().to_owned())), 4711);
-            expected.holds(Controller::Cpu, allowance)
+            expected.holds(Controller::Cpu, resource_limits)
         };
         assert!(matches!(holds(), Err(Unheld::For(_))));
         std::fs::create_dir(file("cpu.max")).unwrap();

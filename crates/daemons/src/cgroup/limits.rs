@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Events, Group, Groups};
-use crate::allowance::{Allowance, Excess};
+use crate::resource_limits::{Excess, ResourceLimits};
 
 /// Processes and threads that a daemon itself may be, and each process of its commands. The kernel counts both alike, and the
 /// setting counts processes: this is what ordinary ones do not come near, and a bomb does at once.
@@ -62,19 +62,19 @@ impl Controller {
     }
 
     /// Those of the limits that there are.
-    pub(crate) fn asked(allowance: Allowance) -> impl Iterator<Item = Self> {
+    pub(crate) fn asked(resource_limits: ResourceLimits) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |controller| match controller {
-            Self::Memory => allowance.memory_mb.is_some(),
-            Self::Pids => allowance.processes.is_some(),
-            Self::Cpu => allowance.cpu_percent.is_some(),
-            Self::Io => allowance.io_weight.is_some(),
+            Self::Memory => resource_limits.memory_mb.is_some(),
+            Self::Pids => resource_limits.processes.is_some(),
+            Self::Cpu => resource_limits.cpu_percent.is_some(),
+            Self::Io => resource_limits.io_weight.is_some(),
         })
     }
 
     /// Those that a group with such limits needs: theirs, and always the processor's, by which the host that looks has its share however
     /// many processes there are.
-    pub(super) fn needed(allowance: Allowance) -> impl Iterator<Item = Self> {
-        let asked: Vec<_> = Self::asked(allowance).collect();
+    pub(super) fn needed(resource_limits: ResourceLimits) -> impl Iterator<Item = Self> {
+        let asked: Vec<_> = Self::asked(resource_limits).collect();
         Self::ALL.into_iter().filter(move |it| asked.contains(it) || *it == Self::Cpu && !asked.is_empty())
     }
 
@@ -84,12 +84,16 @@ impl Controller {
     }
 
     /// Its settings in a group, which are the kernel's own where there is no limit; or why none would act.
-    pub(super) fn settings(self, allowance: Allowance, group: &Path) -> Result<Vec<Setting>, String> {
+    pub(super) fn settings(
+        self,
+        resource_limits: ResourceLimits,
+        group: &Path,
+    ) -> Result<Vec<Setting>, String> {
         let or_max = |value: Option<String>| value.unwrap_or_else(|| "max".to_owned());
         let setting = |file, value| Setting { file, value, may_be_missing: false };
         Ok(match self {
             Self::Memory => {
-                let most = allowance.memory_mb.map(|most| most.saturating_mul(MIB));
+                let most = resource_limits.memory_mb.map(|most| most.saturating_mul(MIB));
                 // What is swapped out is held as well. A kernel without swap has no such file.
                 let swap = or_max(most.map(|_| "0".to_owned()));
                 let swap = Setting { may_be_missing: true, ..setting("memory.swap.max", swap) };
@@ -98,13 +102,16 @@ impl Controller {
                 vec![setting("memory.high", or_max(most)), setting(CEILING, or_max(ceiling)), swap]
             }
             Self::Pids => {
-                vec![setting("pids.max", or_max(allowance.processes.map(|most| threads(most).to_string())))]
+                vec![setting(
+                    "pids.max",
+                    or_max(resource_limits.processes.map(|most| threads(most).to_string())),
+                )]
             }
             Self::Cpu => {
                 let quota = |percent| format!("{} {PERIOD}", u64::from(percent) * PERIOD / 100);
-                vec![setting("cpu.max", or_max(allowance.cpu_percent.map(quota)))]
+                vec![setting("cpu.max", or_max(resource_limits.cpu_percent.map(quota)))]
             }
-            Self::Io => io(allowance.io_weight, group)?,
+            Self::Io => io(resource_limits.io_weight, group)?,
         })
     }
 }
@@ -186,20 +193,20 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Those of a daemon without a group, for this reason.
-    pub(crate) fn none(allowance: Allowance, why: &str) -> Self {
-        let held = Controller::asked(allowance).map(|it| (it, Holds::Other(why.to_owned())));
+    pub(crate) fn none(resource_limits: ResourceLimits, why: &str) -> Self {
+        let held = Controller::asked(resource_limits).map(|it| (it, Holds::Other(why.to_owned())));
         Self { held: held.collect(), ..Self::default() }
     }
 
     /// Sets those of a group, as its own files let them be set, and takes back those that there are not any more. Where they do not,
     /// `groups` may know why.
-    pub(crate) fn set(allowance: Allowance, group: &Group, groups: Option<&Groups>) -> Self {
+    pub(crate) fn set(resource_limits: ResourceLimits, group: &Group, groups: Option<&Groups>) -> Self {
         let why =
             |controller, why| groups.and_then(|groups| groups.refused(controller)).map_or(why, str::to_owned);
-        let asked: Vec<_> = Controller::asked(allowance).collect();
+        let asked: Vec<_> = Controller::asked(resource_limits).collect();
         // What is told of a limit that is made smaller is told of this one.
         let (seen, slowed) = (group.events(), group.slowed());
-        let set = |controller: Controller| match controller.settings(allowance, group.path()) {
+        let set = |controller: Controller| match controller.settings(resource_limits, group.path()) {
             Ok(settings) => set(&settings, group),
             Err(error) => Holds::Other(error),
         };
@@ -212,37 +219,41 @@ impl Limits {
     }
 
     /// Whether memory that cannot be given back has come up to the limit, behind which the kernel slowed somebody down since this was last asked.
-    pub(crate) fn is_slowed(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
+    pub(crate) fn is_slowed(&mut self, resource_limits: ResourceLimits, group: &Group) -> Option<Excess> {
         let before = std::mem::replace(&mut self.slowed, group.slowed());
-        let most = allowance.memory_mb.filter(|_| self.slowed > before && self.act(Controller::Memory))?;
+        let most =
+            resource_limits.memory_mb.filter(|_| self.slowed > before && self.act(Controller::Memory))?;
         let kept = group.kept_memory()? >> 20;
         (kept >= most - most / THRASHED).then_some(Excess::Slowed { kept, most })
     }
 
     /// Which limit the kernel held since this was last asked.
-    pub(crate) fn exceeded(&mut self, allowance: Allowance, group: &Group) -> Option<Excess> {
+    pub(crate) fn exceeded(&mut self, resource_limits: ResourceLimits, group: &Group) -> Option<Excess> {
         let ceiling = group.ceiling().map(|ceiling| ceiling >> 20);
-        self.look(allowance, group);
+        self.look(resource_limits, group);
         let (before, now) = (self.seen, group.events());
         let ended = now.kills > before.kills;
         // A want is kept in mind until the end that it leads to.
         let wants = if ended { now.wants } else { before.wants };
         self.seen = Events { wants, ..now };
         if ended && now.wants > before.wants && self.act(Controller::Memory) {
-            return allowance.memory_mb.zip(ceiling).map(|(most, ceiling)| Excess::Ended { ceiling, most });
+            return resource_limits
+                .memory_mb
+                .zip(ceiling)
+                .map(|(most, ceiling)| Excess::Ended { ceiling, most });
         }
         let refused = now.refused > before.refused && self.act(Controller::Pids);
-        allowance.processes.filter(|_| refused).map(|most| Excess::Threads { most: threads(most) })
+        resource_limits.processes.filter(|_| refused).map(|most| Excess::Threads { most: threads(most) })
     }
 
     /// Looks whether what was set still acts, since who gave a controller can take it away, and sets what could not be yet.
-    fn look(&mut self, allowance: Allowance, group: &Group) {
+    fn look(&mut self, resource_limits: ResourceLimits, group: &Group) {
         for (controller, holds) in &mut self.held {
             if matches!(holds, Holds::Other(_)) {
                 continue;
             }
             let offered = controller
-                .settings(allowance, group.path())
+                .settings(resource_limits, group.path())
                 .and_then(|settings| settings.iter().try_for_each(|setting| group.offers(setting)));
             match (offered, &*holds) {
                 (Err(why), _) => *holds = Holds::Other(why),

@@ -3,9 +3,9 @@
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::allowance::{Allowance, Excess};
+use crate::resource_limits::{Excess, ResourceLimits};
 
-const ALL: Allowance = Allowance {
+const ALL: ResourceLimits = ResourceLimits {
     memory_mb: Some(2048),
     processes: Some(100),
     disk_mb: Some(1),
@@ -49,8 +49,11 @@ fn a_limit_beyond_what_the_kernel_takes_is_the_most_that_it_takes_and_never_a_sm
         (u64::MAX, 131_057, u64::MAX, 4_194_304),
         (2048, 131_000, 2048 << 20, 4_192_512),
     ] {
-        let asked =
-            Allowance { memory_mb: Some(memory_mb), processes: Some(processes), ..Allowance::default() };
+        let asked = ResourceLimits {
+            memory_mb: Some(memory_mb),
+            processes: Some(processes),
+            ..ResourceLimits::default()
+        };
         let (directory, group) = group(&["memory.high", "memory.max", "pids.max"]);
         Limits::set(asked, &group, None);
         let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).unwrap();
@@ -104,7 +107,7 @@ fn what_is_no_limit_any_more_is_taken_back_from_a_group_that_goes_on() {
     let (directory, all) = group(&WRITTEN.map(|(file, _)| file));
     cost(directory.path(), true);
     Limits::set(ALL, &all, None);
-    assert_eq!(Limits::set(Allowance::default(), &all, None).words(), None);
+    assert_eq!(Limits::set(ResourceLimits::default(), &all, None).words(), None);
     for (file, without) in [
         ("memory.high", "max"),
         ("memory.max", "max"),
@@ -127,7 +130,7 @@ fn cost(directory: &Path, enabled: bool) {
 
 #[test]
 fn a_weight_is_held_only_by_what_heeds_it() {
-    let weight = |weight| Allowance { io_weight: Some(weight), ..Allowance::default() };
+    let weight = |weight| ResourceLimits { io_weight: Some(weight), ..ResourceLimits::default() };
     // Whether there is a model, the files, the weight, and what is written where.
     for (model, files, asked, written) in [
         (true, &["io.weight", "io.bfq.weight"][..], 50, Some(("io.weight", "default 50"))),
@@ -194,7 +197,7 @@ fn a_limit_that_cannot_be_set_is_counted_for_a_reason_and_the_others_hold() {
     }
     // A kernel that swaps nothing.
     let (_directory, group) = group(&["memory.high", "memory.max"]);
-    let memory = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+    let memory = ResourceLimits { memory_mb: Some(2048), ..ResourceLimits::default() };
     assert_eq!(Limits::set(memory, &group, None).words().unwrap(), "memory_mb is held by the kernel");
     let refused = groups(&[(Controller::Memory, Err("it is not given".to_owned()))]);
     let limits = Limits::set(memory, &group, Some(&refused));
@@ -251,7 +254,7 @@ fn who_is_slowed_down_is_told_only_where_nothing_can_be_given_back() {
 #[test]
 fn a_smaller_limit_slows_down_at_once_and_ends_nothing_that_is_held() {
     const MIB: u64 = 1 << 20;
-    let memory = |memory_mb| Allowance { memory_mb: Some(memory_mb), ..Allowance::default() };
+    let memory = |memory_mb| ResourceLimits { memory_mb: Some(memory_mb), ..ResourceLimits::default() };
     let (directory, group) = group(&["memory.high", "memory.max"]);
     let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).unwrap();
     // As the kernel has them, which a plain file that is overwritten has not.
@@ -277,7 +280,7 @@ fn a_smaller_limit_slows_down_at_once_and_ends_nothing_that_is_held() {
 
 #[test]
 fn an_end_before_a_ceiling_is_lowered_is_told_with_the_one_that_there_was() {
-    let memory = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+    let memory = ResourceLimits { memory_mb: Some(2048), ..ResourceLimits::default() };
     let (directory, group) = group(&["memory.high", "memory.max"]);
     let tell = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
     tell("memory.max", "4294967296\n");
@@ -390,10 +393,11 @@ fn a_controller_is_enabled_once_and_only_where_it_is_to_be_had() {
 
 #[test]
 fn a_group_with_limits_has_its_share_of_the_processor_too_and_one_without_needs_nothing() {
-    let needed = |allowance| Controller::needed(allowance).collect::<Vec<_>>();
-    let (none, disk) = (Allowance::default(), Allowance { disk_mb: Some(1), ..Allowance::default() });
+    let needed = |resource_limits| Controller::needed(resource_limits).collect::<Vec<_>>();
+    let (none, disk) =
+        (ResourceLimits::default(), ResourceLimits { disk_mb: Some(1), ..ResourceLimits::default() });
     assert_eq!((needed(none), needed(disk)), (vec![], vec![]));
-    let processes = Allowance { processes: Some(1), ..Allowance::default() };
+    let processes = ResourceLimits { processes: Some(1), ..ResourceLimits::default() };
     assert_eq!(needed(processes), [Controller::Pids, Controller::Cpu]);
     assert_eq!(needed(ALL), Controller::ALL);
 }

@@ -163,7 +163,7 @@ async fn taken_over(
         port: record.port,
         directory: record.directory.clone(),
         version,
-        spool: start::spool(spec, &password)?,
+        output_log: start::output_log(spec, &password)?,
         password,
         grace: spec.stop_grace,
         record: Some((file, record)),

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Daemon, Spec};
-use crate::allowance::Allowance;
 use crate::cgroup::{self, Group, Groups, Limits};
 use crate::record::Record;
+use crate::resource_limits::ResourceLimits;
 
 /// That a daemon is to have a group, and what it may hold.
 #[derive(Debug, Clone)]
 pub(crate) struct Contained {
     /// The binary that enters the group and becomes the daemon; usually our own. Without one there is no group.
     pub(crate) launcher: Option<PathBuf>,
-    pub(crate) allowance: Allowance,
+    pub(crate) resource_limits: ResourceLimits,
 }
 
 /// The group of a daemon that is about to start, or why it has none.
@@ -90,34 +90,34 @@ fn launcher(spec: &Spec) -> Option<&Path> {
 fn groups(spec: &Spec) -> Result<Groups, String> {
     let contained = spec.contained.as_ref().ok_or("none is asked for")?;
     launcher(spec).ok_or("this host has no launcher, or it cannot be started")?;
-    Groups::of_this_process(contained.allowance).map_err(|why| why.to_string())
+    Groups::of_this_process(contained.resource_limits).map_err(|why| why.to_string())
 }
 
 /// What holds the limits of a daemon that an earlier host left: as they are asked for now. A smaller one is written where the kernel
 /// may take its time to find the memory.
 pub(super) async fn limits_of_found(spec: &Spec, record: &Record) -> Limits {
-    let allowance = allowance(spec);
+    let resource_limits = resource_limits(spec);
     let (group, process) = (record.group(), record.process.as_ref().map(|process| process.pid));
     let set = move || match (group, process) {
         (Some(group), Some(process)) if group.holds(process) => {
-            Limits::set(allowance, &group, Groups::of_this_process(allowance).ok().as_ref())
+            Limits::set(resource_limits, &group, Groups::of_this_process(resource_limits).ok().as_ref())
         }
-        (Some(group), _) => Limits::none(allowance, &group.is_left()),
-        (None, _) => Limits::none(allowance, "an earlier host started this daemon, without a group"),
+        (Some(group), _) => Limits::none(resource_limits, &group.is_left()),
+        (None, _) => Limits::none(resource_limits, "an earlier host started this daemon, without a group"),
     };
     let set = tokio::task::spawn_blocking(set).await;
-    set.unwrap_or_else(|error| Limits::none(allowance, &error.to_string()))
+    set.unwrap_or_else(|error| Limits::none(resource_limits, &error.to_string()))
 }
 
-fn allowance(spec: &Spec) -> Allowance {
-    spec.contained.as_ref().map(|contained| contained.allowance).unwrap_or_default()
+fn resource_limits(spec: &Spec) -> ResourceLimits {
+    spec.contained.as_ref().map(|contained| contained.resource_limits).unwrap_or_default()
 }
 
 fn limits(spec: &Spec, group: Result<&Group, &str>, groups: Option<&Groups>) -> Limits {
-    let allowance = allowance(spec);
+    let resource_limits = resource_limits(spec);
     match group {
-        Ok(group) => Limits::set(allowance, group, groups),
-        Err(why) => Limits::none(allowance, why),
+        Ok(group) => Limits::set(resource_limits, group, groups),
+        Err(why) => Limits::none(resource_limits, why),
     }
 }
 
@@ -182,10 +182,10 @@ mod tests {
     fn a_launcher_that_cannot_be_started_costs_the_group_and_never_the_daemon() {
         let root = tempfile::tempdir().unwrap();
         let mut spec = Spec::new("/bin/sh", root.path(), Environment::of_this_process());
-        let allowance = Allowance { memory_mb: Some(2048), ..Allowance::default() };
+        let resource_limits = ResourceLimits { memory_mb: Some(2048), ..ResourceLimits::default() };
         let launchers = programs(root.path()).into_iter().map(|(_, launcher, can)| (Some(launcher), can));
         for (launcher, can) in launchers.chain([(None, false)]) {
-            spec.contained = Some(Contained { launcher: launcher.clone(), allowance });
+            spec.contained = Some(Contained { launcher: launcher.clone(), resource_limits });
             let searched = (root.path(), OsStr::new(""));
             let mut had = place(root.path());
             let command = had.command(&spec, Path::new("/bin/sh"), searched);
@@ -209,7 +209,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut spec = Spec::new("opencode", root.path(), Environment::of_this_process());
         let launcher = Some(PathBuf::from("/bin/sh"));
-        spec.contained = Some(Contained { launcher, allowance: Allowance::default() });
+        spec.contained = Some(Contained { launcher, resource_limits: ResourceLimits::default() });
         for (name, program, can) in programs(root.path()) {
             // By its path, by one from the directory of the daemon, and by its name on the daemon's path.
             let relative = Path::new(".").join(name);

@@ -22,6 +22,7 @@ use crate::diagnosis::Diagnosis;
 use crate::egress::{self, Wanted};
 use crate::health::{self, HealthError};
 use crate::keys::{self, Keys};
+use crate::output_log::OutputLog;
 use crate::own_package;
 use crate::place::Held;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
@@ -29,7 +30,6 @@ use crate::providers::Providers;
 use crate::random;
 use crate::record::{Record, RecordFile};
 use crate::redact::Redactor;
-use crate::spool::Spool;
 use crate::user_config;
 use crate::version;
 
@@ -108,7 +108,7 @@ async fn serve_proxies(
     else {
         return Ok(());
     };
-    let output = spool(spec, &daemon.password)?.stdio();
+    let output = output_log(spec, &daemon.password)?.stdio();
     let (launcher, environment) = (confinement.launcher.clone(), spec.environment.clone());
     // It is waited for where that holds nobody up.
     let starting = tokio::task::spawn_blocking(move || {
@@ -131,15 +131,15 @@ async fn serve_proxies(
 }
 
 /// Where a daemon's output goes, and what must not be shown of it.
-pub(super) fn spool(spec: &Spec, password: &SecretString) -> Result<Spool, StartError> {
+pub(super) fn output_log(spec: &Spec, password: &SecretString) -> Result<OutputLog, StartError> {
     let mut redactor = Redactor::default();
     redactor.add(password.expose_secret());
     for secret in &secrets(spec) {
         redactor.add(secret.expose_secret());
     }
     match &spec.output {
-        Some(path) => Spool::at(path, redactor),
-        None => Spool::unnamed(redactor),
+        Some(path) => OutputLog::at(path, redactor),
+        None => OutputLog::unnamed(redactor),
     }
     .map_err(StartError::system("open the daemon's output file"))
 }
@@ -200,7 +200,7 @@ fn spawn(
     (file, proxies): (Option<RecordFile>, &Proxies),
 ) -> Result<(Daemon, Option<Control>), StartError> {
     let mark = random::hex::<16>().map_err(StartError::system("make a mark"))?;
-    let spool = spool(spec, password)?;
+    let output_log = output_log(spec, password)?;
     let mut place = Place::of(spec, &mark);
     let mut record = file.map(|file| {
         let password = password.expose_secret().to_owned();
@@ -210,7 +210,7 @@ fn spawn(
     });
     write(record.as_ref())?;
     let start = |place: &mut Place| {
-        let mut command = command(spec, (directory, port, password), (&mark, place), &spool, proxies)?;
+        let mut command = command(spec, (directory, port, password), (&mark, place), &output_log, proxies)?;
         let control = control(spec, &mut command)?;
         place.make(spec);
         match command.spawn() {
@@ -238,7 +238,7 @@ fn spawn(
         password: password.clone(),
         directory: directory.to_owned(),
         version: String::new(),
-        spool,
+        output_log,
         grace: spec.stop_grace,
         record,
         ends_on_drop: true,
@@ -265,10 +265,10 @@ fn command(
     spec: &Spec,
     (directory, port, password): (&Path, u16, &SecretString),
     (mark, place): (&str, &mut Place),
-    spool: &Spool,
+    output_log: &OutputLog,
     proxies: &Proxies,
 ) -> Result<Command, StartError> {
-    let stdio = || spool.stdio().map_err(StartError::system("share the daemon's output file"));
+    let stdio = || output_log.stdio().map_err(StartError::system("share the daemon's output file"));
     let models = proxies.wanted.as_ref().and_then(|wanted| wanted.models.as_ref());
     let models = models.map_or(("", ""), |(address, token)| (address.as_str(), token.expose()));
     let environment = spec.child_environment(&proxies.providers, models);
@@ -355,7 +355,7 @@ async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartEr
         if let Some(Exit::Status(status)) = daemon.try_exit() {
             return Err(ended(daemon, status));
         }
-        daemon.spool.trim();
+        daemon.output_log.trim();
         if listens(daemon) {
             match health::version(daemon.port, &daemon.password, None).await {
                 Ok(version) => return Ok(version::check_within(&version, spec.requires_walls())?.to_string()),
@@ -367,7 +367,7 @@ async fn until_ready(daemon: &mut Daemon, spec: &Spec) -> Result<String, StartEr
             return Err(StartError::PortTaken { port: daemon.port });
         }
         if Instant::now() >= deadline {
-            return Err(StartError::TimedOut { limit, diagnosis: Diagnosis::of(daemon.spool.whole()) });
+            return Err(StartError::TimedOut { limit, diagnosis: Diagnosis::of(daemon.output_log.whole()) });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -382,8 +382,8 @@ fn listens(daemon: &Daemon) -> bool {
 }
 
 fn ended(daemon: &mut Daemon, status: ExitStatus) -> StartError {
-    let tail = daemon.spool.whole();
-    daemon.spool.trim();
+    let tail = daemon.output_log.whole();
+    daemon.output_log.trim();
     // opencode 1.x says `ServeError` and no more; whether it was the port, the port tells.
     let serve_error = tail.iter().any(|line| line.contains("ServeError") || line.contains("EADDRINUSE"));
     if serve_error && bind(daemon.port).is_err() {

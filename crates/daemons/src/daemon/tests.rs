@@ -4,13 +4,18 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 
 use super::*;
-use crate::allowance::Row;
 use crate::cgroup::Group;
 use crate::environment::Environment;
 use crate::process::MARK;
+use crate::resource_limits::Row;
 
-const ALLOWANCE: Allowance =
-    Allowance { memory_mb: Some(1024), processes: None, disk_mb: None, cpu_percent: None, io_weight: None };
+const RESOURCE_LIMITS: ResourceLimits = ResourceLimits {
+    memory_mb: Some(1024),
+    processes: None,
+    disk_mb: None,
+    cpu_percent: None,
+    io_weight: None,
+};
 
 /// A group that allows that, and what it says.
 struct Told(tempfile::TempDir);
@@ -51,7 +56,7 @@ fn process(mark: &str) -> Child {
 /// A daemon that does nothing, in this group.
 fn daemon(mark: &str, group: Group) -> Daemon {
     let child = process(mark);
-    let limits = Limits::set(ALLOWANCE, &group, None);
+    let limits = Limits::set(RESOURCE_LIMITS, &group, None);
     Daemon {
         family: Family { leader: ProcessId::of(child.id()), mark: mark.to_owned(), group: Some(group) },
         leader: Leader::Child(child),
@@ -59,7 +64,7 @@ fn daemon(mark: &str, group: Group) -> Daemon {
         password: "none".into(),
         directory: "/".into(),
         version: String::new(),
-        spool: Spool::unnamed(crate::redact::Redactor::default()).unwrap(),
+        output_log: OutputLog::unnamed(crate::redact::Redactor::default()).unwrap(),
         grace: Duration::ZERO,
         record: None,
         ends_on_drop: true,
@@ -87,7 +92,7 @@ async fn being_slowed_down_ends_the_daemon_only_where_it_goes_on_or_the_whole_li
         let (mut row, mut found, mut ended) = (Row::default(), 0, None);
         for look in 0..45 {
             group.slows_down(1 + look / every, kept);
-            let overrun = daemon.keep_to(ALLOWANCE).await;
+            let overrun = daemon.keep_to(RESOURCE_LIMITS).await;
             found += u32::from(overrun.is_some());
             if row.ends_daemon(overrun) {
                 ended = ended.or(Some(look + 1));
@@ -104,7 +109,7 @@ async fn a_command_is_ended_for_being_slowed_down_and_not_the_daemon_that_keeps_
     let mut daemon = daemon(&mark, group.group());
     let mut command = process(&mark);
     group.slows_down(1, 1024);
-    let overrun = daemon.keep_to(ALLOWANCE).await;
+    let overrun = daemon.keep_to(RESOURCE_LIMITS).await;
     assert_eq!(overrun, Some(Overrun { excess: Excess::Slowed { kept: 1024, most: 1024 }, any: true }));
     assert!(!Row::default().ends_daemon(overrun));
     assert!(!command.wait().unwrap().success(), "the command is ended");
@@ -114,7 +119,7 @@ async fn a_command_is_ended_for_being_slowed_down_and_not_the_daemon_that_keeps_
 #[tokio::test]
 async fn a_group_in_which_the_daemon_is_not_seen_is_given_up_only_where_it_is_empty() {
     let mut spec = Spec::new("/bin/sh", "/", Environment::of_this_process());
-    spec.contained = Some(Contained { launcher: None, allowance: ALLOWANCE });
+    spec.contained = Some(Contained { launcher: None, resource_limits: RESOURCE_LIMITS });
     let own = std::process::id();
     // What it lists, where that can be read, whether something runs in it, and whether it is kept.
     for (what, listed, populated, kept) in [

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::{InstallError, Locate, Opencode, Progress, Source, checked, on_path, place, searched};
 use crate::diagnosis::Diagnosis;
 use crate::environment::Environment;
+use crate::output_log::OutputLog;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
 use crate::redact::Redactor;
-use crate::spool::Spool;
 use crate::version;
 
 const PACKAGE: &str = "opencode-ai";
@@ -180,19 +180,19 @@ fn npm_environment(environment: &Environment) -> Environment {
 /// Runs a command to its end, with its last lines. No exit means that the limit came first.
 /// Whatever happens, nothing that it started is left.
 async fn run(mut command: Command, limit: Duration) -> io::Result<(Option<Exit>, Vec<String>)> {
-    let spool = Spool::unnamed(Redactor::default())?;
+    let output_log = OutputLog::unnamed(Redactor::default())?;
     let mark = random::hex::<16>()?;
     command
         .env(MARK, &mark)
         .stdin(Stdio::null())
-        .stdout(spool.stdio()?)
-        .stderr(spool.stdio()?)
+        .stdout(output_log.stdio()?)
+        .stderr(output_log.stdio()?)
         .process_group(0);
     let child = command.spawn()?;
     let family = Family { leader: ProcessId::of(child.id()), mark, group: None };
     let mut running = Running { leader: Leader::Child(child), family };
     let exit = tokio::time::timeout(limit, running.leader.exited()).await.ok();
-    Ok((exit, spool.whole()))
+    Ok((exit, output_log.whole()))
 }
 
 struct Running {

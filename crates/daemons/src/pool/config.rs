@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Surroundings;
-use crate::allowance::{Allowance, LEAST_MEMORY};
 use crate::confine::{self, Access, Confinement, Door, Network, Preset};
 use crate::daemon::{self, Contained, Home, Port, Spec};
 use crate::environment::Environment;
 use crate::keys::Logins;
 use crate::project::{Project, ProjectConfig};
+use crate::resource_limits::{LEAST_MEMORY, ResourceLimits};
 use crate::worktree;
 use crate::worktree::{PatternError, Remote, RemoteError, Setup, SetupConfig, SetupConfigError};
 
@@ -417,8 +417,8 @@ impl PoolConfig {
     }
 
     /// What the daemon of one workspace and its commands may hold.
-    pub(super) fn allowance(&self, workspace: &WorkspaceConfig) -> Allowance {
-        Allowance {
+    pub(super) fn resource_limits(&self, workspace: &WorkspaceConfig) -> ResourceLimits {
+        ResourceLimits {
             memory_mb: workspace.memory_mb.or(self.memory_mb),
             processes: workspace.max_processes.or(self.max_processes),
             disk_mb: workspace.disk_mb.or(self.disk_mb),
@@ -456,8 +456,8 @@ impl PoolConfig {
         spec.project = self.project(name, workspace, &around.state);
         spec.planted = self.planted(&around.state);
         spec.confinement = self.confinement(name, workspace, around, &spec)?;
-        let (launcher, allowance) = (around.launcher.clone(), self.allowance(workspace));
-        spec.contained = Some(Contained { launcher, allowance });
+        let (launcher, resource_limits) = (around.launcher.clone(), self.resource_limits(workspace));
+        spec.contained = Some(Contained { launcher, resource_limits });
         Ok(spec)
     }
 
@@ -495,7 +495,7 @@ impl PoolConfig {
         let most = workspace.disk_mb.or(self.disk_mb).map(|most| most << 20);
         let remote = workspace.remote.as_deref().map(|address| self.remote(address)).transpose();
         let remote = remote.map_err(|error| ConfigError::Remote(name.to_owned(), error))?;
-        Setup::new((setup, self.allowance(workspace), most, remote), (first, again), log, apart)
+        Setup::new((setup, self.resource_limits(workspace), most, remote), (first, again), log, apart)
             .map(Some)
             .map_err(wrong)
     }
@@ -538,7 +538,7 @@ impl PoolConfig {
         let listed = lists.contains(&true) || !workspace.presets.is_empty();
         confinement.network_is_asked_for = workspace.network.or(self.network).is_some() || listed;
         confinement.pass_to_commands = self.pass_to_commands(workspace);
-        confinement.memory_mb = self.allowance(workspace).memory_mb;
+        confinement.memory_mb = self.resource_limits(workspace).memory_mb;
         if workspace.isolation == Isolation::Worktree {
             confinement = confinement.with_trees(worktree::trees(&around.state, name));
             confinement.submodules = workspace.setup.as_ref().is_some_and(|setup| setup.submodules);

@@ -6,7 +6,7 @@ use std::path::Path;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 
-use super::table::Control;
+use super::actor::Control;
 use crate::version;
 
 /// Where a daemon listens.

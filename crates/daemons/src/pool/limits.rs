@@ -65,10 +65,11 @@ impl PoolConfig {
             (Ok(None), Err(why)) => Expected::Unseen(why.clone()),
             (Err(error), _) => Expected::Unseen(format!("{}: {error}", path.display())),
         };
-        let allowance = self.allowance(workspace);
-        let mut limits: Vec<HeldLimit> =
-            Controller::asked(allowance).map(|it| of_controller(it, expected.holds(it, allowance))).collect();
-        if allowance.disk_mb.is_some() {
+        let resource_limits = self.resource_limits(workspace);
+        let mut limits: Vec<HeldLimit> = Controller::asked(resource_limits)
+            .map(|it| of_controller(it, expected.holds(it, resource_limits)))
+            .collect();
+        if resource_limits.disk_mb.is_some() {
             let by = Holder::Counting("nothing else holds what is on the disk".to_owned());
             limits.push(HeldLimit { key: "disk_mb", by });
         }

@@ -40,9 +40,9 @@ use saved::Saved;
 use super::git::{At, Call, Repository};
 use super::record::Record;
 use super::{Remote, WorktreeError, Worktrees, lfs};
-use crate::allowance::Allowance;
 use crate::daemon::Spec;
 use crate::place::{self, Held};
+use crate::resource_limits::ResourceLimits;
 
 /// The most that is copied of the workspace.
 const COPIED: Budget = Budget { files: 2_000, bytes: 256 << 20 };
@@ -172,7 +172,7 @@ fn told(refused: usize) -> String {
 pub struct Setup {
     config: SetupConfig,
     /// What the command may hold.
-    allowance: Allowance,
+    resource_limits: ResourceLimits,
     /// How much of files of Git LFS is stored of one turn.
     most: u64,
     /// Where what a partial clone lacks comes from.
@@ -194,7 +194,7 @@ pub struct Setup {
 
 impl Setup {
     pub(crate) fn new(
-        (config, allowance, most, remote): (SetupConfig, Allowance, Option<u64>, Option<Remote>),
+        (config, resource_limits, most, remote): (SetupConfig, ResourceLimits, Option<u64>, Option<Remote>),
         (spec, again): (Spec, Spec),
         log: Log,
         apart: PathBuf,
@@ -202,7 +202,7 @@ impl Setup {
         let (copy, inputs) = config.patterns()?;
         Ok(Self {
             config,
-            allowance,
+            resource_limits,
             most: most.unwrap_or(kept::RESULT.bytes),
             remote,
             copy,
@@ -490,7 +490,8 @@ impl Worktrees {
         let saved = tokio::task::spawn_blocking(move || Saved::of(&Kept::below(&root), &held));
         let saved = saved.await.map_err(io::Error::other)??;
         let (ended, refused) =
-            command::run(spec, (run, setup.config.limit(), setup.allowance), &directory, &setup.log).await;
+            command::run(spec, (run, setup.config.limit(), setup.resource_limits), &directory, &setup.log)
+                .await;
         ended.map_err(|source| SetupError::Command {
             run: run.to_owned(),
             refused,

@@ -6,7 +6,6 @@
 mod adopt;
 mod adversary;
 mod after;
-mod allowance;
 mod cgroup;
 mod doors;
 mod inside;
@@ -19,6 +18,7 @@ mod pool;
 mod project;
 mod push;
 mod real;
+mod resource_limits;
 mod setup;
 mod start;
 mod submodules;

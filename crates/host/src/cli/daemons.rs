@@ -7,8 +7,8 @@ use clap::Subcommand;
 use connector_contract::chain;
 use connector_files::AbsolutePath;
 use opencode_daemons::Environment;
-use opencode_daemons::known::{self, Ended};
 use opencode_daemons::pool::{self, OnExit};
+use opencode_daemons::registry::{self, Ended};
 
 use super::{Common, path, serve};
 use crate::config::HostConfig;
@@ -113,7 +113,7 @@ async fn stop(state: &Path, name: &str, force: bool) -> Result<Vec<Standing>, Fa
     if let Some(standings) = asked(state, Request::Stop { workspace: name.to_owned(), force }).await? {
         return Ok(standings);
     }
-    match known::end(state, name).await? {
+    match registry::end(state, name).await? {
         Ended::Held => Err(Failure::failed(format!(
             "another process holds the daemon of workspace `{name}` and does not answer; end that one"
         ))),

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use connector_contract::chain;
 use opencode_daemons::Pool;
-use opencode_daemons::known::{Known, known};
 use opencode_daemons::pool::{Phase, Status};
+use opencode_daemons::registry::{Entry, on_record};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -163,16 +163,16 @@ async fn ask_once(state: &Path, request: &Request) -> io::Result<Option<Answer>>
 
 /// What is known of daemons while no host runs.
 pub fn without_host(state: &Path) -> io::Result<Vec<Standing>> {
-    let standing = |known: Known| Standing {
-        phase: if known.pid.is_some() { "alone" } else { "cold" }.to_owned(),
+    let standing = |entry: Entry| Standing {
+        phase: if entry.pid.is_some() { "alone" } else { "cold" }.to_owned(),
         leases: 0,
-        port: known.pid.map(|_| known.port),
-        pid: known.pid,
-        version: known.version,
-        workspace: known.workspace,
-        directory: known.directory,
+        port: entry.pid.map(|_| entry.port),
+        pid: entry.pid,
+        version: entry.version,
+        workspace: entry.workspace,
+        directory: entry.directory,
     };
-    Ok(known(state)?.into_iter().map(standing).collect())
+    Ok(on_record(state)?.into_iter().map(standing).collect())
 }
 
 fn listen(state: &Path, path: &Path) -> io::Result<(UnixListener, String)> {
@@ -237,13 +237,13 @@ async fn carry_out(request: Request, state: &Path, pool: &Pool) -> Result<Answer
         }
     }
     let listed = pool.list().await.map_err(|error| chain(&error))?;
-    let records = known(state).map_err(|error| error.to_string())?;
+    let records = on_record(state).map_err(|error| error.to_string())?;
     Ok(Answer::Daemons(listed.into_iter().map(|status| standing(status, &records)).collect()))
 }
 
-fn standing(status: Status, records: &[Known]) -> Standing {
+fn standing(status: Status, records: &[Entry]) -> Standing {
     let running = status.address.as_ref();
-    let record = records.iter().find(|known| known.workspace == status.workspace && running.is_some());
+    let record = records.iter().find(|entry| entry.workspace == status.workspace && running.is_some());
     Standing {
         phase: match status.phase {
             Phase::Cold => "cold",
@@ -254,9 +254,9 @@ fn standing(status: Status, records: &[Known]) -> Standing {
         }
         .to_owned(),
         leases: status.leases,
-        port: record.map(|known| known.port),
+        port: record.map(|entry| entry.port),
         pid: running.and_then(|address| address.pid),
-        version: record.and_then(|known| known.version.clone()),
+        version: record.and_then(|entry| entry.version.clone()),
         workspace: status.workspace,
         directory: status.directory,
     }

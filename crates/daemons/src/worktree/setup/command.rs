@@ -15,7 +15,6 @@ use connector_files::Log;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::allowance::{Allowance, Excess, LOOK_EVERY};
 use crate::confine::namespaces::Control;
 use crate::confine::{self, Confinement};
 use crate::daemon::Spec;
@@ -23,6 +22,7 @@ use crate::egress::{self, Egress, Wanted};
 use crate::process::Family;
 use crate::providers::Providers;
 use crate::redact::Redactor;
+use crate::resource_limits::{Excess, LOOK_EVERY, ResourceLimits};
 use crate::worktree::running::{Running, Says};
 
 /// How much of what it prints is kept: the end of it.
@@ -56,7 +56,7 @@ pub enum CommandError {
 /// which it chose, are in its log alone.
 pub(super) async fn run(
     spec: &Spec,
-    most: (&str, Duration, Allowance),
+    most: (&str, Duration, ResourceLimits),
     directory: &Path,
     log: &Log,
 ) -> (Result<(), CommandError>, usize) {
@@ -79,7 +79,7 @@ fn refusals(spec: &Spec) -> BTreeMap<String, u64> {
 
 async fn ran(
     spec: &Spec,
-    (run, limit, allowance): (&str, Duration, Allowance),
+    (run, limit, resource_limits): (&str, Duration, ResourceLimits),
     directory: &Path,
     log: &Log,
 ) -> Result<(), CommandError> {
@@ -113,7 +113,7 @@ async fn ran(
         let Running { child, family, .. } = &mut running;
         tokio::select! {
             ended = timeout(limit, child.wait()) => Ok(ended),
-            excess = excess(allowance, family.as_ref(), ours) => Err(excess),
+            excess = excess(resource_limits, family.as_ref(), ours) => Err(excess),
         }
     };
     drop(running);
@@ -131,10 +131,10 @@ async fn ran(
 }
 
 /// What it holds too much of, as soon as it does.
-async fn excess(allowance: Allowance, family: Option<&Family>, ours: usize) -> Excess {
+async fn excess(resource_limits: ResourceLimits, family: Option<&Family>, ours: usize) -> Excess {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if let Some(excess) = family.and_then(|family| allowance.exceeded_by_command(family, ours)) {
+        if let Some(excess) = family.and_then(|family| resource_limits.exceeded_by_command(family, ours)) {
             return excess;
         }
     }

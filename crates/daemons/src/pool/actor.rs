@@ -1,4 +1,4 @@
-//! The pool's one task: hears controls and reports, asks the desk, carries out its answers.
+//! The pool's one task: hears controls and reports, asks the scheduler, carries out its answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::desk::{Desk, Effect, Input, Limits, Ticket, Wait};
-use super::keeper::{self, Job, Order, Report};
 use super::lease::{Address, Lease};
+use super::scheduler::{Effect, Input, Limits, Scheduler, Ticket, Wait};
+use super::supervisor::{self, Job, Order, Report};
 use super::{
     ConfigError, OnExit, Others, Phase, PoolConfig, PoolError, Status, Surroundings, WorkspaceConfig,
 };
-use crate::allowance::Allowance;
 use crate::daemon::Spec;
-use crate::known;
+use crate::registry;
+use crate::resource_limits::ResourceLimits;
 
-/// What a handle or a lease tells the table.
+/// What a handle or a lease tells the pool's actor.
 pub(super) enum Control {
     Lease {
         workspace: String,
@@ -58,27 +58,27 @@ struct Asking {
 
 struct Place {
     spec: Spec,
-    allowance: Allowance,
+    resource_limits: ResourceLimits,
     address: watch::Sender<Option<Address>>,
     orders: Option<mpsc::UnboundedSender<Order>>,
     stopping: Vec<oneshot::Sender<Result<(), PoolError>>>,
 }
 
-pub(super) struct Table {
-    desk: Desk,
+pub(super) struct PoolActor {
+    scheduler: Scheduler,
     places: BTreeMap<String, Place>,
     asking: BTreeMap<Ticket, Asking>,
     last_ticket: Ticket,
     around: Surroundings,
     on_exit: OnExit,
     patience: Duration,
-    /// For the leases that are given out; the table itself keeps nobody waiting for the pool's end.
+    /// For the leases that are given out; the pool's actor itself keeps nobody waiting for the pool's end.
     control: mpsc::WeakUnboundedSender<Control>,
     reports: mpsc::UnboundedReceiver<(String, Report)>,
     reporter: mpsc::UnboundedSender<(String, Report)>,
 }
 
-impl Table {
+impl PoolActor {
     pub(super) fn new(
         config: &PoolConfig,
         around: &Surroundings,
@@ -93,13 +93,13 @@ impl Table {
         };
         let place = |(name, workspace): (&String, &WorkspaceConfig)| {
             let spec = config.spec(name, workspace, around)?;
-            let (allowance, address) = (config.allowance(workspace), watch::Sender::new(None));
-            let place = Place { spec, allowance, address, orders: None, stopping: Vec::new() };
+            let (resource_limits, address) = (config.resource_limits(workspace), watch::Sender::new(None));
+            let place = Place { spec, resource_limits, address, orders: None, stopping: Vec::new() };
             Ok((name.clone(), place))
         };
         let (reporter, reports) = mpsc::unbounded_channel();
         Ok(Self {
-            desk: Desk::new(limits, config.workspaces.keys().cloned(), Instant::now()),
+            scheduler: Scheduler::new(limits, config.workspaces.keys().cloned(), Instant::now()),
             places: config.workspaces.iter().map(place).collect::<Result<_, ConfigError>>()?,
             asking: BTreeMap::new(),
             last_ticket: 0,
@@ -114,7 +114,7 @@ impl Table {
 
     pub(super) async fn run(mut self, mut controls: mpsc::UnboundedReceiver<Control>) {
         loop {
-            let deadline = self.desk.next_deadline();
+            let deadline = self.scheduler.next_deadline();
             let time = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -140,12 +140,12 @@ impl Table {
         }
     }
 
-    /// Tells the desk what happened, those who gave up waiting first, and obeys.
+    /// Tells the scheduler what happened, those who gave up waiting first, and obeys.
     fn step(&mut self, input: Input) {
         let mut inputs = self.given_up();
         inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
-            for effect in self.desk.step(Instant::now(), input) {
+            for effect in self.scheduler.step(Instant::now(), input) {
                 self.carry_out(effect);
             }
         }
@@ -196,7 +196,7 @@ impl Table {
         force: bool,
         answer: oneshot::Sender<Result<(), PoolError>>,
     ) -> Option<Input> {
-        let (phase, leases) = self.desk.phase(&workspace);
+        let (phase, leases) = self.scheduler.phase(&workspace);
         let Some(place) = self.places.get_mut(&workspace) else {
             let _ = answer.send(Err(PoolError::Unknown(workspace)));
             return None;
@@ -236,7 +236,7 @@ impl Table {
         }
     }
 
-    /// Does what the desk says.
+    /// Does what the scheduler says.
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Start { workspace } => self.start(workspace, false),
@@ -275,20 +275,20 @@ impl Table {
 
     fn start(&mut self, workspace: String, adopts_only: bool) {
         let Some(place) = self.places.get_mut(&workspace) else { return };
-        let (spec, allowance) = (place.spec.clone(), place.allowance);
+        let (spec, resource_limits) = (place.spec.clone(), place.resource_limits);
         let (orders, receiver) = mpsc::unbounded_channel();
         place.orders = Some(orders);
         let job = Job {
             adopts_only,
             spec,
-            allowance,
+            resource_limits,
             record: self.around.state.join(format!("{workspace}.json")),
             log: super::log_in(&self.around.state, &workspace),
             printed: super::printed_in(&self.around.state, &workspace),
             patience: self.patience,
         };
         let reporter = self.reporter.clone();
-        tokio::spawn(keeper::keep(job, receiver, move |report| {
+        tokio::spawn(supervisor::supervise(job, receiver, move |report| {
             let _ = reporter.send((workspace.clone(), report));
         }));
     }
@@ -299,7 +299,7 @@ impl Table {
         let (record, reporter) = (self.around.state.join(format!("{workspace}.json")), self.reporter.clone());
         let workspace = workspace.to_owned();
         tokio::spawn(async move {
-            match known::end_at(&record).await {
+            match registry::end_at(&record).await {
                 Ok(ended) => tracing::info!(workspace, ?ended, "a daemon of no workspace any more was found"),
                 Err(error) => tracing::warn!(workspace, %error, "an earlier daemon cannot be ended"),
             }
@@ -307,7 +307,7 @@ impl Table {
         });
     }
 
-    /// A keeper that ended meanwhile hears nothing; its report is on the way.
+    /// A supervisor that ended meanwhile hears nothing; its report is on the way.
     fn order(&mut self, workspace: &str, order: Order) {
         if let Some(orders) = self.places.get(workspace).and_then(|place| place.orders.as_ref()) {
             let _ = orders.send(order);
@@ -316,7 +316,7 @@ impl Table {
 
     fn list(&self) -> Vec<Status> {
         let status = |(name, place): (&String, &Place)| {
-            let (phase, leases) = self.desk.phase(name);
+            let (phase, leases) = self.scheduler.phase(name);
             Status {
                 workspace: name.clone(),
                 directory: place.spec.directory.clone(),
@@ -328,7 +328,7 @@ impl Table {
         self.places.iter().map(status).collect()
     }
 
-    /// Orders every keeper to end and waits for all of them.
+    /// Orders every supervisor to end and waits for all of them.
     async fn end(mut self) {
         let order = match self.on_exit {
             OnExit::Stop => Order::Stop,
@@ -340,7 +340,7 @@ impl Table {
         }
         self.asking.clear();
         drop(self.reporter);
-        // Every keeper holds a reporter, so the channel closes with the last of them.
+        // Every supervisor holds a reporter, so the channel closes with the last of them.
         while self.reports.recv().await.is_some() {}
     }
 }

@@ -3,9 +3,9 @@ use super::*;
 const IDLE: Duration = Duration::from_mins(10);
 const WAIT: Duration = Duration::from_mins(1);
 
-/// A desk with a clock, and effects as short words.
+/// A scheduler with a clock, and effects as short words.
 struct Bench {
-    desk: Desk,
+    scheduler: Scheduler,
     now: Instant,
 }
 
@@ -14,11 +14,11 @@ impl Bench {
         let now = Instant::now();
         let limits = Limits { servers, retries: 2, wait: WAIT, idle: Some(IDLE) };
         let names = ["a", "b", "c"].map(str::to_owned);
-        Self { desk: Desk::new(limits, names, now), now }
+        Self { scheduler: Scheduler::new(limits, names, now), now }
     }
 
     fn step(&mut self, input: Input) -> Vec<String> {
-        self.desk.step(self.now, input).into_iter().map(word).collect()
+        self.scheduler.step(self.now, input).into_iter().map(word).collect()
     }
 
     fn later(&mut self, by: Duration) -> Vec<String> {
@@ -145,7 +145,7 @@ fn waiting_has_an_end_that_says_why() {
     let mut bench = Bench::new(1);
     bench.lease(1, "a");
     bench.ask(2, "b");
-    assert_eq!(bench.desk.next_deadline(), Some(bench.now + WAIT));
+    assert_eq!(bench.scheduler.next_deadline(), Some(bench.now + WAIT));
     assert_eq!(bench.later(WAIT), ["refuse 2 full"]);
     bench.returned("a");
     bench.step(Input::Stopped { workspace: "a".into() });
@@ -163,9 +163,9 @@ fn waiting_has_an_end_that_says_why() {
 fn an_idle_daemon_is_ended_after_its_time() {
     let mut bench = Bench::new(2);
     bench.lease(1, "a");
-    assert_eq!(bench.desk.next_deadline(), None);
+    assert_eq!(bench.scheduler.next_deadline(), None);
     bench.returned("a");
-    assert_eq!(bench.desk.next_deadline(), Some(bench.now + IDLE));
+    assert_eq!(bench.scheduler.next_deadline(), Some(bench.now + IDLE));
     assert!(bench.later(IDLE / 2).is_empty());
     assert_eq!(bench.later(IDLE / 2), ["stop a"]);
 }
@@ -175,7 +175,7 @@ fn a_daemon_that_dies_at_work_rests_and_is_started_again() {
     let mut bench = Bench::new(1);
     bench.lease(1, "a");
     assert!(bench.died("a").is_empty());
-    assert_eq!(bench.desk.phase("a"), (Phase::Resting, 1));
+    assert_eq!(bench.scheduler.phase("a"), (Phase::Resting, 1));
     assert_eq!(bench.ask(2, "a"), ["tell 2 Resting"]);
     assert_eq!(bench.later(Duration::from_millis(250)), ["start a", "tell 2 Starting"]);
     assert_eq!(bench.started("a"), ["grant 2 a"]);
@@ -195,7 +195,7 @@ fn an_idle_daemon_that_dies_stays_down_until_it_is_wanted() {
     bench.lease(1, "a");
     bench.returned("a");
     assert!(bench.died("a").is_empty());
-    assert_eq!(bench.desk.phase("a"), (Phase::Cold, 0));
+    assert_eq!(bench.scheduler.phase("a"), (Phase::Cold, 0));
     assert_eq!(bench.ask(2, "a"), ["start a", "tell 2 Starting"]);
 }
 
@@ -221,7 +221,7 @@ fn a_failed_start_is_told_to_all_who_wait_for_it_at_once() {
     bench.ask(3, "b");
     let effects = bench.step(Input::Failed { workspace: "a".into(), error: failure() });
     assert_eq!(effects, ["refuse 1 start", "refuse 2 start", "start b", "tell 3 Starting"]);
-    assert_eq!(bench.desk.phase("a"), (Phase::Cold, 0));
+    assert_eq!(bench.scheduler.phase("a"), (Phase::Cold, 0));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn an_idle_daemon_is_given_out_when_it_answered_just_now_or_does_when_asked() {
     assert_eq!(bench.ask(4, "a"), ["tell 4 Starting"], "it is asked once");
     assert_eq!(bench.answered("a"), ["grant 3 a", "grant 4 a"]);
     bench.later(FRESH);
-    assert_eq!(bench.ask(5, "a"), ["grant 5 a"], "one that works is its keeper's to ask");
+    assert_eq!(bench.ask(5, "a"), ["grant 5 a"], "one that works is its supervisor's to ask");
 }
 
 #[test]
@@ -396,9 +396,9 @@ fn an_outdated_daemon_finishes_what_was_begun_and_nothing_else() {
 #[test]
 fn one_that_is_left_alone_for_longer_than_it_may_be_idle_wakes_nobody_before() {
     let mut bench = Bench::new(1);
-    bench.desk.limits.idle = Some(SETTLES / 2);
+    bench.scheduler.limits.idle = Some(SETTLES / 2);
     bench.adopted("a", Adopted::Same);
-    assert_eq!(bench.desk.next_deadline(), Some(bench.now + SETTLES));
+    assert_eq!(bench.scheduler.next_deadline(), Some(bench.now + SETTLES));
     assert_eq!(bench.later(SETTLES), ["stop a"]);
 }
 
@@ -422,7 +422,7 @@ fn a_daemon_whose_turn_is_looked_up_again_is_there_then() {
         assert!(bench.later(Duration::from_secs(15)).is_empty(), "{how:?}");
         assert_eq!(bench.finish(3, "a"), ["grant 3 a"], "{how:?}");
         assert!(bench.returned_for_now("a").is_empty(), "{how:?}");
-        assert_eq!(bench.desk.next_deadline(), Some(bench.now + LINGERS));
+        assert_eq!(bench.scheduler.next_deadline(), Some(bench.now + LINGERS));
         assert_eq!(bench.later(LINGERS), ["stop a"], "{how:?}");
     }
 }
@@ -432,7 +432,7 @@ fn an_outdated_daemon_that_nobody_needs_is_ended_and_a_wish_for_a_warm_one_is_ke
     let mut bench = Bench::new(1);
     bench.adopted("a", Adopted::Outdated);
     assert!(bench.step(Input::Warmed { workspace: "a".into() }).is_empty());
-    assert_eq!(bench.desk.next_deadline(), Some(bench.now + SETTLES));
+    assert_eq!(bench.scheduler.next_deadline(), Some(bench.now + SETTLES));
     assert_eq!(bench.later(SETTLES), ["stop a"]);
     assert_eq!(bench.stopped("a"), ["start a"]);
 }
@@ -442,9 +442,9 @@ fn one_that_is_told_to_stop_while_it_rests_or_waits_for_a_place_stays_cold() {
     let mut bench = Bench::new(1);
     bench.lease(1, "a");
     bench.died("a");
-    assert_eq!(bench.desk.phase("a").0, Phase::Resting);
+    assert_eq!(bench.scheduler.phase("a").0, Phase::Resting);
     assert!(bench.step(Input::StopAsked { workspace: "a".into() }).is_empty());
-    assert_eq!(bench.desk.phase("a").0, Phase::Cold);
+    assert_eq!(bench.scheduler.phase("a").0, Phase::Cold);
     assert!(bench.later(Duration::from_mins(1)).is_empty());
     assert_eq!(bench.ask(2, "a"), ["start a", "tell 2 Starting"]);
 }

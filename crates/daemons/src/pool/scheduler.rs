@@ -1,6 +1,6 @@
 //! Who gets a daemon, and when: the pool's decisions, without any waiting.
 //!
-//! [`Desk::step`] is told what happened and answers with what to do. After every step all rules
+//! [`Scheduler::step`] is told what happened and answers with what to do. After every step all rules
 //! are applied again to the whole state, so no order of events needs a case of its own.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +27,7 @@ const LINGERS: Duration = Duration::from_secs(20);
 /// A place in the queue.
 pub(super) type Ticket = u64;
 
-/// What the desk needs to know of the configuration.
+/// What the scheduler needs to know of the configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub(super) servers: usize,
@@ -191,7 +191,7 @@ struct Waiting {
 
 /// The state of all workspaces and of everybody who waits.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Scheduler {
     limits: Limits,
     slots: BTreeMap<String, Slot>,
     queue: VecDeque<Waiting>,
@@ -203,7 +203,7 @@ impl Slot {
     }
 }
 
-impl Desk {
+impl Scheduler {
     pub(super) fn new(limits: Limits, workspaces: impl IntoIterator<Item = String>, now: Instant) -> Self {
         let slot = |name| {
             let slot = Slot {
@@ -361,7 +361,7 @@ impl Desk {
     }
 
     /// Asks idle daemons that are wanted whether they still answer. A daemon that works is asked by
-    /// its keeper, with more patience; so is one that somebody goes on with, for it may be in mid-turn.
+    /// its supervisor, with more patience; so is one that somebody goes on with, for it may be in mid-turn.
     fn prove(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for (workspace, slot) in &mut self.slots {
             let mut waiting = self.queue.iter().filter(|waiting| waiting.workspace == *workspace);
@@ -518,5 +518,5 @@ impl Desk {
 }
 
 #[cfg(test)]
-#[path = "desk_tests.rs"]
+#[path = "scheduler_tests.rs"]
 mod tests;

@@ -11,16 +11,16 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::lease::Address;
-use crate::allowance::{Allowance, LOOK_EVERY, Row};
 use crate::daemon::{Adopted, Daemon, Exit, Spec, StartError};
-use crate::known;
+use crate::registry;
+use crate::resource_limits::{LOOK_EVERY, ResourceLimits, Row};
 use room::Room;
 
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often a daemon is asked whether it answers, unless its patience is shorter.
 const HEALTH_EVERY: Duration = Duration::from_secs(15);
 
-/// What the table tells a keeper. Dropping the sender means [`Order::Stop`]. A daemon that has not
+/// What the pool's actor tells a supervisor. Dropping the sender means [`Order::Stop`]. A daemon that has not
 /// started yet is not left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
@@ -30,7 +30,7 @@ pub(super) enum Order {
     Prove,
 }
 
-/// What a keeper tells the table.
+/// What a supervisor tells the pool's actor.
 #[derive(Debug)]
 pub(super) enum Report {
     Started(Address, Adopted),
@@ -42,12 +42,12 @@ pub(super) enum Report {
     Stopped,
 }
 
-/// Everything a keeper needs.
+/// Everything a supervisor needs.
 pub(super) struct Job {
     /// Takes over the daemon on record or none.
     pub(super) adopts_only: bool,
     pub(super) spec: Spec,
-    pub(super) allowance: Allowance,
+    pub(super) resource_limits: ResourceLimits,
     pub(super) record: PathBuf,
     /// What becomes of it, in our words.
     pub(super) log: Log,
@@ -58,7 +58,7 @@ pub(super) struct Job {
 }
 
 /// Runs to the daemon's end. When dropped, the daemon is killed.
-pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report: impl Fn(Report)) {
+pub(super) async fn supervise(job: Job, mut orders: UnboundedReceiver<Order>, report: impl Fn(Report)) {
     let note = |line: String| keep_lines(&job.log, &[line]);
     let (mut daemon, how) = tokio::select! {
         found = find(&job) => match found {
@@ -78,7 +78,7 @@ pub(super) async fn keep(job: Job, mut orders: UnboundedReceiver<Order>, report:
         },
         order = orders.recv() => {
             // What was being started has ended with its future; what was being taken over has not.
-            if order != Some(Order::Leave) && let Err(error) = known::end_at(&job.record).await {
+            if order != Some(Order::Leave) && let Err(error) = registry::end_at(&job.record).await {
                 note(format!("-- the earlier daemon cannot be ended: {error}"));
             }
             return report(Report::Stopped);
@@ -137,11 +137,11 @@ async fn watch(
 ) -> End {
     let silent = || "daemon does not answer and is ended".to_owned();
     let every = HEALTH_EVERY.min(job.patience / 4);
-    let look = if job.allowance.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
+    let look = if job.resource_limits.are_none() { DRAIN_EVERY } else { LOOK_EVERY };
     let mut asked = Instant::now();
     let mut answered = asked;
     let mut place = None;
-    let (mut room, mut row, mut told) = (Room::of(&job.spec, job.allowance), Row::default(), None);
+    let (mut room, mut row, mut told) = (Room::of(&job.spec, job.resource_limits), Row::default(), None);
     loop {
         tell_limits(daemon, job, &mut told);
         tokio::select! {
@@ -201,7 +201,7 @@ async fn is_in_place(daemon: &Daemon, job: &Job, look: &mut Option<JoinHandle<bo
 
 /// Ends what the agent runs when too much is held; says why the daemon itself has to end, if it has.
 async fn keep_to_limits(daemon: &mut Daemon, job: &Job, row: &mut Row) -> Option<String> {
-    let found = daemon.keep_to(job.allowance).await;
+    let found = daemon.keep_to(job.resource_limits).await;
     let ends = row.ends_daemon(found);
     let overrun = found?;
     if ends {
@@ -237,7 +237,7 @@ async fn keep_room(daemon: &mut Daemon, job: &Job, room: &mut Room) -> Option<St
 
 /// Why, too, where the kernel ended it for what it and its commands held.
 fn died(daemon: &mut Daemon, job: &Job, exit: Exit) -> End {
-    let excess = daemon.held_by_kernel(job.allowance).map(|excess| format!("{excess}; "));
+    let excess = daemon.held_by_kernel(job.resource_limits).map(|excess| format!("{excess}; "));
     End::Of(Report::Died, format!("{}daemon ended ({exit:?})", excess.unwrap_or_default()))
 }
 

@@ -19,7 +19,7 @@ pub(crate) const LEAST_MEMORY: u64 = 1024;
 
 /// What a workspace may hold. No limit where there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub(crate) struct ResourceLimits {
     /// Private memory of the daemon and its commands, in MiB.
     pub(crate) memory_mb: Option<u64>,
     /// Processes of the agent's commands.
@@ -133,7 +133,7 @@ impl fmt::Display for Overrun {
     }
 }
 
-impl Allowance {
+impl ResourceLimits {
     pub(crate) fn are_none(self) -> bool {
         self == Self::default()
     }

@@ -17,11 +17,11 @@ const DRAIN_BYTES: usize = 64 * 1024;
 const TAIL_LINES: usize = 20;
 /// How much of the beginning and of the end a cause is looked for in.
 const PART: u64 = 32 * 1024;
-/// The size at which [`Spool::trim`] cuts.
+/// The size at which [`OutputLog::trim`] cuts.
 const CAP: u64 = 1024 * 1024;
 
 /// The output of one process. Reading never disturbs the writer.
-pub(crate) struct Spool {
+pub(crate) struct OutputLog {
     file: File,
     redactor: Redactor,
     /// What is before it was printed by an earlier process.
@@ -30,7 +30,7 @@ pub(crate) struct Spool {
     drained: u64,
 }
 
-impl Spool {
+impl OutputLog {
     /// An unnamed file that is gone with its last user.
     pub(crate) fn unnamed(redactor: Redactor) -> io::Result<Self> {
         let named = tempfile::NamedTempFile::new()?;
@@ -185,59 +185,59 @@ mod tests {
     fn the_tail_is_the_last_lines_redacted() {
         let mut redactor = Redactor::default();
         redactor.add("hunter22");
-        let mut spool = Spool::unnamed(redactor).unwrap();
+        let mut output_log = OutputLog::unnamed(redactor).unwrap();
         for n in 0..2000 {
-            writeln!(spool.file, "line {n} hunter22").unwrap();
+            writeln!(output_log.file, "line {n} hunter22").unwrap();
         }
-        let tail = spool.tail();
+        let tail = output_log.tail();
         assert_eq!(tail.len(), TAIL_LINES);
         assert_eq!(tail.last().unwrap(), "line 1999 [redacted]");
     }
 
     #[test]
     fn of_much_that_was_printed_the_beginning_and_the_end_are_looked_at() {
-        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
-        writeln!(spool.file, "first\n{}last", "x\n".repeat(1000)).unwrap();
-        assert_eq!(spool.whole().len(), 1002);
-        writeln!(spool.file, "{}very last", "y\n".repeat(100_000)).unwrap();
-        let lines = spool.whole();
+        let mut output_log = OutputLog::unnamed(Redactor::default()).unwrap();
+        writeln!(output_log.file, "first\n{}last", "x\n".repeat(1000)).unwrap();
+        assert_eq!(output_log.whole().len(), 1002);
+        writeln!(output_log.file, "{}very last", "y\n".repeat(100_000)).unwrap();
+        let lines = output_log.whole();
         assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("first", "very last"));
         assert!(lines.len() < 40_000);
     }
 
     #[test]
     fn draining_gives_each_whole_line_once() {
-        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
-        write!(spool.file, "one\ntwo\nthr").unwrap();
-        assert_eq!(spool.drain().unwrap(), ["one", "two"]);
-        assert!(spool.drain().unwrap().is_empty());
-        writeln!(spool.file, "ee").unwrap();
-        assert_eq!(spool.drain().unwrap(), ["three"]);
+        let mut output_log = OutputLog::unnamed(Redactor::default()).unwrap();
+        write!(output_log.file, "one\ntwo\nthr").unwrap();
+        assert_eq!(output_log.drain().unwrap(), ["one", "two"]);
+        assert!(output_log.drain().unwrap().is_empty());
+        writeln!(output_log.file, "ee").unwrap();
+        assert_eq!(output_log.drain().unwrap(), ["three"]);
     }
 
     #[test]
     fn a_flood_is_left_out_with_a_note_and_does_not_stay() {
-        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
+        let mut output_log = OutputLog::unnamed(Redactor::default()).unwrap();
         let text = "x\n".repeat(1_000_000) + "last\n";
-        write!(spool.file, "{text}half").unwrap();
-        let lines = spool.drain().unwrap();
+        write!(output_log.file, "{text}half").unwrap();
+        let lines = output_log.drain().unwrap();
         assert!(lines[0].contains("bytes of output are left out"), "{}", lines[0]);
         assert_eq!(lines.last().unwrap(), "last");
         assert!(lines.iter().map(String::len).sum::<usize>() as u64 <= CAP);
-        assert_eq!(spool.file.metadata().unwrap().len(), 0);
-        writeln!(spool.file, "after").unwrap();
-        assert_eq!(spool.drain().unwrap(), ["after"]);
+        assert_eq!(output_log.file.metadata().unwrap().len(), 0);
+        writeln!(output_log.file, "after").unwrap();
+        assert_eq!(output_log.drain().unwrap(), ["after"]);
     }
 
     #[test]
     fn what_is_left_out_ends_with_a_line_so_that_no_half_of_a_secret_is_kept() {
         let mut redactor = Redactor::default();
         redactor.add("hunter22");
-        let mut spool = Spool::unnamed(redactor).unwrap();
+        let mut output_log = OutputLog::unnamed(redactor).unwrap();
         let kept = usize::try_from(CAP).unwrap();
         let text = format!("hunter22\n{}last\n", "x\n".repeat((kept - "ter22\nlast\n".len()) / 2));
-        write!(spool.file, "{}{text}", "x\n".repeat(10)).unwrap();
-        let lines = spool.drain().unwrap();
+        write!(output_log.file, "{}{text}", "x\n".repeat(10)).unwrap();
+        let lines = output_log.drain().unwrap();
         assert!(lines[0].contains("bytes of output are left out"), "{}", lines[0]);
         assert_eq!((lines[1].as_str(), lines.last().unwrap().as_str()), ("x", "last"));
     }
@@ -246,9 +246,9 @@ mod tests {
     fn what_an_earlier_process_printed_is_not_in_the_tail() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let mut first = Spool::at(&path, Redactor::default()).unwrap();
+        let mut first = OutputLog::at(&path, Redactor::default()).unwrap();
         writeln!(first.file, "listening on 1").unwrap();
-        let mut second = Spool::at(&path, Redactor::default()).unwrap();
+        let mut second = OutputLog::at(&path, Redactor::default()).unwrap();
         assert!(second.tail().is_empty());
         second.file.write_all(&vec![b'x'; 2 * 1024 * 1024]).unwrap();
         second.trim();
@@ -258,10 +258,10 @@ mod tests {
 
     #[test]
     fn a_grown_file_is_emptied_and_written_on() {
-        let mut spool = Spool::unnamed(Redactor::default()).unwrap();
-        spool.file.write_all(&vec![b'x'; 2 * 1024 * 1024]).unwrap();
-        spool.trim();
-        writeln!(spool.file, "after").unwrap();
-        assert_eq!(spool.tail(), ["after"]);
+        let mut output_log = OutputLog::unnamed(Redactor::default()).unwrap();
+        output_log.file.write_all(&vec![b'x'; 2 * 1024 * 1024]).unwrap();
+        output_log.trim();
+        writeln!(output_log.file, "after").unwrap();
+        assert_eq!(output_log.tail(), ["after"]);
     }
 }

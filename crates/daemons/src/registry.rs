@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// The daemon of one workspace, as its host wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct Entry {
     /// The workspace's name.
     pub workspace: String,
     /// The directory it serves.
@@ -38,7 +38,7 @@ pub enum Ended {
 }
 
 /// Every daemon on record in the state directory `state` of a [`Pool`](crate::Pool), by name.
-pub fn known(state: &Path) -> io::Result<Vec<Known>> {
+pub fn on_record(state: &Path) -> io::Result<Vec<Entry>> {
     let entries = match std::fs::read_dir(state) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -83,9 +83,9 @@ pub(crate) async fn end_at(path: &Path) -> io::Result<Ended> {
     Ok(if ran { Ended::Now } else { Ended::Before })
 }
 
-fn of(workspace: &str, record: Record) -> Known {
+fn of(workspace: &str, record: Record) -> Entry {
     let process = record.process.as_ref().filter(|process| process.is_alive());
-    Known {
+    Entry {
         workspace: workspace.to_owned(),
         pid: process.map(|process| process.pid),
         directory: record.directory,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::allowance::{Allowance, Excess};
 use crate::confine::Confinement;
 use crate::daemon::{Home, Spec};
 use crate::disk;
 use crate::place::Held;
+use crate::resource_limits::{Excess, ResourceLimits};
 
 /// How long after one look the next one begins.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(super) struct Room {
 const OVERRUNS: u32 = 5;
 
 impl Room {
-    pub(super) fn of(spec: &Spec, allowance: Allowance) -> Self {
+    pub(super) fn of(spec: &Spec, resource_limits: ResourceLimits) -> Self {
         let own = match &spec.home {
             Home::Own(own) | Home::Isolated(own) => Some(own.clone()),
             Home::User => None,
@@ -45,7 +45,7 @@ impl Room {
         let temporary: Vec<_> = of_commands.flatten().collect();
         let of_daemon = spec.confinement.as_ref().map(Confinement::tmp_of_daemon);
         Self {
-            most: allowance.disk_mb,
+            most: resource_limits.disk_mb,
             places: own.into_iter().chain(temporary.clone()).chain(of_daemon).collect(),
             temporary,
             confinement: spec.confinement.clone(),
