@@ -24,6 +24,14 @@
 
 use serde_json::{Map, Value};
 
+/// The key of an action's input that holds what an agent is told to do.
+pub const PROMPT: &str = "prompt";
+
+/// Task of an action's input, in its own words.
+pub fn prompt(input: &Value) -> Option<&str> {
+    input.get(PROMPT)?.as_str()
+}
+
 const SESSION: &str = "session_id";
 const REPLY: &str = "reply";
 const REMARK: &str = "remark";

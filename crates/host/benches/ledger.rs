@@ -15,13 +15,13 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig, Terms};
 use connector_host::assemble::{self, Parts};
-use connector_host::headless::Headless;
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::steps::decide::decide;
 use connector_host::ledger::steps::enter::enter;
 use connector_host::ledger::steps::{self, NewStep};
 use connector_host::ledger::{Ledger, LedgerError, Tx, runs};
 use connector_rules::{RuleSet, SourceFile};
+use connector_surface::log::LogSurface;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rusqlite::Connection;
 use serde_json::json;
@@ -248,7 +248,7 @@ async fn until_ready(state: &Path, number: u64) -> Duration {
     let parts = Parts {
         rules: rules(),
         instances: Vec::new(),
-        surfaces: vec![Arc::new(Headless)],
+        surfaces: vec![Arc::new(LogSurface)],
         gate: gate(),
         deadline: Duration::from_secs(1),
         max_running: 4,

@@ -12,6 +12,7 @@ use connector_gate::people;
 use connector_gate::policy::{GateConfig, Terms};
 use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
 use connector_surface::Surface;
+use connector_surface::log::COMMAND_LINE;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::engine::{Engine, Setup};
@@ -19,9 +20,10 @@ use crate::instance::Instance;
 use crate::ledger::lock::HostLock;
 use crate::ledger::{Ledger, LedgerError};
 use crate::transcript::Transcripts;
-use crate::{console, headless};
+use crate::view::ViewsOfHost;
+use crate::{console, git};
 
-pub use left_out::{LeftOut, usable_rules};
+pub use left_out::usable_rules;
 
 /// How long a dispatched step may take unless configured otherwise.
 pub const DEADLINE: Duration = Duration::from_hours(1);
@@ -144,7 +146,7 @@ impl Default for Parts {
             rules: RuleSet::default(),
             instances: Vec::new(),
             surfaces: Vec::new(),
-            local: [console::NAME, headless::NAME].map(str::to_owned).into(),
+            local: [console::NAME, COMMAND_LINE].map(str::to_owned).into(),
             gate: GateConfig::default(),
             deadline: DEADLINE,
             max_running: MAX_RUNNING,
@@ -167,6 +169,8 @@ pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, Ledger
         instances: parts.instances,
         surfaces: parts.surfaces,
         local: parts.local,
+        buttons: BTreeSet::from([git::NAME.to_owned()]),
+        views: Arc::new(ViewsOfHost),
         gate: parts.gate,
         deadline: parts.deadline,
         max_running: parts.max_running,

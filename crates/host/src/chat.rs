@@ -6,13 +6,13 @@ use std::time::Duration;
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
-use connector_surface::OpenAsk;
 use connector_surface::words::{NO_RULE, REFUSED, decided, wants_words};
+use connector_surface::{MAIN_CHAT, OpenAsk};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::console::input::{self, Line};
-use crate::console::{CHAT, Console, NAME, message};
+use crate::console::{Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
 use crate::ledger::events::{self, Change, ReplyTo};
 use crate::ledger::runs::{self, RunState, Still};
@@ -192,7 +192,7 @@ impl Chat {
     }
 
     async fn last_session(&self) -> Result<Option<ReplyTo>, ChatError> {
-        let row = self.engine.ledger().read(|tx| steps::last_session(tx, NAME, CHAT)).await?;
+        let row = self.engine.ledger().read(|tx| steps::last_session(tx, NAME, MAIN_CHAT)).await?;
         Ok(row.and_then(|row| {
             Some(ReplyTo {
                 session_id: row.session_id?,
@@ -218,7 +218,7 @@ impl Chat {
                 None => return self.say(&format!("no card {step} waits here")),
             },
         };
-        let tap = Tap { step, digest, approver: Console::user(), chat: Some(CHAT.to_owned()), decision };
+        let tap = Tap { step, digest, approver: Console::user(), chat: Some(MAIN_CHAT.to_owned()), decision };
         let answer = self.engine.tap(tap).await?;
         if !matches!(answer, Tapped::Counted { .. } | Tapped::NotAllowed { .. }) {
             self.console.forget(step);

@@ -16,6 +16,7 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::MAIN_CHAT;
 use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
@@ -23,9 +24,6 @@ use crate::ledger::events::{NewEvent, ReplyTo};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";
-
-/// The one chat it has.
-pub const CHAT: &str = "main";
 
 /// Where the console prints.
 pub type Output = Box<dyn Write + Send>;
@@ -142,7 +140,7 @@ pub fn message(name: &str, id: String, text: &str, reply: Option<ReplyTo>) -> Ne
         platform_id: id,
         connector: name.to_owned(),
         event: "message_received".to_owned(),
-        chat: CHAT.to_owned(),
+        chat: MAIN_CHAT.to_owned(),
         requester: Console::user(),
         payload: payload(text),
         reply,
@@ -159,10 +157,10 @@ fn payload(text: &str) -> Value {
         "text": text,
         "command": command,
         "args": args,
-        "chat_id": CHAT,
+        "chat_id": MAIN_CHAT,
         "user_id": NAME,
         "username": NAME,
-        "chat": { "id": CHAT, "type": "private" },
+        "chat": { "id": MAIN_CHAT, "type": "private" },
         "from": { "id": NAME, "username": NAME },
     })
 }

@@ -34,6 +34,7 @@ use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_rules::RuleSet;
 use connector_surface::Surface;
+use connector_surface::view::{CardView, ResultView};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ use crate::instance::Instance;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::outbox::Parcel;
-use crate::ledger::steps::decide;
+use crate::ledger::steps::{StepRow, decide};
 use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::transcript::Transcripts;
 
@@ -51,12 +52,21 @@ pub use connector_gate::ask::{Answer, Answered};
 pub(crate) use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};
+pub use switched_off::LeftOut;
 
 /// How often another process's changes are looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How many rows of a kind one pass takes on.
 const BATCH: u32 = 64;
+
+/// Views of rows: what the host's connectors mean by their inputs, targets and outputs is said here, and nowhere in the engine.
+pub trait Views: Send + Sync + 'static {
+    /// The card of a step, as it is at `now`.
+    fn card(&self, row: &StepRow, now: Millis) -> CardView;
+    /// The result of a step that has ended.
+    fn result(&self, row: &StepRow) -> ResultView;
+}
 
 /// How the engine is set up.
 pub struct Setup {
@@ -76,6 +86,10 @@ pub struct Setup {
     pub surfaces: Vec<Arc<dyn Surface>>,
     /// The names of those whose users are this machine's own: what they ask for is under their own rules alone.
     pub local: BTreeSet<String>,
+    /// The connectors that a button under a result may have do something; other rules take what somebody wrote alone.
+    pub buttons: BTreeSet<String>,
+    /// What is shown of rows.
+    pub views: Arc<dyn Views>,
     /// The gate.
     pub gate: GateConfig,
     /// How long a dispatched step may take in all.
@@ -99,6 +113,8 @@ struct Inner {
     instances: HashMap<String, Instance>,
     surfaces: HashMap<String, Arc<dyn Surface>>,
     local: BTreeSet<String>,
+    buttons: BTreeSet<String>,
+    views: Arc<dyn Views>,
     gate: GateConfig,
     deadline: Duration,
     max_running: usize,
@@ -190,6 +206,8 @@ impl Engine {
                 .map(|surface| (surface.name().to_owned(), surface))
                 .collect(),
             local: setup.local,
+            buttons: setup.buttons,
+            views: setup.views,
             gate: setup.gate,
             deadline: setup.deadline,
             max_running: setup.max_running,

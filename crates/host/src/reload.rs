@@ -20,8 +20,9 @@ use connector_contract::chain;
 use connector_rules::RuleSet;
 use tokio::sync::Notify;
 
-use crate::assemble::{self, LeftOut, RulesError};
+use crate::assemble::{self, RulesError};
 use crate::engine::Engine;
+use crate::engine::LeftOut;
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -279,10 +279,24 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use connector_gate::clock::Clock;
+    use connector_gate::policy::Actor;
 
     use super::*;
-    use crate::console;
-    use crate::ledger::{Ledger, events};
+    use crate::ledger::Ledger;
+    use crate::ledger::events::{self, NewEvent};
+
+    fn message() -> NewEvent {
+        NewEvent {
+            surface: "console".to_owned(),
+            platform_id: "1".to_owned(),
+            connector: "c".to_owned(),
+            event: "message_received".to_owned(),
+            chat: "main".to_owned(),
+            requester: Actor::new("console", "anna"),
+            payload: serde_json::json!({ "text": "hi" }),
+            reply: None,
+        }
+    }
 
     #[test]
     fn transcripts_go_with_their_runs() {
@@ -291,7 +305,7 @@ mod tests {
         let ledger = Ledger::in_memory(Clock::manual(1_000).0).unwrap();
         let run = ledger
             .write_now(|tx| {
-                let event = events::store(tx, &console::message("c", "1".to_owned(), "hi", None))?.unwrap();
+                let event = events::store(tx, &message())?.unwrap();
                 let event = events::get(tx, event)?.unwrap();
                 runs::create(tx, &event, "rule", "v", "")
             })

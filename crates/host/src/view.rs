@@ -8,10 +8,28 @@ mod figures;
 mod refused;
 mod result;
 
+use connector_gate::clock::Millis;
+use connector_surface::view::{CardView, ResultView};
 use serde_json::Value;
 
-pub use card::{card, prompt_line};
+use crate::engine::Views;
+use crate::ledger::steps::StepRow;
+
+pub use card::card;
 pub use result::result;
+
+/// The views that an engine of this host shows.
+pub(crate) struct ViewsOfHost;
+
+impl Views for ViewsOfHost {
+    fn card(&self, row: &StepRow, now: Millis) -> CardView {
+        card(row, now)
+    }
+
+    fn result(&self, row: &StepRow) -> ResultView {
+        result(row)
+    }
+}
 
 /// A value as people read it: a text without its quotes.
 fn plain(value: &Value) -> String {

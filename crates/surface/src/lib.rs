@@ -5,7 +5,9 @@
 //! row, a database or a platform's word. What is shown is data that is
 //! clean already; [`prose`] reads what somebody wrote in Markdown, and [`text`] makes anything else safe to show.
 
+pub mod attachments;
 pub mod inbox;
+pub mod log;
 pub mod prose;
 mod surface;
 pub mod text;
@@ -16,4 +18,4 @@ pub use connector_gate::decision::{Decision, Tapped};
 pub use connector_gate::ids::StepId;
 pub use connector_gate::policy::Actor;
 pub use inbox::{Inbox, InboxError};
-pub use surface::{DeliveryError, OpenAsk, Reported, Surface, SurfaceError, View, command};
+pub use surface::{DeliveryError, MAIN_CHAT, OpenAsk, Reported, Surface, SurfaceError, View, command};

@@ -57,6 +57,9 @@ impl From<InboxError> for SurfaceError {
     }
 }
 
+/// The chat of a surface that has one alone.
+pub const MAIN_CHAT: &str = "main";
+
 /// The command that a message begins with, and the words after it; without one, both are empty.
 pub fn command(text: &str) -> (&str, &str) {
     let Some(rest) = text.strip_prefix('/') else { return ("", "") };

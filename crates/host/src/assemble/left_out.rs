@@ -1,23 +1,14 @@
 //! Rules that are read again: a file that cannot be used is left out, and the others are not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use connector_contract::chain;
 use connector_files::owned;
 use connector_rules::{Diagnostics, RuleSet, Severity, SourceFile};
 
-use super::{RulesError, cannot, rule_paths};
+use crate::engine::LeftOut;
 
-/// A rule file that is not in force, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it, in a few words for a chat.
-    pub brief: String,
-    /// The same in full, for whoever can mend it.
-    pub reason: String,
-}
+use super::{RulesError, cannot, rule_paths};
 
 /// The rules of every `*.toml` in `directory` that can be used, and those files that cannot: they have
 /// mistakes, cannot be read, or may be another's work.

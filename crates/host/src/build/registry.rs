@@ -8,6 +8,7 @@ use connector_gate::people::Account;
 use connector_opencode::OpencodeFactory;
 use connector_rules::{Catalog, CatalogConnector};
 use connector_surface::Surface;
+use connector_surface::log::COMMAND_LINE;
 use futures_util::future::BoxFuture;
 use opencode_daemons::Environment;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -17,7 +18,7 @@ use super::{PlanError, telegram};
 use crate::config::SurfaceSection;
 use crate::instance::{Fixed, Instance, Provider, Ready};
 use crate::told::Attached;
-use crate::{catalog, console, git, headless};
+use crate::{catalog, console, git};
 
 /// Entry of a connector in the registry.
 #[derive(Clone, Copy)]
@@ -148,7 +149,7 @@ impl Registry {
     /// The surfaces that accounts can be of, in the order of their names: the host's own, and those of chats.
     pub fn accounts(&self) -> Vec<(&'static str, Account)> {
         let (client, user) = (Account::Name("CLIENT"), Account::Name("USER"));
-        let own = [("api", client), (headless::NAME, user), (console::NAME, Account::None), ("mcp", client)];
+        let own = [("api", client), (COMMAND_LINE, user), (console::NAME, Account::None), ("mcp", client)];
         let mut all = own.to_vec();
         all.extend(self.surfaces.iter().map(|entry| (entry.name, entry.account)));
         all.sort_by_key(|(name, _)| *name);

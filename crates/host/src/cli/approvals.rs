@@ -6,6 +6,7 @@ mod grants;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
+use connector_contract::facts;
 use connector_gate::clock::{Clock, rfc3339};
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::digest::SHORT;
@@ -26,7 +27,7 @@ use crate::ledger::steps::decide::{Vote, decide, votes};
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
 use crate::powers;
-use crate::view::{self, prompt_line};
+use crate::view;
 use grants::Standing;
 
 /// `approvals`
@@ -224,7 +225,7 @@ pub(super) fn waiting(row: &StepRow) -> String {
         row.connector,
         row.action,
         row.people.named(&row.requester),
-        shortened(&prompt_line(row), 100)
+        shortened(&one_line(facts::prompt(&row.input).unwrap_or_default()), 100)
     )
 }
 

@@ -10,6 +10,7 @@ use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_gate::digest::TOLD;
 use connector_gate::policy::GateConfig;
+use connector_surface::MAIN_CHAT;
 use opencode_api::PASSWORD_VARIABLES;
 use opencode_daemons::confine::Access;
 use opencode_daemons::pool::{Confine, Isolation, Others, WorkspaceConfig};
@@ -148,7 +149,7 @@ impl ChatArgs {
         };
         let engine =
             assemble::engine(&state, Clock::System, parts).map_err(|error| Failure::usage(chain(&error)))?;
-        let here = ScheduleChat { surface: console::NAME.to_owned(), chat: console::CHAT.to_owned() };
+        let here = ScheduleChat { surface: console::NAME.to_owned(), chat: MAIN_CHAT.to_owned() };
         engine.schedules_report_to(here).map_err(|error| Failure::usage(chain(&error)))?;
         let watching = watch
             .map(|watch| tokio::spawn(watch.keep_current(engine.clone(), Arc::default(), told_at(&console))));

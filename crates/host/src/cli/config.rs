@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 use connector_contract::chain;
 use connector_files::AbsolutePath;
+use connector_surface::log::COMMAND_LINE;
 use opencode_daemons::Environment;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
 use crate::webhook::Hook;
-use crate::{assemble, headless, managed, watch};
+use crate::{assemble, managed, watch};
 
 /// `config`
 #[derive(Debug, Subcommand)]
@@ -151,8 +152,7 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
         findings.push(plain(chain(&error)));
     }
     let reported = &config.schedules.surface;
-    let mut names =
-        STANDARD.surfaces_of(&config.surfaces).map(|(entry, _)| entry.name).chain([headless::NAME]);
+    let mut names = STANDARD.surfaces_of(&config.surfaces).map(|(entry, _)| entry.name).chain([COMMAND_LINE]);
     if names.all(|it| it != reported) {
         findings.push(plain(NoSurface(reported.clone()).to_string()));
     }

@@ -196,7 +196,9 @@ pub(super) fn describe(whole: &Whole) -> String {
         }
         text.push_str(&format!(
             "\n  input  {}",
-            connector_surface::text::visible(&crate::files::without_content(&step.input).to_string())
+            connector_surface::text::visible(
+                &connector_surface::attachments::without_content(&step.input).to_string()
+            )
         ));
         match now {
             Some(now) => text.push_str(&format!("\n{}", now.words())),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use connector_gate::policy::Actor;
+use connector_surface::log::COMMAND_LINE;
 use serde_json::json;
 
 use super::events::Outcome;
@@ -10,7 +11,6 @@ use super::runs::LOOK;
 use super::{Common, caller};
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::headless;
 use crate::ledger::Ledger;
 use crate::ledger::events::{self, NewEvent};
 
@@ -56,7 +56,7 @@ impl Send {
             Some(event) => event,
             // Sent again, it is waited for like the first time.
             None => ledger
-                .read(move |tx| events::find(tx, headless::NAME, &id))
+                .read(move |tx| events::find(tx, COMMAND_LINE, &id))
                 .await?
                 .ok_or_else(|| Failure::failed("that message is no longer in the ledger"))?,
         };
@@ -67,7 +67,7 @@ impl Send {
 /// A message to the surface `cli`, by whom it is.
 pub(super) fn message(connector: &str, id: String, text: &str, requester: Actor) -> NewEvent {
     let mut event = console::message(connector, id, text, None);
-    headless::NAME.clone_into(&mut event.surface);
+    COMMAND_LINE.clone_into(&mut event.surface);
     event.requester = requester;
     event
 }

@@ -9,6 +9,7 @@ use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_rules::RuleSet;
+use connector_surface::log::LogSurface;
 use connector_surface::{Surface, SurfaceError};
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
 use opencode_daemons::{Environment, Home, PoolConfig};
@@ -27,7 +28,6 @@ use crate::config::{self, HostConfig, OnStop, SecretSource};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::git;
-use crate::headless::Headless;
 use crate::instance::Instance;
 use crate::managed::{self, Daemons};
 use crate::places::Places;
@@ -85,7 +85,7 @@ impl Serve {
         let git = git::Git::new((&config.opencode, &config.workspaces), environment.clone(), &state);
         instances.push(git.instance().map_err(|error| usage(&error))?);
         let secrets = secrets(&config, &environment, (daemons.as_ref(), port.as_ref(), hooks.as_ref()));
-        let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(Headless)];
+        let mut surfaces: Vec<Arc<dyn Surface>> = vec![Arc::new(LogSurface)];
         for (entry, given) in STANDARD.surfaces_of(&config.surfaces) {
             let made = (entry.make)(given).map_err(|error| usage(&error))?;
             instances.push(made.instance);

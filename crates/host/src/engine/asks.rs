@@ -15,10 +15,10 @@ use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_surface::OpenAsk;
+use connector_surface::log::COMMAND_LINE;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::headless;
 use crate::ledger::asks::{self, AskState};
 use crate::ledger::{LedgerError, Tx, audit};
 
@@ -164,7 +164,7 @@ impl Engine {
 
 /// Whether somebody answers by the command line, wherever an ask is shown.
 fn by_command(actor: &Actor) -> bool {
-    actor.surface() == headless::NAME
+    actor.surface() == COMMAND_LINE
 }
 
 /// The row that people name by this number.

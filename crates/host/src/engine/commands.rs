@@ -1,5 +1,6 @@
 //! Chat commands: what the host answers itself wherever it is written, such as `/status` and `/abort`.
 
+use connector_contract::facts;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
@@ -9,7 +10,6 @@ use connector_surface::text::{one_line, shortened, visible};
 use super::CancelOutcome;
 use crate::ledger::steps::{self, StepRow};
 use crate::ledger::{LedgerError, Tx};
-use crate::view::prompt_line;
 
 /// How many steps of a chat are looked at that wait or run.
 const MOST_LIVE: u32 = 50;
@@ -126,7 +126,11 @@ fn listed(rows: &[StepRow], asks: &[OpenAsk], which: impl Fn(&StepRow) -> bool, 
             StepState::Dispatched => "running",
             state => state.as_str(),
         };
-        let mut text = format!("{} · {state} · {}", row.id, shortened(&prompt_line(row), 80));
+        let mut text = format!(
+            "{} · {state} · {}",
+            row.id,
+            shortened(&one_line(facts::prompt(&row.input).unwrap_or_default()), 80)
+        );
         for ask in open {
             text.push_str(&format!("\n  {}", shortened(&one_line(&ask.asked.in_a_line()), 300)));
         }

@@ -14,7 +14,6 @@ use crate::failpoint::failpoint;
 use crate::ledger::LedgerError;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
 use crate::ledger::steps::{self, StepRow};
-use crate::view;
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
@@ -116,16 +115,16 @@ impl Engine {
             }
             Parcel::Card(step) => {
                 failpoint("card.taken_up");
-                let now = self.0.clock.now();
+                let (now, views) = (self.0.clock.now(), &self.0.views);
                 // A card that was decided before it was shown has nothing left to ask.
                 let card = |row: &StepRow| {
-                    (row.state == StepState::Waiting).then(|| View::Card(Box::new(view::card(row, now))))
+                    (row.state == StepState::Waiting).then(|| View::Card(Box::new(views.card(row, now))))
                 };
                 self.view(*step, card).await?
             }
             Parcel::Result(step) => {
                 failpoint("result.taken_up");
-                self.view(*step, |row| Some(View::Result(Box::new(view::result(row))))).await?
+                self.view(*step, |row| Some(View::Result(Box::new(self.0.views.result(row))))).await?
             }
         };
         let Some(view) = view else { return Ok(Ok(String::new())) };

@@ -1,5 +1,6 @@
 //! Events become runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use connector_gate::clock::Millis;
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::inbox::COMPANION;
 use super::{BATCH, Engine, limits};
-use crate::git;
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};
 use crate::ledger::outbox::{self, Parcel};
@@ -32,7 +32,8 @@ impl Engine {
                         growing = Some(growing.map_or(until, |first| first.min(until)));
                         continue;
                     }
-                    let fired = fired(&rules, &event, tx.now);
+                    let rules_for = (&rules, &engine.0.buttons);
+                    let fired = fired(rules_for, &event, tx.now);
                     for rule in &fired {
                         let held_back = limits::held_back(tx, rule)?;
                         let version = rule.version().as_str();
@@ -51,7 +52,7 @@ impl Engine {
                         )?;
                     }
                     let off = engine.switched_off().words(&event, tx.now);
-                    let told = match (surface, lacking_words(&rules, &event, tx.now)) {
+                    let told = match (surface, lacking_words(rules_for, &event, tx.now)) {
                         _ if off.is_some() => off,
                         (Some(surface), Some(command)) if fired.is_empty() => {
                             surface.asks_for_words(reported(&event), &command)
@@ -80,12 +81,13 @@ impl Engine {
     /// Whether a rule takes what a button under a result says.
     pub fn takes_button(&self, event: &NewEvent) -> bool {
         let (now, event) = (timestamp(self.0.clock.now()), event_of(event));
-        taking(&self.rules(), &event, now).next().is_some()
+        taking((&self.rules(), &self.0.buttons), &event, now).next().is_some()
     }
 
     /// Whether this text is a command alone that a rule would take with words after it.
     pub fn lacks_words(&self, connector: &str, payload: &Value) -> Option<String> {
-        with_words(&self.rules(), message(connector, payload), timestamp(self.0.clock.now()))
+        let rules = self.rules();
+        with_words((&rules, &self.0.buttons), message(connector, payload), timestamp(self.0.clock.now()))
     }
 }
 
@@ -100,7 +102,7 @@ pub(super) fn message(connector: &str, payload: &Value) -> Event {
     }
 }
 
-fn lacking_words(rules: &RuleSet, event: &EventRow, now: Millis) -> Option<String> {
+fn lacking_words(rules: Taking<'_>, event: &EventRow, now: Millis) -> Option<String> {
     if !["message_received", "files_received"].contains(&event.event.as_str()) {
         return None;
     }
@@ -108,7 +110,7 @@ fn lacking_words(rules: &RuleSet, event: &EventRow, now: Millis) -> Option<Strin
 }
 
 /// The command that an event is alone, if a rule would fire on it with words after it.
-fn with_words(rules: &RuleSet, mut event: Event, now: jiff::Timestamp) -> Option<String> {
+fn with_words(rules: Taking<'_>, mut event: Event, now: jiff::Timestamp) -> Option<String> {
     let text = event.payload.get("text")?.as_str()?.trim().to_owned();
     let command = text.strip_prefix('/').filter(|it| !it.is_empty() && !it.contains(char::is_whitespace))?;
     let more = format!("{text} …");
@@ -140,32 +142,35 @@ fn is_answered(tx: &Tx<'_>, event: &EventRow, line: &str) -> Result<bool, Ledger
         || outbox::is_to_tell(tx, &event.surface, &event.chat, line)?)
 }
 
-fn fired(rules: &RuleSet, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
+fn fired(rules: Taking<'_>, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
     taking(rules, &as_event(event), timestamp(now)).cloned().collect()
 }
 
 /// What the payload of an event has that a button under a result made, and no message: surfaces write it.
 pub(crate) const OF_RESULT: &str = "button_of_result";
 
-/// The rules that an event fires. A button says what git does, so none but rules that have git do something take it: one
-/// for messages would hand its command to an agent as words.
+/// The rules in force, and the connectors that buttons under results may call.
+type Taking<'a> = (&'a RuleSet, &'a BTreeSet<String>);
+
+/// The rules that an event fires. A button under a result says what is done with it, so none but rules that call
+/// connectors for `buttons` take it: one for messages would hand its command to an agent as words.
 fn taking<'a>(
-    rules: &'a RuleSet,
+    (rules, buttons): Taking<'a>,
     event: &'a Event,
     now: jiff::Timestamp,
 ) -> impl Iterator<Item = &'a Arc<Rule>> {
     let is_button = event.payload.get(OF_RESULT).is_some();
-    rules.matching(event, now).filter(move |rule| !is_button || is_of_git(rule))
+    rules.matching(event, now).filter(move |rule| !is_button || calls_only(rule, buttons))
 }
 
-/// Whether a rule calls the connector for git and no other.
-fn is_of_git(rule: &Rule) -> bool {
+/// Whether a rule calls these connectors and no other.
+fn calls_only(rule: &Rule, connectors: &BTreeSet<String>) -> bool {
     let calls = |step: &connector_rules::Step| match &step.action {
-        Action::RunConnector { connector, .. } => Some(connector == git::NAME),
+        Action::RunConnector { connector, .. } => Some(connectors.contains(connector)),
         _ => None,
     };
     let mut called = rule.all_steps().filter_map(calls).peekable();
-    called.peek().is_some() && called.all(|is_git| is_git)
+    called.peek().is_some() && called.all(|is_theirs| is_theirs)
 }
 
 /// The event as rules see it.
@@ -223,15 +228,16 @@ mod tests {
     fn a_button_is_taken_by_rules_that_have_git_do_something_and_by_no_others() {
         let then = "[[actions]]\ntype = \"RunConnector\"\nconnector = \"connector-opencode\"\naction = \"continue_session\"\n";
         let files = [
-            SourceFile::new("commit.toml", rule("commit", git::NAME, "commit", "")),
+            SourceFile::new("commit.toml", rule("commit", "connector-git", "commit", "")),
             // As one was written when there was no such button.
             SourceFile::new("reply.toml", rule("reply", "connector-opencode", "continue_session", "")),
-            SourceFile::new("both.toml", rule("both", git::NAME, "commit", then)),
+            SourceFile::new("both.toml", rule("both", "connector-git", "commit", then)),
         ];
         let rules = RuleSet::parse(files).unwrap();
         let names = |payload: Value| -> Vec<String> {
             let (event, now) = (message("connector-telegram", &payload), timestamp(0));
-            taking(&rules, &event, now).map(|rule| rule.name().to_owned()).collect()
+            let buttons = BTreeSet::from(["connector-git".to_owned()]);
+            taking((&rules, &buttons), &event, now).map(|rule| rule.name().to_owned()).collect()
         };
         let mut written = names(json!({ "text": "/commit" }));
         written.sort();

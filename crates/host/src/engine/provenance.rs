@@ -85,12 +85,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::assemble::Parts;
     use crate::ledger::runs::RunState;
+
+    /// The surfaces of a host as it comes whose users are this machine's own.
+    fn local() -> BTreeSet<String> {
+        ["console", "cli"].map(str::to_owned).into()
+    }
 
     /// Where the work of a rule with this trigger comes from, if it is reported at the surface `cli`.
     fn at_cli(trigger: &str, connector: &str) -> Provenance {
-        at("cli", trigger, connector, &Parts::default().local)
+        at("cli", trigger, connector, &local())
     }
 
     fn at(surface: &str, trigger: &str, connector: &str, local: &BTreeSet<String>) -> Provenance {
@@ -132,7 +136,7 @@ mod tests {
         let line =
             "type = \"ConnectorEvent\"\nconnector = \"connector-console\"\nevent = \"message_received\"";
         assert_eq!(at_cli(line, "connector-console"), Provenance::Local);
-        let usual = Parts::default().local;
+        let usual = local();
         assert_eq!(at("console", line, "connector-console", &usual), Provenance::Local);
         for (surface, local) in [("telegram", &usual), ("cli", &BTreeSet::new())] {
             let remote = at(surface, line, "connector-console", local);

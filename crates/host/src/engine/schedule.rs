@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
 use connector_rules::{RuleSet, SCHEDULE, Schedule, Timestamp};
+use connector_surface::MAIN_CHAT;
+use connector_surface::log::COMMAND_LINE;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -47,7 +49,7 @@ pub struct NoSurface(pub(crate) String);
 
 impl Default for ScheduleChat {
     fn default() -> Self {
-        Self { surface: crate::headless::NAME.to_owned(), chat: crate::console::CHAT.to_owned() }
+        Self { surface: COMMAND_LINE.to_owned(), chat: MAIN_CHAT.to_owned() }
     }
 }
 

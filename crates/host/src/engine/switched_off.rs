@@ -2,7 +2,7 @@
 //! something of one is told so.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use connector_gate::clock::Millis;
@@ -11,8 +11,18 @@ use serde_json::Value;
 
 use super::Engine;
 use super::intake::{as_event, message, timestamp};
-use crate::assemble::LeftOut;
 use crate::ledger::events::EventRow;
+
+/// A rule file that is not in force, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, in a few words for a chat.
+    pub brief: String,
+    /// The same in full, for whoever can mend it.
+    pub reason: String,
+}
 
 /// A rule as it was when its file was usable.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 //! A changed caption is no new task: what the message began has begun.
 
 use connector_contract::OutboundError;
+use connector_surface::attachments::{recognised, size};
 use connector_surface::text::one_line;
 use connector_telegram::ApiError;
 use connector_telegram::api::PATIENCE;
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 
 use super::{NAME, Telegram, locked};
 use crate::engine::inbox::session_of;
-use crate::files::{recognised, size};
 use crate::ledger::LedgerError;
 
 impl Telegram {

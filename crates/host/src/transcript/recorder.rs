@@ -7,10 +7,10 @@ use connector_contract::Progress;
 use connector_gate::ask::Asked;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
+use connector_surface::attachments::without_content;
 use serde_json::Value;
 
 use super::{Heard, Line, MOST, REST, Transcripts};
-use crate::files::without_content;
 
 /// How much of the end of a text is looked for where the text grew and was cut at its head, in bytes.
 const OVERLAP: usize = 256;

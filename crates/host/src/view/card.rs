@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use connector_contract::facts::PROMPT;
 use connector_gate::clock::Millis;
 use connector_gate::digest::TOLD;
+use connector_surface::attachments;
 use connector_surface::text::{one_line, visible};
 use connector_surface::view::{CardView, Field};
 use serde_json::Value;
 
 use super::plain;
-use crate::files;
 use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
 use crate::told;
-
-/// The key of an input that holds what the agent is told to do.
-const PROMPT: &str = "prompt";
 
 /// The keys of a target's settings that have a field of their own, with what is said where they are
 /// not there.
@@ -43,11 +41,6 @@ fn named(name: &str, value: &str) -> Field {
     Field::Named { name: one_line(name), value: one_line(value) }
 }
 
-/// What the agent is told to do, in a line of a list; empty where that is no text.
-pub fn prompt_line(row: &StepRow) -> String {
-    one_line(row.input.get(PROMPT).and_then(Value::as_str).unwrap_or_default())
-}
-
 /// What an input has under one key.
 struct Entry<'a> {
     key: &'a str,
@@ -59,7 +52,7 @@ struct Entry<'a> {
 
 fn entries(input: &Value) -> Vec<Entry<'_>> {
     let all = input.as_object().into_iter().flatten();
-    all.map(|(key, value)| match files::described(key, value) {
+    all.map(|(key, value)| match attachments::described(key, value) {
         Some(texts) => Entry { key, name: "file", texts },
         None => Entry { key, name: key, texts: vec![plain(value)] },
     })

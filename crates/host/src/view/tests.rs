@@ -274,7 +274,6 @@ fn a_result_says_where_its_changes_are() {
 fn whoever_draws_a_view_reads_neither_rows_nor_json() {
     for (name, source) in [
         ("console/render.rs", include_str!("../console/render.rs")),
-        ("headless.rs", include_str!("../headless.rs")),
         ("telegram/buttons.rs", include_str!("../telegram/buttons.rs")),
         ("telegram/render.rs", include_str!("../telegram/render.rs")),
         ("telegram/render/headline.rs", include_str!("../telegram/render/headline.rs")),

@@ -7,6 +7,7 @@ use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer as Given, Answered, Asked};
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::RunId;
+use connector_surface::log::COMMAND_LINE;
 use connector_surface::words::REFUSED;
 use http::StatusCode;
 use http::header::LOCATION;
@@ -19,7 +20,6 @@ use super::read::{no_ask, no_own_run, no_run, number, run_id, step_id};
 use super::{Answer, Api, json};
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, cancel_run};
-use crate::headless;
 use crate::ledger::asks::{self, AskRow};
 use crate::ledger::steps::decide::decide;
 use crate::ledger::{events, runs as run_rows};
@@ -123,9 +123,8 @@ pub(super) async fn submit(State(api): State<Api>, body: Result<Json<Message>, J
         send::message_of_program(own, account, &id, &text)
     };
     let id = event.platform_id.clone();
-    let stored = api
-        .written()
-        .write(move |tx| Ok((events::store(tx, &event)?, events::find(tx, headless::NAME, &id)?)));
+    let stored =
+        api.written().write(move |tx| Ok((events::store(tx, &event)?, events::find(tx, COMMAND_LINE, &id)?)));
     let (new, known) = stored.await?;
     let Some(event) = known else {
         return Err(Problem::not_found("that message is no longer in the ledger"));

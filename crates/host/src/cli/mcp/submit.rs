@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
 use connector_gate::state::StepState;
+use connector_surface::log::COMMAND_LINE;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -13,7 +14,6 @@ use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, CancelOutcome, cancel_run};
 use crate::exit::Failure;
-use crate::headless;
 use crate::ledger::events;
 use crate::ledger::runs as rows;
 
@@ -40,7 +40,7 @@ impl HostTools {
             Some(event) => event,
             None => self
                 .ledger
-                .read(move |tx| events::find(tx, headless::NAME, &id))
+                .read(move |tx| events::find(tx, COMMAND_LINE, &id))
                 .await?
                 .ok_or_else(|| Failure::failed("that message is no longer in the ledger"))?,
         };

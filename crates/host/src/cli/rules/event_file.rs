@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use connector_gate::policy::Actor;
+use connector_surface::MAIN_CHAT;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -79,7 +80,7 @@ fn event() -> String {
 }
 
 fn chat() -> String {
-    console::CHAT.to_owned()
+    MAIN_CHAT.to_owned()
 }
 
 fn empty() -> Value {

@@ -1,23 +1,25 @@
-//! The surface `cli`: messages come from the command line, and what there is to
+//! The surface of the command line: messages come from there, and what there is to
 //! see is in the ledger, where `approvals` and `runs` show it.
 
 use async_trait::async_trait;
 use connector_contract::Progress;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
-use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 
-/// The surface's name.
-pub const NAME: &str = "cli";
+use crate::text::one_line;
+use crate::{DeliveryError, OpenAsk, Surface, View};
+
+/// The name of this surface, and of accounts of the command line.
+pub const COMMAND_LINE: &str = "cli";
 
 /// A surface that writes to the log.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Headless;
+pub struct LogSurface;
 
 #[async_trait]
-impl Surface for Headless {
+impl Surface for LogSurface {
     fn name(&self) -> &str {
-        NAME
+        COMMAND_LINE
     }
 
     /// The ledger does, and that is where they are looked at.
@@ -35,7 +37,7 @@ impl Surface for Headless {
                 tracing::info!(step = %result.id, chat, state = %result.state, reason = result.reason, "ended");
             }
             View::Text(text) => {
-                tracing::info!(chat, text = connector_surface::text::one_line(&text), "reply");
+                tracing::info!(chat, text = one_line(&text), "reply");
             }
         }
         Ok(String::new())
