@@ -43,7 +43,9 @@ use tokio::time::Instant;
 use crate::config::AskPolicy;
 use crate::ids::{MessageId, SessionId};
 use crate::timing::Timing;
-use crate::wire::{Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, StrangeAsk};
+use crate::wire::{
+    Answer, Asked, Ending, Failure, FailureKind, Head, History, Signal, Status, UnparseableAsk,
+};
 use asks::Asks;
 pub(crate) use asks::{HERE, PERSON};
 pub(crate) use outcome::{Early, NotStarted, TurnOutcome};
@@ -131,9 +133,9 @@ pub(crate) struct Snapshot {
     pub(crate) permissions: Vec<PermissionAsk>,
     pub(crate) questions: Vec<QuestionAsk>,
     /// Permission requests that cannot be read.
-    pub(crate) unparseable_permissions: Vec<StrangeAsk>,
+    pub(crate) unparseable_permissions: Vec<UnparseableAsk>,
     /// Questions that cannot be read.
-    pub(crate) unparseable_questions: Vec<StrangeAsk>,
+    pub(crate) unparseable_questions: Vec<UnparseableAsk>,
     pub(crate) children: Vec<String>,
     /// Whether all that waits for an answer is among these.
     pub(crate) whole: bool,
@@ -412,7 +414,7 @@ impl Turn {
         if own && self.is_somebody_elses(&signal) {
             if matches!(signal, Signal::PermissionAsked(_) | Signal::QuestionAsked(_)) {
                 // Unless the beginning was not heard: the record knows.
-                self.look_soon(now);
+                self.poll_soon(now);
             }
             return;
         }
@@ -495,7 +497,7 @@ impl Turn {
                 self.failed_before = None;
             }
             // A hint; of this turn or an earlier one.
-            Status::Idle => self.look_soon(now),
+            Status::Idle => self.poll_soon(now),
         }
     }
 
@@ -505,7 +507,7 @@ impl Turn {
         if hidden {
             self.poll_now(now, out);
         } else {
-            self.look_soon(now);
+            self.poll_soon(now);
         }
     }
 
@@ -516,7 +518,7 @@ impl Turn {
             let later = parent > self.plan.message.as_str();
             if later {
                 // Maybe an answer to what the daemon added: the record knows.
-                self.look_soon(now);
+                self.poll_soon(now);
             }
             return later;
         }
@@ -525,7 +527,7 @@ impl Turn {
         if over && self.sent != Sent::Open {
             self.poll_now(now, out);
         } else if over {
-            self.look_soon(now);
+            self.poll_soon(now);
         }
         news
     }
@@ -712,7 +714,7 @@ impl Turn {
         match abort {
             Abort::TakenBack => self.finish(TurnOutcome::NotStarted(NotStarted::Refused(failure)), out),
             Abort::Delivered => self.finish(TurnOutcome::Failed(failure), out),
-            Abort::Failed => self.look_soon(now),
+            Abort::Failed => self.poll_soon(now),
         }
     }
 
@@ -766,7 +768,7 @@ impl Turn {
         }
     }
 
-    fn look_soon(&mut self, now: Instant) {
+    fn poll_soon(&mut self, now: Instant) {
         self.next_poll = self.next_poll.min(now + self.plan.timing.poll_min * 5);
     }
 
@@ -782,7 +784,7 @@ impl Turn {
     fn poll(&mut self, out: &mut Vec<Effect>) {
         self.polling = Polling::Once;
         self.worked_at_look = self.works();
-        self.asks.look_began();
+        self.asks.poll_began();
         let mut children: Vec<String> = self.children.iter().cloned().collect();
         children.sort();
         out.push(Effect::Poll { children });

@@ -468,7 +468,7 @@ impl History {
 pub(crate) struct Pending<Ask> {
     pub(crate) asks: Vec<Ask>,
     /// Asks in a shape that cannot be read, and whose they are.
-    pub(crate) unparseable: Vec<StrangeAsk>,
+    pub(crate) unparseable: Vec<UnparseableAsk>,
 }
 
 impl<Ask> Default for Pending<Ask> {
@@ -479,7 +479,7 @@ impl<Ask> Default for Pending<Ask> {
 
 /// An ask of which nothing else can be read: nobody can answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StrangeAsk {
+pub(crate) struct UnparseableAsk {
     pub(crate) id: String,
     pub(crate) session: String,
 }

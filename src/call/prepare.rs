@@ -11,13 +11,14 @@ use crate::link::LinkError;
 use crate::model::ModelRef;
 use crate::probe::{Peer, ProbeError};
 use crate::wire::{NewSession, Prompt, SessionFacts, Status};
+use opencode_api::Generation;
 
 /// How often a session is changed until it is what the prompt needs: one change may
 /// bring another, as an agent that has a model of its own does.
-const SETTLINGS: u32 = 2;
+const CHANGES: u32 = 2;
 
 /// The variable of the generation that can run as a background service, …
-const SERVICES: &str = "OPENCODE_PASSWORD";
+const SERVICES: &str = Generation::Two.password_variable();
 /// … and where such a one writes its password down, which it chooses itself.
 const SERVICE_FILE: &str = "$XDG_STATE_HOME/opencode/service.json";
 
@@ -101,7 +102,7 @@ impl Call<'_> {
     ) -> Result<(), ConnectorError> {
         let dialect = &self.link.dialect;
         let mut missing = dialect.session_settings(facts, prompt);
-        for _ in 0..SETTLINGS {
+        for _ in 0..CHANGES {
             if missing.is_empty() {
                 break;
             }

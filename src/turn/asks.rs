@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{Early, Effect, ReplyOutcome};
 use crate::config::AskPolicy;
-use crate::wire::{Asked, StrangeAsk, call_id};
+use crate::wire::{Asked, UnparseableAsk, call_id};
 
 /// How often a reply that the daemon refuses is sent.
 const MAX_REFUSALS: u32 = 5;
@@ -125,7 +125,12 @@ impl Asks {
     }
 
     /// A request that cannot be read cannot be shown to anybody: it is rejected.
-    pub(super) fn strange_permission(&mut self, ask: &StrangeAsk, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn unparseable_permission(
+        &mut self,
+        ask: &UnparseableAsk,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
         if self.is_undecided(&ask.id) {
             self.learn(asked(&ask.session, &ask.id), Kind::Permission, now);
             let reply = reject("this request could not be shown to a person; find another way");
@@ -134,7 +139,7 @@ impl Asks {
     }
 
     /// The same for questions.
-    pub(super) fn strange_question(&mut self, ask: &StrangeAsk, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn unparseable_question(&mut self, ask: &UnparseableAsk, now: Instant, out: &mut Vec<Effect>) {
         if self.is_undecided(&ask.id) {
             self.learn(asked(&ask.session, &ask.id), Kind::Question, now);
             self.decide(&ask.id, Reply::Question(QuestionReply::Reject), HERE, out);
@@ -196,7 +201,7 @@ impl Asks {
         }
     }
 
-    pub(super) fn look_began(&mut self) {
+    pub(super) fn poll_began(&mut self) {
         self.polls += 1;
     }
 

@@ -28,10 +28,10 @@ impl Turn {
         let permissions = snapshot.permissions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         let questions = snapshot.questions.into_iter().filter(|ask| ours(&ask.session_id)).collect();
         for ask in snapshot.unparseable_permissions.iter().filter(|ask| ours(&ask.session)) {
-            self.asks.strange_permission(ask, now, out);
+            self.asks.unparseable_permission(ask, now, out);
         }
         for ask in snapshot.unparseable_questions.iter().filter(|ask| ours(&ask.session)) {
-            self.asks.strange_question(ask, now, out);
+            self.asks.unparseable_question(ask, now, out);
         }
         if self.asks.pending(permissions, questions, snapshot.whole && works, now, out) {
             self.progressed(now);
@@ -98,23 +98,29 @@ impl Turn {
             return;
         }
         if matches!(self.mode, Mode::Stopping { .. }) {
-            return self.judge_stop(idle, history, out);
+            return self.evaluate_stop(idle, history, out);
         }
         if !idle || self.mode != Mode::Running {
             return;
         }
         match self.sent.clone() {
             Sent::No => self.send_or_give_up("the daemon was not there", history, out),
-            Sent::Refused { failure, until } => self.judge_refusal(failure, until, history, now, out),
-            Sent::Unexplained { status, .. } => self.judge_unexplained(status, history, now, out),
+            Sent::Refused { failure, until } => self.evaluate_refusal(failure, until, history, now, out),
+            Sent::Unexplained { status, .. } => self.evaluate_unexplained(status, history, now, out),
             Sent::Admitted { since } if self.idle_polls >= IDLE_POLLS => {
-                self.judge_taken(since, "the daemon took the prompt and does not have it", history, now, out);
+                self.evaluate_taken(
+                    since,
+                    "the daemon took the prompt and does not have it",
+                    history,
+                    now,
+                    out,
+                );
             }
             Sent::Open | Sent::Admitted { .. } => {}
             Sent::Lost { since, why } => match last {
                 None if history.end != End::Untold && history.arrived => {
                     if self.idle_polls >= IDLE_POLLS {
-                        self.judge_taken(since, &why, history, now, out);
+                        self.evaluate_taken(since, &why, history, now, out);
                     }
                 }
                 None => self.send_or_give_up(&why, history, out),
@@ -128,7 +134,7 @@ impl Turn {
 
     /// The daemon has, or had, the prompt, and nothing of the session works. What is
     /// in the inbox was not begun; what is in the record was.
-    fn judge_taken(
+    fn evaluate_taken(
         &mut self,
         since: Instant,
         why: &str,
@@ -157,7 +163,7 @@ impl Turn {
         }
     }
 
-    fn judge_refusal(
+    fn evaluate_refusal(
         &mut self,
         failure: Failure,
         until: Instant,
@@ -190,7 +196,7 @@ impl Turn {
     }
 
     /// The daemon answered the prompt itself, with an error and no words.
-    fn judge_unexplained(&mut self, status: u16, history: &History, now: Instant, out: &mut Vec<Effect>) {
+    fn evaluate_unexplained(&mut self, status: u16, history: &History, now: Instant, out: &mut Vec<Effect>) {
         if history.arrived {
             self.may_have_arrived = true;
             self.sent = Sent::Admitted { since: now };
@@ -322,7 +328,7 @@ impl Turn {
 
     /// While the prompt's request is open, the prompt may be about to begin: only
     /// a message that ended proves that it will not.
-    fn judge_stop(&mut self, idle: bool, history: &History, out: &mut Vec<Effect>) {
+    fn evaluate_stop(&mut self, idle: bool, history: &History, out: &mut Vec<Effect>) {
         let Mode::Stopping { delivered, .. } = self.mode else { return };
         let ended = history.last().is_some_and(|last| last.head.completed);
         let silent = self.sent != Sent::Open && self.idle_polls >= IDLE_POLLS;

@@ -439,7 +439,7 @@ fn an_ask_that_cannot_be_read_is_rejected_when_it_is_ours() {
     let mut turn = Turn::new(plan(start), start);
     turn.step(Event::Began, start);
     let Event::Polled(mut seen) = poll(Status::Busy, Vec::new()) else { unreachable!() };
-    let unparseable = |id: &str, session: &str| StrangeAsk { id: id.into(), session: session.into() };
+    let unparseable = |id: &str, session: &str| UnparseableAsk { id: id.into(), session: session.into() };
     seen.unparseable_permissions = vec![unparseable("per_1", "ses_a"), unparseable("per_2", "ses_other")];
     seen.unparseable_questions = vec![unparseable("que_1", "ses_a")];
     let effects = turn.step(Event::Polled(seen), start);
@@ -525,8 +525,8 @@ fn a_rejection_elsewhere_ends_the_turn_even_after_one_from_here() {
         let start = Instant::now();
         let mut turn = admitted(start);
         turn.step(signal(Signal::Taken("msg_m".into())), start);
-        turn.asks.strange_permission(
-            &StrangeAsk { id: "per_1".into(), session: "ses_a".into() },
+        turn.asks.unparseable_permission(
+            &UnparseableAsk { id: "per_1".into(), session: "ses_a".into() },
             start,
             &mut Vec::new(),
         );
@@ -796,7 +796,7 @@ fn what_the_session_does_for_somebody_else_is_not_the_turns() {
     let pending = |status: Status, change: fn(&mut History)| {
         let Event::Polled(mut seen) = record(status, Vec::new(), change) else { unreachable!() };
         seen.permissions = vec![permission("per_1")];
-        seen.unparseable_questions = vec![StrangeAsk { id: "que_1".into(), session: "ses_a".into() }];
+        seen.unparseable_questions = vec![UnparseableAsk { id: "que_1".into(), session: "ses_a".into() }];
         seen.children = vec!["ses_c".into()];
         Event::Polled(seen)
     };

@@ -16,7 +16,7 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) fn new(origin: &Origin, password: Option<&SecretString>) -> Self {
-        let authorization = password.and_then(opencode_api::authorization);
+        let authorization = password.and_then(|it| opencode_api::authorization(it).ok());
         Self { origin: origin.clone(), authorization }
     }
 

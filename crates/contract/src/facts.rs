@@ -20,14 +20,14 @@
 //! | `network_refused`, `paths_refused` | arrays of strings | what the walls kept from it |
 //! | `response` | any | what the connector got, unchanged and long; the first to go where there is little room |
 //!
-//! Texts in them are another party's, and are shown as such.
+//! Texts in them are another party's, and are shown as such. Of an input one member means the same everywhere: [`PROMPT`].
 
 use serde_json::{Map, Value};
 
 /// The key of an action's input that holds what an agent is told to do.
 pub const PROMPT: &str = "prompt";
 
-/// Task of an action's input, in its own words.
+/// What an agent is told to do, in the words of an action's input.
 pub fn prompt(input: &Value) -> Option<&str> {
     input.get(PROMPT)?.as_str()
 }

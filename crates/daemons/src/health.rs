@@ -89,14 +89,13 @@ async fn question(
 
 /// Reads one answer. Who is starting has not answered yet, and by some releases says so with an error.
 fn read(generation: Generation, status: StatusCode, body: &[u8]) -> Result<String, HealthError> {
-    match generation.read_health(status, body) {
-        Health::Serving(identity) => Ok(identity.version),
-        Health::Locked => Err(HealthError::Unauthorized),
-        Health::Starting(_) | Health::Unwell(_) => Err(HealthError::Silent),
-        Health::Foreign => match status {
-            StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Err(HealthError::Silent),
-            other => Err(HealthError::Foreign(other.as_u16())),
+    match status {
+        StatusCode::UNAUTHORIZED => Err(HealthError::Unauthorized),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Err(HealthError::Silent),
+        _ => match generation.read_health(status, body) {
+            Health::Serving(identity) => Ok(identity.version),
+            Health::Starting(_) | Health::Unwell { .. } => Err(HealthError::Silent),
+            Health::Locked | Health::Foreign => Err(HealthError::Foreign(status.as_u16())),
         },
     }
 }
@@ -131,9 +130,7 @@ fn request(
         .uri(path)
         .header(header::HOST, format!("127.0.0.1:{port}"))
         .body(Empty::new())?;
-    if let Some(authorization) = opencode_api::authorization(password) {
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
-    }
+    request.headers_mut().insert(header::AUTHORIZATION, opencode_api::authorization(password)?);
     Ok(request)
 }
 
@@ -177,6 +174,8 @@ mod tests {
             (one, 200, r#"{"healthy":false,"version":"1.18.33"}"#, Err(HealthError::Silent)),
             (two, 200, r#"{"version":"2.0.22","pid":7,"urls":[],"paths":{}}"#, Ok("2.0.22".to_owned())),
             (two, 200, r#"{"version":"1.0.215"}"#, Ok("1.0.215".to_owned())),
+            (two, 200, r#"{"healthy":false,"version":"2.0.3"}"#, Err(HealthError::Silent)),
+            (one, 200, r#"{"version":"1.18.33"}"#, Err(HealthError::Foreign(200))),
             (one, 200, "<!doctype html>", Err(HealthError::Foreign(200))),
             (two, 404, "", Err(HealthError::Foreign(404))),
             (one, 401, "", Err(HealthError::Unauthorized)),

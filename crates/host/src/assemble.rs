@@ -169,10 +169,20 @@ pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, Ledger
         instances: parts.instances,
         surfaces: parts.surfaces,
         local: parts.local,
-        buttons: BTreeSet::from([git::NAME.to_owned()]),
+        button_connectors: BTreeSet::from([git::NAME.to_owned()]),
         views: Arc::new(ViewsOfHost),
         gate: parts.gate,
         deadline: parts.deadline,
         max_running: parts.max_running,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_and_the_command_line_alone_are_this_machines_own() {
+        assert_eq!(Parts::default().local, BTreeSet::from(["cli", "console"].map(str::to_owned)));
+    }
 }

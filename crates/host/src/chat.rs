@@ -298,7 +298,7 @@ impl Chat {
             return self.say("nothing runs and nothing waits");
         }
         for row in rows {
-            let prompt = row.input.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let prompt = connector_contract::facts::prompt(&row.input).unwrap_or_default();
             let prompt = connector_surface::text::shortened(&connector_surface::text::one_line(prompt), 60);
             self.say(&format!("{:<6} {:<11} {} · {prompt}", row.id.to_string(), row.state, row.action))?;
         }

@@ -60,7 +60,7 @@ struct Common {
     /// Print JSON for other programs instead of text; logs, too, are JSON lines
     #[arg(long, global = true)]
     json: bool,
-    /// What to log on standard error, such as `debug` or `connector_host=debug`
+    /// What to log on standard error, such as `debug` or `info,opencode_daemons=debug`
     #[arg(long, global = true, value_name = "FILTER", env = "CONNECTOR_HOST_LOG")]
     log: Option<String>,
 }

@@ -16,8 +16,7 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
-use connector_surface::MAIN_CHAT;
-use connector_surface::{DeliveryError, OpenAsk, Surface, View};
+use connector_surface::{DeliveryError, MAIN_CHAT, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
 use crate::ledger::events::{NewEvent, ReplyTo};

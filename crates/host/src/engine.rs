@@ -87,7 +87,7 @@ pub struct Setup {
     /// The names of those whose users are this machine's own: what they ask for is under their own rules alone.
     pub local: BTreeSet<String>,
     /// The connectors that a button under a result may have do something; other rules take what somebody wrote alone.
-    pub buttons: BTreeSet<String>,
+    pub button_connectors: BTreeSet<String>,
     /// What is shown of rows.
     pub views: Arc<dyn Views>,
     /// The gate.
@@ -113,7 +113,7 @@ struct Inner {
     instances: HashMap<String, Instance>,
     surfaces: HashMap<String, Arc<dyn Surface>>,
     local: BTreeSet<String>,
-    buttons: BTreeSet<String>,
+    button_connectors: BTreeSet<String>,
     views: Arc<dyn Views>,
     gate: GateConfig,
     deadline: Duration,
@@ -206,7 +206,7 @@ impl Engine {
                 .map(|surface| (surface.name().to_owned(), surface))
                 .collect(),
             local: setup.local,
-            buttons: setup.buttons,
+            button_connectors: setup.button_connectors,
             views: setup.views,
             gate: setup.gate,
             deadline: setup.deadline,

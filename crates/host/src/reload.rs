@@ -21,8 +21,7 @@ use connector_rules::RuleSet;
 use tokio::sync::Notify;
 
 use crate::assemble::{self, RulesError};
-use crate::engine::Engine;
-use crate::engine::LeftOut;
+use crate::engine::{Engine, LeftOut};
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);

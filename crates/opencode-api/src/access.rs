@@ -1,7 +1,7 @@
 //! The right to enter a daemon.
 
 use data_encoding::BASE64;
-use http::HeaderValue;
+use http::header::{HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Generation;
@@ -13,13 +13,16 @@ pub const PASSWORD_VARIABLES: [&str; 2] =
 /// The name that goes with the password, in both generations.
 const USER: &str = "opencode";
 
-/// The `Authorization` header of basic auth, marked as sensitive. `None` for a password that no header can hold.
-#[must_use]
-pub fn authorization(password: &SecretString) -> Option<HeaderValue> {
+/// The `Authorization` header of basic auth, marked as sensitive.
+///
+/// # Errors
+///
+/// None that any password brings about.
+pub fn authorization(password: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
     let pair = BASE64.encode(format!("{USER}:{}", password.expose_secret()).as_bytes());
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    let mut value = HeaderValue::try_from(format!("Basic {pair}"))?;
     value.set_sensitive(true);
-    Some(value)
+    Ok(value)
 }
 
 #[cfg(test)]

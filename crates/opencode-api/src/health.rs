@@ -14,8 +14,13 @@ pub enum Health {
     Serving(Identity),
     /// A daemon that has not begun to serve, and may say already who it is.
     Starting(Option<Identity>),
-    /// A daemon that says of itself that it cannot serve, in words that follow "it".
-    Unwell(&'static str),
+    /// A daemon that cannot serve.
+    Unwell {
+        /// What it says of itself, in words that follow "it".
+        words: &'static str,
+        /// Who it says it is, where it does.
+        identity: Option<Identity>,
+    },
     /// A daemon that wants another password.
     Locked,
     /// No daemon of this generation.
@@ -29,6 +34,20 @@ pub struct Identity {
     pub version: String,
     /// The process, where it is told: by 2.x. 0 for what is no number.
     pub pid: Option<u64>,
+}
+
+impl Health {
+    fn of(identity: Identity, healthy: bool) -> Self {
+        if healthy {
+            Self::Serving(identity)
+        } else {
+            Self::Unwell { words: "is not healthy", identity: Some(identity) }
+        }
+    }
+
+    fn unwell(words: &'static str) -> Self {
+        Self::Unwell { words, identity: None }
+    }
 }
 
 impl Identity {
@@ -94,35 +113,35 @@ fn read_health_of_1(status: StatusCode, body: &[u8]) -> Health {
     if status == StatusCode::UNAUTHORIZED && serde_json::from_slice::<Tagged>(body).is_err() {
         return Health::Locked;
     }
-    match serde_json::from_slice::<Raw>(body) {
-        Ok(Raw { healthy: true, version }) if status == StatusCode::OK => {
-            Health::Serving(Identity { version, pid: None })
-        }
-        Ok(Raw { healthy: false, version: _ }) if status == StatusCode::OK => {
-            Health::Unwell("is not healthy")
+    match serde_json::from_slice(body) {
+        Ok(Raw { healthy, version }) if status == StatusCode::OK => {
+            Health::of(Identity { version, pid: None }, healthy)
         }
         _ => Health::Foreign,
     }
 }
 
 fn read_health_of_2(status: StatusCode, body: &[u8]) -> Health {
-    let identity = || {
-        #[derive(Deserialize)]
-        struct Raw {
-            version: String,
-            #[serde(default)]
-            pid: Option<Value>,
-        }
-        let Raw { version, pid } = serde_json::from_slice(body).ok()?;
-        Some(Identity { version, pid: pid.as_ref().map(whole) })
+    /// Early releases say at their own path whether they are healthy, and later ones do not.
+    #[derive(Deserialize)]
+    struct Raw {
+        version: String,
+        #[serde(default)]
+        pid: Option<Value>,
+        #[serde(default)]
+        healthy: Option<bool>,
+    }
+    let read = || {
+        let Raw { version, pid, healthy } = serde_json::from_slice(body).ok()?;
+        Some((Identity { version, pid: pid.as_ref().map(whole) }, healthy.unwrap_or(true)))
     };
     match status {
-        StatusCode::OK => identity().map_or(Health::Foreign, Health::Serving),
+        StatusCode::OK => read().map_or(Health::Foreign, |(identity, healthy)| Health::of(identity, healthy)),
         // Some releases say in the body that they want a password, and some say nothing.
         StatusCode::UNAUTHORIZED => Health::Locked,
         // It says who it is before it serves, and by some releases with an error.
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => match identity() {
-            Some(identity) => Health::Starting(Some(identity)),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => match read() {
+            Some((identity, _)) => Health::Starting(Some(identity)),
             None => read_refusal(body),
         },
         _ => Health::Foreign,
@@ -141,9 +160,9 @@ fn read_refusal(body: &[u8]) -> Health {
     let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else { return Health::Foreign };
     match (refusal.tag, refusal.code.as_deref()) {
         (_, Some("service_starting")) => Health::Starting(None),
-        (_, Some("service_failed")) => Health::Unwell("failed to start"),
-        (_, Some("service_stopping")) => Health::Unwell("is stopping"),
-        (Some(_), _) => Health::Unwell("cannot serve"),
+        (_, Some("service_failed")) => Health::unwell("failed to start"),
+        (_, Some("service_stopping")) => Health::unwell("is stopping"),
+        (Some(_), _) => Health::unwell("cannot serve"),
         _ => Health::Foreign,
     }
 }
@@ -166,12 +185,17 @@ mod tests {
         Health::Starting(Some(Identity { version: version.to_owned(), pid }))
     }
 
+    fn unhealthy(version: &str) -> Health {
+        Health::of(Identity { version: version.to_owned(), pid: None }, false)
+    }
+
     #[test]
     fn a_daemon_of_1_x_is_told_from_everything_else() {
         for (status, body, expected) in [
             (200, r#"{"healthy":true,"version":"1.18.33"}"#, serving("1.18.33", None)),
             (200, r#"{"healthy":true,"version":"x"}"#, serving("x", None)),
-            (200, r#"{"healthy":false,"version":"1.18.33"}"#, Health::Unwell("is not healthy")),
+            (200, r#"{"healthy":false,"version":"1.18.33"}"#, unhealthy("1.18.33")),
+            (200, r#"{"healthy":"yes","version":"1.18.33"}"#, Health::Foreign),
             (200, "", Health::Foreign),
             (200, "ok", Health::Foreign),
             (200, "<!doctype html>", Health::Foreign),
@@ -197,6 +221,8 @@ mod tests {
             (200, r#"{"version":"2.0.22","pid":"NaN"}"#, serving("2.0.22", Some(0))),
             (200, r#"{"version":"2.0.22","pid":null}"#, serving("2.0.22", None)),
             (200, r#"{"version":"2.0.22"}"#, serving("2.0.22", None)),
+            (200, r#"{"healthy":true,"version":"2.0.3"}"#, serving("2.0.3", None)),
+            (200, r#"{"healthy":false,"version":"2.0.3"}"#, unhealthy("2.0.3")),
             (200, r#"{"healthy":true}"#, Health::Foreign),
             (200, "<!doctype html>", Health::Foreign),
             (401, r#"{"_tag":"UnauthorizedError","message":"Authentication required"}"#, Health::Locked),
@@ -206,10 +232,10 @@ mod tests {
             (500, r#"{"code":"service_starting"}"#, Health::Starting(None)),
             (503, r#"{"version":"2.0.14-shuv.1","pid":7}"#, starting("2.0.14-shuv.1", Some(7))),
             (500, r#"{"version":"2.1.2","pid":7}"#, starting("2.1.2", Some(7))),
-            (503, r#"{"code":"service_failed"}"#, Health::Unwell("failed to start")),
-            (503, r#"{"code":"service_stopping"}"#, Health::Unwell("is stopping")),
-            (503, r#"{"_tag":"ServiceUnavailableError"}"#, Health::Unwell("cannot serve")),
-            (500, r#"{"_tag":"UnknownError"}"#, Health::Unwell("cannot serve")),
+            (503, r#"{"code":"service_failed"}"#, Health::unwell("failed to start")),
+            (503, r#"{"code":"service_stopping"}"#, Health::unwell("is stopping")),
+            (503, r#"{"_tag":"ServiceUnavailableError"}"#, Health::unwell("cannot serve")),
+            (500, r#"{"_tag":"UnknownError"}"#, Health::unwell("cannot serve")),
             (500, "", Health::Foreign),
             (503, "<html>", Health::Foreign),
             (502, r#"{"version":"2.0.14"}"#, Health::Foreign),

@@ -9,4 +9,4 @@ mod release;
 
 pub use access::{PASSWORD_VARIABLES, authorization};
 pub use health::{Health, Identity};
-pub use release::{FIRST_SAFE, Generation, LATEST_KNOWN, OLDEST, OLDEST_OF_2, Support};
+pub use release::{Generation, OLDEST, OLDEST_OF_2, Support};

@@ -2,8 +2,8 @@
 
 use semver::Version;
 
-/// The first release without CVE-2026-22812, which lets any web page run commands through the daemon.
-pub const FIRST_SAFE: Version = Version::new(1, 0, 216);
+/// The first release without CVE-2026-22812.
+const FIRST_SAFE: Version = Version::new(1, 0, 216);
 
 /// The oldest release of 1.x that is supported. Earlier ones cannot be asked what waits for an answer: permission
 /// requests can be read since 1.1.1, questions since 1.1.7. An agent that must ask would wait for ever, or never ask.
@@ -14,7 +14,7 @@ pub const OLDEST_OF_2: Version = Version::new(2, 0, 6);
 
 /// The latest release of 2.x of which anything is known: others have told of turns on 2.1.2 to 2.1.4 by the same
 /// routes, though nobody of every detail after 2.0.24.
-pub const LATEST_KNOWN: Version = Version::new(2, 1, 4);
+const LATEST_KNOWN: Version = Version::new(2, 1, 4);
 
 /// A generation of the API, by the major version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +32,10 @@ pub enum Support {
     Supported {
         /// The API that it has.
         generation: Generation,
-        /// Whether anything is known of it: not of one after [`LATEST_KNOWN`].
+        /// Whether anything is known of it: of 2.x, not of a release after 2.1.4.
         known: bool,
     },
-    /// Before [`FIRST_SAFE`].
+    /// Open to CVE-2026-22812, which lets any web page run commands through the daemon.
     Vulnerable,
     /// Before [`OLDEST`].
     WithoutAsks,
@@ -49,13 +49,12 @@ impl Support {
     /// Support of `version`. A pre-release belongs to its own generation, and comes before its release.
     #[must_use]
     pub fn of(version: &Version) -> Self {
-        let supported = |generation| Self::Supported { generation, known: *version <= LATEST_KNOWN };
         match version.major {
             0 | 1 if *version < FIRST_SAFE => Self::Vulnerable,
             0 | 1 if *version < OLDEST => Self::WithoutAsks,
-            0 | 1 => supported(Generation::One),
+            0 | 1 => Self::Supported { generation: Generation::One, known: true },
             2 if *version < OLDEST_OF_2 => Self::Early,
-            2 => supported(Generation::Two),
+            2 => Self::Supported { generation: Generation::Two, known: *version <= LATEST_KNOWN },
             _ => Self::Newer,
         }
     }

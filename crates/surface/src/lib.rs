@@ -2,7 +2,7 @@
 //!
 //! A [`Surface`] turns a platform's updates into messages, decisions and answers, which it reports to its [`Inbox`], and
 //! [views](View) into messages of its platform. It decides nothing; it vouches for who acted. Nothing here knows a
-//! row, a database or a platform's word. What is shown is data that is
+//! row or a platform's word. The [log](log) is the surface of a host that has no other. What is shown is data that is
 //! clean already; [`prose`] reads what somebody wrote in Markdown, and [`text`] makes anything else safe to show.
 
 pub mod attachments;

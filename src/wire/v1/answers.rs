@@ -16,7 +16,7 @@ use crate::output::FileChange;
 use crate::wire::read::{undecodable, whole};
 use crate::wire::text::Text;
 use crate::wire::words;
-use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, StrangeAsk, Undecodable};
+use crate::wire::{Answer, Changes, Failure, Pending, SessionFacts, Status, Undecodable, UnparseableAsk};
 
 #[derive(Deserialize)]
 struct RawSession {
@@ -255,7 +255,7 @@ fn asks<'a, Raw: Deserialize<'a>, Ask: From<Raw>>(
         if let Ok(ask) = serde_json::from_str::<Raw>(raw.get()) {
             pending.asks.push(Ask::from(ask));
         } else if let Ok(Whose { id, session }) = serde_json::from_str(raw.get()) {
-            pending.unparseable.push(StrangeAsk { id, session });
+            pending.unparseable.push(UnparseableAsk { id, session });
         }
     }
     Ok(pending)

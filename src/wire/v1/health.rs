@@ -9,7 +9,11 @@ use crate::wire::{Health, Process};
 pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
     match Generation::One.read_health(status, body) {
         opencode_api::Health::Serving(identity) => judge(&identity),
-        opencode_api::Health::Unwell(words) => Health::Unwell(words),
+        // Who may not be spoken to is told so first.
+        opencode_api::Health::Unwell { words, identity } => match identity.as_ref().map(judge) {
+            None | Some(Health::Fine(_)) => Health::Unwell(words),
+            Some(other) => other,
+        },
         opencode_api::Health::Locked => Health::Locked,
         opencode_api::Health::Starting(_) | opencode_api::Health::Foreign => Health::Stranger,
     }
@@ -52,7 +56,11 @@ mod tests {
         assert!(matches!(health("1.0.215"), Health::Unsupported(why) if why.contains("CVE-2026-22812")));
         assert!(matches!(health("1.0.216-rc.1"), Health::Unsupported(_)));
         assert!(matches!(health("2.0.6"), Health::Unsupported(why) if why.contains("2.x")));
+        assert!(matches!(health("2.0.0-rc.1"), Health::Unsupported(why) if why.contains("2.x")));
         assert_eq!(read(br#"{"healthy":false,"version":"1.18.33"}"#), Health::Unwell("is not healthy"));
+        let unwell = read(br#"{"healthy":false,"version":"1.0.215"}"#);
+        assert!(matches!(unwell, Health::Unsupported(why) if why.contains("CVE-2026-22812")));
+        assert_eq!(read(br#"{"healthy":false,"version":"x"}"#), Health::Stranger);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::answers::unwrap;
 use super::names;
 use crate::wire::read::undecodable;
-use crate::wire::{Pending, StrangeAsk, Undecodable};
+use crate::wire::{Pending, Undecodable, UnparseableAsk};
 
 #[derive(Deserialize)]
 struct RawPermission {
@@ -177,7 +177,7 @@ fn pending<Ask>(
         if let Ok(ask) = read(raw) {
             pending.asks.push(ask);
         } else if let Ok(Whose { id, session }) = serde_json::from_str(raw.get()) {
-            pending.unparseable.push(StrangeAsk { id, session });
+            pending.unparseable.push(UnparseableAsk { id, session });
         }
     }
     Ok(pending)

@@ -16,7 +16,10 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> Health {
             Health::Fine(_) => Health::Starting,
             other => other,
         },
-        opencode_api::Health::Unwell(words) => Health::Unwell(words),
+        opencode_api::Health::Unwell { words, identity } => match identity.as_ref().map(judge) {
+            None | Some(Health::Fine(_)) => Health::Unwell(words),
+            Some(other) => other,
+        },
         opencode_api::Health::Locked => Health::Locked,
         opencode_api::Health::Foreign => Health::Stranger,
     }

@@ -32,8 +32,8 @@ impl Engine {
                         growing = Some(growing.map_or(until, |first| first.min(until)));
                         continue;
                     }
-                    let rules_for = (&rules, &engine.0.buttons);
-                    let fired = fired(rules_for, &event, tx.now);
+                    let in_force = (&rules, &engine.0.button_connectors);
+                    let fired = fired(in_force, &event, tx.now);
                     for rule in &fired {
                         let held_back = limits::held_back(tx, rule)?;
                         let version = rule.version().as_str();
@@ -52,7 +52,7 @@ impl Engine {
                         )?;
                     }
                     let off = engine.switched_off().words(&event, tx.now);
-                    let told = match (surface, lacking_words(rules_for, &event, tx.now)) {
+                    let told = match (surface, lacking_words(in_force, &event, tx.now)) {
                         _ if off.is_some() => off,
                         (Some(surface), Some(command)) if fired.is_empty() => {
                             surface.asks_for_words(reported(&event), &command)
@@ -81,13 +81,17 @@ impl Engine {
     /// Whether a rule takes what a button under a result says.
     pub fn takes_button(&self, event: &NewEvent) -> bool {
         let (now, event) = (timestamp(self.0.clock.now()), event_of(event));
-        taking((&self.rules(), &self.0.buttons), &event, now).next().is_some()
+        taking((&self.rules(), &self.0.button_connectors), &event, now).next().is_some()
     }
 
     /// Whether this text is a command alone that a rule would take with words after it.
     pub fn lacks_words(&self, connector: &str, payload: &Value) -> Option<String> {
         let rules = self.rules();
-        with_words((&rules, &self.0.buttons), message(connector, payload), timestamp(self.0.clock.now()))
+        with_words(
+            (&rules, &self.0.button_connectors),
+            message(connector, payload),
+            timestamp(self.0.clock.now()),
+        )
     }
 }
 
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_button_is_taken_by_rules_that_have_git_do_something_and_by_no_others() {
+    fn a_button_is_taken_by_rules_that_call_its_connectors_alone_and_by_no_others() {
         let then = "[[actions]]\ntype = \"RunConnector\"\nconnector = \"connector-opencode\"\naction = \"continue_session\"\n";
         let files = [
             SourceFile::new("commit.toml", rule("commit", "connector-git", "commit", "")),

@@ -58,7 +58,7 @@ impl Tree {
                 reference: Reference::default(),
             },
         })?;
-        if let Some(prompt) = input.get("prompt").and_then(Value::as_str) {
+        if let Some(prompt) = connector_contract::facts::prompt(input) {
             tree.is_about(asked(prompt));
         }
         Ok(Self { trees: trees.clone(), directory: tree.directory(), used: Mutex::new(tree) })

@@ -95,7 +95,7 @@ fn context(resume: Option<Checkpoint>) -> (Context, ProgressStream) {
     (context, updates)
 }
 
-/// Each crate says for itself which versions it speaks to: a pool must not start what no call can use.
+/// A pool must not start what no call can use.
 #[tokio::test]
 async fn what_the_pool_starts_the_connector_speaks_to_and_nothing_else() {
     for (version, spoken) in [
@@ -103,9 +103,12 @@ async fn what_the_pool_starts_the_connector_speaks_to_and_nothing_else() {
         ("1.1.6", false),
         ("1.1.7", true),
         (opencode_daemons::version::PINNED, true),
+        ("2.0.0-rc.1", false),
         ("2.0.5", false),
+        ("2.0.6-rc.1", false),
         ("2.0.6", true),
         ("2.9.0", true),
+        ("3.0.0-rc.1", false),
         ("3.0.0", false),
     ] {
         assert_eq!(opencode_daemons::version::check(version).is_ok(), spoken, "{version}: the pool");

@@ -61,7 +61,7 @@ impl HostTools {
     }
 
     fn in_short(&self, row: &StepRow) -> Value {
-        let prompt = row.input.get("prompt").and_then(Value::as_str).unwrap_or_default();
+        let prompt = connector_contract::facts::prompt(&row.input).unwrap_or_default();
         json!({
             "step": row.id, "digest": row.digest, "connector": row.connector, "action": row.action,
             "rule": row.rule, "requester": row.requester, "prompt": shortened(&one_line(prompt), PROMPT),
