@@ -12,6 +12,7 @@
 
 pub mod asks;
 pub mod audit;
+pub mod cursors;
 pub mod events;
 pub mod grants;
 pub mod keep;
@@ -42,15 +43,16 @@ use writer::{Writer, cut_off};
 const APPLICATION_ID: i32 = 0x636f_6e6e;
 
 /// One file for each released schema, in order.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
     include_str!("../schema/0003.sql"),
     include_str!("../schema/0004.sql"),
+    include_str!("../schema/0005.sql"),
 ];
 
 /// The newest schema known here.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;

@@ -73,8 +73,16 @@ pub struct About {
 /// What stands behind an [`Inbox`]: the engine. `surface` is the name of the one that reports.
 #[async_trait]
 pub trait Receiver: Any + Send + Sync {
-    /// Stores messages in their order, all in one transaction; how many were new.
-    async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, InboxError>;
+    /// Stores messages in their order, and the place after them where there is one, all in one transaction; how many
+    /// messages were new.
+    async fn take(
+        &self,
+        surface: &str,
+        messages: Vec<Message>,
+        place: Option<String>,
+    ) -> Result<usize, InboxError>;
+    /// The place that was stored last.
+    async fn place(&self, surface: &str) -> Result<Option<String>, InboxError>;
     /// Carries a decision out.
     async fn decide(&self, tap: Tap) -> Result<Tapped, InboxError>;
     /// Answers an ask, once.
@@ -154,7 +162,27 @@ impl Inbox {
     ///
     /// All of it is stored, or nothing: all of it is to be reported again.
     pub async fn take(&self, messages: Vec<Message>) -> Result<usize, InboxError> {
-        self.receiver.take(&self.surface, messages).await
+        self.receiver.take(&self.surface, messages, None).await
+    }
+
+    /// As [`take`](Self::take), for a surface that reads a platform's stream: `place` is how far it has read with these
+    /// messages, in the platform's words, and is stored with them. So it is never ahead of what was taken, nor behind.
+    ///
+    /// # Errors
+    ///
+    /// All of it is stored, the place too, or nothing.
+    pub async fn take_up_to(&self, messages: Vec<Message>, place: &str) -> Result<usize, InboxError> {
+        self.receiver.take(&self.surface, messages, Some(place.to_owned())).await
+    }
+
+    /// How far the stream was [taken](Self::take_up_to): where to read on from, also after an end of the host. Nothing
+    /// before the first time.
+    ///
+    /// # Errors
+    ///
+    /// It could not be looked up.
+    pub async fn place(&self) -> Result<Option<String>, InboxError> {
+        self.receiver.place(&self.surface).await
     }
 
     /// Carries out a decision about a step whose card showed `digest`, and says how it is answered.

@@ -17,7 +17,7 @@ use crate::ledger::events::{self, NewEvent, ReplyTo};
 use crate::ledger::messages::{self, NewMessage};
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, cursors};
 
 /// What the id of the event ends with that is a message's command.
 pub(crate) const COMPANION: &str = " command_received";
@@ -37,7 +37,12 @@ impl Engine {
         engine.map(Engine).ok_or(LedgerError::NotRunning)
     }
 
-    async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, LedgerError> {
+    async fn take(
+        &self,
+        surface: &str,
+        messages: Vec<Message>,
+        place: Option<String>,
+    ) -> Result<usize, LedgerError> {
         let connector =
             self.surface(surface).map_or_else(|| surface.to_owned(), |it| it.connector_name().to_owned());
         let (surface, asks) = (surface.to_owned(), self.open_asks());
@@ -45,6 +50,9 @@ impl Engine {
             let mut new = 0;
             for message in messages {
                 new += usize::from(store(tx, (&surface, &connector), message, &asks)?);
+            }
+            if let Some(place) = place {
+                cursors::put(tx, &surface, &place)?;
             }
             Ok(new)
         };
@@ -142,8 +150,18 @@ impl WeakEngine {
 
 #[async_trait]
 impl Receiver for WeakEngine {
-    async fn take(&self, surface: &str, messages: Vec<Message>) -> Result<usize, InboxError> {
-        Ok(self.engine()?.take(surface, messages).await?)
+    async fn take(
+        &self,
+        surface: &str,
+        messages: Vec<Message>,
+        place: Option<String>,
+    ) -> Result<usize, InboxError> {
+        Ok(self.engine()?.take(surface, messages, place).await?)
+    }
+
+    async fn place(&self, surface: &str) -> Result<Option<String>, InboxError> {
+        let surface = surface.to_owned();
+        Ok(self.engine()?.ledger().read(move |tx| cursors::get(tx, &surface)).await?)
     }
 
     async fn decide(&self, tap: Tap) -> Result<Tapped, InboxError> {

@@ -130,7 +130,7 @@ pub fn prune(tx: &Tx<'_>, before: Millis, limit: u32) -> Result<Pruned, LedgerEr
          ORDER BY id LIMIT ?3",
         rusqlite::params![before, tx.now, limit],
     )?;
-    for table in ["messages", "outbox", "approvals", "allowances", "asks", "grants", "steps"] {
+    for table in ["messages", "outbox", "approvals", "allowances", "asks", "grants", "steps", "followers"] {
         tx.sql.execute(&format!("DELETE FROM {table} WHERE run_id IN (SELECT id FROM leaving)"), [])?;
     }
     tx.sql.execute("DELETE FROM runs WHERE id IN (SELECT id FROM leaving)", [])?;

@@ -5,6 +5,8 @@ use connector_gate::decision::{Decision, Tapped};
 use connector_gate::state::StepState;
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::{Ledger, LedgerError, keep, runs};
+use connector_surface::Inbox;
+use connector_surface::inbox::Message;
 
 use crate::database;
 use crate::world::{ANNA, Plan, World, ledger};
@@ -238,4 +240,59 @@ fn time_goes_on_from_the_latest_entry_when_the_clock_is_set_back() {
 
 fn at(state: &std::path::Path, now: i64) -> Ledger {
     Ledger::open(state, Clock::manual(now).0).unwrap()
+}
+
+/// What somebody wrote on the screen, under these ids.
+fn written(ids: &[&str], text: &str) -> Vec<Message> {
+    let message = |id: &&str| Message {
+        id: (*id).to_owned(),
+        chat: "main".to_owned(),
+        user: "anna".to_owned(),
+        trigger: "message_received",
+        text: text.to_owned(),
+        answers: None,
+        payload: serde_json::Map::new(),
+    };
+    ids.iter().map(message).collect()
+}
+
+#[tokio::test]
+async fn a_place_is_stored_with_the_messages_before_it_or_not_at_all_and_outlives_the_host() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(state.path(), 1_000, Plan::default());
+    let file = world.engine.ledger().path().to_owned();
+    let inbox = world.engine.inbox("screen");
+    assert_eq!(inbox.place().await.unwrap(), None);
+    assert_eq!(inbox.take_up_to(written(&["1"], "/fix it"), "s1").await.unwrap(), 1);
+    let unchanged = async |inbox: &Inbox| {
+        assert_eq!(inbox.place().await.unwrap().as_deref(), Some("s1"));
+        let stored: i64 =
+            database::value(&file, "SELECT count(*) FROM events WHERE platform_id IN ('2', '3')");
+        assert_eq!(stored, 0);
+    };
+    let batch = || written(&["2", "3"], "hello");
+    for between in ["events WHEN new.platform_id = '3'", "cursors"] {
+        let cut = format!(
+            "CREATE TRIGGER cut BEFORE INSERT ON {between} BEGIN SELECT RAISE(ABORT, 'cut off'); END"
+        );
+        database::edit(&file, &cut);
+        inbox.take_up_to(batch(), "s2").await.unwrap_err();
+        unchanged(&inbox).await;
+        database::edit(&file, "DROP TRIGGER cut");
+    }
+    world.stop().await;
+
+    let world = World::start(state.path(), 9_000_000, Plan::default());
+    let inbox = world.engine.inbox("screen");
+    unchanged(&inbox).await;
+    assert_eq!(inbox.take_up_to(batch(), "s2").await.unwrap(), 2);
+    assert_eq!(inbox.take_up_to(Vec::new(), "s3").await.unwrap(), 0, "nothing may come for long");
+    assert_eq!(inbox.take_up_to(batch(), "s4").await.unwrap(), 0, "read again, none of them is new");
+    let other = world.engine.inbox("other");
+    assert_eq!(other.place().await.unwrap(), None, "each surface has its own");
+    other.take_up_to(Vec::new(), "o1").await.unwrap();
+    world.engine.ledger().write_now(|tx| keep::prune(tx, 8_000_000, 100)).unwrap();
+    let both = (inbox.place().await.unwrap(), other.place().await.unwrap());
+    assert_eq!(both, (Some("s4".to_owned()), Some("o1".to_owned())));
+    world.stop().await;
 }

@@ -1,23 +1,26 @@
 //! The ledger's schemas: a ledger of each version before this one is opened, and all of it holds.
 //!
 //! `schema/` has a ledger of each, written by the version that had it: a step in every state, a vote
-//! of one person of the two it takes, an allowance, and an audit.
+//! of one person of the two it takes, an allowance, and an audit; from 4 on asks in every state and what is still to be
+//! delivered, too.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tap, Tapped};
+use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::ledger::steps::decide::{decide, votes};
 use connector_host::ledger::steps::{self, StepRow, allow};
-use connector_host::ledger::{Ledger, keep};
+use connector_host::ledger::{Ledger, asks, keep, messages, outbox};
 
-const SCHEMAS: [(u32, &str); 3] = [
+const SCHEMAS: [(u32, &str); 4] = [
     (1, include_str!("schema/0001.sql")),
     (2, include_str!("schema/0002.sql")),
     (3, include_str!("schema/0003.sql")),
+    (4, include_str!("schema/0004.sql")),
 ];
 
 /// A ledger of this schema, opened by this version.
@@ -110,4 +113,33 @@ fn an_account_that_is_edited_into_a_person_of_before_decides_nothing() {
     }
     let after = all_steps(&ledger).into_iter().find(|row| row.id == waiting.id).unwrap();
     assert_eq!(after.state, StepState::Waiting);
+}
+
+#[test]
+fn asks_messages_and_what_is_still_to_be_delivered_are_what_they_were_before_audiences() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = migrated(directory.path(), 4, SCHEMAS[3].1);
+    let asking = StepId { run: RunId(13), index: 1 };
+    let states = |tx: &connector_host::ledger::Tx<'_>| {
+        let rows = asks::of_run(tx, asking.run)?;
+        Ok(rows.into_iter().map(|ask| serde_json::to_value(ask.state).unwrap()).collect::<Vec<_>>())
+    };
+    assert_eq!(ledger.read_now(states).unwrap(), ["open", "answered", "withdrawn", "unshown"]);
+    let open = ledger.read_now(|tx| messages::open_asks(tx, "telegram", "-100", asking)).unwrap();
+    assert_eq!(open, [("114".to_owned(), "per_open".to_owned())]);
+    let next = ledger.read_now(|tx| outbox::due_in(tx, "telegram", "43")).unwrap().unwrap();
+    assert_eq!((next.parcel, next.attempts), (outbox::Parcel::Card("15.1".parse().unwrap()), 1));
+    assert_eq!(ledger.read_now(steps::next_wake).unwrap(), Some(99_000_000));
+
+    let half = all_steps(&ledger).into_iter().find(|row| row.id.run == RunId(14)).unwrap();
+    let tap = |who: &str| Tap {
+        step: half.id,
+        digest: half.digest.as_str().to_owned(),
+        approver: Actor::from_text(who),
+        chat: who.starts_with("telegram").then(|| "-100".to_owned()),
+        decision: Decision::Approve,
+    };
+    let decided = |who| ledger.write_now(|tx| decide(tx, &tap(who))).unwrap();
+    assert_eq!(decided("telegram:42"), Tapped::Counted { have: 1, need: 2 }, "anna's other account");
+    assert_eq!(decided("telegram:43"), Tapped::Approved);
 }
