@@ -16,6 +16,7 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::view::{CardDecision, Standing};
 use connector_surface::{DeliveryError, MAIN_CHAT, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
@@ -96,6 +97,17 @@ impl Surface for Console {
         };
         self.print(&text).map_err(|error| DeliveryError::Later(error.to_string()))?;
         Ok(reference)
+    }
+
+    async fn changed(&self, _chat: &str, standing: &Standing) -> Result<(), DeliveryError> {
+        if matches!(standing.decision, CardDecision::Approved { .. }) {
+            self.forget(standing.card.id);
+        }
+        self.print(&render::standing(standing)).map_err(|error| DeliveryError::Later(error.to_string()))
+    }
+
+    fn admits(&self, chat: &str) -> Result<(), String> {
+        if chat == CHAT { Ok(()) } else { Err(format!("the console has one chat, `{NAME}:{CHAT}`")) }
     }
 
     fn takes_answers(&self) -> bool {

@@ -11,6 +11,7 @@
 
 mod advance;
 mod asks;
+mod audience;
 pub mod commands;
 mod deliver;
 mod dispatch;
@@ -34,7 +35,7 @@ use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_rules::RuleSet;
 use connector_surface::Surface;
-use connector_surface::view::{CardView, ResultView};
+use connector_surface::view::{CardView, ResultView, Standing};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,8 @@ pub trait Views: Send + Sync + 'static {
     fn card(&self, row: &StepRow, now: Millis) -> CardView;
     /// The result of a step that has ended.
     fn result(&self, row: &StepRow) -> ResultView;
+    /// Where the card of a step stands that these accounts approved, each another person's.
+    fn standing(&self, row: &StepRow, approved_by: &[Actor], now: Millis) -> Standing;
 }
 
 /// How the engine is set up.
@@ -123,6 +126,9 @@ struct Inner {
     running: Mutex<HashMap<StepId, Running>>,
     /// When the first event that may still grow is taken up.
     growing: Mutex<Option<Millis>>,
+    /// The rules changed, and who follows runs by them was not looked at since.
+    rules_changed: AtomicBool,
+    audiences: audience::Audiences,
     /// The places in the queue that were shown last.
     places: Mutex<HashMap<StepId, usize>>,
     /// The chats, by surface and name, that are being delivered to.
@@ -215,6 +221,8 @@ impl Engine {
             wake: Notify::new(),
             running: Mutex::new(HashMap::new()),
             growing: Mutex::default(),
+            rules_changed: AtomicBool::new(false),
+            audiences: audience::Audiences::default(),
             places: Mutex::default(),
             delivering: Mutex::default(),
             left: OnceLock::new(),
@@ -389,6 +397,7 @@ impl Engine {
     pub fn set_rules(&self, rules: RuleSet) {
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         self.0.timetable.forget();
+        self.0.rules_changed.store(true, Ordering::SeqCst);
         self.0.wake.notify_one();
     }
 
@@ -398,6 +407,7 @@ impl Engine {
 
     async fn start(&self) -> Result<(), LedgerError> {
         failpoint("start.begins");
+        self.withdraw_followers().await?;
         let (gate, rules) = (self.0.gate.clone(), self.rules());
         let surfaces: Vec<Arc<dyn Surface>> = self.0.surfaces.values().cloned().collect();
         self.0
@@ -421,6 +431,12 @@ impl Engine {
     }
 
     async fn pass(&self) -> Result<(), LedgerError> {
+        if self.0.rules_changed.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.withdraw_followers().await
+        {
+            self.0.rules_changed.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
         self.honour_cancels().await?;
         self.wake().await?;
         self.hear_answers().await?;

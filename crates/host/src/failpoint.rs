@@ -24,7 +24,7 @@ mod armed {
     pub const VARIABLE: &str = "CONNECTOR_HOST_FAILPOINT";
 
     /// Every place, in the order of a run's life.
-    pub const NAMES: [&str; 28] = [
+    pub const NAMES: [&str; 31] = [
         "start.begins",
         "start.cards_put_out",
         "start.recovered",
@@ -36,6 +36,9 @@ mod armed {
         "card.taken_up",
         "card.shown",
         "card.recorded",
+        "changed.taken_up",
+        "changed.shown",
+        "changed.recorded",
         "dispatch.looked_at",
         "dispatch.uncommitted",
         "dispatch.committed",

@@ -11,6 +11,7 @@
 //! functions in the modules below carry one out as one statement.
 
 pub mod asks;
+pub mod audience;
 pub mod audit;
 pub mod cursors;
 pub mod events;

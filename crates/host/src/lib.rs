@@ -17,6 +17,7 @@ pub mod console;
 pub mod engine;
 pub mod exit;
 pub mod failpoint;
+pub mod followers;
 pub mod git;
 pub mod instance;
 pub mod isolation;

@@ -95,6 +95,7 @@ impl Watch {
             self = watch;
             match change {
                 Some(Change::Rules(rules, left_out)) => {
+                    let (rules, left_out) = engine.with_admitted_followers(&rules, left_out);
                     let text = words(&rules, &left_out);
                     if left_out.is_empty() {
                         tracing::info!(rules = rules.rules().len(), "{text}");

@@ -32,8 +32,9 @@ use connector_gate::ask::Answer;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_surface::view::Standing;
 use connector_surface::{DeliveryError, Inbox, OpenAsk, Reported, Surface, SurfaceError, View, words};
-use connector_telegram::update::Me;
+use connector_telegram::update::{Allow, Me};
 use connector_telegram::{Api, ChatKey, Settings, TelegramConnector};
 use parcel::Parcel;
 use tokio::sync::Semaphore;
@@ -158,6 +159,21 @@ fn actor(user: u64) -> Actor {
     Actor::new(NAME, &user.to_string())
 }
 
+/// Whether a chat may be told that did not ask: whoever may write to the bot there may read it there.
+pub(crate) fn admits(allow: &Allow, chat: &str) -> Result<(), String> {
+    let given = chat;
+    let chat = given.parse::<ChatKey>().map_err(|error| error.to_string())?;
+    // What comes in from it is compared with this.
+    if chat.to_string() != given {
+        return Err(format!("`{given}` is written `{chat}`"));
+    }
+    let (key, is_allowed) = match u64::try_from(chat.id) {
+        Ok(user) => ("allow_users", allow.users.contains(&user)),
+        Err(_) => ("allow_chats", allow.chats.contains(&chat.id)),
+    };
+    if is_allowed { Ok(()) } else { Err(format!("`{key}` of [surfaces.{NAME}] does not have {}", chat.id)) }
+}
+
 #[async_trait]
 impl Surface for Telegram {
     fn name(&self) -> &str {
@@ -198,6 +214,13 @@ impl Surface for Telegram {
         })
     }
 
+    async fn changed(&self, chat: &str, standing: &Standing) -> Result<(), DeliveryError> {
+        match chat.parse() {
+            Ok(chat) => Ok(self.show_change(chat, standing).await?),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn keeps_cards(&self) -> bool {
         true
     }
@@ -208,6 +231,10 @@ impl Surface for Telegram {
 
     fn connector_name(&self) -> &str {
         &self.0.connector_name
+    }
+
+    fn admits(&self, chat: &str) -> Result<(), String> {
+        admits(&self.0.settings.allow, chat)
     }
 
     fn unanswered(&self, reported: Reported<'_>) -> Option<String> {
@@ -246,11 +273,15 @@ impl Surface for Telegram {
         }
     }
 
-    fn ask_answered(&self, _chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
-        self.close_ask(ask.number, Some((answer, by)));
+    fn ask_answered(&self, chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
+        if let Ok(chat) = chat.parse() {
+            self.close_ask((ask.number, chat), Some((answer, by)));
+        }
     }
 
-    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, _by: Option<&Actor>) {
-        self.close_ask(ask.number, None);
+    fn ask_closed(&self, chat: &str, ask: &OpenAsk, _by: Option<&Actor>) {
+        if let Ok(chat) = chat.parse() {
+            self.close_ask((ask.number, chat), None);
+        }
     }
 }

@@ -307,7 +307,7 @@ mod tests {
             .write_now(|tx| {
                 let event = events::store(tx, &message())?.unwrap();
                 let event = events::get(tx, event)?.unwrap();
-                runs::create(tx, &event, "rule", "v", "")
+                runs::create(tx, &event, runs::By { rule: "rule", version: "v", definition: "" }, &[])
             })
             .unwrap();
         assert_eq!(run, Some(RunId(1)));

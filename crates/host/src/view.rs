@@ -7,9 +7,11 @@ mod card;
 mod figures;
 mod refused;
 mod result;
+mod standing;
 
 use connector_gate::clock::Millis;
-use connector_surface::view::{CardView, ResultView};
+use connector_gate::policy::Actor;
+use connector_surface::view::{CardView, ResultView, Standing};
 use serde_json::Value;
 
 use crate::engine::Views;
@@ -17,6 +19,7 @@ use crate::ledger::steps::StepRow;
 
 pub use card::card;
 pub use result::result;
+pub use standing::standing;
 
 /// The views that an engine of this host shows.
 pub(crate) struct ViewsOfHost;
@@ -28,6 +31,10 @@ impl Views for ViewsOfHost {
 
     fn result(&self, row: &StepRow) -> ResultView {
         result(row)
+    }
+
+    fn standing(&self, row: &StepRow, approved_by: &[Actor], now: Millis) -> Standing {
+        standing(row, approved_by, now)
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Code {
     ExemptedAction,
     /// Approvals that can never be enough.
     Approvals,
+    /// A chat that the host may not tell.
+    Followers,
     /// A secret written into the file.
     Secret,
     /// A `[[tests]]` entry that does not hold.

@@ -44,6 +44,7 @@
 //! makes no random number: texts, times and ids are handed in, so the same question always has the
 //! same answer and every answer can be tested.
 
+mod chat_address;
 mod check;
 mod condition;
 mod diagnostic;
@@ -68,6 +69,7 @@ mod source;
 mod template;
 mod webhook;
 
+pub use chat_address::ChatAddress;
 pub use check::TestReport;
 pub use condition::{Condition, Day, Failure, Pattern, Zone};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Related, Severity};

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat_address::ChatAddress;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use crate::path::Path;
 use crate::rule::{Rule, Step};
@@ -33,6 +34,8 @@ pub struct LintPolicy {
     pub exemptions: Vec<Exemption>,
     /// Connectors that cannot work on this host now, and why.
     pub unusable: BTreeMap<String, String>,
+    /// Chats that rules name as followers and the host may not tell, and why.
+    pub refused_followers: BTreeMap<ChatAddress, String>,
 }
 
 /// An action that the host runs without asking.
@@ -56,6 +59,7 @@ impl Default for LintPolicy {
             identity_fields: fields.map(str::to_owned).to_vec(),
             exemptions: Vec::new(),
             unusable: BTreeMap::new(),
+            refused_followers: BTreeMap::new(),
         }
     }
 }
@@ -73,6 +77,7 @@ pub fn lint(set: &RuleSet, catalog: &Catalog, policy: &LintPolicy) -> Diagnostic
         lint.check_open_trigger();
         lint.check_exemptions();
         lint.check_approvals();
+        lint.check_followers();
         lint.check_secrets();
         let mut findings = lint.findings;
         findings.extend(overlaps.iter().filter(|(at, _)| *at == index).map(|(_, one)| one.clone()));

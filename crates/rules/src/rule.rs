@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 pub use step::{Action, DEDUPE_WINDOW, OnError, Param, Params, ResolveError, Step};
 pub use test_case::{ExpectedStep, TestCase, TestEvent};
 
+use crate::chat_address::ChatAddress;
 use crate::condition::Condition;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
@@ -84,6 +85,11 @@ pub struct Header {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub require_other_approver: bool,
+    /// The chats that are told of its runs beside the one that asked, as `telegram:-100123`: they get
+    /// the cards, which can be decided there too, and the results.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, length(max = 16))]
+    pub followers: Vec<ChatAddress>,
     /// The note that tells the agent where its prompt came from: `true` for the usual one,
     /// `false` for none, or the note's own text.
     #[serde(skip_serializing_if = "Provenance::is_usual")]
@@ -224,6 +230,11 @@ impl Rule {
     /// Whether the requester's own approval does not count.
     pub fn require_other_approver(&self) -> bool {
         self.file.rule.require_other_approver
+    }
+
+    /// The chats that are told of its runs beside the one that asked.
+    pub fn followers(&self) -> &[ChatAddress] {
+        &self.file.rule.followers
     }
 
     /// What makes it be considered.

@@ -86,6 +86,15 @@ impl RuleSet {
         Ok(Self(Arc::new(Inner { rules, by_name, index })))
     }
 
+    /// The same without those rules that `keep` is false of.
+    #[must_use]
+    pub fn retained(&self, mut keep: impl FnMut(&Rule) -> bool) -> Self {
+        let rules: Vec<Arc<Rule>> = self.rules().iter().filter(|rule| keep(rule)).cloned().collect();
+        let by_name = rules.iter().enumerate().map(|(at, rule)| (rule.name().to_owned(), at)).collect();
+        let index = Index::new(&rules);
+        Self(Arc::new(Inner { rules, by_name, index }))
+    }
+
     /// The rules, in the order of their files.
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.0.rules

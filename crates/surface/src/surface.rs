@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox::{Inbox, InboxError};
-use crate::view::{CardView, ResultView};
+use crate::view::{CardView, ResultView, Standing};
 
 /// A message for a chat, as data that a surface draws. No row crosses to a surface with it.
 #[derive(Debug, Clone)]
@@ -72,6 +72,9 @@ pub fn command(text: &str) -> (&str, &str) {
 pub struct OpenAsk {
     /// What people type to answer it: the number of its row.
     pub number: u64,
+    /// How often it was asked: it is the same row when its agent asks again.
+    #[serde(skip)]
+    pub times: u32,
     /// The step whose agent asks.
     pub step: StepId,
     /// What it asks.
@@ -128,6 +131,13 @@ pub trait Surface: Send + Sync + 'static {
     /// [`run`](Self::run), and [`Later`](DeliveryError::Later) is the answer where that is too early.
     async fn deliver(&self, chat: &str, delivery: i64, view: View) -> Result<String, DeliveryError>;
 
+    /// Shows what became of a card that was [delivered](Self::deliver) to a chat and has no result yet: how many approved
+    /// it, or who decided. One that waits no longer can be decided no longer, and loses its buttons. As with a delivery,
+    /// the same may be shown again after an error or the end of the host.
+    async fn changed(&self, _chat: &str, _standing: &Standing) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+
     /// Whether cards outlive the host on this surface, as messages of a platform do: then they are
     /// not put out again at every start.
     fn keeps_cards(&self) -> bool {
@@ -143,6 +153,12 @@ pub trait Surface: Send + Sync + 'static {
     /// The name of the connector that rules know its messages by.
     fn connector_name(&self) -> &str {
         self.name()
+    }
+
+    /// Whether it may write to a chat that did not ask, which a rule names among its followers; otherwise what its
+    /// configuration would have to say. A chat has one name: that which its messages come in under. Without a word of its own a surface tells nobody who did not ask.
+    fn admits(&self, _chat: &str) -> Result<(), String> {
+        Err("its surface tells no chat that did not ask".to_owned())
     }
 
     /// What the chat of a message is told that no rule fires on, in the transaction that finds so; most are told nothing. It

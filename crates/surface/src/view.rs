@@ -7,10 +7,12 @@
 mod card;
 mod doing;
 mod result;
+mod standing;
 
 pub use card::{CardView, Field};
 pub use doing::{Detail, Doing, Retry, line, todo};
 pub use result::{Branch, ChangedFile, Changes, ResultView};
+pub use standing::{CardDecision, Standing};
 
 /// Text as somebody wrote it, which is not clean: for [`Prose::parse`](crate::prose::Prose::parse),
 /// which makes it so, or for a file.

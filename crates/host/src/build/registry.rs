@@ -61,6 +61,8 @@ pub struct SurfaceEntry {
     /// Its connector's instance, which cannot be called and needs no secret.
     pub described:
         for<'a> fn(&'a SurfaceSection, &'a Environment) -> BoxFuture<'a, Result<Instance, PlanError>>,
+    /// Whether a section lets it write to a chat that did not ask; otherwise what it lacks.
+    pub admits: fn(&SurfaceSection, &str) -> Result<(), String>,
     /// Whether a host could be started with a section.
     pub check: fn(&SurfaceSection) -> Result<(), PlanError>,
     /// Makes the surface and its connector's instance. Nothing is called.
@@ -119,6 +121,7 @@ pub const TELEGRAM: SurfaceEntry = SurfaceEntry {
     definition: "TelegramSurface",
     declared: telegram::declared,
     described: |section, environment| Box::pin(telegram::described(section, environment)),
+    admits: telegram::admits,
     check: telegram::check,
     make: telegram::make,
 };

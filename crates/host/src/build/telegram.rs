@@ -5,6 +5,7 @@ use std::sync::Arc;
 use connector_contract::{ConnectorError, ConnectorFactory as _, chain};
 use connector_gate::clock::Clock;
 use connector_rules::CatalogConnector;
+use connector_telegram::update::Allow;
 use connector_telegram::{Config, Settings, TelegramFactory};
 use opencode_daemons::Environment;
 use serde_json::{Map, Value, json};
@@ -43,6 +44,16 @@ pub(super) fn make(given: &SurfaceSection) -> Result<SurfaceParts, PlanError> {
 /// Whether a host could be started with it.
 pub(super) fn check(given: &SurfaceSection) -> Result<(), PlanError> {
     settings(given).map(drop)
+}
+
+/// Whether it may write to a chat that did not ask.
+pub(super) fn admits(given: &SurfaceSection, chat: &str) -> Result<(), String> {
+    let config: Config = connector_contract::decode(Value::Object(given.config.clone()))?;
+    let allow = Allow {
+        users: config.allow_users.into_iter().collect(),
+        chats: config.allow_chats.into_iter().collect(),
+    };
+    crate::telegram::admits(&allow, chat)
 }
 
 /// What its connector declares. Its messages have the fields of any chat's.

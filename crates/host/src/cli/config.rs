@@ -19,6 +19,7 @@ use crate::build::{Planned, Unset};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
 use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
+use crate::followers;
 use crate::webhook::Hook;
 use crate::{assemble, managed, watch};
 
@@ -148,8 +149,13 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
             findings.extend(planned.await.err().map(|error| plain(chain(&error))));
         }
     }
-    if let Err(error) = assemble::rules_in(&config.rules) {
-        findings.push(plain(chain(&error)));
+    match assemble::rules_in(&config.rules) {
+        Ok(rules) => {
+            let admits = |chat: &_| followers::admitted(&config.surfaces, &STANDARD, chat);
+            findings
+                .extend(rules.rules().iter().filter_map(|rule| followers::fault(rule, admits)).map(plain));
+        }
+        Err(error) => findings.push(plain(chain(&error))),
     }
     let reported = &config.schedules.surface;
     let mut names = STANDARD.surfaces_of(&config.surfaces).map(|(entry, _)| entry.name).chain([COMMAND_LINE]);

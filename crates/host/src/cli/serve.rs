@@ -8,7 +8,8 @@ use std::time::Duration;
 use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
-use connector_rules::RuleSet;
+use connector_gate::policy::GateConfig;
+use connector_rules::{Rule, RuleSet};
 use connector_surface::log::LogSurface;
 use connector_surface::{Surface, SurfaceError};
 use opencode_daemons::pool::{OnExit, Others, WorkspaceConfig};
@@ -33,7 +34,7 @@ use crate::managed::{self, Daemons};
 use crate::places::Places;
 use crate::reload::Watch;
 use crate::troubles::Troubles;
-use crate::watch;
+use crate::{followers, git, watch};
 
 /// How long a surface may take to stop, and then again to send the last.
 const SURFACES: Duration = Duration::from_secs(5);
@@ -91,12 +92,8 @@ impl Serve {
             instances.push(made.instance);
             surfaces.push(made.surface);
         }
-        if config.gate.approvers.is_empty() {
-            tracing::warn!("gate.approvers is empty: nobody can approve anything");
-        }
-        for doubt in assemble::doubtful_people(&rules, &config.gate) {
-            tracing::warn!("{doubt}");
-        }
+        check_followers(&rules, &surfaces)?;
+        warn_of_gate(&rules, &config.gate);
         let parts = Parts {
             rules,
             instances,
@@ -161,6 +158,24 @@ impl Serve {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Says where nobody can approve, or persons are counted that may be one.
+fn warn_of_gate(rules: &RuleSet, gate: &GateConfig) {
+    if gate.approvers.is_empty() {
+        tracing::warn!("gate.approvers is empty: nobody can approve anything");
+    }
+    for doubt in assemble::doubtful_people(rules, gate) {
+        tracing::warn!("{doubt}");
+    }
+}
+
+/// Whether all that rules name as followers may be told.
+fn check_followers(rules: &RuleSet, surfaces: &[Arc<dyn Surface>]) -> Result<(), Failure> {
+    let fault = |rule: &Arc<Rule>| {
+        followers::fault(rule, |chat| followers::admitted_by(surfaces, (chat.surface(), chat.chat())))
+    };
+    rules.rules().iter().find_map(fault).map_or(Ok(()), |fault| Err(Failure::usage(fault)))
 }
 
 /// The port of webhooks, which no agent reaches; says which rules wait for one in vain.

@@ -185,6 +185,7 @@ mod tests {
         });
         let ask = OpenAsk {
             number: 1,
+            times: 1,
             step: "1.1".parse().unwrap(),
             asked,
             approvers: vec![],

@@ -9,7 +9,9 @@ use connector_gate::ask::{Answer, Asked};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_surface::text::{folded, isolated, one_line, shortened};
-use connector_surface::view::{self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView};
+use connector_surface::view::{
+    self, Branch, CardView, ChangedFile, Changes, Detail, Field, ResultView, Standing,
+};
 use connector_surface::{OpenAsk, View};
 
 use super::prose;
@@ -43,6 +45,11 @@ pub fn view(view: &View, ways: &str) -> String {
 pub fn card(card: &CardView) -> String {
     let id = card.id;
     card_with(card, &format!("y to run it, n to refuse (or: y {id}, n {id})"))
+}
+
+/// What became of a card.
+pub fn standing(standing: &Standing) -> String {
+    isolated(&standing.words())
 }
 
 fn card_with(card: &CardView, ways: &str) -> String {

@@ -24,7 +24,7 @@ use crate::ledger::runs::{self, RunRow, RunState};
 use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
 use crate::ledger::steps::release::ask_under;
 use crate::ledger::steps::{self, Change, NewStep, StepRow};
-use crate::ledger::{LedgerError, Tx, events, seen};
+use crate::ledger::{LedgerError, Tx, audience, events, seen};
 
 /// The connector of the host's own steps, and their actions.
 pub(crate) const HOST: &str = "host";
@@ -245,7 +245,7 @@ impl Engine {
         self.rules().get(name).filter(|rule| rule.enabled()).cloned()
     }
 
-    /// Ends a run. Where nothing told the chat of its end yet, this does.
+    /// Ends a run. Where nothing told its audience of its end yet, this does.
     async fn end_run(&self, run: RunRow, state: RunState, reason: Option<String>) -> Result<(), LedgerError> {
         self.0
             .ledger
@@ -258,7 +258,7 @@ impl Engine {
                         RunState::Succeeded => format!("run {} had nothing to do{why}", run.id),
                         _ => format!("run {} is {}{why}", run.id, state.as_str()),
                     };
-                    outbox::put(tx, &run.surface, &run.chat, &Parcel::Text { run: Some(run.id), body })?;
+                    audience::put(tx, run.id, &Parcel::Text { run: Some(run.id), body })?;
                 }
                 failpoint("run.ending");
                 Ok(())

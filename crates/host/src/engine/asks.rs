@@ -19,7 +19,9 @@ use connector_surface::log::COMMAND_LINE;
 use tokio::sync::oneshot;
 
 use super::Engine;
+use super::audience::Audience;
 use crate::ledger::asks::{self, AskState};
+use crate::ledger::audience::Member;
 use crate::ledger::{LedgerError, Tx, audit};
 
 pub(super) use relay::Relay;
@@ -41,9 +43,20 @@ pub(super) struct AskRegistry {
 struct Waiting {
     /// What is asked, and of whom.
     ask: OpenAsk,
-    /// How often it was asked.
-    times: u32,
+    /// The chats that it is shown in.
+    audience: Audience,
+    /// Those of them that cannot show it.
+    unshown: Vec<Member>,
     reply: oneshot::Sender<(Answer, Actor)>,
+}
+
+impl Waiting {
+    /// Whether one of those who may answer can do so where it is shown, or by the command line having seen it there.
+    fn is_shown_to_somebody(&self) -> bool {
+        let (shown, approvers) = (self.audience.without(&self.unshown), &self.ask.approvers);
+        shown.takes_answers()
+            && (approvers.iter().any(by_command) || shown.nobody_answers(approvers).is_none())
+    }
 }
 
 impl AskRegistry {
@@ -67,7 +80,7 @@ impl AskRegistry {
 
     fn remove(&self, (number, times): (u64, u32)) -> Option<Waiting> {
         let mut open = self.open();
-        open.get(&number).is_some_and(|waiting| waiting.times == times).then(|| open.remove(&number))?
+        open.get(&number).is_some_and(|waiting| waiting.ask.times == times).then(|| open.remove(&number))?
     }
 
     /// Keeps who turned a tool's call down, until its step has ended.
@@ -91,7 +104,7 @@ impl Engine {
     /// Answers an ask, once. After an error it was not answered, and waits on.
     pub async fn answer(&self, number: u64, by: &Actor, answer: Answer) -> Result<Answered, LedgerError> {
         let times = match self.0.asks.open().get(&number) {
-            Some(waiting) => waiting.times,
+            Some(waiting) => waiting.ask.times,
             None => return Ok(Answered::NotOpen),
         };
         let (actor, given) = (by.clone(), answer.clone());
@@ -107,7 +120,7 @@ impl Engine {
     /// holds nothing else up.
     pub(super) async fn hear_answers(&self) -> Result<(), LedgerError> {
         let of =
-            |(number, waiting): (&u64, &Waiting)| (*number, waiting.times, waiting.ask.approvers.clone());
+            |(number, waiting): (&u64, &Waiting)| (*number, waiting.ask.times, waiting.ask.approvers.clone());
         let waiting: Vec<_> = self.0.asks.open().iter().map(of).collect();
         if waiting.is_empty() {
             return Ok(());
@@ -146,11 +159,23 @@ impl Engine {
         self.0.asks.refused().retain(|(of, _), _| *of != step);
     }
 
-    /// An ask that its surface cannot show: nobody is asked, and silence is no yes.
-    pub async fn reject_unshown(&self, number: u64, reason: &str) -> Result<(), LedgerError> {
-        let (rejection, times) = match self.0.asks.open().get(&number) {
-            None => return Ok(()),
-            Some(waiting) => (waiting.ask.asked.rejection(UNSHOWN), waiting.times),
+    /// An ask, of this time that it was asked, that a chat cannot show. Where nobody who may answer it sees it in another, nobody
+    /// is asked, and silence is no yes.
+    pub async fn reject_unshown(
+        &self,
+        (number, times): (u64, u32),
+        (surface, chat): (&str, &str),
+        reason: &str,
+    ) -> Result<(), LedgerError> {
+        let rejection = match self.0.asks.open().get_mut(&number) {
+            Some(waiting) if waiting.ask.times == times => {
+                waiting.unshown.push(Member::new(surface, chat));
+                if waiting.is_shown_to_somebody() {
+                    return Ok(());
+                }
+                waiting.ask.asked.rejection(UNSHOWN)
+            }
+            _ => return Ok(()),
         };
         let reason = reason.to_owned();
         let close =

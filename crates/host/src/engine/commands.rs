@@ -76,8 +76,13 @@ fn abort(live: &[StepRow], which: &str, by: &Actor, tx: &Tx<'_>) -> Result<Strin
 
 /// What somebody is told who neither asked for a step nor may approve it.
 pub(crate) fn not_theirs(row: &StepRow, by: &Actor) -> Option<String> {
-    let theirs = row.people.are_one(&row.requester, by) || row.approvers.contains(by);
-    (!theirs).then(|| format!("{}: only whoever asked for it, or may approve it, stops it", row.id))
+    (!is_theirs(row, by))
+        .then(|| format!("{}: only whoever asked for it, or may approve it, stops it", row.id))
+}
+
+/// Whether somebody asked for a step, or may approve it.
+pub(crate) fn is_theirs(row: &StepRow, by: &Actor) -> bool {
+    row.people.are_one(&row.requester, by) || row.approvers.contains(by)
 }
 
 /// What came of stopping a step, in words.

@@ -7,13 +7,15 @@ use std::time::Duration;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_surface::view::{CardDecision, CardView, Field};
 use connector_surface::{DeliveryError, View};
 
 use super::{Engine, passing};
 use crate::failpoint::failpoint;
-use crate::ledger::LedgerError;
+use crate::ledger::audience::Member;
 use crate::ledger::outbox::{self, OutboxRow, Parcel};
-use crate::ledger::steps::{self, StepRow};
+use crate::ledger::steps::{self, StepRow, decide};
+use crate::ledger::{LedgerError, audience};
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;
@@ -77,16 +79,17 @@ impl Engine {
             Ok(surface_ref) => {
                 match row.parcel {
                     Parcel::Card(_) => failpoint("card.shown"),
+                    Parcel::Changed(_) => failpoint("changed.shown"),
                     Parcel::Result(_) => failpoint("result.shown"),
                     Parcel::Text { .. } => failpoint("reply.shown"),
                 }
-                let is_card = matches!(row.parcel, Parcel::Card(_));
+                let recorded = match row.parcel {
+                    Parcel::Card(_) => "card.recorded",
+                    Parcel::Changed(_) => "changed.recorded",
+                    Parcel::Result(_) | Parcel::Text { .. } => "result.recorded",
+                };
                 self.0.ledger.write(move |tx| outbox::delivered(tx, &row, &surface_ref)).await?;
-                if is_card {
-                    failpoint("card.recorded");
-                } else {
-                    failpoint("result.recorded");
-                }
+                failpoint(recorded);
                 Ok(true)
             }
             Err(DeliveryError::Moved { to }) if to != chat => {
@@ -115,12 +118,21 @@ impl Engine {
             }
             Parcel::Card(step) => {
                 failpoint("card.taken_up");
-                let (now, views) = (self.0.clock.now(), &self.0.views);
+                let (now, is_shown) = (self.0.clock.now(), self.is_shown(row, *step).await?);
                 // A card that was decided before it was shown has nothing left to ask.
-                let card = |row: &StepRow| {
-                    (row.state == StepState::Waiting).then(|| View::Card(Box::new(views.card(row, now))))
+                let card = |step: &StepRow| {
+                    let card = (step.state == StepState::Waiting).then(|| self.0.views.card(step, now))?;
+                    Some(View::Card(Box::new(as_told(
+                        CardView { is_delivered: is_shown, ..card },
+                        step,
+                        row,
+                    ))))
                 };
                 self.view(*step, card).await?
+            }
+            Parcel::Changed(step) => {
+                failpoint("changed.taken_up");
+                return self.show_change(row, *step).await;
             }
             Parcel::Result(step) => {
                 failpoint("result.taken_up");
@@ -132,6 +144,42 @@ impl Engine {
             return Ok(Err(DeliveryError::Later(format!("no surface `{}` is configured", row.surface))));
         };
         Ok(surface.deliver(&row.chat, row.id, view).await)
+    }
+
+    /// Whether the chat of `row` has the card of a step, as it is asked about now.
+    async fn is_shown(&self, row: &OutboxRow, step: StepId) -> Result<bool, LedgerError> {
+        let (surface, chat) = (row.surface.clone(), row.chat.clone());
+        self.0.ledger.read(move |tx| outbox::is_shown(tx, step, &surface, &chat)).await
+    }
+
+    /// Shows what became of a card, unless its step has ended, which its result says.
+    async fn show_change(
+        &self,
+        row: &OutboxRow,
+        step: StepId,
+    ) -> Result<Result<String, DeliveryError>, LedgerError> {
+        let Some(surface) = self.surface(&row.surface) else { return Ok(Ok(String::new())) };
+        let is_shown = self.is_shown(row, step).await?;
+        let now = self.0.clock.now();
+        let standing = self.0.ledger.read(move |tx| {
+            let Some(step) = steps::get(tx, step)?.filter(|step| step.state.is_live()) else {
+                return Ok(None);
+            };
+            let standing = self.0.views.standing(&step, &decide::approvals(tx, &step)?, now);
+            Ok(Some((standing, step)))
+        });
+        let (mut standing, step) = match standing.await {
+            Ok(Some(known)) => known,
+            // What cannot be read has nothing to say here; its end is told.
+            Ok(None) | Err(LedgerError::Content(_)) => return Ok(Ok(String::new())),
+            Err(error) => return Err(error),
+        };
+        // It was of an earlier asking, which nobody counts any more.
+        if matches!(standing.decision, CardDecision::Awaited { .. }) && !is_shown {
+            return Ok(Ok(String::new()));
+        }
+        standing.card = as_told(standing.card, &step, row);
+        Ok(surface.changed(&row.chat, &standing).await.map(|()| String::new()))
     }
 
     /// A row that cannot be read is still told of.
@@ -169,6 +217,8 @@ impl Engine {
     }
 
     async fn move_chat(&self, row: OutboxRow, to: String) -> Result<(), LedgerError> {
+        let refused =
+            self.admits((&row.surface, &to)).err().map(|why| format!("it is `{to}` now, and {why}"));
         self.0
             .ledger
             .write(move |tx| {
@@ -176,9 +226,12 @@ impl Engine {
                 for step in steps::waiting_in(tx, &row.surface, &row.chat)? {
                     steps::deny_undeliverable(tx, step, &reason)?;
                 }
+                let (from, now) = (Member::new(&row.surface, &row.chat), Member::new(&row.surface, &to));
+                audience::move_followers(tx, &from, &now, refused.as_deref())?;
                 outbox::move_chat(tx, &row.surface, &row.chat, &to)
             })
-            .await
+            .await?;
+        self.look_at_audiences().await
     }
 
     /// Delivers what is due now and waits for it, at most `grace`.
@@ -207,4 +260,18 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// A card as another chat is shown it than the one that asked: it says which that was.
+fn as_told(mut card: CardView, step: &StepRow, row: &OutboxRow) -> CardView {
+    if (&step.surface, &step.chat) == (&row.surface, &row.chat) {
+        return card;
+    }
+    for field in &mut card.fields {
+        if let Field::AskedBy { by, chat } = field {
+            let value = format!("{by} in {}:{chat}", connector_surface::text::one_line(&step.surface));
+            *field = Field::Named { name: "asked by".to_owned(), value };
+        }
+    }
+    card
 }

@@ -30,10 +30,10 @@ use super::asks::Relay;
 use super::{BATCH, Engine, FoundAgain, Running};
 use crate::failpoint::failpoint;
 use crate::instance::Instance;
-use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::outbox::Parcel;
 use crate::ledger::steps::release::{InForce, Released, release};
 use crate::ledger::steps::{self, Change, Guard, StepRow};
-use crate::ledger::{Ledger, LedgerError, asks, runs};
+use crate::ledger::{Ledger, LedgerError, asks, audience, runs};
 use crate::transcript::{Begins, Recorder};
 
 /// How many unread progress updates a surface may leave.
@@ -65,21 +65,28 @@ impl Engine {
     /// Shows the approved steps their place, when it has changed.
     async fn show_queued(&self) -> Result<(), LedgerError> {
         let queued = self.0.ledger.read(|tx| steps::queued(tx, BATCH)).await?;
+        for (step, ahead) in self.moved(&queued) {
+            self.audience(step.run).await?.progress(step, &Progress::Queued { ahead });
+        }
+        Ok(())
+    }
+
+    /// Those whose place was not shown yet, with how many are before each.
+    fn moved(&self, queued: &[steps::Queued]) -> Vec<(StepId, usize)> {
         let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|step, _| queued.iter().any(|place| place.step == *step));
+        let mut moved = Vec::new();
         for place in queued {
             if place.ahead == 0 && self.may_dispatch() {
                 continue; // Approved since this pass looked: the next one calls it.
             }
             // With nothing before it in its lane, it waits for its turn among all.
             let ahead = place.ahead.max(1) as usize;
-            if places.insert(place.step, ahead) != Some(ahead)
-                && let Some(surface) = self.surface(&place.surface)
-            {
-                surface.progress(&place.chat, place.step, &Progress::Queued { ahead });
+            if places.insert(place.step, ahead) != Some(ahead) {
+                moved.push((place.step, ahead));
             }
         }
-        Ok(())
+        moved
     }
 
     /// Returns whether the step is no longer just approved.
@@ -136,6 +143,7 @@ impl Engine {
             target,
             rule_now: rule.map(|rule| rule.version().as_str().to_owned()),
             terms,
+            followers: self.followers_in_force(&row.rule),
             policy: self.0.gate.policy(&row.connector, &row.action, &row.rule, read_only),
             token: token()?,
         })
@@ -308,15 +316,18 @@ impl Engine {
             }
             Err(reason) => return (Move::Fail, Finish::failed(reason, Consequence::NothingStarted)),
         };
-        let terms = match self.terms_of_call(row).await {
-            Ok(terms) => terms,
+        let known = async {
+            Ok::<_, LedgerError>((self.terms_of_call(row).await?, self.audience(row.id.run).await?))
+        };
+        let (terms, audience) = match known.await {
+            Ok(known) => known,
             Err(error) if resume.is_some() => {
                 return (Move::LoseTrack, Finish::failed(chain(&error), Consequence::Unknown));
             }
             Err(error) => return (Move::Fail, Finish::failed(chain(&error), Consequence::NothingStarted)),
         };
         let (sink, mut updates) = progress_channel(PROGRESS);
-        let (surface, chat, step) = (self.surface(&row.surface), row.chat.clone(), row.id);
+        let step = row.id;
         let hear = |progress: &Progress| {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             recorder.hear(self.0.clock.now(), progress);
@@ -325,12 +336,10 @@ impl Engine {
             while let Some(progress) = updates.next().await {
                 let progress = self.naming_refuser(step, progress);
                 hear(&progress);
-                if let Some(surface) = &surface {
-                    surface.progress(&chat, step, &progress);
-                }
+                audience.progress(step, &progress);
             }
         };
-        let relay = Relay::new(self.clone(), row.clone(), surface.clone(), Arc::clone(recorder));
+        let relay = Relay::new(self.clone(), row.clone(), audience.clone(), Arc::clone(recorder));
         let resumed = resume.is_some();
         let context = Context {
             http: ready.http,
@@ -403,8 +412,8 @@ impl Engine {
                     change = change.consequence(consequence)?;
                 }
                 let made = steps::make(tx, step, made, change)?;
-                if made && let Some(run) = runs::get(tx, step.run)? {
-                    outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))?;
+                if made {
+                    audience::put(tx, step.run, &Parcel::Result(step))?;
                 }
                 failpoint("finish.uncommitted");
                 Ok(made)

@@ -78,7 +78,7 @@ fn store(
     }
     let requester = Actor::new(surface, &user);
     let reply = match answers {
-        Some(answered) => readable(session_of(tx, (surface, &chat), &answered))?,
+        Some(answered) => readable(session_of(tx, (surface, &chat), &answered, &requester))?,
         None => None,
     };
     let is_message = trigger == "message_received";
@@ -124,14 +124,23 @@ fn readable<T>(found: Result<Option<T>, LedgerError>) -> Result<Option<T>, Ledge
     }
 }
 
-/// The session that an answer to `message` goes on in.
+/// The session that an answer of `by` to `message` goes on in. In a chat that only follows a run, it is that of nobody but those
+/// who have to do with it.
 pub(crate) fn session_of(
     tx: &Tx<'_>,
     (surface, chat): (&str, &str),
     message: &str,
+    by: &Actor,
 ) -> Result<Option<ReplyTo>, LedgerError> {
     let Some(step) = messages::step_of(tx, surface, chat, message)? else { return Ok(None) };
-    Ok(steps::get(tx, step)?.and_then(reply_to))
+    let row = steps::get(tx, step)?.filter(|row| goes_on_with(row, (surface, chat), by));
+    Ok(row.and_then(reply_to))
+}
+
+/// Whether somebody in a chat may go on with what a step did: anybody where it was asked for, and where it is followed
+/// whoever asked for it or may approve it.
+pub(crate) fn goes_on_with(row: &StepRow, (surface, chat): (&str, &str), by: &Actor) -> bool {
+    (row.surface == surface && row.chat == chat) || commands::is_theirs(row, by)
 }
 
 /// What answers the result of a step.

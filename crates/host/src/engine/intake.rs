@@ -13,7 +13,8 @@ use super::{BATCH, Engine, limits};
 use crate::ledger::audit::{self, Entry};
 use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};
 use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, Tx, runs};
+use crate::ledger::runs::{self, By};
+use crate::ledger::{LedgerError, Tx};
 
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {
@@ -37,7 +38,8 @@ impl Engine {
                     for rule in &fired {
                         let held_back = limits::held_back(tx, rule)?;
                         let version = rule.version().as_str();
-                        let run = runs::create(tx, &event, rule.name(), version, &definition(rule))?;
+                        let by = By { rule: rule.name(), version, definition: &rule.source().text };
+                        let run = runs::create(tx, &event, by, &engine.followers_of(rule))?;
                         if let (Some(run), Some(reason)) = (run, held_back) {
                             limits::deny(tx, &event, rule, run, &reason)?;
                         }
@@ -208,10 +210,6 @@ fn as_reply(ReplyTo { session_id, run_id, workspace, change }: ReplyTo) -> Reply
 
 pub(crate) fn timestamp(at: Millis) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-}
-
-fn definition(rule: &Rule) -> String {
-    rule.source().text.clone()
 }
 
 #[cfg(test)]

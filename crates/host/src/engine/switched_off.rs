@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Engine;
 use super::intake::{as_event, message, timestamp};
+use crate::followers;
 use crate::ledger::events::EventRow;
 
 /// A rule file that is not in force, and why.
@@ -73,6 +74,22 @@ impl Engine {
             *off = off.after(&self.rules(), left_out);
         }
         self.set_rules(rules);
+    }
+
+    /// Leaves out the files of rules with followers that no surface may tell, too.
+    pub(crate) fn with_admitted_followers(
+        &self,
+        rules: &RuleSet,
+        mut left_out: Vec<LeftOut>,
+    ) -> (RuleSet, Vec<LeftOut>) {
+        let rules = rules.retained(|rule| {
+            let fault = followers::fault(rule, |chat| self.admits((chat.surface(), chat.chat())));
+            let Some(reason) = fault else { return true };
+            let brief = "has followers that cannot be told".to_owned();
+            left_out.push(LeftOut { path: Path::new(&rule.source().name).to_owned(), brief, reason });
+            false
+        });
+        (rules, left_out)
     }
 
     /// Whether this text would fire a rule whose file is left out.

@@ -14,6 +14,8 @@ use super::{LedgerError, Tx, messages};
 pub enum Parcel {
     /// The card of a waiting step, made from its row when it is delivered.
     Card(StepId),
+    /// A card that was delivered says what became of it, made from its row when it is delivered.
+    Changed(StepId),
     /// The end of a step, made from its row when it is delivered.
     Result(StepId),
     /// A plain text.
@@ -46,6 +48,7 @@ pub struct OutboxRow {
 pub fn put(tx: &Tx<'_>, surface: &str, chat: &str, parcel: &Parcel) -> Result<(), LedgerError> {
     let (kind, run, index, body) = match parcel {
         Parcel::Card(step) => ("card", Some(step.run), Some(step.index), None),
+        Parcel::Changed(step) => ("changed", Some(step.run), Some(step.index), None),
         Parcel::Result(step) => ("result", Some(step.run), Some(step.index), None),
         Parcel::Text { run, body } => ("text", *run, None, Some(body)),
     };
@@ -116,10 +119,10 @@ pub fn next_retry(tx: &Tx<'_>) -> Result<Option<Millis>, LedgerError> {
         .query_row([tx.now], |row| row.get(0))?)
 }
 
-/// Whatever could not be delivered on `surface` is tried again now.
+/// Whatever is not delivered on `surface` is tried again now: while no host ran, it was not undeliverable.
 pub fn retry_now(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
     Ok(tx.sql.execute(
-        "UPDATE outbox SET next_at = 0, since = ?2 WHERE delivered_at IS NULL AND surface = ?1 AND next_at > 0",
+        "UPDATE outbox SET next_at = 0, since = ?2 WHERE delivered_at IS NULL AND surface = ?1",
         rusqlite::params![surface, tx.now],
     )?)
 }
@@ -161,20 +164,27 @@ pub fn move_chat(tx: &Tx<'_>, surface: &str, from: &str, to: &str) -> Result<(),
 }
 
 /// Whether undelivered cards of steps that wait are among the parcels of this one's chat, and those
-/// that were put there before `since`.
+/// that were put there before `since` and are in no other chat, nor on their way to one: what was put there before `since`, too,
+/// and waits behind a parcel that failed, is not.
 pub fn cards_of(tx: &Tx<'_>, row: &OutboxRow, since: Millis) -> Result<(bool, Vec<StepId>), LedgerError> {
     let mut statement = tx.sql.prepare_cached(
-        "SELECT outbox.run_id, outbox.idx, outbox.since FROM outbox
+        "SELECT outbox.run_id, outbox.idx, outbox.since <= ?3 AND NOT EXISTS (
+           SELECT 1 FROM outbox AS other WHERE other.run_id = outbox.run_id AND other.idx = outbox.idx
+             AND other.kind = 'card' AND (other.surface, other.chat) <> (outbox.surface, outbox.chat)
+             AND (other.delivered_at >= steps.delivered_at OR other.delivered_at IS NULL AND (other.since > ?3
+               OR NOT EXISTS (SELECT 1 FROM outbox AS head WHERE head.attempts > 0 AND head.next_at > ?4
+                 AND head.id = (SELECT min(line.id) FROM outbox AS line WHERE line.delivered_at IS NULL
+                   AND line.surface = other.surface AND line.chat = other.chat)))))
+         FROM outbox
          JOIN steps ON steps.run_id = outbox.run_id AND steps.idx = outbox.idx
          WHERE outbox.delivered_at IS NULL AND outbox.surface = ?1 AND outbox.chat = ?2 AND outbox.kind = 'card'
            AND steps.state = 'waiting' ORDER BY outbox.id",
     )?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok((StepId { run: RunId(row.get(0)?), index: row.get(1)? }, row.get::<_, Millis>(2)?))
-    };
-    let cards = statement.query_map([&row.surface, &row.chat], read)?;
-    let cards: Vec<(StepId, Millis)> = cards.collect::<Result<_, _>>()?;
-    let late = cards.iter().filter(|(_, put)| *put <= since).map(|(step, _)| *step).collect();
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((StepId { run: RunId(row.get(0)?), index: row.get(1)? }, row.get(2)?));
+    let cards = statement.query_map(rusqlite::params![row.surface, row.chat, since, tx.now], read)?;
+    let cards: Vec<(StepId, bool)> = cards.collect::<Result<_, _>>()?;
+    let late = cards.iter().filter(|(_, is_late)| *is_late).map(|(step, _)| *step).collect();
     Ok((!cards.is_empty(), late))
 }
 
@@ -183,7 +193,8 @@ pub fn show_again(tx: &Tx<'_>, surface: &str) -> Result<usize, LedgerError> {
     Ok(tx.sql.execute(
         "UPDATE outbox SET delivered_at = NULL, next_at = 0, since = ?2
          WHERE id IN (SELECT max(outbox.id) FROM steps JOIN outbox ON outbox.run_id = steps.run_id AND outbox.idx = steps.idx
-           WHERE steps.state = 'waiting' AND steps.surface = ?1 AND outbox.kind = 'card' GROUP BY steps.run_id, steps.idx)
+           WHERE steps.state = 'waiting' AND outbox.surface = ?1 AND outbox.kind = 'card'
+           GROUP BY steps.run_id, steps.idx, outbox.chat)
          AND delivered_at IS NOT NULL",
         rusqlite::params![surface, tx.now],
     )?)
@@ -204,9 +215,18 @@ pub fn is_to_tell(tx: &Tx<'_>, surface: &str, chat: &str, body: &str) -> Result<
     Ok(tx.sql.prepare_cached(sql)?.query_row([surface, chat, body], |row| row.get(0))?)
 }
 
+/// Whether the card of a step, as it is asked about now, was delivered to a chat.
+pub fn is_shown(tx: &Tx<'_>, step: StepId, surface: &str, chat: &str) -> Result<bool, LedgerError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM outbox JOIN steps USING (run_id, idx)
+           WHERE run_id = ?1 AND idx = ?2 AND kind = 'card' AND outbox.surface = ?3 AND outbox.chat = ?4
+             AND outbox.delivered_at >= steps.delivered_at)";
+    let params = rusqlite::params![step.run.0, step.index, surface, chat];
+    Ok(tx.sql.prepare_cached(sql)?.query_row(params, |row| row.get(0))?)
+}
+
 /// Whether anything but cards was put out about a run.
 pub fn tells_of(tx: &Tx<'_>, run: RunId) -> Result<bool, LedgerError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1 AND kind <> 'card')";
+    let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1 AND kind NOT IN ('card', 'changed'))";
     Ok(tx.sql.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))?)
 }
 
@@ -216,6 +236,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxRow> {
     let step = run.zip(index).map(|(run, index)| StepId { run, index });
     let parcel = match (row.get::<_, String>("kind")?.as_str(), step) {
         ("card", Some(step)) => Parcel::Card(step),
+        ("changed", Some(step)) => Parcel::Changed(step),
         ("result", Some(step)) => Parcel::Result(step),
         _ => Parcel::Text { run, body: row.get::<_, Option<String>>("body")?.unwrap_or_default() },
     };

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use super::audience::{self, Member};
 use super::audit::{self, Entry};
 use super::events::EventRow;
 use super::{LedgerError, Tx};
@@ -89,13 +90,23 @@ impl RunState {
     }
 }
 
-/// Makes a run of `rule` for `event`, once: again is the same run.
+/// The rule that a run is made by.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// Its name.
+    pub rule: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Its text.
+    pub definition: &'a str,
+}
+
+/// Makes a run for `event`, once: again is the same run. Its audience is the chat of the event, and `followers`.
 pub fn create(
     tx: &Tx<'_>,
     event: &EventRow,
-    rule: &str,
-    version: &str,
-    definition: &str,
+    By { rule, version, definition }: By<'_>,
+    followers: &[Member],
 ) -> Result<Option<RunId>, LedgerError> {
     tx.sql
         .prepare_cached("INSERT INTO rule_versions VALUES (?1, ?2, ?3) ON CONFLICT (version) DO NOTHING")?
@@ -120,7 +131,18 @@ pub fn create(
         )
         .optional()?;
     if let Some(run) = id {
-        let detail = json!({ "event_id": event.id, "rule": rule, "rule_version": version });
+        let mut detail = json!({ "event_id": event.id, "rule": rule, "rule_version": version });
+        for follower in followers {
+            audience::join(tx, run, follower)?;
+        }
+        let followers: Vec<String> = audience::of_run(tx, run)?
+            .iter()
+            .skip(1)
+            .map(|member| format!("{}:{}", member.surface, member.chat))
+            .collect();
+        if !followers.is_empty() {
+            detail["followers"] = json!(followers);
+        }
         let entry = Entry {
             at: 0,
             kind: "run".into(),

@@ -400,7 +400,8 @@ pub fn last_session(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<Option<Ste
 /// The steps of a chat that wait or run, oldest first.
 pub fn live_in(tx: &Tx<'_>, surface: &str, chat: &str, limit: u32) -> Result<Vec<StepRow>, LedgerError> {
     let sql = "SELECT run_id, idx FROM steps
-         WHERE state IN ('waiting', 'approved', 'dispatched') AND surface = ?1 AND chat = ?2
+         WHERE state IN ('waiting', 'approved', 'dispatched') AND (surface = ?1 AND chat = ?2
+           OR run_id IN (SELECT run_id FROM followers WHERE followers.surface = ?1 AND followers.chat = ?2))
          ORDER BY run_id, idx LIMIT ?3";
     readable(tx, sql, rusqlite::params![surface, chat, limit])
 }
@@ -476,7 +477,8 @@ pub fn count(tx: &Tx<'_>, state: StepState) -> Result<u32, LedgerError> {
 
 /// How many cards wait: in this chat, and in all.
 pub fn waiting(tx: &Tx<'_>, surface: &str, chat: &str) -> Result<(u32, u32), LedgerError> {
-    let here = "SELECT count(*) FROM steps WHERE state = 'waiting' AND surface = ?1 AND chat = ?2";
+    let here = "SELECT count(*) FROM steps WHERE state = 'waiting' AND (surface = ?1 AND chat = ?2
+         OR run_id IN (SELECT run_id FROM followers WHERE followers.surface = ?1 AND followers.chat = ?2))";
     let here = tx.sql.prepare_cached(here)?.query_row([surface, chat], |row| row.get(0))?;
     let all = "SELECT count(*) FROM steps WHERE state = 'waiting'";
     Ok((here, tx.sql.prepare_cached(all)?.query_row([], |row| row.get(0))?))
@@ -520,12 +522,6 @@ pub fn next_in_lanes(tx: &Tx<'_>, limit: u32) -> Result<Vec<StepId>, LedgerError
 pub struct Queued {
     /// The step.
     pub step: StepId,
-    /// Its surface.
-    #[serde(skip)]
-    pub surface: String,
-    /// Its chat.
-    #[serde(skip)]
-    pub chat: String,
     /// How many are before it in its lane, those that run included.
     pub ahead: u32,
 }
@@ -559,7 +555,7 @@ fn places(
     limit: u32,
 ) -> Result<Vec<Queued>, LedgerError> {
     let sql = format!(
-        "SELECT run_id, idx, surface, chat,
+        "SELECT run_id, idx,
            (SELECT count(*) FROM steps AS runs WHERE runs.state = 'dispatched' AND runs.lane = steps.lane)
            + (SELECT count(*) FROM steps AS before WHERE before.state = 'approved' AND before.lane = steps.lane
               AND (before.decided_at, before.run_id, before.idx) < (steps.decided_at, steps.run_id, steps.idx))
@@ -567,7 +563,7 @@ fn places(
     );
     let mut statement = tx.sql.prepare_cached(&sql)?;
     let rows = statement.query_map(rusqlite::params![value, limit], |row| {
-        Ok(Queued { step: id_of(row)?, surface: row.get(2)?, chat: row.get(3)?, ahead: row.get(4)? })
+        Ok(Queued { step: id_of(row)?, ahead: row.get(2)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

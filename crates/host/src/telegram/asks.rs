@@ -42,13 +42,16 @@ const ANSWERED: &str = "that question was answered already";
 /// How long it is until what did not reach Telegram is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// An ask in one chat: its number, which is the same in each, and the chat.
+pub(super) type Key = (u64, ChatKey);
+
 /// The asks on the screens.
 pub(super) struct Asks {
     /// New with each start: what was chosen so far went with the host before.
     word: String,
-    pub(super) open: Mutex<HashMap<u64, Shown>>,
+    pub(super) open: Mutex<HashMap<Key, Shown>>,
     /// Those that this host showed, of steps that have not ended.
-    own: Mutex<HashSet<(StepId, String)>>,
+    own: Mutex<HashSet<(ChatKey, StepId, String)>>,
     /// Words that may be an answer, by their event.
     offers: Mutex<HashMap<i64, offer::Offered>>,
     /// Answers whose other parts may still come.
@@ -98,26 +101,26 @@ impl Default for Asks {
 impl Telegram {
     /// Shows an ask until it is closed.
     pub(super) fn open_ask(&self, chat: ChatKey, ask: OpenAsk) {
-        let number = ask.number;
+        let key = (ask.number, chat);
         let (close, closed) = oneshot::channel();
         let sheet = Sheet::of(&ask.asked);
         let shown = Shown { chat, sheet, ask, message: None, all_of_it: false, above: Vec::new(), close };
-        let step = shown.ask.step;
-        locked(&self.0.asks.own).insert((step, shown.ask.asked.id().to_owned()));
-        locked(&self.0.asks.open).insert(number, shown);
+        let (step, times) = (shown.ask.step, shown.ask.times);
+        locked(&self.0.asks.own).insert((chat, step, shown.ask.asked.id().to_owned()));
+        locked(&self.0.asks.open).insert(key, shown);
         self.0.live.asks(chat, step, true);
         let this = self.clone();
-        self.0.tasks.spawn(async move { this.keep_ask(number, closed).await });
+        self.0.tasks.spawn(async move { this.keep_ask(key, times, closed).await });
     }
 
-    async fn keep_ask(&self, number: u64, mut closed: Closed) {
+    async fn keep_ask(&self, key: Key, times: u32, mut closed: Closed) {
         let step = locked(&self.0.asks.open)
-            .get(&number)
+            .get(&key)
             .map(|shown| (shown.ask.step, shown.ask.asked.id().to_owned()));
-        let (chat, message) = match self.send_ask(number, &mut closed).await {
+        let (chat, message) = match self.send_ask(key, &mut closed).await {
             Ok(Some(sent)) => sent,
             Ok(None) => return,
-            Err(error) => return self.give_up(number, &error).await,
+            Err(error) => return self.give_up(key, times, &error).await,
         };
         let end = tokio::select! {
             biased;
@@ -133,13 +136,13 @@ impl Telegram {
                 self.record(parcel, &messages::closed_ask(&id), message).await;
             }
             Err(error) => {
-                tracing::warn!(ask = number, reason = %error, "a closed ask keeps its buttons until its step ends");
-                locked(&self.0.asks.own).remove(&(step, id));
+                tracing::warn!(ask = key.0, reason = %error, "a closed ask keeps its buttons until its step ends");
+                locked(&self.0.asks.own).remove(&(chat, step, id));
                 // Which it may have done already.
-                if self.0.live.has_ended(step)
+                if self.0.live.has_ended(chat, step)
                     && let Err(error) = self.clear_asks(chat, step).await
                 {
-                    tracing::warn!(ask = number, reason = %error, "it keeps them");
+                    tracing::warn!(ask = key.0, reason = %error, "it keeps them");
                 }
             }
         }
@@ -163,13 +166,13 @@ impl Telegram {
 
     /// Tries until it is on the screen, as long as that may help: the agent waits for it. Nothing
     /// if it is closed before.
-    async fn send_ask(&self, number: u64, closed: &mut Closed) -> Result<Option<(ChatKey, i32)>, Unsent> {
+    async fn send_ask(&self, key: Key, closed: &mut Closed) -> Result<Option<(ChatKey, i32)>, Unsent> {
         loop {
-            let error = match self.try_to_send_ask(number, closed).await {
+            let error = match self.try_to_send_ask(key, closed).await {
                 Err(error) if error.is_passing() => error,
                 ended => return ended,
             };
-            tracing::warn!(ask = number, reason = %error, "an ask is not on the screen yet");
+            tracing::warn!(ask = key.0, reason = %error, "an ask is not on the screen yet");
             let pause = match &error {
                 Unsent::Api(error) => pause(error),
                 _ => AGAIN,
@@ -181,23 +184,19 @@ impl Telegram {
         }
     }
 
-    async fn try_to_send_ask(
-        &self,
-        number: u64,
-        closed: &mut Closed,
-    ) -> Result<Option<(ChatKey, i32)>, Unsent> {
-        let Some(Drawn { chat, step, id, text, buttons, whole }) = self.drawn(number) else {
+    async fn try_to_send_ask(&self, key: Key, closed: &mut Closed) -> Result<Option<(ChatKey, i32)>, Unsent> {
+        let Some(Drawn { chat, step, id, text, buttons, whole }) = self.drawn(key) else {
             return Ok(None);
         };
         let turn = async {
             if let Some((name, content)) = &whole {
                 let caption = format!("what {step} asks for, in full");
                 let parcel = Parcel { chat, id: None, step: None };
-                let known = locked(&self.0.asks.open).get(&number).map(|shown| shown.above.clone());
+                let known = locked(&self.0.asks.open).get(&key).map(|shown| shown.above.clone());
                 let mut above = known.unwrap_or_default();
                 let file = (name.as_str(), caption.as_str(), content.as_str());
                 let all = self.show_whole(parcel, "whole", file, &mut above).await;
-                if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
+                if let Some(shown) = locked(&self.0.asks.open).get_mut(&key) {
                     shown.above = above;
                     shown.all_of_it = all.is_ok();
                 }
@@ -216,33 +215,34 @@ impl Telegram {
             && self.change_now(chat, message, &text, buttons.clone()).await?
         {
             // It was asked by the host before this one, there.
-            self.is_shown(number, message, &text);
+            self.is_shown(key, message, &text);
             return Ok(Some((chat, message)));
         }
         // Closed from here on, it is sent nevertheless, so that its buttons can be taken away.
         let message = self.send_now(Out { chat, text: &text, buttons: Some(buttons), answers }).await?;
-        self.is_shown(number, message, &text);
+        self.is_shown(key, message, &text);
         self.record(Parcel { chat, id: None, step: Some(step) }, &part, message).await;
         Ok(Some((chat, message)))
     }
 
     /// The ask is in `message` from now on, which says `text`. A button may have been tapped before that was
     /// known here: then it says something else by now.
-    fn is_shown(&self, number: u64, message: i32, text: &Styled) {
-        if let Some(shown) = locked(&self.0.asks.open).get_mut(&number) {
+    fn is_shown(&self, key: Key, message: i32, text: &Styled) {
+        if let Some(shown) = locked(&self.0.asks.open).get_mut(&key) {
             shown.message = Some(message);
         }
-        if self.drawn(number).is_some_and(|drawn| drawn.text != *text) {
-            self.redraw(number);
+        if self.drawn(key).is_some_and(|drawn| drawn.text != *text) {
+            self.redraw(key);
         }
     }
 
-    /// Telegram does not take it: nobody can answer, and the agent need not wait.
-    async fn give_up(&self, number: u64, error: &Unsent) {
+    /// Telegram does not take it: where no other chat shows it to somebody who may, nobody can answer, and the agent need not
+    /// wait.
+    async fn give_up(&self, (number, chat): Key, times: u32, error: &Unsent) {
         let reason = connector_contract::chain(error);
-        tracing::error!(ask = number, reason, "an ask cannot be shown, and is rejected");
+        tracing::error!(ask = number, %chat, reason, "an ask cannot be shown");
         let rejected = match self.engine() {
-            Ok(engine) => engine.reject_unshown(number, &reason).await,
+            Ok(engine) => engine.reject_unshown((number, times), (NAME, &chat.to_string()), &reason).await,
             Err(error) => Err(error),
         };
         if let Err(error) = rejected {
@@ -250,11 +250,11 @@ impl Telegram {
         }
     }
 
-    fn drawn(&self, number: u64) -> Option<Drawn> {
+    fn drawn(&self, key: Key) -> Option<Drawn> {
         let open = locked(&self.0.asks.open);
-        let shown = open.get(&number)?;
+        let shown = open.get(&key)?;
         let (chat, step, id) = (shown.chat, shown.ask.step, shown.ask.asked.id().to_owned());
-        let press = |choice| Pressed::Ask { word: self.0.asks.word.clone(), number, choice };
+        let press = |choice| Pressed::Ask { word: self.0.asks.word.clone(), number: key.0, choice };
         match &shown.ask.asked {
             Asked::Permission(ask) => {
                 let rows = vec![
@@ -298,19 +298,19 @@ impl Telegram {
     ) -> Result<String, LedgerError> {
         let answer = {
             let mut open = locked(&self.0.asks.open);
-            let here = open.get_mut(&number).filter(|shown| shown.chat.id == tap.chat.id);
-            let Some(shown) = here.filter(|_| word == self.0.asks.word) else {
+            let here = tapped(&open, number, tap).filter(|_| word == self.0.asks.word);
+            let Some((key, shown)) = here.and_then(|key| Some((key, open.get_mut(&key)?))) else {
                 return Ok(self.no_longer(word));
             };
             if !shown.ask.approvers.contains(&actor(tap.user)) {
                 return Ok(said(Answered::NotAllowed));
             }
-            shown.press(choice)
+            (key, shown.press(choice))
         };
-        if let Some(answer) = answer {
+        if let (_, Some(answer)) = answer {
             return Ok(said(self.pass_on(number, tap.user, answer).await?));
         }
-        self.redraw(number);
+        self.redraw(answer.0);
         Ok(String::new())
     }
 
@@ -323,15 +323,15 @@ impl Telegram {
         let found = {
             let mut open = locked(&self.0.asks.open);
             let found = open.iter_mut().find(|(_, shown)| shown.is_at(received.chat, message));
-            let Some((number, shown)) = found else { return Ok(false) };
+            let Some((key, shown)) = found else { return Ok(false) };
             let allowed = shown.ask.approvers.contains(&actor(received.user));
-            (*number, allowed.then(|| shown.words(&received.text)))
+            (*key, allowed.then(|| shown.words(&received.text)))
         };
         let told = match found {
             (_, None) => said(Answered::NotAllowed),
-            (number, Some(Some(answer))) => said(self.pass_on(number, received.user, answer).await?),
-            (number, Some(None)) => {
-                self.redraw(number);
+            (key, Some(Some(answer))) => said(self.pass_on(key.0, received.user, answer).await?),
+            (key, Some(None)) => {
+                self.redraw(key);
                 String::new()
             }
         };
@@ -345,7 +345,7 @@ impl Telegram {
     pub(super) async fn clear_asks(&self, chat: ChatKey, step: StepId) -> Result<(), Unsent> {
         let at = chat.to_string();
         let left = self.engine()?.ledger().read(move |tx| messages::open_asks(tx, NAME, &at, step)).await?;
-        let own = |id: &str| locked(&self.0.asks.own).contains(&(step, id.to_owned()));
+        let own = |id: &str| locked(&self.0.asks.own).contains(&(chat, step, id.to_owned()));
         for (message, id) in left.into_iter().filter(|(_, id)| !own(id)) {
             let Ok(number) = message.parse() else { continue };
             let wanted = id.clone();
@@ -372,7 +372,7 @@ impl Telegram {
             self.record(Parcel { chat, id: None, step: Some(step) }, &messages::closed_ask(&id), number)
                 .await;
         }
-        locked(&self.0.asks.own).retain(|(of, _)| *of != step);
+        locked(&self.0.asks.own).retain(|(at, of, _)| (*at, *of) != (chat, step));
         Ok(())
     }
 
@@ -380,39 +380,47 @@ impl Telegram {
         self.engine()?.answer(number, &actor(user), answer).await
     }
 
-    fn redraw(&self, number: u64) {
+    fn redraw(&self, key: Key) {
         let this = self.clone();
         self.0.tasks.spawn(async move {
-            let here = locked(&this.0.asks.open).get(&number).map(|shown| (shown.chat, shown.message));
+            let here = locked(&this.0.asks.open).get(&key).map(|shown| (shown.chat, shown.message));
             let Some((chat, Some(message))) = here else { return };
             let edited = async {
                 this.turn(chat).await?;
                 // It may be over by now.
-                let Some(drawn) = this.drawn(number) else { return Ok(()) };
+                let Some(drawn) = this.drawn(key) else { return Ok(()) };
                 this.edit_now(chat, message, &drawn.text, drawn.buttons).await
             };
             if let Err(error) = edited.await {
-                tracing::debug!(ask = number, reason = %error, "an ask was not redrawn");
+                tracing::debug!(ask = key.0, reason = %error, "an ask was not redrawn");
             }
         });
     }
 
     /// The ask is over: its buttons go.
-    pub(super) fn close_ask(&self, number: u64, answered: Option<(&crate::engine::Answer, &Actor)>) {
+    pub(super) fn close_ask(&self, key: Key, answered: Option<(&crate::engine::Answer, &Actor)>) {
         let (shown, others) = {
             let mut open = locked(&self.0.asks.open);
-            let Some(shown) = open.remove(&number) else { return };
-            let others = open.values().any(|other| other.ask.step == shown.ask.step);
+            let Some(shown) = open.remove(&key) else { return };
+            let others =
+                open.values().any(|other| (other.chat, other.ask.step) == (shown.chat, shown.ask.step));
             (shown, others)
         };
         self.0.live.asks(shown.chat, shown.ask.step, others);
-        locked(&self.0.asks.offers).retain(|_, offered| !offered.is_for(number));
+        locked(&self.0.asks.offers).retain(|_, offered| !offered.is_for(key));
         let named = answered.map(|(answer, by)| (answer, shown.ask.people.named(by)));
         let answered = named.as_ref().map(|(answer, by)| (*answer, by.as_str()));
         let text = render::ask_over(&shown.ask.step.to_string(), &shown.ask.asked, answered);
         // Nobody hears it if it is not on the screen and will not be.
         let _ = shown.close.send(text);
     }
+}
+
+/// The ask with this number whose button was tapped: that of the message, or one of its chat.
+fn tapped(open: &HashMap<Key, Shown>, number: u64, tap: &Tap) -> Option<Key> {
+    let here = |(key, shown): &(&Key, &Shown)| key.0 == number && shown.chat.id == tap.chat.id;
+    let found = open.iter().filter(here).max_by_key(|(_, shown)| shown.message == Some(tap.message_id));
+    found.map(|(key, _)| *key)
 }
 
 impl Shown {

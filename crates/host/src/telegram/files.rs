@@ -16,7 +16,7 @@ use connector_telegram::update::{Attachment, Kind, Received};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{NAME, Telegram, locked};
+use super::{NAME, Telegram, actor, locked};
 use crate::engine::inbox::session_of;
 use crate::ledger::LedgerError;
 
@@ -33,9 +33,9 @@ impl Telegram {
                 received.payload["files"] = json!([content]);
                 let mut reply = None;
                 if let Some(answered) = received.reply_to {
-                    let chat = received.chat.to_string();
+                    let (chat, by) = (received.chat.to_string(), actor(received.user));
                     let look = move |tx: &crate::ledger::Tx<'_>| {
-                        session_of(tx, (NAME, &chat), &answered.to_string())
+                        session_of(tx, (NAME, &chat), &answered.to_string(), &by)
                     };
                     reply = self.engine()?.ledger().read(look).await?;
                 }

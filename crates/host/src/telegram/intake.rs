@@ -19,10 +19,10 @@ use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, locked, split};
 use crate::engine::OF_RESULT;
 use crate::engine::commands::{self, Command};
-use crate::engine::inbox::{COMPANION, reply_to, session_of};
+use crate::engine::inbox::{COMPANION, goes_on_with, reply_to, session_of};
 use crate::ledger::events::{NewEvent, ReplyTo};
 use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, audience};
 
 /// The longest answer to a tap, in characters.
 const TOAST: usize = 190;
@@ -170,11 +170,11 @@ impl Telegram {
         if self.answer_in_words(received, answered).await? {
             return Ok(());
         }
-        let chat = received.chat.to_string();
+        let (chat, by) = (received.chat.to_string(), actor(received.user));
         let reply = self
             .engine()?
             .ledger()
-            .read(move |tx| session_of(tx, (NAME, &chat), &answered.to_string()))
+            .read(move |tx| session_of(tx, (NAME, &chat), &answered.to_string(), &by))
             .await?;
         self.store(received, "message_received", reply).await.map(|_| ())
     }
@@ -253,15 +253,15 @@ impl Telegram {
                 self.decide(&tap, decision, &token, digest).await?
             }
             Some(Pressed::Abort { token }) => match self.card_here(&tap, &token).await? {
-                Some(row) => (self.abort_step(&row, tap.user).await?, false),
+                Some((row, _)) => (self.abort_step(&row, tap.user).await?, false),
                 None => gone(),
             },
             Some(Pressed::Wait { token }) => match self.card_here(&tap, &token).await? {
-                Some(row) => (self.0.live.next_try(row.id, self.0.clock.now()), false),
+                Some((row, chat)) => (self.0.live.next_try(chat, row.id, self.0.clock.now()), false),
                 None => gone(),
             },
             Some(Pressed::After { what, token }) => match self.card_here(&tap, &token).await? {
-                Some(row) => self.after(&tap, what, row).await?,
+                Some(here) => self.after(&tap, what, here).await?,
                 None => gone(),
             },
             Some(Pressed::Offer { word, event, yes }) => {
@@ -299,8 +299,19 @@ impl Telegram {
 
     /// A button under a result is the command that it names, written in answer to that result by who tapped: rules
     /// decide what comes of it, those alone that have git do something.
-    async fn after(&self, tap: &Tap, what: After, row: StepRow) -> Result<(String, bool), LedgerError> {
-        let (chat, step) = (row.chat.clone(), row.id);
+    async fn after(
+        &self,
+        tap: &Tap,
+        what: After,
+        (row, chat): (StepRow, ChatKey),
+    ) -> Result<(String, bool), LedgerError> {
+        let step = row.id;
+        if !goes_on_with(&row, (NAME, &chat.to_string()), &actor(tap.user)) {
+            let refused = format!(
+                "{step} is followed here: only whoever asked for it, or may approve it, goes on with it"
+            );
+            return Ok((refused, true));
+        }
         let Some(reply) = reply_to(row).filter(|reply| reply.change.is_some()) else {
             return Ok(gone());
         };
@@ -324,7 +335,7 @@ impl Telegram {
             platform_id: tap.update_id.to_string(),
             connector: self.0.connector_name.clone(),
             event: "message_received".to_owned(),
-            chat,
+            chat: chat.to_string(),
             requester: actor(tap.user),
             payload,
             reply: Some(reply),
@@ -347,31 +358,34 @@ impl Telegram {
         token: &str,
         digest: String,
     ) -> Result<(String, bool), LedgerError> {
-        let Some(row) = self.card_here(tap, token).await? else { return Ok(gone()) };
+        let Some((row, chat)) = self.card_here(tap, token).await? else { return Ok(gone()) };
         let step = row.id;
-        let chat = Some(row.chat.clone());
+        let approver = actor(tap.user);
         let decided =
-            connector_gate::decision::Tap { step, digest, approver: actor(tap.user), chat, decision };
+            connector_gate::decision::Tap { step, digest, approver, chat: Some(chat.to_string()), decision };
         let answer = self.engine()?.tap(decided).await?;
-        if answer == Tapped::Approved
-            && let Ok(chat) = row.chat.parse()
-        {
-            self.0.live.begin(chat, step);
+        if answer == Tapped::Approved {
+            self.0.live.begin(chat, step, None);
         }
         let alert = !matches!(answer, Tapped::Approved | Tapped::Denied | Tapped::Counted { .. });
         Ok((connector_surface::words::decided(step, &answer), alert))
     }
 
-    /// The card with this token, if it is in the chat of the tap: anybody can
+    /// The card with this token and the chat of its audience that the tap is in, if it is in one: anybody can
     /// send any data from anywhere.
-    async fn card_here(&self, tap: &Tap, token: &str) -> Result<Option<StepRow>, LedgerError> {
-        let token = token.to_owned();
-        let row = self.engine()?.ledger().read(move |tx| steps::by_token(tx, &token)).await?;
-        // An old card's topic is no longer told, so that chats are compared without topics.
-        let here = |row: &StepRow| {
-            row.surface == NAME && row.chat.parse().is_ok_and(|chat: ChatKey| chat.id == tap.chat.id)
+    async fn card_here(&self, tap: &Tap, token: &str) -> Result<Option<(StepRow, ChatKey)>, LedgerError> {
+        let (token, at) = (token.to_owned(), tap.chat);
+        let look = move |tx: &Tx<'_>| {
+            let Some(row) = steps::by_token(tx, &token)? else { return Ok(None) };
+            // An old card's topic is no longer told, so that chats are compared without topics.
+            let here = audience::of_run(tx, row.id.run)?
+                .into_iter()
+                .filter(|member| member.surface == NAME)
+                .filter_map(|member| member.chat.parse::<ChatKey>().ok())
+                .filter(|chat| chat.id == at.id);
+            Ok(here.max_by_key(|chat| chat.topic == at.topic).map(|chat| (row, chat)))
         };
-        Ok(row.filter(here))
+        self.engine()?.ledger().read(look).await
     }
 
     /// Answers a tap, so that the button stops turning. Nothing depends on it.

@@ -6,7 +6,7 @@
 //! under way or will be, so that the headline stays.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use connector_contract::Progress;
@@ -48,25 +48,32 @@ pub(super) struct Live {
     showing: tokio::sync::Mutex<()>,
 }
 
+/// A step in one chat.
+type Key = (ChatKey, StepId);
+
 #[derive(Default)]
 struct Known {
-    running: HashMap<StepId, Step>,
+    running: HashMap<Key, Step>,
+    /// What is held while a message of a step is edited, as long as somebody holds it or waits for it.
+    editing: HashMap<Key, Weak<tokio::sync::Mutex<()>>>,
     /// Steps that ended: late progress must not revive them.
-    ended: HashSet<StepId>,
+    ended: HashSet<Key>,
     /// The same, in that order.
-    order: VecDeque<StepId>,
+    order: VecDeque<Key>,
 }
 
 struct Step {
     chat: ChatKey,
     doing: Doing,
+    /// Who approved it, where that was elsewhere.
+    approved_by: Option<String>,
+    /// Whether its status is on the screen.
+    is_shown: bool,
     began: Instant,
     news: bool,
     due: Instant,
     /// When it is shown again even if nothing happened.
     tick: Option<Instant>,
-    /// Held while the message is edited.
-    editing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Live {
@@ -80,27 +87,34 @@ impl Live {
         self.tell(chat, step, |doing| std::mem::replace(&mut doing.asks, asks) != asks);
     }
 
-    /// The step was approved: its card becomes the status.
-    pub(super) fn begin(&self, chat: ChatKey, step: StepId) {
-        self.tell(chat, step, |_| true);
+    /// The step was approved, by somebody elsewhere or by a tap there: its card becomes the status.
+    pub(super) fn begin(&self, chat: ChatKey, step: StepId, elsewhere: Option<String>) {
+        self.change(chat, step, |entry| {
+            entry.approved_by = elsewhere;
+            true
+        });
     }
 
     fn tell(&self, chat: ChatKey, step: StepId, is_news: impl FnOnce(&mut Doing) -> bool) {
+        self.change(chat, step, |entry| is_news(&mut entry.doing));
+    }
+
+    fn change(&self, chat: ChatKey, step: StepId, is_news: impl FnOnce(&mut Step) -> bool) {
         let mut known = locked(&self.known);
-        if known.ended.contains(&step) {
+        if known.ended.contains(&(chat, step)) {
             return;
         }
-        let entry = known.running.entry(step).or_insert_with(|| Step::new(chat));
-        entry.news |= is_news(&mut entry.doing);
+        let entry = known.running.entry((chat, step)).or_insert_with(|| Step::new(chat));
+        entry.news |= is_news(entry);
         if entry.news {
             self.news.notify_one();
         }
     }
 
     /// When the model's provider is asked again, for whoever waits for that.
-    pub(super) fn next_try(&self, step: StepId, now: Millis) -> String {
+    pub(super) fn next_try(&self, chat: ChatKey, step: StepId, now: Millis) -> String {
         let known = locked(&self.known);
-        match known.running.get(&step).and_then(|step| step.doing.retry.as_ref()) {
+        match known.running.get(&(chat, step)).and_then(|step| step.doing.retry.as_ref()) {
             Some(retry) => match seconds_until(retry, now) {
                 Some(seconds) if seconds > 0 => {
                     format!("it waits; the next try comes in {}", connector_surface::text::duration(seconds))
@@ -112,11 +126,11 @@ impl Live {
     }
 
     /// No more edits of this step's status, and none under way.
-    pub(super) async fn end(&self, step: StepId) {
+    pub(super) async fn end(&self, chat: ChatKey, step: StepId) {
         {
             let mut known = locked(&self.known);
-            if known.ended.insert(step) {
-                known.order.push_back(step);
+            if known.ended.insert((chat, step)) {
+                known.order.push_back((chat, step));
             }
             if known.order.len() > 10_000
                 && let Some(oldest) = known.order.pop_front()
@@ -124,27 +138,42 @@ impl Live {
                 known.ended.remove(&oldest);
             }
         }
-        self.forget(step).await;
+        self.forget(chat, step).await;
     }
 
     /// Whether the step [ended](Self::end).
-    pub(super) fn has_ended(&self, step: StepId) -> bool {
-        locked(&self.known).ended.contains(&step)
+    pub(super) fn has_ended(&self, chat: ChatKey, step: StepId) -> bool {
+        locked(&self.known).ended.contains(&(chat, step))
+    }
+
+    /// What is held while the step's message is edited.
+    pub(super) fn editing(&self, chat: ChatKey, step: StepId) -> Arc<tokio::sync::Mutex<()>> {
+        let editing = &mut locked(&self.known).editing;
+        editing.retain(|_, held| held.strong_count() > 0);
+        if let Some(held) = editing.get(&(chat, step)).and_then(Weak::upgrade) {
+            return held;
+        }
+        let new = Arc::default();
+        editing.insert((chat, step), Arc::downgrade(&new));
+        new
+    }
+
+    /// Whether a step's status is on the screen, or no longer to be put there.
+    pub(super) fn is_shown(&self, chat: ChatKey, step: StepId) -> bool {
+        locked(&self.known).running.get(&(chat, step)).is_none_or(|step| step.is_shown)
     }
 
     /// What is known of the step is of the past; no edit of its status is under way.
-    pub(super) async fn forget(&self, step: StepId) {
-        let entry = locked(&self.known).running.remove(&step);
-        if let Some(entry) = entry {
-            drop(entry.editing.lock().await);
-        }
+    pub(super) async fn forget(&self, chat: ChatKey, step: StepId) {
+        locked(&self.known).running.remove(&(chat, step));
+        drop(self.editing(chat, step).lock().await);
     }
 
     /// Takes the steps whose edit is due, and when the next one will be.
-    fn due(&self, now: Instant) -> (Vec<StepId>, Option<Instant>) {
+    fn due(&self, now: Instant) -> (Vec<Key>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
-        for (id, step) in &mut locked(&self.known).running {
+        for (key, step) in &mut locked(&self.known).running {
             let ticks = step.tick.filter(|_| step.doing.ahead.is_none());
             let wanted = if step.news { Some(step.due) } else { ticks.map(|tick| tick.max(step.due)) };
             let Some(mut wanted) = wanted else { continue };
@@ -153,7 +182,7 @@ impl Live {
                 let (edit, tick) =
                     if step.chat.is_private() { (EDIT, TICK) } else { (EDIT_IN_GROUP, TICK_IN_GROUP) };
                 (step.due, step.tick) = (now + edit, Some(now + tick));
-                due.push(*id);
+                due.push(*key);
                 wanted = now + tick;
             }
             next = Some(next.map_or(wanted, |next| next.min(wanted)));
@@ -161,8 +190,8 @@ impl Live {
         (due, next)
     }
 
-    fn postpone(&self, step: StepId, wait: Duration) {
-        if let Some(entry) = locked(&self.known).running.get_mut(&step) {
+    fn postpone(&self, key: Key, wait: Duration) {
+        if let Some(entry) = locked(&self.known).running.get_mut(&key) {
             entry.news = true;
             entry.due = entry.due.max(Instant::now() + wait);
         }
@@ -176,11 +205,12 @@ impl Step {
         Self {
             chat,
             doing: Doing::default(),
+            approved_by: None,
+            is_shown: false,
             began: now,
             news: false,
             due: now,
             tick: None,
-            editing: Arc::default(),
         }
     }
 }
@@ -191,9 +221,9 @@ impl Telegram {
         let Ok(_showing) = self.0.live.showing.try_lock() else { return };
         loop {
             let (due, next) = self.0.live.due(Instant::now());
-            for step in due {
+            for key in due {
                 let this = self.clone();
-                self.0.tasks.spawn(async move { this.show_step(step).await });
+                self.0.tasks.spawn(async move { this.show_step(key).await });
             }
             let next = next.unwrap_or_else(|| Instant::now() + Duration::from_mins(1));
             tokio::select! {
@@ -204,28 +234,31 @@ impl Telegram {
         }
     }
 
-    async fn show_step(&self, id: StepId) {
-        let here = |step: &Step| (step.chat, step.editing.clone());
-        let Some((chat, editing)) = locked(&self.0.live.known).running.get(&id).map(here) else { return };
+    async fn show_step(&self, key: Key) {
+        let (chat, id) = key;
+        let editing = self.0.live.editing(chat, id);
         let _guard = editing.lock().await;
+        if !locked(&self.0.live.known).running.contains_key(&key) {
+            return;
+        }
         let (row, message) = match self.row_of(chat, id).await {
             Ok(known) => known,
             Err(error) => {
                 tracing::debug!(step = %id, reason = %error, "a status waits for the ledger");
-                return self.0.live.postpone(id, EDIT);
+                return self.0.live.postpone(key, EDIT);
             }
         };
         let Some(row) = row.filter(|row| matches!(row.state, StepState::Approved | StepState::Dispatched))
         else {
             // It is asked about again, or has ended.
-            locked(&self.0.live.known).running.remove(&id);
+            locked(&self.0.live.known).running.remove(&key);
             return;
         };
         if message.is_none() && row.passed_by.is_none() {
             return; // Its card is on its way.
         }
         if let Err(wait) = self.0.pace.spare(chat.id) {
-            return self.0.live.postpone(id, wait);
+            return self.0.live.postpone(key, wait);
         }
         let now = self.0.clock.now();
         let status = |step: &Step| {
@@ -241,13 +274,17 @@ impl Telegram {
             } else {
                 buttons::of_running(&row.token)
             };
-            (render::status(&id.to_string(), &doing, seconds), buttons)
+            (render::status_by(&id.to_string(), &doing, seconds, step.approved_by.as_deref()), buttons)
         };
-        let Some((shown, buttons)) = locked(&self.0.live.known).running.get(&id).map(status) else { return };
+        let Some((shown, buttons)) = locked(&self.0.live.known).running.get(&key).map(status) else { return };
         let outcome = self.put_status((chat, id), message, &shown, buttons).await;
         match outcome {
-            Ok(()) => {}
-            Err(ApiError::Throttled { after }) => self.0.live.postpone(id, after),
+            Ok(()) => {
+                if let Some(entry) = locked(&self.0.live.known).running.get_mut(&key) {
+                    entry.is_shown = true;
+                }
+            }
+            Err(ApiError::Throttled { after }) => self.0.live.postpone(key, after),
             Err(error) => tracing::debug!(step = %id, reason = %error, "a status was not shown"),
         }
     }
@@ -326,7 +363,7 @@ mod tests {
             let chat = ChatKey { id: chat, topic: None };
             live.note(chat, step(), &said("a"));
             let calm = Some(at(tick * 1_000));
-            assert_eq!(live.due(at(0)), (vec![step()], calm), "the first at once");
+            assert_eq!(live.due(at(0)), (vec![(chat, step())], calm), "the first at once");
             assert_eq!(live.due(at(0)), (vec![], calm), "nothing new");
             let next = Some(at(seconds * 1_000));
             for (millis, words) in [(1, "b"), (500, "c"), (seconds * 1_000 - 1, "d")] {
@@ -334,13 +371,13 @@ mod tests {
                 assert_eq!(live.due(at(millis)), (vec![], next), "{words}");
             }
             let calm = at((seconds + tick) * 1_000);
-            assert_eq!(live.due(at(seconds * 1_000)), (vec![step()], Some(calm)));
-            assert_eq!(live.due(calm).0, [step()], "its time goes on while nothing happens");
+            assert_eq!(live.due(at(seconds * 1_000)), (vec![(chat, step())], Some(calm)));
+            assert_eq!(live.due(calm).0, [(chat, step())], "its time goes on while nothing happens");
             live.note(chat, step(), &Progress::Queued { ahead: 2 });
-            assert_eq!(live.due(at(100_000)).0, [step()]);
+            assert_eq!(live.due(at(100_000)).0, [(chat, step())]);
             assert_eq!(live.due(at(200_000)), (vec![], None), "a place in a line has no time");
             assert_eq!(
-                locked(&live.known).running[&step()].doing.words,
+                locked(&live.known).running[&(chat, step())].doing.words,
                 "d".into(),
                 "what was overtaken is left out"
             );
@@ -351,12 +388,19 @@ mod tests {
     async fn a_step_that_has_ended_is_not_begun_by_what_comes_late() {
         let live = Live::default();
         let chat = ChatKey { id: 5, topic: None };
-        live.end(step()).await;
-        live.begin(chat, step());
+        live.end(chat, step()).await;
+        live.begin(chat, step(), None);
         live.note(chat, step(), &said("late"));
         assert_eq!(live.due(Instant::now()), (vec![], None));
-        live.forget("1.2".parse().unwrap()).await;
-        live.begin(chat, "1.2".parse().unwrap());
+        live.forget(chat, "1.2".parse().unwrap()).await;
+        live.begin(chat, "1.2".parse().unwrap(), None);
         assert_eq!(live.due(Instant::now()).0.len(), 1, "one that is only asked about again begins again");
+        let other = ChatKey { id: 6, topic: None };
+        live.note(other, step(), &said("there"));
+        assert_eq!(
+            live.due(Instant::now()).0,
+            [(other, step())],
+            "what ended in one chat is told of in another"
+        );
     }
 }

@@ -83,6 +83,11 @@ pub(super) fn asked_again(card: &CardView) -> Styled {
 
 /// The status of a step that was approved.
 pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
+    status_by(step, doing, seconds, None)
+}
+
+/// The same, with who approved it where that is not known there.
+pub(super) fn status_by(step: &str, doing: &Doing, seconds: u64, approved_by: Option<&str>) -> Styled {
     let time = format!("{}:{:02}", seconds / 60, seconds % 60);
     let mut text = match doing.ahead {
         Some(ahead) => Styled::new().styled(Style::Bold, &format!("⏳ {step} waits for {ahead} before it")),
@@ -95,6 +100,9 @@ pub fn status(step: &str, doing: &Doing, seconds: u64) -> Styled {
         }
         None => Styled::new().styled(Style::Bold, &format!("▶ {step} runs")).plain(&format!(" · {time}")),
     };
+    if let Some(by) = approved_by {
+        text = text.plain("\n").styled(Style::Italic, &shortened(&format!("approved by {by}"), FIELD));
+    }
     if let Some(Retry { attempt, reason, next_in, .. }) = &doing.retry {
         let next = match next_in {
             Some(0) => " now".to_owned(),

@@ -1,19 +1,22 @@
 //! Notices become messages.
 
 use bytes::Bytes;
-use connector_surface::view::{CardView, ResultView};
+use connector_gate::state::StepState;
+use connector_surface::view::{CardDecision, CardView, Field, ResultView, Standing};
 use connector_telegram::api::Document;
 use connector_telegram::frankenstein::methods::{EditMessageTextParams, SendMessageParams};
 use connector_telegram::frankenstein::types::{
     InlineKeyboardMarkup, LinkPreviewOptions, ReplyMarkup, ReplyParameters,
 };
-use connector_telegram::text::{MESSAGE, Styled};
+use connector_telegram::text::{MESSAGE, Style, Styled};
 use connector_telegram::{ApiError, ChatKey};
 
 use super::parcel::{Parcel, Unsent};
 use super::render::Part;
 use super::{Telegram, buttons, render};
+use crate::ledger::LedgerError;
 use crate::ledger::messages::CARD;
+use crate::ledger::steps;
 
 /// In how many messages somebody can still read what they decide about.
 const WHOLE: usize = 16;
@@ -30,7 +33,7 @@ impl Telegram {
     /// A card is sent once; shown again, it is the same message. One that is asked about again is a
     /// new message, and the earlier one says so.
     pub(super) async fn show_card(&self, parcel: Parcel, view: &CardView) -> Result<String, Unsent> {
-        self.0.live.forget(view.id).await;
+        self.0.live.forget(parcel.chat, view.id).await;
         if let Some(message) = self.sent(parcel, CARD).await?.last() {
             return Ok(message.to_string());
         }
@@ -57,9 +60,77 @@ impl Telegram {
         Ok(message.to_string())
     }
 
+    /// A card says who approved it; one that was decided elsewhere loses its buttons, and becomes the status.
+    pub(super) async fn show_change(&self, chat: ChatKey, standing: &Standing) -> Result<(), Unsent> {
+        match &standing.decision {
+            CardDecision::Awaited { .. } => self.show_votes(chat, standing).await,
+            CardDecision::Approved { by } => self.show_decision(chat, by.clone(), standing).await,
+        }
+    }
+
+    async fn show_votes(&self, chat: ChatKey, standing: &Standing) -> Result<(), Unsent> {
+        let mut card = standing.card.clone();
+        card.fields.push(Field::Named { name: "so far".to_owned(), value: standing.words() });
+        let drawn = render::card(&card);
+        // What is cut of a card stands above it, and nothing can be put there any more.
+        if drawn.attachment.is_some() {
+            return self.show_votes_below(chat, standing).await;
+        }
+        let Some(message) = self.message_of(chat, card.id).await? else { return Ok(()) };
+        self.turn(chat).await?;
+        // From here on nobody else edits it; meanwhile it may have been decided.
+        let editing = self.0.live.editing(chat, card.id);
+        let _guard = editing.lock().await;
+        if !self.waits(&card).await? {
+            return Ok(());
+        }
+        self.change_now(chat, message, &drawn.text, buttons::of_card(&card)).await.map(drop)
+    }
+
+    /// In a message of its own, which the next vote changes.
+    async fn show_votes_below(&self, chat: ChatKey, standing: &Standing) -> Result<(), Unsent> {
+        let (step, part) = (standing.card.id, format!("votes {}", standing.card.digest.as_str()));
+        let text = Styled::new().plain(&render::fitting(&standing.words(), MESSAGE / 2));
+        if let Some(message) = self.last_of(chat, step, &part).await?
+            && self.change(chat, message, &text, buttons::none()).await?
+        {
+            return Ok(());
+        }
+        let answers = self.message_of(chat, step).await?;
+        let message = self.send(Out { chat, text: &text, buttons: None, answers }).await?;
+        self.record(Parcel { chat, id: None, step: Some(step) }, &part, message).await;
+        Ok(())
+    }
+
+    /// Whether this very card waits now.
+    async fn waits(&self, card: &CardView) -> Result<bool, LedgerError> {
+        let step = card.id;
+        let row = self.engine()?.ledger().read(move |tx| steps::get(tx, step)).await?;
+        Ok(row.is_some_and(|row| row.state == StepState::Waiting && row.digest == card.digest))
+    }
+
+    async fn show_decision(
+        &self,
+        chat: ChatKey,
+        by: Option<String>,
+        standing: &Standing,
+    ) -> Result<(), Unsent> {
+        let step = standing.card.id;
+        self.0.live.begin(chat, step, by);
+        // Held so that a status which is there already is not written over.
+        let editing = self.0.live.editing(chat, step);
+        let _guard = editing.lock().await;
+        if self.0.live.is_shown(chat, step) {
+            return Ok(());
+        }
+        let Some(message) = self.message_of(chat, step).await? else { return Ok(()) };
+        let text = Styled::new().styled(Style::Bold, &format!("▶ {}", standing.words()));
+        self.change(chat, message, &text, buttons::of_running(&standing.card.token)).await.map(drop)
+    }
+
     /// The card becomes the headline; the agent's words answer it.
     pub(super) async fn show_result(&self, parcel: Parcel, view: &ResultView) -> Result<String, Unsent> {
-        self.0.live.end(view.id).await;
+        self.0.live.end(parcel.chat, view.id).await;
         self.clear_asks(parcel.chat, view.id).await?;
         let shown = render::result(view);
         let mut message = self.message_of(parcel.chat, view.id).await?;

@@ -301,7 +301,7 @@ fn asks_say_what_to_type() {
         ],
     });
     let show = |number, asked| {
-        render::ask(&OpenAsk { number, step, asked, approvers: vec![], people: People::default() })
+        render::ask(&OpenAsk { number, times: 1, step, asked, approvers: vec![], people: People::default() })
     };
     assert_snapshot!(format!("{}\n{}", show(1, permission), show(2, questions)), @r#"
 ┌─ the agent asks (1): may it use bash?

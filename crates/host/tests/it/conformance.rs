@@ -72,7 +72,9 @@ macro_rules! cases_of {
             cards:
                 whoever_may_not_approve_decides_nothing
                 two_who_decide_at_once_have_it_run_at_most_once
-                a_card_that_takes_two_runs_after_the_second;
+                a_card_that_takes_two_runs_after_the_second
+                a_vote_and_a_decision_in_one_chat_are_seen_in_the_other
+                a_chat_that_the_rule_names_no_more_is_told_no_more_after_a_restart;
             messages:
                 who_is_not_let_in_is_told_nothing_and_starts_nothing
                 thirty_chats_at_once_each_get_their_own;

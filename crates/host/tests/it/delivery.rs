@@ -222,7 +222,9 @@ async fn a_run_cancelled_between_its_steps_begins_no_other_and_says_so() {
         .write_now(|tx| {
             let id = events::store(tx, &event("1", "/fix it"))?.unwrap();
             let stored = events::get(tx, id)?.unwrap();
-            let run = runs::create(tx, &stored, "fix", "v", rule)?.unwrap();
+            let run =
+                runs::create(tx, &stored, runs::By { rule: "fix", version: "v", definition: rule }, &[])?
+                    .unwrap();
             events::handled(tx, id)?;
             let by = Actor::from_text("cli:anna");
             assert_eq!(connector_host::engine::cancel_run(tx, run, &by)?, CancelOutcome::Withdrawn);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use testkit::fake::{Fake, Faults, Fixture};
 use testkit::telegram::{FakeTelegram, Shown, TOKEN};
 
+use crate::database;
 use crate::telegram::{ANNA, BEN, GROUP};
 use crate::terminal::{Terminal, User};
 
@@ -58,6 +59,17 @@ impl House {
         std::fs::write(self.config(), config).unwrap();
     }
 
+    /// Gives its rule these followers.
+    pub(crate) fn follow(&self, chats: &[&str]) {
+        let rule = RULE.replacen("[rule]\n", &format!("[rule]\nfollowers = {chats:?}\n"), 1);
+        std::fs::write(self.user.home.path().join("rules/fix.toml"), rule).unwrap();
+    }
+
+    /// Waits until the host wrote this.
+    pub(crate) fn expect(&mut self, words: &str) {
+        self.host.as_mut().unwrap().expect(words);
+    }
+
     pub(crate) fn start(&mut self) {
         let mut host = self.user.start(&["run", "-c", &self.config()]);
         host.expect("telegram is connected");
@@ -104,6 +116,17 @@ impl House {
 
     pub(crate) async fn card(&self, chat: i64) -> Shown {
         self.see(chat, |shown| shown.buttons.concat().iter().any(|label| label.contains("Approve"))).await
+    }
+
+    /// Waits until as many cards are on record as delivered.
+    pub(crate) async fn until_delivered(&self, wanted: u32) {
+        let ledger = self.user.state().join("ledger.sqlite");
+        let sql = "SELECT count(*) FROM outbox WHERE kind = 'card' AND delivered_at IS NOT NULL";
+        let until = tokio::time::Instant::now() + Duration::from_mins(1);
+        while database::value::<u32>(&ledger, sql) != wanted {
+            assert!(tokio::time::Instant::now() < until, "not {wanted} cards");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until as many votes are counted as there are to be.

@@ -12,9 +12,10 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_host::ledger::audience::{self, Member};
 use connector_host::ledger::steps::decide::{decide, votes};
 use connector_host::ledger::steps::{self, StepRow, allow};
-use connector_host::ledger::{Ledger, asks, keep, messages, outbox};
+use connector_host::ledger::{Ledger, asks, keep, messages, outbox, runs};
 
 const SCHEMAS: [(u32, &str); 4] = [
     (1, include_str!("schema/0001.sql")),
@@ -113,6 +114,20 @@ fn an_account_that_is_edited_into_a_person_of_before_decides_nothing() {
     }
     let after = all_steps(&ledger).into_iter().find(|row| row.id == waiting.id).unwrap();
     assert_eq!(after.state, StepState::Waiting);
+}
+
+#[test]
+fn a_run_from_before_there_were_audiences_has_the_chat_that_it_was_asked_for_in() {
+    for (schema, content) in SCHEMAS {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = migrated(directory.path(), schema, content);
+        let runs = ledger.read_now(|tx| runs::latest(tx, 100)).unwrap();
+        assert!(runs.len() >= 12, "of schema {schema}");
+        for run in runs {
+            let origin = Member { surface: run.surface, chat: run.chat };
+            assert_eq!(ledger.read_now(|tx| audience::of_run(tx, run.id)).unwrap(), [origin], "{}", run.id);
+        }
+    }
 }
 
 #[test]

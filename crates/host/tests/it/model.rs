@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use connector_contract::{Checkpoint, Target};
 use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tap, Tapped};
-use connector_gate::ids::StepId;
+use connector_gate::ids::{RunId, StepId};
 use connector_gate::people::People;
 use connector_gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
 use connector_gate::state::{Move, StepState};
 use connector_host::engine::cancel_run;
+use connector_host::ledger::audience::{self, Member};
 use connector_host::ledger::audit::{self, Verdict};
 use connector_host::ledger::events::{self, NewEvent};
 use connector_host::ledger::outbox::{self, OutboxRow, Parcel};
@@ -27,8 +28,11 @@ use connector_host::ledger::{Ledger, Tx, keep, runs};
 use proptest::prelude::*;
 use serde_json::json;
 
-const PEOPLE: [&str; 4] = ["anna", "ben", "cleo", "mallory"];
+const PEOPLE: [&str; 4] = ["screen:anna", "screen:ben", "screen:cleo", "screen:mallory"];
 const RULE: &str = "v1";
+
+/// Where a tap comes from: no chat, where it was asked, a chat that follows some runs, and one that follows none.
+const CHATS: [Option<&str>; 4] = [None, Some("main"), Some("side"), Some("elsewhere")];
 
 /// Whose accounts there may be: each number is the person of the account at its place, 9 is nobody's.
 const PERSONS: [[u8; 4]; 4] = [[9, 9, 9, 9], [1, 9, 1, 9], [9, 2, 2, 9], [1, 1, 2, 2]];
@@ -38,7 +42,7 @@ const PERSONS: [[u8; 4]; 4] = [[9, 9, 9, 9], [1, 9, 1, 9], [9, 2, 2, 9], [1, 1, 
 enum Op {
     Request { prompt: u8, requester: usize, session: Option<u8> },
     Deliver,
-    Tap { step: usize, who: usize, decision: Decision, digest: Named },
+    Tap { step: usize, who: usize, place: usize, decision: Decision, digest: Named },
     Sweep,
     Clock(i64),
     Restart,
@@ -75,8 +79,8 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (0..3_u8, 0..3_usize, proptest::option::of(0..3_u8))
             .prop_map(|(prompt, requester, session)| Op::Request { prompt, requester, session }),
         5 => Just(Op::Deliver),
-        14 => (0..8_usize, 0..4_usize, decision, named)
-            .prop_map(|(step, who, decision, digest)| Op::Tap { step, who, decision, digest }),
+        14 => (0..8_usize, 0..4_usize, 0..CHATS.len(), decision, named)
+            .prop_map(|(step, who, place, decision, digest)| Op::Tap { step, who, place, decision, digest }),
         2 => Just(Op::Sweep),
         2 => prop_oneof![Just(1_000), Just(500_000), Just(-700_000), Just(-1)].prop_map(Op::Clock),
         1 => Just(Op::Restart),
@@ -91,6 +95,17 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..8_usize).prop_map(|step| Op::Cancel { step }),
         1 => (1..4_i64).prop_map(|id| Op::Revoke { id }),
     ]
+}
+
+/// Whether another chat than the one that asked is told of a run when it is made. It is until it is asked about again by a rule
+/// that does not name it.
+fn is_followed(run: RunId) -> bool {
+    run.0 % 2 == 0
+}
+
+/// The chat that is.
+fn side() -> Member {
+    Member::new("screen", "side")
 }
 
 /// What a card said, and who agreed to it.
@@ -117,6 +132,8 @@ struct Book {
     first: HashMap<StepId, String>,
     cards: HashMap<(StepId, String), Card>,
     dispatched: HashMap<StepId, u32>,
+    /// The runs that another chat is told of.
+    followed: BTreeSet<RunId>,
     requests: u32,
 }
 
@@ -154,6 +171,7 @@ impl Book {
             first: HashMap::new(),
             cards: HashMap::new(),
             dispatched: HashMap::new(),
+            followed: BTreeSet::new(),
             requests: 0,
         }
     }
@@ -185,9 +203,9 @@ impl Book {
         match *op {
             Op::Request { prompt, requester, session } => self.request(prompt, requester, session),
             Op::Deliver => self.deliver(),
-            Op::Tap { step, who, decision, digest } => {
+            Op::Tap { step, who, place, decision, digest } => {
                 if let Some(id) = self.choose(step) {
-                    self.tap(id, &actor(who), decision, digest);
+                    self.tap(id, (&actor(who), CHATS[place]), decision, digest);
                 }
             }
             Op::Sweep => _ = self.write(|tx| steps::expire_overdue(tx, 100)),
@@ -266,8 +284,12 @@ impl Book {
         let id = self.write(|tx| {
             let id = events::store(tx, &event)?.unwrap();
             let event = events::get(tx, id)?.unwrap();
-            let run = runs::create(tx, &event, "fix", RULE, "text")?.unwrap();
+            let by = runs::By { rule: "fix", version: RULE, definition: "text" };
+            let run = runs::create(tx, &event, by, &[])?.unwrap();
             let run = runs::get(tx, run)?.unwrap();
+            if is_followed(run.id) {
+                audience::join(tx, run.id, &side())?;
+            }
             let new = NewStep {
                 id: StepId { run: run.id, index: 1 },
                 name: None,
@@ -285,6 +307,9 @@ impl Book {
             enter(tx, &run, &new, &gate)?;
             Ok(new.id)
         });
+        if is_followed(id.run) {
+            self.followed.insert(id.run);
+        }
         self.steps.push(id);
         self.states.insert(id, StepState::Resolved);
         self.first.insert(id, self.row(id).digest.as_str().to_owned());
@@ -309,7 +334,7 @@ impl Book {
         }
     }
 
-    fn tap(&mut self, id: StepId, who: &Actor, decision: Decision, named: Named) {
+    fn tap(&mut self, id: StepId, (who, chat): (&Actor, Option<&str>), decision: Decision, named: Named) {
         let before = self.row(id);
         let in_force = before.digest.as_str().to_owned();
         let digest = match named {
@@ -320,12 +345,19 @@ impl Book {
             Named::TooShort => in_force[..11].to_owned(),
         };
         let fits = digest.len() >= 12 && in_force.starts_with(&digest);
-        let tap = Tap { step: id, digest, approver: who.clone(), chat: None, decision };
+        let is_there = match chat {
+            None | Some("main") => true,
+            Some("side") => self.followed.contains(&id.run),
+            Some(_) => false,
+        };
+        let chat = chat.map(str::to_owned);
+        let tap = Tap { step: id, digest, approver: who.clone(), chat, decision };
         let (answer, now) = self.write(|tx| Ok((decide(tx, &tap)?, tx.now)));
 
         let waits = before.state == StepState::Waiting;
         let in_time = before.expires_at.is_none_or(|at| at > now);
-        let may = before.approvers.contains(who)
+        let may = is_there
+            && before.approvers.contains(who)
             && !(before.other_approver
                 && before.people.are_one(&before.requester, who)
                 && decision != Decision::Deny);
@@ -367,10 +399,14 @@ impl Book {
             target: self.target.clone(),
             rule_now: self.rule_now.clone(),
             terms: self.terms.clone(),
+            followers: if self.rule_now.as_deref() == Some(RULE) { vec![side()] } else { Vec::new() },
             policy: self.policy,
             token,
         };
         let (released, at) = self.write(|tx| Ok((release(tx, id, &now)?, tx.now)));
+        if matches!(released, Released::AskedAgain(_) | Released::Denied) && now.followers.is_empty() {
+            self.followed.remove(&id.run);
+        }
         match released {
             Released::Dispatched => self.check_dispatched(&before, at),
             Released::AskedAgain(reason) => {

@@ -307,6 +307,11 @@ fn what_really_happened_is_explained_and_its_digest_was_foretold() {
     let listed = user.run(&["rules", "explain"]).text();
     assert!(listed.contains("message_received") && listed.contains(": 1 run  /fix the build"), "{listed}");
 
+    let followed = FIX.replacen("[rule]\n", "[rule]\nfollowers = [\"telegram:-1\"]\n", 1);
+    fs::write(user.home.path().join("rules/fix.toml"), followed).unwrap();
+    let shown = user.run(&["rules", "explain", &id, "-c", &config]).text();
+    assert!(shown.contains("✔ fix: fires · run 1 · also told: telegram:-1"), "{shown}");
+
     let edited = FIX.replace("/fix\"\n[[actions]]", "/mend\"\n[[actions]]");
     fs::write(user.home.path().join("rules/fix.toml"), edited).unwrap();
     let shown = user.run(&["rules", "explain", &id, "-c", &config]).text();

@@ -15,6 +15,7 @@ mod sends;
 mod setup;
 mod stage;
 mod stop;
+mod votes;
 mod walk;
 mod webhook;
 mod words;

@@ -20,6 +20,7 @@ use connector_host::ledger::runs::{self, RunRow, RunState};
 use connector_host::ledger::steps::{self, StepRow};
 use connector_host::ledger::{Ledger, LedgerError, Tx};
 use connector_rules::{RuleSet, SourceFile};
+use connector_surface::view::Standing;
 use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use serde_json::json;
 
@@ -55,6 +56,10 @@ pub(crate) struct Screen {
     /// Where the rows are that the notices are of.
     ledger: OnceLock<Ledger>,
     cards: Mutex<Vec<StepRow>>,
+    /// What became of its cards, in words.
+    pub(crate) standings: Mutex<Vec<String>>,
+    /// The asks that it was given, and those that were closed.
+    pub(crate) asks: Mutex<Vec<String>>,
     results: Mutex<Vec<StepRow>>,
     pub(crate) broken: Mutex<bool>,
     /// How long it takes over a notice.
@@ -98,9 +103,19 @@ impl Surface for Screen {
 
     fn progress(&self, _chat: &str, _step: StepId, _progress: &Progress) {}
 
-    fn ask(&self, _chat: &str, _ask: &OpenAsk) {}
+    async fn changed(&self, _chat: &str, standing: &Standing) -> Result<(), DeliveryError> {
+        self.standings.lock().unwrap().push(standing.words());
+        Ok(())
+    }
 
-    fn ask_closed(&self, _chat: &str, _ask: &OpenAsk, _by: Option<&Actor>) {}
+    fn ask(&self, chat: &str, ask: &OpenAsk) {
+        self.asks.lock().unwrap().push(format!("{chat}: ask {}", ask.number));
+    }
+
+    fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
+        let by = by.map(Actor::as_str).unwrap_or_default();
+        self.asks.lock().unwrap().push(format!("{chat}: ask {} closed by {by}", ask.number));
+    }
 }
 
 impl Screen {
@@ -136,6 +151,8 @@ pub(crate) struct Plan {
     pub(crate) checkpoints: bool,
     /// In place of the probe.
     pub(crate) instance: Option<Instance>,
+    /// Beside the screen.
+    pub(crate) surfaces: Vec<Arc<dyn Surface>>,
 }
 
 impl Default for Plan {
@@ -147,6 +164,7 @@ impl Default for Plan {
             probe: Shared::open(),
             checkpoints: true,
             instance: None,
+            surfaces: Vec::new(),
         }
     }
 }
@@ -187,7 +205,7 @@ impl World {
         let parts = Parts {
             rules: RuleSet::parse(files).unwrap(),
             instances: vec![plan.instance.unwrap_or(probe)],
-            surfaces: vec![screen.clone()],
+            surfaces: plan.surfaces.into_iter().chain([screen.clone() as Arc<dyn Surface>]).collect(),
             gate: plan.gate,
             deadline: Duration::from_mins(1),
             max_running: 4,
@@ -234,13 +252,10 @@ impl World {
     }
 
     pub(crate) async fn tap(&self, card: &StepRow, who: &str, decision: Decision) -> Tapped {
-        let tap = Tap {
-            step: card.id,
-            digest: card.digest.as_str().to_owned(),
-            approver: Actor::from_text(who),
-            chat: Some(card.chat.clone()),
-            decision,
-        };
+        let approver = Actor::from_text(who);
+        // Whoever is elsewhere has another chat, or none.
+        let chat = (approver.surface() == card.surface).then(|| card.chat.clone());
+        let tap = Tap { step: card.id, digest: card.digest.as_str().to_owned(), approver, chat, decision };
         self.engine.tap(tap).await.unwrap()
     }
 

@@ -85,6 +85,21 @@ impl Lint<'_> {
         }
     }
 
+    /// Chats that the host may not tell.
+    pub(super) fn check_followers(&mut self) {
+        let policy = self.policy;
+        for chat in self.rule.followers() {
+            if let Some(why) = policy.refused_followers.get(chat) {
+                self.error(
+                    Code::Followers,
+                    &["rule", "followers"],
+                    format!("`{chat}` cannot be told of runs: {why}"),
+                    None,
+                );
+            }
+        }
+    }
+
     /// Secrets anywhere in the file, comments included.
     pub(super) fn check_secrets(&mut self) {
         let source = &self.rule.source;

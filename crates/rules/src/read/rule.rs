@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::table::{Item, Keys, Located, in_words, suggest, text};
 use super::template::{self, Visible};
 use super::{Sink, condition, springtale, step, test_case};
+use crate::chat_address::ChatAddress;
 use crate::diagnostic::Code;
 use crate::file_watch::{FILE_WATCH, FileEvent, FilePattern, FileWatch};
 use crate::rule::{Header, Provenance, RuleFile, Trigger};
@@ -63,6 +64,10 @@ fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option
     let approvers = keys.texts("approvers").map(|list| list.into_iter().map(|text| text.value).collect());
     let approvals_needed = keys.count("approvals_needed");
     let require_other_approver = keys.boolean("require_other_approver").unwrap_or(false);
+    let followers = match keys.texts("followers") {
+        Some(list) => read_followers(list, sink),
+        None => Some(Vec::new()),
+    };
     let status = read_springtale_keys(&mut keys)?;
     let provenance = match keys.take("provenance") {
         Some(item) => read_provenance(item, visible, sink),
@@ -79,6 +84,7 @@ fn read_header(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option
         approvers,
         approvals_needed: approvals_needed.unwrap_or(std::num::NonZeroU32::MIN),
         require_other_approver,
+        followers: followers?,
         provenance: provenance?,
     })
 }
@@ -91,6 +97,29 @@ fn named(name: Located<String>, sink: &Sink<'_>) -> Option<String> {
         return None;
     }
     Some(name.value)
+}
+
+/// The most chats that a run is told of beside its own.
+const MOST_FOLLOWERS: usize = 16;
+
+fn read_followers(list: Vec<Located<String>>, sink: &Sink<'_>) -> Option<Vec<ChatAddress>> {
+    let mut all = Vec::new();
+    for text in list {
+        let wrong = match ChatAddress::parse(&text.value) {
+            Ok(chat) if all.contains(&chat) => format!("`{chat}` is among the `followers` already"),
+            Ok(_) if all.len() == MOST_FOLLOWERS => {
+                format!("a rule has at most {MOST_FOLLOWERS} `followers`")
+            }
+            Ok(chat) => {
+                all.push(chat);
+                continue;
+            }
+            Err(why) => why,
+        };
+        sink.error(Code::InvalidValue, text.span, wrong);
+        return None;
+    }
+    Some(all)
 }
 
 fn read_provenance(item: Item<'_>, visible: &Visible<'_>, sink: &Sink<'_>) -> Option<Provenance> {
@@ -130,6 +159,7 @@ fn read_springtale_header(keys: &mut Keys<'_, '_>) -> Option<Header> {
         approvers: None,
         approvals_needed: std::num::NonZeroU32::MIN,
         require_other_approver: false,
+        followers: Vec::new(),
         provenance: Provenance::Usual,
     })
 }

@@ -119,6 +119,8 @@ fn rejected() -> Vec<(&'static str, String, (usize, usize))> {
         ("a cooldown of nothing", rule("cooldown = \"0s\"", TRIGGER, STEP), (3, 12)),
         ("no run at once", rule("max_concurrent = 0", TRIGGER, STEP), (3, 18)),
         ("approvers that are no list", rule("approvers = \"me\"", TRIGGER, STEP), (3, 13)),
+        ("a follower that is no chat", rule("followers = [\"telegram\"]", TRIGGER, STEP), (3, 14)),
+        ("a follower twice", rule("followers = [\"a:1\", \"a:1\"]", TRIGGER, STEP), (3, 21)),
         ("a provenance that is a number", rule("provenance = 1", TRIGGER, STEP), (3, 14)),
         (
             "conditions with one bracket",

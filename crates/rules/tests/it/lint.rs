@@ -1,8 +1,8 @@
 //! What the linter finds.
 
 use connector_rules::{
-    Catalog, CatalogAction, CatalogConnector, CatalogTrigger, Exemption, LintPolicy, RuleSet, SourceFile,
-    lint,
+    Catalog, CatalogAction, CatalogConnector, CatalogTrigger, ChatAddress, Exemption, LintPolicy, RuleSet,
+    SourceFile, lint,
 };
 use serde_json::json;
 
@@ -270,6 +270,18 @@ fn approvals_that_nobody_can_give_are_found() {
     insta::assert_snapshot!(found(rule("r", two, "", "")));
     let other = "approvers = [\"telegram:7\"]\nrequire_other_approver = true";
     insta::assert_snapshot!(found(rule("r", other, "", "")));
+}
+
+#[test]
+fn a_follower_that_the_host_may_not_tell_is_found() {
+    let refused = ChatAddress::parse("telegram:-100").unwrap();
+    let policy = LintPolicy {
+        refused_followers: [(refused, "its surface does not have that chat".to_owned())].into(),
+        ..LintPolicy::default()
+    };
+    let files = |header: &str| [("a.toml", rule("r", header, FROM_ME, ""))];
+    insta::assert_snapshot!(found_in(&files("followers = [\"telegram:-200\", \"telegram:-100\"]"), &policy));
+    assert_eq!(found_in(&files("followers = [\"telegram:-200\"]"), &policy), "");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Which rules an event fires: the index and a plain look at every rule agree.
 
-use connector_rules::{RuleSet, SourceFile};
+use std::sync::Arc;
+
+use connector_rules::{Rule, RuleSet, SourceFile};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -75,13 +77,19 @@ proptest! {
     ) {
         let set = rules(conditions);
         let event = message(json!({ "text": text, "chat": chat }));
-        let plain: Vec<_> = set
+        let mut plain: Vec<_> = set
             .rules()
             .iter()
             .filter(|rule| rule.fires(&event, now()))
             .map(|rule| rule.name().to_owned())
             .collect();
-        prop_assert_eq!(fired(&set, &event), plain);
+        prop_assert_eq!(&fired(&set, &event), &plain);
+        let some = set.retained(|rule| !rule.name().ends_with('3'));
+        plain.retain(|name| !name.ends_with('3'));
+        prop_assert_eq!(fired(&some, &event), plain);
+        prop_assert!(some.get("r3").is_none());
+        let found = |rule: &Arc<Rule>| some.get(rule.name()).is_some_and(|it| Arc::ptr_eq(it, rule));
+        prop_assert!(some.rules().iter().all(found));
     }
 }
 
@@ -117,6 +125,7 @@ fn a_version_changes_with_what_a_rule_does_and_with_nothing_else() {
         text.replace("{ one = \"1\", two = 2 }", "{ two = 2, one = '1' }"),
         format!("{text}[[tests]]\nname = \"t\"\n"),
         text.replace("name = \"r\"", "name = \"r\"\nenabled = true"),
+        text.replace("name = \"r\"", "name = \"r\"\nfollowers = []"),
     ] {
         assert_eq!(version(&same), first, "{same}");
     }
@@ -125,6 +134,7 @@ fn a_version_changes_with_what_a_rule_does_and_with_nothing_else() {
         text.replace("name = \"r\"", "name = \"s\""),
         text.replace("name = \"r\"", "name = \"r\"\napprovers = []"),
         text.replace("event = \"e\"", "event = \"f\""),
+        text.replace("name = \"r\"", "name = \"r\"\nfollowers = [\"console:main\"]"),
     ] {
         assert_ne!(version(&other), first, "{other}");
     }

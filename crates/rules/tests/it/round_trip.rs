@@ -171,7 +171,7 @@ prop_compose! {
         description in any_text(),
         header in prop::collection::btree_set(prop_oneof![
             Just("enabled = false"), Just("cooldown = '90m'"), Just("max_concurrent = 3"),
-            Just("approvers = ['console', 'telegram:1']"), Just("approvals_needed = 2"),
+            Just("approvers = ['console', 'telegram:1']"), Just("followers = ['console:main', 'matrix:!r:s']"), Just("approvals_needed = 2"),
             Just("require_other_approver = true"), Just("provenance = false"),
         ], 0..8),
         trigger in 0..TRIGGERS.len(),

@@ -50,7 +50,7 @@ async fn of_a_run_that_goes_on_when_the_host_stops_what_is_followed_breaks_off_a
     let written = api.written().write_now(|tx| {
         let event = events::store(tx, &console::message("c", "1".to_owned(), "hi", None))?.unwrap();
         let event = events::get(tx, event)?.unwrap();
-        runs::create(tx, &event, "rule", "v", "")
+        runs::create(tx, &event, runs::By { rule: "rule", version: "v", definition: "" }, &[])
     });
     let run = written.unwrap().unwrap();
     let followed = async |follow: bool| {

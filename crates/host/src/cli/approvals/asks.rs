@@ -49,6 +49,7 @@ fn whole(row: &AskRow) -> String {
 fn as_shown(row: &AskRow) -> OpenAsk {
     OpenAsk {
         number: u64::try_from(row.id).unwrap_or_default(),
+        times: row.times,
         step: row.step,
         asked: row.asked.clone(),
         approvers: row.approvers.clone(),

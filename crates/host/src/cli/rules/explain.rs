@@ -2,7 +2,7 @@
 
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::RunId;
-use connector_rules::{Explanation, Timestamp, Verdict};
+use connector_rules::{ChatAddress, Explanation, Timestamp, Verdict};
 use connector_surface::text::{one_line, shortened};
 use serde::Serialize;
 
@@ -29,6 +29,9 @@ struct Explained {
     explanation: Explanation,
     /// The run it made of the event.
     run: Option<RunId>,
+    /// Who is told of its runs beside whoever asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    followers: Vec<ChatAddress>,
 }
 
 /// How many events are listed.
@@ -92,7 +95,9 @@ pub(super) async fn run(common: &Common, known: &Known, id: i64) -> Result<Exit,
     let at = Timestamp::from_millisecond(event.received_at).unwrap_or(Timestamp::UNIX_EPOCH);
     let explain = |explanation: Explanation| {
         let run = runs.iter().find(|run| run.rule == explanation.rule).map(|run| run.id);
-        Explained { explanation, run }
+        let followers =
+            rules.get(&explanation.rule).map(|rule| rule.followers().to_vec()).unwrap_or_default();
+        Explained { explanation, run, followers }
     };
     let rules = rules.explain(&as_event(&event), at).into_iter().map(explain).collect();
     common.print(&Report { event, rules, runs }, print)?;
@@ -114,6 +119,10 @@ fn print(report: &Report) -> String {
         text.push_str(&line(&rule.explanation));
         if let Some(run) = rule.run {
             text.push_str(&format!(" · run {run}"));
+        }
+        if rule.explanation.verdict == Verdict::Fired && !rule.followers.is_empty() {
+            let chats: Vec<&str> = rule.followers.iter().map(ChatAddress::as_str).collect();
+            text.push_str(&format!(" · also told: {}", chats.join(", ")));
         }
         text.push('\n');
     }

@@ -8,12 +8,11 @@ use connector_rules::{Diagnostics, LintPolicy, RuleSet, SourceFile};
 
 use super::super::path;
 use super::Sources;
-use crate::assemble;
 use crate::build::registry::STANDARD;
 use crate::build::{Plan, PlanError};
-use crate::catalog;
-use crate::config::HostConfig;
+use crate::config::{HostConfig, Surfaces};
 use crate::exit::Failure;
+use crate::{assemble, catalog, followers};
 
 /// Rules and the host they are for.
 pub(super) struct Known {
@@ -23,6 +22,8 @@ pub(super) struct Known {
     pub(super) plan: Plan,
     /// The gate.
     pub(super) gate: GateConfig,
+    /// Its chats, where it is known.
+    surfaces: Option<Surfaces>,
 }
 
 impl Known {
@@ -39,16 +40,17 @@ impl Known {
                 return Err(Failure::usage("say where the rules are: --rules DIR, or -c host.toml"));
             };
             let plan = Plan::without_config(&STANDARD).await.map_err(usage)?;
-            return Self::with(rules, plan, GateConfig::default());
+            return Self::with(rules, plan, GateConfig::default(), None);
         };
         let config = HostConfig::load(&config).map_err(|error| Failure::usage(chain(&error)))?;
         let plan = Plan::of(&config, &STANDARD).await.map_err(usage)?;
-        Self::with(sources.rules.as_ref().unwrap_or(&config.rules), plan, config.gate)
+        let rules = sources.rules.as_ref().unwrap_or(&config.rules);
+        Self::with(rules, plan, config.gate, Some(config.surfaces))
     }
 
-    fn with(rules: &Path, plan: Plan, gate: GateConfig) -> Result<Self, Failure> {
+    fn with(rules: &Path, plan: Plan, gate: GateConfig, surfaces: Option<Surfaces>) -> Result<Self, Failure> {
         let files = assemble::rule_files(rules).map_err(|error| Failure::usage(chain(&error)))?;
-        Ok(Self { files, plan, gate })
+        Ok(Self { files, plan, gate, surfaces })
     }
 
     /// The rules, or what is wrong with them.
@@ -63,8 +65,16 @@ impl Known {
         })
     }
 
-    /// What the gate lets pass.
-    pub(super) fn policy(&self) -> LintPolicy {
-        LintPolicy { unusable: self.plan.unusable.clone(), ..catalog::policy(&self.gate) }
+    /// What the gate lets pass, and whom of those that `rules` name the host may not tell.
+    pub(super) fn policy(&self, rules: &RuleSet) -> LintPolicy {
+        let refused = self
+            .surfaces
+            .as_ref()
+            .map(|surfaces| followers::refused(rules, |chat| followers::admitted(surfaces, &STANDARD, chat)));
+        LintPolicy {
+            unusable: self.plan.unusable.clone(),
+            refused_followers: refused.unwrap_or_default(),
+            ..catalog::policy(&self.gate)
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 /// Reports every finding. Rules that do not load are findings as well.
 pub(super) fn run(common: &Common, known: &Known, deny_warnings: bool) -> Result<Exit, Failure> {
     let (findings, rules) = match known.parse() {
-        Ok(rules) => (lint(&rules, &known.plan.catalog, &known.policy()), Some(rules.rules().len())),
+        Ok(rules) => (lint(&rules, &known.plan.catalog, &known.policy(&rules)), Some(rules.rules().len())),
         Err(wrong) => (wrong, None),
     };
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();

@@ -9,12 +9,13 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use connector_gate::ask::{Answer, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
-use connector_surface::{OpenAsk, Surface};
+use connector_surface::OpenAsk;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{HOST, Waiting, by_command, row_id};
 use crate::engine::Engine;
+use crate::engine::audience::Audience;
 use crate::ledger::asks::{self, AskState, Put};
 use crate::ledger::steps::StepRow;
 use crate::ledger::{Tx, audit, grants};
@@ -27,20 +28,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(in crate::engine) struct Relay {
     engine: Engine,
     step: StepId,
-    surface: Option<Arc<dyn Surface>>,
+    audience: Audience,
     row: StepRow,
     recorder: Arc<Mutex<Recorder>>,
 }
 
 impl Relay {
-    /// The relay of the step of `row`, whose asks are shown on `surface` and written by `recorder`.
+    /// The relay of the step of `row`, whose asks are shown to `audience` and written by `recorder`.
     pub(in crate::engine) fn new(
         engine: Engine,
         row: StepRow,
-        surface: Option<Arc<dyn Surface>>,
+        audience: Audience,
         recorder: Arc<Mutex<Recorder>>,
     ) -> Self {
-        Self { engine, step: row.id, surface, row, recorder }
+        Self { engine, step: row.id, audience, row, recorder }
     }
 
     /// Who may answer now, as soon as that is known: it is looked at for each ask, since rules may
@@ -58,22 +59,10 @@ impl Relay {
         }
     }
 
-    /// Why nobody can answer: an ask is shown on one surface, those who may answer are of none that
-    /// takes answers, and none of them has the command line.
+    /// Why nobody can answer: those who may are of no surface that shows it and takes answers, and none of them has the
+    /// command line.
     fn nobody(&self, approvers: &[Actor]) -> Option<String> {
-        if approvers.iter().any(by_command) {
-            return None;
-        }
-        let Some(surface) = &self.surface else { return Some("its surface is not configured".to_owned()) };
-        if !surface.takes_answers() {
-            let name = surface.name();
-            return Some(format!("asks on `{name}` are answered by the command line, and no `cli:USER` may"));
-        }
-        let here = |actor: &&Actor| actor.surface() == surface.name();
-        match approvers.iter().find(here) {
-            Some(_) => None,
-            None => Some(format!("none of those who may answer is on `{}` or `cli`", surface.name())),
-        }
+        if approvers.iter().any(by_command) { None } else { self.audience.nobody_answers(approvers) }
     }
 
     /// An ask that nobody could answer is refused at once, with the reason: the agent need not wait.
@@ -152,13 +141,13 @@ impl Relay {
         let at = self.engine.0.clock.now();
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner).ask(at, row.id, &asked);
         let number = u64::try_from(row.id).unwrap_or_default();
-        let ask = OpenAsk { number, step: self.step, asked, approvers, people: people.clone() };
+        let (times, people) = (row.times, people.clone());
+        let ask = OpenAsk { number, times, step: self.step, asked, approvers, people };
         let (reply, answer) = oneshot::channel();
-        let mut guard = Guard { relay: self, ask: ask.clone(), times: row.times, answered: None };
-        self.engine.0.asks.open().insert(number, Waiting { ask: ask.clone(), times: row.times, reply });
-        if let Some(surface) = &self.surface {
-            surface.ask(&self.row.chat, &ask);
-        }
+        let mut guard = Guard { relay: self, ask: ask.clone(), answered: None };
+        let (audience, unshown) = (self.audience.clone(), Vec::new());
+        self.engine.0.asks.open().insert(number, Waiting { ask: ask.clone(), audience, unshown, reply });
+        self.audience.ask(&ask);
         // Somebody may have been faster than this registry.
         self.engine.look_again();
         let answered = answer.await.ok()?;
@@ -172,23 +161,19 @@ impl Relay {
 struct Guard<'a> {
     relay: &'a Relay,
     ask: OpenAsk,
-    times: u32,
     answered: Option<(Answer, Actor)>,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let engine = &self.relay.engine;
-        engine.0.asks.remove((self.ask.number, self.times));
+        engine.0.asks.remove((self.ask.number, self.ask.times));
         if let (None, Ok(runtime)) = (&self.answered, tokio::runtime::Handle::try_current()) {
-            let withdrawn = withdraw(engine.clone(), (row_id(self.ask.number), self.times));
+            let withdrawn = withdraw(engine.clone(), (row_id(self.ask.number), self.ask.times));
             runtime.spawn(withdrawn);
         }
-        let Some(surface) = &self.relay.surface else { return };
-        match &self.answered {
-            Some((answer, by)) => surface.ask_answered(&self.relay.row.chat, &self.ask, answer, by),
-            None => surface.ask_closed(&self.relay.row.chat, &self.ask, None),
-        }
+        let answered = self.answered.as_ref().map(|(answer, by)| (answer, by));
+        self.relay.audience.close_ask(&self.ask, answered);
     }
 }
 

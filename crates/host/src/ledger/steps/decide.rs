@@ -16,9 +16,8 @@ use serde_json::{Value, json};
 
 use super::release::approvers_of;
 use super::{Change, Guard, StepRow, allow, get, make};
-use crate::ledger::audit;
 use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, audience, audit};
 
 /// Carries a tap out.
 pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
@@ -26,13 +25,13 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
     if row.state != StepState::Waiting {
         return Ok(already(&row));
     }
-    if let Err(reason) = may_decide(&row, tap) {
+    if let Err(reason) = may_decide(tx, &row, tap)? {
         return refuse(tx, &row, tap, Tapped::NotAllowed { reason });
     }
     if !row.digest.as_str().starts_with(&tap.digest) || row.own_digest()? != row.digest {
         return refuse(tx, &row, tap, Tapped::Changed { now: row.digest.clone() });
     }
-    vote(tx, &row, tap)?;
+    let is_new = vote(tx, &row, tap)?;
     let (made, answer) = match tap.decision {
         Decision::Approve | Decision::AllowSession => (Move::Approve, Tapped::Approved),
         Decision::Deny => (Move::Deny, Tapped::Denied),
@@ -48,12 +47,16 @@ pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {
         }
     };
     if !make(tx, tap.step, made, change)? {
-        return after_no_move(tx, &row, tap);
+        return after_no_move(tx, &row, tap, is_new);
     }
     match made {
-        Move::Approve => allow_session(tx, &row)?,
-        // Wherever it was refused, the chat that waits for it learns of it.
-        _ => outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(tap.step))?,
+        Move::Approve => {
+            allow_session(tx, &row)?;
+            // Where it was tapped, the surface knows.
+            changed(tx, &row, |member| !is_of(tap, member))?;
+        }
+        // Wherever it was refused, those who wait for it learn of it.
+        _ => audience::put(tx, tap.step.run, &Parcel::Result(tap.step))?,
     }
     Ok(answer)
 }
@@ -81,18 +84,43 @@ fn decided(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Change {
     ))
 }
 
-/// What the audit adds about a tap, with the person whose account it came from.
+/// What the audit adds about a tap: the chat that it was in, and the person whose account it came from.
 fn by_person(row: &StepRow, tap: &Tap, mut detail: Value) -> Value {
     if let Some(person) = row.people.name_of(&tap.approver) {
         detail["person"] = json!(person);
     }
+    if let Some(chat) = &tap.chat {
+        detail["chat"] = json!(chat);
+    }
     detail
 }
 
-fn may_decide(row: &StepRow, tap: &Tap) -> Result<(), String> {
-    if tap.chat.as_ref().is_some_and(|chat| *chat != row.chat) {
-        return Err("its card is in another chat".to_owned());
+/// The cards in these chats of its audience are to say what became of it.
+fn changed(
+    tx: &Tx<'_>,
+    row: &StepRow,
+    is_told: impl Fn(&audience::Member) -> bool,
+) -> Result<(), LedgerError> {
+    for member in audience::of_run(tx, row.id.run)?.iter().filter(|member| is_told(member)) {
+        outbox::put(tx, &member.surface, &member.chat, &Parcel::Changed(row.id))?;
     }
+    Ok(())
+}
+
+/// Whether it was tapped there.
+fn is_of(tap: &Tap, member: &audience::Member) -> bool {
+    tap.chat.as_ref().is_some_and(|chat| member.is(tap.approver.surface(), chat))
+}
+
+fn may_decide(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<Result<(), String>, LedgerError> {
+    let is_there = match &tap.chat {
+        Some(chat) => audience::has(tx, row.id.run, (tap.approver.surface(), chat))?,
+        None => true,
+    };
+    Ok(if is_there { may_approve(row, tap) } else { Err("its card is in another chat".to_owned()) })
+}
+
+fn may_approve(row: &StepRow, tap: &Tap) -> Result<(), String> {
     if tap.digest.len() < SHORT {
         return Err(format!("a decision names at least the {SHORT} digits that its card shows"));
     }
@@ -128,6 +156,18 @@ pub struct Vote {
     pub at: Millis,
 }
 
+/// Who approved the card of `row` of those whose approval counts: of each person the account that was first.
+pub fn approvals(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
+    let (terms, mut counted) = (row.terms(), Vec::<Actor>::new());
+    for account in approvers_of(tx, row)? {
+        let counts = terms.approvers.contains(&account) && !terms.bars(&account, &row.requester);
+        if counts && !counted.iter().any(|before| terms.people.are_one(before, &account)) {
+            counted.push(account);
+        }
+    }
+    Ok(counted)
+}
+
 /// The votes on the card of `row`, oldest first.
 pub fn votes(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Vote>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
@@ -142,7 +182,8 @@ pub fn votes(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Vote>, LedgerError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
+/// Stores the vote; whether it is a new one.
+fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<bool, LedgerError> {
     let decision = match tap.decision {
         Decision::Approve => "approve",
         Decision::AllowSession => "allow_session",
@@ -171,13 +212,17 @@ fn vote(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<(), LedgerError> {
         let detail = by_person(row, tap, json!({ "decision": decision }));
         audit::append(tx, audit::of_step(row.id, "vote", tap.approver.clone(), digest, detail))?;
     }
-    Ok(())
+    Ok(changed == 1)
 }
 
 /// The move was not made although the card waits: too late, or too few votes.
-fn after_no_move(tx: &Tx<'_>, row: &StepRow, tap: &Tap) -> Result<Tapped, LedgerError> {
+fn after_no_move(tx: &Tx<'_>, row: &StepRow, tap: &Tap, is_new: bool) -> Result<Tapped, LedgerError> {
     if row.expires_at.is_some_and(|at| at <= tx.now) {
         return refuse(tx, row, tap, Tapped::TooLate);
+    }
+    // An account of a person who has approved it already changes nothing.
+    if is_new && approvals(tx, row)?.contains(&tap.approver) {
+        changed(tx, row, |_| true)?;
     }
     let have = row.terms().count(&approvers_of(tx, row)?, &row.requester);
     Ok(Tapped::Counted { have, need: row.approvals_needed })

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Change, NewStep, PassedBy, StepRow, allow, get, insert, make, waiting, waiting_same};
 use crate::ledger::outbox::{self, Parcel};
 use crate::ledger::runs::RunRow;
-use crate::ledger::{LedgerError, Tx};
+use crate::ledger::{LedgerError, Tx, audience};
 
 /// What became of a step at the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Entered {
     Known,
 }
 
-/// Stores `new` and makes its first move. Whatever ends here is told to the chat.
+/// Stores `new` and makes its first move. Whatever ends here is told to its audience.
 pub fn enter(tx: &Tx<'_>, run: &RunRow, new: &NewStep, gate: &GateConfig) -> Result<Entered, LedgerError> {
     let fate = fate(tx, run, new, gate)?;
     // Nobody will decide about what is refused here, and nothing will run: it is not kept.
@@ -79,8 +79,8 @@ fn fate(tx: &Tx<'_>, run: &RunRow, new: &NewStep, gate: &GateConfig) -> Result<F
 /// How a refusal begins that comes from what waits already.
 const TOO_MANY: &str = "too many cards are waiting already";
 
-/// Refuses a step because too many wait. The chat is told once: as long as it has not heard of one
-/// refusal, the next ones are counted in a single line behind it.
+/// Refuses a step because too many wait. The chat that asked is told, and once: as long as it has not heard of one
+/// refusal, the next ones are counted in a single line behind it. Nobody else had it before them.
 fn refuse(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Entered, LedgerError> {
     let first: bool = tx
         .sql
@@ -90,12 +90,11 @@ fn refuse(tx: &Tx<'_>, run: &RunRow, step: StepId, reason: String) -> Result<Ent
                  AND steps.state = 'denied' AND steps.reason LIKE ?3 || '%')",
         )?
         .query_row([&run.surface, &run.chat, TOO_MANY], |row| row.get(0))?;
+    end(tx, step, Move::Deny, &reason)?;
     if first {
-        end_badly(tx, run, step, Move::Deny, &reason)?;
+        outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))?;
         return Ok(Entered::Denied(reason));
     }
-    let change = Change::none().reason(reason.clone()).ended(tx.now).detail(json!({ "reason": reason }));
-    make(tx, step, Move::Deny, change)?;
     outbox::count_up(tx, &run.surface, &run.chat, run.id, &format!("more requests are refused: {TOO_MANY}"))?;
     Ok(Entered::Denied(reason))
 }
@@ -130,7 +129,7 @@ fn ask(tx: &Tx<'_>, run: &RunRow, new: &NewStep) -> Result<Entered, LedgerError>
         change = change.reason(reason);
     }
     make(tx, new.id, Move::Ask, change)?;
-    outbox::put(tx, &run.surface, &run.chat, &Parcel::Card(new.id))?;
+    audience::put(tx, run.id, &Parcel::Card(new.id))?;
     Ok(Entered::Waits)
 }
 
@@ -145,7 +144,7 @@ pub(super) fn rule_changed(rule: &str, then: &str, now: Option<&str>) -> Option<
     }
 }
 
-/// A step that ends before anybody was asked: the chat is told why.
+/// A step that ends before anybody was asked: its audience is told why.
 pub fn end_badly(
     tx: &Tx<'_>,
     run: &RunRow,
@@ -153,8 +152,13 @@ pub fn end_badly(
     made: Move,
     reason: &str,
 ) -> Result<(), LedgerError> {
+    end(tx, step, made, reason)?;
+    audience::put(tx, run.id, &Parcel::Result(step))
+}
+
+fn end(tx: &Tx<'_>, step: StepId, made: Move, reason: &str) -> Result<(), LedgerError> {
     let change = Change::none().reason(reason).ended(tx.now).detail(json!({ "reason": reason }));
     make(tx, step, made, change)?;
     debug_assert!(get(tx, step)?.is_some_and(|row| !row.state.is_live()));
-    outbox::put(tx, &run.surface, &run.chat, &Parcel::Result(step))
+    Ok(())
 }

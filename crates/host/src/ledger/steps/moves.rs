@@ -9,10 +9,8 @@ use rusqlite::{OptionalExtension as _, params_from_iter};
 use serde_json::{Value, json};
 
 use super::change::{Change, Guard};
-use super::get;
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, Tx};
-use crate::ledger::{asks, audit};
+use crate::ledger::outbox::Parcel;
+use crate::ledger::{LedgerError, Tx, asks, audience, audit};
 
 /// Makes one move: one statement, whose `WHERE` holds every precondition.
 /// Returns whether it was made; a move that cannot be made changes nothing.
@@ -63,23 +61,23 @@ pub fn checkpoint(tx: &Tx<'_>, step: StepId, checkpoint: &Checkpoint) -> Result<
     Ok(changed == 1)
 }
 
-/// Expires the cards whose time is up, and tells their chats. Returns how many.
+/// Expires the cards whose time is up, and tells their audience. Returns how many.
 pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
-    let overdue: Vec<(StepId, String, String)> = tx
+    let overdue: Vec<StepId> = tx
         .sql
         .prepare_cached(
-            "SELECT run_id, idx, surface, chat FROM steps WHERE state = 'waiting' AND expires_at <= ?1
+            "SELECT run_id, idx FROM steps WHERE state = 'waiting' AND expires_at <= ?1
              ORDER BY expires_at LIMIT ?2",
         )?
-        .query_map([tx.now, i64::from(limit)], |row| Ok((super::id_of(row)?, row.get(2)?, row.get(3)?)))?
+        .query_map([tx.now, i64::from(limit)], super::id_of)?
         .collect::<Result<_, _>>()?;
-    for (id, surface, chat) in &overdue {
+    for id in &overdue {
         let change = Change::none()
             .ended(tx.now)
             .reason("nobody approved it in time")
             .only_if(Guard::ExpiredBy(tx.now));
         if make(tx, *id, Move::Expire, change)? {
-            outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
+            audience::put(tx, id.run, &Parcel::Result(*id))?;
         }
     }
     Ok(overdue.len())
@@ -87,18 +85,16 @@ pub fn expire_overdue(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
 
 /// Ends the steps that have waited for long enough, and those that somebody asked to stop. Returns how many.
 pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
-    let over: Vec<(StepId, Option<String>, String, String)> = tx
+    let over: Vec<(StepId, Option<String>)> = tx
         .sql
         .prepare_cached(
-            "SELECT run_id, idx, cancel_by, surface, chat FROM steps
+            "SELECT run_id, idx, cancel_by FROM steps
              WHERE state = 'dispatched' AND wake_at IS NOT NULL AND (wake_at <= ?1 OR cancel_by IS NOT NULL)
              ORDER BY wake_at LIMIT ?2",
         )?
-        .query_map([tx.now, i64::from(limit)], |row| {
-            Ok((super::id_of(row)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        })?
+        .query_map([tx.now, i64::from(limit)], |row| Ok((super::id_of(row)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (id, cancel_by, surface, chat) in &over {
+    for (id, cancel_by) in &over {
         let change = Change::none().ended(tx.now);
         let Some(by) = cancel_by else {
             make(tx, *id, Move::Succeed, change)?;
@@ -106,24 +102,24 @@ pub fn wake(tx: &Tx<'_>, limit: u32) -> Result<usize, LedgerError> {
         };
         // What was promised for later is not to come.
         if make(tx, *id, Move::Cancel, change.reason(format!("cancelled by {by}")))? {
-            outbox::put(tx, surface, chat, &Parcel::Result(*id))?;
+            audience::put(tx, id.run, &Parcel::Result(*id))?;
         }
     }
     Ok(over.len())
 }
 
-/// Denies a card that no surface would take for too long; its chat is told once it can be.
+/// Denies a card that no surface would take for too long; its audience is told once it can be.
 pub fn deny_undeliverable(tx: &Tx<'_>, step: StepId, why: &str) -> Result<bool, LedgerError> {
     let reason = format!("its card could not be delivered: {why}");
     let change = Change::none().ended(tx.now).reason(reason.clone()).detail(json!({ "reason": reason }));
     let made = make(tx, step, Move::Deny, change)?;
-    if made && let Some(row) = get(tx, step)? {
-        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
+    if made {
+        audience::put(tx, step.run, &Parcel::Result(step))?;
     }
     Ok(made)
 }
 
-/// Cancels a step that does not run yet, and tells its chat.
+/// Cancels a step that does not run yet, and tells its audience.
 pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, LedgerError> {
     let change = Change::by(by)
         .ended(tx.now)
@@ -131,8 +127,8 @@ pub fn cancel_waiting(tx: &Tx<'_>, step: StepId, by: &Actor) -> Result<bool, Led
         .only_if(Guard::NotIn(StepState::Dispatched))
         .only_if(Guard::NotIn(StepState::Unknown));
     let made = make(tx, step, Move::Cancel, change)?;
-    if made && let Some(row) = get(tx, step)? {
-        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(step))?;
+    if made {
+        audience::put(tx, step.run, &Parcel::Result(step))?;
     }
     Ok(made)
 }

@@ -14,7 +14,8 @@ use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
 use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, make};
-use crate::ledger::outbox::{self, Parcel};
+use crate::ledger::audience::{self, Member};
+use crate::ledger::outbox::Parcel;
 use crate::ledger::{LedgerError, Tx, audit};
 
 /// What is in force for one step now.
@@ -26,6 +27,8 @@ pub struct InForce {
     pub rule_now: Option<String>,
     /// Who approves, and whose accounts they are.
     pub terms: Terms,
+    /// The chats that its rule has told beside the one that asked.
+    pub followers: Vec<Member>,
     /// What happens at the gate.
     pub policy: Policy,
     /// The secret of another card, should one be needed.
@@ -112,6 +115,7 @@ pub fn ask_under(tx: &Tx<'_>, id: StepId, people: &People, token: String) -> Res
         target: row.target.clone(),
         rule_now: row.rule_now.clone(),
         terms: Terms { people: people.clone(), ..row.terms() },
+        followers: audience::of_run(tx, id.run)?,
         policy: Policy::Ask,
         token,
     };
@@ -123,7 +127,7 @@ pub fn ask_under(tx: &Tx<'_>, id: StepId, people: &People, token: String) -> Res
 pub(super) fn approvers_of(tx: &Tx<'_>, row: &StepRow) -> Result<Vec<Actor>, LedgerError> {
     let mut statement = tx.sql.prepare_cached(
         "SELECT approver FROM approvals WHERE run_id = ?1 AND idx = ?2 AND digest = ?3
-           AND decision IN ('approve', 'allow_session') ORDER BY at",
+           AND decision IN ('approve', 'allow_session') ORDER BY at, rowid",
     )?;
     let params = rusqlite::params![row.id.run.0, row.id.index, row.digest.as_str()];
     let rows = statement.query_map(params, |found| found.get::<_, String>(0).map(Actor::from_text))?;
@@ -157,13 +161,14 @@ fn ask_again(tx: &Tx<'_>, row: &StepRow, now: &InForce, reason: String) -> Resul
     if !make(tx, row.id, Move::Rebind, change)? {
         return Ok(Released::NotApproved);
     }
+    audience::keep(tx, row.id.run, &now.followers, &format!("the rule `{}` names it no more", row.rule))?;
     if now.policy == Policy::Deny {
         let change = Change::none().ended(tx.now).reason(reason);
         make(tx, row.id, Move::Deny, change)?;
-        outbox::put(tx, &row.surface, &row.chat, &Parcel::Result(row.id))?;
+        audience::put(tx, row.id.run, &Parcel::Result(row.id))?;
         return Ok(Released::Denied);
     }
-    outbox::put(tx, &row.surface, &row.chat, &Parcel::Card(row.id))?;
+    audience::put(tx, row.id.run, &Parcel::Card(row.id))?;
     Ok(Released::AskedAgain(reason))
 }
 

@@ -8,7 +8,7 @@ use connector_telegram::text::{Style, Styled};
 use connector_telegram::update::Tap;
 use serde_json::Value;
 
-use super::{ANSWERED, Answered, NO_LONGER, Telegram, locked, said};
+use super::{ANSWERED, Answered, Key, NO_LONGER, Telegram, locked, said};
 use crate::ledger::LedgerError;
 use crate::telegram::buttons::{self, Pressed};
 use crate::telegram::send::Out;
@@ -32,7 +32,7 @@ pub(in crate::telegram) enum Offer {
 /// Words that may be an answer.
 #[derive(Debug, Clone)]
 pub(in crate::telegram) struct Offered {
-    ask: u64,
+    ask: Key,
     /// Which of the ask's questions they were offered for, counted from 0.
     question: usize,
     words: String,
@@ -49,7 +49,7 @@ enum Given {
 }
 
 impl Offered {
-    pub(super) fn is_for(&self, ask: u64) -> bool {
+    pub(super) fn is_for(&self, ask: Key) -> bool {
         self.ask == ask
     }
 }
@@ -85,19 +85,19 @@ impl Telegram {
     }
 
     /// The newest question that somebody may answer: its ask, its place there, and how it is quoted.
-    fn open_question(&self, chat: ChatKey, by: &Actor) -> Option<(u64, usize, Styled)> {
+    fn open_question(&self, chat: ChatKey, by: &Actor) -> Option<(Key, usize, Styled)> {
         let open = locked(&self.0.asks.open);
-        let (number, shown) = open
+        let (key, shown) = open
             .iter()
             .filter(|(_, shown)| shown.chat.id == chat.id && shown.ask.approvers.contains(by))
             .filter(|(_, shown)| matches!(shown.ask.asked, Asked::Question(_)))
-            .max_by_key(|(number, _)| **number)?;
+            .max_by_key(|(key, _)| **key)?;
         let Asked::Question(ask) = &shown.ask.asked else { return None };
         let place = shown.sheet.at();
         let question = ask.questions.get(place)?;
         let title = format!("❓ {} asks: ", shown.ask.step);
         let asked = render::fitting(&connector_surface::text::visible(&question.question), 600);
-        Some((*number, place, Styled::new().styled(Style::Bold, &title).plain(&asked)))
+        Some((*key, place, Styled::new().styled(Style::Bold, &title).plain(&asked)))
     }
 
     fn waits_for_tap(&self, chat: ChatKey, by: &Actor) -> bool {
@@ -156,7 +156,7 @@ impl Telegram {
             self.redraw(offered.ask);
             return Ok(Given::Yes(String::new()));
         };
-        let answered = self.pass_on(offered.ask, tap.user, answer).await?;
+        let answered = self.pass_on(offered.ask.0, tap.user, answer).await?;
         Ok(match answered {
             Answered::PassedOn => Given::Yes(said(answered)),
             Answered::NotOpen | Answered::DoesNotFit(_) => Given::Late(said(answered)),

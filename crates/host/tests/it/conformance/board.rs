@@ -12,7 +12,7 @@ use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_surface::inbox::{Message, Sent};
 use connector_surface::text::{one_line, visible};
-use connector_surface::view::{CardView, Doing, ResultView};
+use connector_surface::view::{CardDecision, CardView, Doing, ResultView, Standing};
 use connector_surface::{
     DeliveryError, Inbox, InboxError, OpenAsk, Reported, Surface, SurfaceError, View, words,
 };
@@ -189,8 +189,8 @@ impl Poster {
             View::Result(result) => {
                 self.post(at, &id, &result_text(&result), &[])?;
                 let of_card = format!("approval needed · {}\n", result.id);
-                for (_, card) in &mut self.server.lock().unwrap().posts {
-                    if card.text.starts_with(&of_card) {
+                for (place, card) in &mut self.server.lock().unwrap().posts {
+                    if *place == at && card.text.starts_with(&of_card) {
                         card.offers.clear();
                     }
                 }
@@ -264,6 +264,26 @@ impl Surface for Poster {
         }
         self.show(chat, delivery, view).await?;
         Ok(format!("d{delivery}"))
+    }
+
+    async fn changed(&self, chat: &str, standing: &Standing) -> Result<(), DeliveryError> {
+        let of_card = format!("approval needed · {}\n", standing.card.id);
+        let waits = matches!(standing.decision, CardDecision::Awaited { .. });
+        let mut server = self.server.lock().unwrap();
+        refused(&mut server)?;
+        let at: usize = chat.parse().unwrap();
+        let card = |(place, seen): &&mut (usize, Seen)| *place == at && seen.text.starts_with(&of_card);
+        if let Some((_, seen)) = server.posts.iter_mut().rev().find(card) {
+            seen.text = format!("{}\n{}", card_text(&standing.card), standing.words());
+            if !waits {
+                seen.offers.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn admits(&self, chat: &str) -> Result<(), String> {
+        chat.parse::<usize>().map(|_| ()).map_err(|_| format!("`{chat}` is no board"))
     }
 
     fn keeps_cards(&self) -> bool {
@@ -344,6 +364,10 @@ impl Platform for Board {
 
     fn actor(&self, who: Who) -> Actor {
         Actor::new(NAME, &format!("{who:?}"))
+    }
+
+    fn address(&self, chat: usize) -> String {
+        format!("{NAME}:{chat}")
     }
 
     async fn say(&self, who: Who, chat: usize, text: &str) {

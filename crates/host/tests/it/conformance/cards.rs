@@ -4,7 +4,7 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 
 use super::house::{House, TOGETHER};
-use super::platform::{Platform, Who};
+use super::platform::{Platform, Seen, Who};
 use crate::probe::Shared;
 
 /// Moves the cursor, reads backwards, hides, and looks like a card.
@@ -138,6 +138,60 @@ pub(super) async fn a_card_that_takes_two_runs_after_the_second<P: Platform>() {
     house.platform.decide(Who::Ben, TOGETHER, &card, Decision::Approve).await;
     house.see_text(TOGETHER, "did: /fix a").await;
     assert_eq!(house.calls(), 1);
+    house.stop().await;
+}
+
+/// Another chat, which follows what is asked for.
+const FOLLOWING: usize = TOGETHER + 1;
+
+pub(super) async fn a_vote_and_a_decision_in_one_chat_are_seen_in_the_other<P: Platform>() {
+    let house = House::<P>::with(Shared::closed(), |gate| gate.approvals_needed = 2).await;
+    let mut house = house.followed(&[FOLLOWING]).await;
+    house.platform.say(Who::Carol, TOGETHER, "/fix a").await;
+    let (here, there) = (house.card(TOGETHER, "/fix a").await, house.card(FOLLOWING, "/fix a").await);
+    house.platform.decide(Who::Anna, FOLLOWING, &there, Decision::Approve).await;
+    for (chat, card) in [(TOGETHER, &here), (FOLLOWING, &there)] {
+        let voted =
+            |seen: &Seen| seen.id == card.id && seen.is_open() && seen.text.contains("1 of 2 approvals");
+        house.see(chat, "the vote, on a card that others may still decide", voted).await;
+    }
+    house.platform.decide(Who::Ben, TOGETHER, &here, Decision::Approve).await;
+    let ben = house.platform.actor(Who::Ben);
+    let decided = |seen: &Seen| {
+        let is_card = seen.offers.iter().any(|(label, _)| label.contains("pprove") || label == "yes");
+        seen.id == there.id && !is_card && seen.text.contains(&format!("approved by {ben}"))
+    };
+    house.see(FOLLOWING, "who decided, on a card that cannot be decided any more", decided).await;
+    house.probe.gate.add_permits(1);
+    for chat in [TOGETHER, FOLLOWING] {
+        house.see_text(chat, "did: /fix a").await;
+    }
+    assert_eq!(house.calls(), 1);
+    house.stop().await;
+}
+
+pub(super) async fn a_chat_that_the_rule_names_no_more_is_told_no_more_after_a_restart<P: Platform>() {
+    let house = House::<P>::start().await.followed(&[FOLLOWING]).await;
+    house.platform.say(Who::Anna, TOGETHER, "/fix a").await;
+    let there = house.card(FOLLOWING, "/fix a").await;
+    let mut house = house.followed(&[]).await;
+    let before = house.platform.screen(FOLLOWING).await;
+    house.platform.decide(Who::Anna, FOLLOWING, &there, Decision::Approve).await;
+    // What comes after it was taken in after it.
+    house.platform.say(Who::Anna, TOGETHER, "/fix b").await;
+    house.card(TOGETHER, "/fix b").await;
+    assert_eq!(house.state(1), "waiting", "nothing is decided there");
+    // It is asked about again, since the rule is another.
+    for _ in 0..2 {
+        let card = house.card(TOGETHER, "/fix a").await;
+        house.platform.decide(Who::Anna, TOGETHER, &card, Decision::Approve).await;
+        house
+            .until("SELECT count(*) FROM steps WHERE run_id = 1 AND (state = 'succeeded' OR asked > 1)")
+            .await;
+    }
+    house.see_text(TOGETHER, "did: /fix a").await;
+    house.until_told().await;
+    assert_eq!(house.platform.screen(FOLLOWING).await, before);
     house.stop().await;
 }
 

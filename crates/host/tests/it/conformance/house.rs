@@ -37,6 +37,8 @@ pub(crate) struct House<P> {
     pub(crate) platform: P,
     pub(crate) probe: Arc<Shared>,
     pub(crate) gate: GateConfig,
+    /// The chats that rules name as followers.
+    pub(crate) followers: Vec<usize>,
     state: tempfile::TempDir,
     ledger: PathBuf,
     host: Option<Host>,
@@ -74,9 +76,17 @@ impl<P: Platform> House<P> {
         let mut gate = GateConfig { approvers, ..GateConfig::default() };
         change(&mut gate);
         let (state, ledger) = (tempfile::tempdir().unwrap(), PathBuf::new());
-        let mut house = Self { platform, probe, gate, state, ledger, host: None };
+        let mut house = Self { platform, probe, gate, followers: Vec::new(), state, ledger, host: None };
         house.start_again();
         house
+    }
+
+    /// The same with rules that name another chat as well, as it is after they were edited and the host was started again.
+    pub(crate) async fn followed(mut self, chats: &[usize]) -> Self {
+        self.stop().await;
+        self.followers = chats.to_vec();
+        self.start_again();
+        self
     }
 
     /// Starts the host, where it was.
@@ -84,7 +94,8 @@ impl<P: Platform> House<P> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
         let surface = self.platform.surface();
-        let rules = rules(surface.connector_name());
+        let followers: Vec<String> = self.followers.iter().map(|chat| self.platform.address(*chat)).collect();
+        let rules = rules(surface.connector_name(), &followers);
         let connector = Arc::new(Probe::new(Arc::clone(&self.probe), true));
         let http = OutboundHttp::new([]).unwrap();
         let provider = Arc::new(Fixed(Ready { connector: connector.clone(), http }));
@@ -262,10 +273,10 @@ impl<P: Platform> House<P> {
 
 const MESSAGE: &str = "message_received";
 
-fn rules(connector: &str) -> RuleSet {
+fn rules(connector: &str, followers: &[String]) -> RuleSet {
     let rule = |(name, event): (&str, &str), condition: &str, action: &str, params: &str| {
         let text = format!(
-            "[rule]\nname = \"{name}\"\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"{connector}\"\n\
+            "[rule]\nname = \"{name}\"\nfollowers = {followers:?}\n[trigger]\ntype = \"ConnectorEvent\"\nconnector = \"{connector}\"\n\
              event = \"{event}\"\n[[conditions]]\n{condition}\n[[actions]]\ntype = \"RunConnector\"\n\
              connector = \"oc\"\naction = \"{action}\"\n[actions.params]\nprompt = \"${{trigger.text}}\"\n{params}\n"
         );

@@ -81,6 +81,11 @@ pub(crate) trait Platform: Sized + Send + Sync + 'static {
     /// The account of somebody.
     fn actor(&self, who: Who) -> Actor;
 
+    /// A chat as rules write it, its surface's name before it.
+    fn address(&self, _chat: usize) -> String {
+        has_not("more than one chat")
+    }
+
     /// Somebody writes in a chat; the chats of Anna alone are counted from 0.
     async fn say(&self, who: Who, chat: usize, text: &str);
 
@@ -127,6 +132,6 @@ pub(crate) trait Platform: Sized + Send + Sync + 'static {
     }
 }
 
-fn has_not(what: &str) {
+fn has_not(what: &str) -> ! {
     panic!("the suite plays on {what}, which this platform has not: its line promises too much");
 }

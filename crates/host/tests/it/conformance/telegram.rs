@@ -91,6 +91,10 @@ impl Platform for Bot {
         Actor::new("telegram", &user(who).to_string())
     }
 
+    fn address(&self, chat: usize) -> String {
+        format!("telegram:{}", self.chat(chat))
+    }
+
     async fn say(&self, who: Who, chat: usize, text: &str) {
         self.sent(self.server.write(user(who), self.chat(chat), text));
     }
