@@ -80,7 +80,13 @@ fn card(tx: &Tx<'_>, number: u64) -> Result<(StepId, String), LedgerError> {
     let rule = &rules.rules()[0];
     let id = events::store(tx, &event(number, "/fix it"))?.expect("a new event");
     let event = events::get(tx, id)?.expect("the event");
-    let run = runs::create(tx, &event, rule.name(), rule.version().as_str(), RULE)?.expect("a new run");
+    let run = runs::create(
+        tx,
+        &event,
+        runs::By { rule: rule.name(), version: rule.version().as_str(), definition: RULE },
+        &[],
+    )?
+    .expect("a new run");
     events::handled(tx, id)?;
     let run = runs::get(tx, run)?.expect("the run");
     let new = NewStep {

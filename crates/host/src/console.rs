@@ -107,7 +107,11 @@ impl Surface for Console {
     }
 
     fn admits(&self, chat: &str) -> Result<(), String> {
-        if chat == CHAT { Ok(()) } else { Err(format!("the console has one chat, `{NAME}:{CHAT}`")) }
+        if chat == MAIN_CHAT {
+            Ok(())
+        } else {
+            Err(format!("the console has one chat, `{NAME}:{MAIN_CHAT}`"))
+        }
     }
 
     fn takes_answers(&self) -> bool {

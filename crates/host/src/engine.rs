@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::failpoint;
 use crate::instance::Instance;
+use crate::ledger::changes::Changes;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::lock::HostLock;
 use crate::ledger::outbox::Parcel;
@@ -243,11 +244,18 @@ impl Engine {
         &self.0.transcripts
     }
 
+    /// The changes of runs from now on, by whichever process. Whoever looks after it has subscribed, and again after each
+    /// change, misses nothing.
+    pub fn subscribe(&self) -> Changes {
+        self.0.ledger.changes()
+    }
+
     /// Makes passes until [`stop`](Self::stop). An error of the ledger ends it
     /// only if it cannot pass: a full disk or a busy file is waited out.
     pub async fn run(&self) -> Result<(), LedgerError> {
         self.start().await?;
         let mut seen = self.0.ledger.data_version().await?;
+        let mut look = tokio::time::Instant::now() + LOOK;
         loop {
             let wait = match self.pass_and_look_ahead().await {
                 Ok(wait) => wait,
@@ -260,19 +268,25 @@ impl Engine {
             let due = tokio::time::Instant::now() + wait;
             loop {
                 tokio::select! {
+                    // However busy this process is, it hears what others write.
+                    biased;
                     () = self.0.stopping.cancelled() => return Ok(()),
+                    () = tokio::time::sleep_until(look) => {
+                        look = tokio::time::Instant::now() + LOOK;
+                        match self.0.ledger.data_version().await {
+                            Ok(version) if version == seen => {}
+                            Ok(version) => {
+                                seen = version;
+                                self.0.ledger.changed_elsewhere();
+                                break;
+                            }
+                            // The next pass waits it out.
+                            Err(error) if passing(&error) => break,
+                            Err(error) => return Err(error),
+                        }
+                    }
                     () = self.0.wake.notified() => break,
                     () = tokio::time::sleep_until(due) => break,
-                    () = tokio::time::sleep(LOOK) => match self.0.ledger.data_version().await {
-                        Ok(version) if version == seen => {}
-                        Ok(version) => {
-                            seen = version;
-                            break;
-                        }
-                        // The next pass waits it out.
-                        Err(error) if passing(&error) => break,
-                        Err(error) => return Err(error),
-                    }
                 }
             }
         }

@@ -13,6 +13,7 @@
 pub mod asks;
 pub mod audience;
 pub mod audit;
+pub mod changes;
 pub mod cursors;
 pub mod events;
 pub mod grants;
@@ -28,14 +29,18 @@ pub mod steps;
 mod time;
 mod writer;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_gate::clock::{Clock, Millis};
+use connector_gate::ids::RunId;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use changes::{Change, Changes};
 use readers::Readers;
 use time::Time;
 use writer::{Writer, cut_off};
@@ -173,6 +178,19 @@ pub struct Tx<'a> {
     pub(in crate::ledger) sql: &'a Connection,
     /// Not earlier than any transaction before it.
     pub now: Millis,
+    /// The runs that it changes.
+    changed: RefCell<BTreeSet<RunId>>,
+}
+
+impl<'a> Tx<'a> {
+    fn new(sql: &'a Connection, now: Millis) -> Self {
+        Self { sql, now, changed: RefCell::default() }
+    }
+
+    /// Something of this run is another now: it is published once it is durable.
+    pub(in crate::ledger) fn changes(&self, run: RunId) {
+        self.changed.borrow_mut().insert(run);
+    }
 }
 
 impl Ledger {
@@ -271,6 +289,16 @@ impl Ledger {
             Some(mut reader) => look(&mut reader),
             None => look(&mut self.0.writer.connection()),
         }
+    }
+
+    /// The changes of runs that this process makes from now on, and word of those that it was told others made.
+    pub fn changes(&self) -> Changes {
+        self.0.writer.publisher.subscribe()
+    }
+
+    /// Another process wrote something.
+    pub(crate) fn changed_elsewhere(&self) {
+        self.0.writer.publisher.publish(Change::Unknown);
     }
 
     /// Changes whenever another connection than this ledger's own has written.

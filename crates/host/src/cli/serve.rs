@@ -28,7 +28,6 @@ use crate::build::{Planned, Unset, gather};
 use crate::config::{self, HostConfig, OnStop, SecretSource};
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
-use crate::git;
 use crate::instance::Instance;
 use crate::managed::{self, Daemons};
 use crate::places::Places;

@@ -2,6 +2,7 @@
 //!
 //! Each chat has its own line: a slow or broken one holds up no other, and never a pass.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connector_gate::clock::Millis;
@@ -160,12 +161,12 @@ impl Engine {
     ) -> Result<Result<String, DeliveryError>, LedgerError> {
         let Some(surface) = self.surface(&row.surface) else { return Ok(Ok(String::new())) };
         let is_shown = self.is_shown(row, step).await?;
-        let now = self.0.clock.now();
+        let (now, views) = (self.0.clock.now(), Arc::clone(&self.0.views));
         let standing = self.0.ledger.read(move |tx| {
             let Some(step) = steps::get(tx, step)?.filter(|step| step.state.is_live()) else {
                 return Ok(None);
             };
-            let standing = self.0.views.standing(&step, &decide::approvals(tx, &step)?, now);
+            let standing = views.standing(&step, &decide::approvals(tx, &step)?, now);
             Ok(Some((standing, step)))
         });
         let (mut standing, step) = match standing.await {

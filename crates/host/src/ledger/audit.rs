@@ -123,6 +123,9 @@ pub fn of_step(step: StepId, kind: &str, actor: Actor, digest: Option<String>, d
 /// Appends `entry`, at the transaction's time.
 pub fn append(tx: &Tx<'_>, mut entry: Entry) -> Result<(), LedgerError> {
     entry.at = tx.now;
+    if let Some(run) = entry.run {
+        tx.changes(run);
+    }
     let last: Option<(i64, String)> = tx
         .sql
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?

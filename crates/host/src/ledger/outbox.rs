@@ -136,6 +136,7 @@ pub fn delivered(tx: &Tx<'_>, row: &OutboxRow, surface_ref: &str) -> Result<(), 
         .execute(rusqlite::params![row.id, tx.now, surface_ref])?;
     messages::delivered(tx, row.id)?;
     if let Parcel::Card(step) = row.parcel {
+        tx.changes(step.run);
         tx.sql
             .prepare_cached(
                 "UPDATE steps SET delivered_at = ?3, expires_at = ?3 + expiry_ms

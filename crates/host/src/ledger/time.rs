@@ -34,12 +34,12 @@ impl Time {
         let now = sql
             .prepare_cached("UPDATE clock SET latest = max(latest, ?1) WHERE one = 1 RETURNING latest")?
             .query_row([self.now()], |row| row.get(0))?;
-        Ok(Tx { sql, now })
+        Ok(Tx::new(sql, now))
     }
 
     /// The transaction of a read.
     pub(super) fn looked_at<'a>(&self, sql: &'a Connection) -> Result<Tx<'a>, LedgerError> {
-        Ok(Tx { sql, now: latest(sql)?.max(self.now()) })
+        Ok(Tx::new(sql, latest(sql)?.max(self.now())))
     }
 
     /// Never standing still either.

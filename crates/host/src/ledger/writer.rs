@@ -8,14 +8,16 @@
 //! that fails is every caller's failure. A write that is in the queue is carried out although its caller has gone.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use connector_gate::ids::RunId;
 use rusqlite::{Connection, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
+use super::changes::Publisher;
 use super::time::Time;
 use super::{BUSY_TIMEOUT, LedgerError, Tx};
 
@@ -27,6 +29,7 @@ pub(super) struct Writer {
     connection: Mutex<Connection>,
     time: Time,
     queue: Mutex<Queue>,
+    pub(super) publisher: Publisher,
 }
 
 #[derive(Default)]
@@ -42,6 +45,9 @@ trait Job: Send {
     /// Carries it out; returns whether it is to be kept.
     fn run(&mut self, sql: &Connection, time: &Time) -> bool;
 
+    /// Takes the runs that it changed.
+    fn changed(&mut self) -> BTreeSet<RunId>;
+
     /// What SQLite said, if it failed by that.
     fn fault(&self) -> Option<&rusqlite::Error>;
 
@@ -51,6 +57,7 @@ trait Job: Send {
 
 struct Write<T, F> {
     work: Option<F>,
+    changed: BTreeSet<RunId>,
     outcome: Option<Result<T, LedgerError>>,
     caller: oneshot::Sender<Result<T, LedgerError>>,
 }
@@ -62,9 +69,21 @@ where
 {
     fn run(&mut self, sql: &Connection, time: &Time) -> bool {
         let Some(work) = self.work.take() else { return false };
-        let carried_out = catch_unwind(AssertUnwindSafe(|| work(&time.stamped(sql)?)));
+        let carried_out = catch_unwind(AssertUnwindSafe(|| {
+            let tx = time.stamped(sql)?;
+            let outcome = work(&tx)?;
+            Ok((outcome, tx.changed.take()))
+        }));
         let outcome = carried_out.unwrap_or_else(|panic| Err(cut_off(&words_of(panic.as_ref()))));
+        let outcome = outcome.map(|(outcome, changed)| {
+            self.changed = changed;
+            outcome
+        });
         self.outcome.insert(outcome).is_ok()
+    }
+
+    fn changed(&mut self) -> BTreeSet<RunId> {
+        std::mem::take(&mut self.changed)
     }
 
     fn fault(&self) -> Option<&rusqlite::Error> {
@@ -94,7 +113,12 @@ where
 
 impl Writer {
     pub(super) fn new(connection: Connection, time: Time) -> Arc<Self> {
-        Arc::new(Self { connection: Mutex::new(connection), time, queue: Mutex::default() })
+        Arc::new(Self {
+            connection: Mutex::new(connection),
+            time,
+            queue: Mutex::default(),
+            publisher: Publisher::default(),
+        })
     }
 
     /// The connection, once no group has it.
@@ -109,7 +133,7 @@ impl Writer {
         F: FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     {
         let (caller, outcome) = oneshot::channel();
-        let write = Box::new(Write { work: Some(work), outcome: None, caller });
+        let write = Box::new(Write { work: Some(work), changed: BTreeSet::new(), outcome: None, caller });
         let mut queue = self.waiting();
         queue.waiting.push_back((Instant::now(), write));
         if !std::mem::replace(&mut queue.led, true) {
@@ -128,8 +152,11 @@ impl Writer {
     ) -> Result<T, LedgerError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = work(&self.time.stamped(&transaction)?)?;
+        let tx = self.time.stamped(&transaction)?;
+        let value = work(&tx)?;
+        let changed = tx.changed.take();
         transaction.commit()?;
+        self.publisher.publish_all(changed);
         Ok(value)
     }
 
@@ -211,6 +238,9 @@ fn lead(writer: Arc<Writer>) {
     loop {
         let mut group = Vec::new();
         let lost = writer.write_group(&mut group).err();
+        if lost.is_none() {
+            writer.publisher.publish_all(group.iter_mut().flat_map(|job| job.changed()).collect());
+        }
         if writer.rests() {
             // Whoever hears of it may close the ledger, and then it is closed.
             drop(writer);

@@ -8,6 +8,7 @@ mod attached;
 mod attacks;
 mod audience;
 mod cards;
+mod changes;
 mod cli;
 mod commands;
 mod configuration;

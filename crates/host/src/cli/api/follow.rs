@@ -1,5 +1,7 @@
 //! What happens to a run, as it happens: a line of JSON each, as `runs follow --json` prints them.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -15,6 +17,7 @@ use super::read::{no_run, run_id};
 use super::{Answer, Api, dress};
 use crate::cli::runs;
 use crate::ledger::LedgerError;
+use crate::ledger::changes::{Change, Changes};
 use crate::ledger::runs::RunState;
 
 /// Which of it.
@@ -28,10 +31,14 @@ pub(super) struct Follow {
     follow: Option<bool>,
 }
 
+/// The least time between two looks of one stream: many changes in a short time are one.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// One stream: a run, and how far it was told.
 struct Following {
     api: Api,
     run: RunId,
+    changes: Changes,
     seen: i64,
     follow: bool,
     over: bool,
@@ -61,7 +68,8 @@ pub(super) async fn events(
     }
     let known = api.ledger().read(move |tx| crate::ledger::runs::get(tx, run)).await?;
     known.ok_or_else(|| no_run(run))?;
-    let following = Following { api, run, seen, follow: follow.unwrap_or(true), over: false };
+    let changes = api.shared.engine.subscribe();
+    let following = Following { api, run, changes, seen, follow: follow.unwrap_or(true), over: false };
     let lines = stream::unfold(following, |mut following| async {
         let lines = following.next().await?;
         Some((lines.map(Bytes::from), following))
@@ -85,7 +93,6 @@ impl Following {
     async fn news(&mut self) -> Result<Option<String>, BrokenOff> {
         while !self.over {
             let (run, seen) = (self.run, self.seen);
-            let version = self.api.ledger().data_version().await?;
             let (rows, last, state) =
                 self.api.ledger().read(move |tx| runs::news(tx, Some(run), seen)).await?;
             self.seen = last.max(seen);
@@ -99,10 +106,60 @@ impl Following {
                 }
                 return Ok(Some(lines));
             }
-            if !self.over && !self.api.changes(version, None).await? {
+            if !self.over && !self.changed().await {
                 return Err(BrokenOff::Stopping);
             }
         }
         Ok(None)
+    }
+
+    /// Waits until something of the run may be another; `false` once the host stops.
+    async fn changed(&mut self) -> bool {
+        let stop = self.api.shared.stop.clone();
+        let heard = async {
+            while let Some(change) = self.changes.next().await {
+                if change == Change::Run(self.run) || change == Change::Unknown {
+                    return true;
+                }
+            }
+            false
+        };
+        let is_heard = tokio::select! {
+            () = stop.cancelled() => false,
+            is_heard = heard => is_heard,
+        };
+        if is_heard {
+            tokio::time::sleep(PAUSE).await;
+            self.changes.clear();
+        }
+        is_heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{api, run};
+    use super::*;
+    use crate::ledger::audit;
+
+    #[tokio::test]
+    async fn a_stream_looks_again_for_its_own_run_and_for_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let api = api(state.path());
+        let (own, other) = (run(&api, "1"), run(&api, "2"));
+        let changes = api.shared.engine.subscribe();
+        let mut following =
+            Following { api: api.clone(), run: own, changes, seen: 0, follow: true, over: false };
+        let change = |run| {
+            let step = connector_gate::ids::StepId { run, index: 1 };
+            let entry = audit::of_step(step, "test", audit::host(), None, serde_json::Value::Null);
+            api.written().write_now(|tx| audit::append(tx, entry)).unwrap();
+        };
+        change(other);
+        change(own);
+        assert!(following.changed().await);
+        change(other);
+        api.shared.stop.cancel();
+        assert!(!following.changed().await, "nothing but the stop ends the wait");
     }
 }

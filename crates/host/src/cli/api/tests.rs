@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use connector_gate::clock::Clock;
+use connector_gate::ids::RunId;
 use connector_gate::policy::GateConfig;
 use connector_rules::RuleSet;
 
@@ -11,7 +12,7 @@ use crate::console;
 use crate::ledger::{events, runs};
 
 /// The API of a host whose engine makes no pass, as the user has it.
-fn api(state: &std::path::Path) -> Api {
+pub(super) fn api(state: &std::path::Path) -> Api {
     let parts = Parts {
         rules: RuleSet::parse(std::iter::empty::<connector_rules::SourceFile>()).unwrap(),
         instances: Vec::new(),
@@ -32,6 +33,16 @@ fn api(state: &std::path::Path) -> Api {
     Api { shared: Arc::new(shared), client: Client::User(Actor::from_text("cli:anna")) }
 }
 
+/// A run of a message with this id.
+pub(super) fn run(api: &Api, id: &str) -> RunId {
+    let written = api.written().write_now(|tx| {
+        let event = events::store(tx, &console::message("c", id.to_owned(), "hi", None))?.unwrap();
+        let event = events::get(tx, event)?.unwrap();
+        runs::create(tx, &event, runs::By { rule: "rule", version: "v", definition: "" }, &[])
+    });
+    written.unwrap().unwrap()
+}
+
 #[tokio::test]
 async fn one_who_waits_sees_what_another_client_of_the_api_writes() {
     let state = tempfile::tempdir().unwrap();
@@ -47,12 +58,7 @@ async fn one_who_waits_sees_what_another_client_of_the_api_writes() {
 async fn of_a_run_that_goes_on_when_the_host_stops_what_is_followed_breaks_off_and_has_no_end() {
     let state = tempfile::tempdir().unwrap();
     let api = api(state.path());
-    let written = api.written().write_now(|tx| {
-        let event = events::store(tx, &console::message("c", "1".to_owned(), "hi", None))?.unwrap();
-        let event = events::get(tx, event)?.unwrap();
-        runs::create(tx, &event, runs::By { rule: "rule", version: "v", definition: "" }, &[])
-    });
-    let run = written.unwrap().unwrap();
+    let run = run(&api, "1");
     let followed = async |follow: bool| {
         let query = serde_json::from_value(serde_json::json!({ "follow": follow })).unwrap();
         let path = Ok(Path(run.to_string()));
