@@ -25,7 +25,14 @@ const LAYERS: [&[&str]; 4] = [
         "connector-telegram",
         "opencode-daemons",
     ],
-    &["connector-opencode-serve", "connector-plugins", "connector-surface", "springtale-adapter", "testkit"],
+    &[
+        "connector-ledger",
+        "connector-opencode-serve",
+        "connector-plugins",
+        "connector-surface",
+        "springtale-adapter",
+        "testkit",
+    ],
     &["connector-host"],
 ];
 

@@ -15,11 +15,11 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig, Terms};
 use connector_host::assemble::{self, Parts};
-use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::steps::decide::decide;
-use connector_host::ledger::steps::enter::enter;
-use connector_host::ledger::steps::{self, NewStep};
-use connector_host::ledger::{Ledger, LedgerError, Tx, runs};
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::steps::decide::decide;
+use connector_ledger::steps::enter::enter;
+use connector_ledger::steps::{self, NewStep};
+use connector_ledger::{Ledger, LedgerError, Tx, runs};
 use connector_rules::{RuleSet, SourceFile};
 use connector_surface::log::LogSurface;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -317,8 +317,8 @@ fn long_history(criterion: &mut Criterion) {
                     black_box(runs::idle(tx, 64)?);
                     black_box(steps::next_in_lanes(tx, 64)?);
                     black_box(steps::queued(tx, 64)?);
-                    black_box(connector_host::ledger::outbox::due(tx, 64)?);
-                    black_box(connector_host::ledger::outbox::next_retry(tx)?);
+                    black_box(connector_ledger::outbox::due(tx, 64)?);
+                    black_box(connector_ledger::outbox::next_retry(tx)?);
                     Ok(())
                 })
                 .unwrap();

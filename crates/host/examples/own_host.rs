@@ -26,7 +26,10 @@ impl Surface for Lines {
         while let Some(Ok(Some(line))) = stop.run_until_cancelled(lines.next_line()).await {
             let mut shown = self.1.lock().await;
             match &*shown {
-                _ if line != "y" => drop(inbox.message(me, &unique()?, &line).await?),
+                _ if line != "y" => {
+                    let id = unique().map_err(|error| SurfaceError::of(&error))?;
+                    inbox.message(me, &id, &line).await?;
+                }
                 None => println!("no card waits"),
                 Some(card) => {
                     let answer = inbox.decide(me, (card.id, card.digest.as_str()), Decision::Approve).await?;

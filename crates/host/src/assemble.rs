@@ -10,6 +10,8 @@ use std::time::Duration;
 use connector_gate::clock::Clock;
 use connector_gate::people;
 use connector_gate::policy::{GateConfig, Terms};
+use connector_ledger::lock::HostLock;
+use connector_ledger::{Ledger, LedgerError};
 use connector_rules::{Diagnostics, Rule, RuleSet, SourceFile};
 use connector_surface::Surface;
 use connector_surface::log::COMMAND_LINE;
@@ -17,8 +19,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::engine::{Engine, Setup};
 use crate::instance::Instance;
-use crate::ledger::lock::HostLock;
-use crate::ledger::{Ledger, LedgerError};
 use crate::transcript::Transcripts;
 use crate::view::ViewsOfHost;
 use crate::{console, git};

@@ -6,6 +6,9 @@ use std::time::Duration;
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_ledger::events::{self, Change, ReplyTo};
+use connector_ledger::runs::{self, RunState, Still};
+use connector_ledger::{LedgerError, Tx, outbox, steps};
 use connector_surface::words::{NO_RULE, REFUSED, decided, wants_words};
 use connector_surface::{MAIN_CHAT, OpenAsk};
 use tokio::sync::mpsc;
@@ -14,9 +17,6 @@ use tokio::time::Instant;
 use crate::console::input::{self, Line};
 use crate::console::{Console, NAME, message};
 use crate::engine::{Answer, Answered, CancelOutcome, Engine};
-use crate::ledger::events::{self, Change, ReplyTo};
-use crate::ledger::runs::{self, RunState, Still};
-use crate::ledger::{LedgerError, Tx, outbox, steps};
 
 /// How long the chat waits for the engine to take something in.
 const PATIENCE: Duration = Duration::from_secs(10);

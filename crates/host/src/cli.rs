@@ -32,12 +32,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_gate::policy::Actor;
+use connector_ledger::Ledger;
 use etcetera::BaseStrategy as _;
 use opencode_daemons::{Environment, PoolConfig};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
-use crate::ledger::Ledger;
 use crate::transcript::Transcripts;
 use crate::{assemble, places};
 

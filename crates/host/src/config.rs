@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use connector_files::{AbsolutePath, Base};
 use connector_gate::people::{Accounts, People, PeopleError};
 use connector_gate::policy::GateConfig;
+use connector_ledger::steps::HOST;
 use connector_plugins::package::{PackageGrant, PluginName, Trust};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
@@ -22,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::build::registry::STANDARD;
-use crate::engine::HOST;
 use crate::engine::ScheduleChat;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;

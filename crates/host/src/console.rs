@@ -20,7 +20,7 @@ use connector_surface::view::{CardDecision, Standing};
 use connector_surface::{DeliveryError, MAIN_CHAT, OpenAsk, Surface, View};
 use serde_json::{Value, json};
 
-use crate::ledger::events::{NewEvent, ReplyTo};
+use connector_ledger::events::{NewEvent, ReplyTo};
 
 /// The surface's name, and its only user's.
 pub const NAME: &str = "console";

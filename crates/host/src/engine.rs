@@ -33,6 +33,12 @@ use connector_gate::clock::{Clock, Millis};
 use connector_gate::decision::{Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
+use connector_ledger::changes::Changes;
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::lock::HostLock;
+use connector_ledger::outbox::Parcel;
+use connector_ledger::steps::{StepRow, decide};
+use connector_ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use connector_rules::RuleSet;
 use connector_surface::Surface;
 use connector_surface::view::{CardView, ResultView, Standing};
@@ -41,15 +47,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::failpoint;
 use crate::instance::Instance;
-use crate::ledger::changes::Changes;
-use crate::ledger::events::{self, NewEvent};
-use crate::ledger::lock::HostLock;
-use crate::ledger::outbox::Parcel;
-use crate::ledger::steps::{StepRow, decide};
-use crate::ledger::{Ledger, LedgerError, Tx, outbox, runs, steps};
 use crate::transcript::Transcripts;
 
-pub(crate) use advance::HOST;
 pub use connector_gate::ask::{Answer, Answered};
 pub(crate) use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};
@@ -545,8 +544,8 @@ impl Engine {
         self.0
             .ledger
             .read(move |tx| {
-                Ok(crate::ledger::runs::get(tx, run)?
-                    .is_some_and(|row| row.state == crate::ledger::runs::RunState::Active))
+                Ok(connector_ledger::runs::get(tx, run)?
+                    .is_some_and(|row| row.state == connector_ledger::runs::RunState::Active))
             })
             .await
     }

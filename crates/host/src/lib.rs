@@ -3,7 +3,7 @@
 //!
 //! A [surface](connector_surface) reports an event, [rules](connector_rules) turn it into a run,
 //! the [gate](connector_gate) asks about each step that mutates, the [`engine`] dispatches
-//! what was approved, and every step of that walk is a row in the [`ledger`]
+//! what was approved, and every step of that walk is a row in the [ledger](connector_ledger)
 //! before it has an effect. The host never speaks to a daemon itself; a
 //! connector [`instance`] does, through the one way out it was granted.
 
@@ -21,14 +21,12 @@ pub mod followers;
 pub mod git;
 pub mod instance;
 pub mod isolation;
-pub mod ledger;
 pub mod managed;
 pub mod own_model;
 pub mod places;
 pub mod powers;
 pub mod prelude;
 pub mod reload;
-pub mod shapes;
 pub mod telegram;
 pub mod told;
 pub mod transcript;

@@ -32,6 +32,7 @@ use connector_gate::ask::Answer;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::LedgerError;
 use connector_surface::view::Standing;
 use connector_surface::{DeliveryError, Inbox, OpenAsk, Reported, Surface, SurfaceError, View, words};
 use connector_telegram::update::{Allow, Me};
@@ -42,7 +43,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
-use crate::ledger::LedgerError;
 
 pub use render::{Part, Rendered, ask_over, card, parts, permission, question, result, status};
 
@@ -189,7 +189,7 @@ impl Surface for Telegram {
         let reading = stop.child_token();
         let _until_dropped = reading.clone().drop_guard();
         let ended = self.take_updates(&reading).await;
-        ended.map_err(|error| SurfaceError { reason: connector_contract::chain(&error) })
+        ended.map_err(|error| SurfaceError::of(&error))
     }
 
     async fn finish(&self) {

@@ -24,8 +24,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ledger::asks::AskRow;
-use crate::ledger::{LedgerError, Tx, asks, runs, steps};
+use connector_ledger::asks::AskRow;
+use connector_ledger::{LedgerError, Tx, asks, runs, steps};
 
 pub(crate) use recorder::{Begins, Recorder};
 
@@ -280,10 +280,10 @@ impl Line {
 mod tests {
     use connector_gate::clock::Clock;
     use connector_gate::policy::Actor;
+    use connector_ledger::Ledger;
+    use connector_ledger::events::{self, NewEvent};
 
     use super::*;
-    use crate::ledger::Ledger;
-    use crate::ledger::events::{self, NewEvent};
 
     fn message() -> NewEvent {
         NewEvent {

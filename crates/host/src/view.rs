@@ -11,11 +11,11 @@ mod standing;
 
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
+use connector_ledger::steps::StepRow;
 use connector_surface::view::{CardView, ResultView, Standing};
 use serde_json::Value;
 
 use crate::engine::Views;
-use crate::ledger::steps::StepRow;
 
 pub use card::card;
 pub use result::result;

@@ -25,12 +25,12 @@ use connector_contract::chain;
 use connector_files::{AbsolutePath, Base};
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
+use connector_ledger::LedgerError;
 use connector_rules::{FILE_WATCH, FileChange, FileWatch, Rule};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::{self, Engine, Repeat};
-use crate::ledger::LedgerError;
 use crate::places::real;
 use crate::troubles::Troubles;
 use look::Seen;

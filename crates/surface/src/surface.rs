@@ -51,9 +51,17 @@ pub struct SurfaceError {
     pub reason: String,
 }
 
+impl SurfaceError {
+    /// An error with all of its reasons.
+    #[must_use]
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { reason: connector_contract::chain(error) }
+    }
+}
+
 impl From<InboxError> for SurfaceError {
     fn from(error: InboxError) -> Self {
-        Self { reason: connector_contract::chain(&error) }
+        Self::of(&error)
     }
 }
 

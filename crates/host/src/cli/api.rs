@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use axum::response::{IntoResponse as _, Response};
 use clap::Subcommand;
 use connector_gate::policy::Actor;
+use connector_ledger::{Ledger, LedgerError};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -34,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 use super::runs::LOOK;
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
-use crate::ledger::{Ledger, LedgerError};
 pub(super) use problem::{Code, Problem};
 
 pub(super) use serve::{Port, Serving, listen, token};

@@ -3,10 +3,10 @@
 use std::io::Write as _;
 
 use clap::Subcommand;
+use connector_ledger::audit::{self, Verdict};
 
 use super::Common;
 use crate::exit::{Exit, Failure};
-use crate::ledger::audit::{self, Verdict};
 
 /// How many rows are read at a time, so that an export holds up nobody.
 const PAGE: u32 = 1_000;

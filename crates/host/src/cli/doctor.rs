@@ -28,7 +28,7 @@ use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};
 use crate::own_model::{Named, Source};
 use crate::webhook::Hook;
-use crate::{assemble, config, ledger, places, told, troubles, watch};
+use crate::{assemble, config, places, told, troubles, watch};
 
 /// How long a daemon that somebody else runs may take to answer.
 const ANSWERS: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ impl Doctor {
         let mut pool = config.as_ref().map_or_else(PoolConfig::default, |config| {
             managed::config::pool(&config.opencode, &config.workspaces, home)
         });
-        let host = ledger::lock::holder(&state).map_err(|error| error.to_string());
+        let host = connector_ledger::lock::holder(&state).map_err(|error| error.to_string());
         let (standings, held) = standings(&state).await;
         let (about_opencode, binary) = opencode(&pool, &environment, &state).await;
         pool.second = binary.as_ref().is_some_and(Opencode::is_of_2);

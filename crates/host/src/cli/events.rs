@@ -2,6 +2,10 @@
 
 use clap::Subcommand;
 use connector_gate::clock::rfc3339;
+use connector_ledger::events::{self, EventRow};
+use connector_ledger::runs::{self, RunRow, RunState};
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx};
 use connector_surface::text::one_line;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,10 +13,6 @@ use serde::Serialize;
 use super::Common;
 use crate::console::render;
 use crate::exit::{Exit, Failure};
-use crate::ledger::events::{self, EventRow};
-use crate::ledger::runs::{self, RunRow, RunState};
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx};
 use crate::view;
 
 /// `events`

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use connector_gate::policy::Actor;
+use connector_ledger::Ledger;
+use connector_ledger::events::{self, NewEvent};
 use connector_surface::log::COMMAND_LINE;
 use serde_json::json;
 
@@ -11,8 +13,6 @@ use super::runs::LOOK;
 use super::{Common, caller};
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::ledger::Ledger;
-use crate::ledger::events::{self, NewEvent};
 
 /// How long a message may lie there before its sender is told that no host takes it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use connector_gate::state::StepState;
+use connector_ledger::{LedgerError, Tx, steps};
 use sd_notify::NotifyState;
 
 use crate::engine::Engine;
-use crate::ledger::{LedgerError, Tx, steps};
 
 /// How often what goes on is told, unless the manager wants to hear more often that the host lives.
 const EACH: Duration = Duration::from_secs(10);

@@ -9,6 +9,14 @@ use connector_gate::digest::TOLD;
 use connector_gate::ids::StepId;
 use connector_gate::policy::{GateConfig, Terms};
 use connector_gate::state::{Move, StepState};
+use connector_ledger::events::EventRow;
+use connector_ledger::outbox::{self, Parcel};
+use connector_ledger::runs::{self, RunRow, RunState};
+use connector_ledger::steps::HOST;
+use connector_ledger::steps::enter::{end_badly, enter, is_told_of};
+use connector_ledger::steps::release::ask_under;
+use connector_ledger::steps::{self, Change, NewStep, StepRow};
+use connector_ledger::{LedgerError, Tx, audience, events, seen};
 use connector_rules::{
     Action, DEDUPE_WINDOW, Next, Rule, RuleSet, RunEnd, Scope, SourceFile, Step, StepOutcome,
 };
@@ -18,16 +26,8 @@ use serde_json::{Value, json};
 use super::intake::{as_event, timestamp};
 use super::{BATCH, Engine, provenance};
 use crate::failpoint::failpoint;
-use crate::ledger::events::EventRow;
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::runs::{self, RunRow, RunState};
-use crate::ledger::steps::enter::{end_badly, enter, is_told_of};
-use crate::ledger::steps::release::ask_under;
-use crate::ledger::steps::{self, Change, NewStep, StepRow};
-use crate::ledger::{LedgerError, Tx, audience, events, seen};
 
-/// The connector of the host's own steps, and their actions.
-pub(crate) const HOST: &str = "host";
+/// The actions of the host's own steps.
 const REPLY: &str = "reply";
 const DELAY: &str = "delay";
 const DEDUPE: &str = "dedupe";

@@ -1,6 +1,6 @@
 //! Asks in flight: from an agent to a person and back.
 //!
-//! What is asked is a row of [`crate::ledger::asks`]; here are only the ways back to the agents that
+//! What is asked is a row of [`connector_ledger::asks`]; here are only the ways back to the agents that
 //! wait. An answer is written into its row by whoever gives it, in this process or beside it, and
 //! each pass looks for answers to what waits here. After a restart the connector reads the daemon's
 //! pending asks and asks again, which is the same row.
@@ -14,15 +14,15 @@ use connector_contract::{Progress, ToolOutcome};
 use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::asks::{self, AskState};
+use connector_ledger::audience::Member;
+use connector_ledger::{LedgerError, Tx, audit};
 use connector_surface::OpenAsk;
 use connector_surface::log::COMMAND_LINE;
 use tokio::sync::oneshot;
 
 use super::Engine;
 use super::audience::Audience;
-use crate::ledger::asks::{self, AskState};
-use crate::ledger::audience::Member;
-use crate::ledger::{LedgerError, Tx, audit};
 
 pub(super) use relay::Relay;
 

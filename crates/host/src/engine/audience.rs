@@ -7,13 +7,13 @@ use connector_contract::Progress;
 use connector_gate::ask::Answer;
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
+use connector_ledger::audience::{self, Following};
+use connector_ledger::{LedgerError, Tx};
 use connector_rules::Rule;
 use connector_surface::{OpenAsk, Surface};
 
 use super::Engine;
 use crate::followers;
-use crate::ledger::audience::{self, Following};
-use crate::ledger::{LedgerError, Tx};
 
 /// The chats that are told of a run, on those surfaces that there are. Each clone of it hears of those that leave.
 #[derive(Clone)]

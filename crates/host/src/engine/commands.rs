@@ -4,12 +4,12 @@ use connector_contract::facts;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx};
 use connector_surface::OpenAsk;
 use connector_surface::text::{one_line, shortened, visible};
 
 use super::CancelOutcome;
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx};
 
 /// How many steps of a chat are looked at that wait or run.
 const MOST_LIVE: u32 = 50;

@@ -8,15 +8,15 @@ use std::time::Duration;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_ledger::audience::Member;
+use connector_ledger::outbox::{self, OutboxRow, Parcel};
+use connector_ledger::steps::{self, StepRow, decide};
+use connector_ledger::{LedgerError, audience};
 use connector_surface::view::{CardDecision, CardView, Field};
 use connector_surface::{DeliveryError, View};
 
 use super::{Engine, passing};
 use crate::failpoint::failpoint;
-use crate::ledger::audience::Member;
-use crate::ledger::outbox::{self, OutboxRow, Parcel};
-use crate::ledger::steps::{self, StepRow, decide};
-use crate::ledger::{LedgerError, audience};
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;

@@ -21,6 +21,10 @@ use connector_gate::digest::TOLD;
 use connector_gate::ids::StepId;
 use connector_gate::policy::{Actor, Terms};
 use connector_gate::state::{Move, StepState};
+use connector_ledger::outbox::Parcel;
+use connector_ledger::steps::release::{InForce, Released, release};
+use connector_ledger::steps::{self, Change, Guard, StepRow};
+use connector_ledger::{Ledger, LedgerError, asks, audience, runs};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +34,6 @@ use super::asks::Relay;
 use super::{BATCH, Engine, FoundAgain, Running};
 use crate::failpoint::failpoint;
 use crate::instance::Instance;
-use crate::ledger::outbox::Parcel;
-use crate::ledger::steps::release::{InForce, Released, release};
-use crate::ledger::steps::{self, Change, Guard, StepRow};
-use crate::ledger::{Ledger, LedgerError, asks, audience, runs};
 use crate::transcript::{Begins, Recorder};
 
 /// How many unread progress updates a surface may leave.

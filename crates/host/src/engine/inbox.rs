@@ -7,17 +7,17 @@ use connector_gate::ask::{Answer, Answered};
 use connector_gate::decision::{Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::events::{self, NewEvent, ReplyTo};
+use connector_ledger::messages::{self, NewMessage};
+use connector_ledger::outbox::{self, Parcel};
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx, cursors};
 use connector_surface::inbox::{About, Message, Receiver, Sent};
-use connector_surface::{Inbox, InboxError, OpenAsk, SurfaceError};
+use connector_surface::{Inbox, InboxError, OpenAsk};
 use serde_json::json;
 
 use super::commands::{self, Command};
 use super::{Engine, Inner};
-use crate::ledger::events::{self, NewEvent, ReplyTo};
-use crate::ledger::messages::{self, NewMessage};
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, cursors};
 
 /// What the id of the event ends with that is a message's command.
 pub(crate) const COMPANION: &str = " command_received";
@@ -165,38 +165,38 @@ impl Receiver for WeakEngine {
         messages: Vec<Message>,
         place: Option<String>,
     ) -> Result<usize, InboxError> {
-        Ok(self.engine()?.take(surface, messages, place).await?)
+        self.engine()?.take(surface, messages, place).await.map_err(reported)
     }
 
     async fn place(&self, surface: &str) -> Result<Option<String>, InboxError> {
         let surface = surface.to_owned();
-        Ok(self.engine()?.ledger().read(move |tx| cursors::get(tx, &surface)).await?)
+        self.engine()?.ledger().read(move |tx| cursors::get(tx, &surface)).await.map_err(reported)
     }
 
     async fn decide(&self, tap: Tap) -> Result<Tapped, InboxError> {
-        Ok(self.engine()?.tap(tap).await?)
+        self.engine()?.tap(tap).await.map_err(reported)
     }
 
     async fn answer(&self, number: u64, by: &Actor, answer: Answer) -> Result<Answered, InboxError> {
-        Ok(self.engine()?.answer(number, by, answer).await?)
+        self.engine()?.answer(number, by, answer).await.map_err(reported)
     }
 
     async fn record(&self, surface: &str, sent: Sent) -> Result<(), InboxError> {
         let Sent { chat, message, step, delivery, part } = sent;
         let surface = surface.to_owned();
         let new = NewMessage { surface, chat, surface_ref: message, step, parcel: delivery, part };
-        Ok(self.engine()?.ledger().write(move |tx| messages::put(tx, &new)).await?)
+        self.engine()?.ledger().write(move |tx| messages::put(tx, &new)).await.map_err(reported)
     }
 
     async fn sent(&self, delivery: i64, part: &str) -> Result<Vec<String>, InboxError> {
         let part = part.to_owned();
-        Ok(self.engine()?.ledger().read(move |tx| messages::of_part(tx, delivery, &part)).await?)
+        self.engine()?.ledger().read(move |tx| messages::of_part(tx, delivery, &part)).await.map_err(reported)
     }
 
     async fn about(&self, surface: &str, chat: &str, message: &str) -> Result<Option<About>, InboxError> {
         let [surface, chat, message] = [surface, chat, message].map(str::to_owned);
         let look = move |tx: &Tx<'_>| messages::about(tx, &surface, &chat, &message);
-        let found = self.engine()?.ledger().read(look).await?;
+        let found = self.engine()?.ledger().read(look).await.map_err(reported)?;
         Ok(found.map(|(step, part)| About { step, part }))
     }
 
@@ -209,7 +209,7 @@ impl Receiver for WeakEngine {
     ) -> Result<Option<String>, InboxError> {
         let [surface, chat, part] = [surface, chat, part].map(str::to_owned);
         let look = move |tx: &Tx<'_>| messages::last_of(tx, &surface, &chat, step, &part);
-        Ok(self.engine()?.ledger().read(look).await?)
+        self.engine()?.ledger().read(look).await.map_err(reported)
     }
 
     fn is_approver(&self, who: &Actor) -> bool {
@@ -217,18 +217,11 @@ impl Receiver for WeakEngine {
     }
 }
 
-impl From<LedgerError> for InboxError {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::NotRunning => Self::NotRunning,
-            LedgerError::Content(reason) => Self::Unreadable(reason),
-            error => Self::Ledger(Box::new(error)),
-        }
-    }
-}
-
-impl From<LedgerError> for SurfaceError {
-    fn from(error: LedgerError) -> Self {
-        InboxError::from(error).into()
+/// What a surface is told of an error of the ledger.
+fn reported(error: LedgerError) -> InboxError {
+    match error {
+        LedgerError::NotRunning => InboxError::NotRunning,
+        LedgerError::Content(reason) => InboxError::Unreadable(reason),
+        error => InboxError::Ledger(Box::new(error)),
     }
 }

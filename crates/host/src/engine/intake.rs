@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use connector_gate::clock::Millis;
+use connector_ledger::audit::{self, Entry};
+use connector_ledger::events::{self, EventRow, NewEvent, ReplyTo};
+use connector_ledger::outbox::{self, Parcel};
+use connector_ledger::runs::{self, By};
+use connector_ledger::{LedgerError, Tx};
 use connector_rules::{Action, Event, Reply, Rule, RuleSet};
 use connector_surface::Reported;
 use serde_json::{Value, json};
 
 use super::inbox::COMPANION;
 use super::{BATCH, Engine, limits};
-use crate::ledger::audit::{self, Entry};
-use crate::ledger::events::{self, EventRow, NewEvent, ReplyTo};
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::runs::{self, By};
-use crate::ledger::{LedgerError, Tx};
 
 impl Engine {
     pub(super) async fn take_in_events(&self) -> Result<(), LedgerError> {

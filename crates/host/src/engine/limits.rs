@@ -9,10 +9,10 @@ use std::time::Duration;
 use connector_gate::ids::RunId;
 use connector_rules::{FILE_WATCH, Rule, WEBHOOK};
 
-use crate::ledger::events::EventRow;
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::runs::{self, RunState};
-use crate::ledger::{LedgerError, Tx};
+use connector_ledger::events::EventRow;
+use connector_ledger::outbox::{self, Parcel};
+use connector_ledger::runs::{self, RunState};
+use connector_ledger::{LedgerError, Tx};
 
 /// Why `rule` may not begin another run now.
 pub(super) fn held_back(tx: &Tx<'_>, rule: &Rule) -> Result<Option<String>, LedgerError> {

@@ -6,12 +6,12 @@ use std::sync::PoisonError;
 
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::{LedgerError, Tx};
 use connector_rules::{Event, WEBHOOK};
 use serde_json::Value;
 
 use super::{Engine, ScheduleChat};
-use crate::ledger::events::{self, NewEvent};
-use crate::ledger::{LedgerError, Tx};
 
 /// When an event is one that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

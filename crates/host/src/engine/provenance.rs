@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector_contract::{Provenance, SourceNote, chain};
+use connector_ledger::events::{self, EventRow};
+use connector_ledger::runs::{self, RunRow};
+use connector_ledger::steps::StepRow;
+use connector_ledger::{LedgerError, Tx};
 use connector_rules::{Provenance as Wanted, ResolveError, Rule, Scope};
 
 use super::Engine;
 use super::advance::parse_stored;
 use super::intake::{as_event, timestamp};
-use crate::ledger::events::{self, EventRow};
-use crate::ledger::runs::{self, RunRow};
-use crate::ledger::steps::StepRow;
-use crate::ledger::{LedgerError, Tx};
 
 /// What a step's own rule says about its call.
 #[derive(Debug, Clone)]
@@ -81,11 +81,11 @@ fn note(run: &RunRow, event: &EventRow, rule: &Rule) -> Result<SourceNote, Resol
 mod tests {
     use connector_gate::ids::RunId;
     use connector_gate::policy::Actor;
+    use connector_ledger::runs::RunState;
     use connector_rules::{RuleSet, SourceFile};
     use serde_json::json;
 
     use super::*;
-    use crate::ledger::runs::RunState;
 
     /// The surfaces of a host as it comes whose users are this machine's own.
     fn local() -> BTreeSet<String> {

@@ -13,6 +13,10 @@ use std::sync::{Mutex, PoisonError};
 
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
+use connector_ledger::audit::{self, Entry};
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::outbox::{self, Parcel};
+use connector_ledger::{LedgerError, Tx, schedules};
 use connector_rules::{RuleSet, SCHEDULE, Schedule, Timestamp};
 use connector_surface::MAIN_CHAT;
 use connector_surface::log::COMMAND_LINE;
@@ -21,10 +25,6 @@ use serde_json::json;
 
 use super::Engine;
 use super::intake::timestamp;
-use crate::ledger::audit::{self, Entry};
-use crate::ledger::events::{self, NewEvent};
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, Tx, schedules};
 
 /// How late a time may be noticed and still count as met, in milliseconds.
 const LATE: Millis = 60_000;

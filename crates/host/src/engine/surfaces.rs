@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_ledger::LedgerError;
 use connector_surface::{Surface, SurfaceError};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Engine;
-use crate::ledger::LedgerError;
 
 impl Engine {
     /// Serves until `stop`, until every surface has ended, or until the ledger cannot be used, and then ends in order:

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use connector_gate::clock::Millis;
+use connector_ledger::events::EventRow;
 use connector_rules::{Event, Rule, RuleSet};
 use serde_json::Value;
 
 use super::Engine;
 use super::intake::{as_event, message, timestamp};
 use crate::followers;
-use crate::ledger::events::EventRow;
 
 /// A rule file that is not in force, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::Asked;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::{self as ledger, LedgerError, Tx, audit, messages};
 use connector_surface::OpenAsk;
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
@@ -30,7 +31,6 @@ use super::parcel::{Parcel, Unsent};
 use super::send::Out;
 use super::{NAME, Telegram, actor, locked, render};
 use crate::engine::{Answer, Answered};
-use crate::ledger::{self, LedgerError, Tx, audit, messages};
 use sheet::{Filled, Sheet};
 
 /// What an answer is answered with that comes too late.

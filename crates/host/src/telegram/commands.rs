@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use connector_ledger::LedgerError;
+use connector_ledger::steps::StepRow;
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::SetMyCommandsParams;
 use connector_telegram::frankenstein::types::BotCommand;
@@ -11,8 +13,6 @@ use tokio::task::JoinHandle;
 use super::send::Out;
 use super::{Telegram, actor};
 use crate::engine::commands;
-use crate::ledger::LedgerError;
-use crate::ledger::steps::StepRow;
 
 /// How often an answer is tried.
 const TRIES: u32 = 3;

@@ -6,6 +6,7 @@
 //! A changed caption is no new task: what the message began has begun.
 
 use connector_contract::OutboundError;
+use connector_ledger::LedgerError;
 use connector_surface::attachments::{recognised, size};
 use connector_surface::text::one_line;
 use connector_telegram::ApiError;
@@ -18,7 +19,6 @@ use serde_json::{Value, json};
 
 use super::{NAME, Telegram, actor, locked};
 use crate::engine::inbox::session_of;
-use crate::ledger::LedgerError;
 
 impl Telegram {
     /// Deals with a message that has a file.
@@ -34,7 +34,7 @@ impl Telegram {
                 let mut reply = None;
                 if let Some(answered) = received.reply_to {
                     let (chat, by) = (received.chat.to_string(), actor(received.user));
-                    let look = move |tx: &crate::ledger::Tx<'_>| {
+                    let look = move |tx: &connector_ledger::Tx<'_>| {
                         session_of(tx, (NAME, &chat), &answered.to_string(), &by)
                     };
                     reply = self.engine()?.ledger().read(look).await?;

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use connector_gate::decision::{Decision, Tapped};
+use connector_ledger::events::{NewEvent, ReplyTo};
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx, audience};
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
@@ -20,9 +23,6 @@ use super::{NAME, Telegram, actor, locked, split};
 use crate::engine::OF_RESULT;
 use crate::engine::commands::{self, Command};
 use crate::engine::inbox::{COMPANION, goes_on_with, reply_to, session_of};
-use crate::ledger::events::{NewEvent, ReplyTo};
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, audience};
 
 /// The longest answer to a tap, in characters.
 const TOAST: usize = 190;

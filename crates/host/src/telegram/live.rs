@@ -13,6 +13,9 @@ use connector_contract::Progress;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
+use connector_ledger::LedgerError;
+use connector_ledger::messages::CARD;
+use connector_ledger::steps::{self, StepRow};
 use connector_surface::view::{Doing, Retry};
 use connector_telegram::frankenstein::types::InlineKeyboardMarkup;
 use connector_telegram::text::Styled;
@@ -23,9 +26,6 @@ use tokio::time::Instant;
 use super::parcel::Parcel;
 use super::send::Out;
 use super::{Telegram, buttons, locked, render};
-use crate::ledger::LedgerError;
-use crate::ledger::messages::CARD;
-use crate::ledger::steps::{self, StepRow};
 
 /// The shortest time between two edits of one message.
 const EDIT: Duration = Duration::from_secs(1);

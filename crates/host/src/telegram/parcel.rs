@@ -2,12 +2,12 @@
 //! end of the host makes it be sent again, and a reply to it is understood.
 
 use connector_gate::ids::StepId;
+use connector_ledger::LedgerError;
+use connector_ledger::messages::{self, NewMessage};
 use connector_surface::DeliveryError;
 use connector_telegram::{ApiError, ChatKey};
 
 use super::{NAME, Telegram};
-use crate::ledger::LedgerError;
-use crate::ledger::messages::{self, NewMessage};
 
 /// What is sent where.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 use connector_gate::state::StepState;
+use connector_ledger::LedgerError;
+use connector_ledger::messages::CARD;
+use connector_ledger::steps;
 use connector_surface::view::{CardDecision, CardView, Field, ResultView, Standing};
 use connector_telegram::api::Document;
 use connector_telegram::frankenstein::methods::{EditMessageTextParams, SendMessageParams};
@@ -14,9 +17,6 @@ use connector_telegram::{ApiError, ChatKey};
 use super::parcel::{Parcel, Unsent};
 use super::render::Part;
 use super::{Telegram, buttons, render};
-use crate::ledger::LedgerError;
-use crate::ledger::messages::CARD;
-use crate::ledger::steps;
 
 /// In how many messages somebody can still read what they decide about.
 const WHOLE: usize = 16;

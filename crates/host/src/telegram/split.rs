@@ -9,6 +9,8 @@
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
 
 use connector_gate::clock::Millis;
+use connector_ledger::LedgerError;
+use connector_ledger::events;
 use connector_surface::Reported;
 use connector_telegram::text::{MESSAGE, head, units};
 use connector_telegram::update::Received;
@@ -17,8 +19,6 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{NAME, Telegram, actor};
 use crate::engine::commands;
-use crate::ledger::LedgerError;
-use crate::ledger::events;
 
 /// The shortest part that another one follows: clients cut in the second half.
 const SHORTEST: u64 = MESSAGE as u64 / 2;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use connector_contract::facts::PROMPT;
 use connector_gate::clock::Millis;
 use connector_gate::digest::TOLD;
+use connector_ledger::steps::StepRow;
 use connector_surface::attachments;
 use connector_surface::text::{one_line, visible};
 use connector_surface::view::{CardView, Field};
 use serde_json::Value;
 
 use super::plain;
-use crate::ledger::steps::StepRow;
 use crate::own_model;
 use crate::powers;
 use crate::told;

@@ -2,13 +2,13 @@
 
 use connector_contract::facts::{self, Facts};
 use connector_gate::state::StepState;
+use connector_ledger::steps::StepRow;
 use connector_surface::text::{one_line, visible};
 use connector_surface::view::{Branch, ChangedFile, Changes, ResultView, Verbatim};
 use serde_json::Value;
 
 use super::figures::figures;
 use super::refused::refused;
-use crate::ledger::steps::StepRow;
 
 /// The result of a step, or where it is.
 pub fn result(row: &StepRow) -> ResultView {

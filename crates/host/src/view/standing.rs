@@ -6,7 +6,7 @@ use connector_gate::state::StepState;
 use connector_surface::text::one_line;
 use connector_surface::view::{CardDecision, Standing};
 
-use crate::ledger::steps::StepRow;
+use connector_ledger::steps::StepRow;
 
 /// Where the card of a step stands that these accounts approved, each another person's.
 pub fn standing(row: &StepRow, approved_by: &[Actor], now: Millis) -> Standing {

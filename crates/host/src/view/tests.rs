@@ -3,11 +3,11 @@ use connector_gate::digest::Digest;
 use connector_gate::people::People;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_ledger::steps::StepRow;
 use connector_surface::view::{Branch, CardView, ChangedFile, Field, ResultView, Verbatim};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ledger::steps::StepRow;
 
 /// Moves the cursor, reads backwards, hides, and looks like a card.
 const HOSTILE: &str = "a\n└─ y to run it\u{1b}[2K\r\u{202e}txt.exe\u{200b}";

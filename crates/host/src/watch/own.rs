@@ -4,13 +4,13 @@ use std::path::Path;
 
 use connector_files::AbsolutePath;
 use connector_gate::clock::Millis;
+use connector_ledger::steps::{self, Worked};
+use connector_ledger::{LedgerError, Tx, runs};
 use connector_rules::Rule;
 use serde_json::Value;
 
 use super::Places;
 use crate::engine::Engine;
-use crate::ledger::steps::{self, Worked};
-use crate::ledger::{LedgerError, Tx, runs};
 use crate::places::real;
 
 /// What of the host's own work there was since a look.

@@ -3,8 +3,8 @@
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_gate::state::StepState;
-use connector_host::ledger::keep;
-use connector_host::ledger::steps::StepRow;
+use connector_ledger::keep;
+use connector_ledger::steps::StepRow;
 use connector_rules::{RuleSet, SourceFile};
 
 use crate::database;

@@ -8,8 +8,8 @@ use connector_gate::ids::RunId;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::engine;
-use connector_host::ledger::changes::{Change, Changes};
-use connector_host::ledger::{Ledger, events};
+use connector_ledger::changes::{Change, Changes};
+use connector_ledger::{Ledger, events};
 
 use crate::world::{ANNA, Plan, World, event};
 

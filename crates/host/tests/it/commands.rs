@@ -2,7 +2,7 @@
 
 use connector_gate::decision::Decision;
 use connector_gate::policy::{Actor, GateConfig};
-use connector_host::ledger::{keep, steps};
+use connector_ledger::{keep, steps};
 
 use crate::terminal::User;
 use crate::world::{ANNA, Plan, World};

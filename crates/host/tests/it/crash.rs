@@ -15,11 +15,11 @@ use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tap};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::runs::{self, RunState, Still};
-use connector_host::ledger::steps::decide::decide;
-use connector_host::ledger::{Ledger, keep, outbox, steps};
+use connector_ledger::audit::{self, Verdict};
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::runs::{self, RunState, Still};
+use connector_ledger::steps::decide::decide;
+use connector_ledger::{Ledger, keep, outbox, steps};
 use serde_json::json;
 use testkit::fake::{Fake, Faults, Fixture};
 

@@ -7,9 +7,9 @@ use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::engine::CancelOutcome;
-use connector_host::ledger::runs::{self, RunState};
-use connector_host::ledger::steps::{PassedBy, allow};
-use connector_host::ledger::{events, outbox, steps};
+use connector_ledger::runs::{self, RunState};
+use connector_ledger::steps::{PassedBy, allow};
+use connector_ledger::{events, outbox, steps};
 
 use crate::database;
 use crate::probe::Shared;
@@ -82,7 +82,7 @@ async fn a_card_behind_a_parcel_that_cannot_be_delivered_expires_too() {
     let state = tempfile::tempdir().unwrap();
     let world = World::start(state.path(), 1_000, Plan::default());
     *world.screen.broken.lock().unwrap() = true;
-    let put = |tx: &connector_host::ledger::Tx<'_>| {
+    let put = |tx: &connector_ledger::Tx<'_>| {
         let parcel = outbox::Parcel::Text { run: None, body: "stuck".into() };
         let event = event("0", "");
         outbox::put(tx, &event.surface, &event.chat, &parcel)

@@ -4,8 +4,8 @@ use connector_gate::decision::{Decision, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_gate::state::{Move, StepState};
-use connector_host::ledger::steps::{Change, Guard, StepRow};
-use connector_host::ledger::{LedgerError, runs, steps};
+use connector_ledger::steps::{Change, Guard, StepRow};
+use connector_ledger::{LedgerError, runs, steps};
 
 use crate::database;
 use crate::probe::Shared;

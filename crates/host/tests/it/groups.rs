@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use connector_gate::clock::Clock;
-use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::{Ledger, LedgerError, Tx, events, keep};
+use connector_ledger::audit::{self, Verdict};
+use connector_ledger::{Ledger, LedgerError, Tx, events, keep};
 use tokio::task::JoinHandle;
 
 use crate::database;

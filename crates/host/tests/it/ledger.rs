@@ -3,8 +3,8 @@
 use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tapped};
 use connector_gate::state::StepState;
-use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::{Ledger, LedgerError, keep, runs};
+use connector_ledger::audit::{self, Verdict};
+use connector_ledger::{Ledger, LedgerError, keep, runs};
 use connector_surface::Inbox;
 use connector_surface::inbox::Message;
 

@@ -12,10 +12,10 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::ledger::audience::{self, Member};
-use connector_host::ledger::steps::decide::{decide, votes};
-use connector_host::ledger::steps::{self, StepRow, allow};
-use connector_host::ledger::{Ledger, asks, keep, messages, outbox, runs};
+use connector_ledger::audience::{self, Member};
+use connector_ledger::steps::decide::{decide, votes};
+use connector_ledger::steps::{self, StepRow, allow};
+use connector_ledger::{Ledger, asks, keep, messages, outbox, runs};
 
 const SCHEMAS: [(u32, &str); 4] = [
     (1, include_str!("schema/0001.sql")),
@@ -135,7 +135,7 @@ fn asks_messages_and_what_is_still_to_be_delivered_are_what_they_were_before_aud
     let directory = tempfile::tempdir().unwrap();
     let ledger = migrated(directory.path(), 4, SCHEMAS[3].1);
     let asking = StepId { run: RunId(13), index: 1 };
-    let states = |tx: &connector_host::ledger::Tx<'_>| {
+    let states = |tx: &connector_ledger::Tx<'_>| {
         let rows = asks::of_run(tx, asking.run)?;
         Ok(rows.into_iter().map(|ask| serde_json::to_value(ask.state).unwrap()).collect::<Vec<_>>())
     };

@@ -16,15 +16,15 @@ use connector_gate::people::People;
 use connector_gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
 use connector_gate::state::{Move, StepState};
 use connector_host::engine::cancel_run;
-use connector_host::ledger::audience::{self, Member};
-use connector_host::ledger::audit::{self, Verdict};
-use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::outbox::{self, OutboxRow, Parcel};
-use connector_host::ledger::steps::decide::decide;
-use connector_host::ledger::steps::enter::enter;
-use connector_host::ledger::steps::release::{InForce, Released, ask_under, release};
-use connector_host::ledger::steps::{self, Change, NewStep, PassedBy, StepRow, allow};
-use connector_host::ledger::{Ledger, Tx, keep, runs};
+use connector_ledger::audience::{self, Member};
+use connector_ledger::audit::{self, Verdict};
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::outbox::{self, OutboxRow, Parcel};
+use connector_ledger::steps::decide::decide;
+use connector_ledger::steps::enter::enter;
+use connector_ledger::steps::release::{InForce, Released, ask_under, release};
+use connector_ledger::steps::{self, Change, NewStep, PassedBy, StepRow, allow};
+use connector_ledger::{Ledger, Tx, keep, runs};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -176,7 +176,7 @@ impl Book {
         }
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, connector_host::ledger::LedgerError>) -> T {
+    fn write<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, connector_ledger::LedgerError>) -> T {
         self.ledger.write_now(work).unwrap()
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use connector_gate::ids::RunId;
 use connector_gate::policy::Actor;
 use connector_host::engine::{Arrival, Repeat, ScheduleChat, Stored};
-use connector_host::ledger::Tx;
-use connector_host::ledger::events::NewEvent;
-use connector_host::ledger::outbox;
-use connector_host::ledger::runs::RunState;
+use connector_ledger::Tx;
+use connector_ledger::events::NewEvent;
+use connector_ledger::outbox;
+use connector_ledger::runs::RunState;
 use connector_rules::{Event, HookPath, WEBHOOK};
 use serde_json::{Map, Value, json};
 

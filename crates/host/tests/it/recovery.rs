@@ -6,9 +6,9 @@ use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_gate::state::{Move, StepState};
-use connector_host::ledger::Ledger;
-use connector_host::ledger::steps::decide::decide;
-use connector_host::ledger::steps::{self, Change};
+use connector_ledger::Ledger;
+use connector_ledger::steps::decide::decide;
+use connector_ledger::steps::{self, Change};
 use serde_json::json;
 
 use crate::probe::Shared;

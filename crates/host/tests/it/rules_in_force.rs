@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_contract::{Provenance, SourceNote};
 use connector_gate::decision::Decision;
 use connector_host::engine::ScheduleChat;
-use connector_host::ledger::runs::RunState;
+use connector_ledger::runs::RunState;
 use connector_rules::{RuleSet, SourceFile};
 
 use crate::database;

@@ -2,8 +2,8 @@
 
 use connector_gate::decision::Decision;
 use connector_gate::policy::{Actor, GateConfig};
-use connector_host::ledger::events::{self, NewEvent};
-use connector_host::ledger::{LedgerError, Tx};
+use connector_ledger::events::{self, NewEvent};
+use connector_ledger::{LedgerError, Tx};
 
 use crate::database;
 use crate::world::{Plan, World, event};
@@ -84,7 +84,7 @@ async fn refusals_that_nobody_has_seen_are_told_in_one_line_and_keep_no_input() 
     assert_eq!(line, "96 more requests are refused: too many cards are waiting already");
     let kept = "SELECT count(*) FROM steps WHERE state = 'denied' AND input <> '{}'";
     assert_eq!(count(kept), 0);
-    assert!(world.read(connector_host::ledger::keep::check).await.problems.is_empty());
+    assert!(world.read(connector_ledger::keep::check).await.problems.is_empty());
     world.stop().await;
 }
 

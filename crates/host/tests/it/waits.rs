@@ -4,7 +4,7 @@ use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
 use connector_host::engine::CancelOutcome;
-use connector_host::ledger::runs::RunState;
+use connector_ledger::runs::RunState;
 
 use crate::world::{ANNA, Plan, World};
 
@@ -71,7 +71,7 @@ fn world(state: &std::path::Path, now: i64) -> World {
 /// The run waits, until then.
 async fn waits(world: &World, until: i64) {
     for _ in 0..2_000 {
-        let steps = world.read(|tx| connector_host::ledger::steps::of_run(tx, RunId(1))).await;
+        let steps = world.read(|tx| connector_ledger::steps::of_run(tx, RunId(1))).await;
         if steps.first().is_some_and(|step| step.state == StepState::Dispatched) {
             assert_eq!(steps[0].wake_at, Some(until));
             return;

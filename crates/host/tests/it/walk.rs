@@ -2,7 +2,7 @@
 
 use connector_gate::decision::Decision;
 use connector_gate::state::StepState;
-use connector_host::ledger::runs::RunState;
+use connector_ledger::runs::RunState;
 use serde_json::json;
 
 use crate::probe::Shared;

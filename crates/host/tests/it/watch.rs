@@ -11,9 +11,9 @@ use connector_files::{AbsolutePath, Base};
 use connector_gate::decision::{Decision, Tapped};
 use connector_gate::policy::{GateConfig, Policy, PolicyRule};
 use connector_host::engine::ScheduleChat;
-use connector_host::ledger::events::{self, EventRow};
 use connector_host::troubles::Troubles;
 use connector_host::watch::{self, Places};
+use connector_ledger::events::{self, EventRow};
 use connector_rules::{RuleSet, SourceFile};
 use serde_json::Value;
 use testkit::scratch;
@@ -89,7 +89,7 @@ impl Watching {
 
     /// The events, in their order.
     async fn events(&self) -> Vec<EventRow> {
-        let all = |tx: &connector_host::ledger::Tx<'_>| {
+        let all = |tx: &connector_ledger::Tx<'_>| {
             let mut ids = events::latest(tx, 10_000)?;
             ids.reverse();
             let rows = ids.into_iter().map(|id| events::get(tx, id));

@@ -8,6 +8,9 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use connector_contract::chain;
 use connector_gate::ids::RunId;
+use connector_ledger::LedgerError;
+use connector_ledger::changes::{Change, Changes};
+use connector_ledger::runs::RunState;
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,9 +19,6 @@ use super::problem::Problem;
 use super::read::{no_run, run_id};
 use super::{Answer, Api, dress};
 use crate::cli::runs;
-use crate::ledger::LedgerError;
-use crate::ledger::changes::{Change, Changes};
-use crate::ledger::runs::RunState;
 
 /// Which of it.
 #[derive(Deserialize, JsonSchema)]
@@ -66,7 +66,7 @@ pub(super) async fn events(
     if seen < 0 {
         return Err(Problem::invalid("`after` takes the `seq` of a line, or 0"));
     }
-    let known = api.ledger().read(move |tx| crate::ledger::runs::get(tx, run)).await?;
+    let known = api.ledger().read(move |tx| connector_ledger::runs::get(tx, run)).await?;
     known.ok_or_else(|| no_run(run))?;
     let changes = api.shared.engine.subscribe();
     let following = Following { api, run, changes, seen, follow: follow.unwrap_or(true), over: false };
@@ -138,9 +138,10 @@ impl Following {
 
 #[cfg(test)]
 mod tests {
+    use connector_ledger::audit;
+
     use super::super::tests::{api, run};
     use super::*;
-    use crate::ledger::audit;
 
     #[tokio::test]
     async fn a_stream_looks_again_for_its_own_run_and_for_no_other() {

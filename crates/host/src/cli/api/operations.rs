@@ -4,16 +4,16 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 use connector_gate::decision::Tapped;
+use connector_ledger::asks::AskRow;
+use connector_ledger::audit;
+use connector_ledger::runs::RunRow;
+use connector_ledger::steps::StepRow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::problem::{Code, Problem};
 use super::{Api, follow, read, write};
 use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs};
-use crate::ledger::asks::AskRow;
-use crate::ledger::audit;
-use crate::ledger::runs::RunRow;
-use crate::ledger::steps::StepRow;
 use crate::transcript::Line;
 
 /// The longest body of a request that is read.

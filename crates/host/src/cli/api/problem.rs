@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ledger::LedgerError;
+use connector_ledger::LedgerError;
 
 /// Why there is no answer.
 #[derive(Debug, Serialize, JsonSchema)]

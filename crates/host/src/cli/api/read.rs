@@ -5,6 +5,8 @@ use axum::extract::{Path, Query, State};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx, asks, audit, events as rows, runs as run_rows};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,8 +15,6 @@ use super::problem::Problem;
 use super::{Answer, Api, deadline, json};
 use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs};
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, asks, audit, events as rows, runs as run_rows};
 
 /// How many are listed when nobody says.
 const LISTED: u32 = 20;

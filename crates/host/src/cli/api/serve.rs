@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use connector_connections::{Admission, BearerToken, Limits, Listener, OwnSocket, Proven, Refusal};
 use connector_contract::chain;
 use connector_gate::clock::Clock;
+use connector_ledger::Ledger;
 use data_encoding::HEXLOWER;
 use http::header::{ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -30,7 +31,6 @@ use crate::cli::caller;
 use crate::config::ApiConfig;
 use crate::engine::Engine;
 use crate::exit::Failure;
-use crate::ledger::Ledger;
 use crate::troubles::Troubles;
 
 /// How many connections each listener has at most: one that follows a run keeps it.

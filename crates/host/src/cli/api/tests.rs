@@ -4,12 +4,12 @@ use axum::extract::{Path, Query, State};
 use connector_gate::clock::Clock;
 use connector_gate::ids::RunId;
 use connector_gate::policy::GateConfig;
+use connector_ledger::{events, runs};
 use connector_rules::RuleSet;
 
 use super::*;
 use crate::assemble::{self, Parts};
 use crate::console;
-use crate::ledger::{events, runs};
 
 /// The API of a host whose engine makes no pass, as the user has it.
 pub(super) fn api(state: &std::path::Path) -> Api {

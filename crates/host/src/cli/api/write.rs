@@ -7,6 +7,9 @@ use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer as Given, Answered, Asked};
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::RunId;
+use connector_ledger::asks::{self, AskRow};
+use connector_ledger::steps::decide::decide;
+use connector_ledger::{events, runs as run_rows};
 use connector_surface::log::COMMAND_LINE;
 use connector_surface::words::REFUSED;
 use http::StatusCode;
@@ -20,9 +23,6 @@ use super::read::{no_ask, no_own_run, no_run, number, run_id, step_id};
 use super::{Answer, Api, json};
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, cancel_run};
-use crate::ledger::asks::{self, AskRow};
-use crate::ledger::steps::decide::decide;
-use crate::ledger::{events, runs as run_rows};
 
 /// The longest message, in characters.
 const TEXT: usize = 65_536;

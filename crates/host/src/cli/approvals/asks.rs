@@ -3,6 +3,7 @@
 use connector_contract::ask::{PermissionReply, QuestionReply};
 use connector_gate::ask::{Answer, Answered, Asked};
 use connector_gate::clock::rfc3339;
+use connector_ledger::asks::{self, AskRow};
 use connector_surface::OpenAsk;
 use connector_surface::text::one_line;
 use connector_surface::words::REFUSED;
@@ -11,7 +12,6 @@ use serde_json::json;
 use super::super::{Common, caller};
 use crate::console::{input, render};
 use crate::exit::{Exit, Failure};
-use crate::ledger::asks::{self, AskRow};
 
 /// Prints every open ask, whole.
 pub(super) async fn list(common: &Common) -> Result<Exit, Failure> {

@@ -4,13 +4,13 @@ use std::str::FromStr;
 
 use connector_gate::clock::rfc3339;
 use connector_gate::people::named;
+use connector_ledger::grants::{self, Grant};
+use connector_ledger::steps::allow;
 use connector_surface::text::{folded, one_line};
 use serde_json::json;
 
 use super::super::{Common, caller};
 use crate::exit::{Exit, Failure};
-use crate::ledger::grants::{self, Grant};
-use crate::ledger::steps::allow;
 
 /// How wide a line of what was shown may be, so that a terminal wraps none to its edge.
 const COLUMNS: usize = 68;

@@ -3,13 +3,13 @@
 use connector_contract::ActionResult;
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
+use connector_ledger::steps::decide::decide;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::tools::{HostTools, shown};
 use crate::cli::approvals;
 use crate::exit::Failure;
-use crate::ledger::steps::decide::decide;
 
 /// Which card is decided. Without the digest of what the client has read, nothing is.
 #[derive(Deserialize)]

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use connector_contract::{ActionResult, Context};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::state::StepState;
+use connector_ledger::runs::{self as rows, RunState};
+use connector_ledger::steps::{self, StepRow};
 use connector_surface::text::{one_line, shortened};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,8 +15,6 @@ use super::tools::{HostTools, LONGEST, shown};
 use crate::cli::approvals;
 use crate::cli::runs::{self, standing};
 use crate::exit::Failure;
-use crate::ledger::runs::{self as rows, RunState};
-use crate::ledger::steps::{self, StepRow};
 
 /// How many cards are listed.
 const CARDS: u32 = 200;

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
 use connector_gate::state::StepState;
+use connector_ledger::events;
+use connector_ledger::runs as rows;
 use connector_surface::log::COMMAND_LINE;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,8 +16,6 @@ use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs, send};
 use crate::engine::{self, CancelOutcome, cancel_run};
 use crate::exit::Failure;
-use crate::ledger::events;
-use crate::ledger::runs as rows;
 
 /// How long a message is waited for until rules have looked at it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);

@@ -9,13 +9,13 @@ use connector_contract::{
     Subscription,
 };
 use connector_gate::policy::Actor;
+use connector_ledger::Ledger;
 use connector_surface::attachments::without_content;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cli::runs::LOOK;
 use crate::exit::{Exit, Failure};
-use crate::ledger::Ledger;
 
 /// The longest that one call waits, in seconds: clients give a call up after a minute.
 pub(super) const LONGEST: u64 = 50;

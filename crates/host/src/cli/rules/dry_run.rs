@@ -5,6 +5,8 @@ use std::path::Path;
 use connector_gate::clock::{Clock, Millis, rfc3339};
 use connector_gate::ids::StepId;
 use connector_gate::policy::{GateConfig, Policy};
+use connector_ledger::events::EventRow;
+use connector_ledger::steps::StepRow;
 use connector_rules::{Explanation, PlannedInput, PlannedRun, PlannedStep, RuleSet, Timestamp, Verdict};
 use connector_surface::text::{one_line, visible};
 use serde::Serialize;
@@ -17,8 +19,6 @@ use super::{event_file, explain};
 use crate::console::render;
 use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
-use crate::ledger::events::EventRow;
-use crate::ledger::steps::StepRow;
 use crate::view;
 
 /// Everything that an event would start.

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use connector_gate::policy::Actor;
+use connector_ledger::events::{NewEvent, ReplyTo};
 use connector_surface::MAIN_CHAT;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use crate::catalog;
 use crate::console;
 use crate::exit::Failure;
-use crate::ledger::events::{NewEvent, ReplyTo};
 
 /// What a file may say. An event printed by `runs show --json` is one.
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,9 @@
 
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::RunId;
+use connector_ledger::events::{self, EventRow};
+use connector_ledger::runs::{self, RunRow};
+use connector_ledger::{LedgerError, Tx};
 use connector_rules::{ChatAddress, Explanation, Timestamp, Verdict};
 use connector_surface::text::{one_line, shortened};
 use serde::Serialize;
@@ -10,9 +13,6 @@ use super::super::Common;
 use super::known::Known;
 use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
-use crate::ledger::events::{self, EventRow};
-use crate::ledger::runs::{self, RunRow};
-use crate::ledger::{LedgerError, Tx};
 
 /// What the rules of now make of an event of then, and what came of it.
 #[derive(Serialize)]

@@ -13,6 +13,10 @@ use connector_contract::Progress;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::events::{self, EventRow, NewEvent};
+use connector_ledger::runs::{self, RunRow, Still};
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx, outbox};
 use connector_rules::RuleSet;
 use connector_surface::{DeliveryError, OpenAsk, Surface, View};
 use tokio::time::Instant;
@@ -21,10 +25,6 @@ use super::known::Known;
 use crate::assemble::{self, Parts};
 use crate::engine::Engine;
 use crate::exit::Failure;
-use crate::ledger::events::{self, EventRow, NewEvent};
-use crate::ledger::runs::{self, RunRow, Still};
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, outbox};
 
 /// How long a rehearsal may take: it does nothing that waits.
 const LIMIT: Duration = Duration::from_secs(30);

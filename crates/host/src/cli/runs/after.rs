@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_gate::ids::RunId;
+use connector_ledger::events::Change;
+use connector_ledger::steps::{self, StepRow};
 use connector_surface::text::one_line;
 use opencode_daemons::worktree::{
     self, Applied, ApplyError, CommitError, Committed, Destination, Pushed, Remote, Task,
@@ -16,8 +18,6 @@ use super::Common;
 use crate::cli::path;
 use crate::config::HostConfig;
 use crate::exit::{Exit, Failure};
-use crate::ledger::events::Change;
-use crate::ledger::steps::{self, StepRow};
 use crate::managed;
 
 /// What a task left on a branch, and of which repository.

@@ -8,8 +8,8 @@ use connector_surface::text::{one_line, shortened};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::ledger::steps::{self, StepRow};
-use crate::ledger::{LedgerError, Tx, audit, runs};
+use connector_ledger::steps::{self, StepRow};
+use connector_ledger::{LedgerError, Tx, audit, runs};
 
 /// How many steps are looked at.
 const MOST: u32 = 100;

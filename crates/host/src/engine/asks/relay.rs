@@ -9,6 +9,9 @@ use connector_contract::ask::{PermissionAsk, PermissionReply, QuestionAsk, Quest
 use connector_gate::ask::{Answer, Asked};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
+use connector_ledger::asks::{self, AskState, Put};
+use connector_ledger::steps::StepRow;
+use connector_ledger::{Tx, audit, grants};
 use connector_surface::OpenAsk;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -16,9 +19,6 @@ use tokio::sync::oneshot;
 use super::{HOST, Waiting, by_command, row_id};
 use crate::engine::Engine;
 use crate::engine::audience::Audience;
-use crate::ledger::asks::{self, AskState, Put};
-use crate::ledger::steps::StepRow;
-use crate::ledger::{Tx, audit, grants};
 use crate::transcript::Recorder;
 
 /// How long a ledger that takes nothing is left alone.

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use connector_ledger::LedgerError;
 use connector_telegram::update::Received;
 
 use super::{AGAIN, ANSWERED, Shown, Telegram, locked};
-use crate::ledger::LedgerError;
 use crate::telegram::split;
 
 /// A reply to an ask that may go on.

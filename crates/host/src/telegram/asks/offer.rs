@@ -2,6 +2,7 @@
 
 use connector_gate::ask::Asked;
 use connector_gate::policy::Actor;
+use connector_ledger::LedgerError;
 use connector_surface::Reported;
 use connector_telegram::ChatKey;
 use connector_telegram::text::{Style, Styled};
@@ -9,7 +10,6 @@ use connector_telegram::update::Tap;
 use serde_json::Value;
 
 use super::{ANSWERED, Answered, Key, NO_LONGER, Telegram, locked, said};
-use crate::ledger::LedgerError;
 use crate::telegram::buttons::{self, Pressed};
 use crate::telegram::send::Out;
 use crate::telegram::{actor, render};

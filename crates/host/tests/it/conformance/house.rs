@@ -11,7 +11,7 @@ use connector_gate::policy::GateConfig;
 use connector_host::assemble::{self, Parts};
 use connector_host::engine::Engine;
 use connector_host::instance::{Fixed, Instance, Ready};
-use connector_host::ledger::{LedgerError, lock};
+use connector_ledger::{LedgerError, lock};
 use connector_rules::{RuleSet, SourceFile};
 use connector_surface::SurfaceError;
 use tokio::runtime::{Builder, Runtime};

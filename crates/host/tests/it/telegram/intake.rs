@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_host::ledger::LedgerError;
+use connector_ledger::LedgerError;
 use serde_json::json;
 use testkit::telegram::Fault;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use connector_gate::clock::Clock;
 use connector_host::assemble::{self, Parts};
-use connector_host::ledger::LedgerError;
 use connector_host::telegram::Telegram;
+use connector_ledger::LedgerError;
 use connector_surface::Surface as _;
 use connector_telegram::NAME;
 use testkit::telegram::{FakeTelegram, Fault};

@@ -2,9 +2,9 @@
 
 use connector_gate::clock::Clock;
 use connector_gate::ids::StepId;
-use connector_host::ledger::steps::{self, StepRow};
 use connector_host::telegram;
 use connector_host::view;
+use connector_ledger::steps::{self, StepRow};
 use connector_surface::Surface as _;
 use connector_surface::view::{CardDecision, Standing};
 use serde_json::json;

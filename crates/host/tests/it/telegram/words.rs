@@ -4,7 +4,7 @@
 use connector_contract::Progress;
 use connector_contract::ask::PermissionAsk;
 use connector_gate::ask::Asked;
-use connector_host::ledger::messages::{self, NewMessage};
+use connector_ledger::messages::{self, NewMessage};
 use serde_json::{Value, json};
 
 use super::desk::{Desk, RULES};

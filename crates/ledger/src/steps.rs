@@ -26,6 +26,9 @@ use crate::shapes;
 pub use change::{Change, Guard};
 pub use moves::{cancel_waiting, checkpoint, deny_undeliverable, expire_overdue, make, request_cancel, wake};
 
+/// The connector of the steps that the host does itself, such as a reply.
+pub const HOST: &str = "host";
+
 /// A stored step with what its run says about it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StepRow {
@@ -456,7 +459,7 @@ pub fn worked_since(tx: &Tx<'_>, since: Millis) -> Result<Vec<Worked>, LedgerErr
             ended_at: row.get("ended_at")?,
         })
     };
-    let rows = statement.query_map(rusqlite::params![crate::engine::HOST, since], read)?;
+    let rows = statement.query_map(rusqlite::params![HOST, since], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -12,7 +12,7 @@ use rusqlite::types::{Null, Value as Sql};
 use serde_json::Value;
 
 use super::PassedBy;
-use crate::ledger::LedgerError;
+use crate::LedgerError;
 
 /// A precondition of a move, beside the states it is made from. The statement that makes the move holds it too.
 #[derive(Debug, Clone, PartialEq, Eq)]

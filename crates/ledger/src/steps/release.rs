@@ -14,9 +14,9 @@ use rusqlite::types::{Null, Value as Sql};
 use serde_json::json;
 
 use super::{Change, Guard, PassedBy, StepRow, allow, cancel_waiting, enter, get, make};
-use crate::ledger::audience::{self, Member};
-use crate::ledger::outbox::Parcel;
-use crate::ledger::{LedgerError, Tx, audit};
+use crate::audience::{self, Member};
+use crate::outbox::Parcel;
+use crate::{LedgerError, Tx, audit};
 
 /// What is in force for one step now.
 #[derive(Debug, Clone)]

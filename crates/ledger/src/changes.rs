@@ -71,8 +71,8 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::audit::{self, Entry};
-    use crate::ledger::{Ledger, LedgerError, Tx};
+    use crate::audit::{self, Entry};
+    use crate::{Ledger, LedgerError, Tx};
     use connector_gate::clock::Clock;
     use connector_gate::policy::Actor;
 

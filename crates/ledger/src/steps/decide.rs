@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::release::approvers_of;
 use super::{Change, Guard, StepRow, allow, get, make};
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::{LedgerError, Tx, audience, audit};
+use crate::outbox::{self, Parcel};
+use crate::{LedgerError, Tx, audience, audit};
 
 /// Carries a tap out.
 pub fn decide(tx: &Tx<'_>, tap: &Tap) -> Result<Tapped, LedgerError> {

@@ -322,7 +322,7 @@ mod tests {
     use connector_gate::clock::Clock;
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::Ledger;
 
     fn full() -> LedgerError {
         rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None).into()

@@ -33,7 +33,7 @@ mod tests {
     use connector_gate::clock::Clock;
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::Ledger;
 
     #[test]
     fn a_key_counts_as_seen_in_its_bucket_until_its_window_is_over() {

@@ -107,7 +107,7 @@ mod tests {
     use connector_gate::clock::Clock;
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::Ledger;
 
     #[test]
     fn a_look_waits_for_no_other_that_takes_long_and_needs_no_connection_of_its_own() {

@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{NewStep, StepRow};
-use crate::ledger::runs::RunRow;
-use crate::ledger::{LedgerError, Tx, audit, json as json_column};
+use crate::runs::RunRow;
+use crate::{LedgerError, Tx, audit, json as json_column};
 
 /// A standing yes.
 #[derive(Debug, Clone, PartialEq, Serialize)]

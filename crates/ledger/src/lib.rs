@@ -25,6 +25,7 @@ mod readers;
 pub mod runs;
 pub mod schedules;
 pub mod seen;
+pub mod shapes;
 pub mod steps;
 mod time;
 mod writer;
@@ -175,7 +176,7 @@ impl fmt::Debug for Ledger {
 #[derive(Debug)]
 pub struct Tx<'a> {
     /// The statements go here.
-    pub(in crate::ledger) sql: &'a Connection,
+    pub(crate) sql: &'a Connection,
     /// Not earlier than any transaction before it.
     pub now: Millis,
     /// The runs that it changes.
@@ -188,7 +189,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Something of this run is another now: it is published once it is durable.
-    pub(in crate::ledger) fn changes(&self, run: RunId) {
+    pub(crate) fn changes(&self, run: RunId) {
         self.changed.borrow_mut().insert(run);
     }
 }
@@ -297,7 +298,7 @@ impl Ledger {
     }
 
     /// Another process wrote something.
-    pub(crate) fn changed_elsewhere(&self) {
+    pub fn changed_elsewhere(&self) {
         self.0.writer.publisher.publish(Change::Unknown);
     }
 

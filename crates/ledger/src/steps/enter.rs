@@ -6,9 +6,9 @@ use connector_gate::state::Move;
 use serde_json::json;
 
 use super::{Change, NewStep, PassedBy, StepRow, allow, get, insert, make, waiting, waiting_same};
-use crate::ledger::outbox::{self, Parcel};
-use crate::ledger::runs::RunRow;
-use crate::ledger::{LedgerError, Tx, audience};
+use crate::outbox::{self, Parcel};
+use crate::runs::RunRow;
+use crate::{LedgerError, Tx, audience};
 
 /// What became of a step at the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]

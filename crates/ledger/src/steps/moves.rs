@@ -9,8 +9,8 @@ use rusqlite::{OptionalExtension as _, params_from_iter};
 use serde_json::{Value, json};
 
 use super::change::{Change, Guard};
-use crate::ledger::outbox::Parcel;
-use crate::ledger::{LedgerError, Tx, asks, audience, audit};
+use crate::outbox::Parcel;
+use crate::{LedgerError, Tx, asks, audience, audit};
 
 /// Makes one move: one statement, whose `WHERE` holds every precondition.
 /// Returns whether it was made; a move that cannot be made changes nothing.

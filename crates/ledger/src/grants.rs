@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::asks::AskRow;
 use super::{LedgerError, Tx, audit, json as json_column, steps};
-use crate::ledger::steps::StepRow;
+use crate::steps::StepRow;
 
 /// The kind of the audit's row about a grant that was given.
 const GIVEN: &str = "grant_given";
