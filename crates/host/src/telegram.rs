@@ -13,7 +13,6 @@ mod asks;
 mod buttons;
 mod commands;
 mod files;
-mod flood;
 mod intake;
 mod live;
 mod pace;
@@ -33,6 +32,7 @@ use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
 use connector_ledger::LedgerError;
+use connector_surface::flood::Flood;
 use connector_surface::view::Standing;
 use connector_surface::{DeliveryError, Inbox, OpenAsk, Reported, Surface, SurfaceError, View, words};
 use connector_telegram::update::{Allow, Me};
@@ -62,7 +62,7 @@ pub struct Telegram(Arc<Inner>);
 
 struct Inner {
     api: Api,
-    flood: flood::Flood,
+    flood: Flood<u32, i64, u64>,
     /// The chats that are being told that it is too much.
     warned: Mutex<HashSet<i64>>,
     settings: Settings,
@@ -106,7 +106,7 @@ impl Telegram {
         let connector = Arc::new(TelegramConnector::new(settings.clone())?);
         Ok(Self(Arc::new(Inner {
             api: settings.api()?,
-            flood: flood::Flood::default(),
+            flood: Flood::default(),
             warned: Mutex::default(),
             settings,
             connector_name: connector_name.to_owned(),

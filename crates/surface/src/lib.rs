@@ -6,6 +6,7 @@
 //! clean already; [`prose`] reads what somebody wrote in Markdown, and [`text`] makes anything else safe to show.
 
 pub mod attachments;
+pub mod flood;
 pub mod inbox;
 pub mod log;
 pub mod prose;

@@ -6,6 +6,10 @@ use connector_gate::ids::StepId;
 /// What a message is answered with that no rule fires on.
 pub const NO_RULE: &str = "no rule answers that; try /fix and what is to be done, or /help";
 
+/// What is said, once, to whoever writes too much at once.
+pub const TOO_MUCH: &str =
+    "that is too much at once: this and what follows is not taken in; try again in a minute";
+
 /// What the agent is told whose ask is turned down without words.
 pub const REFUSED: &str = "the person in charge refused this; do without it";
 

@@ -6,19 +6,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use connector_gate::decision::{Decision, Tapped};
 use connector_ledger::events::{NewEvent, ReplyTo};
 use connector_ledger::steps::{self, StepRow};
 use connector_ledger::{LedgerError, Tx, audience};
+use connector_surface::flood::{self, Admission};
+use connector_surface::words::TOO_MUCH;
 use connector_telegram::ChatKey;
 use connector_telegram::frankenstein::methods::AnswerCallbackQueryParams;
 use connector_telegram::update::{self, Ignored, Incoming, Kind, Received, Tap};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::buttons::{After, Pressed};
-use super::flood::{self, Admission};
 use super::{NAME, Telegram, actor, locked, split};
 use crate::engine::OF_RESULT;
 use crate::engine::commands::{self, Command};
@@ -29,10 +30,6 @@ const TOAST: usize = 190;
 
 /// How many updates that answered an ask are remembered.
 const REMEMBERED: usize = 1_000;
-
-/// What is said, once, to whoever writes too much at once.
-const TOO_MUCH: &str =
-    "that is too much at once: this and what follows is not taken in; try again in a minute";
 
 /// What is said to something about a step whose row cannot be read.
 const UNREADABLE: &str =
@@ -80,8 +77,7 @@ impl Telegram {
     fn is_too_much(&self, received: &Received) -> Result<bool, LedgerError> {
         let Received { update_id: update, chat, user, message_id: message, .. } = *received;
         let trusted = self.engine()?.is_approver(&actor(user));
-        let from = flood::From { update, chat: chat.id, user };
-        let admission = self.0.flood.admit(from, trusted, Instant::now());
+        let admission = self.0.flood.admit(sent_by(update, chat.id, user), trusted, Instant::now());
         if admission == Admission::DroppedFirst {
             tracing::warn!(%chat, user, "too many messages at once; they are dropped for a while");
             self.say_too_much(chat, message);
@@ -244,7 +240,7 @@ impl Telegram {
     async fn tapped(&self, tap: Tap) -> Result<(), LedgerError> {
         // A decision is never lost to the taps of others.
         let trusted = self.engine()?.is_approver(&actor(tap.user));
-        let from = flood::From { update: tap.update_id, chat: tap.chat.id, user: tap.user };
+        let from = sent_by(tap.update_id, tap.chat.id, tap.user);
         if !trusted && self.0.flood.admit(from, false, Instant::now()) != Admission::Taken {
             return Ok(());
         }
@@ -405,6 +401,12 @@ impl Telegram {
             }
         });
     }
+}
+
+/// Who sent an update, and where. A private chat has its person's number.
+fn sent_by(message: u32, chat: i64, user: u64) -> flood::From<u32, i64, u64> {
+    let in_company = chat != i64::try_from(user).unwrap_or_default();
+    flood::From { message, chat, user, in_company }
 }
 
 /// A row that cannot be read never can: the update is not tried again. Everything else is.

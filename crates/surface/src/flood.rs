@@ -6,12 +6,9 @@
 //! approve have no limit: what they sent while the host was down is theirs to send.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::locked;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What one person may send into one chat at once, and after that each while.
 const PERSON: Limit = Limit { at_once: 30, each: Duration::from_secs(2) };
@@ -29,7 +26,7 @@ struct Limit {
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// It is taken in.
     Taken,
     /// It is dropped, and its sender is told.
@@ -38,73 +35,86 @@ pub(super) enum Admission {
     Dropped,
 }
 
-/// An update's number, its chat, and its sender.
+/// A message's number, its chat, and its sender, as a surface knows them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct From {
-    pub(super) update: u32,
-    pub(super) chat: i64,
-    pub(super) user: u64,
+pub struct From<M, C, U> {
+    /// The message.
+    pub message: M,
+    /// The chat.
+    pub chat: C,
+    /// Who sent it.
+    pub user: U,
+    /// Whether the chat has other people.
+    pub in_company: bool,
 }
 
-/// Who and where; in a group, without a person, all of them.
-type Sender = (i64, Option<u64>);
-
 #[derive(Debug)]
-struct Spent {
+struct Spent<M> {
     limit: Limit,
     count: u32,
     since: Instant,
-    /// The update that was taken last.
-    last: Option<u32>,
+    /// The message that was taken last.
+    last: Option<M>,
     told: bool,
 }
 
-/// What was sent lately.
-#[derive(Debug, Default)]
-pub(super) struct Flood(Mutex<HashMap<Sender, Spent>>);
+/// Who and where; in company, without a person, all of them.
+type Senders<M, C, U> = HashMap<(C, Option<U>), Spent<M>>;
 
-impl Flood {
-    /// Takes note of a message of `user` in `chat`; who is `trusted` is always heard.
-    /// An update that is dealt with once more counts once.
-    pub(super) fn admit(&self, from: From, trusted: bool, now: Instant) -> Admission {
-        let From { update, chat, user } = from;
-        if trusted {
-            return Admission::Taken;
-        }
-        let mut senders = locked(&self.0);
-        if senders.len() >= KNOWN {
-            senders.retain(|_, spent| !spent.is_over(now));
-        }
-        let is_group = chat != i64::try_from(user).unwrap_or_default();
-        let person = spend(&mut senders, (chat, Some(user)), PERSON, update, now);
-        if person != Admission::Taken || !is_group {
-            return person;
-        }
-        spend(&mut senders, (chat, None), CHAT, update, now)
+/// What was sent lately.
+#[derive(Debug)]
+pub struct Flood<M, C, U>(Mutex<Senders<M, C, U>>);
+
+impl<M, C, U> Default for Flood<M, C, U> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 
-fn spend(
-    senders: &mut HashMap<Sender, Spent>,
-    who: Sender,
+impl<M: PartialEq, C: Eq + Hash + Clone, U: Eq + Hash> Flood<M, C, U> {
+    /// Takes note of a message; who is `trusted` is always heard.
+    /// A message that is dealt with once more counts once.
+    pub fn admit(&self, from: From<M, C, U>, trusted: bool, now: Instant) -> Admission
+    where
+        M: Clone,
+    {
+        let From { message, chat, user, in_company } = from;
+        if trusted {
+            return Admission::Taken;
+        }
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if senders.len() >= KNOWN {
+            senders.retain(|_, spent| !spent.is_over(now));
+        }
+        let person = spend(&mut senders, (chat.clone(), Some(user)), PERSON, message.clone(), now);
+        if person != Admission::Taken || !in_company {
+            return person;
+        }
+        spend(&mut senders, (chat, None), CHAT, message, now)
+    }
+}
+
+fn spend<M: PartialEq, C: Eq + Hash, U: Eq + Hash>(
+    senders: &mut Senders<M, C, U>,
+    who: (C, Option<U>),
     limit: Limit,
-    update: u32,
+    message: M,
     now: Instant,
 ) -> Admission {
     let spent = senders.entry(who).or_insert(Spent { limit, count: 0, since: now, last: None, told: false });
-    if spent.last == Some(update) {
+    if spent.last.as_ref() == Some(&message) {
         return Admission::Taken;
     }
     spent.recover(now);
     if spent.count < limit.at_once {
         spent.count += 1;
-        spent.last = Some(update);
+        spent.last = Some(message);
         return Admission::Taken;
     }
     if std::mem::replace(&mut spent.told, true) { Admission::Dropped } else { Admission::DroppedFirst }
 }
 
-impl Spent {
+impl<M> Spent<M> {
     fn recover(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.since).as_millis() / self.limit.each.as_millis();
         let back = u32::try_from(passed).unwrap_or(u32::MAX).min(self.count);
@@ -125,14 +135,18 @@ mod tests {
 
     const GROUP: i64 = -100;
 
+    fn of(message: u32, chat: i64, user: u64) -> From<u32, i64, u64> {
+        From { message, chat, user, in_company: chat == GROUP }
+    }
+
     /// A host's limits, and the number of the last update.
     #[derive(Default)]
-    struct Desk(Flood, u32);
+    struct Desk(Flood<u32, i64, u64>, u32);
 
     impl Desk {
         fn admit(&mut self, chat: i64, user: u64, trusted: bool, now: Instant) -> Admission {
             self.1 += 1;
-            self.0.admit(From { update: self.1, chat, user }, trusted, now)
+            self.0.admit(of(self.1, chat, user), trusted, now)
         }
     }
 
@@ -167,7 +181,7 @@ mod tests {
     #[test]
     fn an_update_that_is_tried_again_counts_once() {
         let (flood, start) = (Flood::default(), Instant::now());
-        let from = From { update: 7, chat: GROUP, user: 666 };
+        let from = of(7, GROUP, 666);
         assert!((0..1_000).all(|_| flood.admit(from, false, start) == Admission::Taken));
     }
 
@@ -186,6 +200,6 @@ mod tests {
         for user in 0..20_000 {
             flood.admit(5_000_000, user, false, start + Duration::from_secs(user));
         }
-        assert!(locked(&flood.0.0).len() <= KNOWN);
+        assert!(flood.0.0.lock().unwrap().len() <= KNOWN);
     }
 }
