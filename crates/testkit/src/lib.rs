@@ -8,11 +8,14 @@ pub mod fake;
 pub mod model;
 pub mod real;
 pub mod scratch;
+pub mod synapse;
 pub mod telegram;
 
+mod cached;
 mod unseen;
 mod watchdog;
 
 pub use model::{Answer, Call, Script, ScriptedModel, Turn};
 pub use real::{RealDaemon, RealError};
+pub use synapse::Synapse;
 pub use unseen::unseen;

