@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the bottom up. A crate depends on crates of layers below its own alone.
-const LAYERS: [&[&str]; 4] = [
+const LAYERS: [&[&str]; 5] = [
     &[
         "connector-connections",
         "connector-contract",
@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 4] = [
         "springtale-adapter",
         "testkit",
     ],
+    &["connector-matrix"],
     &["connector-host"],
 ];
 

@@ -4,6 +4,7 @@
 //! would touch. Nothing is started, called or written for it, and it is what `rules`, `config check` and
 //! `doctor` look at; `run` makes the host of it.
 
+mod matrix;
 pub mod packages;
 mod plan;
 pub mod registry;

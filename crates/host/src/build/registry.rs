@@ -14,7 +14,7 @@ use opencode_daemons::Environment;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{PlanError, telegram};
+use super::{PlanError, matrix, telegram};
 use crate::config::SurfaceSection;
 use crate::instance::{Fixed, Instance, Provider, Ready};
 use crate::told::Attached;
@@ -126,8 +126,23 @@ pub const TELEGRAM: SurfaceEntry = SurfaceEntry {
     make: telegram::make,
 };
 
+/// Matrix.
+pub const MATRIX: SurfaceEntry = SurfaceEntry {
+    name: connector_matrix::surface::NAME,
+    title: "Matrix",
+    account: Account::Name("@USER:SERVER"),
+    connector: connector_matrix::NAME,
+    keys: keys_of::<connector_matrix::Config>,
+    definition: "MatrixSurface",
+    declared: matrix::declared,
+    described: |section, environment| Box::pin(matrix::described(section, environment)),
+    admits: matrix::admits,
+    check: matrix::check,
+    make: matrix::make,
+};
+
 /// What this binary contains.
-pub const STANDARD: Registry = Registry { connectors: &[OPENCODE, HTTP], surfaces: &[TELEGRAM] };
+pub const STANDARD: Registry = Registry { connectors: &[OPENCODE, HTTP], surfaces: &[TELEGRAM, MATRIX] };
 
 impl Registry {
     /// The entry of the connector `name`.

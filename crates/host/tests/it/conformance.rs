@@ -8,6 +8,7 @@ mod board;
 mod cards;
 mod console;
 mod house;
+mod matrix;
 mod messages;
 mod platform;
 mod restarts;
@@ -134,6 +135,10 @@ surface_conformance!(on_console, super::console::Typed, has: anything);
 surface_conformance!(
     on_telegram, super::telegram::Bot,
     has: anything others command_events kept_messages edits a_server moving_chats
+);
+surface_conformance!(
+    on_matrix, super::matrix::Rooms,
+    has: anything others command_events kept_messages edits moving_chats
 );
 surface_conformance!(
     on_a_board, super::board::Board,

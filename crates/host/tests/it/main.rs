@@ -29,6 +29,7 @@ mod leak_table;
 mod leaks;
 mod ledger;
 mod managed;
+mod matrix;
 mod mcp;
 mod migrations;
 mod misbehaving;

@@ -183,6 +183,8 @@ pub(super) async fn a_chat_that_the_rule_names_no_more_is_told_no_more_after_a_r
     assert_eq!(house.state(1), "waiting", "nothing is decided there");
     // It is asked about again, since the rule is another.
     for _ in 0..2 {
+        // The card of the new asking may still be on its way.
+        house.until_told().await;
         let card = house.card(TOGETHER, "/fix a").await;
         house.platform.decide(Who::Anna, TOGETHER, &card, Decision::Approve).await;
         house

@@ -1,0 +1,242 @@
+//! Asks of agents: a message each, answered by a reply or a reaction, which says at its end what became of it.
+//!
+//! An ask is answered by what is said about its own message alone. After a restart the host asks again what
+//! is still asked: under the same transaction id that is the same message.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use connector_contract::ask::{PermissionReply, QuestionAsk, QuestionReply};
+use connector_contract::chain;
+use connector_gate::ask::{Answer, Answered, Asked};
+use connector_gate::decision::Decision;
+use connector_gate::policy::Actor;
+use connector_surface::inbox::Sent;
+use connector_surface::text::{one_line, shortened};
+use connector_surface::{Inbox, InboxError, OpenAsk, words};
+use serde_json::Value;
+
+use super::mark::{Mark, Said, marked};
+use super::{Matrix, hashed, locked, render};
+use crate::api::ApiError;
+use crate::id::{ChatKey, EventId, UserId};
+use crate::text::{related, replacing};
+
+/// How long until an ask that was not sent is sent again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What is said to whoever is too late.
+const NO_LONGER: &str = "that is no longer asked";
+
+/// The asks that wait, by the keys that their messages are marked with.
+#[derive(Default)]
+pub(super) struct Asks(Mutex<HashMap<String, Open>>);
+
+struct Open {
+    chat: ChatKey,
+    ask: OpenAsk,
+    /// Its message, once there is one.
+    message: Option<EventId>,
+}
+
+/// What asks the same in the same chat has the same key.
+fn key(chat: &ChatKey, ask: &OpenAsk) -> String {
+    hashed(&[ask.asked.id(), &ask.asked.shown(), &chat.to_string()])
+}
+
+impl Matrix {
+    /// Shows an ask, sooner or later.
+    pub(super) async fn open_ask(&self, chat: ChatKey, ask: OpenAsk) {
+        let key = key(&chat, &ask);
+        let open = Open { chat: chat.clone(), ask: ask.clone(), message: None };
+        locked(&self.0.asks.0).insert(key.clone(), open);
+        while let Err(error) = self.show_ask(&chat, &ask, &key).await {
+            tracing::error!(reason = chain(&error), %chat, number = ask.number, "an ask is not shown yet");
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.0.finishing.cancelled() => return,
+            }
+            if !locked(&self.0.asks.0).contains_key(&key) {
+                return;
+            }
+        }
+    }
+
+    async fn show_ask(&self, chat: &ChatKey, ask: &OpenAsk, key: &str) -> Result<(), ApiError> {
+        let (content, is_cut) = render::ask(ask);
+        if is_cut {
+            let file = self.kept(&format!("ask-{}.txt", ask.step), &render::whole_ask(ask)).await?;
+            let file = related(file, chat.thread.as_ref(), None);
+            self.send(chat, &format!("whole.{key}"), &file).await?;
+        }
+        let marked = marked(content.clone(), &Mark::Ask(key.to_owned()));
+        let first = related(marked, chat.thread.as_ref(), None);
+        let message = self.send(chat, &format!("ask.{key}"), &first).await?;
+        if ask.times > 1 {
+            // It may say that it was no longer asked.
+            let transaction = format!("ask.{key}.{}", ask.times);
+            self.send(chat, &transaction, &replacing(&message, &content)).await?;
+        }
+        let (at, part) = (chat.to_string(), "ask".to_owned());
+        let sent =
+            Sent { chat: at, message: message.to_string(), step: Some(ask.step), delivery: None, part };
+        if let Ok(inbox) = self.inbox()
+            && let Err(error) = inbox.record(sent).await
+        {
+            tracing::warn!(reason = chain(&error), "an ask is not on record");
+        }
+        let still_open = locked(&self.0.asks.0).get_mut(key).map(|open| open.message = Some(message.clone()));
+        if still_open.is_none() {
+            self.replace(chat, &message, &over(ask, None)).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what somebody said about an ask.
+    pub(super) async fn answered(
+        &self,
+        inbox: &Inbox,
+        (by, event, chat): (&UserId, &EventId, &ChatKey),
+        key: &str,
+        said: Said<'_>,
+    ) -> Result<(), InboxError> {
+        let found = locked(&self.0.asks.0).get(key).map(|open| (open.ask.number, open.ask.asked.clone()));
+        let Some((number, asked)) = found else {
+            self.answer(chat, event, NO_LONGER);
+            return Ok(());
+        };
+        let answer = match said {
+            Said::Words(words) => Some(in_words(&asked, words.trim())),
+            Said::Sign(decision) => by_sign(&asked, decision),
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        let told = match inbox.answer(by.as_str(), number, answer).await? {
+            Answered::PassedOn => return Ok(()),
+            Answered::NotAllowed => "you may not answer that".to_owned(),
+            Answered::NotOpen => NO_LONGER.to_owned(),
+            Answered::DoesNotFit(reason) => one_line(&reason),
+        };
+        self.answer(chat, event, &told);
+        Ok(())
+    }
+
+    /// Says in its messages that an ask is over.
+    pub(super) fn close_ask(&self, number: u64, by: Option<(Option<&'static str>, &Actor)>) {
+        let closed: Vec<Open> = {
+            let mut all = locked(&self.0.asks.0);
+            all.extract_if(|_, open| open.ask.number == number).map(|(_, open)| open).collect()
+        };
+        for Open { chat, ask, message } in closed {
+            let Some(message) = message else { continue };
+            let (this, content) = (self.clone(), over(&ask, by));
+            self.0.tasks.spawn(async move {
+                if let Err(error) = this.replace(&chat, &message, &content).await {
+                    tracing::warn!(reason = chain(&error), "an ask is not shown as over");
+                }
+            });
+        }
+    }
+}
+
+/// What an ask that is over becomes.
+fn over(ask: &OpenAsk, by: Option<(Option<&str>, &Actor)>) -> Value {
+    let how = match by {
+        None => "no longer asked".to_owned(),
+        Some((how, by)) => {
+            let how = how.map_or(String::new(), |how| format!("{how} · "));
+            format!("{how}answered by {}", one_line(&ask.people.named(by)))
+        }
+    };
+    render::words(&format!("{} · {how}", shortened(&one_line(&ask.asked.in_a_line()), 1_000)))
+}
+
+fn refusal(words: &str) -> Answer {
+    Answer::Permission(PermissionReply::Reject { message: words.to_owned() })
+}
+
+/// What a sign says; a yes says nothing of several options.
+fn by_sign(asked: &Asked, decision: Decision) -> Option<Answer> {
+    match (asked, decision) {
+        (Asked::Permission(_), Decision::Deny) => Some(refusal(words::REFUSED)),
+        (Asked::Permission(_), _) => Some(Answer::Permission(PermissionReply::Once)),
+        (Asked::Question(_), Decision::Deny) => Some(Answer::Question(QuestionReply::Reject)),
+        (Asked::Question(_), _) => None,
+    }
+}
+
+/// What a reply says. Words about a permission request are a no, for that reason.
+fn in_words(asked: &Asked, said: &str) -> Answer {
+    match asked {
+        Asked::Permission(_) => match said.to_lowercase().as_str() {
+            "y" | "yes" => Answer::Permission(PermissionReply::Once),
+            "always" => Answer::Permission(PermissionReply::Always),
+            "n" | "no" => refusal(words::REFUSED),
+            _ => refusal(said),
+        },
+        Asked::Question(ask) => Answer::Question(QuestionReply::Answers { answers: answers(ask, said) }),
+    }
+}
+
+/// The answers of a reply: of several questions each has a line, and an option is named by its number, or
+/// several of them by theirs.
+fn answers(ask: &QuestionAsk, said: &str) -> Vec<Vec<String>> {
+    if let [question] = &ask.questions[..] {
+        return vec![chosen(question, said)];
+    }
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // Whoever counts otherwise is told that it does not fit.
+    let missing = ask.questions.len().saturating_sub(lines.len());
+    let of_lines = ask.questions.iter().zip(&lines).map(|(question, line)| chosen(question, line));
+    of_lines.chain((0..missing).map(|_| Vec::new())).collect()
+}
+
+fn chosen(question: &connector_contract::ask::Question, said: &str) -> Vec<String> {
+    let option = |word: &str| {
+        let number = word.trim().parse::<usize>().ok()?.checked_sub(1)?;
+        question.options.get(number).map(|option| option.label.clone())
+    };
+    let all: Option<Vec<String>> = said.split(',').map(option).collect();
+    match all {
+        Some(labels) if labels.len() == 1 || question.multiple => labels,
+        _ => vec![said.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connector_contract::ask::Question;
+    use serde_json::json;
+
+    fn question(options: &[&str], multiple: bool) -> Value {
+        let options: Vec<Value> = options.iter().map(|label| json!({ "label": label })).collect();
+        json!({ "question": "which?", "options": options, "multiple": multiple })
+    }
+
+    #[test]
+    fn an_option_is_named_by_its_number_and_anything_else_is_said_as_it_is() {
+        let one: Question = serde_json::from_value(question(&["red", "blue"], false)).unwrap();
+        let several: Question = serde_json::from_value(question(&["red", "blue"], true)).unwrap();
+        for (of, said, answered) in [
+            (&one, "2", vec!["blue"]),
+            (&one, "1,2", vec!["1,2"]),
+            (&one, "3", vec!["3"]),
+            (&one, "0", vec!["0"]),
+            (&one, "neither, please", vec!["neither, please"]),
+            (&several, "1, 2", vec!["red", "blue"]),
+            (&several, "1, green", vec!["1, green"]),
+        ] {
+            assert_eq!(chosen(of, said), answered, "{said}");
+        }
+    }
+
+    #[test]
+    fn of_several_questions_each_has_a_line() {
+        let questions = [question(&["red"], false), question(&[], false)];
+        let ask = json!({ "id": "q", "session_id": "s", "questions": questions });
+        let ask: QuestionAsk = serde_json::from_value(ask).unwrap();
+        assert_eq!(answers(&ask, "1\n\n because"), [vec!["red"], vec!["because"]]);
+        assert_eq!(answers(&ask, "1"), [vec!["red"], vec![]]);
+    }
+}

@@ -1,0 +1,315 @@
+//! What comes in: messages become events, reactions and replies to cards decisions.
+//!
+//! An answer of the server is done with when all of it is durable, and the place it ends at with it; until then all of it
+//! comes again, and taking it again changes nothing: an event is stored under its id, a decision under the card's state.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use connector_contract::chain;
+use connector_gate::decision::{Decision, Tapped};
+use connector_gate::ids::StepId;
+use connector_surface::flood::{self, Admission};
+use connector_surface::inbox::Message;
+use connector_surface::{Inbox, InboxError, SurfaceError, words};
+use tokio_util::sync::CancellationToken;
+
+use super::mark::{self, Mark, Said};
+use super::{LIMIT, Matrix, hashed, text};
+use crate::api::{ApiError, persist};
+use crate::id::{ChatKey, EventId, RoomId, UserId};
+use crate::sync::{Synced, Syncer};
+use crate::update::{Event, Incoming, Received};
+
+/// How long until the server is called again at the start.
+const UNREACHABLE: Duration = Duration::from_secs(3);
+
+/// How long until what could not be taken is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a server that is in trouble is asked what something is about before that is passed over: one event that it
+/// cannot give must not keep everything else from being heard.
+const TRIES: u32 = 60;
+
+/// How long it is tried to come into a room.
+const JOINING: Duration = Duration::from_mins(15);
+
+/// What is said in a room whose messages are encrypted.
+const ENCRYPTED: &str = "this room is encrypted, and I can read nothing in it, so I leave; \
+    invite me to a room without encryption";
+
+/// Why something was not taken, and comes again.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("the inbox does not take it")]
+    Inbox(#[from] InboxError),
+    #[error("the homeserver does not say what it is about")]
+    Server(#[from] ApiError),
+}
+
+impl Matrix {
+    /// Takes in what comes until `stop`.
+    pub(super) async fn take_in(&self, inbox: &Inbox, stop: &CancellationToken) -> Result<(), SurfaceError> {
+        let place = tokio::select! {
+            known = self.introduce() => known.and(inbox.place().await.map_err(SurfaceError::from))?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (api, settings, rooms) = (self.0.api.clone(), self.0.settings.clone(), self.0.rooms.clone());
+        let mut syncer = Syncer::new(api, settings, rooms, place);
+        loop {
+            let news = tokio::select! {
+                news = syncer.next() => news,
+                () = stop.cancelled() => return Ok(()),
+            };
+            if news.lost {
+                tracing::error!(
+                    "the homeserver forgot how far it was read: what was said meanwhile is not known"
+                );
+            }
+            let dropped = self.dropped(inbox, &news.items);
+            let mut tries = 0;
+            while let Err(error) = self.take(inbox, &news, &dropped, tries).await {
+                tries += 1;
+                if matches!(error, NotTaken::Inbox(InboxError::NotRunning)) {
+                    return Ok(());
+                }
+                tracing::error!(reason = chain(&error), "what came in waits, and is tried again");
+                let pause = match error {
+                    NotTaken::Server(ApiError::Throttled { after }) => after,
+                    _ => AGAIN,
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            syncer.done(news.next);
+        }
+    }
+
+    /// Finds out whether the token is that of the user who is configured. Waits as long as the server cannot
+    /// be reached.
+    async fn introduce(&self) -> Result<(), SurfaceError> {
+        let user = &self.0.settings.user;
+        loop {
+            match self.0.api.whoami().await {
+                Ok(me) if me == user.as_str() => {
+                    tracing::info!(%user, "matrix is connected");
+                    return Ok(());
+                }
+                Ok(me) => {
+                    let reason = format!("`access_token` is {me}'s, and `user` says {user}");
+                    return Err(SurfaceError { reason });
+                }
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(reason = chain(&error), "matrix is not there yet");
+                    let pause = if let ApiError::Throttled { after } = error { after } else { UNREACHABLE };
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(SurfaceError { reason: chain(&error) }),
+            }
+        }
+    }
+
+    /// The messages that are too many; their sender is told once.
+    fn dropped(&self, inbox: &Inbox, items: &[Incoming]) -> HashSet<EventId> {
+        let mut dropped = HashSet::new();
+        for item in items {
+            let Incoming::Message(received) = item else { continue };
+            let Received { event, chat, user, .. } = received;
+            let in_company = received.payload["chat_type"] != "private";
+            let (message, room) = (event.clone(), chat.room.clone());
+            let from = flood::From { message, chat: room, user: user.clone(), in_company };
+            let admission = self.0.flood.admit(from, inbox.is_approver(user.as_str()), Instant::now());
+            if admission == Admission::DroppedFirst {
+                tracing::warn!(%chat, %user, "too many messages at once; they are dropped for a while");
+                self.answer(chat, event, words::TOO_MUCH);
+            }
+            if admission != Admission::Taken {
+                dropped.insert(event.clone());
+            }
+        }
+        dropped
+    }
+
+    /// Takes what happened: what was decided first, then the messages, with the place after them.
+    async fn take(
+        &self,
+        inbox: &Inbox,
+        news: &Synced,
+        dropped: &HashSet<EventId>,
+        tries: u32,
+    ) -> Result<(), NotTaken> {
+        let mut messages = Vec::new();
+        for item in &news.items {
+            let taken = match item {
+                Incoming::Message(received) if dropped.contains(&received.event) => Ok(()),
+                Incoming::Message(received) => self.replied(inbox, received).await.map(|is_word| {
+                    messages.extend((!is_word).then(|| message(received)));
+                }),
+                Incoming::Reacted(it) => match mark::of_reaction(&it.key) {
+                    Some(decision) => {
+                        let event = (&it.user, &it.event, &it.room, &it.target);
+                        self.spoken(inbox, event, Said::Sign(decision)).await.map(drop)
+                    }
+                    None => Ok(()),
+                },
+                room => {
+                    self.of_room(room, &news.next);
+                    Ok(())
+                }
+            };
+            match taken {
+                Err(NotTaken::Inbox(InboxError::Unreadable(reason))) => {
+                    tracing::error!(reason, "what was said about a step cannot be taken, and is passed over");
+                }
+                Err(NotTaken::Server(error @ ApiError::Server { .. })) if tries >= TRIES => {
+                    tracing::error!(reason = chain(&error), "what was said about an event decides nothing");
+                    if let Incoming::Message(received) = item {
+                        messages.push(message(received));
+                    }
+                }
+                taken => taken?,
+            }
+        }
+        store(inbox, messages, &news.next).await?;
+        Ok(())
+    }
+
+    /// Whether a message is an answer to a card or an ask, and not one that rules see; then it is carried out.
+    async fn replied(&self, inbox: &Inbox, received: &Received) -> Result<bool, NotTaken> {
+        let Some(about) = &received.answers else { return Ok(false) };
+        if received.text.starts_with('/') {
+            return Ok(false);
+        }
+        let event = (&received.user, &received.event, &received.chat.room, about);
+        self.spoken(inbox, event, Said::Words(&received.text)).await
+    }
+
+    /// Carries out what an approver said about a card or an ask; whether it was about one. What others say is nothing.
+    async fn spoken(
+        &self,
+        inbox: &Inbox,
+        (by, event, room, about): (&UserId, &EventId, &RoomId, &EventId),
+        said: Said<'_>,
+    ) -> Result<bool, NotTaken> {
+        if !inbox.is_approver(by.as_str()) {
+            return Ok(false);
+        }
+        let Some(shown) = self.0.api.event(room, about).await? else { return Ok(false) };
+        let shown = Event::read(&shown).filter(|shown| shown.sender == self.0.settings.user);
+        let Some((mark, thread)) = shown.as_ref().and_then(mark::of) else { return Ok(false) };
+        let chat = ChatKey { room: room.clone(), thread };
+        match mark {
+            Mark::Card(step, digest) => {
+                let Some((decision, named)) = said.decision() else { return Ok(false) };
+                self.decide(inbox, (by, event, &chat), (step, &digest, named), decision).await?;
+            }
+            Mark::Ask(key) => self.answered(inbox, (by, event, &chat), &key, said).await?,
+        }
+        Ok(true)
+    }
+
+    async fn decide(
+        &self,
+        inbox: &Inbox,
+        (by, event, chat): (&UserId, &EventId, &ChatKey),
+        (step, digest, named): (StepId, &str, Option<&str>),
+        decision: Decision,
+    ) -> Result<(), InboxError> {
+        if named.is_some_and(|named| !digest.starts_with(&named.to_lowercase())) {
+            self.answer(chat, event, &format!("{step}: the card that this answers has another digest"));
+            return Ok(());
+        }
+        let tapped = inbox.decide((&chat.to_string(), by.as_str()), (step, digest), decision).await?;
+        // The whole room would be told why, where the run may be nobody's business any more.
+        if !matches!(tapped, Tapped::NotAllowed { .. }) {
+            self.answer(chat, event, &words::decided(step, &tapped));
+        }
+        Ok(())
+    }
+
+    /// Deals with what became of a room, without holding up anything.
+    fn of_room(&self, item: &Incoming, place: &str) {
+        let (this, item, place) = (self.clone(), item.clone(), place.to_owned());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = this.deal_with_room(item, &place) => {}
+                () = this.0.finishing.cancelled() => {}
+            }
+        });
+    }
+
+    async fn deal_with_room(&self, item: Incoming, place: &str) {
+        match item {
+            Incoming::Invited { room, by } => {
+                tracing::info!(%room, %by, "matrix: invited to a room");
+                self.join(&room).await;
+            }
+            Incoming::Encrypted(room) => {
+                tracing::error!(%room, "matrix: the room is encrypted, and is left");
+                let (content, _) = text::as_it_is(ENCRYPTED, "m.notice");
+                let chat = ChatKey { room: room.clone(), thread: None };
+                let transaction = format!("encrypted.{}", hashed(&[room.as_str(), place]));
+                let said = self.send(&chat, &transaction, &content).await;
+                let leaving = persist(tokio::time::Instant::now() + LIMIT, || self.0.api.leave(&room)).await;
+                for error in [said.err(), leaving.err().map(|it| it.error)].into_iter().flatten() {
+                    tracing::warn!(reason = chain(&error), %room, "matrix: not left as it should be");
+                }
+            }
+            Incoming::Upgraded { room, to } => match self.0.rooms.may_follow(&room, &to).await {
+                Ok(true) => self.join(&to).await,
+                Ok(false) => {
+                    tracing::error!(%room, %to, "matrix: the room was replaced; put the new one into `allow_rooms`");
+                }
+                Err(error) => {
+                    tracing::warn!(reason = chain(&error), %room, %to, "matrix: the room was replaced");
+                }
+            },
+            Incoming::Gone(room) => tracing::warn!(%room, "matrix: no longer in the room"),
+            Incoming::Message(_) | Incoming::Reacted(_) => {}
+        }
+    }
+
+    async fn join(&self, room: &RoomId) {
+        let deadline = tokio::time::Instant::now() + JOINING;
+        match persist(deadline, || self.0.api.join(room)).await {
+            Ok(()) => tracing::info!(%room, "matrix: in the room"),
+            Err(given_up) => {
+                let reason = chain(&given_up.error);
+                tracing::error!(reason, %room, "matrix: not in the room; invite the bot again");
+            }
+        }
+    }
+}
+
+/// Stores messages and the place after them at once. Where one of them is about a row that cannot be read, that one alone
+/// is passed over.
+async fn store(inbox: &Inbox, messages: Vec<Message>, place: &str) -> Result<(), InboxError> {
+    match inbox.take_up_to(messages.clone(), place).await {
+        Err(InboxError::Unreadable(reason)) => {
+            tracing::error!(reason, "messages are about what cannot be read; each is taken by itself");
+        }
+        taken => return taken.map(drop),
+    }
+    for message in messages {
+        let id = message.id.clone();
+        match inbox.take(vec![message]).await {
+            Err(InboxError::Unreadable(reason)) => tracing::error!(reason, id, "a message is passed over"),
+            taken => drop(taken?),
+        }
+    }
+    inbox.take_up_to(Vec::new(), place).await.map(drop)
+}
+
+fn message(received: &Received) -> Message {
+    Message {
+        id: received.event.to_string(),
+        chat: received.chat.to_string(),
+        user: received.user.to_string(),
+        trigger: "message_received",
+        text: received.text.clone(),
+        answers: received.answers.as_ref().map(EventId::to_string),
+        payload: received.payload.clone(),
+    }
+}
