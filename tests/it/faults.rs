@@ -172,24 +172,22 @@ async fn stopped(
     fixture: &str,
     config: Value,
     stop: impl AsyncFnOnce(&Bench),
-) -> (ConnectorError, Duration) {
+) -> ConnectorError {
     let (fake, bench) = fake(Fixture::of(generation, fixture), Faults::default(), config).await;
-    let began = Instant::now();
     let (result, ()) = tokio::join!(bench.run("go"), async {
         eventually("the turn runs", || fake.running() == 1).await;
         stop(&bench).await;
     });
     assert_eq!((fake.running(), fake.tasks()), (0, 1), "the turn was ended at the daemon");
-    (result.unwrap_err(), began.elapsed())
+    result.unwrap_err()
 }
 
 async fn cancelling_aborts_and_confirms(generation: Generation) {
-    let (error, took) = stopped(generation, "abort", json!({}), async |bench| bench.cancel.cancel()).await;
+    let error = stopped(generation, "abort", json!({}), async |bench| bench.cancel.cancel()).await;
     let ConnectorError::Stopped { cause: StopCause::Cancelled, reason, reference } = error else {
         panic!("{error:?}")
     };
     assert!(reason.contains("has stopped") && reference.session_id.is_some(), "{reason}");
-    assert!(took < Duration::from_secs(5));
 }
 
 async fn a_stop_is_confirmed_when_the_turn_has_ended_and_not_before(generation: Generation) {
@@ -209,13 +207,13 @@ async fn a_stop_is_confirmed_when_the_turn_has_ended_and_not_before(generation: 
 
 async fn a_deadline_aborts_and_confirms(generation: Generation) {
     let config = json!({ "deadline_secs": 1 });
-    let (error, _) = stopped(generation, "abort", config, async |_| ()).await;
+    let error = stopped(generation, "abort", config, async |_| ()).await;
     assert!(matches!(error, ConnectorError::Stopped { cause: StopCause::Deadline, .. }), "{error:?}");
 }
 
 async fn endless_retries_end_at_the_limit_without_progress_and_say_why(generation: Generation) {
     let config = json!({ "no_progress_secs": 1 });
-    let (error, _) = stopped(generation, "provider-500-retry", config, async |_| ()).await;
+    let error = stopped(generation, "provider-500-retry", config, async |_| ()).await;
     let ConnectorError::Stopped { cause: StopCause::NoProgress, reason, .. } = error else {
         panic!("{error:?}")
     };

@@ -136,7 +136,7 @@ mod tests {
             ),
             ("[surfaces.telegram]\nbot_tokn = \"s\"", "bot_tokn", "did you mean `bot_token`?"),
             ("[surfaces.matrix]\nrooms = []", "rooms", "there is `"),
-            ("[surfaces.irc]\n", "irc", "there is `matrix`, `telegram`"),
+            ("[surfaces.irc]\n", "irc", "there is `telegram`, `matrix`"),
             ("[people.ann]\naccount = []", "account", "did you mean `accounts`?"),
             ("[routing.task_overrides]\nwriting = 'a/b'", "writing", "there is `coding`"),
             ("[plugin_trust]\nkey = {}", "key", "did you mean `keys`?"),

@@ -81,8 +81,8 @@ impl Rooms {
             return chat.clone();
         }
         let room = chats[&TOGETHER].room.clone();
-        let root = self.people[0].say(&room, &format!("chat {chat}")).await.unwrap();
-        let made = Chat { room, thread: Some(root) };
+        let opening = self.people[0].say(&room, &format!("chat {chat}")).await.unwrap();
+        let made = Chat { room, thread: Some(opening) };
         chats.insert(chat, made.clone());
         made
     }
@@ -120,8 +120,8 @@ impl Platform for Rooms {
             join(user, &together).await;
         }
         let chat = |room: &str| Chat { room: room.to_owned(), thread: None };
-        let root = Some(anna.say(&together, "the first thread").await.unwrap());
-        let first = (TOGETHER + 1, Chat { room: together.clone(), thread: root });
+        let opening = Some(anna.say(&together, "the first thread").await.unwrap());
+        let first = (TOGETHER + 1, Chat { room: together.clone(), thread: opening });
         let chats = [first, (0, chat(&private)), (TOGETHER, chat(&together)), (STRANGERS, chat(&theirs))];
         let chats = Mutex::new(chats.into_iter().collect());
         Self { bot, people, together, successor, chats, last: Mutex::default() }
