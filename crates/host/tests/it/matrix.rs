@@ -226,8 +226,9 @@ async fn a_fix_is_asked_for_approved_watched_and_continued_in_a_room() {
     world.sees("│ +new").await;
     let edited = async |world: &World| {
         let all = world.anna.messages(&world.room).await.unwrap();
-        let edits = all.iter().filter(|it| it["content"]["m.relates_to"]["event_id"] == card["event_id"]);
-        let last = edits.last()?["content"]["m.new_content"]["body"].as_str().unwrap().to_owned();
+        let is_edit = |it: &&Value| it["content"]["m.relates_to"]["event_id"] == card["event_id"];
+        let last =
+            all.iter().rfind(is_edit)?["content"]["m.new_content"]["body"].as_str().unwrap().to_owned();
         last.contains("1.1 done").then_some(())
     };
     world.until("the card says how it ended", edited).await;
