@@ -46,7 +46,7 @@ pub(super) fn check(given: &SurfaceSection) -> Result<(), PlanError> {
 /// Whether it may write to a chat that did not ask.
 pub(super) fn admits(given: &SurfaceSection, chat: &str) -> Result<(), String> {
     let config: Config = connector_contract::decode(Value::Object(given.config.clone()))?;
-    config.check().map_err(|error| chain(&error))?.allow.names(chat)
+    config.allow().map_err(|error| chain(&error))?.names(chat)
 }
 
 /// What its connector declares.

@@ -10,7 +10,7 @@ mod request;
 use std::time::Duration;
 
 use bytes::Bytes;
-use connector_contract::{Origin, OutboundHttp};
+use connector_contract::{Origin, OutboundError, OutboundHttp};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 pub use error::ApiError;
 pub use persist::{GaveUp, persist};
 use request::Call;
+pub(crate) use request::TIMELINE;
 
 use crate::id::{EventId, RoomId};
 use crate::token::AccessToken;
@@ -62,11 +63,16 @@ impl Api {
         text(&self.call(Call::get(&["account", "whoami"])).await?, "user_id")
     }
 
-    /// What is new since a place, held for `hold` when there is nothing; without a place, how
-    /// everything stands.
-    pub async fn sync(&self, since: Option<&str>, hold: Duration) -> Result<Answer, ApiError> {
-        match self.exchange(Call::sync(since, hold), hold + PATIENCE).await {
+    /// What is new since a place, held for `hold` when there is nothing; without a place, how everything stands. With at most so many events of each room.
+    pub async fn sync(
+        &self,
+        since: Option<&str>,
+        hold: Duration,
+        timeline: usize,
+    ) -> Result<Answer, ApiError> {
+        match self.exchange(Call::sync(since, hold, timeline), hold + PATIENCE).await {
             Ok(answer) => read(&answer),
+            Err(ApiError::Network(OutboundError::BodyTooLong { .. })) => Err(ApiError::TooLong),
             // There is no code of its own for it, and nothing else of the request varies.
             Err(ApiError::Refused { code, .. }) if since.is_some() && LOST.contains(&code.as_str()) => {
                 Err(ApiError::LostPlace)
@@ -104,12 +110,18 @@ impl Api {
         text(&self.call(Call::upload(name, content)).await?, "content_uri")
     }
 
-    /// An event of a room; nothing where the bot sees none of this id.
+    /// An event of a room; nothing where the server will not give it, whatever it or a proxy before it says to that.
     pub async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<Box<RawValue>>, ApiError> {
         match self.call(Call::get(&["rooms", room.as_str(), "event", event.as_str()])).await {
-            Err(ApiError::NotFound { .. } | ApiError::Forbidden { .. }) => Ok(None),
-            answer => read(&answer?).map(Some),
+            Ok(answer) => Ok(read(&answer).ok()),
+            Err(error) if error.is_passing() || matches!(error, ApiError::LoggedOut) => Err(error),
+            Err(_) => Ok(None),
         }
+    }
+
+    /// Whether the server answers at all: what fails meanwhile fails for a reason of its own.
+    pub(crate) async fn is_up(&self) -> bool {
+        self.call(Call::get(&["account", "whoami"])).await.is_ok()
     }
 
     /// Joins a room; one that it is in already is fine.

@@ -149,6 +149,7 @@ fn globs(key: &str, patterns: &[String]) -> Result<GlobSet, ConnectorError> {
 impl Config {
     /// Checks everything that can be checked without I/O.
     pub fn check(self) -> Result<Settings, ConnectorError> {
+        let allow = self.allow()?;
         let token = AccessToken::new(self.access_token)
             .map_err(|error| invalid(format!("`access_token`: {error}")))?;
         let origin = origin(&self.homeserver, self.allow_remote)?;
@@ -161,11 +162,16 @@ impl Config {
             user: parsed("user", &self.user)?,
             token,
             sync_timeout: Duration::from_secs(self.sync_timeout),
-            allow: Allow {
-                users: all("allow_users", &self.allow_users)?,
-                rooms: all("allow_rooms", &self.allow_rooms)?,
-                ignored: globs("ignore_users", &self.ignore_users)?,
-            },
+            allow,
+        })
+    }
+
+    /// Whose events come in, and where the bot speaks.
+    pub fn allow(&self) -> Result<Allow, ConnectorError> {
+        Ok(Allow {
+            users: all("allow_users", &self.allow_users)?,
+            rooms: all("allow_rooms", &self.allow_rooms)?,
+            ignored: globs("ignore_users", &self.ignore_users)?,
         })
     }
 }

@@ -11,7 +11,7 @@ mod asks;
 mod deliver;
 mod intake;
 mod live;
-mod mark;
+pub(crate) mod mark;
 mod render;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -203,11 +203,11 @@ impl Surface for Matrix {
         self.0.tasks.spawn(async move { this.open_ask(chat, ask).await });
     }
 
-    fn ask_answered(&self, _chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
-        self.close_ask(ask.number, Some((Some(answer.words()), by)));
+    fn ask_answered(&self, chat: &str, ask: &OpenAsk, answer: &Answer, by: &Actor) {
+        self.close_ask(chat, ask.number, Some((Some(answer.words()), by)));
     }
 
-    fn ask_closed(&self, _chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
-        self.close_ask(ask.number, by.map(|by| (None, by)));
+    fn ask_closed(&self, chat: &str, ask: &OpenAsk, by: Option<&Actor>) {
+        self.close_ask(chat, ask.number, by.map(|by| (None, by)));
     }
 }

@@ -6,14 +6,14 @@
 //! are waited out with growing pauses and never end the polling: a revoked token may be put right while
 //! the host runs. What fails about one room again and again is given up for that room alone.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, TIMELINE};
 use crate::config::Settings;
 use crate::id::RoomId;
 use crate::rooms::Rooms;
@@ -48,6 +48,12 @@ pub struct Syncer {
     rooms: Arc<Rooms>,
     since: Option<String>,
     failures: u32,
+    /// How often in a row the server did not know the place.
+    losses: u32,
+    /// How often in a row something about a room failed while the server was up.
+    troubles: Mutex<HashMap<RoomId, u32>>,
+    /// How many events of a room are asked for at once.
+    timeline: usize,
     /// No request before this.
     due: Instant,
 }
@@ -55,7 +61,8 @@ pub struct Syncer {
 impl Syncer {
     /// A syncer that goes on from `since`, as [`Synced::next`] said it, or begins now.
     pub fn new(api: Api, settings: Settings, rooms: Arc<Rooms>, since: Option<String>) -> Self {
-        Self { api, settings, rooms, since, failures: 0, due: Instant::now() }
+        let (troubles, timeline, due) = (Mutex::default(), TIMELINE, Instant::now());
+        Self { api, settings, rooms, since, failures: 0, losses: 0, troubles, timeline, due }
     }
 
     /// What happened next; waits until something did, or the place changed. Until it is
@@ -66,7 +73,7 @@ impl Syncer {
             tokio::time::sleep_until(self.due).await;
             match self.ask().await {
                 Ok(synced) => {
-                    self.failures = 0;
+                    (self.failures, self.losses, self.timeline) = (0, 0, TIMELINE);
                     if self.since.as_ref() != Some(&synced.next) {
                         return synced;
                     }
@@ -83,6 +90,11 @@ impl Syncer {
 
     fn failed(&mut self, error: &ApiError) {
         self.failures = self.failures.saturating_add(1);
+        self.losses = if matches!(error, ApiError::LostPlace) { self.losses + 1 } else { 0 };
+        if matches!(error, ApiError::TooLong) {
+            // What is left out is fetched room by room.
+            self.timeline = 1;
+        }
         let pause = pause(error, self.failures);
         let reason = connector_contract::chain(error);
         if error.is_passing() {
@@ -95,10 +107,13 @@ impl Syncer {
 
     async fn ask(&mut self) -> Result<Synced, ApiError> {
         let since = self.since.clone();
-        let (answer, lost) = match self.api.sync(since.as_deref(), self.settings.sync_timeout).await {
-            Err(ApiError::LostPlace) if self.failures + 1 >= TRIES => {
+        // Nothing that was said before is looked at by whoever begins now.
+        let timeline = if since.is_none() { 1 } else { self.timeline };
+        let (answer, lost) = match self.api.sync(since.as_deref(), self.settings.sync_timeout, timeline).await
+        {
+            Err(ApiError::LostPlace) if self.losses + 1 >= TRIES => {
                 self.rooms.forget_all();
-                (self.api.sync(None, Duration::ZERO).await?, true)
+                (self.api.sync(None, Duration::ZERO, 1).await?, true)
             }
             answer => (answer?, false),
         };
@@ -124,7 +139,7 @@ impl Syncer {
         let mut filled = Filled::new();
         for (room, until) in update::gaps(answer, &self.settings.user) {
             let between = self.between(&room, since, &until).await;
-            if let Some(events) = self.or_given_up(&room, between)? {
+            if let Some(events) = self.or_given_up(&room, between).await? {
                 filled.insert(room, events);
             }
         }
@@ -132,18 +147,36 @@ impl Syncer {
     }
 
     /// Nothing of a room where it cannot be had: then what was known of the room is not certain either.
-    fn or_given_up<T>(&self, room: &RoomId, had: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    async fn or_given_up<T>(&self, room: &RoomId, had: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
         match had {
-            Ok(had) => Ok(Some(had)),
-            Err(error @ ApiError::Throttled { .. }) => Err(error),
-            Err(error) if error.is_passing() && self.failures + 1 < TRIES => Err(error),
+            Ok(had) => {
+                self.troubles().remove(room);
+                Ok(Some(had))
+            }
+            Err(error @ (ApiError::Throttled { .. } | ApiError::LoggedOut)) => Err(error),
+            Err(error) if error.is_passing() && !(self.api.is_up().await && self.is_enough(room)) => {
+                Err(error)
+            }
             Err(error) => {
+                self.troubles().remove(room);
                 let reason = connector_contract::chain(&error);
                 tracing::error!(reason, %room, "matrix: what was said in a room cannot be read, and is passed over");
                 self.rooms.forget(room);
                 Ok(None)
             }
         }
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, HashMap<RoomId, u32>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something about a room has failed once more, and often enough.
+    fn is_enough(&self, room: &RoomId) -> bool {
+        let mut troubles = self.troubles();
+        let times = troubles.entry(room.clone()).or_default();
+        *times += 1;
+        *times >= TRIES
     }
 
     /// The events of a room from one place to another.
@@ -172,7 +205,7 @@ impl Syncer {
         let mut private = BTreeSet::new();
         for room in update::in_question(answer, filled, &self.settings.allow) {
             let partner = self.rooms.partner(&room).await;
-            if self.or_given_up(&room, partner)?.flatten().is_some() {
+            if self.or_given_up(&room, partner).await?.flatten().is_some() {
                 private.insert(room);
             }
         }

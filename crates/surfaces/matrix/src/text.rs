@@ -18,6 +18,9 @@ pub const EVENT: usize = 48 << 10;
 /// How many characters of a longer text its event begins with.
 const BEGINNING: usize = 4_000;
 
+/// How many characters of an edit clients show that know of none.
+const SHORT: usize = 1_000;
+
 /// How wide a table is at most.
 const TABLE: usize = 80;
 
@@ -83,7 +86,9 @@ pub fn related(mut content: Value, thread: Option<&EventId>, answered: Option<&E
 /// The content that replaces that of `target`, as clients show it that know of edits, and as others do.
 #[must_use]
 pub fn replacing(target: &EventId, new: &Value) -> Value {
-    let body = format!("* {}", new["body"].as_str().unwrap_or_default());
+    // Who knows of edits reads the new content, and the others what it begins with: an event has no room for it twice.
+    let body: String = new["body"].as_str().unwrap_or_default().chars().take(SHORT).collect();
+    let body = format!("* {body}");
     let relation = json!({ "rel_type": "m.replace", "event_id": target.as_str() });
     json!({ "msgtype": new["msgtype"], "body": body, "m.mentions": {}, "m.new_content": new, "m.relates_to": relation })
 }
@@ -203,6 +208,18 @@ mod tests {
     fn code_is_marked_in_plain_text_so_that_nothing_passes_for_another_part() {
         let (content, _) = markdown("one\n\n```\nx\ntwo\n```\n> q", "m.text");
         assert_eq!(content["body"], "one\n\n│ x\n│ two\n\n> q");
+    }
+
+    #[test]
+    fn an_edit_of_the_longest_event_is_taken_too() {
+        let target: EventId = "$a".parse().unwrap();
+        let mut text = "- \u{1f600} **x** <\n".repeat(4_000);
+        while content(&Prose::parse(&text), "m.text").to_string().len() > EVENT {
+            text.truncate(text.char_indices().map(|(at, _)| at).nth(text.chars().count() * 9 / 10).unwrap());
+        }
+        let whole = content(&Prose::parse(&text), "m.text");
+        assert!(whole.to_string().len() > EVENT * 3 / 4);
+        assert!(replacing(&target, &whole).to_string().len() <= EVENT + (8 << 10));
     }
 
     #[test]

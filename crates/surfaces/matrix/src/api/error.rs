@@ -58,6 +58,9 @@ pub enum ApiError {
         /// The homeserver's words.
         reason: String,
     },
+    /// Ask for less: the answer is longer than is read.
+    #[error("the homeserver's answer is too long")]
+    TooLong,
     /// Begin anew: the server does not know the place up to which it was read.
     #[error("the homeserver does not know how far it was read")]
     LostPlace,
@@ -107,7 +110,11 @@ impl ApiError {
             Self::Network(source) => matches!(source, Unreachable { .. } | Interrupted { .. }),
             _ => matches!(
                 self,
-                Self::Throttled { .. } | Self::TimedOut | Self::Server { .. } | Self::LostPlace
+                Self::Throttled { .. }
+                    | Self::TimedOut
+                    | Self::Server { .. }
+                    | Self::TooLong
+                    | Self::LostPlace
             ),
         }
     }

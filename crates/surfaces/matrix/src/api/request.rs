@@ -36,7 +36,7 @@ const KINDS: [&str; 7] = [
 ];
 
 /// How many events of one room come at once; what is more is a gap.
-const TIMELINE: usize = 100;
+pub(crate) const TIMELINE: usize = 100;
 
 /// How many events of a gap are fetched at once.
 const PAGE: &str = "500";
@@ -68,7 +68,7 @@ impl Call {
         self
     }
 
-    pub(super) fn sync(since: Option<&str>, hold: Duration) -> Self {
+    pub(super) fn sync(since: Option<&str>, hold: Duration, timeline: usize) -> Self {
         let kinds = json!(KINDS);
         let none = json!({ "types": [] });
         let filter = json!({
@@ -78,7 +78,7 @@ impl Call {
                 "account_data": none,
                 "ephemeral": none,
                 "state": { "types": kinds, "lazy_load_members": true },
-                "timeline": { "types": kinds, "limit": TIMELINE },
+                "timeline": { "types": kinds, "limit": timeline },
             },
         });
         let (hold, filter) = (hold.as_millis().to_string(), filter.to_string());
@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn only_what_is_looked_at_is_asked_for() {
-        let call = Call::sync(Some("s1_2&x"), Duration::from_secs(30));
+        let call = Call::sync(Some("s1_2&x"), Duration::from_secs(30), TIMELINE);
         assert!(call.path.starts_with("/_matrix/client/v3/sync?timeout=30000&filter=%7B"), "{}", call.path);
         assert!(call.path.ends_with("&since=s1_2%26x"), "{}", call.path);
-        assert!(!Call::sync(None, Duration::ZERO).path.contains("since"));
+        assert!(!Call::sync(None, Duration::ZERO, 1).path.contains("since"));
     }
 
     #[test]

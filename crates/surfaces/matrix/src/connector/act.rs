@@ -10,7 +10,9 @@ use crate::api::{Api, ApiError, GaveUp, persist};
 use crate::config::Settings;
 use crate::id::{ChatKey, EventId, RoomId};
 use crate::rooms::Rooms;
+use crate::surface::mark;
 use crate::text;
+use crate::update::Event;
 
 /// What there is, in the manifest's order.
 #[cfg(test)]
@@ -78,17 +80,18 @@ pub(super) async fn execute(
             let target = event()?;
             let (content, is_cut) = content(&words("text"));
             let content = text::replacing(&target, &content);
-            // The text is in it twice.
-            if is_cut || content.to_string().len() > text::EVENT {
+            if is_cut {
                 return Err(invalid("`text` is too long for one message that replaces another"));
             }
             let sending = Sending::begin(api, settings, ctx, &common).await?;
+            sending.check_target(&target).await?;
             sending.send("m.room.message", 0, content).await.map_err(consequence)?;
             Ok(done(json!({ "message_id": target.as_str() }), "edited"))
         }
         "redact" => {
             let (target, reason) = (event()?, words("reason"));
             let sending = Sending::begin(api, settings, ctx, &common).await?;
+            sending.check_target(&target).await?;
             let (room, transaction) = (&sending.chat.room, &sending.transaction);
             let redacted = persist(ctx.deadline, || api.redact(room, &target, transaction, &reason));
             redacted.await.map_err(consequence)?;
@@ -178,6 +181,20 @@ impl<'a> Sending<'a> {
             None => announce(ctx).await?,
         };
         Ok(Self { api, ctx, chat, answered, transaction })
+    }
+
+    /// Refuses to change what somebody decides about: a card shows what will run, whatever a rule would have it say.
+    async fn check_target(&self, target: &EventId) -> Result<(), ConnectorError> {
+        let found = persist(self.ctx.deadline, || self.api.event(&self.chat.room, target)).await;
+        let found = found.map_err(|given_up| consequence(GaveUp { may_have_arrived: false, ..given_up }))?;
+        let is_marked = found
+            .and_then(|raw| Event::read(&raw))
+            .is_some_and(|event| event.content.contains_key(mark::KEY));
+        if is_marked {
+            let reason = format!("{target} is a card or a question of the host's own, which no rule changes");
+            return Err(ConnectorError::Refused { reason });
+        }
+        Ok(())
     }
 
     /// Sends the event of this number.

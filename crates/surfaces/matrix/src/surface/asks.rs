@@ -121,11 +121,12 @@ impl Matrix {
         Ok(())
     }
 
-    /// Says in its messages that an ask is over.
-    pub(super) fn close_ask(&self, number: u64, by: Option<(Option<&'static str>, &Actor)>) {
+    /// Says in its message in a chat that an ask is over there.
+    pub(super) fn close_ask(&self, chat: &str, number: u64, by: Option<(Option<&'static str>, &Actor)>) {
         let closed: Vec<Open> = {
             let mut all = locked(&self.0.asks.0);
-            all.extract_if(|_, open| open.ask.number == number).map(|(_, open)| open).collect()
+            let is_this = |open: &Open| open.ask.number == number && open.chat.to_string() == chat;
+            all.extract_if(|_, open| is_this(open)).map(|(_, open)| open).collect()
         };
         for Open { chat, ask, message } in closed {
             let Some(message) = message else { continue };
@@ -207,6 +208,7 @@ fn chosen(question: &connector_contract::ask::Question, said: &str) -> Vec<Strin
 mod tests {
     use super::*;
     use connector_contract::ask::Question;
+    use connector_gate::people::People;
     use serde_json::json;
 
     fn question(options: &[&str], multiple: bool) -> Value {
@@ -238,5 +240,24 @@ mod tests {
         let ask: QuestionAsk = serde_json::from_value(ask).unwrap();
         assert_eq!(answers(&ask, "1\n\n because"), [vec!["red"], vec!["because"]]);
         assert_eq!(answers(&ask, "1"), [vec!["red"], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn an_ask_that_is_over_in_one_chat_waits_on_in_the_others() {
+        let config =
+            json!({ "homeserver": "http://127.0.0.1:1", "user": "@bot:x", "access_token": "SECRETSECRET" });
+        let settings = serde_json::from_value::<crate::Config>(config).unwrap().check().unwrap();
+        let matrix = Matrix::new(settings, crate::NAME).unwrap();
+        let asked = json!({ "id": "q", "session_id": "s", "questions": [question(&["red"], false)] });
+        let asked = Asked::Question(serde_json::from_value(asked).unwrap());
+        for room in ["!a", "!b"] {
+            let (asked, step, people) = (asked.clone(), "1.1".parse().unwrap(), People::default());
+            let ask = OpenAsk { number: 7, times: 1, step, asked, approvers: Vec::new(), people };
+            let chat: ChatKey = room.parse().unwrap();
+            locked(&matrix.0.asks.0).insert(key(&chat, &ask), Open { chat, ask, message: None });
+        }
+        matrix.close_ask("!a", 7, None);
+        let left: Vec<String> = locked(&matrix.0.asks.0).values().map(|open| open.chat.to_string()).collect();
+        assert_eq!(left, ["!b"]);
     }
 }

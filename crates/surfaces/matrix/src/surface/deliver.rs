@@ -17,6 +17,8 @@ const PATCH: usize = 2 << 10;
 
 /// What a card's event is recorded as, and that of the status of a step without one.
 pub(super) const CARD: &str = "card";
+/// The file with all of a card that is cut.
+const WHOLE: &str = "whole";
 pub(super) const STATUS: &str = "status";
 
 /// One part of a delivery.
@@ -27,7 +29,7 @@ struct Part<'a> {
     step: Option<StepId>,
     /// What of it it is, as it is recorded.
     name: &'static str,
-    /// The card's own secret, which no other delivery of this number has.
+    /// What no other delivery of this number has: the card's own secret, or else what is made of its words.
     token: &'a str,
 }
 
@@ -43,7 +45,8 @@ impl Matrix {
             View::Card(card) => self.show_card(inbox, chat, delivery, &card).await,
             View::Result(result) => self.show_result(inbox, chat, delivery, &result).await,
             View::Text(words) => {
-                let part = |name| Part { inbox, chat, delivery, step: None, name, token: "" };
+                let token = hashed(&[&words]);
+                let part = |name| Part { inbox, chat, delivery, step: None, name, token: &token };
                 let (content, is_cut) = text::as_it_is(&words, "m.notice");
                 let first = self.once(&part("text"), content).await?;
                 if is_cut {
@@ -70,7 +73,7 @@ impl Matrix {
         }
         let (content, is_cut) = render::card(card, chat);
         if is_cut {
-            self.file_once(&part("whole"), &format!("step-{}.txt", card.id), &card.whole).await?;
+            self.file_once(&part(WHOLE), &format!("step-{}.txt", card.id), &card.whole).await?;
         }
         let mark = Mark::Card(card.id, card.digest.as_str().to_owned());
         self.once(&part(CARD), marked(content, &mark)).await
@@ -167,7 +170,7 @@ impl Matrix {
         if let Some(sent) = sent.into_iter().next() {
             return Ok(sent);
         }
-        let transaction = part.transaction(&content);
+        let transaction = part.transaction();
         let content = related(content, part.chat.thread.as_ref(), None);
         let message = match self.send(part.chat, &transaction, &content).await {
             Ok(event) => event.to_string(),
@@ -180,7 +183,7 @@ impl Matrix {
     }
 
     /// What becomes of a part that a server does not take: it goes elsewhere, or later. Only what no server ever takes is
-    /// left out, and no card is.
+    /// left out, and nothing of a card is: nobody decides about what they cannot read.
     async fn refused(&self, part: &Part<'_>, error: ApiError) -> Result<String, DeliveryError> {
         let (chat, reason) = (part.chat, connector_contract::chain(&error));
         let never = match &error {
@@ -193,7 +196,7 @@ impl Matrix {
                 Ok(Some(to)) => Err(DeliveryError::Moved { to: to.to_string() }),
                 _ => Err(DeliveryError::Later(reason)),
             },
-            _ if never && part.name != CARD => {
+            _ if never && ![CARD, WHOLE].contains(&part.name) => {
                 tracing::error!(reason, %chat, part = part.name, "a part of a message is not taken by matrix, and is left out");
                 Ok(String::new())
             }
@@ -218,9 +221,8 @@ impl Matrix {
 impl Part<'_> {
     /// The same for the same part of the same delivery, and for no other, not even of a host that
     /// begins with its numbers anew.
-    fn transaction(&self, content: &Value) -> String {
-        let unique = if self.token.is_empty() { content.to_string() } else { self.token.to_owned() };
-        format!("{}.{}", self.delivery, hashed(&[self.name, &unique]))
+    fn transaction(&self) -> String {
+        format!("{}.{}", self.delivery, hashed(&[self.name, self.token]))
     }
 }
 

@@ -27,9 +27,9 @@ const UNREACHABLE: Duration = Duration::from_secs(3);
 /// How long until what could not be taken is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often a server that is in trouble is asked what something is about before that is passed over: one event that it
+/// How often a server that is up is asked what something is about before that is passed over: one event that it
 /// cannot give must not keep everything else from being heard.
-const TRIES: u32 = 60;
+const TRIES: u32 = 20;
 
 /// How long it is tried to come into a room.
 const JOINING: Duration = Duration::from_mins(15);
@@ -69,7 +69,11 @@ impl Matrix {
             let dropped = self.dropped(inbox, &news.items);
             let mut tries = 0;
             while let Err(error) = self.take(inbox, &news, &dropped, tries).await {
-                tries += 1;
+                // While nothing of the server answers, nobody's word is passed over.
+                if matches!(&error, NotTaken::Server(error) if error.is_passing()) && self.0.api.is_up().await
+                {
+                    tries += 1;
+                }
                 if matches!(error, NotTaken::Inbox(InboxError::NotRunning)) {
                     return Ok(());
                 }
@@ -163,9 +167,12 @@ impl Matrix {
                 Err(NotTaken::Inbox(InboxError::Unreadable(reason))) => {
                     tracing::error!(reason, "what was said about a step cannot be taken, and is passed over");
                 }
-                Err(NotTaken::Server(error @ ApiError::Server { .. })) if tries >= TRIES => {
+                Err(NotTaken::Server(error)) if tries >= TRIES && error.is_passing() => {
                     tracing::error!(reason = chain(&error), "what was said about an event decides nothing");
-                    if let Incoming::Message(received) = item {
+                    // A yes to what cannot be read is no task.
+                    if let Incoming::Message(received) = item
+                        && Said::Words(&received.text).decision().is_none()
+                    {
                         messages.push(message(received));
                     }
                 }

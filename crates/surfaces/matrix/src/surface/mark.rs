@@ -11,7 +11,7 @@ use crate::id::EventId;
 use crate::update::Event;
 
 /// Where the mark is in a content.
-const KEY: &str = "connector-host";
+pub(crate) const KEY: &str = "connector-host";
 
 /// What an event asks.
 #[derive(Debug, Clone, PartialEq, Eq)]

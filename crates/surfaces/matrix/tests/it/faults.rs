@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use connector_contract::Origin;
 use connector_matrix::api::{ApiError, persist};
 use connector_matrix::{AccessToken, Api, Config, Matrix, RoomId, Settings, Syncer};
+use connector_surface::view::CardView;
 use connector_surface::{DeliveryError, Inbox, Surface as _, View};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -164,6 +165,33 @@ async fn a_room_whose_gap_cannot_be_read_is_passed_over_and_the_others_are_heard
     assert_eq!(tries, 3);
 }
 
+/// While nothing at all answers, nobody's words are given up; the call that says so fails as often as the others.
+#[tokio::test]
+async fn what_fails_while_the_server_is_down_is_waited_for() {
+    let (mut syncer, _) = scripted(|path, before| match path {
+        it if it.contains("/sync") => {
+            let private = json!({ "timeline": { "events": [said("$p", "private")] } });
+            let rooms = json!({ "!a": gap("a"), "!private": private });
+            (200, json!({ "next_batch": "s2", "rooms": { "join": rooms } }))
+        }
+        it if it.contains("/whoami") && before < 4 => (502, json!({})),
+        it if it.contains("/messages") && before < 3 => (502, json!({})),
+        it if it.contains("/members") && before < 1 => (502, json!({})),
+        it if it.contains("/messages") => (200, json!({ "chunk": [said("$1", "left out")] })),
+        it if it.contains("/members") => {
+            let of = |user: &str| json!({ "state_key": user, "content": { "membership": "join" } });
+            (200, json!({ "chunk": [of("@bot:x"), of("@anna:x")] }))
+        }
+        it if it.contains("join_rules") => (200, json!({ "join_rule": "invite" })),
+        _ => (404, json!({ "errcode": "M_NOT_FOUND" })),
+    })
+    .await;
+    let news = tokio::time::timeout(SOON, syncer.next()).await.unwrap();
+    let mut heard = texts(&news.items);
+    heard.sort_unstable();
+    assert_eq!(heard, ["a", "left out", "private"]);
+}
+
 #[tokio::test]
 async fn a_room_whose_members_cannot_be_had_is_passed_over_and_the_others_are_heard() {
     let (mut syncer, _) = scripted(|path, _| match path {
@@ -172,6 +200,7 @@ async fn a_room_whose_members_cannot_be_had_is_passed_over_and_the_others_are_he
             let rooms = json!({ "!a": room("a"), "!private": room("private") });
             (200, json!({ "next_batch": "s2", "rooms": { "join": rooms } }))
         }
+        it if it.contains("/whoami") => (200, json!({ "user_id": "@bot:x" })),
         _ => (500, json!({})),
     })
     .await;
@@ -259,7 +288,8 @@ async fn an_invitation_is_accepted_once_the_server_can_and_holds_up_nothing() {
         }
     };
     tokio::time::timeout(SOON, joined).await.unwrap();
-    assert!(place("since=s2", 0) < place("/join/", 2), "what comes in does not wait for it");
+    let (next, last_try) = (place("since=s2", 0).unwrap(), place("/join/", 2).unwrap());
+    assert!(next < last_try, "what comes in does not wait for it");
     stop.cancel();
     running.await.unwrap().unwrap();
     matrix.finish().await;
@@ -299,4 +329,58 @@ async fn only_what_no_server_ever_takes_is_left_out_and_a_card_never_is() {
         stop.cancel();
         running.await.unwrap().unwrap();
     }
+}
+
+/// A surface of a server, which runs until the token is cancelled.
+async fn running(settings: Settings) -> (Matrix, CancellationToken) {
+    let (matrix, stop) = (Matrix::new(settings, "connector-matrix").unwrap(), CancellationToken::new());
+    let (engine, this, until) = (Arc::new(Engine::default()), matrix.clone(), stop.clone());
+    let inbox = Inbox::new(engine.clone(), "matrix");
+    tokio::spawn(async move { this.run(inbox, until).await });
+    let runs = async {
+        while !engine.has_a_place() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, runs).await.unwrap();
+    (matrix, stop)
+}
+
+#[tokio::test]
+async fn a_card_is_not_shown_without_the_file_that_has_all_of_it() {
+    let (settings, asked) = served(|path, _| match path {
+        it if it.contains("/whoami") => (200, json!({ "user_id": "@bot:x" })),
+        it if it.contains("/sync") => (200, json!({ "next_batch": "s1" })),
+        it if it.contains("/upload") => (413, json!({})),
+        _ => (200, json!({ "event_id": "$1" })),
+    })
+    .await;
+    let (matrix, stop) = running(settings).await;
+    let long = CardView { prompt: Some("x".repeat(200_000)), ..card() };
+    let shown = matrix.deliver("!a", 1, View::Card(Box::new(long))).await;
+    assert!(matches!(shown, Err(DeliveryError::Later(_))), "{shown:?}");
+    let asked = asked.lock().unwrap();
+    assert!(asked.iter().any(|it| it.contains("/upload")) && !asked.iter().any(|it| it.contains("/send/")));
+    stop.cancel();
+}
+
+/// Each host has a ledger of its own here, so the second knows nothing of what the first sent.
+#[tokio::test]
+async fn what_is_sent_again_by_a_host_that_forgot_it_is_the_same_event_and_so_is_its_file() {
+    let (settings, asked) = served(|path, before| match path {
+        it if it.contains("/whoami") => (200, json!({ "user_id": "@bot:x" })),
+        it if it.contains("/sync") => (200, json!({ "next_batch": "s1" })),
+        it if it.contains("/upload") => (200, json!({ "content_uri": format!("mxc://x/{before}") })),
+        _ => (200, json!({ "event_id": "$1" })),
+    })
+    .await;
+    for _ in 0..2 {
+        let (matrix, stop) = running(settings.clone()).await;
+        matrix.deliver("!a", 1, View::Text("word ".repeat(30_000))).await.unwrap();
+        stop.cancel();
+    }
+    let asked = asked.lock().unwrap();
+    let sent: Vec<&String> = asked.iter().filter(|it| it.contains("/send/")).collect();
+    assert_eq!((sent.len(), &sent[..2]), (4, &sent[2..]), "{sent:?}");
+    assert_ne!(sent[0], sent[1], "the beginning and the file are two");
 }
