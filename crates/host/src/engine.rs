@@ -140,6 +140,8 @@ struct Inner {
     asks: asks::AskRegistry,
     /// Held while a step is let go, until it is among the running ones.
     dispatching: tokio::sync::Mutex<()>,
+    /// Cancelled once what was so at the end of the last host is brought up to date: until then nothing comes in.
+    started: CancellationToken,
     stopping: CancellationToken,
 }
 
@@ -229,6 +231,7 @@ impl Engine {
             draining: AtomicBool::new(false),
             asks: asks::AskRegistry::default(),
             dispatching: tokio::sync::Mutex::default(),
+            started: CancellationToken::new(),
             stopping: CancellationToken::new(),
         }))
     }
@@ -252,8 +255,10 @@ impl Engine {
     /// Makes passes until [`stop`](Self::stop). An error of the ledger ends it
     /// only if it cannot pass: a full disk or a busy file is waited out.
     pub async fn run(&self) -> Result<(), LedgerError> {
-        self.start().await?;
+        // Before anything is read: what another process writes meanwhile is told of.
         let mut seen = self.0.ledger.data_version().await?;
+        self.start().await?;
+        self.0.started.cancel();
         let mut look = tokio::time::Instant::now() + LOOK;
         loop {
             let wait = match self.pass_and_look_ahead().await {

@@ -1,6 +1,7 @@
 //! The audience of a run at work: what goes on is shown in all of its chats at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use connector_contract::Progress;
@@ -31,6 +32,8 @@ pub(super) struct Audiences {
     known: Mutex<HashMap<RunId, Weak<Mutex<Vec<Member>>>>>,
     /// Held from a look at the ledger until what is there is known here: no look brings back who has left since.
     looking: tokio::sync::Mutex<()>,
+    /// Somebody left whom what is known here still has.
+    is_stale: AtomicBool,
 }
 
 impl Audiences {
@@ -100,9 +103,11 @@ impl Engine {
         let following = self.0.ledger.read(audience::following).await?;
         let gone = |it: Following| Some((self.why_gone(&it)?, it));
         let gone: Vec<(String, Following)> = following.into_iter().filter_map(gone).collect();
-        if gone.is_empty() {
+        if gone.is_empty() && !self.0.audiences.is_stale.load(Ordering::SeqCst) {
             return Ok(());
         }
+        // Also where the look fails that follows: then the next one is not left out.
+        self.0.audiences.is_stale.store(true, Ordering::SeqCst);
         let leave = move |tx: &Tx<'_>| {
             gone.iter().try_for_each(|(reason, it)| audience::leave(tx, it.run, &it.member, reason))
         };
@@ -110,10 +115,11 @@ impl Engine {
         self.look_at_audiences().await
     }
 
+    /// A rule whose file cannot be used names whom it named: nobody joins again that leaves by a slip in a file.
     fn why_gone(&self, Following { rule, member, .. }: &Following) -> Option<String> {
-        let is_named = self
-            .rules()
-            .get(rule)
+        let in_force = self.rules().get(rule).cloned();
+        let known = in_force.or_else(|| self.switched_off().rule(rule));
+        let is_named = known
             .is_some_and(|rule| rule.followers().iter().any(|chat| member.is(chat.surface(), chat.chat())));
         if is_named {
             self.admits((&member.surface, &member.chat)).err()
@@ -141,6 +147,7 @@ impl Engine {
                 }
             }
         }
+        self.0.audiences.is_stale.store(false, Ordering::SeqCst);
         Ok(())
     }
 }

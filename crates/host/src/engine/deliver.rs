@@ -159,7 +159,9 @@ impl Engine {
         row: &OutboxRow,
         step: StepId,
     ) -> Result<Result<String, DeliveryError>, LedgerError> {
-        let Some(surface) = self.surface(&row.surface) else { return Ok(Ok(String::new())) };
+        let Some(surface) = self.surface(&row.surface) else {
+            return Ok(Err(DeliveryError::Later(format!("no surface `{}` is configured", row.surface))));
+        };
         let is_shown = self.is_shown(row, step).await?;
         let (now, views) = (self.0.clock.now(), Arc::clone(&self.0.views));
         let standing = self.0.ledger.read(move |tx| {

@@ -39,7 +39,7 @@ impl Engine {
         ended
     }
 
-    /// Runs every surface until `stop`, after which none takes anything in any more. One that cannot go on, or breaks
+    /// Runs every surface, once [`run`](Self::run) has begun, until `stop`, after which none takes anything in any more. One that cannot go on, or breaks
     /// down, is told of by `failed` with its name and the reason, and all else goes on. So is one that has not returned
     /// within `grace` of `stop`; it is ended.
     pub async fn run_surfaces(
@@ -49,7 +49,12 @@ impl Engine {
     ) {
         let run = |surface: Arc<dyn Surface>| {
             let (inbox, stop) = (self.inbox(surface.name()), stop.clone());
-            async move { surface.run(inbox, stop).await }
+            let started = self.0.started.clone();
+            async move {
+                // Whoever may decide nothing any more is taken away first.
+                let _ = stop.run_until_cancelled(started.cancelled()).await;
+                surface.run(inbox, stop).await
+            }
         };
         let late = || async {
             stop.cancelled().await;

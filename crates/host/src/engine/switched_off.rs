@@ -52,6 +52,11 @@ impl SwitchedOff {
         Self { rules: left_out.iter().filter_map(off).collect(), told: HashSet::new() }
     }
 
+    /// The rule of this name, as it was.
+    pub(super) fn rule(&self, name: &str) -> Option<Arc<Rule>> {
+        self.rules.iter().map(|off| &off.rule).find(|rule| rule.name() == name).cloned()
+    }
+
     fn wanted(&self, event: &Event, now: jiff::Timestamp) -> Option<&Off> {
         self.rules.iter().find(|off| off.rule.fires(event, now))
     }

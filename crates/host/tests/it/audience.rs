@@ -11,7 +11,7 @@ use connector_gate::ids::StepId;
 use connector_gate::people::People;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_gate::state::StepState;
-use connector_host::engine::{Answer, Answered};
+use connector_host::engine::{Answer, Answered, LeftOut};
 use connector_ledger::audience::{self, Member};
 use connector_ledger::events::NewEvent;
 use connector_ledger::keep;
@@ -458,6 +458,30 @@ async fn a_chat_that_the_rule_names_no_more_is_told_no_more_and_decides_nothing(
     );
     assert_eq!(why, "room|there|the rule `fix` names it no more");
     assert!(world.audit_is_intact().await);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_slip_in_a_rules_file_takes_nobody_away_that_it_named() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, room) = world(&state, Plan { gate: gate(), ..Plan::default() });
+    world.engine.set_rules(followed_by("[\"room:there\"]"));
+    world.say("1", "/fix it").await;
+    let card = world.card().await;
+    until(&room, "there: card 1.1 asked by screen:anna (anna) in screen:main").await;
+    let left_out = LeftOut { path: "0.toml".into(), brief: "has a mistake".into(), reason: String::new() };
+    world.engine.set_usable_rules(RuleSet::default(), &[left_out]);
+    // Once that is answered, the rules that are left have been looked at.
+    world.say("2", "/fix that").await;
+    world
+        .until("the rule is off", |world| world.screen.texts().pop().filter(|it| it.contains("is off")))
+        .await;
+    world.engine.set_rules(followed_by("[\"room:there\"]"));
+    let yes = tap(&world, &card, ("room:ben", "there"), Decision::Approve).await;
+    assert!(!matches!(yes, Tapped::NotAllowed { .. }), "{yes:?}");
+    world.result(1).await;
+    until_told(&world).await;
+    assert_eq!(world.audited("follower_left").await, 0);
     world.stop().await;
 }
 

@@ -106,8 +106,12 @@ async fn a_surface_that_fails_is_told_of_by_name_and_the_other_goes_on_until_the
         let (well, odd) = (Odd::new("well", Does::Well), Odd::new("odd", does));
         let (engine, told, stop) =
             (engine(state.path(), [&well, &odd]), Told::default(), CancellationToken::new());
+        let passes = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.run().await }
+        });
         let running = tokio::spawn({
-            let (stop, failed) = (stop.clone(), telling(&told));
+            let (engine, stop, failed) = (engine.clone(), stop.clone(), telling(&told));
             async move { engine.run_surfaces((&stop, GRACE), failed).await }
         });
         if does == Does::GoesOn {
@@ -120,6 +124,8 @@ async fn a_surface_that_fails_is_told_of_by_name_and_the_other_goes_on_until_the
         running.await.unwrap();
         assert!(!well.is_at_work(), "{does:?}");
         until("nothing of it goes on", || !odd.is_at_work()).await;
+        engine.stop(GRACE).await;
+        passes.await.unwrap().unwrap();
         let told = told.lock().unwrap();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].starts_with("odd: ") && told[0].contains(reason), "{told:?}");
