@@ -182,16 +182,29 @@ impl User {
     /// All messages of a room from its beginning, as the user sees them.
     pub async fn messages(&self, room: &str) -> Result<Vec<Value>, Refusal> {
         let mut found = Vec::new();
-        let mut from = String::new();
+        self.events(room, None, |event| found.extend((event["type"] == "m.room.message").then_some(event)))
+            .await?;
+        Ok(found)
+    }
+
+    /// Reads the events of a room from a place on, or from its beginning; the place after them.
+    pub async fn events(
+        &self,
+        room: &str,
+        from: Option<String>,
+        mut read: impl FnMut(Value),
+    ) -> Result<Option<String>, Refusal> {
+        let mut place = from;
         loop {
+            let from = place.as_ref().map_or(String::new(), |from| format!("&from={}", encoded(from)));
             let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=f&limit=500{from}", encoded(room));
-            let page = self.call(Method::GET, &path, None).await?;
-            let chunk = page["chunk"].as_array().cloned().unwrap_or_default();
-            let last = chunk.is_empty();
-            found.extend(chunk.into_iter().filter(|event| event["type"] == "m.room.message"));
+            let mut page = self.call(Method::GET, &path, None).await?;
+            let Value::Array(chunk) = page["chunk"].take() else { return Ok(place) };
+            let is_last = chunk.is_empty();
+            chunk.into_iter().for_each(&mut read);
             match page["end"].as_str() {
-                Some(end) if !last => from = format!("&from={}", encoded(end)),
-                _ => return Ok(found),
+                Some(end) if !is_last => place = Some(end.to_owned()),
+                _ => return Ok(place),
             }
         }
     }

@@ -29,6 +29,25 @@ pub(crate) struct Rooms {
     successor: String,
     chats: Mutex<HashMap<usize, Chat>>,
     last: Mutex<String>,
+    /// The rooms as they were looked at last: a server is not asked for the same again at each look.
+    looked: Mutex<HashMap<String, Looked>>,
+}
+
+/// The messages of a room up to a place.
+#[derive(Default)]
+struct Looked {
+    messages: Vec<Value>,
+    place: Option<String>,
+}
+
+impl Looked {
+    fn take(&mut self, event: Value) {
+        match event["type"].as_str() {
+            Some("m.room.message") => self.messages.push(event),
+            Some("m.room.redaction") => self.messages.retain(|it| it["event_id"] != event["redacts"]),
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -124,7 +143,7 @@ impl Platform for Rooms {
         let first = (TOGETHER + 1, Chat { room: together.clone(), thread: opening });
         let chats = [first, (0, chat(&private)), (TOGETHER, chat(&together)), (STRANGERS, chat(&theirs))];
         let chats = Mutex::new(chats.into_iter().collect());
-        Self { bot, people, together, successor, chats, last: Mutex::default() }
+        Self { bot, people, together, successor, chats, last: Mutex::default(), looked: Mutex::default() }
     }
 
     fn surface(&self) -> Arc<dyn Surface> {
@@ -201,8 +220,12 @@ impl Platform for Rooms {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let Chat { room, thread } = self.chat(chat).await;
         let reader = self.user(if chat == STRANGERS { Who::Stranger } else { Who::Anna });
+        let mut looked = self.looked.lock().await;
+        let looked = looked.entry(room.clone()).or_default();
+        let from = looked.place.take();
+        looked.place = reader.events(&room, from, |event| looked.take(event)).await.unwrap();
         let mut screen: Vec<Seen> = Vec::new();
-        for event in reader.messages(&room).await.unwrap() {
+        for event in &looked.messages {
             let content = &event["content"];
             let relation = &content["m.relates_to"];
             let (Some(id), Some(body)) = (event["event_id"].as_str(), content["body"].as_str()) else {
