@@ -112,7 +112,7 @@ impl Synapse {
     /// Starts a server with these options.
     pub async fn with(options: Options) -> Result<Self, SynapseError> {
         let python = tokio::task::spawn_blocking(install::synapse).await.map_err(io::Error::other)??;
-        let root = tempfile::Builder::new().prefix("synapse-").tempdir()?;
+        let root = directory()?;
         let watchdog = Watchdog::over(root.path())?;
         std::fs::create_dir(root.path().join("home"))?;
         let mut synapse = Self { process: None, python, options, port: 0, _watchdog: watchdog, root };
@@ -230,6 +230,14 @@ impl Synapse {
         };
         Ok(OutboundHttp::new([Grant::new(origin, Reach::Loopback)?])?)
     }
+}
+
+/// Where a server keeps its files: in memory where that can be had, for each event it takes is a commit, and a disk that
+/// others write to makes it wait.
+fn directory() -> io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("synapse-");
+    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
 }
 
 async fn healthy(http: &OutboundHttp, base: &str) -> bool {
