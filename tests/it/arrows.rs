@@ -12,6 +12,7 @@ const LAYERS: [&[&str]; 5] = [
         "connector-connections",
         "connector-contract",
         "connector-egress",
+        "connector-failpoint",
         "connector-files",
         "connector-rules",
         "connector-sandbox",
@@ -33,7 +34,7 @@ const LAYERS: [&[&str]; 5] = [
         "springtale-adapter",
         "testkit",
     ],
-    &["connector-matrix"],
+    &["connector-engine", "connector-matrix"],
     &["connector-host"],
 ];
 

@@ -45,7 +45,6 @@ pub use environment::Environment;
 pub use install::{InstallError, Locate, Opencode, Progress, Source};
 pub use keys::Logins;
 pub use pool::{Lease, Pool, PoolConfig, PoolError};
-pub use redact::Redactor;
 pub use user_config::decisive;
 pub use worktree::{Worktree, WorktreeError, Worktrees};
 

@@ -10,7 +10,9 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::redact::Redactor;
+use connector_files::Redactor;
+
+use crate::redact;
 
 const TAIL_BYTES: u64 = 16 * 1024;
 const DRAIN_BYTES: usize = 64 * 1024;
@@ -59,7 +61,7 @@ impl OutputLog {
         let text = String::from_utf8_lossy(&bytes);
         let mut lines: Vec<_> = text
             .lines()
-            .map(|line| self.redactor.line(line))
+            .map(|line| redact::line(&self.redactor, line))
             .filter(|line| !line.trim().is_empty())
             .collect();
         lines.split_off(lines.len().saturating_sub(TAIL_LINES))
@@ -79,7 +81,9 @@ impl OutputLog {
             let bytes = self.bytes(start, most).unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             lines.extend(
-                text.lines().map(|line| self.redactor.line(line)).filter(|line| !line.trim().is_empty()),
+                text.lines()
+                    .map(|line| redact::line(&self.redactor, line))
+                    .filter(|line| !line.trim().is_empty()),
             );
         }
         lines
@@ -134,7 +138,7 @@ impl OutputLog {
         };
         self.drained += whole as u64;
         let text = String::from_utf8_lossy(&bytes[..whole]);
-        lines.extend(text.lines().map(|line| self.redactor.line(line)));
+        lines.extend(text.lines().map(|line| redact::line(&self.redactor, line)));
         Ok(whole > 0)
     }
 

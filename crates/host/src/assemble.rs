@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_engine::instance::Instance;
+use connector_engine::transcript::Transcripts;
+use connector_engine::{Engine, Setup};
+use connector_files::Redactor;
 use connector_gate::clock::Clock;
 use connector_gate::people;
 use connector_gate::policy::{GateConfig, Terms};
@@ -17,9 +21,6 @@ use connector_surface::Surface;
 use connector_surface::log::COMMAND_LINE;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::engine::{Engine, Setup};
-use crate::instance::Instance;
-use crate::transcript::Transcripts;
 use crate::view::ViewsOfHost;
 use crate::{console, git};
 
@@ -159,7 +160,11 @@ impl Default for Parts {
 pub fn engine(state: &Path, clock: Clock, parts: Parts) -> Result<Engine, LedgerError> {
     let ledger = Ledger::open(state, clock.clone())?;
     let lock = HostLock::take(state)?;
-    let transcripts = Transcripts::new(state, parts.secrets.iter().map(ExposeSecret::expose_secret));
+    let mut redactor = Redactor::default();
+    for secret in &parts.secrets {
+        redactor.add_password(opencode_api::USER, secret.expose_secret());
+    }
+    let transcripts = Transcripts::new(state, redactor);
     Ok(Engine::new(Setup {
         ledger,
         transcripts,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_engine::{Answer, Answered, CancelOutcome, Engine};
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
@@ -16,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::console::input::{self, Line};
 use crate::console::{Console, NAME, message};
-use crate::engine::{Answer, Answered, CancelOutcome, Engine};
 
 /// How long the chat waits for the engine to take something in.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -160,7 +160,7 @@ impl Chat {
         if reply.is_none() && text.starts_with("/continue") {
             return self.say("there is no session to continue yet; start one with /fix");
         }
-        let id = format!("{}-{}", std::process::id(), crate::engine::unique()?);
+        let id = format!("{}-{}", std::process::id(), connector_engine::unique()?);
         let event = message(&self.connector, id, text, reply);
         let payload = event.payload.clone();
         let Some(event_id) = self.engine.submit(event).await? else { return Ok(()) };

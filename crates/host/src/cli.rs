@@ -29,7 +29,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use connector_files::AbsolutePath;
+use connector_engine::transcript::Transcripts;
+use connector_files::{AbsolutePath, Redactor};
 use connector_gate::clock::Clock;
 use connector_gate::policy::Actor;
 use connector_ledger::Ledger;
@@ -38,7 +39,6 @@ use opencode_daemons::{Environment, PoolConfig};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
-use crate::transcript::Transcripts;
 use crate::{assemble, places};
 
 /// Hands coding tasks from a chat to an opencode daemon, once somebody approved exactly what will run.
@@ -202,7 +202,7 @@ impl Common {
 
     /// What is kept of the agents of the host that ran here.
     fn transcripts(&self) -> Result<Transcripts, Failure> {
-        Ok(Transcripts::new::<&str>(&self.state()?, []))
+        Ok(Transcripts::new(&self.state()?, Redactor::default()))
     }
 
     /// Prints `value` as JSON, or what `text` makes of it.

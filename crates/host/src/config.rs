@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use connector_engine::ScheduleChat;
 use connector_files::{AbsolutePath, Base};
 use connector_gate::people::{Accounts, People, PeopleError};
 use connector_gate::policy::GateConfig;
@@ -23,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::build::registry::STANDARD;
-use crate::engine::ScheduleChat;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::config::Routing;

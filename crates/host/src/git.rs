@@ -14,6 +14,7 @@ use connector_contract::{
     ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, OutboundHttp,
     Provenance, Reference, StopCause, Subscription, Target, chain,
 };
+use connector_engine::instance::{Fixed, Instance, Ready};
 use connector_surface::text::one_line;
 use opencode_daemons::Environment;
 use opencode_daemons::pool::{PoolConfig, WorkspaceConfig};
@@ -23,7 +24,6 @@ use opencode_daemons::worktree::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::instance::{Fixed, Instance, Ready};
 use crate::managed;
 
 /// The name that rules know it by.

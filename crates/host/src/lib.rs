@@ -2,10 +2,10 @@
 //! agreed to exactly that.
 //!
 //! A [surface](connector_surface) reports an event, [rules](connector_rules) turn it into a run,
-//! the [gate](connector_gate) asks about each step that mutates, the [`engine`] dispatches
+//! the [gate](connector_gate) asks about each step that mutates, the [engine](connector_engine) dispatches
 //! what was approved, and every step of that walk is a row in the [ledger](connector_ledger)
 //! before it has an effect. The host never speaks to a daemon itself; a
-//! connector [`instance`] does, through the one way out it was granted.
+//! connector [instance](connector_engine::instance) does, through the one way out it was granted.
 
 pub mod assemble;
 pub mod build;
@@ -14,12 +14,8 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod console;
-pub mod engine;
 pub mod exit;
-pub mod failpoint;
-pub mod followers;
 pub mod git;
-pub mod instance;
 pub mod isolation;
 pub mod managed;
 pub mod own_model;
@@ -29,7 +25,6 @@ pub mod prelude;
 pub mod reload;
 pub mod telegram;
 pub mod told;
-pub mod transcript;
 pub mod troubles;
 pub mod view;
 pub mod watch;

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use connector_contract::{
     Connector, ConnectorError, ConnectorFactory, Origin, OutboundHttp, Provenance, Reach, Target, chain,
 };
+use connector_engine::instance::{Instance, Provider, Ready, grant};
 use opencode_daemons::confine::{self, Kernel};
 use opencode_daemons::pool::{
     Address, ConfigError, Confine, Isolation, Others, Surroundings, WorkspaceConfig,
@@ -31,7 +32,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use crate::instance::{Instance, Provider, Ready, grant};
 use crate::own_model::Source;
 use crate::told;
 

@@ -13,4 +13,4 @@ pub use tokio_util::sync::CancellationToken;
 pub use crate::assemble::{self, Parts};
 pub use crate::build::registry::HTTP;
 pub use crate::console::render;
-pub use crate::engine::unique;
+pub use connector_engine::unique;

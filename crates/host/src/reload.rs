@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use connector_contract::chain;
+use connector_engine::{Engine, LeftOut};
 use connector_rules::RuleSet;
 use tokio::sync::Notify;
 
 use crate::assemble::{self, RulesError};
-use crate::engine::{Engine, LeftOut};
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -42,7 +42,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::Engine;
+use connector_engine::Engine;
 
 pub use render::{Part, Rendered, ask_over, card, parts, permission, question, result, status};
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_contract::ask::RejectAsks;
 use connector_contract::{Context, NoCheckpoints, Provenance, Target, chain, progress_channel};
+use connector_engine::instance::{Provider, Ready};
 use connector_gate::digest::TOLD;
 use connector_opencode::Description;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::instance::{Provider, Ready};
 use crate::own_model::{self, By, Named};
 
 /// The action that is asked; it changes nothing.

@@ -15,7 +15,7 @@ use connector_ledger::steps::StepRow;
 use connector_surface::view::{CardView, ResultView, Standing};
 use serde_json::Value;
 
-use crate::engine::Views;
+use connector_engine::Views;
 
 pub use card::card;
 pub use result::result;

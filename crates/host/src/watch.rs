@@ -22,19 +22,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
+use connector_engine::{self as engine, Engine, Repeat};
 use connector_files::{AbsolutePath, Base};
 use connector_gate::clock::Millis;
 use connector_gate::policy::Actor;
 use connector_ledger::LedgerError;
 use connector_rules::{FILE_WATCH, FileChange, FileWatch, Rule};
+use look::Seen;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use told::Teller;
 
-use crate::engine::{self, Engine, Repeat};
 use crate::places::real;
 use crate::troubles::Troubles;
-use look::Seen;
-use told::Teller;
 
 /// How often rules are compared with what is watched, and whether a directory is still the one that was.
 const TICK: Duration = Duration::from_secs(1);

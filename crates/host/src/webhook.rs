@@ -111,7 +111,7 @@ impl Hook {
         let mut event = self.path.event(delivery.id(), &passed, body);
         // Whoever writes that is no button under a result.
         if let Some(fields) = event.payload.as_object_mut() {
-            fields.remove(crate::engine::OF_RESULT);
+            fields.remove(connector_engine::OF_RESULT);
         }
         event.id = delivery.platform_id(&self.path);
         event

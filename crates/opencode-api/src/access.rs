@@ -11,7 +11,7 @@ pub const PASSWORD_VARIABLES: [&str; 2] =
     [Generation::One.password_variable(), Generation::Two.password_variable()];
 
 /// The name that goes with the password, in both generations.
-const USER: &str = "opencode";
+pub const USER: &str = "opencode";
 
 /// The `Authorization` header of basic auth, marked as sensitive.
 ///

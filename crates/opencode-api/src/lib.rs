@@ -7,6 +7,6 @@ mod access;
 mod health;
 mod release;
 
-pub use access::{PASSWORD_VARIABLES, authorization};
+pub use access::{PASSWORD_VARIABLES, USER, authorization};
 pub use health::{Health, Identity};
 pub use release::{Generation, OLDEST, OLDEST_OF_2, Support};

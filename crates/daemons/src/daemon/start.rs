@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use connector_files::Redactor;
 use opencode_api::PASSWORD_VARIABLES;
 use rustix::fs::Access;
 use secrecy::{ExposeSecret, SecretString};
@@ -29,7 +30,6 @@ use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::providers::Providers;
 use crate::random;
 use crate::record::{Record, RecordFile};
-use crate::redact::Redactor;
 use crate::user_config;
 use crate::version;
 
@@ -133,7 +133,7 @@ async fn serve_proxies(
 /// Where a daemon's output goes, and what must not be shown of it.
 pub(super) fn output_log(spec: &Spec, password: &SecretString) -> Result<OutputLog, StartError> {
     let mut redactor = Redactor::default();
-    redactor.add(password.expose_secret());
+    redactor.add_password(opencode_api::USER, password.expose_secret());
     for secret in &secrets(spec) {
         redactor.add(secret.expose_secret());
     }

@@ -64,7 +64,7 @@ fn daemon(mark: &str, group: Group) -> Daemon {
         password: "none".into(),
         directory: "/".into(),
         version: String::new(),
-        output_log: OutputLog::unnamed(crate::redact::Redactor::default()).unwrap(),
+        output_log: OutputLog::unnamed(connector_files::Redactor::default()).unwrap(),
         grace: Duration::ZERO,
         record: None,
         ends_on_drop: true,

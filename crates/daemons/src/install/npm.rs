@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use connector_files::Redactor;
 use tokio::time::Instant;
 
 use super::{InstallError, Locate, Opencode, Progress, Source, checked, on_path, place, searched};
@@ -15,7 +16,6 @@ use crate::environment::Environment;
 use crate::output_log::OutputLog;
 use crate::process::{Exit, Family, Leader, MARK, ProcessId};
 use crate::random;
-use crate::redact::Redactor;
 use crate::version;
 
 const PACKAGE: &str = "opencode-ai";

@@ -6,7 +6,7 @@ use connector_contract::chain;
 use connector_files::owned;
 use connector_rules::{Diagnostics, RuleSet, Severity, SourceFile};
 
-use crate::engine::LeftOut;
+use connector_engine::LeftOut;
 
 use super::{RulesError, cannot, rule_paths};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use connector_contract::{ConnectorError, ConnectorFactory as _, chain};
+use connector_engine::instance::{Fixed, Instance, Ready, grant};
 use connector_matrix::{Config, Matrix, MatrixFactory, Settings};
 use connector_rules::CatalogConnector;
 use opencode_daemons::Environment;
@@ -13,7 +14,6 @@ use super::plan::Described;
 use super::registry::SurfaceParts;
 use crate::catalog::{self, Reach};
 use crate::config::{self, SurfaceSection};
-use crate::instance::{Fixed, Instance, Ready, grant};
 
 /// Has the form of an access token, for where the real one is not set.
 const STAND_IN: &str = "not-a-token-not-a-token";

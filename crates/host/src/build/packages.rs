@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use connector_contract::{Grant, OutboundHttp, Reach, chain};
+use connector_engine::instance::{Fixed, Instance, Ready};
 use connector_files::Log;
 use connector_plugins::Packaged;
 use connector_plugins::package::{Granted, Package, PluginName};
@@ -14,7 +15,6 @@ use connector_plugins::package::{Granted, Package, PluginName};
 use super::registry::{ConnectorEntry, Registry};
 use crate::config::{self, HostConfig};
 use crate::git;
-use crate::instance::{Fixed, Instance, Ready};
 use crate::isolation::{ConnectorIsolation, launcher};
 
 /// What `use` says before the name of a package.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use connector_contract::{Connector, ConnectorError, Origin, OriginError, Reach, chain};
+use connector_engine::instance::{Instance, Ready, grant};
 use connector_files::Log;
 use connector_plugins::package::Granted;
 use connector_rules::{Catalog, CatalogConnector};
@@ -20,7 +21,6 @@ use super::registry::{ConnectorEntry, Registry};
 use crate::catalog;
 use crate::config::{self, HostConfig};
 use crate::git::{self, Git};
-use crate::instance::{Instance, Ready, grant};
 use crate::isolation::{ConnectorIsolation, said};
 use crate::managed::{Daemons, Managed};
 pub(super) use described::{Described, not_called};

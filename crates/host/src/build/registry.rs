@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use connector_contract::ConnectorFactory;
+use connector_engine::followers;
+use connector_engine::instance::{Fixed, Instance, Provider, Ready};
 use connector_gate::people::Account;
 use connector_opencode::OpencodeFactory;
+use connector_rules::ChatAddress;
 use connector_rules::{Catalog, CatalogConnector};
 use connector_surface::Surface;
 use connector_surface::log::COMMAND_LINE;
@@ -16,7 +19,6 @@ use serde_json::Value;
 
 use super::{PlanError, matrix, telegram};
 use crate::config::SurfaceSection;
-use crate::instance::{Fixed, Instance, Provider, Ready};
 use crate::told::Attached;
 use crate::{catalog, console, git};
 
@@ -162,6 +164,16 @@ impl Registry {
         sections: &'a crate::config::Surfaces,
     ) -> impl Iterator<Item = (&'static SurfaceEntry, &'a SurfaceSection)> + use<'a> {
         self.surfaces.iter().filter_map(|entry| Some((entry, sections.get(entry.name)?)))
+    }
+
+    /// Whether a surface that is configured may tell a chat that did not ask.
+    pub fn admits(&self, sections: &crate::config::Surfaces, chat: &ChatAddress) -> Result<(), String> {
+        let mut surfaces = self.surfaces_of(sections);
+        if let Some((entry, section)) = surfaces.find(|(entry, _)| entry.name == chat.surface()) {
+            return (entry.admits)(section, chat.chat());
+        }
+        let known = self.surfaces_of(sections).map(|(entry, _)| entry.name).collect();
+        Err(followers::unknown(chat.surface(), known))
     }
 
     /// The surfaces that accounts can be of, in the order of their names: the host's own, and those of chats.

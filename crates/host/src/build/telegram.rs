@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use connector_contract::{ConnectorError, ConnectorFactory as _, chain};
+use connector_engine::instance::{Fixed, Instance, Ready, grant};
 use connector_gate::clock::Clock;
 use connector_rules::CatalogConnector;
 use connector_telegram::update::Allow;
@@ -15,7 +16,6 @@ use super::plan::Described;
 use super::registry::SurfaceParts;
 use crate::catalog::{self, Reach};
 use crate::config::{self, SurfaceSection};
-use crate::instance::{Fixed, Instance, Ready, grant};
 use crate::telegram::Telegram;
 
 /// Has the form of a bot's token, for where the real one is not set.

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::{IntoResponse as _, Response};
 use clap::Subcommand;
+use connector_engine::Engine;
 use connector_gate::policy::Actor;
 use connector_ledger::{Ledger, LedgerError};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -33,7 +34,6 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::runs::LOOK;
-use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 pub(super) use problem::{Code, Problem};
 

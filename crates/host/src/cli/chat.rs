@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use connector_contract::{Provenance, chain};
+use connector_engine::ScheduleChat;
+use connector_engine::instance::Instance;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_gate::digest::TOLD;
@@ -23,9 +25,7 @@ use crate::assemble::{self, Parts};
 use crate::build::Attached;
 use crate::build::registry::OPENCODE;
 use crate::console::{self, Console};
-use crate::engine::ScheduleChat;
 use crate::exit::{Exit, Failure};
-use crate::instance::Instance;
 use crate::isolation::ConnectorIsolation;
 use crate::managed::{self, Daemons, Managed};
 use crate::own_model;

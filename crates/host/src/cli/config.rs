@@ -5,6 +5,8 @@ use std::path::Path;
 
 use clap::Subcommand;
 use connector_contract::chain;
+use connector_engine::NoSurface;
+use connector_engine::followers;
 use connector_files::AbsolutePath;
 use connector_surface::log::COMMAND_LINE;
 use opencode_daemons::Environment;
@@ -17,9 +19,7 @@ use crate::build::packages::{self, Used};
 use crate::build::registry::STANDARD;
 use crate::build::{Planned, Unset};
 use crate::config::{self, HostConfig, line_and_column, unknown_keys};
-use crate::engine::NoSurface;
 use crate::exit::{Exit, Failure};
-use crate::followers;
 use crate::webhook::Hook;
 use crate::{assemble, managed, watch};
 
@@ -151,7 +151,7 @@ async fn findings(file: &AbsolutePath, text: &str) -> Vec<Finding> {
     }
     match assemble::rules_in(&config.rules) {
         Ok(rules) => {
-            let admits = |chat: &_| followers::admitted(&config.surfaces, &STANDARD, chat);
+            let admits = |chat: &_| STANDARD.admits(&config.surfaces, chat);
             findings
                 .extend(rules.rules().iter().filter_map(|rule| followers::fault(rule, admits)).map(plain));
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_contract::{Provenance, SourceNote, chain};
+use connector_engine::instance::Ready;
 use connector_files::AbsolutePath;
 use opencode_daemons::install::{self, Locate};
 use opencode_daemons::keys;
@@ -22,7 +23,6 @@ use crate::build::registry::{OPENCODE, STANDARD};
 use crate::build::{Planned, Unset};
 use crate::config::{HostConfig, Verify};
 use crate::exit::{Exit, Failure};
-use crate::instance::Ready;
 use crate::isolation::ConnectorIsolation;
 use crate::managed;
 use crate::managed::control::{self, Answer, Request, Standing};

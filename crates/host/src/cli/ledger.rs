@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use connector_engine::transcript::Transcripts;
 use connector_gate::clock::{Clock, Millis, rfc3339};
 use connector_ledger::keep::{self, Findings, Pruned};
 use serde::Serialize;
 
 use super::Common;
 use crate::exit::{Exit, Failure};
-use crate::transcript::Transcripts;
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 

@@ -6,7 +6,10 @@ pub(super) mod standing;
 use std::io::Write as _;
 use std::time::Duration;
 
+use after::What;
 use clap::Subcommand;
+use connector_engine::transcript::Line;
+use connector_engine::{CancelOutcome, cancel_run};
 use connector_files::AbsolutePath;
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::{RunId, StepId};
@@ -18,15 +21,12 @@ use connector_ledger::{LedgerError, Tx, audit};
 use connector_surface::text::one_line;
 use schemars::JsonSchema;
 use serde::Serialize;
+use standing::Standing;
 
 use super::{Common, caller, path};
 use crate::console::render;
-use crate::engine::{CancelOutcome, cancel_run};
 use crate::exit::{Exit, Failure};
-use crate::transcript::Line;
 use crate::view;
-use after::What;
-use standing::Standing;
 
 /// How often the ledger is looked at for news.
 pub(super) const LOOK: Duration = Duration::from_millis(100);

@@ -40,7 +40,7 @@ impl Send {
     pub(super) async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let id = match self.id {
             Some(id) => id,
-            None => crate::engine::unique()?,
+            None => connector_engine::unique()?,
         };
         let event = message(&self.connector, id.clone(), &self.text, caller());
         let ledger = common.existing_ledger()?;

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
+use connector_engine::Engine;
+use connector_engine::followers;
+use connector_engine::instance::Instance;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Clock;
 use connector_gate::policy::GateConfig;
@@ -26,14 +29,12 @@ use crate::assemble::{self, Parts};
 use crate::build::registry::STANDARD;
 use crate::build::{Planned, Unset, gather};
 use crate::config::{self, HostConfig, OnStop, SecretSource};
-use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
-use crate::instance::Instance;
 use crate::managed::{self, Daemons};
 use crate::places::Places;
 use crate::reload::Watch;
 use crate::troubles::Troubles;
-use crate::{followers, git, watch};
+use crate::{git, watch};
 
 /// How long a surface may take to stop, and then again to send the last.
 const SURFACES: Duration = Duration::from_secs(5);

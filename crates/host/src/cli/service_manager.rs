@@ -8,7 +8,7 @@ use connector_gate::state::StepState;
 use connector_ledger::{LedgerError, Tx, steps};
 use sd_notify::NotifyState;
 
-use crate::engine::Engine;
+use connector_engine::Engine;
 
 /// How often what goes on is told, unless the manager wants to hear more often that the host lives.
 const EACH: Duration = Duration::from_secs(10);

@@ -182,7 +182,7 @@ fn listen(state: &Path, path: &Path) -> io::Result<(UnixListener, String)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let key = crate::engine::unique().map_err(io::Error::other)?;
+    let key = connector_engine::unique().map_err(io::Error::other)?;
     let mut file = tempfile::NamedTempFile::new_in(state)?;
     file.write_all(key.as_bytes())?;
     file.persist(state.join(KEY))?;

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_engine::{Answer, Answered};
 use connector_gate::ask::Asked;
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
@@ -24,14 +25,13 @@ use connector_telegram::text::Styled;
 use connector_telegram::update::{Received, Tap};
 use connector_telegram::{ApiError, ChatKey};
 pub(super) use offer::{Offer, TAP};
+use sheet::{Filled, Sheet};
 use tokio::sync::oneshot;
 
 use super::buttons::{self, Choice, Pressed};
 use super::parcel::{Parcel, Unsent};
 use super::send::Out;
 use super::{NAME, Telegram, actor, locked, render};
-use crate::engine::{Answer, Answered};
-use sheet::{Filled, Sheet};
 
 /// What an answer is answered with that comes too late.
 const NO_LONGER: &str = "the agent no longer asks that";
@@ -87,7 +87,7 @@ struct Drawn {
 
 impl Default for Asks {
     fn default() -> Self {
-        let word = crate::engine::unique().unwrap_or_default();
+        let word = connector_engine::unique().unwrap_or_default();
         Self {
             word: word.get(..8).unwrap_or("00000000").to_owned(),
             open: Mutex::default(),
@@ -398,7 +398,7 @@ impl Telegram {
     }
 
     /// The ask is over: its buttons go.
-    pub(super) fn close_ask(&self, key: Key, answered: Option<(&crate::engine::Answer, &Actor)>) {
+    pub(super) fn close_ask(&self, key: Key, answered: Option<(&connector_engine::Answer, &Actor)>) {
         let (shown, others) = {
             let mut open = locked(&self.0.asks.open);
             let Some(shown) = open.remove(&key) else { return };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connector_engine::commands;
 use connector_ledger::LedgerError;
 use connector_ledger::steps::StepRow;
 use connector_telegram::ChatKey;
@@ -12,7 +13,6 @@ use tokio::task::JoinHandle;
 
 use super::send::Out;
 use super::{Telegram, actor};
-use crate::engine::commands;
 
 /// How often an answer is tried.
 const TRIES: u32 = 3;

@@ -6,6 +6,7 @@
 //! A changed caption is no new task: what the message began has begun.
 
 use connector_contract::OutboundError;
+use connector_engine::inbox::session_of;
 use connector_ledger::LedgerError;
 use connector_surface::attachments::{recognised, size};
 use connector_surface::text::one_line;
@@ -18,7 +19,6 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::{NAME, Telegram, actor, locked};
-use crate::engine::inbox::session_of;
 
 impl Telegram {
     /// Deals with a message that has a file.

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use connector_engine::OF_RESULT;
+use connector_engine::commands::{self, Command};
+use connector_engine::inbox::{COMPANION, goes_on_with, reply_to, session_of};
 use connector_gate::decision::{Decision, Tapped};
 use connector_ledger::events::{NewEvent, ReplyTo};
 use connector_ledger::steps::{self, StepRow};
@@ -21,9 +24,6 @@ use serde_json::{Value, json};
 
 use super::buttons::{After, Pressed};
 use super::{NAME, Telegram, actor, locked, split};
-use crate::engine::OF_RESULT;
-use crate::engine::commands::{self, Command};
-use crate::engine::inbox::{COMPANION, goes_on_with, reply_to, session_of};
 
 /// The longest answer to a tap, in characters.
 const TOAST: usize = 190;

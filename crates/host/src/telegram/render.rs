@@ -14,7 +14,7 @@ use connector_surface::text::{isolated, one_line, shortened, visible};
 use connector_surface::view::{self, CardView, Doing, Field, Retry};
 use connector_telegram::text::{ENTITIES, MESSAGE, Style, Styled, head, units};
 
-use crate::engine::Answer;
+use connector_engine::Answer;
 
 pub use headline::result;
 pub(super) use prose::code;

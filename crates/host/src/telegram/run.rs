@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_failpoint::failpoint;
 use connector_surface::text::one_line;
 use connector_telegram::api::{GetMe, GetWebhookInfo, Method};
 use connector_telegram::config::Webhook;
@@ -18,7 +19,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Telegram;
-use crate::failpoint::failpoint;
 
 /// How long without an answer until somebody is told.
 const SILENCE: Duration = Duration::from_mins(2);

@@ -8,6 +8,7 @@
 //! The first waits a little as an event that may still grow; what follows is added to it,
 //! and is recorded as taken, so that it does not count when Telegram brings it again.
 
+use connector_engine::commands;
 use connector_gate::clock::Millis;
 use connector_ledger::LedgerError;
 use connector_ledger::events;
@@ -18,7 +19,6 @@ use serde_json::{Value, json};
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{NAME, Telegram, actor};
-use crate::engine::commands;
 
 /// The shortest part that another one follows: clients cut in the second half.
 const SHORTEST: u64 = MESSAGE as u64 / 2;

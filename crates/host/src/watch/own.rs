@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use connector_engine::Engine;
 use connector_files::AbsolutePath;
 use connector_gate::clock::Millis;
 use connector_ledger::steps::{self, Worked};
@@ -10,7 +11,6 @@ use connector_rules::Rule;
 use serde_json::Value;
 
 use super::Places;
-use crate::engine::Engine;
 use crate::places::real;
 
 /// What of the host's own work there was since a look.

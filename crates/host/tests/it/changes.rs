@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use connector_engine as engine;
 use connector_gate::clock::Clock;
 use connector_gate::decision::Decision;
 use connector_gate::ids::RunId;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::engine;
 use connector_ledger::changes::{Change, Changes};
 use connector_ledger::{Ledger, events};
 

@@ -331,8 +331,9 @@ async fn whatever_a_host_that_is_killed_has_acknowledged_to_many_at_once_is_ther
 
 #[cfg(feature = "failpoints")]
 mod named {
+    use connector_failpoint::NAMES;
+
     use super::*;
-    use connector_host::failpoint::NAMES;
 
     async fn killed_at(name: &'static str) {
         let mut yard = Yard::new().await;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use connector_engine::CancelOutcome;
 use connector_gate::decision::{Decision, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::engine::CancelOutcome;
 use connector_ledger::runs::{self, RunState};
 use connector_ledger::steps::{PassedBy, allow};
 use connector_ledger::{events, outbox, steps};
@@ -227,7 +227,7 @@ async fn a_run_cancelled_between_its_steps_begins_no_other_and_says_so() {
                     .unwrap();
             events::handled(tx, id)?;
             let by = Actor::from_text("cli:anna");
-            assert_eq!(connector_host::engine::cancel_run(tx, run, &by)?, CancelOutcome::Withdrawn);
+            assert_eq!(connector_engine::cancel_run(tx, run, &by)?, CancelOutcome::Withdrawn);
             Ok(())
         })
         .unwrap();

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use connector_contract::{Checkpoint, Target};
+use connector_engine::cancel_run;
 use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::people::People;
 use connector_gate::policy::{Actor, GateConfig, Policy, PolicyRule, Terms};
 use connector_gate::state::{Move, StepState};
-use connector_host::engine::cancel_run;
 use connector_ledger::audience::{self, Member};
 use connector_ledger::audit::{self, Verdict};
 use connector_ledger::events::{self, NewEvent};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use connector_engine::{Arrival, Repeat, ScheduleChat, Stored};
 use connector_gate::ids::RunId;
 use connector_gate::policy::Actor;
-use connector_host::engine::{Arrival, Repeat, ScheduleChat, Stored};
 use connector_ledger::Tx;
 use connector_ledger::events::NewEvent;
 use connector_ledger::outbox;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use connector_contract::{Provenance, SourceNote};
+use connector_engine::ScheduleChat;
 use connector_gate::decision::Decision;
-use connector_host::engine::ScheduleChat;
 use connector_ledger::runs::RunState;
 use connector_rules::{RuleSet, SourceFile};
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector_engine::Engine;
 use connector_gate::clock::Clock;
 use connector_host::assemble::{self, Parts};
-use connector_host::engine::Engine;
 use connector_surface::{DeliveryError, Inbox, Surface, SurfaceError, View};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

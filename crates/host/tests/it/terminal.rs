@@ -89,7 +89,7 @@ impl User {
     #[cfg(feature = "failpoints")]
     pub(crate) fn start_doomed(&self, arguments: &[&str], place: &str) -> Terminal {
         let mut command = self.command(arguments);
-        command.env(connector_host::failpoint::VARIABLE, place);
+        command.env(connector_failpoint::VARIABLE, place);
         Terminal::start(command)
     }
 }

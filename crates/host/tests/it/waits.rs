@@ -1,9 +1,9 @@
 //! Steps of the host's own: `Delay` and `Dedupe`.
 
+use connector_engine::CancelOutcome;
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::engine::CancelOutcome;
 use connector_ledger::runs::RunState;
 
 use crate::world::{ANNA, Plan, World};

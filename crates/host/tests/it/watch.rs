@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use connector_engine::ScheduleChat;
 use connector_files::{AbsolutePath, Base};
 use connector_gate::decision::{Decision, Tapped};
 use connector_gate::policy::{GateConfig, Policy, PolicyRule};
-use connector_host::engine::ScheduleChat;
 use connector_host::troubles::Troubles;
 use connector_host::watch::{self, Places};
 use connector_ledger::events::{self, EventRow};

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::{OutboundHttp, Progress};
+use connector_engine::Engine;
+use connector_engine::instance::{Fixed, Instance, Ready};
 use connector_gate::clock::Clock;
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::engine::Engine;
-use connector_host::instance::{Fixed, Instance, Ready};
 use connector_ledger::audit::{self, Verdict};
 use connector_ledger::events::{NewEvent, ReplyTo};
 use connector_ledger::runs::{self, RunRow, RunState};

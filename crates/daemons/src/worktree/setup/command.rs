@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use connector_egress::Record;
-use connector_files::Log;
+use connector_files::{Log, Redactor};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ use crate::daemon::Spec;
 use crate::egress::{self, Egress, Wanted};
 use crate::process::Family;
 use crate::providers::Providers;
-use crate::redact::Redactor;
+use crate::redact;
 use crate::resource_limits::{Excess, LOOK_EVERY, ResourceLimits};
 use crate::worktree::running::{Running, Says};
 
@@ -227,7 +227,7 @@ fn redactor_of(spec: &Spec) -> Redactor {
 }
 
 fn append(log: &Log, redactor: &Redactor, lines: &[String]) {
-    let lines: Vec<String> = lines.iter().map(|line| redactor.line(line)).collect();
+    let lines: Vec<String> = lines.iter().map(|line| redact::line(redactor, line)).collect();
     if let Err(error) = log.append(&lines) {
         tracing::warn!(%error, log = %log.path().display(), "what a set-up printed cannot be kept");
     }

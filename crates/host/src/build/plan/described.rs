@@ -7,11 +7,11 @@ use connector_contract::{
     ActionDecl, ActionResult, Connector, ConnectorError, Context, EventHandler, Manifest, Provenance,
     Subscription, Target, TriggerDecl,
 };
+use connector_engine::instance::{Instance, Provider, Ready};
 use opencode_daemons::pool::WorkspaceConfig;
 use opencode_daemons::{Environment, PoolConfig};
 use serde_json::{Map, Value};
 
-use crate::instance::{Instance, Provider, Ready};
 use crate::own_model::Source;
 use crate::{managed, powers};
 

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
+use connector_engine::transcript::Line;
 use connector_gate::decision::Tapped;
 use connector_ledger::asks::AskRow;
 use connector_ledger::audit;
@@ -14,7 +15,6 @@ use super::problem::{Code, Problem};
 use super::{Api, follow, read, write};
 use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs};
-use crate::transcript::Line;
 
 /// The longest body of a request that is read.
 const BODY: usize = 1 << 19;

@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use connector_connections::{Admission, BearerToken, Limits, Listener, OwnSocket, Proven, Refusal};
 use connector_contract::chain;
+use connector_engine::Engine;
 use connector_gate::clock::Clock;
 use connector_ledger::Ledger;
 use data_encoding::HEXLOWER;
@@ -29,7 +30,6 @@ use super::problem::{Code, Problem};
 use super::{Api, Client, SOCKET, SURFACE, Shared, TOKEN};
 use crate::cli::caller;
 use crate::config::ApiConfig;
-use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::troubles::Troubles;
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use connector_contract::ask::{PermissionReply, QuestionReply};
+use connector_engine::{self as engine, cancel_run};
 use connector_gate::ask::{Answer as Given, Answered, Asked};
 use connector_gate::decision::{Decision, Tap, Tapped};
 use connector_gate::ids::RunId;
@@ -22,7 +23,6 @@ use super::problem::{Code, Problem};
 use super::read::{no_ask, no_own_run, no_run, number, run_id, step_id};
 use super::{Answer, Api, json};
 use crate::cli::{approvals, runs, send};
-use crate::engine::{self, cancel_run};
 
 /// The longest message, in characters.
 const TEXT: usize = 65_536;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use connector_contract::{ActionResult, Context};
+use connector_engine::{self as engine, CancelOutcome, cancel_run};
 use connector_gate::state::StepState;
 use connector_ledger::events;
 use connector_ledger::runs as rows;
@@ -14,7 +15,6 @@ use super::read::RunChoice;
 use super::tools::{HostTools, shown};
 use crate::cli::events::Outcome;
 use crate::cli::{approvals, runs, send};
-use crate::engine::{self, CancelOutcome, cancel_run};
 use crate::exit::Failure;
 
 /// How long a message is waited for until rules have looked at it.

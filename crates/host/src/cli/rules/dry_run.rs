@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use connector_engine::as_event;
 use connector_gate::clock::{Clock, Millis, rfc3339};
 use connector_gate::ids::StepId;
 use connector_gate::policy::{GateConfig, Policy};
@@ -17,7 +18,6 @@ use super::known::Known;
 use super::rehearsal::{Rehearsed, rehearse};
 use super::{event_file, explain};
 use crate::console::render;
-use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
 use crate::view;
 

@@ -1,5 +1,6 @@
 //! `rules explain`.
 
+use connector_engine::as_event;
 use connector_gate::clock::rfc3339;
 use connector_gate::ids::RunId;
 use connector_ledger::events::{self, EventRow};
@@ -11,7 +12,6 @@ use serde::Serialize;
 
 use super::super::Common;
 use super::known::Known;
-use crate::engine::as_event;
 use crate::exit::{Exit, Failure};
 
 /// What the rules of now make of an event of then, and what came of it.

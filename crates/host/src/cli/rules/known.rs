@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use connector_contract::chain;
+use connector_engine::followers;
 use connector_gate::policy::GateConfig;
 use connector_rules::{Diagnostics, LintPolicy, RuleSet, SourceFile};
 
@@ -12,7 +13,7 @@ use crate::build::registry::STANDARD;
 use crate::build::{Plan, PlanError};
 use crate::config::{HostConfig, Surfaces};
 use crate::exit::Failure;
-use crate::{assemble, catalog, followers};
+use crate::{assemble, catalog};
 
 /// Rules and the host they are for.
 pub(super) struct Known {
@@ -70,7 +71,7 @@ impl Known {
         let refused = self
             .surfaces
             .as_ref()
-            .map(|surfaces| followers::refused(rules, |chat| followers::admitted(surfaces, &STANDARD, chat)));
+            .map(|surfaces| followers::refused(rules, |chat| STANDARD.admits(surfaces, chat)));
         LintPolicy {
             unusable: self.plan.unusable.clone(),
             refused_followers: refused.unwrap_or_default(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_contract::Progress;
+use connector_engine::Engine;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::ids::StepId;
 use connector_gate::policy::Actor;
@@ -23,7 +24,6 @@ use tokio::time::Instant;
 
 use super::known::Known;
 use crate::assemble::{self, Parts};
-use crate::engine::Engine;
 use crate::exit::Failure;
 
 /// How long a rehearsal may take: it does nothing that waits.

@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
 use connector_connections::{Limits, Proven};
+use connector_engine::Engine;
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use super::Port;
 use super::take::{Taking, take};
 use crate::cli::api::{Code, Problem};
 use crate::config::WebhooksConfig;
-use crate::engine::Engine;
 use crate::exit::Failure;
 
 /// Senders are few, and each of their requests is short.

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use connector_connections::Proven;
+use connector_engine::{Arrival, Engine, Repeat};
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::policy::Actor;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
@@ -18,7 +19,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::api::{Answer, Code, Problem, json};
-use crate::engine::{Arrival, Engine, Repeat};
 use crate::webhook::{Delivery, Hook, Refused};
 
 /// What requests are taken with.

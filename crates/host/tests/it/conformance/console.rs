@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use connector_contract::ask::PermissionReply;
+use connector_engine::Engine;
 use connector_gate::decision::Decision;
 use connector_gate::policy::Actor;
 use connector_host::chat::Chat;
 use connector_host::console::{self, Console};
-use connector_host::engine::Engine;
 use connector_surface::Surface;
 
 use super::platform::{Platform, Seen, Traits, Who};

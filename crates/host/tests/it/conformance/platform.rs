@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_contract::ask::PermissionReply;
+use connector_engine::Engine;
 use connector_gate::decision::Decision;
 use connector_gate::policy::Actor;
-use connector_host::engine::Engine;
 use connector_surface::Surface;
 
 /// Who acts.

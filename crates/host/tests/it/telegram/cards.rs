@@ -3,11 +3,11 @@
 use connector_contract::ask::{
     PermissionAsk, PermissionReply, Question, QuestionAsk, QuestionOption, QuestionReply,
 };
+use connector_engine::Answer;
+use connector_engine::commands::{help, queue, running, sessions};
 use connector_gate::ask::Asked;
 use connector_gate::policy::Actor;
 use connector_gate::state::StepState;
-use connector_host::engine::Answer;
-use connector_host::engine::commands::{help, queue, running, sessions};
 use connector_host::telegram::{self, Part, Rendered, ask_over, permission, question, status};
 use connector_host::view;
 use connector_ledger::steps::StepRow;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connector_engine::Engine;
+use connector_engine::instance::{Fixed, Instance, Ready};
 use connector_gate::clock::Clock;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::engine::Engine;
-use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::telegram::Telegram;
 use connector_ledger::LedgerError;
 use connector_rules::{RuleSet, SourceFile};
@@ -49,7 +49,7 @@ impl Desk {
         let telegram = FakeTelegram::start().unwrap();
         let surface = Telegram::new(settings(&telegram), NAME, Clock::System).unwrap();
         let connector = surface.connector();
-        let http = connector_host::instance::grant(
+        let http = connector_engine::instance::grant(
             connector.as_ref(),
             &telegram.base_url().parse().unwrap(),
             connector_contract::Reach::Loopback,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::OutboundHttp;
+use connector_engine::Engine;
+use connector_engine::instance::{Fixed, Instance, Ready};
 use connector_gate::clock::Clock;
 use connector_gate::policy::{Actor, GateConfig};
 use connector_host::assemble::{self, Parts};
-use connector_host::engine::Engine;
-use connector_host::instance::{Fixed, Instance, Ready};
 use connector_host::telegram::Telegram;
 use connector_ledger::LedgerError;
 use connector_rules::{RuleSet, SourceFile};

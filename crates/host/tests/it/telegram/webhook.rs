@@ -172,7 +172,7 @@ async fn an_update_whose_row_is_there_when_the_host_dies_comes_again_and_is_done
     let mut world = Hooked::start().await;
     let config = world.user.home.path().join("polling.toml");
     world.telegram.write(ANNA, CHAT, "/fix once");
-    let [place] = connector_host::failpoint::OF_SURFACES;
+    let [place] = connector_failpoint::OF_SURFACES;
     let mut doomed = world.user.start_doomed(&["run", "-c", config.to_str().unwrap()], place);
     assert_eq!(doomed.wait(), -1, "a signal ended it");
     assert_eq!(world.telegram.unacknowledged(), 1, "Telegram was not told");

@@ -53,7 +53,7 @@ impl Meeting {
         let health = Health::default();
         let mut poller = Poller::new(api.clone(), Duration::from_secs(25), health.clone());
         poller.take_over().await.map_err(|error| failed(&error))?;
-        let mut code = crate::engine::unique()?;
+        let mut code = connector_engine::unique()?;
         code.truncate(CODE);
         Ok(Self { api, poller, health, code })
     }

@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// The ledger's time, which never runs backwards.
-    pub(crate) async fn now_by_ledger(&self) -> Result<Millis, LedgerError> {
+    pub async fn now_by_ledger(&self) -> Result<Millis, LedgerError> {
         self.ledger().read(|tx| Ok(tx.now)).await
     }
 

@@ -1,21 +1,21 @@
 //! Named places at which a test can make the process die.
 //!
-//! With the feature `failpoints`, the process whose environment names one of them in
+//! With the feature `armed`, the process whose environment names one of them in
 //! `CONNECTOR_HOST_FAILPOINT` (as `NAME`, or `NAME:2` for its second time) ends there as by
 //! SIGKILL: nothing is unwound, flushed or committed. Without the feature the call is empty, so
 //! that a released host neither pays for it nor can be steered by it.
 
-#[cfg(feature = "failpoints")]
-pub(crate) use armed::failpoint;
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "armed")]
+pub use armed::failpoint;
+#[cfg(feature = "armed")]
 pub use armed::{NAMES, OF_SURFACES, VARIABLE};
 
 /// Nothing: this is not a build for tests of crashes.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(feature = "armed"))]
 #[inline(always)]
-pub(crate) fn failpoint(_name: &str) {}
+pub fn failpoint(_name: &str) {}
 
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "armed")]
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,7 +65,7 @@ mod armed {
     static SEEN: AtomicU32 = AtomicU32::new(0);
 
     /// Dies here, if that was asked for.
-    pub(crate) fn failpoint(name: &str) {
+    pub fn failpoint(name: &str) {
         debug_assert!(NAMES.iter().chain(&OF_SURFACES).any(|it| *it == name), "{name} is not listed");
         let Some((armed, time)) = ARMED.get_or_init(read) else { return };
         if armed == name && SEEN.fetch_add(1, Ordering::SeqCst) + 1 == *time {

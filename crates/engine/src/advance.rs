@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::{Provenance, Target, chain};
+use connector_failpoint::failpoint;
 use connector_gate::clock::Millis;
 use connector_gate::digest::TOLD;
 use connector_gate::ids::StepId;
@@ -25,7 +26,6 @@ use serde_json::{Value, json};
 
 use super::intake::{as_event, timestamp};
 use super::{BATCH, Engine, provenance};
-use crate::failpoint::failpoint;
 
 /// The actions of the host's own steps.
 const REPLY: &str = "reply";

@@ -45,7 +45,7 @@ pub struct ScheduleChat {
 /// The runs of schedules cannot report there.
 #[derive(Debug, thiserror::Error)]
 #[error("schedules are to report to the surface `{0}`, which this host does not have")]
-pub struct NoSurface(pub(crate) String);
+pub struct NoSurface(pub String);
 
 impl Default for ScheduleChat {
     fn default() -> Self {
@@ -203,8 +203,9 @@ fn report(tx: &Tx<'_>, rule: &str, missed: &[Timestamp], chat: &ScheduleChat) ->
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use connector_rules::SourceFile;
+
+    use super::*;
 
     const MINUTE: Millis = 60_000;
 

@@ -14,12 +14,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use connector_contract::{TodoItem, ToolOutcome};
-use connector_files::owned;
+use connector_files::{Redactor, owned};
 use connector_gate::clock::{Millis, rfc3339};
 use connector_gate::ids::{RunId, StepId};
 use connector_gate::policy::Actor;
 use connector_surface::text::{one_line, visible};
-use opencode_daemons::Redactor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -145,10 +144,8 @@ pub enum Heard {
 }
 
 impl Transcripts {
-    /// Those of the state directory `state`, in which none of `secrets` is ever written.
-    pub fn new<S: AsRef<str>>(state: &Path, secrets: impl IntoIterator<Item = S>) -> Self {
-        let mut redactor = Redactor::default();
-        secrets.into_iter().for_each(|secret| redactor.add(secret.as_ref()));
+    /// Those of the state directory `state`, in which nothing is ever written that `redactor` knows.
+    pub fn new(state: &Path, redactor: Redactor) -> Self {
         Self { directory: state.join(DIRECTORY), redactor }
     }
 
@@ -165,7 +162,7 @@ impl Transcripts {
     }
 
     /// Lets go of what an earlier ledger's step of this name said.
-    pub(crate) fn forget(&self, step: StepId) {
+    pub fn forget(&self, step: StepId) {
         match std::fs::remove_file(self.path(step)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%step, %error, "the transcript of an earlier ledger's step stays");
@@ -301,7 +298,7 @@ mod tests {
     #[test]
     fn transcripts_go_with_their_runs() {
         let state = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::new::<&str>(state.path(), []);
+        let transcripts = Transcripts::new(state.path(), Redactor::default());
         let ledger = Ledger::in_memory(Clock::manual(1_000).0).unwrap();
         let run = ledger
             .write_now(|tx| {

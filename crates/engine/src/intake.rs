@@ -153,7 +153,7 @@ fn fired(rules: Taking<'_>, event: &EventRow, now: Millis) -> Vec<Arc<Rule>> {
 }
 
 /// What the payload of an event has that a button under a result made, and no message: surfaces write it.
-pub(crate) const OF_RESULT: &str = "button_of_result";
+pub const OF_RESULT: &str = "button_of_result";
 
 /// The rules in force, and the connectors that buttons under results may call.
 type Taking<'a> = (&'a RuleSet, &'a BTreeSet<String>);
@@ -180,7 +180,7 @@ fn calls_only(rule: &Rule, connectors: &BTreeSet<String>) -> bool {
 }
 
 /// The event as rules see it.
-pub(crate) fn as_event(row: &EventRow) -> Event {
+pub fn as_event(row: &EventRow) -> Event {
     Event {
         id: row.id.to_string(),
         connector: row.connector.clone(),

@@ -209,6 +209,7 @@ fn beyond<'n>(old: &str, new: &'n str) -> Option<&'n str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use connector_files::Redactor;
 
     fn text(so_far: &str) -> Progress {
         Progress::Text { so_far: so_far.to_owned() }
@@ -229,6 +230,12 @@ mod tests {
             other => format!("{other:?}"),
         };
         heard.into_iter().map(words).collect()
+    }
+
+    fn hiding(password: &str) -> Redactor {
+        let mut redactor = Redactor::default();
+        redactor.add_password("opencode", password);
+        redactor
     }
 
     #[test]
@@ -252,7 +259,7 @@ mod tests {
     fn a_transcript_is_its_owners_alone_has_no_known_secret_and_a_size() {
         use std::os::unix::fs::PermissionsExt as _;
         let state = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::new(state.path(), ["hunter2-hunter2"]);
+        let transcripts = Transcripts::new(state.path(), hiding("hunter2-hunter2"));
         let step: StepId = "3.1".parse().unwrap();
         let input = serde_json::json!({ "prompt": "say hunter2-hunter2" });
         let begin = |begins| Recorder::new(transcripts.clone(), step, begins, 1);
@@ -288,7 +295,7 @@ mod tests {
     #[test]
     fn what_an_earlier_ledgers_step_of_the_same_name_said_is_gone_when_a_step_begins() {
         let state = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::new::<&str>(state.path(), []);
+        let transcripts = Transcripts::new(state.path(), Redactor::default());
         let step: StepId = "1.1".parse().unwrap();
         let said = |begins, words: &str| {
             let mut recorder = Recorder::new(transcripts.clone(), step, begins, 1);
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn what_an_agent_asks_is_written_without_known_secrets_behind_what_it_said() {
         let state = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::new(state.path(), ["hunter2-hunter2"]);
+        let transcripts = Transcripts::new(state.path(), hiding("hunter2-hunter2"));
         let step: StepId = "1.1".parse().unwrap();
         let input = serde_json::json!({});
         let mut recorder = Recorder::new(transcripts.clone(), step, Begins::With(&input), 1);

@@ -15,7 +15,9 @@ mod audience;
 pub mod commands;
 mod deliver;
 mod dispatch;
-pub(crate) mod inbox;
+pub mod followers;
+pub mod inbox;
+pub mod instance;
 mod intake;
 mod limits;
 mod outside;
@@ -23,12 +25,14 @@ mod provenance;
 mod schedule;
 mod surfaces;
 mod switched_off;
+pub mod transcript;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use connector_failpoint::failpoint;
 use connector_gate::clock::{Clock, Millis};
 use connector_gate::decision::{Tap, Tapped};
 use connector_gate::ids::{RunId, StepId};
@@ -45,12 +49,11 @@ use connector_surface::view::{CardView, ResultView, Standing};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::failpoint::failpoint;
 use crate::instance::Instance;
 use crate::transcript::Transcripts;
 
 pub use connector_gate::ask::{Answer, Answered};
-pub(crate) use intake::{OF_RESULT, as_event};
+pub use intake::{OF_RESULT, as_event};
 pub use outside::{Arrival, Repeat, Stored};
 pub use schedule::{NoSurface, ScheduleChat};
 pub use switched_off::LeftOut;
@@ -419,7 +422,8 @@ impl Engine {
         self.0.wake.notify_one();
     }
 
-    pub(crate) fn rules(&self) -> RuleSet {
+    /// The rules in force.
+    pub fn rules(&self) -> RuleSet {
         self.0.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -524,7 +528,7 @@ impl Engine {
     }
 
     /// Makes a pass: the ledger says something new.
-    pub(crate) fn look_again(&self) {
+    pub fn look_again(&self) {
         self.0.wake.notify_one();
     }
 

@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// Leaves out the files of rules with followers that no surface may tell, too.
-    pub(crate) fn with_admitted_followers(
+    pub fn with_admitted_followers(
         &self,
         rules: &RuleSet,
         mut left_out: Vec<LeftOut>,

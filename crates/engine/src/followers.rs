@@ -9,9 +9,6 @@ use std::sync::Arc;
 use connector_rules::{ChatAddress, Rule, RuleSet};
 use connector_surface::Surface;
 
-use crate::build::registry::Registry;
-use crate::config::Surfaces;
-
 /// The followers of `rules` that are not admitted, and why.
 pub fn refused(
     rules: &RuleSet,
@@ -44,18 +41,8 @@ pub fn admitted_by<'a>(
     Err(unknown(surface, known))
 }
 
-/// Whether the surfaces that are configured may.
-pub fn admitted(sections: &Surfaces, registry: &Registry, chat: &ChatAddress) -> Result<(), String> {
-    match registry.surfaces_of(sections).find(|(entry, _)| entry.name == chat.surface()) {
-        Some((entry, section)) => (entry.admits)(section, chat.chat()),
-        None => Err(unknown(
-            chat.surface(),
-            registry.surfaces_of(sections).map(|(entry, _)| entry.name).collect(),
-        )),
-    }
-}
-
-fn unknown(surface: &str, mut known: Vec<&str>) -> String {
+/// What is said of a chat of a surface that is not among the `known` ones.
+pub fn unknown(surface: &str, mut known: Vec<&str>) -> String {
     known.sort_unstable();
     let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     let known =

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_failpoint::failpoint;
 use connector_gate::clock::Millis;
 use connector_gate::ids::StepId;
 use connector_gate::state::StepState;
@@ -16,7 +17,6 @@ use connector_surface::view::{CardDecision, CardView, Field};
 use connector_surface::{DeliveryError, View};
 
 use super::{Engine, passing};
-use crate::failpoint::failpoint;
 
 /// How many chats are delivered to at a time.
 const CHATS: u32 = 256;

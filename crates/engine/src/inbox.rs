@@ -20,7 +20,7 @@ use super::commands::{self, Command};
 use super::{Engine, Inner};
 
 /// What the id of the event ends with that is a message's command.
-pub(crate) const COMPANION: &str = " command_received";
+pub const COMPANION: &str = " command_received";
 
 /// A handle to an engine that does not keep it alive.
 struct WeakEngine(Weak<Inner>);
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// The engine that an inbox of its own belongs to, while it is there.
-    pub(crate) fn of(inbox: &Inbox) -> Result<Self, LedgerError> {
+    pub fn of(inbox: &Inbox) -> Result<Self, LedgerError> {
         let engine = inbox.downcast::<WeakEngine>().and_then(|it| it.0.upgrade());
         engine.map(Engine).ok_or(LedgerError::NotRunning)
     }
@@ -126,7 +126,7 @@ fn readable<T>(found: Result<Option<T>, LedgerError>) -> Result<Option<T>, Ledge
 
 /// The session that an answer of `by` to `message` goes on in. In a chat that only follows a run, it is that of nobody but those
 /// who have to do with it.
-pub(crate) fn session_of(
+pub fn session_of(
     tx: &Tx<'_>,
     (surface, chat): (&str, &str),
     message: &str,
@@ -139,12 +139,12 @@ pub(crate) fn session_of(
 
 /// Whether somebody in a chat may go on with what a step did: anybody where it was asked for, and where it is followed
 /// whoever asked for it or may approve it.
-pub(crate) fn goes_on_with(row: &StepRow, (surface, chat): (&str, &str), by: &Actor) -> bool {
+pub fn goes_on_with(row: &StepRow, (surface, chat): (&str, &str), by: &Actor) -> bool {
     (row.surface == surface && row.chat == chat) || commands::is_theirs(row, by)
 }
 
 /// What answers the result of a step.
-pub(crate) fn reply_to(row: StepRow) -> Option<ReplyTo> {
+pub fn reply_to(row: StepRow) -> Option<ReplyTo> {
     let origin = row.target.origin.unwrap_or_default();
     let workspace = origin.strip_prefix("workspace:").unwrap_or_default().to_owned();
     let change = row.output.as_ref().and_then(events::Change::of);

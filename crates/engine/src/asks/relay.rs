@@ -17,15 +17,15 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{HOST, Waiting, by_command, row_id};
-use crate::engine::Engine;
-use crate::engine::audience::Audience;
+use crate::Engine;
+use crate::audience::Audience;
 use crate::transcript::Recorder;
 
 /// How long a ledger that takes nothing is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Relays the asks of one dispatched step.
-pub(in crate::engine) struct Relay {
+pub(crate) struct Relay {
     engine: Engine,
     step: StepId,
     audience: Audience,
@@ -35,7 +35,7 @@ pub(in crate::engine) struct Relay {
 
 impl Relay {
     /// The relay of the step of `row`, whose asks are shown to `audience` and written by `recorder`.
-    pub(in crate::engine) fn new(
+    pub(crate) fn new(
         engine: Engine,
         row: StepRow,
         audience: Audience,

@@ -18,7 +18,7 @@ const MOST_LIVE: u32 = 50;
 const MOST_SESSIONS: u32 = 10;
 
 /// The commands and what they do, as a menu shows them.
-pub(crate) const MENU: [(&str, &str); 5] = [
+pub const MENU: [(&str, &str); 5] = [
     ("status", "what runs and what waits here"),
     ("abort", "stop what runs here, or one step: /abort 3.1"),
     ("queue", "what waits its turn here"),
@@ -27,24 +27,24 @@ pub(crate) const MENU: [(&str, &str); 5] = [
 ];
 
 /// Whether the host answers this command itself.
-pub(crate) fn is_own(command: &str) -> bool {
+pub fn is_own(command: &str) -> bool {
     command == "start" || MENU.iter().any(|(name, _)| *name == command)
 }
 
 /// A command of the host's own as somebody wrote it.
-pub(crate) struct Command<'a> {
+pub struct Command<'a> {
     /// Its name, without the slash.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// What is written after it.
-    pub(crate) args: &'a str,
+    pub args: &'a str,
     /// Where: a chat of a surface.
-    pub(crate) at: (&'a str, &'a str),
+    pub at: (&'a str, &'a str),
     /// Who wrote it.
-    pub(crate) by: &'a Actor,
+    pub by: &'a Actor,
 }
 
 /// Carries a command out, in the transaction that stores it; what it is answered with. `asks` are all that wait.
-pub(crate) fn carry_out(tx: &Tx<'_>, command: &Command<'_>, asks: &[OpenAsk]) -> Result<String, LedgerError> {
+pub fn carry_out(tx: &Tx<'_>, command: &Command<'_>, asks: &[OpenAsk]) -> Result<String, LedgerError> {
     let (surface, chat) = command.at;
     let live = |tx: &Tx<'_>| steps::live_in(tx, surface, chat, MOST_LIVE);
     Ok(match command.name {
@@ -75,18 +75,18 @@ fn abort(live: &[StepRow], which: &str, by: &Actor, tx: &Tx<'_>) -> Result<Strin
 }
 
 /// What somebody is told who neither asked for a step nor may approve it.
-pub(crate) fn not_theirs(row: &StepRow, by: &Actor) -> Option<String> {
+pub fn not_theirs(row: &StepRow, by: &Actor) -> Option<String> {
     (!is_theirs(row, by))
         .then(|| format!("{}: only whoever asked for it, or may approve it, stops it", row.id))
 }
 
 /// Whether somebody asked for a step, or may approve it.
-pub(crate) fn is_theirs(row: &StepRow, by: &Actor) -> bool {
+pub fn is_theirs(row: &StepRow, by: &Actor) -> bool {
     row.people.are_one(&row.requester, by) || row.approvers.contains(by)
 }
 
 /// What came of stopping a step, in words.
-pub(crate) fn stopped(step: StepId, outcome: CancelOutcome) -> String {
+pub fn stopped(step: StepId, outcome: CancelOutcome) -> String {
     match outcome {
         CancelOutcome::Withdrawn => format!("{step} is withdrawn"),
         CancelOutcome::Stopping => format!("{step} is told to stop"),

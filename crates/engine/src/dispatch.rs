@@ -17,6 +17,7 @@ use connector_contract::{
     ActionResult, Checkpoint, CheckpointError, CheckpointLog, ConnectorError, Consequence, Context, Progress,
     chain, progress_channel,
 };
+use connector_failpoint::failpoint;
 use connector_gate::digest::TOLD;
 use connector_gate::ids::StepId;
 use connector_gate::policy::{Actor, Terms};
@@ -32,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 use super::advance::{parse_stored, token};
 use super::asks::Relay;
 use super::{BATCH, Engine, FoundAgain, Running};
-use crate::failpoint::failpoint;
 use crate::instance::Instance;
 use crate::transcript::{Begins, Recorder};
 
