@@ -29,6 +29,9 @@ use crate::update::Answer;
 /// How long a call may take, besides the time that one for what is new is held.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the answer may take that is about all rooms.
+const LONG: Duration = Duration::from_mins(2);
+
 /// The longest answer that is read.
 const ANSWER: usize = 64 << 20;
 
@@ -78,6 +81,14 @@ impl Api {
                 Err(ApiError::LostPlace)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// How all rooms stand: the invitations, and of the rooms that the bot is in those that are encrypted or replaced.
+    pub async fn standing(&self) -> Result<Answer, ApiError> {
+        match self.exchange(Call::standing(distinct()), LONG).await {
+            Err(ApiError::Network(OutboundError::BodyTooLong { .. })) => Err(ApiError::TooLong),
+            answer => read(&answer?),
         }
     }
 
@@ -171,6 +182,15 @@ impl Api {
             tokio::time::timeout(patience, exchange).await.map_err(|_| ApiError::TimedOut)??;
         if status.is_success() { Ok(body) } else { Err(refused(status, &headers, &self.token, &body)) }
     }
+}
+
+/// A time to hold a request for that is not held, which makes it another than those before: Synapse answers the same one from
+/// memory for two minutes.
+fn distinct() -> Duration {
+    let mut random = [0_u8; 2];
+    // One that is not random is answered as it was before.
+    let _ = getrandom::fill(&mut random);
+    Duration::from_millis(u64::from(u16::from_le_bytes(random)))
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 //! A room of the bot and one other is private while nobody else is in it or invited, nobody comes in uninvited, and
 //! nobody reads it from outside. What is known of a room is forgotten once its members or rules change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub struct Rooms {
     me: UserId,
     allow: Allow,
     known: Mutex<Known>,
+    replaced: Mutex<BTreeSet<RoomId>>,
 }
 
 /// Who else is in a private room; nobody where it is none. The number counts what was forgotten.
@@ -28,7 +29,7 @@ struct Known(u64, HashMap<RoomId, Option<UserId>>);
 impl Rooms {
     /// The rooms of `me`, of which nothing is known yet.
     pub fn new(api: Api, me: UserId, allow: Allow) -> Self {
-        Self { api, me, allow, known: Mutex::default() }
+        Self { api, me, allow, known: Mutex::default(), replaced: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -111,6 +112,16 @@ impl Rooms {
     pub async fn may_follow(&self, room: &RoomId, to: &RoomId) -> Result<bool, ApiError> {
         Ok(self.allow.rooms.contains(to)
             || (self.may_speak(room).await? && self.partner(room).await?.is_some()))
+    }
+
+    /// A room says that another replaces it.
+    pub fn replaced(&self, room: &RoomId) {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone());
+    }
+
+    /// Whether a room says that another replaces it, as far as is known.
+    pub fn is_replaced(&self, room: &RoomId) -> bool {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).contains(room)
     }
 
     /// The room that replaced another: both say so, and it is named, or private with the same person.

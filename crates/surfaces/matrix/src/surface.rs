@@ -12,6 +12,8 @@ mod deliver;
 mod intake;
 mod live;
 pub(crate) mod mark;
+mod membership;
+mod pace;
 mod render;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,8 +44,8 @@ use crate::text;
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "matrix";
 
-/// How long a sending is tried at a time.
-const LIMIT: Duration = Duration::from_secs(45);
+/// How long a sending is tried at a time: what goes to the other rooms waits for it.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Matrix as a surface. Cheap to clone; clones are handles to the same one.
 #[derive(Clone)]
@@ -62,6 +64,10 @@ struct Inner {
     flood: Flood<EventId, RoomId, UserId>,
     /// Whose turn it is to send: a server's limit is one for the whole account.
     turn: tokio::sync::Mutex<()>,
+    pace: Mutex<pace::Pace>,
+    dealing: membership::Dealing,
+    /// Cancelled once it is known how the rooms stand, so that nothing goes to one that was replaced meanwhile.
+    rooms_known: CancellationToken,
     tasks: TaskTracker,
     finishing: CancellationToken,
 }
@@ -82,6 +88,9 @@ impl Matrix {
             asks: asks::Asks::default(),
             flood: Flood::default(),
             turn: tokio::sync::Mutex::default(),
+            pace: Mutex::default(),
+            dealing: membership::Dealing::default(),
+            rooms_known: CancellationToken::new(),
             tasks: TaskTracker::new(),
             finishing: CancellationToken::new(),
         })))
@@ -100,8 +109,21 @@ impl Matrix {
     async fn send(&self, chat: &ChatKey, transaction: &str, content: &Value) -> Result<EventId, ApiError> {
         self.0.rooms.check(&chat.room).await?;
         let _turn = self.0.turn.lock().await;
-        let sending = || self.0.api.send(&chat.room, "m.room.message", transaction, content);
+        let (now, due) = (Instant::now(), locked(&self.0.pace).due(Instant::now()));
+        if due > now + LIMIT {
+            return Err(ApiError::Throttled { after: due - now });
+        }
+        tokio::time::sleep_until(due).await;
+        let sending = || self.put(&chat.room, transaction, content);
         persist(Instant::now() + LIMIT, sending).await.map_err(|given_up| given_up.error)
+    }
+
+    /// Asks the server once to take an event.
+    async fn put(&self, room: &RoomId, transaction: &str, content: &Value) -> Result<EventId, ApiError> {
+        let asked = Instant::now();
+        let sent = self.0.api.send(room, "m.room.message", transaction, content).await;
+        locked(&self.0.pace).note(asked, &sent);
+        sent
     }
 
     /// Keeps a text as a file; the content of the event that shows it.
@@ -157,7 +179,9 @@ impl Surface for Matrix {
                 return Ok(String::new());
             }
         };
-        self.show(&self.inbox()?, &chat, parcel, view).await
+        let inbox = self.inbox()?;
+        self.has_not_moved(&chat).await?;
+        self.show(&inbox, &chat, parcel, view).await
     }
 
     async fn changed(&self, chat: &str, standing: &Standing) -> Result<(), DeliveryError> {

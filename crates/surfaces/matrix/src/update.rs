@@ -184,6 +184,11 @@ pub fn in_question(answer: &Answer, filled: &Filled, allow: &Allow) -> Vec<RoomI
     rooms(&answer.rooms.join).filter(asked).map(|(room, _)| room).collect()
 }
 
+/// The rooms that the bot is in, of a first answer.
+pub fn joined(answer: &Answer) -> BTreeSet<RoomId> {
+    rooms(&answer.rooms.join).map(|(room, _)| room).collect()
+}
+
 fn rooms(sections: &BTreeMap<String, Section>) -> impl Iterator<Item = (RoomId, &Section)> {
     sections.iter().filter_map(|(id, section)| Some((id.parse().ok()?, section)))
 }

@@ -45,6 +45,21 @@ fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, ENCODED).to_string()
 }
 
+/// Which events of the rooms are asked for, and at most how many of each room.
+fn filter(kinds: &[&str], timeline: usize) -> Value {
+    let none = json!({ "types": [] });
+    json!({
+        "presence": none,
+        "account_data": none,
+        "room": {
+            "account_data": none,
+            "ephemeral": none,
+            "state": { "types": kinds, "lazy_load_members": true },
+            "timeline": { "types": kinds, "limit": timeline },
+        },
+    })
+}
+
 impl Call {
     /// A call without a body, below what clients call.
     pub(super) fn at(method: Method, segments: &[&str]) -> Self {
@@ -69,22 +84,18 @@ impl Call {
     }
 
     pub(super) fn sync(since: Option<&str>, hold: Duration, timeline: usize) -> Self {
-        let kinds = json!(KINDS);
-        let none = json!({ "types": [] });
-        let filter = json!({
-            "presence": none,
-            "account_data": none,
-            "room": {
-                "account_data": none,
-                "ephemeral": none,
-                "state": { "types": kinds, "lazy_load_members": true },
-                "timeline": { "types": kinds, "limit": timeline },
-            },
-        });
+        let filter = filter(&KINDS, timeline);
         let (hold, filter) = (hold.as_millis().to_string(), filter.to_string());
         let mut query = vec![("timeout", hold.as_str()), ("filter", filter.as_str())];
         query.extend(since.map(|since| ("since", since)));
         Self::get(&["sync"]).query(&query)
+    }
+
+    /// How all rooms stand, without what was said.
+    pub(super) fn standing(hold: Duration) -> Self {
+        let filter = filter(&["m.room.encryption", "m.room.tombstone"], 1);
+        let (hold, filter) = (hold.as_millis().to_string(), filter.to_string());
+        Self::get(&["sync"]).query(&[("timeout", &hold), ("filter", &filter)])
     }
 
     pub(super) fn upload(name: &str, content: Bytes) -> Self {

@@ -1,9 +1,9 @@
 //! Asks of agents: a message each, answered by a reply or a reaction, which says at its end what became of it.
 //!
 //! An ask is answered by what is said about its own message alone. After a restart the host asks again what
-//! is still asked: under the same transaction id that is the same message.
+//! is still asked: under the same transaction id that is the same message. What was said about it meanwhile waits for that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use connector_surface::inbox::Sent;
 use connector_surface::text::{one_line, shortened};
 use connector_surface::{Inbox, InboxError, OpenAsk, words};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::mark::{Mark, Said, marked};
 use super::{Matrix, hashed, locked, render};
@@ -29,9 +30,68 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// What is said to whoever is too late.
 const NO_LONGER: &str = "that is no longer asked";
 
-/// The asks that wait, by the keys that their messages are marked with.
+/// How long after the start an ask may come again that was shown before it.
+const STARTING: Duration = Duration::from_mins(2);
+
+/// The asks that wait, and what was said about such as may come again.
+pub(super) struct Asks {
+    known: Mutex<Known>,
+    /// Until when asks come again that were shown before the start.
+    starting: Instant,
+}
+
 #[derive(Default)]
-pub(super) struct Asks(Mutex<HashMap<String, Open>>);
+struct Known {
+    /// By the keys that their messages are marked with.
+    open: HashMap<String, Open>,
+    /// Those that are over since the start, as long as others may come again.
+    over: HashSet<String>,
+    early: Vec<Early>,
+}
+
+impl Asks {
+    fn is_starting(&self) -> bool {
+        Instant::now() < self.starting
+    }
+}
+
+impl Default for Asks {
+    fn default() -> Self {
+        Self { known: Mutex::default(), starting: Instant::now() + STARTING }
+    }
+}
+
+/// What somebody said about an ask, while the host was down or before it asked again.
+#[derive(Debug, Clone)]
+struct Early {
+    key: String,
+    by: UserId,
+    event: EventId,
+    chat: ChatKey,
+    said: SaidSo,
+}
+
+#[derive(Debug, Clone)]
+enum SaidSo {
+    Sign(Decision),
+    Words(String),
+}
+
+impl SaidSo {
+    fn of(said: Said<'_>) -> Self {
+        match said {
+            Said::Sign(decision) => Self::Sign(decision),
+            Said::Words(words) => Self::Words(words.to_owned()),
+        }
+    }
+
+    fn said(&self) -> Said<'_> {
+        match self {
+            Self::Sign(decision) => Said::Sign(*decision),
+            Self::Words(words) => Said::Words(words),
+        }
+    }
+}
 
 struct Open {
     chat: ChatKey,
@@ -50,14 +110,15 @@ impl Matrix {
     pub(super) async fn open_ask(&self, chat: ChatKey, ask: OpenAsk) {
         let key = key(&chat, &ask);
         let open = Open { chat: chat.clone(), ask: ask.clone(), message: None };
-        locked(&self.0.asks.0).insert(key.clone(), open);
+        locked(&self.0.asks.known).open.insert(key.clone(), open);
+        self.hear_early(&key).await;
         while let Err(error) = self.show_ask(&chat, &ask, &key).await {
             tracing::error!(reason = chain(&error), %chat, number = ask.number, "an ask is not shown yet");
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = self.0.finishing.cancelled() => return,
             }
-            if !locked(&self.0.asks.0).contains_key(&key) {
+            if !locked(&self.0.asks.known).open.contains_key(&key) {
                 return;
             }
         }
@@ -86,7 +147,8 @@ impl Matrix {
         {
             tracing::warn!(reason = chain(&error), "an ask is not on record");
         }
-        let still_open = locked(&self.0.asks.0).get_mut(key).map(|open| open.message = Some(message.clone()));
+        let still_open =
+            locked(&self.0.asks.known).open.get_mut(key).map(|open| open.message = Some(message.clone()));
         if still_open.is_none() {
             self.replace(chat, &message, &over(ask, None)).await?;
         }
@@ -101,7 +163,20 @@ impl Matrix {
         key: &str,
         said: Said<'_>,
     ) -> Result<(), InboxError> {
-        let found = locked(&self.0.asks.0).get(key).map(|open| (open.ask.number, open.ask.asked.clone()));
+        let found = {
+            let mut known = locked(&self.0.asks.known);
+            let found = known.open.get(key).map(|open| (open.ask.number, open.ask.asked.clone()));
+            if found.is_none() && self.0.asks.is_starting() && !known.over.contains(key) {
+                // It may come in twice.
+                if !known.early.iter().any(|it| it.event == *event) {
+                    let (by, event, chat) = (by.clone(), event.clone(), chat.clone());
+                    self.expire_early(event.clone());
+                    known.early.push(Early { key: key.to_owned(), by, event, chat, said: SaidSo::of(said) });
+                }
+                return Ok(());
+            }
+            found
+        };
         let Some((number, asked)) = found else {
             self.answer(chat, event, NO_LONGER);
             return Ok(());
@@ -121,14 +196,45 @@ impl Matrix {
         Ok(())
     }
 
+    /// Says to whoever said something about an ask that it did not come again, once it no longer may.
+    fn expire_early(&self, event: EventId) {
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(this.0.asks.starting) => {}
+                () = this.0.finishing.cancelled() => return,
+            }
+            let left = locked(&this.0.asks.known).early.extract_if(.., |it| it.event == event).next();
+            if let Some(left) = left {
+                this.answer(&left.chat, &left.event, NO_LONGER);
+            }
+        });
+    }
+
+    /// Passes on what was said about an ask before it came.
+    async fn hear_early(&self, key: &str) {
+        let heard: Vec<Early> = locked(&self.0.asks.known).early.extract_if(.., |it| it.key == key).collect();
+        let Ok(inbox) = self.inbox() else { return };
+        for Early { by, event, chat, said, .. } in heard {
+            let passed_on = self.answered(&inbox, (&by, &event, &chat), key, said.said()).await;
+            if let Err(error) = passed_on {
+                tracing::error!(reason = chain(&error), %chat, "an answer is not passed on; it is to be given again");
+            }
+        }
+    }
+
     /// Says in its message in a chat that an ask is over there.
     pub(super) fn close_ask(&self, chat: &str, number: u64, by: Option<(Option<&'static str>, &Actor)>) {
-        let closed: Vec<Open> = {
-            let mut all = locked(&self.0.asks.0);
+        let closed: Vec<(String, Open)> = {
+            let mut known = locked(&self.0.asks.known);
             let is_this = |open: &Open| open.ask.number == number && open.chat.to_string() == chat;
-            all.extract_if(|_, open| is_this(open)).map(|(_, open)| open).collect()
+            let closed: Vec<(String, Open)> = known.open.extract_if(|_, open| is_this(open)).collect();
+            if self.0.asks.is_starting() {
+                known.over.extend(closed.iter().map(|(key, _)| key.clone()));
+            }
+            closed
         };
-        for Open { chat, ask, message } in closed {
+        for (_, Open { chat, ask, message }) in closed {
             let Some(message) = message else { continue };
             let (this, content) = (self.clone(), over(&ask, by));
             self.0.tasks.spawn(async move {
@@ -254,10 +360,11 @@ mod tests {
             let (asked, step, people) = (asked.clone(), "1.1".parse().unwrap(), People::default());
             let ask = OpenAsk { number: 7, times: 1, step, asked, approvers: Vec::new(), people };
             let chat: ChatKey = room.parse().unwrap();
-            locked(&matrix.0.asks.0).insert(key(&chat, &ask), Open { chat, ask, message: None });
+            locked(&matrix.0.asks.known).open.insert(key(&chat, &ask), Open { chat, ask, message: None });
         }
         matrix.close_ask("!a", 7, None);
-        let left: Vec<String> = locked(&matrix.0.asks.0).values().map(|open| open.chat.to_string()).collect();
+        let left: Vec<String> =
+            locked(&matrix.0.asks.known).open.values().map(|open| open.chat.to_string()).collect();
         assert_eq!(left, ["!b"]);
     }
 }

@@ -7,7 +7,7 @@ use connector_surface::{DeliveryError, Inbox, InboxError, View};
 use serde_json::Value;
 
 use super::mark::{Mark, marked};
-use super::{Matrix, hashed, render};
+use super::{LIMIT, Matrix, hashed, render};
 use crate::api::ApiError;
 use crate::id::{ChatKey, EventId};
 use crate::text::{self, related};
@@ -34,6 +34,28 @@ struct Part<'a> {
 }
 
 impl Matrix {
+    /// Says so where a room was replaced by one that the bot is in, also while the old one still takes messages: nobody reads
+    /// them there.
+    pub(super) async fn has_not_moved(&self, chat: &ChatKey) -> Result<(), DeliveryError> {
+        let known = tokio::time::timeout(LIMIT, self.0.rooms_known.cancelled()).await;
+        let later = |reason: &str| Err(DeliveryError::Later(reason.to_owned()));
+        if known.is_err() {
+            return later("the homeserver does not say yet how the rooms stand");
+        }
+        if !self.0.rooms.is_replaced(&chat.room) {
+            return Ok(());
+        }
+        if self.0.dealing.is_moving_from(&chat.room) {
+            return later("the bot is on its way to the room that replaces this one");
+        }
+        match self.0.rooms.successor(&chat.room).await {
+            Ok(Some(to)) => Err(DeliveryError::Moved { to: to.to_string() }),
+            Err(error) if error.is_passing() => later(&connector_contract::chain(&error)),
+            // As long as the bot is not let into the new room, the old one is the only one.
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
     pub(super) async fn show(
         &self,
         inbox: &Inbox,

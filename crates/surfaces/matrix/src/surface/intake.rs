@@ -14,9 +14,9 @@ use connector_surface::inbox::Message;
 use connector_surface::{Inbox, InboxError, SurfaceError, words};
 use tokio_util::sync::CancellationToken;
 
+use super::Matrix;
 use super::mark::{self, Mark, Said};
-use super::{LIMIT, Matrix, hashed, text};
-use crate::api::{ApiError, persist};
+use crate::api::ApiError;
 use crate::id::{ChatKey, EventId, RoomId, UserId};
 use crate::sync::{Synced, Syncer};
 use crate::update::{Event, Incoming, Received};
@@ -30,13 +30,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How often a server that is up is asked what something is about before that is passed over: one event that it
 /// cannot give must not keep everything else from being heard.
 const TRIES: u32 = 20;
-
-/// How long it is tried to come into a room.
-const JOINING: Duration = Duration::from_mins(15);
-
-/// What is said in a room whose messages are encrypted.
-const ENCRYPTED: &str = "this room is encrypted, and I can read nothing in it, so I leave; \
-    invite me to a room without encryption";
 
 /// Why something was not taken, and comes again.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +47,12 @@ impl Matrix {
             known = self.introduce() => known.and(inbox.place().await.map_err(SurfaceError::from))?,
             () = stop.cancelled() => return Ok(()),
         };
+        if let Some(place) = &place {
+            tokio::select! {
+                () = self.look_at_rooms(place) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
         let (api, settings, rooms) = (self.0.api.clone(), self.0.settings.clone(), self.0.rooms.clone());
         let mut syncer = Syncer::new(api, settings, rooms, place);
         loop {
@@ -88,15 +87,16 @@ impl Matrix {
                 }
             }
             syncer.done(news.next);
+            self.0.rooms_known.cancel();
         }
     }
 
-    /// Finds out whether the token is that of the user who is configured. Waits as long as the server cannot
-    /// be reached.
+    /// Finds out whether the token is that of the user who is configured. Waits as long as the server does not say: what
+    /// answers in its place, such as the page of a proxy, may be gone in a moment.
     async fn introduce(&self) -> Result<(), SurfaceError> {
         let user = &self.0.settings.user;
         loop {
-            match self.0.api.whoami().await {
+            let error = match self.0.api.whoami().await {
                 Ok(me) if me == user.as_str() => {
                     tracing::info!(%user, "matrix is connected");
                     return Ok(());
@@ -105,13 +105,19 @@ impl Matrix {
                     let reason = format!("`access_token` is {me}'s, and `user` says {user}");
                     return Err(SurfaceError { reason });
                 }
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(reason = chain(&error), "matrix is not there yet");
-                    let pause = if let ApiError::Throttled { after } = error { after } else { UNREACHABLE };
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => return Err(SurfaceError { reason: chain(&error) }),
+                Err(error @ ApiError::LoggedOut) => return Err(SurfaceError { reason: chain(&error) }),
+                Err(error) => error,
+            };
+            if error.is_passing() {
+                tracing::warn!(reason = chain(&error), "matrix is not there yet");
+            } else {
+                tracing::error!(
+                    reason = chain(&error),
+                    "this does not seem to be a homeserver; it is asked again"
+                );
             }
+            let pause = if let ApiError::Throttled { after } = error { after } else { UNREACHABLE };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -234,59 +240,6 @@ impl Matrix {
             self.answer(chat, event, &words::decided(step, &tapped));
         }
         Ok(())
-    }
-
-    /// Deals with what became of a room, without holding up anything.
-    fn of_room(&self, item: &Incoming, place: &str) {
-        let (this, item, place) = (self.clone(), item.clone(), place.to_owned());
-        self.0.tasks.spawn(async move {
-            tokio::select! {
-                () = this.deal_with_room(item, &place) => {}
-                () = this.0.finishing.cancelled() => {}
-            }
-        });
-    }
-
-    async fn deal_with_room(&self, item: Incoming, place: &str) {
-        match item {
-            Incoming::Invited { room, by } => {
-                tracing::info!(%room, %by, "matrix: invited to a room");
-                self.join(&room).await;
-            }
-            Incoming::Encrypted(room) => {
-                tracing::error!(%room, "matrix: the room is encrypted, and is left");
-                let (content, _) = text::as_it_is(ENCRYPTED, "m.notice");
-                let chat = ChatKey { room: room.clone(), thread: None };
-                let transaction = format!("encrypted.{}", hashed(&[room.as_str(), place]));
-                let said = self.send(&chat, &transaction, &content).await;
-                let leaving = persist(tokio::time::Instant::now() + LIMIT, || self.0.api.leave(&room)).await;
-                for error in [said.err(), leaving.err().map(|it| it.error)].into_iter().flatten() {
-                    tracing::warn!(reason = chain(&error), %room, "matrix: not left as it should be");
-                }
-            }
-            Incoming::Upgraded { room, to } => match self.0.rooms.may_follow(&room, &to).await {
-                Ok(true) => self.join(&to).await,
-                Ok(false) => {
-                    tracing::error!(%room, %to, "matrix: the room was replaced; put the new one into `allow_rooms`");
-                }
-                Err(error) => {
-                    tracing::warn!(reason = chain(&error), %room, %to, "matrix: the room was replaced");
-                }
-            },
-            Incoming::Gone(room) => tracing::warn!(%room, "matrix: no longer in the room"),
-            Incoming::Message(_) | Incoming::Reacted(_) => {}
-        }
-    }
-
-    async fn join(&self, room: &RoomId) {
-        let deadline = tokio::time::Instant::now() + JOINING;
-        match persist(deadline, || self.0.api.join(room)).await {
-            Ok(()) => tracing::info!(%room, "matrix: in the room"),
-            Err(given_up) => {
-                let reason = chain(&given_up.error);
-                tracing::error!(reason, %room, "matrix: not in the room; invite the bot again");
-            }
-        }
     }
 }
 

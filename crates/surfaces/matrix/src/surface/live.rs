@@ -15,6 +15,7 @@ use connector_surface::view::Doing;
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::deliver::STATUS;
 use super::{Matrix, locked, render};
@@ -144,7 +145,8 @@ impl Matrix {
         };
         self.0.rooms.check(&chat.room).await?;
         // What has to be sent goes first, and the end of a step is not followed by its status.
-        let Ok(_turn) = self.0.turn.try_lock() else {
+        let is_due = || locked(&self.0.pace).due(Instant::now()) <= Instant::now();
+        let Some(_turn) = self.0.turn.try_lock().ok().filter(|_| is_due()) else {
             self.0.live.again(place);
             return Ok(());
         };
@@ -159,7 +161,7 @@ impl Matrix {
         // One that is not random is only not shown.
         let _ = getrandom::fill(&mut random);
         let transaction = format!("live.{}", HEXLOWER.encode(&random));
-        let event = self.0.api.send(&chat.room, "m.room.message", &transaction, &content).await?;
+        let event = self.put(&chat.room, &transaction, &content).await?;
         if shown.is_none() {
             let (chat, message, part) = (chat.to_string(), event.to_string(), STATUS.to_owned());
             let sent = Sent { chat, message, step: Some(step), delivery: None, part };

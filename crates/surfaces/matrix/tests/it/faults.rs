@@ -112,7 +112,9 @@ async fn scripted(script: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + '
     (syncer_of(&settings.api().unwrap(), settings, Some("s1".to_owned())), asked)
 }
 
-async fn served(script: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static) -> (Settings, Asked) {
+pub(crate) async fn served(
+    script: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static,
+) -> (Settings, Asked) {
     let asked = Asked::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin: Origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -137,7 +139,7 @@ async fn served(script: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'st
     (settings.check().unwrap(), asked)
 }
 
-type Asked = Arc<Mutex<Vec<String>>>;
+pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
 
 fn said(id: &str, body: &str) -> Value {
     json!({

@@ -11,5 +11,6 @@ mod recorded;
 mod rooms;
 mod secrecy;
 mod sending;
+mod start;
 mod support;
 mod surface;

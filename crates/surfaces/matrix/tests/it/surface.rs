@@ -31,11 +31,11 @@ const DIGEST: &str = "93839bb3bab5cafe93839bb3bab5cafe93839bb3bab5cafe93839bb3ba
 /// Remembers what it is told, and takes everybody but strangers for an approver.
 pub(crate) struct Engine {
     taken: Mutex<Vec<Message>>,
-    place: Mutex<Option<String>>,
+    pub(crate) place: Mutex<Option<String>>,
     taps: Mutex<Vec<Tap>>,
     sent: Mutex<Vec<Sent>>,
     strangers: Mutex<BTreeSet<String>>,
-    answers: Mutex<Vec<(u64, Answer)>>,
+    pub(crate) answers: Mutex<Vec<(u64, Answer)>>,
     /// What is sent is recorded while there are permits.
     records: Semaphore,
 }
@@ -156,18 +156,18 @@ impl Receiver for Engine {
 }
 
 /// A surface that runs, and who is in the room with it.
-struct Stage {
-    matrix: Matrix,
-    engine: Arc<Engine>,
-    bot: Bot,
-    anna: User,
-    room: RoomId,
+pub(crate) struct Stage {
+    pub(crate) matrix: Matrix,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) bot: Bot,
+    pub(crate) anna: User,
+    pub(crate) room: RoomId,
     stop: CancellationToken,
     running: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// A surface that runs on what `engine` remembers.
-async fn run(
+pub(crate) async fn run(
     synapse: &Synapse,
     (bot, people, rooms): (&Bot, &[&User], &[&RoomId]),
     engine: &Arc<Engine>,
@@ -188,7 +188,7 @@ async fn run(
 }
 
 impl Stage {
-    async fn set(synapse: &Synapse) -> Self {
+    pub(crate) async fn set(synapse: &Synapse) -> Self {
         let (bot, anna) = (bot(synapse).await, person(synapse).await);
         Self::of(synapse, bot, anna).await
     }
@@ -204,14 +204,14 @@ impl Stage {
     }
 
     /// Waits until the bot is in a room.
-    async fn bot_is_in(&self, room: &RoomId) {
+    pub(crate) async fn bot_is_in(&self, room: &RoomId) {
         let is_in =
             async || self.anna.members(room.as_str()).await.is_ok_and(|it| it.contains(&self.bot.user.id));
         self.eventually("the bot is in the room", is_in).await;
     }
 
     /// Ends the surface.
-    async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         self.stop.cancel();
         if let Some(running) = self.running.take() {
             running.await.unwrap();
@@ -220,21 +220,21 @@ impl Stage {
     }
 
     /// Ends the surface and runs another on what the engine remembers, which lets these rooms in as well.
-    async fn again(&mut self, synapse: &Synapse, rooms: &[&RoomId]) {
+    pub(crate) async fn again(&mut self, synapse: &Synapse, rooms: &[&RoomId]) {
         self.pause().await;
         let (matrix, stop, running) = run(synapse, (&self.bot, &[&self.anna], rooms), &self.engine).await;
         (self.matrix, self.stop, self.running) = (matrix, stop, Some(running));
     }
 
     /// Waits until all that was said before was taken in.
-    async fn all_taken(&self) {
+    pub(crate) async fn all_taken(&self) {
         let mark = crate::support::name("mark ");
         self.anna.say(self.room.as_str(), &mark).await.unwrap();
         self.eventually("what was said is taken", async || self.engine.texts().contains(&mark)).await;
         self.engine.taken.lock().unwrap().retain(|it| it.text != mark);
     }
 
-    async fn eventually(&self, what: &str, condition: impl AsyncFn() -> bool) {
+    pub(crate) async fn eventually(&self, what: &str, condition: impl AsyncFn() -> bool) {
         let waited = async {
             while !condition().await {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -243,13 +243,13 @@ impl Stage {
         assert!(tokio::time::timeout(SOON, waited).await.is_ok(), "never: {what}");
     }
 
-    async fn bodies(&self) -> Vec<String> {
+    pub(crate) async fn bodies(&self) -> Vec<String> {
         let messages = self.anna.messages(self.room.as_str()).await.unwrap();
         let body = |it: &Value| it["content"]["body"].as_str().unwrap_or_default().to_owned();
         messages.iter().map(body).collect()
     }
 
-    async fn says(&self, words: &str) {
+    pub(crate) async fn says(&self, words: &str) {
         self.eventually(words, async || self.bodies().await.iter().any(|it| it.contains(words))).await;
     }
 
@@ -257,7 +257,7 @@ impl Stage {
         self.matrix.deliver(self.room.as_str(), delivery, View::Card(Box::new(card()))).await.unwrap()
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.pause().await;
     }
 }
@@ -745,7 +745,7 @@ async fn an_encrypted_room_is_left_with_one_notice_each_time() {
     stage.end().await;
 }
 
-fn permission(number: u64, command: &str) -> OpenAsk {
+pub(crate) fn permission(number: u64, command: &str) -> OpenAsk {
     let asked = json!({
         "type": "permission", "id": format!("per_{number}"), "session_id": "ses_1", "permission": "bash",
         "patterns": [command], "metadata": { "command": command },
