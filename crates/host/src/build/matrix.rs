@@ -45,7 +45,10 @@ pub(super) fn check(given: &SurfaceSection) -> Result<(), PlanError> {
 
 /// Whether it may write to a chat that did not ask.
 pub(super) fn admits(given: &SurfaceSection, chat: &str) -> Result<(), String> {
-    let config: Config = connector_contract::decode(Value::Object(given.config.clone()))?;
+    let mut map = given.config.clone();
+    // What is not set here names no room.
+    let _ = config::resolve_environment(&mut map, &Environment::of_this_process());
+    let config: Config = connector_contract::decode(Value::Object(map))?;
     config.allow().map_err(|error| chain(&error))?.names(chat)
 }
 
@@ -56,10 +59,10 @@ pub(super) fn declared(given: Option<&SurfaceSection>) -> CatalogConnector {
     catalog::declared(&factory.action_declarations(), &factory.trigger_declarations(), reach)
 }
 
-/// Whom it lets in: without a list of users, anybody in the rooms that are allowed.
+/// Whom it lets in: anybody in the rooms that are allowed, whatever users are besides.
 fn admitted(config: &Map<String, Value>) -> Reach {
-    let lists = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if lists("allow_rooms") && !lists("allow_users") { Reach::Anybody } else { Reach::Admitted }
+    let rooms = config.get("allow_rooms").and_then(Value::as_array);
+    if rooms.is_some_and(|rooms| !rooms.is_empty()) { Reach::Anybody } else { Reach::Admitted }
 }
 
 /// Its connector's instance, which cannot be called and needs no token.

@@ -74,10 +74,10 @@ pub(super) fn declared(given: Option<&SurfaceSection>) -> CatalogConnector {
     connector
 }
 
-/// Whom it lets in: without a list of users, anybody in the chats that are allowed.
+/// Whom it lets in: anybody in the chats that are allowed, whatever users are besides.
 fn admitted(config: &Map<String, Value>) -> Reach {
-    let lists = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if lists("allow_chats") && !lists("allow_users") { Reach::Anybody } else { Reach::Admitted }
+    let chats = config.get("allow_chats").and_then(Value::as_array);
+    if chats.is_some_and(|chats| !chats.is_empty()) { Reach::Anybody } else { Reach::Admitted }
 }
 
 /// Its connector's instance, which cannot be called and needs no token.

@@ -420,28 +420,42 @@ fn schedules_that_would_report_to_nowhere_keep_the_host_from_starting() {
 }
 
 #[test]
-fn whom_telegram_lets_in_decides_whether_anybody_can_fire_a_rule() {
-    let telegram = FIX.replace("connector-console", "connector-telegram");
-    let reply = "[[actions]]\ntype = \"RunConnector\"\nconnector = \"connector-telegram\"\n\
-                 action = \"send_message\"\nparams = { chat_id = \"${trigger.chat_id}\", text = \"on it\" }\n[[tests]]";
-    let telegram = telegram.replacen("[[tests]]", reply, 1);
+fn whom_a_chat_lets_in_decides_whether_anybody_can_fire_a_rule() {
+    let rule = |connector: &str| {
+        let reply = format!(
+            "[[actions]]\ntype = \"RunConnector\"\nconnector = \"{connector}\"\naction = \"send_message\"\n\
+             params = {{ chat_id = \"${{trigger.chat_id}}\", text = \"on it\" }}\n[[tests]]"
+        );
+        FIX.replace("connector-console", connector).replacen("[[tests]]", &reply, 1)
+    };
+    let (telegram, matrix) = (rule("connector-telegram"), rule("connector-matrix"));
     let (user, _) = user_with(&[("fix.toml", &telegram)]);
     let path = user.home.path().join("host.toml");
-    for (allowed, open) in [
-        ("", false),
-        ("allow_users = [1001]", false),
-        ("allow_chats = [-100500]", true),
-        ("allow_users = [1001]\nallow_chats = [-100500]", false),
-    ] {
-        let text = format!(
-            "rules = \"rules\"\n[connectors.connector-opencode]\n\
-             [surfaces.telegram]\nbot_token = \"env:NOT_SET_HERE\"\n{allowed}\n"
-        );
+    let configured = |surface: &str| {
+        let text = format!("rules = \"rules\"\n[connectors.connector-opencode]\n[surfaces.{surface}\n");
         fs::write(&path, text).unwrap();
+    };
+    let of_telegram = "telegram]\nbot_token = \"env:NOT_SET_HERE\"\n";
+    let of_matrix = "matrix]\nhomeserver = \"http://127.0.0.1:1\"\nuser = \"@bot:x\"\n\
+                     access_token = \"env:NOT_SET_HERE\"\n";
+    for (rule, surface, allowed, open) in [
+        (&telegram, of_telegram, "", false),
+        (&telegram, of_telegram, "allow_users = [1001]", false),
+        (&telegram, of_telegram, "allow_chats = [-100500]", true),
+        (&telegram, of_telegram, "allow_users = [1001]\nallow_chats = [-100500]", true),
+        (&matrix, of_matrix, "", false),
+        (&matrix, of_matrix, "allow_users = [\"@anna:x\"]", false),
+        (&matrix, of_matrix, "allow_rooms = [\"!r\"]", true),
+        (&matrix, of_matrix, "allow_users = [\"@anna:x\"]\nallow_rooms = [\"!r\"]", true),
+    ] {
+        fs::write(user.home.path().join("rules/fix.toml"), rule).unwrap();
+        configured(&format!("{surface}{allowed}"));
         let linted = user.run(&["rules", "lint", "-c", path.to_str().unwrap()]);
         assert_eq!(linted.code(), 0, "{}", linted.text());
         assert_eq!(linted.text().contains("can fire this rule"), open, "{allowed}: {}", linted.text());
     }
+    fs::write(user.home.path().join("rules/fix.toml"), &telegram).unwrap();
+    configured(of_telegram);
     let event = json!({ "connector": "connector-telegram", "surface": "telegram", "chat": "-100500",
         "payload": { "text": "/fix it", "chat_id": -100_500 } });
     let event = event_file(&user, &event);
