@@ -10,6 +10,7 @@
 
 mod config;
 mod install;
+mod proxy;
 mod user;
 
 use std::io;
@@ -19,8 +20,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use connector_contract::{Grant, GrantError, Origin, OutboundError, OutboundHttp, Reach};
+use data_encoding::HEXLOWER;
 use opencode_daemons::{Environment, InstallError};
 use rustix::process::{Pid, Signal};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -28,6 +31,7 @@ use tokio::time::Instant;
 pub use config::Options;
 use install::Python;
 pub use install::RELEASE;
+pub use proxy::{Called, Fault, Proxy};
 pub use user::{Refusal, User};
 
 use crate::watchdog::Watchdog;
@@ -153,6 +157,13 @@ impl Synapse {
     /// Makes a new user with this name, who is logged in.
     pub async fn register(&self, name: &str) -> Result<User, SynapseError> {
         Ok(User::register(self.http()?, self.base_url(), name).await?)
+    }
+
+    /// Lets a user send as many messages as they like.
+    pub async fn lift_limit(&self, user: &User) -> Result<(), SynapseError> {
+        let name = format!("admin-{}", HEXLOWER.encode(&Sha256::digest(&user.id)[..8]));
+        let admin = User::register_admin(self.http()?, self.base_url(), &name).await?;
+        Ok(admin.lift_limit(&user.id).await?)
     }
 
     /// Kills it with all that it started as a crash would, and waits until it is gone.

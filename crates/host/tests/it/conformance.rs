@@ -8,6 +8,7 @@ mod board;
 mod cards;
 mod console;
 mod house;
+mod load;
 mod matrix;
 mod messages;
 mod platform;
@@ -138,7 +139,7 @@ surface_conformance!(
 );
 surface_conformance!(
     on_matrix, super::matrix::Rooms,
-    has: anything others command_events kept_messages edits moving_chats
+    has: anything others command_events kept_messages edits a_server moving_chats
 );
 surface_conformance!(
     on_a_board, super::board::Board,

@@ -22,9 +22,21 @@ pub struct Rooms {
     replaced: Mutex<BTreeSet<RoomId>>,
 }
 
-/// Who else is in a private room; nobody where it is none. The number counts what was forgotten.
 #[derive(Debug, Default)]
-struct Known(u64, HashMap<RoomId, Option<UserId>>);
+struct Known {
+    /// Who else is in a private room; nobody where it is none.
+    partners: HashMap<RoomId, Option<UserId>>,
+    /// How often a room was forgotten.
+    forgotten: HashMap<RoomId, u64>,
+    /// How often all were.
+    all: u64,
+}
+
+impl Known {
+    fn times_forgotten(&self, room: &RoomId) -> (u64, u64) {
+        (self.all, self.forgotten.get(room).copied().unwrap_or_default())
+    }
+}
 
 impl Rooms {
     /// The rooms of `me`, of which nothing is known yet.
@@ -40,10 +52,10 @@ impl Rooms {
     pub async fn partner(&self, room: &RoomId) -> Result<Option<UserId>, ApiError> {
         let forgotten = {
             let known = self.known();
-            if let Some(partner) = known.1.get(room) {
+            if let Some(partner) = known.partners.get(room) {
                 return Ok(partner.clone());
             }
-            known.0
+            known.times_forgotten(room)
         };
         let partner = match self.look(room).await {
             // The bot is not there.
@@ -52,8 +64,8 @@ impl Rooms {
         };
         let mut known = self.known();
         // Somebody may have come in meanwhile: then it is asked again the next time.
-        if known.0 == forgotten {
-            known.1.insert(room.clone(), partner.clone());
+        if known.times_forgotten(room) == forgotten {
+            known.partners.insert(room.clone(), partner.clone());
         }
         Ok(partner)
     }
@@ -79,15 +91,15 @@ impl Rooms {
     /// What was known of a room may be so no longer.
     pub fn forget(&self, room: &RoomId) {
         let mut known = self.known();
-        known.0 += 1;
-        known.1.remove(room);
+        *known.forgotten.entry(room.clone()).or_default() += 1;
+        known.partners.remove(room);
     }
 
     /// Nothing that was known is certain any more.
     pub fn forget_all(&self) {
         let mut known = self.known();
-        known.0 += 1;
-        known.1.clear();
+        known.all += 1;
+        known.partners.clear();
     }
 
     /// Whether the configuration lets the bot speak in a room: it is named, or private with somebody who is.

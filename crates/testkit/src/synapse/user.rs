@@ -63,18 +63,42 @@ impl User {
     pub const PASSWORD: &'static str = PASSWORD;
 
     pub(super) async fn register(http: OutboundHttp, base: String, name: &str) -> Result<Self, Refusal> {
+        Self::registered(http, base, (name, false)).await
+    }
+
+    /// Who may do what the server's owner does.
+    pub(super) async fn register_admin(
+        http: OutboundHttp,
+        base: String,
+        name: &str,
+    ) -> Result<Self, Refusal> {
+        Self::registered(http, base, (name, true)).await
+    }
+
+    async fn registered(
+        http: OutboundHttp,
+        base: String,
+        (name, admin): (&str, bool),
+    ) -> Result<Self, Refusal> {
         let (id, token, transaction) = (String::new(), SecretString::default(), AtomicU64::default());
         let mut user = Self { id, token, http, base, transaction };
         let path = "/_synapse/admin/v1/register";
         let nonce = text(&user.call(Method::GET, path, None).await?, "nonce")?;
-        let mac = signed(&[&nonce, name, PASSWORD, "notadmin"]);
+        let mac = signed(&[&nonce, name, PASSWORD, if admin { "admin" } else { "notadmin" }]);
         let body = json!({
-            "nonce": nonce, "username": name, "password": PASSWORD, "admin": false, "mac": mac,
+            "nonce": nonce, "username": name, "password": PASSWORD, "admin": admin, "mac": mac,
         });
         let registered = user.call(Method::POST, path, Some(&body)).await?;
         user.id = text(&registered, "user_id")?;
         user.token = text(&registered, "access_token")?.into();
         Ok(user)
+    }
+
+    /// Takes the limit of messages from a user.
+    pub(super) async fn lift_limit(&self, user: &str) -> Result<(), Refusal> {
+        let path = format!("/_synapse/admin/v1/users/{}/override_ratelimit", encoded(user));
+        let none = json!({ "messages_per_second": 0, "burst_count": 0 });
+        self.call(Method::POST, &path, Some(&none)).await.map(drop)
     }
 
     /// Where the server is.

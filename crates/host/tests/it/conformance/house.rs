@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Dispatch;
 
 use super::platform::{Platform, Seen, Who};
 use crate::database;
@@ -41,6 +42,8 @@ pub(crate) struct House<P> {
     pub(crate) followers: Vec<usize>,
     state: tempfile::TempDir,
     ledger: PathBuf,
+    /// Where all that the host's own threads log goes.
+    log: Option<Dispatch>,
     host: Option<Host>,
 }
 
@@ -71,14 +74,25 @@ impl<P: Platform> House<P> {
 
     /// A host whose calls end as `probe` says, and whose gate is changed.
     pub(crate) async fn with(probe: Arc<Shared>, change: impl FnOnce(&mut GateConfig)) -> Self {
-        let platform = P::start().await;
-        let approvers = vec![platform.actor(Who::Anna), platform.actor(Who::Ben)];
-        let mut gate = GateConfig { approvers, ..GateConfig::default() };
-        change(&mut gate);
-        let (state, ledger) = (tempfile::tempdir().unwrap(), PathBuf::new());
-        let mut house = Self { platform, probe, gate, followers: Vec::new(), state, ledger, host: None };
+        let mut house = Self::on(P::start().await, probe);
+        change(&mut house.gate);
         house.start_again();
         house
+    }
+
+    /// A host on a platform that is there, which logs everything.
+    pub(crate) fn logging(platform: P, probe: Arc<Shared>, log: Dispatch) -> Self {
+        let mut house = Self { log: Some(log), ..Self::on(platform, probe) };
+        house.start_again();
+        house
+    }
+
+    fn on(platform: P, probe: Arc<Shared>) -> Self {
+        let approvers = vec![platform.actor(Who::Anna), platform.actor(Who::Ben)];
+        let gate = GateConfig { approvers, ..GateConfig::default() };
+        let (state, ledger) = (tempfile::tempdir().unwrap(), PathBuf::new());
+        let followers = Vec::new();
+        Self { platform, probe, gate, followers, state, ledger, log: None, host: None }
     }
 
     /// The same with rules that name another chat as well, as it is after they were edited and the host was started again.
@@ -91,7 +105,13 @@ impl<P: Platform> House<P> {
 
     /// Starts the host, where it was.
     pub(crate) fn start_again(&mut self) {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let log = self.log.clone();
+        let follow = move || {
+            // Until the thread ends.
+            std::mem::forget(log.as_ref().map(tracing::dispatcher::set_default));
+        };
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).on_thread_start(follow).enable_all().build().unwrap();
         let entered = runtime.enter();
         let surface = self.platform.surface();
         let followers: Vec<String> = self.followers.iter().map(|chat| self.platform.address(*chat)).collect();

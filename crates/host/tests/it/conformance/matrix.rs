@@ -1,6 +1,7 @@
 //! Matrix, as a real Synapse has it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,17 +12,20 @@ use connector_gate::decision::Decision;
 use connector_gate::policy::Actor;
 use connector_matrix::{Config, Matrix};
 use connector_surface::Surface;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testkit::Synapse;
-use testkit::synapse::User;
+use testkit::synapse::{Called, Fault, Proxy, User};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use super::house::{STRANGERS, TOGETHER};
+use super::house::{LIMIT, STRANGERS, TOGETHER};
 use super::platform::{Platform, Seen, Traits, Who};
 
 /// One server for all cases; the people and the rooms are each case's own. The chat of Anna alone is a room of two,
 /// [`TOGETHER`] is one of all, and the others are threads of that.
 pub(crate) struct Rooms {
+    proxy: Proxy,
     bot: User,
     people: [User; 4],
     together: String,
@@ -84,6 +88,67 @@ fn offers(text: &str) -> Vec<(String, String)> {
 }
 
 impl Rooms {
+    /// People and rooms of their own on a server.
+    pub(crate) async fn on(synapse: &Synapse) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let (proxy, case) = (Proxy::before(synapse).unwrap(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let user = async |name: &str| synapse.register(&format!("{name}-{case}")).await.unwrap();
+        let bot = user("bot").await;
+        let people = [user("anna").await, user("ben").await, user("carol").await, user("eve").await];
+        let [anna, ben, carol, eve] = &people;
+        let join = async |user: &User, room: &str| drop(user.post(room, "join", &json!({})).await.unwrap());
+        let private = anna.direct(&bot.id).await.unwrap();
+        let invited = [&bot.id, &ben.id, &carol.id];
+        let all = json!({ "preset": "private_chat", "room_version": "12", "invite": invited });
+        let together = anna.create_room(&all).await.unwrap();
+        let before = json!({ "predecessor": { "room_id": together, "event_id": "$last" } });
+        let next = json!({ "preset": "private_chat", "invite": [bot.id], "creation_content": before });
+        let successor = anna.create_room(&next).await.unwrap();
+        let theirs = eve.direct(&bot.id).await.unwrap();
+        for room in [&private, &together, &successor] {
+            join(&bot, room).await;
+        }
+        for user in [ben, carol] {
+            join(user, &together).await;
+        }
+        let chat = |room: &str| Chat { room: room.to_owned(), thread: None };
+        let opening = Some(anna.say(&together, "the first thread").await.unwrap());
+        let first = (TOGETHER + 1, Chat { room: together.clone(), thread: opening });
+        let chats = [first, (0, chat(&private)), (TOGETHER, chat(&together)), (STRANGERS, chat(&theirs))];
+        let chats = Mutex::new(chats.into_iter().collect());
+        Self { proxy, bot, people, together, successor, chats, last: Mutex::default() }
+    }
+
+    /// Rooms of Anna and the bot alone, as the chats of these numbers; their ids.
+    pub(crate) async fn more(&self, chats: Range<usize>) -> Vec<String> {
+        let mut made = Vec::new();
+        for chat in chats {
+            let room = self.anna().direct(&self.bot.id).await.unwrap();
+            self.bot.post(&room, "join", &json!({})).await.unwrap();
+            self.chats.lock().await.insert(chat, Chat { room: room.clone(), thread: None });
+            made.push(room);
+        }
+        made
+    }
+
+    pub(crate) fn anna(&self) -> &User {
+        self.user(Who::Anna)
+    }
+
+    pub(crate) fn bot(&self) -> &User {
+        &self.bot
+    }
+
+    /// What must be in no log.
+    pub(crate) fn token(&self) -> String {
+        self.bot.token.expose_secret().to_owned()
+    }
+
+    /// What the surface asked the server for.
+    pub(crate) fn calls(&self) -> Vec<Called> {
+        self.proxy.calls()
+    }
+
     fn user(&self, who: Who) -> &User {
         &self.people[match who {
             Who::Anna => 0,
@@ -117,39 +182,13 @@ impl Platform for Rooms {
     const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: true };
 
     async fn start() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let (synapse, case) = (Synapse::shared().await, NEXT.fetch_add(1, Ordering::Relaxed));
-        let user = async |name: &str| synapse.register(&format!("{name}-{case}")).await.unwrap();
-        let bot = user("bot").await;
-        let people = [user("anna").await, user("ben").await, user("carol").await, user("eve").await];
-        let [anna, ben, carol, eve] = &people;
-        let join = async |user: &User, room: &str| drop(user.post(room, "join", &json!({})).await.unwrap());
-        let private = anna.direct(&bot.id).await.unwrap();
-        let invited = [&bot.id, &ben.id, &carol.id];
-        let all = json!({ "preset": "private_chat", "room_version": "12", "invite": invited });
-        let together = anna.create_room(&all).await.unwrap();
-        let before = json!({ "predecessor": { "room_id": together, "event_id": "$last" } });
-        let next = json!({ "preset": "private_chat", "invite": [bot.id], "creation_content": before });
-        let successor = anna.create_room(&next).await.unwrap();
-        let theirs = eve.direct(&bot.id).await.unwrap();
-        for room in [&private, &together, &successor] {
-            join(&bot, room).await;
-        }
-        for user in [ben, carol] {
-            join(user, &together).await;
-        }
-        let chat = |room: &str| Chat { room: room.to_owned(), thread: None };
-        let opening = Some(anna.say(&together, "the first thread").await.unwrap());
-        let first = (TOGETHER + 1, Chat { room: together.clone(), thread: opening });
-        let chats = [first, (0, chat(&private)), (TOGETHER, chat(&together)), (STRANGERS, chat(&theirs))];
-        let chats = Mutex::new(chats.into_iter().collect());
-        Self { bot, people, together, successor, chats, last: Mutex::default(), looked: Mutex::default() }
+        Self::on(Synapse::shared().await).await
     }
 
     fn surface(&self) -> Arc<dyn Surface> {
         let [anna, ben, carol, _] = &self.people;
         let config = Config {
-            homeserver: self.bot.base().to_owned(),
+            homeserver: self.proxy.base_url(),
             user: self.bot.id.clone(),
             access_token: self.bot.token.clone(),
             sync_timeout: 1,
@@ -183,6 +222,15 @@ impl Platform for Rooms {
         content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": *self.last.lock().await });
         let room = self.chat(chat).await.room;
         self.user(who).send(&room, "m.room.message", &content).await.unwrap();
+    }
+
+    async fn redeliver(&self) {
+        assert!(self.proxy.repeat(&self.last.lock().await), "it came in before");
+        let until = Instant::now() + LIMIT;
+        while !self.proxy.has_repeated() {
+            assert!(Instant::now() < until, "nobody asks what is new");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn decide(&self, who: Who, chat: usize, card: &Seen, decision: Decision) {
@@ -252,6 +300,14 @@ impl Platform for Rooms {
             screen.push(Seen { id: id.to_owned(), text: body.to_owned(), offers: offers(body), file });
         }
         screen
+    }
+
+    async fn refuse(&self, times: usize) {
+        self.proxy.fault("/send/", times, Fault::Throttled(Duration::from_secs(1)));
+    }
+
+    async fn be_down(&self, down: bool) {
+        self.proxy.be_down(down);
     }
 
     async fn move_chat(&self, chat: usize) {

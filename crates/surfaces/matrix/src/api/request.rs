@@ -45,8 +45,9 @@ fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, ENCODED).to_string()
 }
 
-/// Which events of the rooms are asked for, and at most how many of each room.
-fn filter(kinds: &[&str], timeline: usize) -> Value {
+/// Which events of the rooms are asked for, and at most how many of each room; of the members all that changed, or
+/// those alone who said something. To whoever is in many rooms Synapse names the latter again and again.
+fn filter(kinds: &[&str], timeline: usize, only_speakers: bool) -> Value {
     let none = json!({ "types": [] });
     json!({
         "presence": none,
@@ -54,7 +55,7 @@ fn filter(kinds: &[&str], timeline: usize) -> Value {
         "room": {
             "account_data": none,
             "ephemeral": none,
-            "state": { "types": kinds, "lazy_load_members": true },
+            "state": { "types": kinds, "lazy_load_members": only_speakers },
             "timeline": { "types": kinds, "limit": timeline },
         },
     })
@@ -84,7 +85,7 @@ impl Call {
     }
 
     pub(super) fn sync(since: Option<&str>, hold: Duration, timeline: usize) -> Self {
-        let filter = filter(&KINDS, timeline);
+        let filter = filter(&KINDS, timeline, since.is_none());
         let (hold, filter) = (hold.as_millis().to_string(), filter.to_string());
         let mut query = vec![("timeout", hold.as_str()), ("filter", filter.as_str())];
         query.extend(since.map(|since| ("since", since)));
@@ -93,7 +94,7 @@ impl Call {
 
     /// How all rooms stand, without what was said.
     pub(super) fn standing(hold: Duration) -> Self {
-        let filter = filter(&["m.room.encryption", "m.room.tombstone"], 1);
+        let filter = filter(&["m.room.encryption", "m.room.tombstone"], 1, true);
         let (hold, filter) = (hold.as_millis().to_string(), filter.to_string());
         Self::get(&["sync"]).query(&[("timeout", &hold), ("filter", &filter)])
     }
