@@ -11,7 +11,9 @@ mod doctor;
 mod events;
 mod ledger;
 mod log;
+mod matrix;
 mod mcp;
+mod pairing;
 mod path;
 mod plugins;
 mod rules;
@@ -20,6 +22,7 @@ mod send;
 mod serve;
 mod service;
 mod service_manager;
+mod setup;
 mod telegram;
 mod terminal;
 mod webhooks;
@@ -98,6 +101,9 @@ enum Command {
     /// Set Telegram up
     #[command(subcommand)]
     Telegram(telegram::Telegram),
+    /// Set Matrix up
+    #[command(subcommand)]
+    Matrix(matrix::Matrix),
     /// List, start, stop and look into the daemons of workspaces
     #[command(subcommand)]
     Daemons(daemons::Daemons),
@@ -146,6 +152,7 @@ async fn dispatch(command: Command, common: Common) -> Result<Exit, Failure> {
         Command::Config(config) => config.run(&common).await,
         Command::Runs(runs) => runs.run(&common).await,
         Command::Telegram(telegram) => telegram.run(&common).await,
+        Command::Matrix(matrix) => matrix.run(&common).await,
         Command::Daemons(daemons) => daemons.run(&common).await,
         Command::Plugins(plugins) => plugins.run(&common),
         Command::Doctor(doctor) => doctor.run(&common).await,

@@ -147,6 +147,20 @@ impl Surfaces {
         self.0.get(name)
     }
 
+    /// Gives each secret file that a setting names the path that it has from anywhere.
+    fn locate(&mut self, base: &Base) {
+        for value in self.0.values_mut().flat_map(|section| section.config.values_mut()) {
+            if let Some(path) = file_of(value).and_then(|path| base.resolve(path)) {
+                *value = format!("{FILE}{}", path.display()).into();
+            }
+        }
+    }
+
+    /// The files that hold secrets of theirs.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.settings().flat_map(Map::values).filter_map(file_of).map(Path::new)
+    }
+
     /// The settings of each.
     pub fn settings(&self) -> impl Iterator<Item = &Map<String, Value>> {
         self.0.values().map(|section| &section.config)
@@ -187,7 +201,7 @@ pub enum ConfigError {
     /// There is none.
     #[error(
         "there is no {}; name the configuration with -c, write one as the README shows, \
-         or let `connector-host telegram setup` write it",
+         or let `connector-host telegram setup` or `matrix setup` write it",
         .path.display()
     )]
     Missing {
@@ -245,6 +259,14 @@ pub enum ConfigError {
     Reference(String),
 }
 
+/// What a setting of a surface begins with that stands in a file of its own.
+const FILE: &str = "file:";
+
+/// The file that a setting names.
+fn file_of(value: &Value) -> Option<&str> {
+    value.as_str()?.strip_prefix(FILE).filter(|path| !path.is_empty())
+}
+
 /// What relative paths of the configuration at `path` start from: its directory.
 pub fn base(path: &AbsolutePath) -> Base {
     let home = Environment::of_this_process().get("HOME").map(PathBuf::from);
@@ -281,6 +303,7 @@ impl HostConfig {
             reason: connector_contract::unquoted(error.message()),
         })?;
         config.check(path)?;
+        config.surfaces.locate(&base);
         config.gate.people = People::parse(config.people.clone(), &STANDARD.accounts())
             .map_err(|source| ConfigError::People { path: path.to_path_buf(), source })?;
         // A name is looked up in PATH, a variable holds what it holds; a path is one of this file.
@@ -383,6 +406,32 @@ pub fn resolve_environment(
     unset.map_or(Ok(()), |reason| Err(ConfigError::Reference(reason)))
 }
 
+/// As [`resolve_environment`], of the settings of a surface, which may also be `file:PATH`: what stands in a file that nobody else
+/// may read.
+pub fn resolve_surface(
+    config: &mut Map<String, Value>,
+    environment: &Environment,
+) -> Result<(), ConfigError> {
+    let mut unread = None;
+    for (key, value) in config.iter_mut() {
+        let Some(path) = file_of(value).map(PathBuf::from) else { continue };
+        match connector_connections::secret_file(&path) {
+            Ok(secret) => *value = secret.trim_end_matches(['\r', '\n']).into(),
+            Err(error) => {
+                let why = connector_contract::chain(&error);
+                unread.get_or_insert(format!("`{key}` is in {}: {why}", path.display()));
+            }
+        }
+    }
+    resolve_environment(config, environment)?;
+    unread.map_or(Ok(()), |reason| Err(ConfigError::Reference(reason)))
+}
+
+/// Whether a setting names where its value is, and is not the value.
+pub fn is_reference(value: &Value) -> bool {
+    file_of(value).is_some() || value.as_str().is_some_and(|text| text.starts_with("env:"))
+}
+
 fn resolve(key: &str, value: &mut Value, environment: &Environment, unset: &mut Option<String>) {
     match value {
         Value::Object(fields) => {
@@ -451,6 +500,37 @@ mod tests {
         config.remove("a");
         let error = resolve_environment(&mut config, &environment).unwrap_err().to_string();
         assert!(error.starts_with("`f.g` wants"), "{error}");
+    }
+
+    #[test]
+    fn a_surface_s_secret_may_stand_in_a_file_of_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let path = AbsolutePath::new(at("host.toml")).unwrap();
+        let settings = |token: &str| {
+            let text = format!("rules = \"r\"\n[connectors]\n[surfaces.telegram]\nbot_token = \"{token}\"\n");
+            let config = HostConfig::parse(&path, &text).unwrap();
+            let mut settings = config.surfaces.get("telegram").unwrap().config.clone();
+            let resolved = resolve_surface(&mut settings, &Environment::default());
+            (config, resolved.map(|()| settings["bot_token"].clone()).map_err(|error| error.to_string()))
+        };
+        for (mode, fine) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            std::fs::write(at("a.token"), "hunter2\n").unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(at("a.token"), mode).unwrap();
+            let (config, resolved) = settings("file:a.token");
+            assert_eq!(config.surfaces.secret_files().collect::<Vec<_>>(), [at("a.token")]);
+            match resolved {
+                Ok(token) => assert!(fine && token == "hunter2"),
+                Err(error) => {
+                    assert!(!fine && error.contains("chmod 600") && !error.contains("hunter2"), "{error}");
+                }
+            }
+            std::fs::remove_file(at("a.token")).unwrap();
+        }
+        let unread = settings("file:b.token").1.unwrap_err();
+        assert!(unread.contains("`bot_token` is in") && unread.contains("b.token"), "{unread}");
+        assert_eq!(settings("file:").1.unwrap(), "file:");
     }
 
     #[test]

@@ -67,9 +67,23 @@ pub struct SurfaceEntry {
     pub admits: fn(&SurfaceSection, &str) -> Result<(), String>,
     /// Whether a host could be started with a section.
     pub check: fn(&SurfaceSection) -> Result<(), PlanError>,
+    /// What a look at its platform finds, for `doctor`. Nothing is changed there.
+    pub examine: for<'a> fn(&'a SurfaceSection) -> Examining<'a>,
     /// Makes the surface and its connector's instance. Nothing is called.
     pub make: fn(&SurfaceSection) -> Result<SurfaceParts, PlanError>,
 }
+
+/// What a look at a platform finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// As it should be.
+    Good(String),
+    /// It may not be as it is meant.
+    Doubtful(String),
+}
+
+/// A look at a platform.
+pub type Examining<'a> = BoxFuture<'a, Result<Vec<Seen>, PlanError>>;
 
 /// What a section of a surface is made into.
 pub struct SurfaceParts {
@@ -125,6 +139,8 @@ pub const TELEGRAM: SurfaceEntry = SurfaceEntry {
     described: |section, environment| Box::pin(telegram::described(section, environment)),
     admits: telegram::admits,
     check: telegram::check,
+    // What is wrong there is told by the host that runs.
+    examine: |_| Box::pin(std::future::ready(Ok(Vec::new()))),
     make: telegram::make,
 };
 
@@ -140,6 +156,7 @@ pub const MATRIX: SurfaceEntry = SurfaceEntry {
     described: |section, environment| Box::pin(matrix::described(section, environment)),
     admits: matrix::admits,
     check: matrix::check,
+    examine: |section| Box::pin(matrix::examined(section)),
     make: matrix::make,
 };
 

@@ -86,9 +86,9 @@ pub(super) async fn described(
     environment: &Environment,
 ) -> Result<Instance, PlanError> {
     let mut settings = given.config.clone();
-    if config::resolve_environment(&mut settings, environment).is_err() {
-        let unset = |value: &&mut Value| value.as_str().is_some_and(|text| text.starts_with("env:"));
-        settings.values_mut().filter(unset).for_each(|value| *value = json!(STAND_IN));
+    if config::resolve_surface(&mut settings, environment).is_err() {
+        let unset = settings.values_mut().filter(|value| config::is_reference(value));
+        unset.for_each(|value| *value = json!(STAND_IN));
     }
     let connector = TelegramFactory.create(Value::Object(settings)).await;
     let connector = connector.map_err(|error| about(&chain(&error)))?;
@@ -97,7 +97,7 @@ pub(super) async fn described(
 
 fn settings(given: &SurfaceSection) -> Result<Settings, PlanError> {
     let mut map = given.config.clone();
-    config::resolve_environment(&mut map, &Environment::of_this_process())
+    config::resolve_surface(&mut map, &Environment::of_this_process())
         .map_err(|error| about(&chain(&error)))?;
     let config: Config = connector_contract::decode(Value::Object(map)).map_err(|reason| about(&reason))?;
     config.check().map_err(|error| about(&chain(&error)))

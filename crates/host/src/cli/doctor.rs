@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::{Common, path};
 use crate::build::packages::{self, Used};
-use crate::build::registry::{OPENCODE, STANDARD};
+use crate::build::registry::{OPENCODE, STANDARD, Seen};
 use crate::build::{Planned, Unset};
 use crate::config::{HostConfig, Verify};
 use crate::exit::{Exit, Failure};
@@ -98,6 +98,7 @@ impl Doctor {
         findings.extend(config.iter().flat_map(packages));
         if let Some(config) = &config {
             findings.extend(attached(config, &environment).await);
+            findings.extend(surfaces(config).await);
         }
         findings.extend(held.map(|error| Finding::bad("host", error)));
         findings.extend(told(troubles::of(&state), host != Ok(None)));
@@ -369,6 +370,21 @@ async fn attached(config: &HostConfig, environment: &Environment) -> Vec<Finding
                 findings.extend(description.runs_code.then(|| Finding::doubtful(&what, told::RUNS_CODE)));
                 findings.extend(told::saved(&description).map(|saved| Finding::doubtful(&what, saved)));
             }
+        }
+    }
+    findings
+}
+
+/// What the platforms of surfaces say of the host's accounts there.
+async fn surfaces(config: &HostConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (entry, given) in STANDARD.surfaces_of(&config.surfaces) {
+        match (entry.examine)(given).await {
+            Ok(seen) => findings.extend(seen.into_iter().map(|seen| match seen {
+                Seen::Good(text) => Finding::good(entry.name, text),
+                Seen::Doubtful(text) => Finding::doubtful(entry.name, text),
+            })),
+            Err(error) => findings.push(Finding::bad(entry.name, error.to_string())),
         }
     }
     findings

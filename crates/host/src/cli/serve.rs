@@ -288,6 +288,9 @@ fn secrets(
     for (key, value) in of_connectors.chain(config.surfaces.settings()).flatten() {
         gather(key, value, environment, &mut secrets);
     }
+    let files =
+        config.surfaces.secret_files().filter_map(|file| connector_connections::secret_file(file).ok());
+    secrets.extend(files.map(|secret| SecretString::from(secret.trim_end())));
     secrets.extend(daemons.iter().flat_map(|daemons| daemons.secrets()).cloned());
     secrets.extend(port.map(api::Port::token).cloned());
     secrets.extend(hooks.into_iter().flat_map(webhooks::Port::secrets).cloned());
@@ -305,6 +308,8 @@ pub(super) fn places(
         .with("the configuration", file.to_path_buf())
         .with("the directory of rules", config.rules.to_path_buf())
         .with("the directory of packages", config.plugins_dir.to_path_buf());
+    let secrets = config.surfaces.secret_files();
+    let places = secrets.fold(places, |places, file| places.with_secret("the secret of a surface", file));
     let token = match (&config.api.token_file, config.api.listen) {
         (Some(file), _) => Some(file.to_path_buf()),
         (None, Some(_)) => Some(api::token(state)),

@@ -82,7 +82,7 @@ const HEAD: &str = "\
 # Configuration
 
 Every key of `host.toml`, as the types that read the file have it: `connector-host config reference` prints this page.
-What belongs together is told in [gate](gate.md), [daemons](daemons.md), [Telegram](telegram.md) and [plugins](plugins.md).
+What belongs together is told in [gate](gate.md), [daemons](daemons.md), [Telegram](telegram.md), [Matrix](matrix.md) and [plugins](plugins.md).
 
 ```sh
 connector-host config check            # misspelt keys with line and column, or else what of it would stop the host
@@ -99,7 +99,8 @@ the file begins with a line that names the schema:
 ```
 
 A key that nothing reads is an error, and the host says which one was probably meant. Any text may be `env:VAR` in
-`[connectors.NAME]` and `[surfaces.telegram]`: it is what the variable holds, so that no secret stands in the file.
+`[connectors.NAME]` and `[surfaces.NAME]`: it is what the variable holds, so that no secret stands in the file. In `[surfaces.NAME]` it may
+also be `file:PATH`, of a file that nobody else may read.
 ";
 
 /// A table's name, what it is for, and its rows; those of the tables below it follow.

@@ -1,5 +1,7 @@
 //! Matrix: the binary on a real Synapse, with the real opencode daemon.
 
+mod setup;
+
 use std::time::Duration;
 
 use rustix::process::Signal;

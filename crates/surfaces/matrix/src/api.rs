@@ -22,7 +22,7 @@ pub use persist::{GaveUp, persist};
 use request::Call;
 pub(crate) use request::TIMELINE;
 
-use crate::id::{EventId, RoomId};
+use crate::id::{EventId, RoomId, UserId};
 use crate::token::AccessToken;
 use crate::update::Answer;
 
@@ -135,6 +135,35 @@ impl Api {
         self.call(Call::get(&["account", "whoami"])).await.is_ok()
     }
 
+    /// Makes a private room without encryption, with an invitation to `other`, whose clients show it as a conversation of two.
+    pub async fn create_direct(&self, other: &UserId, name: &str) -> Result<RoomId, ApiError> {
+        let room = json!({
+            "preset": "private_chat", "is_direct": true, "invite": [other.as_str()], "name": name,
+        });
+        let answer = self.call(Call::at(Method::POST, &["createRoom"]).json(&room)).await?;
+        text(&answer, "room_id")?.parse().map_err(|_| ApiError::Unreadable { what: "room_id" })
+    }
+
+    /// The rooms that the user is in.
+    pub async fn joined_rooms(&self) -> Result<Vec<RoomId>, ApiError> {
+        let answer: Joined = read(&self.call(Call::get(&["joined_rooms"])).await?)?;
+        Ok(answer.joined_rooms)
+    }
+
+    /// Whether the server knows a user at all; `true` where it does not say.
+    pub async fn knows(&self, user: &UserId) -> Result<bool, ApiError> {
+        match self.call(Call::get(&["profile", user.as_str()])).await {
+            Err(ApiError::NotFound { .. }) => Ok(false),
+            Err(error) if error.is_passing() || matches!(error, ApiError::LoggedOut) => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// Ends the session of this token, which is none afterwards.
+    pub async fn logout(&self) -> Result<(), ApiError> {
+        self.call(Call::at(Method::POST, &["logout"]).json(&json!({}))).await.map(drop)
+    }
+
     /// Joins a room; one that it is in already is fine.
     pub async fn join(&self, room: &RoomId) -> Result<(), ApiError> {
         self.call(Call::at(Method::POST, &["join", room.as_str()]).json(&json!({}))).await.map(drop)
@@ -191,6 +220,11 @@ fn distinct() -> Duration {
     // One that is not random is answered as it was before.
     let _ = getrandom::fill(&mut random);
     Duration::from_millis(u64::from(u16::from_le_bytes(random)))
+}
+
+#[derive(Deserialize)]
+struct Joined {
+    joined_rooms: Vec<RoomId>,
 }
 
 #[derive(Deserialize)]

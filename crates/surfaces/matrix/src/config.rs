@@ -176,7 +176,8 @@ impl Config {
     }
 }
 
-fn origin(homeserver: &str, allow_remote: bool) -> Result<Origin, ConnectorError> {
+/// The homeserver's origin, if a token may be sent there.
+pub(crate) fn origin(homeserver: &str, allow_remote: bool) -> Result<Origin, ConnectorError> {
     let origin: Origin = parsed("homeserver", homeserver)?;
     if !origin.is_confidential() {
         return Err(invalid(format!("`homeserver`: {origin} would carry the token unencrypted; use https")));
@@ -197,7 +198,7 @@ impl Settings {
 }
 
 /// A way out to one origin.
-fn way_out(origin: &Origin, reach: Reach) -> Result<OutboundHttp, ConnectorError> {
+pub(crate) fn way_out(origin: &Origin, reach: Reach) -> Result<OutboundHttp, ConnectorError> {
     let denied = |reason: String| ConnectorError::CapabilityDenied { reason };
     let grant = Grant::new(origin.clone(), reach).map_err(|error| denied(error.to_string()))?;
     OutboundHttp::new([grant]).map_err(|source| ConnectorError::Unavailable {

@@ -77,6 +77,13 @@ id!(
     EventId, |text| has(text, '$').is_some(), "event id of Matrix", "$hash"
 );
 
+impl UserId {
+    /// The server whose user it is, such as `example.org`, with its port where the id has one.
+    pub fn server(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, server)| server)
+    }
+}
+
 /// What follows the sigil.
 fn has(text: &str, sigil: char) -> Option<&str> {
     text.strip_prefix(sigil).filter(|rest| !rest.is_empty())

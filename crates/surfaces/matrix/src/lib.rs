@@ -16,7 +16,9 @@
 pub mod api;
 pub mod config;
 mod connector;
+pub mod examine;
 pub mod id;
+pub mod login;
 pub mod rooms;
 pub mod surface;
 pub mod sync;
@@ -28,6 +30,7 @@ pub use api::{Api, ApiError};
 pub use config::{Allow, Config, Settings};
 pub use connector::{MANIFEST, MatrixConnector, MatrixFactory};
 pub use id::{ChatKey, EventId, RoomId, UserId};
+pub use login::{Homeserver, LoginError, Session};
 pub use rooms::Rooms;
 pub use surface::Matrix;
 pub use sync::Syncer;

@@ -25,6 +25,11 @@ impl AccessToken {
         if fits { Ok(Self(secret)) } else { Err(TokenError) }
     }
 
+    /// The token itself, for whoever keeps it.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+
     /// The header's value, which no log shows.
     pub(crate) fn header(&self) -> Result<HeaderValue, TokenError> {
         let bearer = format!("Bearer {}", self.0.expose_secret());

@@ -15,6 +15,8 @@ pub struct Options {
     /// How many messages a second each user may send, and how many at once; as good as any number
     /// when absent. Synapse's own are 0.2 and 10.
     pub rc_message: Option<(f64, u32)>,
+    /// Whether each room is encrypted when it is made, whatever whoever makes it asks for.
+    pub encrypts_rooms: bool,
 }
 
 pub(super) fn config(root: &Path, port: u16, options: Options) -> Value {
@@ -42,6 +44,7 @@ pub(super) fn config(root: &Path, port: u16, options: Options) -> Value {
         "trusted_key_servers": [],
         "suppress_key_server_warning": true,
         "federation_domain_whitelist": [],
+        "encryption_enabled_by_default_for_room_type": if options.encrypts_rooms { "all" } else { "off" },
         "presence": { "enabled": false },
         "rc_message": { "per_second": per_second, "burst_count": burst_count },
         "rc_login": { "address": wide, "account": wide, "failed_attempts": wide },

@@ -26,7 +26,7 @@ async fn what_was_said_is_there_after_a_crash() {
 
 #[tokio::test]
 async fn a_limit_is_kept_where_one_is_set() {
-    let synapse = Synapse::with(Options { rc_message: Some((0.01, 5)) }).await.unwrap();
+    let synapse = Synapse::with(Options { rc_message: Some((0.01, 5)), ..Options::default() }).await.unwrap();
     let anna = synapse.register("anna").await.unwrap();
     let room = anna.create_room(&json!({})).await.unwrap();
     anna.say(&room, "one").await.unwrap();

@@ -116,7 +116,16 @@ impl Rooms {
         let first = (TOGETHER + 1, Chat { room: together.clone(), thread: opening });
         let chats = [first, (0, chat(&private)), (TOGETHER, chat(&together)), (STRANGERS, chat(&theirs))];
         let chats = Mutex::new(chats.into_iter().collect());
-        Self { proxy, bot, people, together, successor, chats, last: Mutex::default(), looked: Mutex::default() }
+        Self {
+            proxy,
+            bot,
+            people,
+            together,
+            successor,
+            chats,
+            last: Mutex::default(),
+            looked: Mutex::default(),
+        }
     }
 
     /// Rooms of Anna and the bot alone, as the chats of these numbers; their ids.

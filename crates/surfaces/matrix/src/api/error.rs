@@ -87,6 +87,18 @@ impl From<OutboundError> for ApiError {
 }
 
 impl ApiError {
+    /// A refusal by its status and code, without the server's words, where those could repeat a secret.
+    pub(crate) fn without_words(status: StatusCode, body: &[u8]) -> Self {
+        let mut refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+        "no reason given".clone_into(&mut refusal.error);
+        // What is no code could be anything.
+        let is_code = |it: char| it.is_ascii_uppercase() || it == '_';
+        if !refusal.errcode.starts_with("M_") || !refusal.errcode.chars().all(is_code) {
+            refusal.errcode = String::new();
+        }
+        Self::from_refusal(status, &HeaderMap::new(), refusal)
+    }
+
     pub(super) fn from_refusal(status: StatusCode, headers: &HeaderMap, refusal: Refusal) -> Self {
         let Refusal { errcode: code, error: reason, retry_after_ms } = refusal;
         match (status.as_u16(), code.as_str()) {

@@ -70,7 +70,7 @@ async fn a_server_that_is_killed_while_it_takes_a_message_has_it_once() {
 
 #[tokio::test]
 async fn the_wait_that_a_server_asks_for_is_kept_and_nothing_is_lost() {
-    let synapse = Synapse::with(Options { rc_message: Some((0.5, 2)) }).await.unwrap();
+    let synapse = Synapse::with(Options { rc_message: Some((0.5, 2)), ..Options::default() }).await.unwrap();
     let (bot, anna) = (bot(&synapse).await, person(&synapse).await);
     let (room, _) = bot.room_with(&anna).await;
     let words: Vec<String> = (0..6).map(|number| format!("message {number}")).collect();

@@ -487,7 +487,7 @@ async fn one_message_that_cannot_be_taken_takes_none_with_it() {
 
 #[tokio::test]
 async fn what_comes_in_does_not_wait_for_what_is_answered() {
-    let synapse = Synapse::with(Options { rc_message: Some((0.1, 4)) }).await.unwrap();
+    let synapse = Synapse::with(Options { rc_message: Some((0.1, 4)), ..Options::default() }).await.unwrap();
     let stage = Stage::set(&synapse).await;
     let event = stage.card(1).await;
     for number in 2..5 {

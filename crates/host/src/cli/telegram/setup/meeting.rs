@@ -1,7 +1,7 @@
-//! Who the person at the terminal is in Telegram: a code goes from here to there by hand.
+//! Who the person at the terminal is in Telegram.
 //!
 //! Anybody may write to a bot, and may have done so before. Only the private message that is the
-//! code counts; everybody else is told nothing. Then a first card shows that a tap comes back.
+//! code counts; everybody else is told nothing.
 
 use std::time::Duration;
 
@@ -14,26 +14,15 @@ use connector_telegram::poll::{Health, Poller, State};
 use connector_telegram::{Api, ApiError, update};
 use serde_json::Value;
 
+use crate::cli::pairing::{self, Code, Deciding, PATIENCE, TAP};
 use crate::exit::Failure;
-
-/// How long somebody has to write the code to the bot.
-const PATIENCE: Duration = Duration::from_mins(5);
-
-/// How long somebody has to tap the first card. It is only a try.
-const TAP: Duration = Duration::from_mins(1);
-
-/// How many characters the code has: 40 random bits.
-const CODE: usize = 8;
-
-const CARD: &str = "⏸ This is what a card looks like. A real one shows, word for word, what would run; \
-    nothing runs before the tap of somebody who may approve. Nothing runs after this one either: tap it.";
 
 /// The bot and somebody who is to be found out.
 pub(super) struct Meeting {
     api: Api,
     poller: Poller,
     health: Health,
-    code: String,
+    code: Code,
 }
 
 /// Who it is.
@@ -44,6 +33,7 @@ pub(super) struct Person {
 
 /// The first card, on the screen.
 pub(super) struct Card {
+    chat: i64,
     message: i32,
 }
 
@@ -53,59 +43,17 @@ impl Meeting {
         let health = Health::default();
         let mut poller = Poller::new(api.clone(), Duration::from_secs(25), health.clone());
         poller.take_over().await.map_err(|error| failed(&error))?;
-        let mut code = connector_engine::unique()?;
-        code.truncate(CODE);
-        Ok(Self { api, poller, health, code })
+        Ok(Self { api, poller, health, code: Code::new()? })
     }
 
     /// What is to be written to the bot.
     pub(super) fn code(&self) -> &str {
-        &self.code
-    }
-
-    /// Waits for the code.
-    pub(super) async fn person(&mut self) -> Result<Person, Failure> {
-        let code = self.code.clone();
-        let found = self.first(PATIENCE, |raw| writer(raw, &code)).await?;
-        found.ok_or_else(|| Failure::failed("nobody wrote the code to the bot in five minutes; try again"))
-    }
-
-    /// Sends a first card.
-    pub(super) async fn card(&self, person: &Person) -> Result<Card, Failure> {
-        let data = self.data();
-        let button = InlineKeyboardButton::builder().text("✅ Approve").callback_data(&data).build();
-        let buttons = InlineKeyboardMarkup::builder().inline_keyboard(vec![vec![button]]).build();
-        let message = SendMessageParams::builder()
-            .chat_id(person.id)
-            .text(CARD)
-            .reply_markup(ReplyMarkup::InlineKeyboardMarkup(buttons))
-            .build();
-        let message = self.api.call(&message).await.map_err(|error| failed(&error))?.message_id;
-        Ok(Card { message })
-    }
-
-    /// Waits a while for the card's tap; whether it came.
-    pub(super) async fn tap(&mut self, person: &Person) -> Result<bool, Failure> {
-        let data = self.data();
-        let tap = self.first(TAP, |raw| tapped(raw, person.id, &data)).await?;
-        if let Some(query) = &tap {
-            let answer =
-                AnswerCallbackQueryParams::builder().callback_query_id(query).text("it came").build();
-            self.api.call(&answer).await.or_else(fine).map_err(|error| failed(&error))?;
-        }
-        Ok(tap.is_some())
+        self.code.as_str()
     }
 
     /// What the card's button carries.
     fn data(&self) -> String {
-        format!("setup:{}", self.code)
-    }
-
-    /// The card becomes its result.
-    pub(super) async fn end(&self, person: &Person, card: &Card, text: &str) -> Result<(), ApiError> {
-        let edit =
-            EditMessageTextParams::builder().chat_id(person.id).message_id(card.message).text(text).build();
-        self.api.call(&edit).await.map(|_| ())
+        format!("setup:{}", self.code())
     }
 
     /// The first update that `look` finds something in; all are acknowledged. What takes somebody
@@ -145,6 +93,52 @@ impl Meeting {
     }
 }
 
+impl pairing::Meeting for Meeting {
+    type Person = Person;
+    type Card = Card;
+    const DECIDING: Deciding =
+        Deciding { noun: "tap", order: "tap its button", command: "/fix the failing test" };
+
+    async fn person(&mut self) -> Result<Person, Failure> {
+        let code = self.code.clone();
+        self.first(PATIENCE, |raw| writer(raw, &code)).await?.ok_or_else(pairing::nobody)
+    }
+
+    fn words(person: &Person) -> String {
+        format!("{}, user id {}", person.name, person.id)
+    }
+
+    async fn card(&mut self, person: &Person) -> Result<Card, Failure> {
+        let data = self.data();
+        let button = InlineKeyboardButton::builder().text("✅ Approve").callback_data(&data).build();
+        let buttons = InlineKeyboardMarkup::builder().inline_keyboard(vec![vec![button]]).build();
+        let message = SendMessageParams::builder()
+            .chat_id(person.id)
+            .text(Self::DECIDING.card())
+            .reply_markup(ReplyMarkup::InlineKeyboardMarkup(buttons))
+            .build();
+        let message = self.api.call(&message).await.map_err(|error| failed(&error))?.message_id;
+        Ok(Card { chat: person.id, message })
+    }
+
+    async fn tap(&mut self, person: &Person, _card: &Card) -> Result<bool, Failure> {
+        let data = self.data();
+        let tap = self.first(TAP, |raw| tapped(raw, person.id, &data)).await?;
+        if let Some(query) = &tap {
+            let answer =
+                AnswerCallbackQueryParams::builder().callback_query_id(query).text("it came").build();
+            self.api.call(&answer).await.or_else(fine).map_err(|error| failed(&error))?;
+        }
+        Ok(tap.is_some())
+    }
+
+    async fn end(&mut self, card: &Card, text: &str) -> Result<(), Box<dyn std::error::Error>> {
+        let edit = EditMessageTextParams::builder().chat_id(card.chat).message_id(card.message).text(text);
+        self.api.call(&edit.build()).await?;
+        Ok(())
+    }
+}
+
 fn failed(error: &ApiError) -> Failure {
     Failure::failed(chain(error))
 }
@@ -153,14 +147,14 @@ fn fine(error: ApiError) -> Result<bool, ApiError> {
     if error.is_fine() { Ok(true) } else { Err(error) }
 }
 
-fn writer(raw: &Value, code: &str) -> Option<Person> {
+fn writer(raw: &Value, code: &Code) -> Option<Person> {
     let message = raw.get("message")?;
     let (from, chat) = (message.get("from")?, message.get("chat")?);
     let private = chat.get("type")?.as_str()? == "private" && from.get("is_bot")?.as_bool() == Some(false);
     let text = message.get("text")?.as_str()?.trim();
-    // Alone, or as the link that was printed sends it: a message of many guesses is none.
+    // Alone, or as the link that was printed sends it.
     let written = text.strip_prefix("/start ").unwrap_or(text);
-    if !private || !written.eq_ignore_ascii_case(code) || message.get("forward_origin").is_some() {
+    if !private || !code.is(written) || message.get("forward_origin").is_some() {
         return None;
     }
     let name = from.get("first_name").and_then(Value::as_str).unwrap_or("you");
