@@ -188,7 +188,10 @@ fn the_examples_have_no_findings_and_their_tests_hold() {
     let connectors = ["connector-opencode", "opencode-backend", "opencode-frontend"]
         .map(|name| format!("[connectors.{name}]\nuse = \"connector-opencode\"\n"))
         .join("");
-    let admitted = "[surfaces.telegram]\nbot_token = \"env:NOT_SET_HERE\"\nallow_users = [1001]\n";
+    let admitted = "[surfaces.telegram]\nbot_token = \"env:NOT_SET_HERE\"\nallow_users = [1001]\n\
+        [surfaces.matrix]\nhomeserver = \"http://127.0.0.1:8008\"\nuser = \"@bot:example.org\"\n\
+        access_token = \"env:NOT_SET_HERE\"\nallow_users = [\"@anna:example.org\"]\n\
+        allow_rooms = [\"!ourroom:example.org\"]\n";
     fs::write(&config, format!("rules = \"rules\"\n{connectors}{admitted}")).unwrap();
     let config = config.display().to_string();
 

@@ -1,4 +1,4 @@
-//! The plugin as a host sees it: two triggers, whose events the surface reports, and five actions.
+//! The plugin as a host sees it: three triggers, whose events the surface reports, and five actions.
 
 mod act;
 
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(names, act::ACTIONS);
         assert!(manifest.actions.iter().all(|action| !action.read_only && action.input_schema.is_some()));
         let triggers: Vec<&str> = manifest.triggers.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(triggers, ["message_received", "command_received"]);
+        assert_eq!(triggers, ["message_received", "command_received", "reaction_received"]);
     }
 
     #[tokio::test]

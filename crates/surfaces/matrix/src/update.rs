@@ -132,6 +132,10 @@ pub struct Reacted {
     pub target: EventId,
     /// What it says, such as 👍. Anybody can send anything here.
     pub key: String,
+    /// Whether the room is one of the bot and one other.
+    pub is_private: bool,
+    /// When, in seconds since 1970, as the sender's server says.
+    pub date: i64,
 }
 
 /// Reads one answer; what it says, in order, and how many events could not be read.
@@ -261,8 +265,15 @@ fn by_somebody(room: &RoomId, event: &Event, is_private: bool) -> Option<Incomin
         ("m.room.message", _) => received(room, event, is_private).map(Incoming::Message),
         ("m.reaction", Some((kind, target))) if kind == "m.annotation" => {
             let key = event.content.get("m.relates_to")?["key"].as_str()?.to_owned();
-            let (event, room, user) = (event.id.clone(), room.clone(), event.sender.clone());
-            Some(Incoming::Reacted(Reacted { event, room, user, target: target.clone(), key }))
+            Some(Incoming::Reacted(Reacted {
+                event: event.id.clone(),
+                room: room.clone(),
+                user: event.sender.clone(),
+                target: target.clone(),
+                key,
+                is_private,
+                date: event.at / 1000,
+            }))
         }
         _ => None,
     }

@@ -12,6 +12,7 @@ use connector_gate::ids::StepId;
 use connector_surface::flood::{self, Admission};
 use connector_surface::inbox::Message;
 use connector_surface::{Inbox, InboxError, SurfaceError, words};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Matrix;
@@ -19,7 +20,7 @@ use super::mark::{self, Mark, Said};
 use crate::api::ApiError;
 use crate::id::{ChatKey, EventId, RoomId, UserId};
 use crate::sync::{Synced, Syncer};
-use crate::update::{Event, Incoming, Received};
+use crate::update::{Event, Incoming, Reacted, Received};
 
 /// How long until the server is called again at the start.
 const UNREACHABLE: Duration = Duration::from_secs(3);
@@ -125,15 +126,21 @@ impl Matrix {
     fn dropped(&self, inbox: &Inbox, items: &[Incoming]) -> HashSet<EventId> {
         let mut dropped = HashSet::new();
         for item in items {
-            let Incoming::Message(received) = item else { continue };
-            let Received { event, chat, user, .. } = received;
-            let in_company = received.payload["chat_type"] != "private";
+            let (event, chat, user, in_company) = match item {
+                Incoming::Message(Received { event, chat, user, payload, .. }) => {
+                    (event, chat.clone(), user, payload["chat_type"] != "private")
+                }
+                Incoming::Reacted(Reacted { event, room, user, is_private, .. }) => {
+                    (event, ChatKey { room: room.clone(), thread: None }, user, !is_private)
+                }
+                _ => continue,
+            };
             let (message, room) = (event.clone(), chat.room.clone());
             let from = flood::From { message, chat: room, user: user.clone(), in_company };
             let admission = self.0.flood.admit(from, inbox.is_approver(user.as_str()), Instant::now());
             if admission == Admission::DroppedFirst {
                 tracing::warn!(%chat, %user, "too many messages at once; they are dropped for a while");
-                self.answer(chat, event, words::TOO_MUCH);
+                self.answer(&chat, event, words::TOO_MUCH);
             }
             if admission != Admission::Taken {
                 dropped.insert(event.clone());
@@ -157,13 +164,8 @@ impl Matrix {
                 Incoming::Message(received) => self.replied(inbox, received).await.map(|is_word| {
                     messages.extend((!is_word).then(|| message(received)));
                 }),
-                Incoming::Reacted(it) => match mark::of_reaction(&it.key) {
-                    Some(decision) => {
-                        let event = (&it.user, &it.event, &it.room, &it.target);
-                        self.spoken(inbox, event, Said::Sign(decision)).await.map(drop)
-                    }
-                    None => Ok(()),
-                },
+                Incoming::Reacted(it) if dropped.contains(&it.event) => Ok(()),
+                Incoming::Reacted(it) => self.reacted(inbox, it).await.map(|seen| messages.extend(seen)),
                 room => {
                     self.of_room(room, &news.next);
                     Ok(())
@@ -197,6 +199,22 @@ impl Matrix {
         }
         let event = (&received.user, &received.event, &received.chat.room, about);
         self.spoken(inbox, event, Said::Words(&received.text)).await
+    }
+
+    /// Carries out what a reaction decides; what rules see of one that is about no card and no ask.
+    async fn reacted(&self, inbox: &Inbox, it: &Reacted) -> Result<Option<Message>, NotTaken> {
+        if let Some(decision) = mark::of_reaction(&it.key) {
+            let event = (&it.user, &it.event, &it.room, &it.target);
+            if self.spoken(inbox, event, Said::Sign(decision)).await? {
+                return Ok(None);
+            }
+        }
+        let Some(target) = self.0.api.event(&it.room, &it.target).await? else { return Ok(None) };
+        let Some(target) = Event::read(&target) else { return Ok(None) };
+        // One of its own that was taken back may have been a card.
+        let is_own = target.sender == self.0.settings.user;
+        let asks = is_own && (mark::of(&target).is_some() || target.content.is_empty());
+        Ok((!asks).then(|| reaction(it, target.thread())))
     }
 
     /// Carries out what an approver said about a card or an ask; whether it was about one. What others say is nothing.
@@ -260,6 +278,28 @@ async fn store(inbox: &Inbox, messages: Vec<Message>, place: &str) -> Result<(),
         }
     }
     inbox.take_up_to(Vec::new(), place).await.map(drop)
+}
+
+fn reaction(it: &Reacted, thread: Option<EventId>) -> Message {
+    let payload = json!({
+        "key": it.key,
+        "message_id": it.target.as_str(),
+        "reaction_id": it.event.as_str(),
+        "topic_id": thread.as_ref().map(EventId::as_str),
+        "user_id": it.user.as_str(),
+        "username": it.user.as_str(),
+        "chat_type": if it.is_private { "private" } else { "group" },
+        "date": it.date,
+    });
+    Message {
+        id: it.event.to_string(),
+        chat: ChatKey { room: it.room.clone(), thread }.to_string(),
+        user: it.user.to_string(),
+        trigger: "reaction_received",
+        text: String::new(),
+        answers: Some(it.target.to_string()),
+        payload: payload.as_object().cloned().unwrap_or_default(),
+    }
 }
 
 fn message(received: &Received) -> Message {

@@ -805,3 +805,68 @@ async fn an_ask_is_answered_by_a_reaction_or_a_reply_and_says_what_became_of_it(
     stage.eventually("it is answered", async || stage.engine.answers.lock().unwrap().len() == 3).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_reaction_is_an_event_where_it_is_about_no_card_and_of_somebody_who_is_heard() {
+    let synapse = Synapse::shared().await;
+    let mut stage = Stage::set(synapse).await;
+    let ghost = synapse.register(&crate::support::name("telegram_")).await.unwrap();
+    let room = stage.room.clone();
+    stage.again(synapse, &[&room]).await;
+    stage.anna.post(room.as_str(), "invite", &json!({ "user_id": ghost.id })).await.unwrap();
+    ghost.post(room.as_str(), "join", &json!({})).await.unwrap();
+    let said = stage.anna.say(room.as_str(), "it is green").await.unwrap();
+    let relation = json!({ "rel_type": "m.thread", "event_id": said });
+    let in_thread = json!({ "msgtype": "m.text", "body": "really", "m.relates_to": relation });
+    let answered = stage.anna.send(room.as_str(), "m.room.message", &in_thread).await.unwrap();
+    let (card, gone) = (stage.card(1).await, stage.card(2).await);
+    stage.anna.redact(room.as_str(), &gone).await.unwrap();
+    // A decision of somebody who may not decide, and what decides nothing, are about a card all the same.
+    stage.engine.strangers.lock().unwrap().insert(stage.anna.id.clone());
+    for (who, about, key) in [
+        (&stage.anna, &card, "✅"),
+        (&stage.anna, &card, "🎉"),
+        (&stage.anna, &gone, "🎉"),
+        (&ghost, &said, "🎉"),
+    ] {
+        who.react(room.as_str(), about, key).await.unwrap();
+    }
+    let seen = stage.anna.react(room.as_str(), &said, "🚀").await.unwrap();
+    stage.anna.react(room.as_str(), &answered, "✅").await.unwrap();
+    stage.all_taken().await;
+    let taken = stage.engine.taken.lock().unwrap().clone();
+    let reactions: Vec<&Message> = taken.iter().filter(|it| it.trigger == "reaction_received").collect();
+    assert_eq!(
+        reactions.iter().map(|it| it.payload["key"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["🚀", "✅"]
+    );
+    let (first, second) = (reactions[0], reactions[1]);
+    assert_eq!(
+        (first.id.as_str(), first.user.as_str(), first.chat.as_str()),
+        (&*seen, &*stage.anna.id, room.as_str())
+    );
+    assert_eq!(first.answers.as_ref(), Some(&said));
+    let of_first =
+        ["message_id", "reaction_id", "user_id", "chat_type"].map(|key| first.payload[key].as_str());
+    assert_eq!(of_first, [Some(&*said), Some(&*seen), Some(&*stage.anna.id), Some("group")]);
+    assert_eq!(second.chat, format!("{room}/{said}"), "what a thread has is of its own conversation");
+    assert_eq!(second.payload["topic_id"], json!(said));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn who_reacts_too_much_is_dropped_like_who_writes_too_much() {
+    let stage = Stage::set(Synapse::shared().await).await;
+    stage.engine.strangers.lock().unwrap().insert(stage.anna.id.clone());
+    let said = stage.anna.say(stage.room.as_str(), "it is green").await.unwrap();
+    for number in 0..60 {
+        stage.anna.react(stage.room.as_str(), &said, &format!("{number}")).await.unwrap();
+    }
+    stage.says(words::TOO_MUCH).await;
+    stage.engine.strangers.lock().unwrap().clear();
+    stage.all_taken().await;
+    let reactions =
+        stage.engine.taken.lock().unwrap().iter().filter(|it| it.trigger == "reaction_received").count();
+    assert!((30..60).contains(&reactions), "{reactions}");
+    stage.end().await;
+}
