@@ -101,7 +101,11 @@ impl Target {
 /// Writes a file that is not there, with as much of `mode` as the user's own mask leaves.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
+    file.write_all(text.as_bytes()).map_err(|error| {
+        // Half of it would be in the way of the next try.
+        let _ = std::fs::remove_file(path);
+        error.into()
+    })
 }
 
 /// Standard input, for what is asked at the terminal.
@@ -126,8 +130,11 @@ impl Questions {
         instead: &str,
     ) -> Result<SecretString, Failure> {
         Self::at_terminal(instead)?;
+        // First: what is typed as soon as the question is there is not shown either.
+        let Some(_unseen) = super::terminal::Unseen::begin() else {
+            return Err(Failure::usage(format!("this terminal cannot hide what is typed; {instead}")));
+        };
         say(question)?;
-        let _unseen = super::terminal::Unseen::begin();
         Ok(self.line().await?.trim_end_matches(['\r', '\n']).into())
     }
 

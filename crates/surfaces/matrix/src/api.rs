@@ -62,8 +62,9 @@ impl Api {
     }
 
     /// Whose token it is.
-    pub async fn whoami(&self) -> Result<String, ApiError> {
-        text(&self.call(Call::get(&["account", "whoami"])).await?, "user_id")
+    pub async fn whoami(&self) -> Result<UserId, ApiError> {
+        let answer = self.call(Call::get(&["account", "whoami"])).await?;
+        text(&answer, "user_id")?.parse().map_err(|_| ApiError::Unreadable { what: "user_id" })
     }
 
     /// What is new since a place, held for `hold` when there is nothing; without a place, how everything stands. With at most so many events of each room.

@@ -28,7 +28,7 @@ pub enum ExamineError {
     #[error("`access_token` is {found}'s, and `user` says {user}")]
     Another {
         /// Whose it is.
-        found: String,
+        found: UserId,
         /// The user who is configured.
         user: UserId,
     },
@@ -44,7 +44,7 @@ pub enum ExamineError {
 pub async fn examine(settings: &Settings) -> Result<Examined, ExamineError> {
     let api = settings.api()?;
     let (found, user) = (api.whoami().await?, settings.user.clone());
-    if found != user.as_str() {
+    if found != user {
         return Err(ExamineError::Another { found, user });
     }
     let rooms = Rooms::new(api.clone(), user, settings.allow.clone());

@@ -81,6 +81,18 @@ pub enum LoginError {
     Api(#[from] ApiError),
 }
 
+impl LoginError {
+    /// Whether the user may be logged in all the same, as a device that nobody has the token of.
+    pub fn may_have_logged_in(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !source.nothing_sent(),
+            Self::TimedOut { .. } => true,
+            Self::Api(error) => !error.nothing_done(),
+            _ => false,
+        }
+    }
+}
+
 /// Session of a user who was logged in.
 #[derive(Debug)]
 pub struct Session {
@@ -117,7 +129,9 @@ impl Homeserver {
         if status != StatusCode::OK {
             return Err(not_said());
         }
-        Self::at(told.homeserver.base_url.trim_end_matches('/'))
+        let named = Self::at(told.homeserver.base_url.trim_end_matches('/'))?;
+        // What listens on this machine is nobody's to name from another.
+        if named.origin.is_loopback() && !server.origin.is_loopback() { Err(not_said()) } else { Ok(named) }
     }
 
     /// Where it is.

@@ -41,6 +41,8 @@ use crate::id::{ChatKey, EventId, RoomId, UserId};
 use crate::rooms::Rooms;
 use crate::text;
 
+pub use mark::of_reaction as decision_of_reaction;
+
 /// The surface's name, the first part of its users' names.
 pub const NAME: &str = "matrix";
 
@@ -62,6 +64,7 @@ struct Inner {
     live: live::Live,
     asks: asks::Asks,
     flood: Flood<EventId, RoomId, UserId>,
+    reactions: Flood<EventId, RoomId, UserId>,
     /// Whose turn it is to send: a server's limit is one for the whole account.
     turn: tokio::sync::Mutex<()>,
     pace: Mutex<pace::Pace>,
@@ -87,6 +90,7 @@ impl Matrix {
             live: live::Live::default(),
             asks: asks::Asks::default(),
             flood: Flood::default(),
+            reactions: Flood::default(),
             turn: tokio::sync::Mutex::default(),
             pace: Mutex::default(),
             dealing: membership::Dealing::default(),

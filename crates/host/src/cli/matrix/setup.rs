@@ -3,6 +3,8 @@
 mod account;
 mod meeting;
 
+use std::time::Duration;
+
 use connector_contract::chain;
 use connector_files::AbsolutePath;
 use connector_matrix::surface::NAME;
@@ -12,8 +14,11 @@ use crate::cli::pairing::pair;
 use crate::cli::setup::{Destination, Questions, SecretFile, Target, rules, say};
 use crate::cli::terminal::Signals;
 use crate::exit::{Exit, Failure};
-use account::{Account, Kept, TOKEN, TOKEN_FILE};
+use account::{Account, Credentials, Kept, Login, TOKEN, TOKEN_FILE};
 use meeting::Meeting;
+
+/// How long a call is tried that a server puts off.
+const LIMIT: Duration = Duration::from_secs(45);
 
 /// `matrix setup`
 #[derive(Debug, clap::Args)]
@@ -38,6 +43,8 @@ const SECRETS: &str = "The bot's access token is read from the variable MATRIX_T
 /// What is taken back when it comes to nothing.
 #[derive(Default)]
 struct Begun {
+    /// While it goes on.
+    login: Option<Login>,
     account: Option<Account>,
     meeting: Option<Meeting>,
     /// Whether the host has it by now: then it stays, whatever fails after that.
@@ -54,7 +61,10 @@ impl Setup {
             _ = signals.next() => Err(Failure::failed("interrupted")),
         };
         if done.is_err() && !begun.is_written {
-            begun.take_back().await;
+            tokio::select! {
+                () = begun.take_back() => {}
+                _ = signals.next() => return Err(Failure::failed("interrupted before all was taken back")),
+            }
         }
         done
     }
@@ -64,8 +74,18 @@ impl Setup {
         let mut questions = Questions::new();
         let (bot, me) = self.users(&mut questions).await?;
         let homeserver = self.homeserver(&bot).await?;
-        let account = begun.account.insert(Account::of(&homeserver, &bot, &mut questions).await?);
+        let account = match Credentials::of(&mut questions).await? {
+            Credentials::Token(token, kept) => Account::with_token(&homeserver, &bot, (token, kept)),
+            Credentials::Password(password) => {
+                let login = begun.login.insert(Login::begin(&homeserver, &bot, password));
+                let account = login.account().await;
+                begun.login = None;
+                account?
+            }
+        };
+        let account = begun.account.insert(account);
         account.check().await?;
+        say(&format!("logged in as {bot}"))?;
         let meeting = begun.meeting.insert(Meeting::begin(account, &homeserver, &me).await?);
         meeting.open().await?;
         say(&format!(
@@ -130,7 +150,10 @@ async fn user(questions: &mut Questions, question: &str, instead: &str) -> Resul
 
 impl Begun {
     /// Leaves the room that was made, and ends the session that was begun. What cannot be taken back is said.
-    async fn take_back(self) {
+    async fn take_back(mut self) {
+        if let Some(login) = &mut self.login {
+            self.account = login.account().await.ok();
+        }
         if let Some(meeting) = self.meeting {
             meeting.leave().await;
         }

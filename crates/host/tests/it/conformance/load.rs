@@ -184,7 +184,7 @@ fn peak_memory() -> u64 {
 #[expect(clippy::print_stdout, reason = "it prints what it measured")]
 async fn carry(load: Load) {
     let limit = (f64::from(load.rate), 2 * load.rate);
-    let synapse = Synapse::with(Options { rc_message: Some(limit) }).await.unwrap();
+    let synapse = Synapse::with(Options { rc_message: Some(limit), ..Options::default() }).await.unwrap();
     let rooms = Rooms::on(&synapse).await;
     synapse.lift_limit(rooms.anna()).await.unwrap();
     let places = rooms.more(FIRST..FIRST + load.rooms).await;

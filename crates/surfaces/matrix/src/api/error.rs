@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connector_contract::OutboundError;
+use connector_surface::text;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
@@ -101,6 +102,8 @@ impl ApiError {
 
     pub(super) fn from_refusal(status: StatusCode, headers: &HeaderMap, refusal: Refusal) -> Self {
         let Refusal { errcode: code, error: reason, retry_after_ms } = refusal;
+        // They are shown to people, and a server may say anything.
+        let [code, reason] = [code, reason].map(|words| text::one_line(&words));
         match (status.as_u16(), code.as_str()) {
             (429, _) | (_, "M_LIMIT_EXCEEDED") => Self::Throttled { after: wait(headers, retry_after_ms) },
             (500.., _) => Self::Server { status: status.as_u16() },

@@ -98,7 +98,7 @@ impl Matrix {
         let user = &self.0.settings.user;
         loop {
             let error = match self.0.api.whoami().await {
-                Ok(me) if me == user.as_str() => {
+                Ok(me) if me == *user => {
                     tracing::info!(%user, "matrix is connected");
                     return Ok(());
                 }
@@ -137,10 +137,17 @@ impl Matrix {
             };
             let (message, room) = (event.clone(), chat.room.clone());
             let from = flood::From { message, chat: room, user: user.clone(), in_company };
-            let admission = self.0.flood.admit(from, inbox.is_approver(user.as_str()), Instant::now());
+            // Reactions are counted by themselves: whoever likes much may still say something.
+            let (flood, is_said) = match item {
+                Incoming::Message(_) => (&self.0.flood, true),
+                _ => (&self.0.reactions, false),
+            };
+            let admission = flood.admit(from, inbox.is_approver(user.as_str()), Instant::now());
             if admission == Admission::DroppedFirst {
                 tracing::warn!(%chat, %user, "too many messages at once; they are dropped for a while");
-                self.answer(&chat, event, words::TOO_MUCH);
+                if is_said {
+                    self.answer(&chat, event, words::TOO_MUCH);
+                }
             }
             if admission != Admission::Taken {
                 dropped.insert(event.clone());
@@ -203,17 +210,25 @@ impl Matrix {
 
     /// Carries out what a reaction decides; what rules see of one that is about no card and no ask.
     async fn reacted(&self, inbox: &Inbox, it: &Reacted) -> Result<Option<Message>, NotTaken> {
-        if let Some(decision) = mark::of_reaction(&it.key) {
-            let event = (&it.user, &it.event, &it.room, &it.target);
-            if self.spoken(inbox, event, Said::Sign(decision)).await? {
+        let decision = mark::of_reaction(&it.key).filter(|_| inbox.is_approver(it.user.as_str()));
+        let target = match self.0.api.event(&it.room, &it.target).await {
+            // What decides nothing holds nothing else up.
+            Err(error) if decision.is_none() && !matches!(error, ApiError::LoggedOut) => {
+                tracing::warn!(reason = chain(&error), room = %it.room, "matrix: a reaction is passed over");
+                return Ok(None);
+            }
+            target => target?,
+        };
+        let Some(target) = target.as_deref().and_then(Event::read) else { return Ok(None) };
+        if let Some(decision) = decision {
+            let event = (&it.user, &it.event, &it.room);
+            if self.decided(inbox, event, &target, Said::Sign(decision)).await? {
                 return Ok(None);
             }
         }
-        let Some(target) = self.0.api.event(&it.room, &it.target).await? else { return Ok(None) };
-        let Some(target) = Event::read(&target) else { return Ok(None) };
-        // One of its own that was taken back may have been a card.
+        // One of its own that was taken back, or that changes another, may be a card.
         let is_own = target.sender == self.0.settings.user;
-        let asks = is_own && (mark::of(&target).is_some() || target.content.is_empty());
+        let asks = is_own && (mark::of(&target).is_some() || target.content.is_empty() || target.replaces());
         Ok((!asks).then(|| reaction(it, target.thread())))
     }
 
@@ -228,8 +243,22 @@ impl Matrix {
             return Ok(false);
         }
         let Some(shown) = self.0.api.event(room, about).await? else { return Ok(false) };
-        let shown = Event::read(&shown).filter(|shown| shown.sender == self.0.settings.user);
-        let Some((mark, thread)) = shown.as_ref().and_then(mark::of) else { return Ok(false) };
+        let Some(shown) = Event::read(&shown) else { return Ok(false) };
+        self.decided(inbox, (by, event, room), &shown, said).await
+    }
+
+    /// The same about an event that is at hand.
+    async fn decided(
+        &self,
+        inbox: &Inbox,
+        (by, event, room): (&UserId, &EventId, &RoomId),
+        shown: &Event,
+        said: Said<'_>,
+    ) -> Result<bool, NotTaken> {
+        if shown.sender != self.0.settings.user {
+            return Ok(false);
+        }
+        let Some((mark, thread)) = mark::of(shown) else { return Ok(false) };
         let chat = ChatKey { room: room.clone(), thread };
         match mark {
             Mark::Card(step, digest) => {

@@ -62,7 +62,7 @@ impl<'a> Said<'a> {
 }
 
 /// What a reaction decides. How a sign is drawn, and whose hand it shows, is the same.
-pub(super) fn of_reaction(key: &str) -> Option<Decision> {
+pub fn of_reaction(key: &str) -> Option<Decision> {
     let drawn = |it: &char| !matches!(it, '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}');
     match key.chars().filter(drawn).collect::<String>().as_str() {
         "✅" | "✔" | "☑" | "👍" => Some(Decision::Approve),

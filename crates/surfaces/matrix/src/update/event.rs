@@ -63,6 +63,11 @@ impl Event {
         Some((relation["rel_type"].as_str()?.to_owned(), relation["event_id"].as_str()?.parse().ok()?))
     }
 
+    /// Whether it changes another.
+    pub(crate) fn replaces(&self) -> bool {
+        self.relation().is_some_and(|(kind, _)| kind == "m.replace")
+    }
+
     /// The event that its thread hangs on.
     pub(crate) fn thread(&self) -> Option<EventId> {
         self.relation().filter(|(kind, _)| kind == "m.thread").map(|(_, root)| root)

@@ -16,7 +16,7 @@ use crate::surface::Engine;
 async fn whose_token_it_is_not_and_one_that_was_logged_out_are_said_and_end_the_surface() {
     let synapse = Synapse::shared().await;
     let (bot, other) = (bot(synapse).await, bot(synapse).await);
-    assert_eq!(bot.api.whoami().await.unwrap(), bot.user.id);
+    assert_eq!(bot.api.whoami().await.unwrap().as_str(), bot.user.id);
     let run = async |user: &str| {
         let config = Config {
             homeserver: synapse.base_url(),

@@ -1,10 +1,15 @@
 //! The bot's account: a token that is given, or one that a login with a password brings.
 
 use connector_contract::chain;
+use connector_matrix::api::persist;
+use connector_matrix::login::Session;
 use connector_matrix::{AccessToken, Api, ApiError, Homeserver, LoginError, UserId, login};
 use opencode_daemons::Environment;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::LIMIT;
 use crate::cli::setup::{Questions, say};
 use crate::exit::Failure;
 
@@ -36,59 +41,90 @@ pub(super) struct Account {
     is_new: bool,
 }
 
-impl Account {
-    /// Logs the bot in, with what the environment has or what is typed.
-    pub(super) async fn of(
-        homeserver: &Homeserver,
-        user: &UserId,
-        questions: &mut Questions,
-    ) -> Result<Self, Failure> {
+/// How the bot shows who it is.
+pub(super) enum Credentials {
+    /// A token, and where the host will find it.
+    Token(AccessToken, Kept),
+    /// A password, for one login.
+    Password(SecretString),
+}
+
+impl Credentials {
+    /// What the environment has, or what is typed.
+    pub(super) async fn of(questions: &mut Questions) -> Result<Self, Failure> {
         if let Some(token) = variable(TOKEN) {
-            say(&format!("using the token in {TOKEN}"))?;
-            return Self::with_token(homeserver, user, &token, Kept::Variable);
+            say(&format!("using the token in {TOKEN}, where the host will look for it too"))?;
+            return Self::token(&token, Kept::Variable);
         }
         if let Some(password) = variable(PASSWORD) {
             say(&format!("logging in once with the password in {PASSWORD}"))?;
-            return Self::with_password(homeserver, user, &password).await;
+            return Ok(Self::Password(password));
         }
         let question = "paste an access token of the bot, or press Enter to log in once with its password \
              (neither is shown):";
         let instead = format!("set {TOKEN}, or {PASSWORD} for one login");
         let token = questions.ask_unseen(question, &instead).await?;
         if !token.expose_secret().trim().is_empty() {
-            return Self::with_token(homeserver, user, &token, Kept::File);
+            return Self::token(&token, Kept::File);
         }
         let question = "the bot's password (it is not shown, and is kept nowhere):";
         let password = questions.ask_unseen(question, &instead).await?;
-        Self::with_password(homeserver, user, &password).await
+        if password.expose_secret().is_empty() {
+            return Err(Failure::usage(format!("neither a token nor a password was typed; {instead}")));
+        }
+        Ok(Self::Password(password))
     }
 
-    fn with_token(
-        homeserver: &Homeserver,
-        user: &UserId,
-        token: &SecretString,
-        kept: Kept,
-    ) -> Result<Self, Failure> {
+    fn token(token: &SecretString, kept: Kept) -> Result<Self, Failure> {
         let token = AccessToken::new(token.expose_secret().trim().into());
-        let token = token.map_err(|error| Failure::usage(chain(&error)))?;
-        let api = homeserver.api(token.clone());
-        Ok(Self { user: user.clone(), token, kept, api, is_new: false })
+        Ok(Self::Token(token.map_err(|error| Failure::usage(chain(&error)))?, kept))
+    }
+}
+
+/// A login that goes on to its end whatever becomes of whoever waits for it: the device that it makes is known then.
+pub(super) struct Login {
+    homeserver: Homeserver,
+    user: UserId,
+    ending: JoinHandle<Result<Session, LoginError>>,
+}
+
+impl Login {
+    /// Logs `user` in, once.
+    pub(super) fn begin(homeserver: &Homeserver, user: &UserId, password: SecretString) -> Self {
+        let (homeserver, user) = (homeserver.clone(), user.clone());
+        let (at, of) = (homeserver.clone(), user.clone());
+        let ending = tokio::spawn(async move { at.login(&of, &password).await });
+        Self { homeserver, user, ending }
     }
 
-    async fn with_password(
-        homeserver: &Homeserver,
-        user: &UserId,
-        password: &SecretString,
-    ) -> Result<Self, Failure> {
-        let session = homeserver.login(user, password).await.map_err(|error| match error {
+    /// The account that is logged in. Cancel safe.
+    pub(super) async fn account(&mut self) -> Result<Account, Failure> {
+        let session = (&mut self.ending).await.map_err(|error| Failure::failed(chain(&error)))?;
+        let session = session.map_err(|error| match error {
             LoginError::Api(ApiError::Throttled { .. }) => {
                 Failure::failed("the homeserver takes no more logins for a while; wait, and try again")
             }
-            _ => Failure::failed(chain(&error)),
+            error if error.may_have_logged_in() => Failure::failed(format!(
+                "{}; the bot may be logged in as the device {}: look at its devices, and log that one out",
+                chain(&error),
+                login::DEVICE
+            )),
+            error => Failure::failed(chain(&error)),
         })?;
-        say(&format!("logged in as {}, device {}", session.user, login::DEVICE))?;
-        let api = homeserver.api(session.token.clone());
-        Ok(Self { user: user.clone(), token: session.token, kept: Kept::File, api, is_new: true })
+        let api = self.homeserver.api(session.token.clone());
+        Ok(Account { user: self.user.clone(), token: session.token, kept: Kept::File, api, is_new: true })
+    }
+}
+
+impl Account {
+    /// The account of a token that is given.
+    pub(super) fn with_token(
+        homeserver: &Homeserver,
+        user: &UserId,
+        (token, kept): (AccessToken, Kept),
+    ) -> Self {
+        let api = homeserver.api(token.clone());
+        Self { user: user.clone(), token, kept, api, is_new: false }
     }
 
     /// Whether it is the bot's.
@@ -99,7 +135,7 @@ impl Account {
             }
             _ => Failure::failed(chain(&error)),
         })?;
-        if whose == self.user.as_str() {
+        if whose == self.user {
             return Ok(());
         }
         Err(Failure::failed(format!(
@@ -110,11 +146,19 @@ impl Account {
 
     /// Ends the session, if it was begun here.
     pub(super) async fn end(self) {
-        if self.is_new
-            && let Err(error) = self.api.logout().await
+        if !self.is_new {
+            return;
+        }
+        let ending = persist(Instant::now() + LIMIT, || self.api.logout()).await;
+        if let Err(given_up) = ending
+            // The first try may have had its effect.
+            && !matches!(given_up.error, ApiError::LoggedOut)
         {
-            let what = "the bot is still logged in, as a device that nothing uses";
-            tracing::error!("{what}: {}", chain(&error));
+            tracing::error!(
+                "the bot is still logged in, as the device {}, which nothing uses: {}",
+                login::DEVICE,
+                chain(&given_up.error)
+            );
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_contract::chain;
+use connector_gate::decision::Decision;
 use connector_matrix::api::persist;
+use connector_matrix::surface::decision_of_reaction;
 use connector_matrix::update::Incoming;
 use connector_matrix::{
     ApiError, Config, EventId, Homeserver, RoomId, Rooms, Settings, Syncer, UserId, text,
@@ -15,12 +17,10 @@ use connector_matrix::{
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::LIMIT;
 use super::account::Account;
 use crate::cli::pairing::{self, Code, Deciding, PATIENCE, TAP};
 use crate::exit::Failure;
-
-/// How long a call is tried that a server puts off.
-const LIMIT: Duration = Duration::from_secs(45);
 
 /// What the room is called.
 const NAME: &str = "connector-host";
@@ -58,10 +58,11 @@ impl Meeting {
         // What comes from here on is new.
         let begins = tokio::time::timeout(LIMIT, syncer.next()).await;
         syncer.done(begins.map_err(|_| failed(&ApiError::TimedOut))?.next);
+        let code = Code::new()?;
         let room = api.create_direct(me, NAME).await.map_err(|error| {
             Failure::failed(format!("no room could be made with {me} in it: {}", chain(&error)))
         })?;
-        Ok(Self { account: api, syncer, me: me.clone(), room, code: Code::new()? })
+        Ok(Self { account: api, syncer, me: me.clone(), room, code })
     }
 
     /// Says in the room what it is for. A server that encrypts every room has encrypted it by now.
@@ -138,7 +139,12 @@ impl pairing::Meeting for Meeting {
             }
             _ => None,
         };
-        self.first(PATIENCE, said).await?.ok_or_else(pairing::nobody)
+        if let Some(me) = self.first(PATIENCE, said).await? {
+            return Ok(me);
+        }
+        // It may be the homeserver that is gone, or the token.
+        self.account.whoami().await.map_err(|error| failed(&error))?;
+        Err(pairing::nobody())
     }
 
     fn words(person: &UserId) -> String {
@@ -152,10 +158,15 @@ impl pairing::Meeting for Meeting {
     async fn tap(&mut self, person: &UserId, card: &Card) -> Result<bool, Failure> {
         let (person, card) = (person.clone(), card.0.clone());
         let reacted = move |item: &Incoming| match item {
-            Incoming::Reacted(it) if it.user == person && it.target == card => Some(()),
+            Incoming::Reacted(it) if it.user == person && it.target == card => decision_of_reaction(&it.key),
             _ => None,
         };
-        Ok(self.first(TAP, reacted).await?.is_some())
+        match self.first(TAP, reacted).await? {
+            Some(Decision::Deny) => {
+                Err(Failure::failed("that was a no: nobody is let in, and nothing is written"))
+            }
+            decision => Ok(decision.is_some()),
+        }
     }
 
     async fn end(&mut self, card: &Card, text: &str) -> Result<(), Box<dyn std::error::Error>> {
