@@ -155,6 +155,8 @@ impl Api {
     pub async fn knows(&self, user: &UserId) -> Result<bool, ApiError> {
         match self.call(Call::get(&["profile", user.as_str()])).await {
             Err(ApiError::NotFound { .. }) => Ok(false),
+            // So says Synapse of a user that it never had.
+            Err(ApiError::Refused { code, .. }) if code == "M_UNKNOWN" => Ok(false),
             Err(error) if error.is_passing() || matches!(error, ApiError::LoggedOut) => Err(error),
             _ => Ok(true),
         }
