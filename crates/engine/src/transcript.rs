@@ -162,7 +162,7 @@ impl Transcripts {
     }
 
     /// Lets go of what an earlier ledger's step of this name said.
-    pub fn forget(&self, step: StepId) {
+    pub(crate) fn forget(&self, step: StepId) {
         match std::fs::remove_file(self.path(step)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%step, %error, "the transcript of an earlier ledger's step stays");

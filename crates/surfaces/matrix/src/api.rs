@@ -86,8 +86,9 @@ impl Api {
     }
 
     /// How all rooms stand: the invitations, and of the rooms that the bot is in those that are encrypted or replaced.
-    pub async fn standing(&self) -> Result<Answer, ApiError> {
-        match self.exchange(Call::standing(distinct()), LONG).await {
+    /// `held` is of [`distinct`], and the same for each try.
+    pub async fn standing(&self, held: Duration) -> Result<Answer, ApiError> {
+        match self.exchange(Call::standing(held), LONG).await {
             Err(ApiError::Network(OutboundError::BodyTooLong { .. })) => Err(ApiError::TooLong),
             answer => read(&answer?),
         }
@@ -218,7 +219,7 @@ impl Api {
 
 /// A time to hold a request for that is not held, which makes it another than those before: Synapse answers the same one from
 /// memory for two minutes.
-fn distinct() -> Duration {
+pub(crate) fn distinct() -> Duration {
     let mut random = [0_u8; 2];
     // One that is not random is answered as it was before.
     let _ = getrandom::fill(&mut random);

@@ -58,8 +58,8 @@ impl Rooms {
             known.times_forgotten(room)
         };
         let partner = match self.look(room).await {
-            // The bot is not there.
-            Err(ApiError::Forbidden { .. } | ApiError::NotFound { .. }) => None,
+            // The bot is not there, or is told so: that is not kept, since nothing would say that it is over.
+            Err(ApiError::Forbidden { .. } | ApiError::NotFound { .. }) => return Ok(None),
             partner => partner?,
         };
         let mut known = self.known();

@@ -111,13 +111,14 @@ impl Matrix {
 
     /// Sends an event, where the configuration lets the bot speak and when it is its turn.
     async fn send(&self, chat: &ChatKey, transaction: &str, content: &Value) -> Result<EventId, ApiError> {
-        self.0.rooms.check(&chat.room).await?;
         let _turn = self.0.turn.lock().await;
         let (now, due) = (Instant::now(), locked(&self.0.pace).due(Instant::now()));
         if due > now + LIMIT {
             return Err(ApiError::Throttled { after: due - now });
         }
         tokio::time::sleep_until(due).await;
+        // Now, and not before: somebody may have come into the room while others were sent to.
+        self.0.rooms.check(&chat.room).await?;
         let sending = || self.put(&chat.room, transaction, content);
         persist(Instant::now() + LIMIT, sending).await.map_err(|given_up| given_up.error)
     }

@@ -118,6 +118,10 @@ impl Syncer {
             answer => (answer?, false),
         };
         let since = since.filter(|_| !lost);
+        // At once: what is left out of the answer may be long in coming.
+        for room in update::changed(&answer, &Filled::new()) {
+            self.rooms.forget(&room);
+        }
         let filled = match &since {
             Some(since) => self.fill(since, &answer).await?,
             None => Filled::new(),

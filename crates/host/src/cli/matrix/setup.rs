@@ -152,7 +152,10 @@ impl Begun {
     /// Leaves the room that was made, and ends the session that was begun. What cannot be taken back is said.
     async fn take_back(mut self) {
         if let Some(login) = &mut self.login {
-            self.account = login.account().await.ok();
+            match login.account().await {
+                Ok(account) => self.account = Some(account),
+                Err(failure) => tracing::error!("{}", failure.text),
+            }
         }
         if let Some(meeting) = self.meeting {
             meeting.leave().await;

@@ -77,7 +77,15 @@ impl<P: Platform> House<P> {
         let mut house = Self::on(P::start().await, probe);
         change(&mut house.gate);
         house.start_again();
+        house.until_heard().await;
         house
+    }
+
+    /// Waits until what is said is heard: a surface that keeps a place has one.
+    pub(crate) async fn until_heard(&self) {
+        if P::TRAITS.keeps_place {
+            self.until("SELECT count(*) FROM cursors").await;
+        }
     }
 
     /// A host on a platform that is there, which logs everything.

@@ -195,6 +195,7 @@ async fn carry(load: Load) {
     // With one alone, the thread that comes by first decides for all whether a line is logged.
     let _other = Dispatch::new(tracing_subscriber::registry());
     let mut house = House::logging(rooms, Shared::open(), subscriber.into());
+    house.until_heard().await;
     let mut client =
         Client { rooms: places.iter().cloned().collect(), since: None, approved: 0, answered: 0 };
     client.look(&house.platform).await;
@@ -255,6 +256,10 @@ async fn carry(load: Load) {
         "{} lines of connections: {:#?}",
         log.near,
         log.shown
+    );
+    assert!(
+        kinds.get("members").is_none_or(|looks| *looks <= load.rooms + 2),
+        "{kinds:?}: each room is looked at once"
     );
     assert!(refused * 10 <= sent, "{refused} of {sent} refused: the surface keeps the pace it was told");
 }

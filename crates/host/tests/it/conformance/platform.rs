@@ -31,6 +31,8 @@ pub(crate) struct Traits {
     pub(crate) edits: bool,
     /// The same message sent twice is one, whatever the host remembers.
     pub(crate) sends_once: bool,
+    /// How far it was read is kept from the first look on; what was said before that is not heard.
+    pub(crate) keeps_place: bool,
 }
 
 /// A message of the host's on a screen, as it is now.

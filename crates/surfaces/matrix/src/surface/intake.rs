@@ -48,11 +48,18 @@ impl Matrix {
             known = self.introduce() => known.and(inbox.place().await.map_err(SurfaceError::from))?,
             () = stop.cancelled() => return Ok(()),
         };
-        if let Some(place) = &place {
-            tokio::select! {
-                () = self.look_at_rooms(place) => {}
-                () = stop.cancelled() => return Ok(()),
-            }
+        // Who begins now is told of the rooms with what is new.
+        let mut begins = place.is_none();
+        let user = &self.0.settings.user;
+        if let Some(place) = place.clone() {
+            tracing::info!(%user, "matrix is connected");
+            let this = self.clone();
+            self.0.tasks.spawn(async move {
+                tokio::select! {
+                    () = this.look_at_rooms(&place) => {}
+                    () = this.0.finishing.cancelled() => {}
+                }
+            });
         }
         let (api, settings, rooms) = (self.0.api.clone(), self.0.settings.clone(), self.0.rooms.clone());
         let mut syncer = Syncer::new(api, settings, rooms, place);
@@ -88,7 +95,11 @@ impl Matrix {
                 }
             }
             syncer.done(news.next);
-            self.0.rooms_known.cancel();
+            if std::mem::take(&mut begins) {
+                // What is said from here on is heard.
+                tracing::info!(%user, "matrix is connected");
+                self.0.rooms_known.cancel();
+            }
         }
     }
 
@@ -98,10 +109,7 @@ impl Matrix {
         let user = &self.0.settings.user;
         loop {
             let error = match self.0.api.whoami().await {
-                Ok(me) if me == *user => {
-                    tracing::info!(%user, "matrix is connected");
-                    return Ok(());
-                }
+                Ok(me) if me == *user => return Ok(()),
                 Ok(me) => {
                     let reason = format!("`access_token` is {me}'s, and `user` says {user}");
                     return Err(SurfaceError { reason });

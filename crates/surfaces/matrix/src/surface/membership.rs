@@ -11,15 +11,15 @@ use connector_contract::chain;
 use tokio::time::Instant;
 
 use super::{LIMIT, Matrix, hashed, locked, text};
-use crate::api::{ApiError, persist};
+use crate::api::{distinct, persist};
 use crate::id::{ChatKey, RoomId};
-use crate::update::{self, Filled, Incoming, View};
+use crate::update::{self, Answer, Filled, Incoming, View};
 
 /// How long it is tried to come into a room.
 const JOINING: Duration = Duration::from_mins(15);
 
-/// How long until the server is asked again how the rooms stand.
-const AGAIN: Duration = Duration::from_secs(3);
+/// How long it is tried to learn how the rooms stand. What is said comes in meanwhile.
+const LOOKING: Duration = Duration::from_mins(10);
 
 /// What is said in a room whose messages are encrypted.
 const ENCRYPTED: &str = "this room is encrypted, and I can read nothing in it, so I leave; \
@@ -41,26 +41,24 @@ impl Dealing {
 }
 
 impl Matrix {
-    /// Deals with what a host that ended may have left undone. Returns once the server has said how all rooms stand.
+    /// Deals with what a host that ended may have left undone, once the server has said how all rooms stand.
     pub(super) async fn look_at_rooms(&self, place: &str) {
-        let answer = loop {
-            match self.0.api.standing().await {
-                Ok(answer) => break answer,
-                Err(error) if error.is_passing() && !matches!(error, ApiError::TooLong) => {
-                    tracing::warn!(reason = chain(&error), "matrix does not say how the rooms stand");
-                    let pause = if let ApiError::Throttled { after } = error { after } else { AGAIN };
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => {
-                    tracing::error!(reason = chain(&error), "how the rooms of matrix stand is not looked at");
-                    self.0.rooms_known.cancel();
-                    return;
-                }
+        let held = distinct();
+        let looking = persist(Instant::now() + LOOKING, || self.0.api.standing(held));
+        match looking.await {
+            Ok(answer) => self.deal_with_rooms(&answer, place),
+            Err(given_up) => {
+                let reason = chain(&given_up.error);
+                tracing::error!(reason, "how the rooms of matrix stand is not looked at");
             }
-        };
+        }
+        self.0.rooms_known.cancel();
+    }
+
+    fn deal_with_rooms(&self, answer: &Answer, place: &str) {
         let (me, allow, private) = (&self.0.settings.user, &self.0.settings.allow, &BTreeSet::new());
-        let (items, _) = update::read(&answer, &Filled::new(), View { me, allow, private, first: true });
-        let joined = update::joined(&answer);
+        let (items, _) = update::read(answer, &Filled::new(), View { me, allow, private, first: true });
+        let joined = update::joined(answer);
         for item in items {
             match &item {
                 // It has gone along.
@@ -68,7 +66,6 @@ impl Matrix {
                 _ => self.of_room(&item, place),
             }
         }
-        self.0.rooms_known.cancel();
     }
 
     /// Deals with what became of a room, without holding up anything.

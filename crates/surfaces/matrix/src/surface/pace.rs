@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::LIMIT;
 use crate::api::ApiError;
 
 /// How many are sent at an interval before it is looked whether it still holds.
@@ -52,7 +53,9 @@ impl Pace {
             Err(ApiError::Throttled { after }) => {
                 // What the server took last filled what it allows at once.
                 let since = self.last.map_or(Duration::ZERO, |last| asked.saturating_duration_since(last));
-                (self.every, self.left) = (*after + since.min(*after), BELIEVED);
+                // One that is so long is no pace, but a pause.
+                let every = if *after <= LIMIT { *after + since.min(*after) } else { Duration::ZERO };
+                (self.every, self.left) = (every, BELIEVED);
                 // It may have kept the refusal back for a moment.
                 self.named = Some(asked + *after);
             }
