@@ -351,7 +351,7 @@ impl Board {
 
 #[async_trait]
 impl Platform for Board {
-    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: true, keeps_place: false };
+    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: true };
 
     async fn start() -> Self {
         Self(Shared::default())

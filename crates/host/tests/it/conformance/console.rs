@@ -54,7 +54,7 @@ fn id_after(text: &str, before: &str) -> Option<String> {
 
 #[async_trait]
 impl Platform for Typed {
-    const TRAITS: Traits = Traits { keeps_cards: false, edits: false, sends_once: false, keeps_place: false };
+    const TRAITS: Traits = Traits { keeps_cards: false, edits: false, sends_once: false };
 
     async fn start() -> Self {
         let printed = Printed::default();

@@ -83,7 +83,7 @@ impl<P: Platform> House<P> {
 
     /// Waits until what is said is heard: a surface that keeps a place has one.
     pub(crate) async fn until_heard(&self) {
-        if P::TRAITS.keeps_place {
+        if P::KEEPS_PLACE {
             self.until("SELECT count(*) FROM cursors").await;
         }
     }

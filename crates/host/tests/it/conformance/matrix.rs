@@ -188,7 +188,8 @@ impl Rooms {
 
 #[async_trait]
 impl Platform for Rooms {
-    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: true, keeps_place: true };
+    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: true };
+    const KEEPS_PLACE: bool = true;
 
     async fn start() -> Self {
         Self::on(Synapse::shared().await).await

@@ -31,8 +31,6 @@ pub(crate) struct Traits {
     pub(crate) edits: bool,
     /// The same message sent twice is one, whatever the host remembers.
     pub(crate) sends_once: bool,
-    /// How far it was read is kept from the first look on; what was said before that is not heard.
-    pub(crate) keeps_place: bool,
 }
 
 /// A message of the host's on a screen, as it is now.
@@ -67,6 +65,9 @@ impl Seen {
 pub(crate) trait Platform: Sized + Send + Sync + 'static {
     /// What it has.
     const TRAITS: Traits;
+
+    /// Whether it is kept how far it was read: what was said before the first look is not heard.
+    const KEEPS_PLACE: bool = false;
 
     /// A platform that nobody wrote on yet.
     async fn start() -> Self;

@@ -67,7 +67,7 @@ fn seen(shown: Shown) -> Seen {
 
 #[async_trait]
 impl Platform for Bot {
-    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: false, keeps_place: false };
+    const TRAITS: Traits = Traits { keeps_cards: true, edits: true, sends_once: false };
 
     async fn start() -> Self {
         let groups = (0..).map(|number| GROUPS - number).take(CHATS - 1);
