@@ -33,7 +33,8 @@ fn words_of_the_ledger(text: &str) -> Vec<&'static str> {
 #[test]
 fn nobody_but_the_ledger_speaks_sql() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (ledger, others) = (sources(&root.join("../ledger/src")), sources(&root.join("src")));
+    let (ledger, mut others) = (sources(&root.join("../ledger/src")), sources(&root.join("src")));
+    others.extend(sources(&root.join("../engine/src")));
     assert!(ledger.len() > 10 && others.len() > 100, "{} and {}", ledger.len(), others.len());
     for file in others {
         let words = words_of_the_ledger(&std::fs::read_to_string(&file).unwrap());
@@ -106,18 +107,21 @@ fn facts_named(text: &str) -> Vec<(&'static str, usize)> {
 
 #[test]
 fn nobody_but_the_contract_knows_the_facts_of_an_outcome_by_name() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     let mut seen = 0;
-    for file in sources(&root) {
-        let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
-        // The ledger's columns have names of their own, and nobody else sees them.
-        if name.starts_with("ledger") || name.ends_with("tests.rs") {
-            continue;
+    // The ledger's columns have names of their own, and nobody else sees them.
+    for (root, above) in [("host/src", ""), ("engine/src", "engine/")] {
+        let root = crates.join(root);
+        for file in sources(&root) {
+            let name = format!("{above}{}", file.strip_prefix(&root).unwrap().display());
+            if name.ends_with("tests.rs") {
+                continue;
+            }
+            seen += 1;
+            let named = facts_named(&std::fs::read_to_string(&file).unwrap());
+            found.extend(named.into_iter().map(|(fact, count)| (name.clone(), fact, count)));
         }
-        seen += 1;
-        let named = facts_named(&std::fs::read_to_string(&file).unwrap());
-        found.extend(named.into_iter().map(|(fact, count)| (name.to_owned(), fact, count)));
     }
     assert!(seen > 100, "{seen} files");
     found.sort();
