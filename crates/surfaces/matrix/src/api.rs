@@ -88,10 +88,7 @@ impl Api {
     /// How all rooms stand: the invitations, and of the rooms that the bot is in those that are encrypted or replaced.
     /// `held` is of [`distinct`], and the same for each try.
     pub async fn standing(&self, held: Duration) -> Result<Answer, ApiError> {
-        match self.exchange(Call::standing(held), LONG).await {
-            Err(ApiError::Network(OutboundError::BodyTooLong { .. })) => Err(ApiError::TooLong),
-            answer => read(&answer?),
-        }
+        read(&self.exchange(Call::standing(held), LONG).await?)
     }
 
     /// Sends an event. The same transaction id again is the same event.
